@@ -1,0 +1,176 @@
+"""Every setting of EvLab: one tree of frozen dataclasses, checked when it is made.
+
+A leaf is named `group.leaf` everywhere: the field, the YAML key, the command line's flag, the key of a search
+space and the MLflow parameter. Leaf names are unique over all groups, so the flat `argparse.Namespace` that
+`LightningDetectionModel` takes and the tree hold the same information.
+"""
+
+import argparse
+import hashlib
+import json
+from argparse import ArgumentError
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from detector.settings import (
+    PREPROCESS_CHANNELS,
+    AnchorConfig,
+    DataConfig,
+    EvalConfig,
+    LossConfig,
+    ModelConfig,
+    OptimConfig,
+    TrackConfig,
+    TrainConfig,
+    TuneConfig,
+)
+
+__all__ = ["LABEL_MAP_NAME", "Config", "read_label_map"]
+
+LABEL_MAP_NAME = "label_map_dictionary.json"
+
+
+@dataclass(frozen=True)
+class Config:
+    """The tree of all settings. Values are fixed; whatever follows from them is a property."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    anchors: AnchorConfig = field(default_factory=AnchorConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    tune: TuneConfig = field(default_factory=TuneConfig)
+    track: TrackConfig = field(default_factory=TrackConfig)
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of an input frame."""
+        return PREPROCESS_CHANNELS[self.data.preprocess]
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes 1..K: `data.classes`, or all of the dataset's label map but "empty"."""
+        if self.data.classes:
+            return list(self.data.classes)
+        names = read_label_map(Path(self.data.dataset_path) / LABEL_MAP_NAME).values()
+        return [name for name in names if name != "empty"]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes without background."""
+        return len(self.class_names)
+
+    @classmethod
+    def load(cls, path: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> "Config":
+        """Read a YAML file and replace single leaves.
+
+        Args:
+            path: file with any of the groups; defaults if None.
+            overrides: `{"group.leaf": value}`, applied last.
+
+        Raises:
+            ValueError: a key that does not exist, a value of the wrong type or outside its range.
+            FileNotFoundError: there is no such file.
+        """
+        values: dict[str, Any] = {}
+        if path is not None:
+            import yaml
+
+            if not Path(path).is_file():
+                raise FileNotFoundError(f"{path}: no such configuration file")
+            try:
+                values = _flatten(yaml.safe_load(Path(path).read_text()) or {}, str(path))
+            except yaml.YAMLError as error:
+                raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        return cls().with_overrides({**values, **(overrides or {})})
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> "Config":
+        """A copy in which `{"group.leaf": value}` are replaced; types are checked, strings converted."""
+        from jsonargparse import ArgumentParser
+
+        tree = self.to_dict()
+        for key, value in overrides.items():
+            group, _, leaf = key.partition(".")
+            if leaf not in tree.get(group, {}):
+                raise ValueError(f"{key}: unknown key, {_hint(key, self.to_flat())}")
+            tree[group][leaf] = value
+        parser = ArgumentParser(exit_on_error=False)
+        for group in fields(self):
+            parser.add_class_arguments(group.type, group.name)
+        try:
+            parsed = parser.instantiate_classes(parser.parse_object(tree))
+        except ArgumentError as error:
+            raise ValueError(" ".join(str(error).split())) from None
+        return Config(**{group.name: parsed[group.name] for group in fields(self)})
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """The tree as nested dicts of plain values."""
+        return {group.name: asdict(getattr(self, group.name)) for group in fields(self)}
+
+    def to_flat(self) -> dict[str, Any]:
+        """`{"group.leaf": value}` of every leaf."""
+        return {f"{group}.{leaf}": value for group, leaves in self.to_dict().items() for leaf, value in leaves.items()}
+
+    def to_hparams(self) -> argparse.Namespace:
+        """The flat namespace of leaf names that `LightningDetectionModel` takes."""
+        return argparse.Namespace(**{key.partition(".")[2]: value for key, value in self.to_flat().items()})
+
+    @classmethod
+    def from_hparams(cls, hparams: argparse.Namespace | Mapping[str, Any]) -> "Config":
+        """The tree of a flat namespace; leaves it lacks keep their defaults."""
+        values = dict(hparams) if isinstance(hparams, Mapping) else vars(hparams)
+        tree = {
+            group.name: {leaf.name: values[leaf.name] for leaf in fields(group.type) if leaf.name in values}
+            for group in fields(cls)
+        }
+        return cls(**{group.name: group.type(**tree[group.name]) for group in fields(cls)})
+
+    def to_yaml(self) -> str:
+        """Text that `load` reads back."""
+        import yaml
+
+        return yaml.safe_dump(json.loads(json.dumps(self.to_dict())), sort_keys=False)
+
+    def fingerprint(self) -> str:
+        """Hash of every leaf: equal only for equal configurations."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def read_label_map(path: str | Path) -> dict[int, str]:
+    """Class ids and names of a `label_map_dictionary.json` (`{"0": "pedestrian", ...}`), by id.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not a JSON object from ids to names.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such label map; a dataset folder holds one, see `evlab build`")
+    try:
+        label_map = {int(key): str(name) for key, name in json.loads(path.read_text()).items()}
+    except (ValueError, AttributeError):
+        raise ValueError(f'{path}: not a label map, which looks like {{"0": "pedestrian", "1": "car"}}') from None
+    return dict(sorted(label_map.items()))
+
+
+def _flatten(tree: Any, source: str) -> dict[str, Any]:
+    groups = [group.name for group in fields(Config)]
+    if not isinstance(tree, dict) or not all(isinstance(leaves, dict) for leaves in tree.values()):
+        raise ValueError(f"{source}: a configuration holds groups ({', '.join(groups)}) of `leaf: value` lines")
+    flat = {f"{group}.{leaf}": value for group, leaves in tree.items() for leaf, value in leaves.items()}
+    known = Config().to_flat()
+    for key in flat:
+        if key not in known:
+            raise ValueError(f"{source}: unknown key {key}, {_hint(key, known)}")
+    return flat
+
+
+def _hint(key: str, known: Mapping[str, Any]) -> str:
+    close = get_close_matches(key, known, n=1)
+    group = [name for name in known if name.startswith(key.partition(".")[0] + ".")]
+    return f"did you mean {close[0]}?" if close else "allowed: " + ", ".join(group or known)

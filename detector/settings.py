@@ -1,0 +1,342 @@
+"""The groups of settings, one frozen dataclass each; `config.Config` is the tree that holds them.
+
+Every value is checked when a group is made; an error names the key, the value and what is allowed.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+__all__ = [
+    "PREPROCESS_CHANNELS",
+    "AnchorConfig",
+    "DataConfig",
+    "EvalConfig",
+    "LossConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "TrackConfig",
+    "TrainConfig",
+    "TuneConfig",
+]
+
+PREPROCESS_CHANNELS = {"histo": 2}
+
+Preprocess = Literal["histo"]
+FeatureExtractor = Literal["Vanilla", "Vanilla_VGG", "Vanilla_VGGRU"]
+AnchorList = Literal["PSEE_ANCHORS", "COCO_ANCHORS"] | list[tuple[float, float]]
+ClassLoss = Literal["softmax_focal_loss"]
+LrScheduler = Literal["exponential", "cosine", "none"]
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+
+
+def _require(ok: bool, key: str, value: Any, allowed: str) -> None:
+    if not ok:
+        raise ValueError(f"{key}: got {value!r}, allowed: {allowed}")
+
+
+def _require_choice(key: str, value: Any, names: Any) -> None:
+    _require(value in names, key, value, "one of " + ", ".join(names))
+
+
+def _positive(group: str, section: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(section, name)
+        _require(value is None or value > 0, f"{group}.{name}", value, "a number above 0")
+
+
+def _not_negative(group: str, section: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(section, name)
+        _require(value >= 0, f"{group}.{name}", value, "a number of at least 0")
+
+
+def _fractions(group: str, section: Any, *names: str) -> None:
+    for name in names:
+        value = getattr(section, name)
+        _require(0 <= value <= 1, f"{group}.{name}", value, "a number from 0 to 1")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The dataset, how its tensors are made, and what of its labels counts.
+
+    Args:
+        dataset_path: folder with train/, val/, test/ and label_map_dictionary.json
+        preprocess: how events become tensors
+        max_incr_per_pixel: events per pixel and bin that saturate a histogram
+        delta_t: duration of a frame in microseconds
+        height: tensor height in pixels; the recording's own if not given
+        width: tensor width in pixels; the recording's own if not given
+        num_tbins: consecutive frames in a batch
+        batch_size: parallel streams of a rank
+        num_workers: loader processes of a rank
+        classes: names to detect; all of the label map but "empty" if not given
+        min_box_diag: smaller box diagonals (network pixels) are dropped
+        min_box_side: boxes with a smaller width or height (network pixels) are dropped
+        skip_us: microseconds at the start of a stream that do not count in mAP
+        time_tol_us: largest distance in microseconds between a label and its detections
+        interpolation: fill unlabelled training frames with boxes interpolated along tracks
+        augment: random flips and zooms of training sequences
+    """
+
+    dataset_path: str = ""
+    preprocess: Preprocess = "histo"
+    max_incr_per_pixel: float = 5.0
+    delta_t: int = 50_000
+    height: int | None = None
+    width: int | None = None
+    num_tbins: int = 12
+    batch_size: int = 4
+    num_workers: int = 2
+    classes: list[str] = field(default_factory=list)
+    min_box_diag: float = 30.0
+    min_box_side: float = 10.0
+    skip_us: int = 500_000
+    time_tol_us: int = 50_000
+    interpolation: bool = False
+    augment: bool = True
+
+    def __post_init__(self) -> None:
+        _require_choice("data.preprocess", self.preprocess, PREPROCESS_CHANNELS)
+        _positive("data", self, "max_incr_per_pixel", "delta_t", "height", "width", "num_tbins", "batch_size")
+        _not_negative("data", self, "num_workers", "min_box_diag", "min_box_side", "skip_us", "time_tol_us")
+        duplicates = len(set(self.classes)) != len(self.classes)
+        _require(
+            not duplicates and "empty" not in self.classes,
+            "data.classes",
+            self.classes,
+            'distinct names of the label map, without "empty"',
+        )
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network.
+
+    Args:
+        feature_extractor: backbone
+        feature_base: width of the stem
+        feature_channels_out: channels of every pyramid level
+        first_stride: stride of the first pyramid level: 8 for small objects, else 16
+        num_levels: number of pyramid levels, each at twice the stride of the one before
+        nlayers: hidden convolutions in the box head
+        max_boxes_per_input: boxes of a frame that enter non-maximum suppression
+    """
+
+    feature_extractor: FeatureExtractor = "Vanilla"
+    feature_base: int = 16
+    feature_channels_out: int = 256
+    first_stride: int = 16
+    num_levels: int = 5
+    nlayers: int = 0
+    max_boxes_per_input: int = 500
+
+    def __post_init__(self) -> None:
+        _positive("model", self, "feature_base", "feature_channels_out", "num_levels", "max_boxes_per_input")
+        _not_negative("model", self, "nlayers")
+        _require(self.first_stride in (8, 16), "model.first_stride", self.first_stride, "8 or 16")
+
+
+@dataclass(frozen=True)
+class AnchorConfig:
+    """Anchor boxes and how labels are assigned to them.
+
+    Args:
+        anchor_list: name of a list, or its (ratio = h / w, scale) pairs
+        base_size: side in network pixels of the unit anchor of the first level
+        fg_iou_threshold: anchors that overlap a box at least this much learn it
+        bg_iou_threshold: anchors that overlap every box less than this are background
+        allow_low_quality_matches: every box gets at least its best anchor
+        variances: scale of the centre and the size offsets
+    """
+
+    anchor_list: AnchorList = "PSEE_ANCHORS"
+    base_size: float = 32
+    fg_iou_threshold: float = 0.5
+    bg_iou_threshold: float = 0.3
+    allow_low_quality_matches: bool = True
+    variances: tuple[float, float] = (0.1, 0.2)
+
+    def __post_init__(self) -> None:
+        _positive("anchors", self, "base_size")
+        _fractions("anchors", self, "fg_iou_threshold", "bg_iou_threshold")
+        _require(
+            self.bg_iou_threshold <= self.fg_iou_threshold,
+            "anchors.bg_iou_threshold",
+            self.bg_iou_threshold,
+            f"at most anchors.fg_iou_threshold ({self.fg_iou_threshold})",
+        )
+        _require(
+            len(self.variances) == 2 and min(self.variances) > 0,
+            "anchors.variances",
+            self.variances,
+            "two numbers above 0",
+        )
+        if isinstance(self.anchor_list, str):
+            _require_choice("anchors.anchor_list", self.anchor_list, ("PSEE_ANCHORS", "COCO_ANCHORS"))
+        else:
+            pairs = len(self.anchor_list) > 0 and all(len(p) == 2 and min(p) > 0 for p in self.anchor_list)
+            _require(pairs, "anchors.anchor_list", self.anchor_list, "(ratio, scale) pairs of numbers above 0")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The training loss.
+
+    Args:
+        cls_loss_func: classification loss
+        focal_alpha: weight of the foreground; the background has 1 - focal_alpha
+        focal_gamma: focusing exponent
+        loc_beta: where the box loss turns from quadratic to linear
+        loc_weight: weight of the box loss beside the classification loss
+    """
+
+    cls_loss_func: ClassLoss = "softmax_focal_loss"
+    focal_alpha: float = 0.25
+    focal_gamma: float = 2.0
+    loc_beta: float = 0.11
+    loc_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        _fractions("loss", self, "focal_alpha")
+        _not_negative("loss", self, "focal_gamma", "loc_weight")
+        _positive("loss", self, "loc_beta")
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """The optimizer (Adam) and its learning rate.
+
+    Args:
+        lr: peak learning rate
+        weight_decay: L2 penalty
+        lr_scheduler: decay after the warm-up: by a factor an epoch, a cosine over train.max_epochs, or none
+        lr_scheduler_step_gamma: the exponential schedule's factor an epoch
+        warmup_steps: optimizer steps of linear warm-up
+        gradient_clip: largest norm of the gradient; 0 turns clipping off
+    """
+
+    lr: float = 2e-4
+    weight_decay: float = 1e-5
+    lr_scheduler: LrScheduler = "exponential"
+    lr_scheduler_step_gamma: float = 0.98
+    warmup_steps: int = 0
+    gradient_clip: float = 1.0
+
+    def __post_init__(self) -> None:
+        _positive("optim", self, "lr", "lr_scheduler_step_gamma")
+        _not_negative("optim", self, "weight_decay", "warmup_steps", "gradient_clip")
+        _require_choice("optim.lr_scheduler", self.lr_scheduler, ("exponential", "cosine", "none"))
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """Decoding for the metric.
+
+    Args:
+        score_thresh: detections below this score are dropped
+        nms_thresh: of two boxes of a class that overlap more than this, the lower score is dropped
+    """
+
+    score_thresh: float = 0.001
+    nms_thresh: float = 0.5
+
+    def __post_init__(self) -> None:
+        _fractions("eval", self, "score_thresh", "nms_thresh")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training.
+
+    Args:
+        max_epochs: epochs
+        precision: arithmetic of the network; auto takes bf16 where the hardware has it
+        workers: Ray Train workers (ranks)
+        use_gpu: whether each worker holds a GPU; auto takes one where there is one
+        seed: seed of weights, order and augmentation
+        val_every: epochs from one validation to the next
+        storage: folder or address where runs lie
+        max_failures: how often a lost worker is replaced before the run fails
+        pretrained: checkpoint to start the weights from
+        limit_train_batches: batches (or fraction of them) of a training epoch
+        limit_val_batches: batches (or fraction of them) of a validation
+    """
+
+    max_epochs: int = 20
+    precision: Precision = "auto"
+    workers: int = 1
+    use_gpu: Literal["auto"] | bool = "auto"
+    seed: int = 0
+    val_every: int = 1
+    storage: str = "runs"
+    max_failures: int = 2
+    pretrained: str | None = None
+    limit_train_batches: int | float | None = None
+    limit_val_batches: int | float | None = None
+
+    def __post_init__(self) -> None:
+        _positive("train", self, "max_epochs", "workers", "val_every", "limit_train_batches", "limit_val_batches")
+        _not_negative("train", self, "seed", "max_failures")
+        _require_choice("train.precision", self.precision, ("auto", "32-true", "bf16-mixed", "16-mixed"))
+        _require(self.use_gpu in ("auto", True, False), "train.use_gpu", self.use_gpu, "auto, true or false")
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """One search.
+
+    Args:
+        num_samples: trials
+        searcher: how samples are drawn
+        scheduler: asha stops weak trials early; none lets all run to the end
+        metric: what is compared
+        mode: whether more or less of the metric is better
+        max_concurrent: trials side by side; auto takes as many as there are CPUs (or GPUs) for
+        grace_epochs: validations before a trial can be stopped
+        reduction_factor: of this many trials one is allowed on to the next rung
+        final_seeds: seeds with which each of the best trials is trained in all; 1 adds none
+        final_top_k: how many of the best trials are trained again with further seeds
+        space_seed: seed of the sampling
+    """
+
+    num_samples: int = 8
+    searcher: Literal["optuna", "random", "grid"] = "optuna"
+    scheduler: Literal["asha", "none"] = "asha"
+    metric: str = "val_mean_ap"
+    mode: Literal["max", "min"] = "max"
+    max_concurrent: Literal["auto"] | int = "auto"
+    grace_epochs: int = 1
+    reduction_factor: int = 3
+    final_seeds: int = 3
+    final_top_k: int = 2
+    space_seed: int = 0
+
+    def __post_init__(self) -> None:
+        _positive("tune", self, "num_samples", "grace_epochs", "final_seeds", "final_top_k")
+        _require(self.reduction_factor > 1, "tune.reduction_factor", self.reduction_factor, "a number of at least 2")
+        _require_choice("tune.searcher", self.searcher, ("optuna", "random", "grid"))
+        _require_choice("tune.scheduler", self.scheduler, ("asha", "none"))
+        _require_choice("tune.mode", self.mode, ("max", "min"))
+        concurrent = self.max_concurrent
+        _require(
+            concurrent == "auto" or (isinstance(concurrent, int) and concurrent > 0),
+            "tune.max_concurrent",
+            concurrent,
+            "auto or a number above 0",
+        )
+
+
+@dataclass(frozen=True)
+class TrackConfig:
+    """Where runs and models are recorded.
+
+    Args:
+        tracking_uri: MLflow server or database; a SQLite file in the working folder if not given
+        experiment: MLflow experiment
+        registered_model_name: name in the model registry
+    """
+
+    tracking_uri: str | None = None
+    experiment: str = "evlab"
+    registered_model_name: str = "evlab-detector"
