@@ -1,0 +1,140 @@
+"""Checks of an exported detector: `python -m detector.jitting_test model.ptjit`."""
+
+import argparse
+import warnings
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "TESTCASES",
+    "testcase_forward_network_with_and_without_box_decoding_cpu",
+    "testcase_forward_network_with_and_without_box_decoding_gpu_if_available",
+    "testcase_torch_jit_reset",
+]
+
+
+def testcase_forward_network_with_and_without_box_decoding_cpu(
+    nn_filename: str, height: int = 120, width: int = 160
+) -> None:
+    """Both forward methods run on the CPU, with and without gradients recorded, and give well-formed boxes.
+
+    Args:
+        nn_filename: exported file.
+        height, width: size of the frames to try.
+
+    Raises:
+        AssertionError: a check fails.
+    """
+    _check_forward(nn_filename, height, width, torch.device("cpu"))
+
+
+def testcase_forward_network_with_and_without_box_decoding_gpu_if_available(
+    nn_filename: str, height: int = 120, width: int = 160
+) -> None:
+    """The same on the GPU; nothing is checked where there is none."""
+    if torch.cuda.is_available():
+        _check_forward(nn_filename, height, width, torch.device("cuda"))
+
+
+def testcase_torch_jit_reset(nn_filename: str, height: int = 120, width: int = 160) -> None:
+    """`reset_all` clears the memory: the states are gone, and the first answer is the first answer again.
+
+    Args:
+        nn_filename: exported file.
+        height, width: size of the frames to try.
+
+    Raises:
+        AssertionError: a check fails.
+    """
+    model = _load(nn_filename, torch.device("cpu"))
+    x = _frames(model, height, width)
+    with torch.no_grad():
+        first = model.forward_network_without_box_decoding(x)
+        assert any(len(module.state) > 0 for module in _cells(model)), "the network keeps no memory"
+        second = model.forward_network_without_box_decoding(x)
+        assert not _equal(first, second), "a second propagation answers as the first: the memory has no effect"
+        model.reset_all()
+        for module in _cells(model):
+            assert all(bool((state == 0).all()) for state in module.state), "reset_all left memory behind"
+        assert _equal(first, model.forward_network_without_box_decoding(x)), "reset_all does not bring back the start"
+        model.reset(torch.zeros(x.size(1)))
+        assert _equal(first, model.forward_network_without_box_decoding(x)), "reset(mask) does not bring back the start"
+
+
+TESTCASES: dict[str, Callable[[str, int, int], None]] = {
+    "forward with and without box decoding, CPU": testcase_forward_network_with_and_without_box_decoding_cpu,
+    "forward with and without box decoding, GPU": (
+        testcase_forward_network_with_and_without_box_decoding_gpu_if_available
+    ),
+    "reset": testcase_torch_jit_reset,
+}
+
+
+def _check_forward(nn_filename: str, height: int, width: int, device: torch.device) -> None:
+    model = _load(nn_filename, device)
+    x = _frames(model, height, width).to(device)
+    steps, streams = x.shape[:2]
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            model.reset_all()
+            loc, logits = model.forward_network_without_box_decoding(x)
+            assert loc.shape[:2] == logits.shape[:2] and loc.size(0) == steps * streams and loc.size(2) == 4
+            assert bool(torch.isfinite(loc).all() and torch.isfinite(logits).all()), "predictions are not finite"
+            model.reset_all()
+            boxes = model.forward(x, 0.0)
+            assert len(boxes) == steps and all(len(step) == streams for step in boxes)
+            for rows in (rows for step in boxes for rows in step):
+                _check_rows(rows, height, width, logits.size(2) - 1)
+
+
+def _check_rows(rows: Tensor, height: int, width: int, num_classes: int) -> None:
+    assert rows.dim() == 2 and rows.size(1) == 6, f"rows have shape {tuple(rows.shape)}, not (M, 6)"
+    x, y, w, h, score, label = rows.unbind(1)
+    eps = 1e-3
+    assert bool((x >= 0).all() and (y >= 0).all() and (w >= 0).all() and (h >= 0).all()), "boxes leave the frame"
+    assert bool((x + w <= width + eps).all() and (y + h <= height + eps).all()), "boxes leave the frame"
+    assert bool((score > 0).all() and (score <= 1).all()), "scores lie outside 0..1"
+    assert bool((label >= 1).all() and (label <= num_classes).all()), "labels lie outside 1..K"
+
+
+def _load(nn_filename: str, device: torch.device) -> torch.jit.ScriptModule:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.load(str(nn_filename), map_location=device)
+
+
+def _frames(model: torch.jit.ScriptModule, height: int, width: int, steps: int = 3, streams: int = 2) -> Tensor:
+    weight = next(iter(model.parameters()))
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand((steps, streams, weight.size(1), height, width), generator=generator).to(weight.dtype)
+
+
+def _cells(model: torch.jit.ScriptModule) -> list[torch.jit.ScriptModule]:
+    return [module for module in model.modules() if hasattr(module, "state")]
+
+
+def _equal(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m detector.jitting_test", description=__doc__)
+    parser.add_argument("nn_filename", help="exported model.ptjit")
+    parser.add_argument("--height", type=int, default=120, help="frame height to try")
+    parser.add_argument("--width", type=int, default=160, help="frame width to try")
+    args = parser.parse_args()
+    failed = 0
+    for name, testcase in TESTCASES.items():
+        try:
+            testcase(args.nn_filename, args.height, args.width)
+            print(f"ok      {name}")
+        except Exception as error:
+            failed += 1
+            print(f"FAILED  {name}: {error}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(_main())

@@ -1,0 +1,181 @@
+"""Building blocks of the feature extractors: convolution blocks and convolutional recurrent cells.
+
+A recurrent cell carries its state from call to call. The state is a plain attribute: no parameter, in no checkpoint,
+not broadcast between ranks. Everything here can be scripted.
+"""
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ConvGRU", "ConvLSTM", "ConvRNN", "SqueezeExciteBlock", "VGGBlock", "conv_bn_relu"]
+
+
+def conv_bn_relu(cin: int, cout: int, kernel_size: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution that keeps the size at stride 1, batch norm, ReLU."""
+    conv = nn.Conv2d(cin, cout, kernel_size, stride, kernel_size // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(cout), nn.ReLU(inplace=True))
+
+
+class SqueezeExciteBlock(nn.Module):
+    """Residual block of two 3x3 convolutions whose channels are weighted by their mean (Hu et al., 2018).
+
+    Args:
+        cin: input channels.
+        cout: output channels.
+        stride: of the first convolution.
+    """
+
+    def __init__(self, cin: int, cout: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = conv_bn_relu(cin, cout, stride=stride)
+        self.conv2 = nn.Sequential(nn.Conv2d(cout, cout, 3, 1, 1, bias=False), nn.BatchNorm2d(cout))
+        self.excite = nn.Sequential(
+            nn.Conv2d(cout, cout, 1), nn.ReLU(inplace=True), nn.Conv2d(cout, cout, 1), nn.Sigmoid()
+        )
+        self.skip = nn.Sequential(nn.Conv2d(cin, cout, 1, stride, bias=False), nn.BatchNorm2d(cout))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, cin, H, W) -> (N, cout, ceil(H / stride), ceil(W / stride))."""
+        y = self.conv2(self.conv1(x))
+        weights = self.excite(y.mean(dim=(2, 3), keepdim=True))
+        return torch.relu(y * weights + self.skip(x))
+
+
+class VGGBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm and ReLU; the first carries the stride.
+
+    Args:
+        cin: input channels.
+        cout: output channels.
+        stride: of the first convolution.
+    """
+
+    def __init__(self, cin: int, cout: int, stride: int = 1) -> None:
+        super().__init__()
+        self.convs = nn.Sequential(conv_bn_relu(cin, cout, stride=stride), conv_bn_relu(cout, cout))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, cin, H, W) -> (N, cout, ceil(H / stride), ceil(W / stride))."""
+        return self.convs(x)
+
+
+class ConvRNN(nn.Module):
+    """What the convolutional recurrent cells share: the input's convolution and the state.
+
+    Args:
+        cin: input channels.
+        cout: channels of the state.
+        stride: of the convolution of the input.
+        gates: number of gates.
+    """
+
+    state: list[Tensor]
+
+    def __init__(self, cin: int, cout: int, stride: int, gates: int) -> None:
+        super().__init__()
+        self.cout = cout
+        self.x2h = nn.Conv2d(cin, gates * cout, 3, stride, 1)
+        self.state: list[Tensor] = torch.jit.annotate(list[Tensor], [])
+
+    @torch.jit.export
+    def reset_all(self) -> None:
+        """Clear the memory of all streams."""
+        self.state = torch.jit.annotate(list[Tensor], [])
+
+    @torch.jit.export
+    def reset(self, mask: Tensor) -> None:
+        """Clear the memory of some streams.
+
+        Args:
+            mask: (B,), 1 keeps the memory of a stream, 0 clears it.
+        """
+        cleared: list[Tensor] = []
+        for s in self.state:
+            if s.size(0) == mask.numel():  # another batch size starts clear anyway
+                keep = mask.to(s.device).view(-1, 1, 1, 1) > 0
+                cleared.append(torch.where(keep, s, torch.zeros_like(s)))
+        self.state = cleared
+
+    def initial_state(self, x: Tensor, batch_size: int, count: int) -> list[Tensor]:
+        """The state carried over, detached; zeros where the size or the device of the input changed."""
+        shape = [batch_size, self.cout, x.size(2), x.size(3)]
+        state: list[Tensor] = []
+        for s in self.state:
+            if list(s.shape) == shape and s.device == x.device:
+                state.append(s.detach())
+        if len(state) != count:
+            zeros = torch.zeros(shape, dtype=torch.float32, device=x.device)
+            state = [zeros] * count
+        return state
+
+
+class ConvLSTM(ConvRNN):
+    """Convolutional LSTM (Shi et al., 2015, without peepholes) over whole sequences.
+
+    The input of all time steps is convolved at once, the state step by step. The cell memory stays in float32.
+
+    Args:
+        cin: input channels.
+        cout: output channels.
+        stride: of the convolution of the input.
+    """
+
+    def __init__(self, cin: int, cout: int, stride: int = 1) -> None:
+        super().__init__(cin, cout, stride, gates=4)
+        self.h2h = nn.Conv2d(cout, 4 * cout, 3, 1, 1, bias=False)
+        with torch.no_grad():  # a forget gate that starts open (Jozefowicz et al., 2015)
+            self.x2h.bias.zero_()
+            self.x2h.bias[cout : 2 * cout] = 1.0
+
+    def forward(self, x: Tensor, batch_size: int) -> Tensor:
+        """Advance `batch_size` streams.
+
+        Args:
+            x: (T * B, cin, H, W), time-major.
+            batch_size: B.
+
+        Returns:
+            (T * B, cout, h, w) hidden states.
+        """
+        gates_x = self.x2h(x)
+        hidden, memory = self.initial_state(gates_x, batch_size, 2)
+        outputs: list[Tensor] = []
+        for gates_t in gates_x.split(batch_size):
+            gates = gates_t + self.h2h(hidden.to(gates_t.dtype))
+            in_out_forget, candidate = gates.split([3 * self.cout, self.cout], dim=1)
+            i, f, o = in_out_forget.sigmoid().chunk(3, dim=1)
+            memory = f * memory + i * candidate.tanh()
+            hidden = o * memory.tanh().to(o.dtype)
+            outputs.append(hidden)
+        self.state = [hidden, memory]
+        return torch.cat(outputs)
+
+
+class ConvGRU(ConvRNN):
+    """Convolutional GRU (Ballas et al., 2016) over whole sequences.
+
+    Args:
+        cin: input channels.
+        cout: output channels.
+        stride: of the convolution of the input.
+    """
+
+    def __init__(self, cin: int, cout: int, stride: int = 1) -> None:
+        super().__init__(cin, cout, stride, gates=3)
+        self.h2gates = nn.Conv2d(cout, 2 * cout, 3, 1, 1, bias=False)
+        self.h2candidate = nn.Conv2d(cout, cout, 3, 1, 1, bias=False)
+
+    def forward(self, x: Tensor, batch_size: int) -> Tensor:
+        """Advance `batch_size` streams; as `ConvLSTM.forward`."""
+        gates_x = self.x2h(x)
+        hidden = self.initial_state(gates_x, batch_size, 1)[0]
+        outputs: list[Tensor] = []
+        for gates_t in gates_x.split(batch_size):
+            update_reset, candidate_x = gates_t.split([2 * self.cout, self.cout], dim=1)
+            gates = (update_reset + self.h2gates(hidden.to(gates_t.dtype))).sigmoid()
+            update, reset = gates.chunk(2, dim=1)
+            candidate = (candidate_x + self.h2candidate((reset * hidden).to(gates_t.dtype))).tanh()
+            hidden = hidden + update * (candidate - hidden)
+            outputs.append(hidden.to(gates_t.dtype))
+        self.state = [hidden]
+        return torch.cat(outputs)

@@ -1,0 +1,331 @@
+"""The Lightning module that trains a detector and measures its COCO mAP over whole recordings."""
+
+import argparse
+import webbrowser
+from collections.abc import Sequence
+from dataclasses import fields
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.lib.recfunctions import structured_to_unstructured
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from detector.config import LABEL_MAP_NAME, Config, read_label_map
+from detector.data_factory import psee_data
+from detector.evaluation import FramePredictions, Measured, Protocol
+from detector.losses import DetectionLoss
+from detector.single_stage_detector import SingleStageDetector
+from detector.viz import draw_detections, save_gif
+
+__all__ = ["LightningDetectionModel", "NonFiniteLossError", "bboxes_to_box_vectors", "build_ssd", "resolve_precision"]
+
+
+class NonFiniteLossError(RuntimeError):
+    """The training loss is no longer a finite number."""
+
+
+def build_ssd(config: Config) -> SingleStageDetector:
+    """The detector that a configuration describes."""
+    detector = SingleStageDetector(
+        config.model.feature_extractor,
+        config.in_channels,
+        config.num_classes,
+        config.model.feature_base,
+        config.model.feature_channels_out,
+        config.anchors.anchor_list,
+        config.model.nlayers,
+        config.model.max_boxes_per_input,
+        fg_iou_threshold=config.anchors.fg_iou_threshold,
+        bg_iou_threshold=config.anchors.bg_iou_threshold,
+        allow_low_quality_matches=config.anchors.allow_low_quality_matches,
+        base_size=config.anchors.base_size,
+        variances=config.anchors.variances,
+        first_stride=config.model.first_stride,
+        num_levels=config.model.num_levels,
+    )
+    loss = config.loss
+    detector.criterion = DetectionLoss(
+        loss.cls_loss_func, alpha=loss.focal_alpha, gamma=loss.focal_gamma, beta=loss.loc_beta
+    )
+    return detector.to(memory_format=torch.channels_last)
+
+
+def resolve_precision(name: str, use_gpu: bool = False) -> str:
+    """The trainer's precision: "auto" is bf16 where the hardware computes in it, else float32."""
+    if name != "auto":
+        return name
+    if use_gpu:
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    has_bf16 = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if has_bf16 else "32-true"
+
+
+def bboxes_to_box_vectors(bbox: np.ndarray | Tensor) -> np.ndarray | Tensor:
+    """Corner form of boxes.
+
+    Args:
+        bbox: structured array with the fields of `BBOX_dtype`, or an array or tensor (M, 5 or 6) that holds
+            x1, y1, x2, y2, class_id and perhaps track_id already.
+
+    Returns:
+        (M, 6) x1, y1, x2, y2, class_id, track_id (0 where there was none), of the kind that came in.
+    """
+    if isinstance(bbox, np.ndarray) and bbox.dtype.names:
+        vectors = structured_to_unstructured(bbox[["x", "y", "w", "h", "class_id", "track_id"]], dtype=np.float32)
+        vectors[:, 2:4] += vectors[:, :2]
+        return vectors
+    if bbox.ndim != 2 or bbox.shape[1] not in (5, 6):
+        raise ValueError(f"bbox: got shape {tuple(bbox.shape)}, allowed: (M, 5), (M, 6) or a structured array")
+    if bbox.shape[1] == 6:
+        return bbox
+    if isinstance(bbox, Tensor):
+        return torch.cat([bbox, torch.zeros_like(bbox[:, :1])], dim=1)
+    return np.concatenate([bbox, np.zeros_like(bbox[:, :1])], axis=1)
+
+
+class LightningDetectionModel(pl.LightningModule):
+    """Trains and evaluates the detector of a flat configuration.
+
+    Metrics are logged as `train_loss`, `val_mean_ap`, `val_mean_ap50`, ..., `test_mean_ap`, ...
+
+    Args:
+        hparams: `Config.to_hparams()`. Classes left empty are read from the dataset and stored with the model.
+
+    Attributes:
+        classes: names of the labels 1..K.
+        label_map: class ids of files and their names.
+        height, width: size of the frames the model saw last, None before the first.
+        measured: result of the last evaluation.
+    """
+
+    def __init__(self, hparams: argparse.Namespace) -> None:
+        super().__init__()
+        config = Config.from_hparams(hparams)
+        self.classes = config.class_names
+        self.save_hyperparameters(argparse.Namespace(**{**vars(hparams), "classes": self.classes}))
+        path = Path(config.data.dataset_path) / LABEL_MAP_NAME
+        self.label_map = read_label_map(path) if path.is_file() else dict(enumerate(self.classes))
+        self.height: int | None = None
+        self.width: int | None = None
+        self.detector = build_ssd(Config.from_hparams(self.hparams))
+        self.measured: Measured | None = None
+        self._predictions = self._new_predictions()
+        self._loss_sum = torch.zeros(())
+        self._loss_count = 0
+
+    @property
+    def config(self) -> Config:
+        """The configuration the model was made from, with its classes."""
+        return Config.from_hparams(self.hparams)
+
+    @property
+    def protocol(self) -> Protocol:
+        """What the model's mAP figures were measured by."""
+        return Protocol(**{key.name: self.hparams[key.name] for key in fields(Protocol)})
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Box offsets and class logits of (T, B, C, H, W), see `SingleStageDetector.forward`."""
+        return self.detector(x)
+
+    # Training
+
+    def on_train_epoch_start(self) -> None:
+        """Start every epoch without memory, so that an epoch can be replayed from its start."""
+        self.detector.reset_all()
+        self._loss_sum = torch.zeros((), device=self.device)
+        self._loss_count = 0
+
+    def training_step(self, batch: dict[str, Any], batch_nb: int) -> Tensor:
+        """Loss of a batch.
+
+        Raises:
+            NonFiniteLossError: the loss is not a finite number.
+        """
+        self._note_size(batch)
+        losses = self.detector.compute_loss(
+            batch["inputs"], batch["labels"], batch["mask_keep_memory"], batch["frame_is_labeled"]
+        )
+        loss = losses["cls_loss"] + self.hparams["loc_weight"] * losses["loc_loss"]
+        if not torch.isfinite(loss):
+            raise NonFiniteLossError(
+                f"the loss is {loss.item()} in epoch {self.current_epoch}, batch {batch_nb}: "
+                f"a lower optim.lr (now {self.hparams['lr']}) or optim.gradient_clip may help"
+            )
+        self._loss_sum += loss.detach()
+        self._loss_count += 1
+        self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=1)
+        return loss
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Adam with a linear warm-up and the configured decay, stepped at every batch."""
+        optim = self.config.optim
+        optimizer = torch.optim.Adam(self.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
+        total = max(int(self.trainer.estimated_stepping_batches), 1)
+        epoch = total / self.config.train.max_epochs
+
+        def factor(step: int) -> float:
+            warm = min((step + 1) / (optim.warmup_steps + 1), 1.0)
+            if optim.lr_scheduler == "cosine":
+                progress = max(step - optim.warmup_steps, 0) / max(total - optim.warmup_steps, 1)
+                return warm * 0.5 * (1 + np.cos(np.pi * min(progress, 1.0)))
+            if optim.lr_scheduler == "exponential":
+                return warm * optim.lr_scheduler_step_gamma ** (step // epoch)
+            return warm
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def load_pretrained(self, checkpoint_path: str) -> None:
+        """Take over the weights of a trained detector; class rows are copied by class name.
+
+        Args:
+            checkpoint_path: Lightning checkpoint of a model with the same backbone and anchors a cell.
+
+        Raises:
+            ValueError: the shapes differ elsewhere than in the classes.
+        """
+        checkpoint = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+        source = LightningDetectionModel(argparse.Namespace(**checkpoint["hyper_parameters"]))
+        source.load_state_dict(checkpoint["state_dict"])
+        last = f"detector.rpn.cls_head.{len(source.detector.rpn.cls_head) - 1}."
+        weights = {key: value for key, value in source.state_dict().items() if not key.startswith(last)}
+        own = self.state_dict()
+        for key, value in weights.items():
+            if key not in own or own[key].shape != value.shape:
+                expected = tuple(own[key].shape) if key in own else "no such weight"
+                raise ValueError(f"{checkpoint_path}: {key} has shape {tuple(value.shape)}, this model: {expected}")
+        self.load_state_dict(weights, strict=False)
+        self.detector.map_cls_weights(source.detector, source.classes, self.classes)
+
+    # Evaluation
+
+    def on_validation_epoch_start(self) -> None:
+        """Start without memory and without collected predictions."""
+        self._start_inference()
+
+    def on_test_epoch_start(self) -> None:
+        """Start without memory and without collected predictions."""
+        self._start_inference()
+
+    def validation_step(self, batch: dict[str, Any], batch_nb: int) -> None:
+        """Detect and collect."""
+        self.inference_step(batch, batch_nb)
+
+    def test_step(self, batch: dict[str, Any], batch_nb: int) -> None:
+        """Detect and collect."""
+        self.inference_step(batch, batch_nb)
+
+    def on_validation_epoch_end(self) -> None:
+        """Measure mAP on the validation split; the mean loss of the epoch is logged with it."""
+        if self._loss_count:
+            self.log("train_loss", self._loss_sum / self._loss_count, prog_bar=True, sync_dist=True)
+        self.inference_epoch_end(self._predictions, mode="val")
+
+    def on_test_epoch_end(self) -> None:
+        """Measure mAP on the test split."""
+        self.inference_epoch_end(self._predictions, mode="test")
+
+    def inference_step(self, batch: dict[str, Any], batch_nb: int) -> None:
+        """One step of validation: advance the streams and collect what was said about labelled frames."""
+        self._note_size(batch)
+        self.detector.reset(batch["mask_keep_memory"])
+        preds = self.detector.get_boxes(batch["inputs"], self.hparams["score_thresh"], self.hparams["nms_thresh"])
+        self.accumulate_predictions(preds, batch["labels"], batch["video_infos"], batch["frame_is_labeled"])
+
+    def accumulate_predictions(
+        self, preds: list, targets: list, video_infos: Sequence, frame_is_labeled: Tensor
+    ) -> None:
+        """Collect the labels and detections of labelled frames, by recording.
+
+        Args:
+            preds: list T of list B of detections, see `SingleStageDetector.get_boxes`.
+            targets: list T of list B of training targets; the labels that count come with `video_infos`.
+            video_infos: list B of (VideoInfo or None, index of the batch's first frame).
+            frame_is_labeled: (T, B) bool.
+        """
+        self._predictions.add(preds, video_infos, frame_is_labeled)
+
+    def inference_epoch_end(self, outputs: FramePredictions, mode: str = "val") -> None:
+        """Measure mAP on everything collected, over all ranks, and log it as `<mode>_mean_ap` and so on.
+
+        Args:
+            outputs: what this rank collected.
+            mode: "val" or "test".
+        """
+        self.measured = outputs.measure()
+        self.log_dict({f"{mode}_{key}": value for key, value in self.measured.metrics.items()})
+        self.log("map", self.measured.metrics["mean_ap"], prog_bar=True, logger=False)
+        self._start_inference()
+
+    def _start_inference(self) -> None:
+        self.detector.reset_all()
+        self._predictions = self._new_predictions()
+
+    def _new_predictions(self) -> FramePredictions:
+        ids = {name: key for key, name in self.label_map.items()}
+        class_ids = [ids[name] for name in self.classes]
+        return FramePredictions(dict(zip(class_ids, self.classes, strict=True)), class_ids, self.protocol)
+
+    # Data
+
+    def train_dataloader(self) -> DataLoader:
+        """Loader of the training split."""
+        return psee_data(self.hparams, "train")
+
+    def val_dataloader(self) -> DataLoader:
+        """Loader of the validation split."""
+        return psee_data(self.hparams, "val")
+
+    def test_dataloader(self) -> DataLoader:
+        """Loader of the test split."""
+        return psee_data(self.hparams, "test")
+
+    def transfer_batch_to_device(self, batch: dict[str, Any], device: torch.device, dataloader_idx: int) -> dict:
+        """Move the tensors; labels and masks of frames stay where Python reads them without waiting for a GPU."""
+        moved = {key: batch[key].to(device, non_blocking=True) for key in ("inputs", "mask_keep_memory")}
+        return {**batch, **moved}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what an export needs beside the weights."""
+        checkpoint["dataset"] = {"label_map": self.label_map, "height": self.height, "width": self.width}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore what `on_save_checkpoint` kept."""
+        self.label_map = checkpoint["dataset"]["label_map"]
+        self.height, self.width = checkpoint["dataset"]["height"], checkpoint["dataset"]["width"]
+        self._predictions = self._new_predictions()
+
+    def demo_video(self, epoch: int = 0, num_batches: int = 100, show_video: bool = False) -> Path:
+        """Run the detector on the first batches of the test split and write `demo_<epoch>.gif`.
+
+        Args:
+            epoch: number in the file's name.
+            num_batches: batches to show.
+            show_video: also open the file with the system's viewer.
+
+        Returns:
+            The file, in the trainer's folder (the working folder without a trainer).
+        """
+        folder = Path(self.trainer.default_root_dir) if self._trainer is not None else Path.cwd()
+        images: list[Tensor] = []
+        self.detector.reset_all()
+        for batch in islice(self.test_dataloader(), num_batches):
+            self.detector.reset(batch["mask_keep_memory"].to(self.device))
+            preds = self.detector.get_boxes(batch["inputs"].to(self.device))
+            images += [
+                draw_detections(batch["inputs"][t, 0], preds[t][0], self.classes, targets=batch["labels"][t][0])
+                for t in range(len(preds))
+            ]
+        self.detector.reset_all()
+        path = save_gif(folder / f"demo_{epoch}.gif", images, delta_t=self.hparams["delta_t"])
+        if show_video:
+            webbrowser.open(path.resolve().as_uri())
+        return path
+
+    def _note_size(self, batch: dict[str, Any]) -> None:
+        self.height, self.width = batch["inputs"].shape[-2:]

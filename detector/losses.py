@@ -1,0 +1,105 @@
+"""Losses of an anchor-based detector: softmax focal loss for classes, smooth L1 for boxes."""
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["CLS_LOSSES", "DetectionLoss", "reduce", "smooth_l1_loss", "softmax_focal_loss"]
+
+
+def reduce(loss: Tensor, mode: str = "none") -> Tensor:
+    """Reduce a loss.
+
+    Args:
+        loss: values of any shape.
+        mode: "mean", "sum" or "none".
+    """
+    if mode == "mean":
+        return loss.mean()
+    if mode == "sum":
+        return loss.sum()
+    if mode == "none":
+        return loss
+    raise ValueError(f'mode: got {mode!r}, allowed: "mean", "sum", "none"')
+
+
+def smooth_l1_loss(pred: Tensor, target: Tensor, beta: float = 0.11, reduction: str = "sum") -> Tensor:
+    """Quadratic below `beta`, linear above (Girshick, Fast R-CNN, 2015, eq. 3), in float32.
+
+    Args:
+        pred: (N, 4) predicted offsets of positive anchors.
+        target: (N, 4) their targets.
+        beta: absolute error at which the loss turns linear.
+        reduction: "mean", "sum" or "none".
+    """
+    error = (pred.float() - target.float()).abs()
+    return reduce(torch.where(error < beta, 0.5 * error * error / beta, error - 0.5 * beta), reduction)
+
+
+def softmax_focal_loss(
+    pred: Tensor, target: Tensor, reduction: str = "none", *, alpha: float = 0.25, gamma: float = 2.0
+) -> Tensor:
+    """Focal loss over a softmax (after Lin et al., Focal Loss for Dense Object Detection, 2017), in float32.
+
+    The softmax runs over the second of three dimensions of a class-major copy: over a short last dimension it
+    vectorises badly. `BoxHead` hands out class-major memory, for which the copy is free.
+
+    Args:
+        pred: (N, A, K + 1) logits, background first.
+        target: (N, A) class of each anchor: -1 ignored (adds nothing to value or gradient), 0 background, 1..K.
+        reduction: "mean", "sum" or "none"; "none" keeps (N, A).
+        alpha: weight of the foreground; the background has 1 - alpha.
+        gamma: focusing exponent.
+    """
+    log_p = torch.log_softmax(pred.transpose(1, 2).float().contiguous(), dim=1)
+    log_pt = log_p.gather(1, target.clamp(min=0).unsqueeze(1)).squeeze(1)
+    weight = torch.where(target > 0, alpha, 1.0 - alpha) * (target >= 0)
+    return reduce(-weight * (1.0 - log_pt.exp()) ** gamma * log_pt, reduction)
+
+
+CLS_LOSSES = {"softmax_focal_loss": softmax_focal_loss}
+
+
+class DetectionLoss(nn.Module):
+    """Classification and box loss of a batch, each divided by its number of positive anchors (at least 1).
+
+    Args:
+        cls_loss_func: name of the classification loss.
+        alpha, gamma: of the focal loss.
+        beta: of the smooth L1 loss.
+    """
+
+    def __init__(
+        self,
+        cls_loss_func: str = "softmax_focal_loss",
+        *,
+        alpha: float = 0.25,
+        gamma: float = 2.0,
+        beta: float = 0.11,
+    ) -> None:
+        super().__init__()
+        if cls_loss_func not in CLS_LOSSES:
+            raise ValueError(f"cls_loss_func: got {cls_loss_func!r}, allowed: {', '.join(CLS_LOSSES)}")
+        self.cls_loss_func = CLS_LOSSES[cls_loss_func]
+        self.alpha = alpha
+        self.gamma = gamma
+        self.beta = beta
+
+    def forward(
+        self, loc_preds: Tensor, loc_targets: Tensor, cls_preds: Tensor, cls_targets: Tensor
+    ) -> dict[str, Tensor]:
+        """Compute both losses.
+
+        Args:
+            loc_preds: (N, A, 4) predicted offsets.
+            loc_targets: (N, A, 4) target offsets; read for positive anchors only.
+            cls_preds: (N, A, K + 1) logits, background first.
+            cls_targets: (N, A) -1 ignored, 0 background, 1..K.
+
+        Returns:
+            `{"loc_loss", "cls_loss"}`, two scalars.
+        """
+        positive = cls_targets > 0
+        count = positive.sum().clamp(min=1)
+        loc_loss = smooth_l1_loss(loc_preds[positive], loc_targets[positive], beta=self.beta)
+        cls_loss = self.cls_loss_func(cls_preds, cls_targets, "sum", alpha=self.alpha, gamma=self.gamma)
+        return {"loc_loss": loc_loss / count, "cls_loss": cls_loss / count}

@@ -1,0 +1,73 @@
+"""The head that predicts boxes and classes from every pyramid level with the same weights."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["BoxHead", "softmax_init"]
+
+
+def softmax_init(l: nn.Conv2d, num_anchors: int, num_logits: int) -> None:  # noqa: E741 (the reference's name)
+    """Start a classification layer at a background probability of 0.99 (Lin et al., 2017, section 3.3, for a softmax).
+
+    Args:
+        l: last layer, whose output channels are (num_anchors, num_logits).
+        num_anchors: anchors a cell.
+        num_logits: number of classes + 1; background comes first.
+    """
+    background = 0.99
+    with torch.no_grad():
+        nn.init.normal_(l.weight, std=0.01)
+        bias = torch.zeros(num_anchors, num_logits)
+        bias[:, 0] = math.log((num_logits - 1) * background / (1 - background))
+        l.bias.copy_(bias.flatten())
+
+
+class BoxHead(nn.Module):
+    """Two small convolutional networks, shared by all levels: box offsets and class logits.
+
+    Args:
+        in_channels: channels of every level.
+        num_anchors: anchors a cell.
+        num_logits: number of classes + 1.
+        n_layers: hidden 3x3 convolutions before the prediction; 0 = the prediction alone.
+    """
+
+    def __init__(self, in_channels: int, num_anchors: int, num_logits: int, n_layers: int = 3) -> None:
+        super().__init__()
+        self.num_anchors = num_anchors
+        self.num_logits = num_logits
+        self.box_head = self._make_head(in_channels, num_anchors * 4, n_layers)
+        self.cls_head = self._make_head(in_channels, num_anchors * num_logits, n_layers)
+        nn.init.normal_(self.box_head[-1].weight, std=0.01)
+        nn.init.zeros_(self.box_head[-1].bias)
+        softmax_init(self.cls_head[-1], num_anchors, num_logits)
+
+    @staticmethod
+    def _make_head(in_channels: int, out_channels: int, n_layers: int) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        for _ in range(n_layers):
+            layers += [nn.Conv2d(in_channels, in_channels, 3, padding=1), nn.ReLU(inplace=True)]
+        return nn.Sequential(*layers, nn.Conv2d(in_channels, out_channels, 3, padding=1))
+
+    def forward(self, xs: list[Tensor]) -> list[Tensor]:
+        """Predict from the pyramid.
+
+        Args:
+            xs: levels, each (N, in_channels, h, w).
+
+        Returns:
+            `[loc (N, A, 4), cls (N, A, K + 1)]`, anchors in the order level, row, column, anchor. Both are views
+            of value-major memory (N, 4 or K + 1, A), in which the losses are fast.
+        """
+        locs: list[Tensor] = []
+        logits: list[Tensor] = []
+        for x in xs:
+            locs.append(self._value_major(self.box_head(x), 4))
+            logits.append(self._value_major(self.cls_head(x), self.num_logits))
+        return [torch.cat(locs, dim=2).transpose(1, 2), torch.cat(logits, dim=2).transpose(1, 2)]
+
+    def _value_major(self, y: Tensor, values: int) -> Tensor:
+        n, _, h, w = y.shape
+        return y.view(n, self.num_anchors, values, h, w).permute(0, 2, 3, 4, 1).reshape(n, values, -1)

@@ -1,0 +1,191 @@
+"""The detector: feature extractor, box head, anchors and loss behind `compute_loss` and `get_boxes`."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from detector.anchors import Anchors
+from detector.feature_extractors import FEATURE_EXTRACTORS
+from detector.losses import DetectionLoss
+from detector.rpn import BoxHead
+
+__all__ = ["Detector", "SingleStageDetector"]
+
+
+class Detector(nn.Module):
+    """What the training expects of a network that predicts boxes."""
+
+    def compute_loss(
+        self, x: Tensor, targets: list, reset_mask: Tensor, frame_is_labeled: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Losses of a batch, by name."""
+        raise NotImplementedError
+
+    def get_boxes(self, x: Tensor, score_thresh: float = 0.4) -> list[list[dict[str, Tensor]]]:
+        """Detections of a batch, by time step and stream."""
+        raise NotImplementedError
+
+    def reset(self, mask: Tensor) -> None:
+        """Clear the memory of the streams whose `mask` (B,) is 0."""
+        raise NotImplementedError
+
+    def reset_all(self) -> None:
+        """Clear the memory of all streams."""
+        raise NotImplementedError
+
+
+class SingleStageDetector(Detector):
+    """Single-shot detector with memory (SSD, RetinaNet and their like).
+
+    Args:
+        feature_extractor: name of the backbone, see `FEATURE_EXTRACTORS`.
+        in_channels: channels of a frame.
+        num_classes: classes without background.
+        feature_base: width of the backbone's stem.
+        feature_channels_out: channels of every pyramid level.
+        anchor_list: name of an anchor list or its (ratio, scale) pairs.
+        nlayers: hidden convolutions of the box head.
+        max_boxes_per_input: boxes of a frame that enter non-maximum suppression.
+        fg_iou_threshold, bg_iou_threshold, allow_low_quality_matches, base_size, variances: see `Anchors`.
+        first_stride, num_levels: see the backbone.
+    """
+
+    def __init__(
+        self,
+        feature_extractor: str,
+        in_channels: int,
+        num_classes: int,
+        feature_base: int,
+        feature_channels_out: int,
+        anchor_list: str | Sequence[tuple[float, float]],
+        nlayers: int = 0,
+        max_boxes_per_input: int = 500,
+        *,
+        fg_iou_threshold: float = 0.5,
+        bg_iou_threshold: float = 0.3,
+        allow_low_quality_matches: bool = True,
+        base_size: float = 32,
+        variances: Sequence[float] = (0.1, 0.2),
+        first_stride: int = 16,
+        num_levels: int = 5,
+    ) -> None:
+        super().__init__()
+        if feature_extractor not in FEATURE_EXTRACTORS:
+            raise ValueError(
+                f"feature_extractor: got {feature_extractor!r}, allowed: one of {', '.join(FEATURE_EXTRACTORS)}"
+            )
+        self.num_classes = num_classes
+        self.max_boxes_per_input = max_boxes_per_input
+        self.feature_extractor = FEATURE_EXTRACTORS[feature_extractor](
+            in_channels, feature_base, feature_channels_out, first_stride=first_stride, num_levels=num_levels
+        )
+        self.box_coder = Anchors(
+            num_levels=num_levels,
+            base_size=base_size,
+            anchor_list=anchor_list,
+            fg_iou_threshold=fg_iou_threshold,
+            bg_iou_threshold=bg_iou_threshold,
+            allow_low_quality_matches=allow_low_quality_matches,
+            variances=list(variances),
+            first_stride=first_stride,
+        )
+        self.rpn = BoxHead(feature_channels_out, self.box_coder.num_anchors, num_classes + 1, nlayers)
+        self.criterion = DetectionLoss()
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Advance the streams by a batch.
+
+        Args:
+            x: (T, B, C, H, W), or (N, C, H, W) for one time step of N streams.
+
+        Returns:
+            `[loc (N, A, 4), cls (N, A, K + 1)]`: box offsets and class logits, background first.
+        """
+        return self.rpn(self.feature_extractor(x))
+
+    def compute_loss(
+        self, x: Tensor, targets: list, reset_mask: Tensor, frame_is_labeled: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Losses of a batch. Unlabelled frames advance the memory and count in neither loss.
+
+        Args:
+            x: (T, B, C, H, W).
+            targets: list T of list B of boxes, see `Anchors.encode`.
+            reset_mask: (B,), 1 keeps a stream's memory, 0 clears it before the batch.
+            frame_is_labeled: (T, B) bool; every frame if None.
+
+        Returns:
+            `{"loc_loss", "cls_loss"}`; zeros that reach every parameter if no frame is labelled.
+        """
+        self.reset(reset_mask)
+        features = self.feature_extractor(x)
+        frames = [frame for step in targets for frame in step]
+        if frame_is_labeled is not None and not frame_is_labeled.all():
+            selected = frame_is_labeled.flatten().nonzero().squeeze(1)
+            features = [level[selected.to(level.device)] for level in features]
+            frames = [frames[n] for n in selected.tolist()]
+        if not frames:
+            zero = sum(p.sum() * 0.0 for p in self.parameters())
+            return {"loc_loss": zero, "cls_loss": zero}
+        loc_preds, cls_preds = self.rpn(features)
+        loc_targets, cls_targets = self.box_coder.encode(features, x, [[frame] for frame in frames])
+        return self.criterion(loc_preds, loc_targets, cls_preds, cls_targets)
+
+    @torch.no_grad()
+    def get_boxes(
+        self, x: Tensor, score_thresh: float = 0.4, nms_thresh: float = 0.5, max_boxes: int | None = None
+    ) -> list[list[dict[str, Tensor]]]:
+        """Advance the streams by a batch and decode its detections.
+
+        Args:
+            x: (T, B, C, H, W).
+            score_thresh: lowest score.
+            nms_thresh: overlap above which the lower of two scores of a class is dropped.
+            max_boxes: boxes of a frame that enter non-maximum suppression; `max_boxes_per_input` if None.
+
+        Returns:
+            List T of list B of `{"boxes" (M, 4) x1, y1, x2, y2 in pixels of x, "scores" (M,), "labels" (M,) 1..K}`.
+        """
+        features = self.feature_extractor(x)
+        loc_preds, cls_preds = self.rpn(features)
+        scores = cls_preds.float().softmax(dim=2)[..., 1:]
+        return self.box_coder.decode(
+            features,
+            x,
+            loc_preds,
+            scores,
+            batch_size=x.size(1),
+            score_thresh=score_thresh,
+            nms_thresh=nms_thresh,
+            max_boxes_per_input=max_boxes or self.max_boxes_per_input,
+        )
+
+    def reset(self, mask: Tensor) -> None:
+        """Clear the memory of the streams whose `mask` (B,) is 0."""
+        self.feature_extractor.reset(mask)
+
+    def reset_all(self) -> None:
+        """Clear the memory of all streams."""
+        self.feature_extractor.reset_all()
+
+    @torch.no_grad()
+    def map_cls_weights(
+        self, module_src: "SingleStageDetector", old_classes: Sequence[str], new_classes: Sequence[str]
+    ) -> None:
+        """Copy the class rows of another detector's head for background and for classes both detectors know.
+
+        Args:
+            module_src: detector trained on `old_classes`, with the same anchors a cell and head.
+            old_classes: its class names, in the order of its labels 1..K.
+            new_classes: this detector's class names.
+        """
+        pairs = [(0, 0)]
+        pairs += [(old_classes.index(name) + 1, k + 1) for k, name in enumerate(new_classes) if name in old_classes]
+        old_rows, new_rows = (list(rows) for rows in zip(*pairs, strict=True))
+        source, target = module_src.rpn.cls_head[-1], self.rpn.cls_head[-1]
+        anchors = self.rpn.num_anchors
+        for name in ("weight", "bias"):
+            old = getattr(source, name).unflatten(0, (anchors, len(old_classes) + 1))
+            new = getattr(target, name).unflatten(0, (anchors, len(new_classes) + 1))
+            new[:, new_rows] = old[:, old_rows].to(new)

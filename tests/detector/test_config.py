@@ -1,0 +1,69 @@
+import pytest
+
+from detector.config import Config, read_label_map
+
+
+def test_leaf_names_are_unique_and_hparams_lose_nothing():
+    config = Config().with_overrides({"anchors.anchor_list": [[1, 2], [0.5, 1]], "optim.lr": "1e-5"})
+    leaves = [key.split(".")[1] for key in config.to_flat()]
+    assert len(set(leaves)) == len(leaves)
+    assert config.optim.lr == 1e-5
+    assert Config.from_hparams(config.to_hparams()) == config
+
+
+def test_yaml_round_trip_keeps_the_fingerprint(tmp_path):
+    config = Config().with_overrides({"model.feature_base": 24, "anchors.anchor_list": [[1, 2]]})
+    (tmp_path / "c.yaml").write_text(config.to_yaml())
+    loaded = Config.load(tmp_path / "c.yaml")
+    assert loaded == config and loaded.fingerprint() == config.fingerprint()
+    assert loaded.fingerprint() != Config().fingerprint()
+
+
+def test_overrides_win_over_the_file(tmp_path):
+    (tmp_path / "c.yaml").write_text("optim: {lr: 1e-3}\ntrain: {seed: 3}\n")
+    config = Config.load(tmp_path / "c.yaml", {"train.seed": 4})
+    assert (config.optim.lr, config.train.seed) == (1e-3, 4)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("anchors.bg_iou_threshold", 0.9, r"anchors.bg_iou_threshold: got 0.9, .*fg_iou_threshold \(0.5\)"),
+        ("anchors.anchor_list", "FOO", r"anchors.anchor_list.*PSEE_ANCHORS.*FOO"),
+        ("anchors.anchor_list", [[1, -1]], r"anchors.anchor_list.*above 0"),
+        ("data.num_tbins", 0, r"data.num_tbins: got 0, allowed: a number above 0"),
+        ("data.delta_t", "abc", r"data.delta_t.*int.*abc"),
+        ("model.first_stride", 4, r"model.first_stride: got 4, allowed: 8 or 16"),
+        ("optim.lrr", 1, r"optim.lrr: unknown key, did you mean optim.lr\?"),
+        ("train.precision", "x", r"train.precision.*bf16-mixed.*x"),
+    ],
+)
+def test_errors_name_the_key_the_value_and_what_is_allowed(key, value, message):
+    with pytest.raises(ValueError, match=message) as error:
+        Config().with_overrides({key: value})
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_key_in_a_file_names_the_file(tmp_path):
+    (tmp_path / "c.yaml").write_text("optim: {lrr: 1}\n")
+    with pytest.raises(ValueError, match=r"c.yaml: unknown key optim.lrr, did you mean optim.lr\?"):
+        Config.load(tmp_path / "c.yaml")
+    (tmp_path / "d.yaml").write_text("a: [1\n")
+    with pytest.raises(ValueError, match="d.yaml: not YAML"):
+        Config.load(tmp_path / "d.yaml")
+    with pytest.raises(FileNotFoundError, match="no such configuration file"):
+        Config.load(tmp_path / "e.yaml")
+
+
+def test_classes_come_from_the_label_map(tmp_path):
+    (tmp_path / "label_map_dictionary.json").write_text('{"1": "car", "0": "pedestrian", "7": "empty"}')
+    config = Config().with_overrides({"data.dataset_path": str(tmp_path)})
+    assert config.class_names == ["pedestrian", "car"] and config.num_classes == 2
+    assert config.with_overrides({"data.classes": ["car"]}).class_names == ["car"]
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '{"a": "car"}'])
+def test_broken_label_map(tmp_path, text):
+    (tmp_path / "m.json").write_text(text)
+    with pytest.raises(ValueError, match="m.json: not a label map"):
+        read_label_map(tmp_path / "m.json")

@@ -1,0 +1,69 @@
+import math
+
+import pytest
+import torch
+
+from detector.losses import DetectionLoss, reduce, smooth_l1_loss, softmax_focal_loss
+
+
+def test_smooth_l1_is_quadratic_then_linear():
+    pred = torch.tensor([[0.0, 0.05, 0.11, 1.0]])
+    loss = smooth_l1_loss(pred, torch.zeros(1, 4), beta=0.1, reduction="none")
+    torch.testing.assert_close(loss, torch.tensor([[0.0, 0.0125, 0.06, 0.95]]))
+    assert smooth_l1_loss(pred, torch.zeros(1, 4), beta=0.1) == loss.sum()
+
+
+def test_focal_loss_of_two_equal_logits():
+    # p = 1/2 everywhere: -w * (1/2)^2 * log(1/2), w = 3/4 for background and 1/4 for foreground
+    loss = softmax_focal_loss(torch.zeros(1, 3, 2), torch.tensor([[0, 1, -1]]))
+    half = 0.25 * math.log(2)
+    torch.testing.assert_close(loss, torch.tensor([[0.75 * half, 0.25 * half, 0.0]]))
+
+
+def test_focal_loss_equals_the_textbook_form():
+    torch.manual_seed(0)
+    pred = torch.randn(2, 7, 4, dtype=torch.float64)
+    target = torch.randint(0, 4, (2, 7))
+    p = pred.softmax(-1)
+    one_hot = torch.nn.functional.one_hot(target, 4)
+    pt = (p * one_hot).sum(-1)
+    weight = torch.where(target > 0, 0.25, 0.75)
+    expected = -weight * (1 - pt) ** 2 * pt.log()
+    torch.testing.assert_close(softmax_focal_loss(pred, target), expected.float(), atol=1e-6, rtol=1e-5)
+
+
+def test_gamma_zero_is_weighted_cross_entropy():
+    pred = torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(1))
+    target = torch.tensor([[1, 2, 1, 2, 1]])
+    expected = torch.nn.functional.cross_entropy(pred[0], target[0], reduction="sum") * 0.4
+    torch.testing.assert_close(softmax_focal_loss(pred, target, "sum", alpha=0.4, gamma=0.0), expected)
+
+
+def test_ignored_anchors_add_nothing_to_value_or_gradient():
+    pred = torch.randn(1, 4, 3, requires_grad=True)
+    softmax_focal_loss(pred, torch.tensor([[-1, 1, -1, 0]]), "sum").backward()
+    assert (pred.grad[0, [0, 2]] == 0).all() and (pred.grad[0, [1, 3]] != 0).all()
+
+
+def test_detection_loss_divides_by_the_positives():
+    criterion = DetectionLoss(beta=0.1)
+    cls_targets = torch.tensor([[1, 0, 2, -1]])
+    loc_preds = torch.ones(1, 4, 4)
+    losses = criterion(loc_preds, torch.zeros(1, 4, 4), torch.zeros(1, 4, 3), cls_targets)
+    assert losses["loc_loss"].item() == pytest.approx(4 * 0.95)  # 2 anchors x 4 offsets x 0.95 / 2
+    third = (2 / 3) ** 2 * math.log(3)
+    assert losses["cls_loss"].item() == pytest.approx((2 * 0.25 + 0.75) * third / 2)
+
+
+def test_no_positive_anchor_gives_a_zero_box_loss_with_a_gradient():
+    loc_preds = torch.ones(1, 2, 4, requires_grad=True)
+    losses = DetectionLoss()(loc_preds, torch.zeros(1, 2, 4), torch.zeros(1, 2, 3), torch.zeros(1, 2, dtype=torch.long))
+    losses["loc_loss"].backward()
+    assert losses["loc_loss"] == 0 and (loc_preds.grad == 0).all()
+
+
+def test_wrong_names_are_refused():
+    with pytest.raises(ValueError, match="cls_loss_func: got 'x', allowed: softmax_focal_loss"):
+        DetectionLoss("x")
+    with pytest.raises(ValueError, match="mode: got 'x'"):
+        reduce(torch.zeros(1), "x")
