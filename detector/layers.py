@@ -97,12 +97,12 @@ class ConvRNN(nn.Module):
         self.state = cleared
 
     def initial_state(self, x: Tensor, batch_size: int, count: int) -> list[Tensor]:
-        """The state carried over, detached; zeros where the size or the device of the input changed."""
+        """The state carried over; zeros where the size or the device of the input changed."""
         shape = [batch_size, self.cout, x.size(2), x.size(3)]
         state: list[Tensor] = []
         for s in self.state:
             if list(s.shape) == shape and s.device == x.device:
-                state.append(s.detach())
+                state.append(s)
         if len(state) != count:
             zeros = torch.zeros(shape, dtype=torch.float32, device=x.device)
             state = [zeros] * count
@@ -147,7 +147,7 @@ class ConvLSTM(ConvRNN):
             memory = f * memory + i * candidate.tanh()
             hidden = o * memory.tanh().to(o.dtype)
             outputs.append(hidden)
-        self.state = [hidden, memory]
+        self.state = [hidden.detach(), memory.detach()]
         return torch.cat(outputs)
 
 
@@ -177,5 +177,5 @@ class ConvGRU(ConvRNN):
             candidate = (candidate_x + self.h2candidate((reset * hidden).to(gates_t.dtype))).tanh()
             hidden = hidden + update * (candidate - hidden)
             outputs.append(hidden.to(gates_t.dtype))
-        self.state = [hidden]
+        self.state = [hidden.detach()]
         return torch.cat(outputs)

@@ -1,0 +1,159 @@
+import hashlib
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from detector import jitting, jitting_test
+from detector.config import Config
+from detector.jitting import INFO_NAME, SSD, export_ssd, non_max_suppression
+from detector.single_stage_detector import SingleStageDetector
+
+SHAPE = (3, 2, 2, 64, 96)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    torch.manual_seed(0)
+    net = SingleStageDetector(
+        "Vanilla", 2, 2, 4, 8, "PSEE_ANCHORS", num_levels=2, first_stride=8, base_size=16, variances=(0.2, 0.3)
+    )
+    with torch.no_grad():  # spread scores and offsets, as training does
+        for head in (net.rpn.cls_head[-1], net.rpn.box_head[-1]):
+            head.weight.normal_(std=0.5)
+            head.bias.normal_(std=0.5)
+    return net.eval()
+
+
+@pytest.fixture(scope="module")
+def exported(detector, tmp_path_factory):
+    params = vars(Config().to_hparams()) | {"label_map": {0: "a", 3: "b"}, "classes": ["a", "b"], "height": 64, "width": 96}
+    return export_ssd(SSD(detector), params, tmp_path_factory.mktemp("export"), nms_thresh=0.5, score_thresh=0.3)
+
+
+def clip(seed=0):
+    return torch.rand(SHAPE, generator=torch.Generator().manual_seed(seed))
+
+
+def test_scripted_equals_eager_over_time_and_reset(detector, exported):
+    model = torch.jit.load(exported)
+    detector.reset_all()
+    with torch.no_grad():
+        for step in range(3):
+            loc, logits = model.forward_network_without_box_decoding(clip(step))
+            eager_loc, eager_logits = detector(clip(step))
+            torch.testing.assert_close(loc, eager_loc)
+            torch.testing.assert_close(logits, eager_logits)
+            mask = torch.tensor([1.0, 0.0])
+            model.reset(mask)
+            detector.reset(mask)
+
+
+def test_detect_equals_get_boxes(detector, exported):
+    model = torch.jit.load(exported)
+    detector.reset_all()
+    expected = detector.get_boxes(clip(), score_thresh=0.2, nms_thresh=0.5)
+    found = model.detect(clip(), 0.2, 0.5)
+    assert sum(len(frame["boxes"]) for step in expected for frame in step) > 50
+    for t in range(SHAPE[0]):
+        for b in range(SHAPE[1]):
+            rows, frame = found[t][b], expected[t][b]
+            torch.testing.assert_close(rows[:, 4], frame["scores"])
+            assert torch.equal(rows[:, 5].long(), frame["labels"])
+            torch.testing.assert_close(rows[:, :2] + rows[:, 2:4], frame["boxes"][:, 2:], atol=1e-3, rtol=0)
+            torch.testing.assert_close(rows[:, :2], frame["boxes"][:, :2], atol=1e-3, rtol=0)
+
+
+def test_forward_gives_every_anchor_and_class_above_the_threshold(detector, exported):
+    model = torch.jit.load(exported)
+    detector.reset_all()
+    with torch.no_grad():
+        scores = detector(clip())[1].softmax(2)[..., 1:]
+    rows = model(clip(), 0.25)
+    counts = [[len(rows[t][b]) for b in range(2)] for t in range(3)]
+    assert counts == (scores > 0.25).sum((1, 2)).view(3, 2).tolist()
+
+
+def test_live_memory_is_not_baked_into_the_file(detector, tmp_path):
+    detector(clip())
+    params = vars(Config().to_hparams()) | {"label_map": {}, "classes": ["a", "b"], "height": 64, "width": 96}
+    model = torch.jit.load(export_ssd(SSD(detector), params, tmp_path, 0.5, 0.3))
+    detector.reset_all()
+    with torch.no_grad():
+        torch.testing.assert_close(model.forward_network_without_box_decoding(clip())[0], detector(clip())[0])
+
+
+def test_info_says_how_to_feed_the_model(exported):
+    info = json.loads((exported.parent / INFO_NAME).read_text())
+    assert info["sha256"] == hashlib.sha256(exported.read_bytes()).hexdigest()
+    assert (info["in_channels"], info["height"], info["width"], info["delta_t"]) == (2, 64, 96, 50_000)
+    assert info["strides"] == [8, 16] and info["variances"] == [0.2, 0.3] and info["classes"] == ["a", "b"]
+    assert info["label_map"] == {"0": "a", "3": "b"} and len(info["anchor_list"]) == 6
+    assert not list(exported.parent.glob("*.part"))
+
+
+def test_other_anchors_are_refused(detector):
+    with pytest.raises(ValueError, match="anchor_list: got .* allowed: the detector's own"):
+        SSD(detector, [(1.0, 1.0)])
+
+
+def test_suppression_by_hand():
+    rows = torch.tensor(
+        [
+            [0.0, 0.0, 10.0, 10.0, 0.9, 1.0],
+            [0.0, 0.0, 10.0, 8.0, 0.8, 1.0],  # IoU 0.8 with the first
+            [0.0, 0.0, 10.0, 8.0, 0.7, 2.0],  # the same box in another class
+            [0.0, 6.0, 10.0, 10.0, 0.6, 1.0],  # IoU 0.25 with the first
+        ]
+    )
+    scripted = torch.jit.script(non_max_suppression)
+    for suppress in (non_max_suppression, scripted):
+        assert suppress(rows, 0.5, 500)[:, 4].tolist() == pytest.approx([0.9, 0.7, 0.6])
+        assert suppress(rows, 0.2, 500)[:, 4].tolist() == pytest.approx([0.9, 0.7])
+        assert suppress(rows, 0.5, 1)[:, 4].tolist() == pytest.approx([0.9])
+        assert suppress(rows[:0], 0.5, 500).shape == (0, 6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scripted_suppression_equals_torchvision(seed):
+    from torchvision.ops import batched_nms
+
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.rand(200, 2, generator=generator, dtype=torch.float64) * 50
+    size = torch.rand(200, 2, generator=generator, dtype=torch.float64) * 30 + 1
+    scores = torch.rand(200, 1, generator=generator, dtype=torch.float64)
+    labels = torch.randint(1, 4, (200, 1), generator=generator)
+    rows = torch.cat([corner, size, scores, labels], 1)
+    keep = batched_nms(torch.cat([corner, corner + size], 1), scores[:, 0], labels[:, 0], 0.4)
+    assert torch.equal(torch.jit.script(non_max_suppression)(rows, 0.4, 500), rows[keep])
+
+
+@pytest.mark.parametrize("testcase", jitting_test.TESTCASES.values())
+def test_reference_test_cases(exported, testcase):
+    testcase(str(exported))
+
+
+def test_reference_test_cases_catch_a_model_without_memory(detector, tmp_path, monkeypatch):
+    class Forgetful(SSD):
+        def forward_network_without_box_decoding(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            self.feature_extractor.reset_all()
+            loc, logits = self.rpn(self.feature_extractor(x))
+            return loc, logits
+
+    Forgetful.forward_network_without_box_decoding = torch.jit.export(Forgetful.forward_network_without_box_decoding)
+    torch.jit.script(Forgetful(detector)).save(str(tmp_path / "m.ptjit"))
+    with pytest.raises(AssertionError, match="the memory has no effect"):
+        jitting_test.testcase_torch_jit_reset(str(tmp_path / "m.ptjit"))
+
+
+def test_command_line(exported):
+    run = subprocess.run(
+        [sys.executable, "-m", "detector.jitting_test", str(exported)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0 and run.stdout.count("ok  ") == 3
+
+
+def test_names():
+    assert jitting.MODEL_NAME == "model.ptjit" and INFO_NAME == "info_ssd_jit.json"

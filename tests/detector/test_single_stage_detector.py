@@ -1,0 +1,109 @@
+import pytest
+import torch
+
+from detector.single_stage_detector import Detector, SingleStageDetector
+
+BOX = torch.tensor([[10.0, 8.0, 42.0, 40.0, 1.0]])
+EMPTY = torch.zeros(0, 5)
+
+
+def make_detector(num_classes=2, **kwargs):
+    torch.manual_seed(0)
+    return SingleStageDetector("Vanilla", 2, num_classes, 4, 8, "PSEE_ANCHORS", num_levels=2, **kwargs)
+
+
+def clip(steps=4, streams=2, seed=0):
+    return torch.rand((steps, streams, 2, 64, 96), generator=torch.Generator().manual_seed(seed))
+
+
+def test_forward_gives_offsets_and_logits():
+    loc, cls = make_detector()(clip())
+    anchors = 6 * (4 * 6 + 2 * 3)
+    assert loc.shape == (8, anchors, 4) and cls.shape == (8, anchors, 3)
+
+
+def test_interface_asks_for_its_methods():
+    with pytest.raises(NotImplementedError):
+        Detector().get_boxes(torch.zeros(1))
+
+
+def test_unlabelled_frames_count_in_neither_loss_but_advance_the_memory():
+    detector = make_detector().eval()  # batch norm would otherwise see the other frames
+    x = clip()
+    keep = torch.zeros(2)
+    labelled = torch.tensor([[False, False], [True, False], [False, True], [False, False]])
+    targets = [[EMPTY, EMPTY], [BOX, EMPTY], [EMPTY, EMPTY], [EMPTY, EMPTY]]
+    loss = detector.compute_loss(x, targets, keep, labelled)
+    wrong = [[BOX, BOX], [BOX, BOX], [EMPTY, EMPTY], [BOX, BOX]]
+    again = detector.compute_loss(x, wrong, keep, labelled)
+    for key in loss:
+        torch.testing.assert_close(loss[key], again[key])
+    x2 = x.clone()
+    x2[0, 0] = 0  # an unlabelled frame before a labelled one of its stream
+    assert detector.compute_loss(x2, targets, keep, labelled)["cls_loss"] != loss["cls_loss"]
+    x3 = x.clone()
+    x3[3] = 0  # frames after the last labelled one
+    torch.testing.assert_close(detector.compute_loss(x3, targets, keep, labelled)["cls_loss"], loss["cls_loss"])
+    background = detector.compute_loss(x, targets, keep, torch.ones(4, 2, dtype=torch.bool))
+    assert background["cls_loss"] > loss["cls_loss"], "the other frames would have been trained as background"
+
+
+def test_a_batch_without_labels_gives_zeros_that_reach_every_parameter():
+    detector = make_detector()
+    losses = detector.compute_loss(clip(), [[EMPTY, EMPTY]] * 4, torch.ones(2), torch.zeros(4, 2, dtype=torch.bool))
+    (losses["loc_loss"] + losses["cls_loss"]).backward()
+    assert losses["cls_loss"] == 0
+    assert all(p.grad is not None and (p.grad == 0).all() for p in detector.parameters())
+
+
+def test_reset_mask_clears_streams_before_the_batch():
+    detector = make_detector().eval()
+    targets = [[BOX, BOX]] * 4
+    fresh = detector.compute_loss(clip(), targets, torch.zeros(2))
+    carried = detector.compute_loss(clip(), targets, torch.ones(2))
+    cleared = detector.compute_loss(clip(), targets, torch.zeros(2))
+    assert carried["cls_loss"] != fresh["cls_loss"]
+    torch.testing.assert_close(cleared, fresh)
+
+
+def test_training_learns_a_box():
+    detector = make_detector(num_classes=1, base_size=32)
+    optimizer = torch.optim.Adam(detector.parameters(), 3e-3)
+    x = torch.zeros(2, 1, 2, 64, 96)
+    x[..., 8:40, 10:42] = 1.0
+    for _ in range(60):
+        losses = detector.compute_loss(x, [[BOX], [BOX]], torch.zeros(1))
+        optimizer.zero_grad()
+        sum(losses.values()).backward()
+        optimizer.step()
+    detector.eval().reset_all()
+    best = detector.get_boxes(x, score_thresh=0.3)[1][0]
+    assert best["labels"][0] == 1
+    torch.testing.assert_close(best["boxes"][0], BOX[0, :4], atol=3.0, rtol=0)
+
+
+def test_get_boxes_sorts_scores_and_labels_from_one():
+    detector = make_detector().eval()
+    boxes = detector.get_boxes(clip(), score_thresh=0.001)
+    assert len(boxes) == 4 and len(boxes[0]) == 2
+    first = boxes[0][0]
+    assert (first["scores"].diff() <= 0).all() and set(first["labels"].tolist()) <= {1, 2}
+
+
+def test_class_rows_are_copied_by_name():
+    old, new = make_detector(num_classes=2, nlayers=1), make_detector(num_classes=3, nlayers=1)
+    with torch.no_grad():
+        old.rpn.cls_head[-1].bias.copy_(torch.arange(18.0))  # 6 anchors x (background, car, person)
+        new.rpn.cls_head[-1].bias.fill_(-1.0)
+    new.map_cls_weights(old, ["car", "person"], ["person", "bus", "car"])
+    bias = new.rpn.cls_head[-1].bias.view(6, 4)
+    expected = torch.tensor([[3.0 * a, 3.0 * a + 2, -1.0, 3.0 * a + 1] for a in range(6)])
+    assert torch.equal(bias, expected)
+    rows_old = old.rpn.cls_head[-1].weight.view(6, 3, 8, 3, 3)
+    rows_new = new.rpn.cls_head[-1].weight.view(6, 4, 8, 3, 3)
+    assert torch.equal(rows_new[:, 3], rows_old[:, 1])
+
+
+def test_unknown_backbone_is_refused():
+    with pytest.raises(ValueError, match="feature_extractor: got 'ResNet', allowed: one of Vanilla, Vanilla_VGG"):
+        SingleStageDetector("ResNet", 2, 2, 4, 8, "PSEE_ANCHORS")
