@@ -100,13 +100,13 @@ class Config:
                 raise ValueError(f"{key}: unknown key, {_hint(key, self.to_flat())}")
             tree[group][leaf] = value
         parser = ArgumentParser(exit_on_error=False)
-        for group in fields(self):
-            parser.add_class_arguments(group.type, group.name)
+        for name, group_type in _group_types().items():
+            parser.add_class_arguments(group_type, name)
         try:
             parsed = parser.instantiate_classes(parser.parse_object(tree))
         except ArgumentError as error:
             raise ValueError(" ".join(str(error).split())) from None
-        return Config(**{group.name: parsed[group.name] for group in fields(self)})
+        return Config(**{name: parsed[name] for name in tree})
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """The tree as nested dicts of plain values."""
@@ -124,11 +124,11 @@ class Config:
     def from_hparams(cls, hparams: argparse.Namespace | Mapping[str, Any]) -> "Config":
         """The tree of a flat namespace; leaves it lacks keep their defaults."""
         values = dict(hparams) if isinstance(hparams, Mapping) else vars(hparams)
-        tree = {
-            group.name: {leaf.name: values[leaf.name] for leaf in fields(group.type) if leaf.name in values}
-            for group in fields(cls)
+        groups = {
+            name: group_type(**{leaf.name: values[leaf.name] for leaf in fields(group_type) if leaf.name in values})
+            for name, group_type in _group_types().items()
         }
-        return cls(**{group.name: group.type(**tree[group.name]) for group in fields(cls)})
+        return cls(**groups)
 
     def to_yaml(self) -> str:
         """Text that `load` reads back."""
@@ -158,8 +158,12 @@ def read_label_map(path: str | Path) -> dict[int, str]:
     return dict(sorted(label_map.items()))
 
 
+def _group_types() -> dict[str, Any]:
+    return {group.name: group.type for group in fields(Config)}
+
+
 def _flatten(tree: Any, source: str) -> dict[str, Any]:
-    groups = [group.name for group in fields(Config)]
+    groups = _group_types()
     if not isinstance(tree, dict) or not all(isinstance(leaves, dict) for leaves in tree.values()):
         raise ValueError(f"{source}: a configuration holds groups ({', '.join(groups)}) of `leaf: value` lines")
     flat = {f"{group}.{leaf}": value for group, leaves in tree.items() for leaf, value in leaves.items()}

@@ -74,13 +74,13 @@ class RecurrentPyramid(nn.Module):
     def reset(self, mask: Tensor) -> None:
         """Clear the memory of some streams: `mask` (B,) holds 1 to keep, 0 to clear."""
         for level in self.levels:
-            level.reset(mask)
+            level.reset(mask)  # type: ignore[operator]
 
     @torch.jit.export
     def reset_all(self) -> None:
         """Clear the memory of all streams."""
         for level in self.levels:
-            level.reset_all()
+            level.reset_all()  # type: ignore[operator]
 
 
 class Vanilla(RecurrentPyramid):

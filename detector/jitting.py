@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -233,7 +232,7 @@ def export_ssd(
 
 
 def export_lightning_model(
-    lightning_model: pl.LightningModule, out_directory: str | Path, nms_thresh: float, score_thresh: float
+    lightning_model: Any, out_directory: str | Path, nms_thresh: float, score_thresh: float
 ) -> Path:
     """Write `model.ptjit` and `info_ssd_jit.json` of a trained `LightningDetectionModel`; see `export_ssd`."""
     hparams = lightning_model.hparams

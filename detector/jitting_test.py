@@ -3,6 +3,7 @@
 import argparse
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,7 +112,7 @@ def _frames(model: torch.jit.ScriptModule, height: int, width: int, steps: int =
     return torch.rand((steps, streams, weight.size(1), height, width), generator=generator).to(weight.dtype)
 
 
-def _cells(model: torch.jit.ScriptModule) -> list[torch.jit.ScriptModule]:
+def _cells(model: torch.jit.ScriptModule) -> list[Any]:
     return [module for module in model.modules() if hasattr(module, "state")]
 
 

@@ -123,6 +123,7 @@ class ConvLSTM(ConvRNN):
     def __init__(self, cin: int, cout: int, stride: int = 1) -> None:
         super().__init__(cin, cout, stride, gates=4)
         self.h2h = nn.Conv2d(cout, 4 * cout, 3, 1, 1, bias=False)
+        assert self.x2h.bias is not None
         with torch.no_grad():  # a forget gate that starts open (Jozefowicz et al., 2015)
             self.x2h.bias.zero_()
             self.x2h.bias[cout : 2 * cout] = 1.0

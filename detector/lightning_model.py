@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+import torch.distributed as dist
 from numpy.lib.recfunctions import structured_to_unstructured
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -108,6 +110,7 @@ class LightningDetectionModel(pl.LightningModule):
         config = Config.from_hparams(hparams)
         self.classes = config.class_names
         self.save_hyperparameters(argparse.Namespace(**{**vars(hparams), "classes": self.classes}))
+        self._hparams_name = "hparams"  # what Lightning finds by itself only where the argument is saved as it came
         path = Path(config.data.dataset_path) / LABEL_MAP_NAME
         self.label_map = read_label_map(path) if path.is_file() else dict(enumerate(self.classes))
         self.height: int | None = None
@@ -161,7 +164,7 @@ class LightningDetectionModel(pl.LightningModule):
         self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=1)
         return loss
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with a linear warm-up and the configured decay, stepped at every batch."""
         optim = self.config.optim
         optimizer = torch.optim.Adam(self.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
@@ -205,7 +208,8 @@ class LightningDetectionModel(pl.LightningModule):
     # Evaluation
 
     def on_validation_epoch_start(self) -> None:
-        """Start without memory and without collected predictions."""
+        """Start without memory and without collected predictions, with the same batch norms on every rank."""
+        self._average_batch_norms()
         self._start_inference()
 
     def on_test_epoch_start(self) -> None:
@@ -262,6 +266,17 @@ class LightningDetectionModel(pl.LightningModule):
         self.log("map", self.measured.metrics["mean_ap"], prog_bar=True, logger=False)
         self._start_inference()
 
+    def _average_batch_norms(self) -> None:
+        """Ranks saw different frames: without this each would validate, and rank 0 save, a network of its own."""
+        if not dist.is_initialized() or dist.get_world_size() == 1:
+            return
+        buffers = [buffer for buffer in self.buffers() if buffer.is_floating_point()]
+        flat = torch.cat([buffer.flatten() for buffer in buffers])
+        dist.all_reduce(flat)
+        flat /= dist.get_world_size()
+        for buffer, mean in zip(buffers, flat.split([b.numel() for b in buffers]), strict=True):
+            buffer.copy_(mean.view_as(buffer))
+
     def _start_inference(self) -> None:
         self.detector.reset_all()
         self._predictions = self._new_predictions()
@@ -275,15 +290,15 @@ class LightningDetectionModel(pl.LightningModule):
 
     def train_dataloader(self) -> DataLoader:
         """Loader of the training split."""
-        return psee_data(self.hparams, "train")
+        return psee_data(self.config.to_hparams(), "train")
 
     def val_dataloader(self) -> DataLoader:
         """Loader of the validation split."""
-        return psee_data(self.hparams, "val")
+        return psee_data(self.config.to_hparams(), "val")
 
     def test_dataloader(self) -> DataLoader:
         """Loader of the test split."""
-        return psee_data(self.hparams, "test")
+        return psee_data(self.config.to_hparams(), "test")
 
     def transfer_batch_to_device(self, batch: dict[str, Any], device: torch.device, dataloader_idx: int) -> dict:
         """Move the tensors; labels and masks of frames stay where Python reads them without waiting for a GPU."""

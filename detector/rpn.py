@@ -19,6 +19,7 @@ def softmax_init(l: nn.Conv2d, num_anchors: int, num_logits: int) -> None:  # no
     background = 0.99
     with torch.no_grad():
         nn.init.normal_(l.weight, std=0.01)
+        assert l.bias is not None
         bias = torch.zeros(num_anchors, num_logits)
         bias[:, 0] = math.log((num_logits - 1) * background / (1 - background))
         l.bias.copy_(bias.flatten())
@@ -38,18 +39,19 @@ class BoxHead(nn.Module):
         super().__init__()
         self.num_anchors = num_anchors
         self.num_logits = num_logits
-        self.box_head = self._make_head(in_channels, num_anchors * 4, n_layers)
-        self.cls_head = self._make_head(in_channels, num_anchors * num_logits, n_layers)
-        nn.init.normal_(self.box_head[-1].weight, std=0.01)
-        nn.init.zeros_(self.box_head[-1].bias)
-        softmax_init(self.cls_head[-1], num_anchors, num_logits)
+        boxes = nn.Conv2d(in_channels, num_anchors * 4, 3, padding=1)
+        nn.init.normal_(boxes.weight, std=0.01)
+        logits = nn.Conv2d(in_channels, num_anchors * num_logits, 3, padding=1)
+        softmax_init(logits, num_anchors, num_logits)
+        self.box_head = self._make_head(in_channels, n_layers, boxes)
+        self.cls_head = self._make_head(in_channels, n_layers, logits)
 
     @staticmethod
-    def _make_head(in_channels: int, out_channels: int, n_layers: int) -> nn.Sequential:
+    def _make_head(in_channels: int, n_layers: int, last: nn.Conv2d) -> nn.Sequential:
         layers: list[nn.Module] = []
         for _ in range(n_layers):
             layers += [nn.Conv2d(in_channels, in_channels, 3, padding=1), nn.ReLU(inplace=True)]
-        return nn.Sequential(*layers, nn.Conv2d(in_channels, out_channels, 3, padding=1))
+        return nn.Sequential(*layers, last)
 
     def forward(self, xs: list[Tensor]) -> list[Tensor]:
         """Predict from the pyramid.

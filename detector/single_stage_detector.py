@@ -126,7 +126,7 @@ class SingleStageDetector(Detector):
             features = [level[selected.to(level.device)] for level in features]
             frames = [frames[n] for n in selected.tolist()]
         if not frames:
-            zero = sum(p.sum() * 0.0 for p in self.parameters())
+            zero = torch.stack([p.sum() * 0.0 for p in self.parameters()]).sum()
             return {"loc_loss": zero, "cls_loss": zero}
         loc_preds, cls_preds = self.rpn(features)
         loc_targets, cls_targets = self.box_coder.encode(features, x, [[frame] for frame in frames])

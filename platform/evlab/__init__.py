@@ -1,0 +1,20 @@
+"""Experiments on event-camera detectors: training, search, tracking, registry, and the `evlab` command."""
+
+import os
+
+__all__ = ["EvlabError"]
+
+# Ray reads these when it is imported, and its workers inherit them.
+_ENVIRONMENT = {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # or Ray wraps its workers in another `uv run`, which crashes
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a configuration mean the working folder, in workers too
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # or every line that a worker prints comes twice
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the program, not only the search
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # three lines a report
+}
+for _key, _value in _ENVIRONMENT.items():
+    os.environ.setdefault(_key, _value)
+
+
+class EvlabError(Exception):
+    """A failure that one line explains; the command line prints it without a traceback."""

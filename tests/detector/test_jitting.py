@@ -29,7 +29,12 @@ def detector():
 
 @pytest.fixture(scope="module")
 def exported(detector, tmp_path_factory):
-    params = vars(Config().to_hparams()) | {"label_map": {0: "a", 3: "b"}, "classes": ["a", "b"], "height": 64, "width": 96}
+    params = vars(Config().to_hparams()) | {
+        "label_map": {0: "a", 3: "b"},
+        "classes": ["a", "b"],
+        "height": 64,
+        "width": 96,
+    }
     return export_ssd(SSD(detector), params, tmp_path_factory.mktemp("export"), nms_thresh=0.5, score_thresh=0.3)
 
 

@@ -1,0 +1,1 @@
+"""Datasets: building tensor files from recordings, and streaming them into batches."""

@@ -1,0 +1,178 @@
+"""Labels of a file to training targets of its frames."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detector.data.augment import Augmentation
+
+__all__ = ["TargetLoader", "scale_labels"]
+
+MAX_GAP_US = 1_500_000
+"""Boxes are interpolated between labels at most this far apart: the slowest labels of the field come at 1 Hz."""
+
+
+@dataclass(frozen=True, eq=False)
+class TargetLoader:
+    """Turns the labels of a file and a range of its frames into targets.
+
+    Args:
+        lookup: (ids,) class 1..K of each label map id, -1 for an unwanted one; ids beyond it are unwanted.
+        num_tbins: frames of a range, T.
+        min_box_diag: boxes with a smaller diagonal (network pixels) are dropped.
+        min_box_side: boxes with a smaller width or height (network pixels) are dropped.
+        interpolation: frames without a label get boxes interpolated along tracks, and count as labelled.
+    """
+
+    lookup: np.ndarray
+    num_tbins: int
+    min_box_diag: float = 30.0
+    min_box_side: float = 0.0
+    interpolation: bool = True
+
+    def __call__(
+        self,
+        labels: np.ndarray,
+        first_frame: int,
+        *,
+        height: int,
+        width: int,
+        first_t: int = 0,
+        delta_t: int = 50_000,
+        num_frames: int | None = None,
+        scale: float = 1.0,
+        augmentation: Augmentation | None = None,
+    ) -> tuple[list[Tensor], Tensor]:
+        """Targets of the frames `first_frame` to `first_frame + T - 1`.
+
+        Frame k has the labels of the last labelled timestamp in (first_t + k * delta_t, first_t + (k+1) * delta_t].
+        A timestamp at which only unwanted classes (or "empty") are labelled was looked at too: its frame is
+        labelled, and all background. Frames before 0 and from `num_frames` on are never labelled.
+
+        Args:
+            labels: (M,) `BBOX_dtype` of the whole file, sorted by t, in sensor pixels; not changed.
+            first_frame: index of the first frame; may be negative.
+            height: rows of a frame in network pixels.
+            width: columns of a frame in network pixels.
+            first_t: time in microseconds at which frame 0 starts.
+            delta_t: duration of a frame in microseconds.
+            num_frames: frames of the file; unlimited if None.
+            scale: network pixels per sensor pixel.
+            augmentation: applied to the boxes before the smallest are dropped.
+
+        Returns:
+            list T of (M, 5) float32 x1, y1, x2, y2, class 1..K in network pixels, and (T,) bool, which frames
+            are labelled.
+        """
+        last_frame = first_frame + self.num_tbins if num_frames is None else num_frames
+        inside = slice(*np.clip([-first_frame, last_frame - first_frame], 0, self.num_tbins))
+        ends = first_t + (np.arange(first_frame, first_frame + self.num_tbins) + 1) * delta_t
+        rows, frames = _last_of_each_frame(labels, ends, delta_t, inside)
+        labeled = np.zeros(self.num_tbins, bool)
+        labeled[frames] = True
+        if self.interpolation:
+            for frame in np.arange(self.num_tbins)[inside][~labeled[inside]]:
+                between = self._between(labels, ends[frame])
+                if between is not None:
+                    labeled[frame] = True
+                    rows = np.concatenate([rows, between])
+                    frames = np.append(frames, np.full(len(between), frame))
+        boxes, frames = self._boxes(rows, frames, scale, height, width, augmentation)
+        order = np.argsort(frames, kind="stable")
+        counts = np.bincount(frames, minlength=self.num_tbins).tolist()
+        return list(torch.from_numpy(boxes[order]).split(counts)), torch.from_numpy(labeled)
+
+    def wanted(self, labels: np.ndarray) -> np.ndarray:
+        """The rows of `labels` whose class is wanted, in their order."""
+        return labels[self._classes(labels) > 0]
+
+    def _classes(self, labels: np.ndarray) -> np.ndarray:
+        padded = np.append(self.lookup, -1)  # ids are unsigned: whatever is too large, a wrapped -1 too, is unwanted
+        return padded[np.minimum(labels["class_id"], len(self.lookup))]
+
+    def _boxes(
+        self,
+        rows: np.ndarray,
+        frames: np.ndarray,
+        scale: float,
+        height: int,
+        width: int,
+        augmentation: Augmentation | None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(M, 5) boxes of wanted classes in network pixels that are large enough, and the frame of each."""
+        x1, y1, x2, y2 = _corners(rows, scale, height, width)
+        table = np.stack([x1, y1, x2, y2, self._classes(rows), frames], axis=1).astype(np.float32)
+        table = table[(table[:, 4] > 0) & (x2 > x1) & (y2 > y1)]
+        if augmentation is not None:
+            table = augmentation.boxes(table)
+        w, h = table[:, 2] - table[:, 0], table[:, 3] - table[:, 1]
+        table = table[(np.minimum(w, h) >= self.min_box_side) & (np.hypot(w, h) >= self.min_box_diag)]
+        return table[:, :5], table[:, 5].astype(np.int64)
+
+    def _between(self, labels: np.ndarray, t: int) -> np.ndarray | None:
+        """Boxes at time t, on the line from the label before it to the label after it.
+
+        None where the two do not hold the same tracks: a box of one only came or went at an unknown time.
+        """
+        times = labels["t"]
+        last, first = np.searchsorted(times, t, side="left") - 1, np.searchsorted(times, t, side="right")
+        if last < 0 or first == len(times) or times[first] - times[last] > MAX_GAP_US:
+            return None
+        before = self._tracks(labels[np.searchsorted(times, times[last], side="left") : last + 1])
+        after = self._tracks(labels[first : np.searchsorted(times, times[first], side="right")])
+        ids = before["track_id"]
+        same = np.array_equal(ids, after["track_id"]) and np.array_equal(before["class_id"], after["class_id"])
+        if not same or (ids[1:] == ids[:-1]).any():
+            return None
+        ratio = np.float32((t - times[last]) / (times[first] - times[last]))
+        boxes = before.copy()
+        boxes["t"] = t
+        for name in ("x", "y", "w", "h"):
+            boxes[name] += (after[name] - before[name]) * ratio
+        return boxes
+
+    def _tracks(self, labels: np.ndarray) -> np.ndarray:
+        wanted = self.wanted(labels)
+        return wanted[np.argsort(wanted["track_id"], kind="stable")]
+
+
+def scale_labels(labels: np.ndarray, scale: float, height: int, width: int) -> np.ndarray:
+    """Labels in network pixels, cropped to the frame; those that lie outside of it are left out.
+
+    Args:
+        labels: (M,) `BBOX_dtype` in sensor pixels; not changed.
+        scale: network pixels per sensor pixel.
+        height: rows of a frame in network pixels.
+        width: columns of a frame in network pixels.
+
+    Returns:
+        (M',) `BBOX_dtype`.
+    """
+    x1, y1, x2, y2 = _corners(labels, scale, height, width)
+    scaled = labels.copy()
+    scaled["x"], scaled["y"], scaled["w"], scaled["h"] = x1, y1, x2 - x1, y2 - y1
+    return scaled[(x2 > x1) & (y2 > y1)]
+
+
+def _corners(labels: np.ndarray, scale: float, height: int, width: int) -> tuple[np.ndarray, ...]:
+    """Four (M,) float32 arrays x1, y1, x2, y2 in network pixels, cropped to the frame."""
+    x, y = labels["x"], labels["y"]
+    x1, x2 = (x * scale).clip(0, width), ((x + labels["w"]) * scale).clip(0, width)
+    y1, y2 = (y * scale).clip(0, height), ((y + labels["h"]) * scale).clip(0, height)
+    return x1, y1, x2, y2
+
+
+def _last_of_each_frame(
+    labels: np.ndarray, ends: np.ndarray, delta_t: int, inside: slice
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the last labelled timestamp of each frame inside the file, and the index of the frame of each row."""
+    bounds = np.append(ends[:1] - delta_t, ends)
+    first, stop = np.searchsorted(labels["t"], bounds[[inside.start, inside.stop]], side="right")
+    rows = labels[first:stop]
+    frames = np.searchsorted(ends, rows["t"], side="left")
+    last = np.zeros(len(ends), np.int64)
+    last[frames] = rows["t"]  # sorted by time: the last one written stays
+    counted = rows["t"] == last[frames]
+    return rows[counted], frames[counted]

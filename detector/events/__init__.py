@@ -1,0 +1,48 @@
+"""Event recordings and label files: readers, writers and their dtypes."""
+
+from pathlib import Path
+
+from detector.events.dat import DatReader, write_dat
+from detector.events.header import read_header
+from detector.events.labels import load_labels, save_labels
+from detector.events.raw import Evt2Reader, write_evt2
+from detector.events.reader import EventReader
+from detector.events.types import BBOX_dtype, EventCD, EventExtTrigger
+
+__all__ = [
+    "READERS",
+    "BBOX_dtype",
+    "EventCD",
+    "EventExtTrigger",
+    "EventReader",
+    "load_labels",
+    "open_events",
+    "save_labels",
+    "write_dat",
+    "write_evt2",
+]
+
+READERS: dict[str, type[EventReader]] = {"DAT": DatReader, "EVT2": Evt2Reader}
+"""Reader of each format."""
+
+
+def open_events(path: str | Path, height: int | None = None, width: int | None = None) -> EventReader:
+    """Open a recording; its format is found by its content, whatever its name.
+
+    Args:
+        path: the recording.
+        height: sensor height in pixels, for old headers that lack it.
+        width: sensor width in pixels, for old headers that lack it.
+
+    Returns:
+        A reader, to be used in a `with` block or closed.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no recording, none that can be read, broken, or its sensor size is unknown.
+    """
+    path = Path(path)
+    header = read_header(path)
+    if header.format not in READERS:
+        raise ValueError(f"{path}: the format is {header.format}, readable are: {', '.join(READERS)}")
+    return READERS[header.format](path, header, height, width)

@@ -1,0 +1,58 @@
+import pytest
+
+from detector.events.header import read_header
+
+RAW_DATA = bytes([0xD0, 0xD8, 0xD9, 0x80])
+
+
+def header_of(tmp_path, content):
+    path = tmp_path / "recording.bin"
+    path.write_bytes(content)
+    return read_header(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "format", "size"),
+    [
+        ("% evt 2.0\n% geometry 640x480\n% end\n", "EVT2", (480, 640)),
+        ("% format EVT3;height=720;width=1280\n% end\n", "EVT3", (720, 1280)),
+        ("% format EVT21;width=4;height=3\n% evt 2.1\n% end\n", "EVT2.1", (3, 4)),
+        ("% evt 2.1\n% end\n", "EVT2.1", None),
+        ("% evt 4.0\n", "EVT 4.0", None),
+        ("% Version 2\n% Height 240\n% Width 304\n", "DAT", (240, 304)),
+        ("% Data file containing Event2D events.\r\n% Version 2\r\n", "DAT", None),
+        ("% system_ID 21\n% evt 2.0\n", "EVT2", (480, 640)),
+        ("% system_ID 30\n% evt 2.0\n", "EVT2", (720, 1280)),
+        ("% system_ID 49\n% evt 2.0\n% geometry 384x288\n", "EVT2", (288, 384)),
+    ],
+)
+def test_format_and_sizes(tmp_path, text, format, size):
+    header = header_of(tmp_path, text.encode() + RAW_DATA)
+    assert header.format == format
+    assert header.sensor_size() == size
+    assert header.size == len(text)
+
+
+def test_hdf5_by_its_signature(tmp_path):
+    assert header_of(tmp_path, b"\x89HDF\r\n\x1a\n" + bytes(8)).format == "HDF5"
+
+
+def test_data_that_begins_with_a_percent_sign_is_no_header_line(tmp_path):
+    text = b"% evt 2.0\n% geometry 640x480\n"
+    assert header_of(tmp_path, text + b"% \x00\x80 a\n" + RAW_DATA).size == len(text)
+    ended = text + b"% end\n"
+    assert header_of(tmp_path, ended + b"% like text\n").size == len(ended)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"", "empty file"), (b"\x93NUMPY\x01\x00", "not an event recording"), (b"%", "not an")]
+)
+def test_what_is_no_recording(tmp_path, content, message):
+    with pytest.raises(ValueError, match=f"recording.bin: {message}"):
+        header_of(tmp_path, content)
+
+
+def test_missing_file_and_folder(tmp_path):
+    for path in (tmp_path / "none.raw", tmp_path):
+        with pytest.raises(FileNotFoundError, match="no such recording"):
+            read_header(path)

@@ -1,0 +1,133 @@
+import numpy as np
+import pytest
+
+from detector.events import EventCD, open_events, write_evt2
+from detector.events.raw import HIGH_PERIOD
+from detector.events.reader import CHUNK
+
+HEADER = b"% evt 2.0\n% format EVT2;height=480;width=640\n% geometry 640x480\n% end\n"
+
+
+def high(value):
+    return 0x8 << 28 | value
+
+
+def cd(low, x, y, p):
+    return p << 28 | low << 22 | x << 11 | y
+
+
+def write(tmp_path, words, header=HEADER, rest=b""):
+    path = tmp_path / "a.raw"
+    path.write_bytes(header + np.array(words, "<u4").tobytes() + rest)
+    return path
+
+
+def events_at(times):
+    rng = np.random.default_rng(0)
+    events = np.zeros(len(times), EventCD)
+    events["t"] = times
+    events["x"] = rng.integers(0, 640, len(times))
+    events["y"] = rng.integers(0, 480, len(times))
+    events["p"] = rng.integers(0, 2, len(times))
+    return events
+
+
+def test_words_by_hand(tmp_path):
+    words = [cd(1, 5, 5, 1), high(2), cd(0, 639, 0, 1), cd(63, 0, 479, 0), high(2), 0xE << 28, high(3), cd(4, 7, 8, 1)]
+    with open_events(write(tmp_path, words)) as reader:
+        assert (reader.height, reader.width) == (480, 640)
+        # The first word comes before any TIME_HIGH: it has no time.
+        assert reader.read().tolist() == [(639, 0, 1, 128), (0, 479, 0, 191), (7, 8, 1, 196)]
+        assert (reader.first_t, reader.last_t) == (128, 196)
+        assert reader.read(129, 196).tolist() == [(0, 479, 0, 191)]
+        x, y, p, t = reader.read_columns()
+    assert [column.dtype.str for column in (x, y, p, t)] == ["<u2", "<u2", "|i1", "<i8"]
+
+
+def test_triggers(tmp_path):
+    words = [high(1), 0xA << 28 | 3 << 22 | 6 << 8 | 1, cd(5, 1, 1, 0), high(2), 0xA << 28 | 6 << 8]
+    with open_events(write(tmp_path, words)) as reader:
+        edges = reader.triggers()
+        assert [(edge["t"], edge["p"], edge["id"]) for edge in edges] == [(67, 1, 6), (128, 0, 6)]
+        assert reader.read()["t"].tolist() == [69]
+
+
+@pytest.mark.parametrize("span", [900, 90_000, 5_000_000])
+def test_round_trip_and_windows(tmp_path, span):
+    count = 2 * CHUNK + 5
+    events = events_at(np.sort(np.random.default_rng(span).integers(1000, 1000 + span, count)))
+    write_evt2(tmp_path / "a.raw", events, 480, 640)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.raw"]
+    with open_events(tmp_path / "a.raw") as reader:
+        assert np.array_equal(reader.read(), events)
+        assert (reader.first_t, reader.last_t) == (events["t"][0], events["t"][-1])
+        for t0, t1 in [(0, 1000), (0, 1100), (1100, 1101), (1088, 1152), (1300, 1900), (1700, 10**9), (1800, 1500)]:
+            assert np.array_equal(reader.read(t0, t1), events[(events["t"] >= t0) & (events["t"] < t1)])
+        assert np.array_equal(reader.read(t0=1500), events[events["t"] >= 1500])
+
+
+def test_repeated_time_high_words_within_a_window(tmp_path):
+    words = [high(1), cd(0, 1, 1, 0), high(1), cd(1, 2, 1, 0), high(1), high(2), cd(0, 3, 1, 0), high(2)]
+    with open_events(write(tmp_path, words)) as reader:
+        assert reader.read(64, 128)["x"].tolist() == [1, 2]
+        assert reader.read(65, 129)["x"].tolist() == [2, 3]
+        assert reader.read(64, 65)["x"].tolist() == [1]
+        assert reader.read(200, 300).size == 0
+
+
+def test_many_events_of_one_time(tmp_path):
+    events = events_at([100] * (CHUNK + 3) + [500] * 7)
+    write_evt2(tmp_path / "a.raw", events, 480, 640)
+    with open_events(tmp_path / "a.raw") as reader:
+        assert np.array_equal(reader.read(), events)
+        assert np.array_equal(reader.read(400, 501), events[-7:])
+        assert reader.read(101, 500).size == 0
+
+
+def test_clock_that_wraps(tmp_path):
+    period = HIGH_PERIOD << 6
+    times = [period - 200, period - 1, period, period + 70, period + 10**6]
+    write_evt2(tmp_path / "long.raw", events_at(times), 480, 640)
+    with open_events(tmp_path / "long.raw") as reader:
+        assert reader.read()["t"].tolist() == times
+        assert (reader.first_t, reader.last_t) == (times[0], times[-1])
+        assert reader.read(period - 1, period + 71)["t"].tolist() == times[1:4]
+
+
+def test_files_without_events(tmp_path):
+    for words in ([], [high(7)], [cd(1, 1, 1, 1)], [cd(1, 1, 1, 1), high(7), high(8)]):
+        with open_events(write(tmp_path, words)) as reader:
+            assert reader.first_t is None
+            assert reader.last_t is None
+            assert reader.read().size == 0
+            assert reader.read(0, 1000).size == 0
+            assert list(reader.windows(1000)) == []
+    write_evt2(tmp_path / "none.raw", events_at([]), 480, 640)
+    assert open_events(tmp_path / "none.raw").read().size == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "rest", "message"),
+    [
+        ([high(1)], b"\x01\x02", "truncated EVT2 recording: 6 bytes of data, allowed: a multiple of 4"),
+        (
+            [high(1), cd(0, 640, 3, 0)],
+            b"",
+            "event outside the sensor: x up to 640, y up to 3, allowed: below 640 x 480",
+        ),
+        ([high(1), cd(0, 3, 480, 0)], b"", "event outside the sensor"),
+        ([high(9), cd(0, 1, 1, 0), high(4), cd(0, 1, 1, 0)], b"", "time runs backwards by 5"),
+        ([high(9), cd(7, 1, 1, 0), cd(4, 1, 1, 0)], b"", "time runs backwards by 3 us"),
+    ],
+)
+def test_broken_files_name_themselves(tmp_path, words, rest, message):
+    path = write(tmp_path, words, rest=rest)
+    with pytest.raises(ValueError, match=f"a.raw: .*{message}") as caught, open_events(path) as reader:
+        reader.read()
+    assert "\n" not in str(caught.value)
+
+
+def test_sizes_that_cannot_be_written(tmp_path):
+    with pytest.raises(ValueError, match="height: got 2049, allowed: 1 to 2048"):
+        write_evt2(tmp_path / "a.raw", events_at([1]), 2049, 640)
+    assert list(tmp_path.iterdir()) == []
