@@ -10,6 +10,8 @@ _ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a configuration mean the working folder, in workers too
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # or every line that a worker prints comes twice
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the program, not only the search
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow holds what its CSV, JSON and TensorBoard files would repeat
+    "RAY_AIR_NEW_OUTPUT": "0",  # the other output prints boxes even when told to be silent
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # three lines a report
 }
 for _key, _value in _ENVIRONMENT.items():

@@ -1,0 +1,396 @@
+"""Anchor boxes on a pyramid of grids: targets for training out of labels, boxes out of predictions."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchvision.ops import nms
+
+from detector.assignment import AnchorGrid, assign_boxes, pack_frames
+from detector.box import assign_priors, bbox_to_deltas, box_clamp, deltas_to_bbox, force_matches
+
+__all__ = ["ANCHOR_LISTS", "AnchorLayer", "Anchors"]
+
+ANCHOR_LISTS: dict[str, list[tuple[float, float]]] = {
+    "PSEE_ANCHORS": [(1 / 3, 1.0), (0.5, 1.0), (1.0, 1.0), (1.0, 1.5), (2.0, 1.0), (3.0, 1.0)],
+    "COCO_ANCHORS": [(ratio, 2 ** (octave / 3)) for ratio in (0.5, 1.0, 2.0) for octave in (0, 1, 2)],
+}
+"""Named lists of (ratio = height / width, scale) pairs."""
+
+Detections = dict[str, Tensor]
+
+
+class AnchorLayer(nn.Module):
+    """The anchors of one level: the same shapes around the centre of every cell.
+
+    The grid is cached until its size, stride or device changes.
+
+    Args:
+        box_size: side in pixels of the anchor of ratio 1 and scale 1
+        anchor_list: (ratio = height / width, scale) pairs
+    """
+
+    def __init__(
+        self,
+        box_size: float = 32,
+        anchor_list: Sequence[tuple[float, float]] = ANCHOR_LISTS["PSEE_ANCHORS"],
+    ) -> None:
+        super().__init__()
+        # Plain attributes, not buffers: `half()` would round them, and checkpoints need not hold them.
+        self.sizes = self.generate_anchors(box_size, anchor_list)
+        self.num_anchors = len(anchor_list)
+        self.grid = torch.zeros(0, 0, self.num_anchors, 4)
+        self.grid_stride = 0
+
+    @staticmethod
+    def generate_anchors(box_size: float, ratio_scale_list: Sequence[tuple[float, float]]) -> Tensor:
+        """Widths and heights of anchors, whose area does not depend on the ratio.
+
+        Args:
+            box_size: side in pixels of the anchor of ratio 1 and scale 1
+            ratio_scale_list: (ratio = height / width, scale) pairs
+
+        Returns:
+            (a, 2) widths and heights
+        """
+        ratio, scale = torch.tensor(ratio_scale_list, dtype=torch.float64).unbind(1)
+        return (box_size * torch.stack([scale / ratio.sqrt(), scale * ratio.sqrt()], dim=1)).float()
+
+    def make_grid(self, height: int, width: int, stride: int) -> Tensor:
+        """Centres of the cells.
+
+        Args:
+            height: rows of the feature map
+            width: columns of the feature map
+            stride: pixels of the network's input from cell to cell
+
+        Returns:
+            (height, width, a, 2) x and y in pixels: `((column + .5) * stride, (row + .5) * stride)`
+        """
+        y = (torch.arange(height, dtype=torch.float32) + 0.5) * stride
+        x = (torch.arange(width, dtype=torch.float32) + 0.5) * stride
+        grid = torch.stack([x[None, :].expand(height, width), y[:, None].expand(height, width)], dim=-1)
+        return grid[:, :, None].expand(height, width, self.num_anchors, 2)
+
+    def forward(self, shape: Tensor, stride: int) -> Tensor:
+        """Anchors of a feature map.
+
+        Args:
+            shape: shape of the feature map, a 1-D int tensor that ends in height, width; its device is the anchors'
+            stride: pixels of the network's input from cell to cell
+
+        Returns:
+            (height, width, a, 4) cx, cy, w, h in pixels, float32; the cache itself
+        """
+        height, width = int(shape[-2]), int(shape[-1])
+        grid = self.grid
+        fits = grid.shape[0] == height and grid.shape[1] == width and self.grid_stride == stride
+        if not fits or grid.device != shape.device:
+            centres = self.make_grid(height, width, stride)
+            sizes = self.sizes.to(centres.device).expand(height, width, self.num_anchors, 2)
+            self.grid = torch.cat([centres, sizes], dim=-1).to(shape.device)
+            self.grid_stride = stride
+        return self.grid
+
+
+class Anchors(nn.Module):
+    """The anchors of a pyramid, the targets they learn (`encode`) and the boxes they stand for (`decode`).
+
+    Level l has anchors of size `base_size * 2**l` at stride `first_stride * 2**l`. The A anchors of a frame are
+    ordered by level, row, column and shape. All geometry is float32, under autocast too.
+
+    Args:
+        num_levels: levels of the pyramid
+        base_size: side in pixels of the first level's anchor of ratio 1 and scale 1
+        anchor_list: a name of `ANCHOR_LISTS` or (ratio = height / width, scale) pairs
+        fg_iou_threshold: an anchor that overlaps a box at least this much is positive
+        bg_iou_threshold: an anchor that overlaps every box less than this is background
+        allow_low_quality_matches: every box holds at least one anchor, however little they overlap
+        variances: scale of the centre's and of the size's offsets (SSD)
+        max_decode: decode only the best class of each anchor, else every class on its own
+        first_stride: pixels from cell to cell of the first level
+
+    Raises:
+        ValueError: an argument outside its range.
+    """
+
+    def __init__(
+        self,
+        num_levels: int = 4,
+        base_size: float = 32,
+        anchor_list: str | Sequence[tuple[float, float]] = "PSEE_ANCHORS",
+        fg_iou_threshold: float = 0.5,
+        bg_iou_threshold: float = 0.3,
+        allow_low_quality_matches: bool = True,
+        variances: Sequence[float] = [0.1, 0.2],
+        max_decode: bool = False,
+        *,
+        first_stride: int = 16,
+    ) -> None:
+        super().__init__()
+        _check("num_levels", num_levels, num_levels >= 1, "a number of at least 1")
+        _check("base_size", base_size, base_size > 0, "a number above 0")
+        _check("first_stride", first_stride, first_stride >= 1, "a number of at least 1")
+        _check("variances", variances, len(variances) == 2 and min(variances) > 0, "two numbers above 0")
+        _check("fg_iou_threshold", fg_iou_threshold, 0 < fg_iou_threshold <= 1, "a number above 0 and up to 1")
+        bg_ok = 0 <= bg_iou_threshold <= fg_iou_threshold
+        _check("bg_iou_threshold", bg_iou_threshold, bg_ok, f"0 to fg_iou_threshold ({fg_iou_threshold})")
+        pairs = _anchor_pairs(anchor_list)
+        self.num_levels = num_levels
+        self.base_size = base_size
+        self.anchor_list = pairs
+        self.num_anchors = len(pairs)
+        self.fg_iou_threshold = fg_iou_threshold
+        self.bg_iou_threshold = bg_iou_threshold
+        self.allow_low_quality_matches = allow_low_quality_matches
+        self.variances = [float(variance) for variance in variances]
+        self.max_decode = max_decode
+        self.strides = [first_stride * 2**level for level in range(num_levels)]
+        self.anchor_layers = nn.ModuleList([AnchorLayer(base_size * 2**level, pairs) for level in range(num_levels)])
+        # Shapes (N, h, w) of the levels that the cached anchors belong to; a plain attribute, see AnchorLayer.
+        self.feature_shapes = [[0, 0, 0] for _ in range(num_levels)]
+        self.anchors = torch.zeros(0, 0, 4)
+
+    def forward(self, xs: list[Tensor], x: Tensor) -> Tensor:
+        """Anchors of a batch.
+
+        Args:
+            xs: feature maps, one (N, C, h, w) a level
+            x: the network's input; tells the device
+
+        Returns:
+            (N, A, 4) cx, cy, w, h in pixels; a view of the cache, not to be changed
+
+        Raises:
+            ValueError: not as many feature maps as levels.
+        """
+        if len(xs) != self.num_levels:
+            raise ValueError(f"xs: got {len(xs)} feature maps, allowed: {self.num_levels} (num_levels)")
+        if self.has_changed(xs, x):
+            levels: list[Tensor] = []
+            for level, layer in enumerate(self.anchor_layers):
+                height, width = xs[level].shape[-2], xs[level].shape[-1]
+                self.feature_shapes[level] = [xs[level].shape[0], height, width]
+                # A shape on the CPU: reading it costs no wait for the accelerator.
+                levels.append(layer(torch.tensor([height, width]), self.strides[level]).view(-1, 4))
+            self.anchors = torch.cat(levels).to(x.device)[None].expand(xs[0].shape[0], -1, -1)
+        return self.anchors
+
+    @torch.jit.export
+    def has_changed(self, xs: list[Tensor], x: Tensor) -> bool:
+        """Tells whether the cached anchors do not fit a batch.
+
+        Args:
+            xs: feature maps, one (N, C, h, w) a level
+            x: the network's input
+        """
+        if self.anchors.device != x.device or len(xs) != len(self.feature_shapes):
+            return True
+        for level, feature in enumerate(xs):
+            if [feature.shape[0], feature.shape[-2], feature.shape[-1]] != self.feature_shapes[level]:
+                return True
+        return False
+
+    @torch.no_grad()
+    def encode(
+        self, features: list[Tensor], x: Tensor, targets: Sequence[Sequence[Tensor | np.ndarray]]
+    ) -> tuple[Tensor, Tensor]:
+        """What each anchor should predict, as `assign_priors` defines it.
+
+        Args:
+            features: feature maps, one (N, C, h, w) a level, N = T * B frames, time-major
+            x: the network's input
+            targets: list T of list B of (M, >= 5) rows x1, y1, x2, y2, label, or of `BBOX_dtype` arrays; labels 1..K
+
+        Returns:
+            (N, A, 4) float32 offsets to the assigned box, zero where an anchor is not positive, and
+            (N, A) int64 labels: -1 ignored, 0 background, else the box's label.
+
+        Raises:
+            ValueError: not a target for each frame, or boxes that are not finite.
+        """
+        anchors = self(features, x)
+        boxes = pack_frames([target for step in targets for target in step], len(anchors), anchors.device)
+        grid = self._grid(anchors[0])
+        labels, place, box = assign_boxes(
+            grid, boxes, self.fg_iou_threshold, self.bg_iou_threshold, self.allow_low_quality_matches
+        )
+        loc = torch.zeros(len(labels), 4, device=anchors.device)
+        matched = grid.anchors[place % len(grid.anchors)]
+        loc[place] = bbox_to_deltas(boxes.xyxy[box], matched, self.variances)
+        return loc.view(anchors.shape), labels.view(anchors.shape[:2])
+
+    @torch.no_grad()
+    def encode_anchors(
+        self, anchors: Tensor, anchors_xyxy: Tensor, targets: Sequence[Tensor | np.ndarray]
+    ) -> tuple[Tensor, Tensor]:
+        """`encode` for any anchors, whether they form a grid or not: `assign_priors` frame by frame, slower.
+
+        Args:
+            anchors: (A, 4) cx, cy, w, h
+            anchors_xyxy: (A, 4) the same as x1, y1, x2, y2
+            targets: the boxes of each frame, as in `encode`
+
+        Returns:
+            (N, A, 4) offsets and (N, A) labels, as in `encode`.
+        """
+        boxes = pack_frames(targets, len(targets), anchors.device)
+        loc = torch.zeros(len(targets), *anchors.shape, device=anchors.device)
+        labels = torch.zeros(loc.shape[:2], dtype=torch.int64, device=anchors.device)
+        thresholds = (self.fg_iou_threshold, self.bg_iou_threshold, self.allow_low_quality_matches)
+        for frame in range(len(targets)):
+            mine = boxes.frames == frame
+            assigned, labels[frame] = assign_priors(boxes.xyxy[mine], boxes.labels[mine], anchors_xyxy, *thresholds)
+            positive = labels[frame] > 0
+            loc[frame, positive] = bbox_to_deltas(assigned[positive], anchors[positive], self.variances)
+        return loc, labels
+
+    def set_low_quality_matches(
+        self,
+        ious: Tensor,
+        batch_best_target_per_prior_indices: Tensor,
+        batch_best_target_per_prior: Tensor,
+        sizes: Sequence[int],
+    ) -> tuple[Tensor, Tensor]:
+        """Makes sure that every box holds at least one anchor: the dense form of what `encode` does.
+
+        Args:
+            ious: (N, A, M) overlaps of padded frames
+            batch_best_target_per_prior_indices: (N, A) box of each anchor, changed in place
+            batch_best_target_per_prior: (N, A) overlap with that box, changed in place: 2 where an anchor is forced
+            sizes: number of boxes of each frame; the rest is padding
+
+        Returns:
+            the two changed tensors.
+        """
+        for frame, size in enumerate(sizes):
+            if size > 0:
+                force_matches(
+                    ious[frame, :, :size],
+                    batch_best_target_per_prior_indices[frame],
+                    batch_best_target_per_prior[frame],
+                )
+        return batch_best_target_per_prior_indices, batch_best_target_per_prior
+
+    @torch.no_grad()
+    def decode(
+        self,
+        features: list[Tensor],
+        x: Tensor,
+        loc_preds: Tensor,
+        scores: Tensor,
+        batch_size: int,
+        score_thresh: float = 0.5,
+        nms_thresh: float = 0.6,
+        max_boxes_per_input: int = 500,
+    ) -> list[list[Detections]]:
+        """Turns predictions into boxes.
+
+        Args:
+            features: feature maps, one (N, C, h, w) a level, N = T * B frames, time-major
+            x: the network's input; its last two dimensions are the frame's height and width
+            loc_preds: (N, A, 4) offsets
+            scores: (N, A, K) scores without background
+            batch_size: B
+            score_thresh: scores up to this are dropped
+            nms_thresh: of two boxes of a frame and class that overlap more than this, the lower score is dropped
+            max_boxes_per_input: highest scores of a frame that enter non-maximum suppression
+
+        Returns:
+            list T of list B of {"boxes": (M, 4) xyxy cropped to the frame, "scores": (M,), "labels": (M,) 1..K}
+            by descending score. A box that lies outside the frame is dropped.
+
+        Raises:
+            ValueError: N is not a multiple of B.
+        """
+        num_frames = len(scores)
+        if num_frames % batch_size != 0:
+            raise ValueError(f"batch_size: got {batch_size}, allowed: a divisor of the {num_frames} frames")
+        anchors = self(features, x)
+        frame, anchor, score, label = self._best_scores(scores, score_thresh, max_boxes_per_input)
+        boxes = deltas_to_bbox(loc_preds[frame, anchor].float(), anchors[0, anchor], self.variances)
+        boxes = box_clamp(boxes, 0, 0, x.shape[-1], x.shape[-2])
+        seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        frames = _suppress(frame[seen], boxes[seen], score[seen], label[seen], nms_thresh, num_frames)
+        return [frames[start : start + batch_size] for start in range(0, num_frames, batch_size)]
+
+    @torch.no_grad()
+    def batched_decode(
+        self, boxes: Tensor, scores: Tensor, score_thresh: float, nms_thresh: float, topk: int = 100
+    ) -> list[Detections]:
+        """Threshold, top-k and non-maximum suppression for boxes that are decoded already.
+
+        Args:
+            boxes: (N, A, 4) xyxy boxes
+            scores: (N, A, K) scores without background
+            score_thresh: scores up to this are dropped
+            nms_thresh: of two boxes of a frame and class that overlap more than this, the lower score is dropped
+            topk: highest scores of a frame that enter non-maximum suppression
+
+        Returns:
+            list N of the dicts that `decode` returns.
+        """
+        frame, anchor, score, label = self._best_scores(scores, score_thresh, topk)
+        return _suppress(frame, boxes[frame, anchor].float(), score, label, nms_thresh, len(scores))
+
+    def _best_scores(self, scores: Tensor, score_thresh: float, topk: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Frame, anchor, score and label of the `topk` best of each frame, by frame and descending score."""
+        num_classes = scores.shape[2]
+        # The k best scores belong to the k anchors whose best scores are highest: a search among fewer numbers.
+        anchor = scores.amax(dim=2).topk(min(topk, scores.shape[1]), dim=1).indices
+        best = scores.gather(1, anchor[..., None].expand(-1, -1, num_classes))
+        if self.max_decode:
+            score, label = best.max(dim=2)
+        else:
+            score, pair = best.flatten(1).topk(min(topk, best[0].numel()), dim=1)
+            anchor, label = anchor.gather(1, pair // num_classes), pair % num_classes
+        frame, rank = (score > score_thresh).nonzero(as_tuple=True)
+        return frame, anchor[frame, rank], score[frame, rank].float(), label[frame, rank] + 1
+
+    def _grid(self, anchors: Tensor) -> AnchorGrid:
+        """Where the shapes of the (A, 4) anchors of the last `forward` lie."""
+        shapes: list[list[float]] = []
+        cells: list[list[int]] = []
+        first = 0
+        for level, (stride, (_, height, width)) in enumerate(zip(self.strides, self.feature_shapes, strict=True)):
+            sizes = AnchorLayer.generate_anchors(self.base_size * 2**level, self.anchor_list)
+            shapes += [[*size, stride] for size in sizes.tolist()]
+            cells += [[width, height, first + shape] for shape in range(self.num_anchors)]
+            first += height * width * self.num_anchors
+        shape = torch.tensor(shapes, device=anchors.device)
+        cell = torch.tensor(cells, device=anchors.device)
+        return AnchorGrid(anchors, shape[:, :2], shape[:, 2:], cell[:, :2], cell[:, 2], self.num_anchors)
+
+
+def _check(name: str, value: object, ok: bool, allowed: str) -> None:
+    if not ok:
+        raise ValueError(f"{name}: got {value!r}, allowed: {allowed}")
+
+
+def _anchor_pairs(anchor_list: str | Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    allowed = f"{', '.join(ANCHOR_LISTS)} or (ratio, scale) pairs of numbers above 0"
+    if isinstance(anchor_list, str):
+        _check("anchor_list", anchor_list, anchor_list in ANCHOR_LISTS, allowed)
+        return list(ANCHOR_LISTS[anchor_list])
+    pairs_ok = len(anchor_list) > 0 and all(len(pair) == 2 and min(pair) > 0 for pair in anchor_list)
+    _check("anchor_list", anchor_list, pairs_ok, allowed)
+    return [(float(ratio), float(scale)) for ratio, scale in anchor_list]
+
+
+def _suppress(
+    frame: Tensor, boxes: Tensor, scores: Tensor, labels: Tensor, nms_thresh: float, num_frames: int
+) -> list[Detections]:
+    """Non-maximum suppression in each frame and class of candidates that are ordered by frame and score.
+
+    Each group on its own: shifting groups apart by their coordinates loses precision in float32.
+    """
+    group = frame * (labels.max() + 1 if len(labels) else 1) + labels
+    order = group.argsort(stable=True)
+    sizes = group[order].unique_consecutive(return_counts=True)[1].tolist()
+    groups = zip(order.split(sizes), boxes[order].split(sizes), scores[order].split(sizes), strict=True)
+    kept = [rows[nms(group_boxes, group_scores, nms_thresh)] for rows, group_boxes, group_scores in groups]
+    keep = torch.cat(kept).sort().values if kept else order
+    counts = frame[keep].bincount(minlength=num_frames).tolist()
+    columns = zip(boxes[keep].split(counts), scores[keep].split(counts), labels[keep].split(counts), strict=True)
+    return [{"boxes": box, "scores": score, "labels": label} for box, score, label in columns]

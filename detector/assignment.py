@@ -1,0 +1,216 @@
+"""Assignment of ground-truth boxes to a grid of anchors, for a whole batch at once and without dense overlaps.
+
+Only the cells where an anchor can overlap a box enough are looked at. An anchor (w, h) and a box (W, H) reach
+an IoU of t only if they share an area I >= t (wh + WH) / (1 + t). They share at most min(h, H) in y, so at least
+I / min(h, H) in x, hence |dx| <= (w + W) / 2 - I / min(h, H), and the same in y. The result equals `assign_priors`
+run frame by frame, but for a box with several best anchors: only the nearest cells are looked at.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detector.box import FORCED_IOU, contested_claims, pairwise_iou, to_box_tensor, xywh2xyxy, xyxy2xywh
+
+__all__ = ["AnchorGrid", "FrameBoxes", "assign_boxes", "pack_frames"]
+
+_SLACK = 1e-3  # cells; more than the rounding of a cell's bounds
+_LOW_BITS = (1 << 32) - 1
+
+
+class AnchorGrid(NamedTuple):
+    """The anchors of a pyramid, ordered by level, row, column and shape, and where each of the S shapes lies.
+
+    Attributes:
+        anchors: (A, 4) cx, cy, w, h
+        sizes: (S, 2) width and height of each shape
+        strides: (S, 1) pixels from cell to cell
+        cells: (S, 2) columns and rows
+        first: (S,) index of the shape's first anchor
+        per_cell: shapes a cell
+    """
+
+    anchors: Tensor
+    sizes: Tensor
+    strides: Tensor
+    cells: Tensor
+    first: Tensor
+    per_cell: int
+
+
+class FrameBoxes(NamedTuple):
+    """The boxes of a batch, frame after frame.
+
+    Attributes:
+        xyxy: (M, 4) corners
+        labels: (M,) int64
+        frames: (M,) int64 frame of each box
+        num_frames: frames of the batch
+    """
+
+    xyxy: Tensor
+    labels: Tensor
+    frames: Tensor
+    num_frames: int
+
+
+class _Pairs(NamedTuple):
+    """P pairs of a box and an anchor, by box: (P,) indices and overlaps."""
+
+    box: Tensor
+    anchor: Tensor
+    iou: Tensor
+
+
+def pack_frames(targets: Sequence[Tensor | np.ndarray], num_frames: int, device: torch.device) -> FrameBoxes:
+    """Puts the boxes of all frames one after another.
+
+    Args:
+        targets: the boxes of each frame, in a form that `to_box_tensor` takes
+        num_frames: frames of the batch
+        device: where the result lies
+
+    Raises:
+        ValueError: not as many targets as frames, or boxes that are not finite.
+    """
+    if len(targets) != num_frames:
+        raise ValueError(f"targets: got {len(targets)} frames, allowed: one for each of the {num_frames} frames")
+    frames = [to_box_tensor(target) for target in targets]
+    rows = torch.cat(frames) if frames else torch.zeros(0, 5)
+    if not bool(rows.isfinite().all()):
+        bad = next(index for index, frame in enumerate(frames) if not bool(frame.isfinite().all()))
+        raise ValueError(f"targets: frame {bad} holds {frames[bad].tolist()}, allowed: finite numbers")
+    counts = torch.tensor([len(frame) for frame in frames], dtype=torch.int64)
+    frame_of_row = torch.repeat_interleave(torch.arange(num_frames), counts).to(device)
+    rows = rows.to(device)
+    return FrameBoxes(rows[:, :4], rows[:, 4].long(), frame_of_row, num_frames)
+
+
+def assign_boxes(
+    grid: AnchorGrid,
+    boxes: FrameBoxes,
+    fg_iou_threshold: float,
+    bg_iou_threshold: float,
+    allow_low_quality_matches: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Assigns boxes to anchors as `assign_priors` does in each frame.
+
+    Args:
+        grid: the anchors of a frame
+        boxes: the boxes of all frames
+        fg_iou_threshold: an anchor whose overlap reaches this is positive; above 0
+        bg_iou_threshold: an anchor whose overlap stays below this is background; in between it is ignored
+        allow_low_quality_matches: every box holds at least one anchor
+
+    Returns:
+        (N * A,) int64 labels (-1 ignored, 0 background, else the box's), the (P,) indices of the positive anchors
+        among them, and the (P,) boxes these take.
+    """
+    num_anchors = len(grid.anchors)
+    labels = boxes.labels.new_zeros((boxes.num_frames, num_anchors))
+    if bg_iou_threshold == 0:  # no overlap is below 0: nothing is background where there is a box
+        labels[boxes.frames] = -1
+    labels = labels.flatten()
+    threshold = bg_iou_threshold or fg_iou_threshold
+    pairs = _candidates(grid, boxes.xyxy, threshold)
+    near = (pairs.iou >= threshold).nonzero()[:, 0]
+    box, anchor, iou = (column.index_select(0, near) for column in pairs)
+    if allow_low_quality_matches:
+        held = _match_boxes(grid, boxes, pairs, threshold)
+        forced = (held >= 0).nonzero()[:, 0]
+        box, anchor = torch.cat([box, forced]), torch.cat([anchor, held[forced]])
+        iou = torch.cat([iou, iou.new_full(forced.shape, FORCED_IOU)])
+    place = boxes.frames[box] * num_anchors + anchor
+    # One scatter finds each anchor's best box: the highest overlap, of equals the first box. `labels` holds the
+    # keys only until the winners' labels replace them.
+    key = _sort_key(iou, box)
+    labels.scatter_reduce_(0, place, key, "amax")
+    won = (labels[place] == key).nonzero()[:, 0]
+    box, place, positive = box[won], place[won], iou[won] >= fg_iou_threshold
+    labels[place] = torch.where(positive, boxes.labels[box], -1)
+    return labels, place[positive], box[positive]
+
+
+def _sort_key(iou: Tensor, index: Tensor) -> Tensor:
+    """Integers in the order of the overlaps (>= 0), of equal overlaps the lower index above the higher one.
+
+    The bits of floats that are not negative, read as integers, are in the order of the floats.
+    """
+    return (iou.view(torch.int32).long() << 32) | (_LOW_BITS - index)
+
+
+def _candidates(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int = 0) -> _Pairs:
+    """All pairs whose overlap can reach the threshold, and the nearest cells of each box and shape.
+
+    The overlap with a shape falls with the distance in x and in y, so a box's best anchor lies in the nearest cells
+    and its best k + 1 anchors lie in the nearest k + 1 columns and rows: a margin of k holds them all.
+    """
+    low, span = _cell_ranges(grid, boxes, threshold, margin)
+    columns = grid.cells[:, 0]
+    corner = grid.first + (low[..., 1] * columns + low[..., 0]) * grid.per_cell
+    counts = (span[..., 0] * span[..., 1]).flatten()
+    row = torch.repeat_interleave(torch.arange(len(counts), device=boxes.device), counts)
+    rank = torch.arange(len(row), device=boxes.device) - (counts.cumsum(0) - counts)[row]
+    width = span[..., 0].flatten().index_select(0, row)
+    line = torch.div(rank, width, rounding_mode="floor")
+    # From one line of cells to the next: to the line's end, then to the range's start.
+    skip = (columns - span[..., 0]).flatten().index_select(0, row)
+    anchor = corner.flatten().index_select(0, row) + (rank + line * skip) * grid.per_cell
+    box = torch.repeat_interleave(
+        torch.arange(len(boxes), device=boxes.device), counts.view(len(boxes), len(columns)).sum(1)
+    )
+    corners = xywh2xyxy(grid.anchors).index_select(0, anchor)
+    return _Pairs(box, anchor, pairwise_iou(corners, boxes.index_select(0, box)))
+
+
+def _cell_ranges(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int) -> tuple[Tensor, Tensor]:
+    """First column and row, and number of columns and rows, to look at: two (M, S, 2) int64 tensors."""
+    centre_size = xyxy2xywh(boxes)[:, None]
+    size = centre_size[..., 2:]
+    area = size[..., 0] * size[..., 1] + grid.sizes[:, 0] * grid.sizes[:, 1]
+    shared = (area * (threshold / (1 + threshold)))[..., None]
+    most = torch.minimum(size, grid.sizes)
+    reach = (size + grid.sizes) / 2 - shared / most.flip(-1)
+    reach = torch.where(shared <= most[..., :1] * most[..., 1:] * (1 + _SLACK), reach, 0)
+    # Half a cell around a centre inside the grid always holds the nearest cell.
+    radius = (reach / grid.strides).clamp(min=0.5 + margin) + _SLACK
+    last = grid.cells - 1
+    centre = torch.minimum((centre_size[..., :2] / grid.strides - 0.5).clamp(min=0), last)
+    low = (centre - radius).ceil().clamp(min=0).long()
+    high = torch.minimum((centre + radius).floor(), last).long()
+    return low, high - low + 1
+
+
+def _match_boxes(grid: AnchorGrid, boxes: FrameBoxes, pairs: _Pairs, threshold: float, margin: int = 0) -> Tensor:
+    """The (M,) anchors that `match_each_box` finds, -1 for a box that found none.
+
+    The pairs hold every overlap from the threshold on and each box's best `margin + 1` ones. A box that lost more
+    than these and is left with less may have a better anchor elsewhere: its frame is done again with more pairs.
+    """
+    key = _sort_key(pairs.iou, pairs.anchor)
+    frame_start = boxes.frames * len(grid.anchors)
+    losses = torch.zeros_like(frame_start)
+    while True:
+        best = torch.full_like(losses, -1).scatter_reduce_(0, pairs.box, key, "amax")
+        anchor, iou_bits = _LOW_BITS - (best & _LOW_BITS), best >> 32
+        lost = contested_claims(frame_start + anchor, iou_bits)
+        lost = lost[iou_bits[lost] >= 0]
+        if len(lost) == 0:
+            break
+        losses[lost] += 1
+        refused = torch.full_like(best, -1).scatter_(0, lost, best[lost])
+        key = torch.where(key == refused[pairs.box], -1, key)
+    found = best >= 0
+    enough = found & (iou_bits.int().view(torch.float32) >= threshold)
+    anchor = torch.where(found, anchor, -1)
+    unsure = boxes.frames[(losses > margin) & ~enough]
+    if len(unsure) > 0 and margin < grid.cells.max():
+        again = torch.isin(boxes.frames, unsure).nonzero()[:, 0]
+        frames = FrameBoxes(boxes.xyxy[again], boxes.labels[again], boxes.frames[again], boxes.num_frames)
+        margin = 2 * margin + 1
+        more = _candidates(grid, frames.xyxy, threshold, margin)
+        anchor[again] = _match_boxes(grid, frames, more, threshold, margin)
+    return anchor

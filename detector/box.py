@@ -1,0 +1,315 @@
+"""Boxes: formats, overlap, selection, the offsets that a network regresses, and assignment to anchors.
+
+Boxes are float tensors whose last dimension holds x1, y1, x2, y2 in pixels ("xyxy") or cx, cy, w, h ("xywh").
+No function changes its arguments.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.ops import nms
+
+__all__ = [
+    "FORCED_IOU",
+    "assign_priors",
+    "batch_box_iou",
+    "bbox_to_deltas",
+    "box_clamp",
+    "box_iou",
+    "box_nms",
+    "box_select",
+    "contested_claims",
+    "deltas_to_bbox",
+    "force_matches",
+    "match_each_box",
+    "pack_boxes_list",
+    "pairwise_iou",
+    "to_box_tensor",
+    "xywh2xyxy",
+    "xyxy2xywh",
+]
+
+FORCED_IOU = 2.0
+"""Stands for the overlap of a box with the anchor it must hold: above every threshold."""
+
+_MIN_SIDE = 1e-3  # pixels; the logarithm of a box without extent stays finite
+
+
+def xywh2xyxy(boxes: Tensor) -> Tensor:
+    """Changes (..., 4) boxes from cx, cy, w, h to x1, y1, x2, y2."""
+    half = boxes[..., 2:] / 2
+    return torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], dim=-1)
+
+
+def xyxy2xywh(boxes: Tensor) -> Tensor:
+    """Changes (..., 4) boxes from x1, y1, x2, y2 to cx, cy, w, h."""
+    return torch.cat([(boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]], dim=-1)
+
+
+def box_clamp(boxes: Tensor, xmin: float, ymin: float, xmax: float, ymax: float) -> Tensor:
+    """Crops (..., 4) xyxy boxes to a frame.
+
+    Args:
+        boxes: xyxy boxes
+        xmin: smallest x
+        ymin: smallest y
+        xmax: largest x
+        ymax: largest y
+
+    Returns:
+        the cropped boxes; one that lies outside has no area.
+    """
+    x = boxes[..., 0::2].clamp(xmin, xmax)
+    y = boxes[..., 1::2].clamp(ymin, ymax)
+    return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
+
+
+def box_select(boxes: Tensor, xmin: float, ymin: float, xmax: float, ymax: float) -> tuple[Tensor, Tensor]:
+    """Selects the boxes that lie wholly inside a frame, its border included.
+
+    Args:
+        boxes: (N, 4) xyxy boxes
+        xmin: smallest x
+        ymin: smallest y
+        xmax: largest x
+        ymax: largest y
+
+    Returns:
+        the selected (M, 4) boxes and the (N,) boolean mask that selects them.
+    """
+    mask = (boxes[:, 0] >= xmin) & (boxes[:, 1] >= ymin) & (boxes[:, 2] <= xmax) & (boxes[:, 3] <= ymax)
+    return boxes[mask], mask
+
+
+def pairwise_iou(box1: Tensor, box2: Tensor) -> Tensor:
+    """Intersection over union of xyxy boxes whose leading dimensions broadcast; areas are w * h.
+
+    Half precision is raised to float32. Two boxes without area overlap by 0.
+    """
+    box1 = box1.float() if box1.dtype in (torch.float16, torch.bfloat16) else box1
+    box2 = box2.float() if box2.dtype in (torch.float16, torch.bfloat16) else box2
+    width = torch.minimum(box1[..., 2], box2[..., 2]) - torch.maximum(box1[..., 0], box2[..., 0])
+    height = torch.minimum(box1[..., 3], box2[..., 3]) - torch.maximum(box1[..., 1], box2[..., 1])
+    intersection = width.clamp(min=0) * height.clamp(min=0)
+    area1 = (box1[..., 2] - box1[..., 0]) * (box1[..., 3] - box1[..., 1])
+    area2 = (box2[..., 2] - box2[..., 0]) * (box2[..., 3] - box2[..., 1])
+    return intersection / (area1 + area2 - intersection).clamp(min=1e-12)
+
+
+def box_iou(box1: Tensor, box2: Tensor) -> Tensor:
+    """Intersection over union of every pair.
+
+    Args:
+        box1: (N, 4) xyxy boxes
+        box2: (M, 4) xyxy boxes
+
+    Returns:
+        (N, M)
+    """
+    return pairwise_iou(box1[:, None], box2[None])
+
+
+def batch_box_iou(box1: Tensor, box2: Tensor) -> Tensor:
+    """Intersection over union of one set of boxes with each set of a batch.
+
+    Args:
+        box1: (N, 4) xyxy boxes
+        box2: (B, M, 4) xyxy boxes
+
+    Returns:
+        (B, N, M)
+    """
+    return pairwise_iou(box1[None, :, None], box2[:, None])
+
+
+def box_nms(bboxes: Tensor, scores: Tensor, threshold: float = 0.5) -> Tensor:
+    """Non-maximum suppression (torchvision's).
+
+    Args:
+        bboxes: (N, 4) xyxy boxes
+        scores: (N,) scores
+        threshold: of two boxes that overlap more than this, the one with the lower score goes
+
+    Returns:
+        indices of the boxes that stay, by descending score.
+    """
+    return nms(bboxes.float(), scores.float(), threshold)
+
+
+def bbox_to_deltas(
+    boxes: Tensor,
+    default_boxes: Tensor,
+    variances: Sequence[float] = [0.1, 0.2],
+    max_width: float = 10000,
+) -> Tensor:
+    """Expresses boxes relative to anchors (SSD, Liu et al. 2016, equation 2, divided by the variances).
+
+    Args:
+        boxes: (..., 4) xyxy boxes
+        default_boxes: (..., 4) cx, cy, w, h anchors
+        variances: scale of the centre's and of the size's offsets
+        max_width: larger widths and heights count as this
+
+    Returns:
+        (..., 4) offsets dx, dy, dw, dh, which `deltas_to_bbox` turns back.
+    """
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=_MIN_SIDE, max=max_width)
+    offset = (centre - default_boxes[..., :2]) / (variances[0] * default_boxes[..., 2:])
+    return torch.cat([offset, torch.log(size / default_boxes[..., 2:]) / variances[1]], dim=-1)
+
+
+def deltas_to_bbox(
+    loc_preds: Tensor,
+    default_boxes: Tensor,
+    variances: Sequence[float] = [0.1, 0.2],
+) -> Tensor:
+    """Turns offsets relative to anchors into boxes: the inverse of `bbox_to_deltas`.
+
+    Args:
+        loc_preds: (..., 4) offsets dx, dy, dw, dh
+        default_boxes: (..., 4) cx, cy, w, h anchors
+        variances: scale of the centre's and of the size's offsets
+
+    Returns:
+        (..., 4) xyxy boxes in pixels.
+    """
+    centre = default_boxes[..., :2] + loc_preds[..., :2] * variances[0] * default_boxes[..., 2:]
+    size = default_boxes[..., 2:] * torch.exp(loc_preds[..., 2:] * variances[1])
+    return torch.cat([centre - size / 2, centre + size / 2], dim=-1)
+
+
+def to_box_tensor(target: Tensor | np.ndarray) -> Tensor:
+    """The boxes of one frame as a float32 tensor.
+
+    Args:
+        target: `BBOX_dtype` array (fields x, y, w, h, class_id), or (M, >= 5) rows x1, y1, x2, y2, label
+
+    Returns:
+        (M, 5) x1, y1, x2, y2, label
+
+    Raises:
+        ValueError: neither of these forms.
+    """
+    if isinstance(target, np.ndarray) and target.dtype.names is not None:
+        missing = {"x", "y", "w", "h", "class_id"} - set(target.dtype.names)
+        if missing:
+            raise ValueError(f"targets: fields {target.dtype.names} lack {sorted(missing)}")
+        x, y = target["x"], target["y"]
+        columns = [x, y, x + target["w"], y + target["h"], target["class_id"]]
+        return torch.from_numpy(np.stack([column.astype(np.float32) for column in columns], axis=1))
+    rows = torch.as_tensor(target)
+    if rows.numel() == 0:
+        return rows.new_zeros((0, 5), dtype=torch.float32)
+    if rows.ndim != 2 or rows.shape[1] < 5:
+        raise ValueError(f"targets: got shape {tuple(rows.shape)}, allowed: (M, >= 5) rows x1, y1, x2, y2, label")
+    return rows[:, :5].float()
+
+
+def pack_boxes_list(targets: Sequence[Tensor | np.ndarray]) -> tuple[Tensor, list[int]]:
+    """Packs the boxes of frames into one padded tensor.
+
+    Args:
+        targets: a `BBOX_dtype` array (or what else `to_box_tensor` takes) a frame
+
+    Returns:
+        (F, M, 5) x1, y1, x2, y2, label, zeros behind a frame's last box, and the number of boxes of each frame.
+    """
+    frames = [to_box_tensor(target) for target in targets]
+    counts = [len(frame) for frame in frames]
+    packed = torch.zeros((len(frames), max(counts, default=0), 5))
+    for row, frame in zip(packed, frames, strict=True):
+        row[: len(frame)] = frame
+    return packed, counts
+
+
+def assign_priors(
+    gt_boxes: Tensor,
+    gt_labels: Tensor,
+    corner_form_priors: Tensor,
+    fg_iou_threshold: float,
+    bg_iou_threshold: float,
+    allow_low_quality_matches: bool = True,
+) -> tuple[Tensor, Tensor]:
+    """Assigns the ground-truth boxes of one frame to anchors. This is the definition that `Anchors.encode` follows.
+
+    An anchor takes the box it overlaps most (of equals the first). With low-quality matches each box holds its
+    best anchor whatever their overlap is, see `match_each_box`.
+
+    Args:
+        gt_boxes: (M, 4) xyxy boxes
+        gt_labels: (M,) labels, 1..K
+        corner_form_priors: (A, 4) xyxy anchors
+        fg_iou_threshold: an anchor whose overlap reaches this is positive
+        bg_iou_threshold: an anchor whose overlap stays below this is background; in between it is ignored
+        allow_low_quality_matches: every box holds at least one anchor
+
+    Returns:
+        (A, 4) xyxy of the box each anchor overlaps most (a frame without boxes: zeros), and (A,) int64 labels:
+        -1 ignored, 0 background, else the box's label.
+    """
+    num_priors = len(corner_form_priors)
+    if len(gt_boxes) == 0:
+        return corner_form_priors.new_zeros((num_priors, 4)), gt_labels.new_zeros(num_priors, dtype=torch.int64)
+    ious = box_iou(corner_form_priors, gt_boxes)
+    best_iou, best_box = ious.max(dim=1)
+    if allow_low_quality_matches:
+        force_matches(ious, best_box, best_iou)
+    labels = gt_labels.long()[best_box]
+    labels[best_iou < fg_iou_threshold] = -1
+    labels[best_iou < bg_iou_threshold] = 0
+    return gt_boxes[best_box], labels
+
+
+def force_matches(ious: Tensor, best_box: Tensor, best_iou: Tensor) -> None:
+    """Gives every box of a frame the anchor that `match_each_box` finds for it, in place.
+
+    Args:
+        ious: (A, M) overlaps
+        best_box: (A,) box of each anchor, changed where an anchor is forced
+        best_iou: (A,) overlap with that box, `FORCED_IOU` where an anchor is forced
+    """
+    anchor = match_each_box(ious.T)
+    held = anchor >= 0
+    best_box[anchor[held]] = held.nonzero()[:, 0]
+    best_iou[anchor[held]] = FORCED_IOU
+
+
+def match_each_box(ious: Tensor) -> Tensor:
+    """Finds one anchor for every box: its best one; of two boxes that want the same, the higher overlap keeps it.
+
+    The other box takes its next best anchor that no box with a higher overlap wants: deferred acceptance (Gale
+    and Shapley 1962). No two boxes share an anchor, so no box loses its last one to another.
+
+    Args:
+        ious: (M, A) overlaps
+
+    Returns:
+        (M,) anchor of each box, -1 for a box that found none because there are fewer anchors than boxes.
+    """
+    free = ious.clone()
+    while True:
+        iou, anchor = free.max(dim=1)
+        lost = contested_claims(anchor, iou)
+        lost = lost[iou[lost] >= 0]
+        if len(lost) == 0:
+            return torch.where(iou >= 0, anchor, -1)
+        free[lost, anchor[lost]] = -1
+
+
+def contested_claims(claim: Tensor, strength: Tensor) -> Tensor:
+    """Indices of the claims that lose: of equal claims the strongest wins, of equal strengths the first.
+
+    Args:
+        claim: (M,) what each one wants
+        strength: (M,) how strongly
+
+    Returns:
+        indices of all that want what another one gets.
+    """
+    order = strength.argsort(descending=True, stable=True)
+    order = order[claim[order].argsort(stable=True)]
+    wanted = claim[order]
+    return order[1:][wanted[1:] == wanted[:-1]]

@@ -1,0 +1,257 @@
+"""Classes and loaders of a dataset folder; everything about it is checked when a loader is made."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch.utils.data import DataLoader
+
+from detector.config import LABEL_MAP_NAME, read_label_map
+from detector.data.sequence import SequenceDataset, SequenceFile, StepSampler
+from detector.data.targets import TargetLoader
+from detector.events.labels import load_labels
+from detector.settings import PREPROCESS_CHANNELS
+
+__all__ = ["get_classes_from_json", "psee_data", "setup_psee_classes", "setup_psee_load_labels"]
+
+MODES = ("train", "val", "test")
+DTYPES = ("uint8", "float16", "float32")
+
+
+def get_classes_from_json(dataset_path: str | Path) -> list[str]:
+    """Names of the classes of a dataset, in the order of their ids, without the "empty" frame label.
+
+    Args:
+        dataset_path: folder that holds `label_map_dictionary.json`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no label map.
+    """
+    return setup_psee_classes(Path(dataset_path) / LABEL_MAP_NAME)[0]
+
+
+def setup_psee_classes(label_map_path: str | Path, wanted_classes: list[str] = []) -> tuple[list[str], np.ndarray]:  # noqa: B006
+    """Classes to detect and the lookup from label map ids to them.
+
+    Args:
+        label_map_path: JSON file of ids and names.
+        wanted_classes: names, in the order of the labels 1..K; all but the "empty" frame label if empty.
+
+    Returns:
+        names of the classes 1..K, and an int64 array (largest id + 1,): class 1..K of an id, -1 for unwanted ones.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no label map, or a wanted class is not in it.
+    """
+    label_map = read_label_map(label_map_path)
+    names = list(label_map.values())
+    known = [name for name in names if name != "empty"]
+    if not known or len(set(names)) < len(names) or min(label_map) < 0:
+        raise ValueError(f"{label_map_path}: classes are {label_map}, allowed: distinct names for ids from 0 on")
+    for name in wanted_classes:
+        if name not in known:
+            raise ValueError(f"data.classes: got {name!r}, allowed by {label_map_path}: {', '.join(known)}")
+    classes = list(wanted_classes) or known
+    lookup = np.full(max(label_map) + 1, -1, np.int64)
+    for key, name in label_map.items():
+        if name in classes:
+            lookup[key] = classes.index(name) + 1
+    return classes, lookup
+
+
+def setup_psee_load_labels(
+    label_map_path: str | Path,
+    num_tbins: int,
+    wanted_classes: list[str] = [],  # noqa: B006
+    min_box_diag_network: float = 30,
+    interpolation: bool = True,
+    *,
+    min_box_side: float = 0,
+) -> tuple[TargetLoader, list[str]]:
+    """The callable that turns the labels of a file and a range of its frames into targets.
+
+    Args:
+        label_map_path: JSON file of ids and names.
+        num_tbins: frames of a range.
+        wanted_classes: names; all but the "empty" frame label if empty.
+        min_box_diag_network: boxes with a smaller diagonal in network pixels are dropped.
+        interpolation: frames without a label get boxes interpolated along tracks.
+        min_box_side: boxes with a smaller width or height in network pixels are dropped.
+
+    Returns:
+        the callable, see `TargetLoader.__call__`, and the names of the classes 1..K.
+
+    Raises:
+        FileNotFoundError: there is no label map.
+        ValueError: it is no label map, or a wanted class is not in it.
+    """
+    classes, lookup = setup_psee_classes(label_map_path, wanted_classes)
+    return TargetLoader(lookup, num_tbins, min_box_diag_network, min_box_side, interpolation), classes
+
+
+def psee_data(hparams: argparse.Namespace, mode: str) -> DataLoader:
+    """Loader of a split of a dataset folder: streams of tensor files as batches of T frames.
+
+    In training files are shuffled, cut and augmented; in evaluation each is streamed whole. Batches follow from the
+    seed, the epoch and the step alone. Ranks are those of `torch.distributed` at the time of the call.
+
+    Args:
+        hparams: flat settings, see `Config.to_hparams`.
+        mode: "train", "val" or "test".
+
+    Returns:
+        loader of the dicts that `SequenceDataset.__getitem__` describes.
+
+    Raises:
+        FileNotFoundError: the folder, its label map, the split or the labels of a file are missing.
+        ValueError: a file contradicts the settings, the label map or the other files, or nothing is left to train on.
+    """
+    train = mode == "train"
+    if mode not in MODES:
+        raise ValueError(f"mode: got {mode!r}, allowed: {', '.join(MODES)}")
+    folder = Path(hparams.dataset_path)
+    if not hparams.dataset_path or not folder.is_dir():
+        raise FileNotFoundError(f"data.dataset_path: got {hparams.dataset_path!r}, allowed: an existing dataset folder")
+    targets, classes = setup_psee_load_labels(
+        folder / LABEL_MAP_NAME,
+        hparams.num_tbins,
+        hparams.classes,
+        hparams.min_box_diag,
+        train and hparams.interpolation,
+        min_box_side=hparams.min_box_side,
+    )
+    files = _check_split(folder, mode, hparams)
+    if train:
+        _check_boxes(folder / mode, files, targets, classes)
+    rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    dataset = SequenceDataset(
+        files,
+        targets,
+        hparams.batch_size,
+        train=train,
+        augment=train and hparams.augment,
+        seed=hparams.seed,
+        rank=rank,
+        world_size=world_size,
+    )
+    return DataLoader(
+        dataset,
+        batch_size=None,
+        sampler=StepSampler(dataset),
+        collate_fn=_as_it_is,
+        num_workers=hparams.num_workers,
+        persistent_workers=hparams.num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # else each epoch would draw from the global one
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    """The default would turn tuples into lists."""
+    return batch
+
+
+def _check_split(folder: Path, mode: str, hparams: argparse.Namespace) -> list[SequenceFile]:
+    """The files of a split, by name, all of one size and with labels that the label map knows."""
+    split = folder / mode
+    if not split.is_dir():
+        raise FileNotFoundError(f"{split}: no such folder, a dataset folder holds {', '.join(MODES)}")
+    files = [_check_file(path, hparams) for path in sorted(split.glob("*.h5"))]
+    if not files:
+        raise ValueError(f"{split}: no tensor file in it, needed: at least one .h5 with its _bbox.npy")
+    size = hparams.height or files[0].height, hparams.width or files[0].width
+    origin = "data.height, data.width" if hparams.height or hparams.width else str(files[0].path)
+    label_map = read_label_map(folder / LABEL_MAP_NAME)
+    for file in files:
+        _require((file.height, file.width) == size, file.path, "height, width", (file.height, file.width), size, origin)
+        ids = set(np.unique(load_labels(file.labels_path)["class_id"]).tolist())
+        unknown = sorted(ids - set(label_map))
+        if unknown:
+            raise ValueError(f"{file.labels_path}: class_id is {unknown[0]}, allowed by {LABEL_MAP_NAME}: {label_map}")
+    return files
+
+
+def _check_file(path: Path, hparams: argparse.Namespace) -> SequenceFile:
+    """What a tensor file holds, if that agrees with the settings."""
+    labels_path = path.with_name(f"{path.stem}_bbox.npy")
+    if not labels_path.is_file():
+        raise FileNotFoundError(f"{path}: has no labels, {labels_path.name} is missing")
+    (num_frames, num_channels, height, width), dtype, attrs = _read_header(path)
+    channels = PREPROCESS_CHANNELS[hparams.preprocess]
+    origin = f"data.preprocess {hparams.preprocess}"
+    _require(num_channels == channels, path, "channels", num_channels, channels, origin)
+    for name in ("preprocess", "delta_t", "max_incr_per_pixel"):
+        value, wanted = _plain(attrs.get(name, getattr(hparams, name))), getattr(hparams, name)
+        _require(value == wanted, path, name, value, wanted, f"data.{name}")
+    return SequenceFile(
+        path,
+        labels_path,
+        num_frames,
+        num_channels,
+        height,
+        width,
+        hparams.max_incr_per_pixel if dtype == np.uint8 else 1.0,
+        int(attrs.get("first_t", 0)),
+        hparams.delta_t,
+        _scale(path, height, width, attrs),
+    )
+
+
+def _read_header(path: Path) -> tuple[tuple[int, ...], np.dtype, dict[str, Any]]:
+    """Shape, dtype and attributes of the tensors in a file."""
+    try:
+        with h5py.File(path, "r") as file:
+            data = file.get("data")
+            if not isinstance(data, h5py.Dataset):
+                raise ValueError(f"{path}: holds {', '.join(file) or 'nothing'}, needed: a dataset named data")
+            shape, dtype, attrs = data.shape, data.dtype, dict(data.attrs)
+    except OSError as error:
+        raise ValueError(f"{path}: not a whole HDF5 file: {' '.join(str(error).split())}") from None
+    if len(shape) != 4 or min(shape) < 1:
+        raise ValueError(f"{path}: data has shape {shape}, allowed: (T, C, H, W), each at least 1")
+    if dtype.name not in DTYPES:
+        raise ValueError(f"{path}: data has dtype {dtype}, allowed: {', '.join(DTYPES)}")
+    return shape, dtype, attrs
+
+
+def _scale(path: Path, height: int, width: int, attrs: dict[str, Any]) -> float:
+    """Network pixels per sensor pixel, which must be the same in both directions, up to rounded sizes."""
+    sensor_height = int(attrs.get("event_input_height", height))
+    sensor_width = int(attrs.get("event_input_width", width))
+    scale = width / sensor_width
+    if abs(sensor_height * scale - height) >= 1:
+        raise ValueError(
+            f"{path}: frames are {width}x{height} of a {sensor_width}x{sensor_height} sensor, allowed: its aspect ratio"
+        )
+    return scale
+
+
+def _check_boxes(split: Path, files: list[SequenceFile], targets: TargetLoader, classes: list[str]) -> None:
+    """A training without a single box would run to its end and find nothing: say so before."""
+    for file in files:
+        labels = load_labels(file.labels_path)
+        for start in range(0, file.num_frames, targets.num_tbins):
+            if any(map(len, file.load_targets(targets, labels, start)[0])):
+                return
+    raise ValueError(
+        f"{split}: no box to train on is left, needed: boxes of {', '.join(classes)} inside the files' frames "
+        f"and times, at least data.min_box_diag ({targets.min_box_diag}) and "
+        f"data.min_box_side ({targets.min_box_side}) large"
+    )
+
+
+def _require(ok: bool, path: Path, key: str, value: Any, allowed: Any, origin: str) -> None:
+    if not ok:
+        raise ValueError(f"{path}: {key} is {value}, allowed by {origin}: {allowed}")
+
+
+def _plain(value: Any) -> Any:
+    """An HDF5 attribute as a Python value."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,102 @@
+"""An event camera's pixels: intensity over time in, events out.
+
+The model is that of Rebecq et al., "ESIM: an open event camera simulator" (CoRL 2018): every pixel remembers a
+reference level of log intensity and emits an event each time the signal has moved one contrast threshold away from it.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from detector.events.types import EventCD
+
+__all__ = ["noise_events", "sort_events", "threshold_crossings"]
+
+
+def threshold_crossings(
+    frames: Iterable[tuple[int, np.ndarray]], on_threshold: np.ndarray, off_threshold: np.ndarray
+) -> np.ndarray:
+    """Events of a sequence of intensity images.
+
+    Between two images the log intensity of a pixel is taken as linear in time, which dates every crossing; a change
+    over several thresholds gives several events. The first image sets the reference levels.
+
+    Args:
+        frames: (time in microseconds, (H, W) float32 intensity above 0), times increasing.
+        on_threshold: (H, W) rise of the log intensity that makes an ON event, above 0.
+        off_threshold: (H, W) fall that makes an OFF event, above 0.
+
+    Returns:
+        `EventCD` array sorted by time.
+    """
+    on, off = on_threshold.astype(np.float32), off_threshold.astype(np.float32)
+    below = -off
+    pieces: list[np.ndarray] = []
+    before = reference = np.zeros(0, np.float32)
+    start = 0
+    for time, intensity in frames:
+        level = np.log(intensity)
+        if not reference.size:
+            reference = level.copy()
+        else:
+            moved = level - reference
+            pixels = np.flatnonzero((moved >= on) | (moved <= below))
+            if len(pixels):
+                pieces.append(_emit(pixels, moved, reference, (before, level), (on, off), (start, time)))
+        before, start = level, time
+    return sort_events(pieces)
+
+
+def _emit(
+    pixels: np.ndarray,
+    moved: np.ndarray,
+    reference: np.ndarray,
+    levels: tuple[np.ndarray, np.ndarray],
+    thresholds: tuple[np.ndarray, np.ndarray],
+    times: tuple[int, int],
+) -> np.ndarray:
+    """Events of the flat indices `pixels` between two images; moves their `reference` levels in place."""
+    change = moved.ravel()[pixels]
+    rising = change > 0
+    step = np.where(rising, thresholds[0].ravel()[pixels], -thresholds[1].ravel()[pixels])
+    counts = (change / step).astype(np.int64)
+    at_start = reference.ravel()[pixels]
+    reference.ravel()[pixels] = at_start + counts * step
+
+    owner = np.repeat(np.arange(len(pixels)), counts)
+    nth = np.arange(1, len(owner) + 1) - np.repeat(np.cumsum(counts) - counts, counts)
+    before, after = (level.ravel()[pixels][owner] for level in levels)
+    span = np.where(after == before, 1, after - before)  # equal only where rounding left a level on its threshold
+    fraction = (at_start[owner] + nth * step[owner] - before) / span
+    events = np.empty(len(owner), EventCD)
+    events["y"], events["x"] = np.divmod(pixels[owner], moved.shape[1])
+    events["p"] = rising[owner]
+    events["t"] = times[0] + np.rint(np.clip(fraction, 0, 1) * (times[1] - times[0])).astype(np.int64)
+    return events
+
+
+def noise_events(rng: np.random.Generator, rate_hz: np.ndarray, start: int, end: int) -> np.ndarray:
+    """Events that no light caused: a Poisson process in every pixel, either polarity equally often.
+
+    Args:
+        rng: source of randomness.
+        rate_hz: (H, W) events a second of each pixel; a hot pixel is one with a high rate.
+        start: first microsecond.
+        end: microsecond at which the noise ends, itself excluded.
+
+    Returns:
+        `EventCD` array sorted by time.
+    """
+    counts = rng.poisson(rate_hz * ((end - start) * 1e-6)).ravel()
+    pixels = np.repeat(np.arange(counts.size), counts)
+    events = np.empty(len(pixels), EventCD)
+    events["y"], events["x"] = np.divmod(pixels, rate_hz.shape[1])
+    events["p"] = rng.integers(0, 2, len(pixels))
+    events["t"] = rng.integers(start, end, len(pixels))
+    return sort_events([events])
+
+
+def sort_events(pieces: list[np.ndarray]) -> np.ndarray:
+    """Join `EventCD` arrays, sorted by time; events of one microsecond keep their order."""
+    events = np.concatenate([np.empty(0, EventCD), *pieces])
+    return events[np.argsort(events["t"], kind="stable")]

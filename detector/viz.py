@@ -1,0 +1,165 @@
+"""Events and boxes as pictures: plain uint8 RGB tensors (3, H, W)."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.utils import draw_bounding_boxes, make_grid
+
+__all__ = ["contact_sheet", "draw_boxes", "draw_detections", "events_to_image", "save_gif", "save_png"]
+
+BACKGROUND = (250, 250, 250)
+OFF_COLOR, ON_COLOR = (60, 60, 70), (90, 150, 240)
+TARGET_COLOR = (0, 160, 60)
+"""Ground truth."""
+
+CLASS_COLORS = ((220, 40, 40), (230, 130, 0), (160, 60, 200), (0, 140, 150), (200, 40, 130), (120, 90, 20))
+"""Detections, by class; more classes than colours begin again."""
+
+READABLE_HEIGHT = 480
+"""Frames lower than this are enlarged before text is written on them."""
+
+Color = tuple[int, int, int]
+
+
+def events_to_image(frame: Tensor | np.ndarray) -> Tensor:
+    """A histogram of events as a picture: light where nothing happened, one colour for each polarity.
+
+    Args:
+        frame: (C, H, W) counts of at least 0, raw or scaled, in channels OFF, ON, OFF, ON, ...
+
+    Returns:
+        (3, H, W) uint8. The busiest pixel has the full colour; a pixel with both polarities has their mixture.
+
+    Raises:
+        ValueError: the shape is another one.
+    """
+    counts = torch.as_tensor(frame).detach().to("cpu", torch.float32)
+    if counts.ndim != 3 or counts.shape[0] % 2:
+        raise ValueError(f"frame: got shape {tuple(counts.shape)}, allowed: (C, H, W) with channels OFF, ON, ...")
+    off, on = counts[0::2].sum(0), counts[1::2].sum(0)
+    total = off + on
+    strength = (total / total.max().clamp(min=1e-9)).sqrt()  # the root keeps single events visible
+    share = on / total.clamp(min=1e-9)
+    ink = share * _column(ON_COLOR) + (1 - share) * _column(OFF_COLOR)
+    return (strength * ink + (1 - strength) * _column(BACKGROUND)).round().to(torch.uint8)
+
+
+def draw_boxes(
+    image: Tensor,
+    boxes: Tensor | np.ndarray,
+    labels: Sequence[str] | None = None,
+    color: Color | Sequence[Color] = TARGET_COLOR,
+    width: int = 1,
+) -> Tensor:
+    """A copy of a picture with boxes on it.
+
+    Args:
+        image: (3, H, W) uint8.
+        boxes: (M, 4) x1, y1, x2, y2 in pixels of the picture; what lies outside is cut off.
+        labels: text for each box.
+        color: RGB of all boxes, or of each.
+        width: of the lines, in pixels.
+
+    Returns:
+        (3, H, W) uint8.
+    """
+    corners = torch.as_tensor(boxes).detach().to("cpu", torch.float32).reshape(-1, 4)
+    if not len(corners):
+        return image.clone()
+    limit = torch.tensor([image.shape[2] - 1, image.shape[1] - 1] * 2, dtype=torch.float32)
+    corners = torch.minimum(corners.clamp(min=0), limit)
+    colors = color if isinstance(color[0], int) else list(color)
+    text = None if labels is None else list(labels)
+    return draw_bounding_boxes(image, corners, text, colors, width=width, label_colors="white", fill_labels=True)
+
+
+def draw_detections(
+    frame: Tensor | np.ndarray,
+    detections: Mapping[str, Tensor],
+    class_names: Sequence[str],
+    targets: Tensor | np.ndarray | None = None,
+    score_thresh: float = 0.4,
+) -> Tensor:
+    """Events, detections with class and score in their class' colour, and the ground truth in thin green lines.
+
+    Args:
+        frame: (C, H, W) histogram, see `events_to_image`.
+        detections: "boxes" (M, 4) x1, y1, x2, y2 in pixels of the frame, "scores" (M,), "labels" (M,) from 1.
+        class_names: names of the labels 1..K.
+        targets: (G, >=4) ground truth x1, y1, x2, y2, ... in pixels of the frame.
+        score_thresh: detections below it are left out.
+
+    Returns:
+        (3, H * s, W * s) uint8; s is the smallest whole number that makes the picture high enough to read.
+    """
+    image = events_to_image(frame)
+    scale = -(-READABLE_HEIGHT // image.shape[1])
+    image = image.repeat_interleave(scale, 1).repeat_interleave(scale, 2)
+    if targets is not None:
+        image = draw_boxes(image, torch.as_tensor(targets)[:, :4] * scale)
+    shown = detections["scores"] >= score_thresh
+    classes = [int(label) - 1 for label in detections["labels"][shown]]
+    scores = detections["scores"][shown].tolist()
+    text = [f"{class_names[index]} {score:.2f}" for index, score in zip(classes, scores, strict=True)]
+    colors = [CLASS_COLORS[index % len(CLASS_COLORS)] for index in classes]
+    return draw_boxes(image, detections["boxes"][shown] * scale, text, colors, width=2)
+
+
+def contact_sheet(images: Sequence[Tensor], columns: int) -> Tensor:
+    """Pictures of one size in rows, with a margin between them.
+
+    Args:
+        images: (3, H, W) uint8 each.
+        columns: pictures in a row.
+
+    Returns:
+        (3, H', W') uint8.
+
+    Raises:
+        ValueError: no pictures, or pictures of several sizes.
+    """
+    sizes = {tuple(image.shape) for image in images}
+    if len(sizes) != 1:
+        raise ValueError(f"images: got sizes {sorted(sizes) or 'none'}, allowed: pictures of one size")
+    return make_grid(list(images), nrow=min(columns, len(images)), padding=4, pad_value=120)
+
+
+def save_png(path: str | Path, image: Tensor) -> Path:
+    """Write a (3, H, W) uint8 picture; the file appears only when it is whole."""
+    return _save(Path(path), [image], format="PNG")
+
+
+def save_gif(path: str | Path, images: Sequence[Tensor], delta_t: int) -> Path:
+    """Write an endless animation; the file appears only when it is whole.
+
+    Args:
+        path: file to write.
+        images: (3, H, W) uint8 each, at least one.
+        delta_t: microseconds from picture to picture; GIF counts in hundredths of a second.
+    """
+    if not images:
+        raise ValueError(f"images: got none for {path}, allowed: at least one picture")
+    return _save(Path(path), images, format="GIF", save_all=True, duration=delta_t / 1000, loop=0)
+
+
+def _save(path: Path, images: Sequence[Tensor], **options: Any) -> Path:
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    first, *rest = [Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()) for image in images]
+    try:
+        first.save(part, **options, **({"append_images": rest} if rest else {}))
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _column(color: Color) -> Tensor:
+    return torch.tensor(color, dtype=torch.float32)[:, None, None]

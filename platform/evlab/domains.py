@@ -1,0 +1,148 @@
+"""The domains of a search space: what one key may be in a trial."""
+
+import json
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+__all__ = ["DOMAINS", "Domain", "parse_domain"]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The values of one key.
+
+    Args:
+        kind: a name of `DOMAINS`
+        options: primitives to choose from; empty for a range
+        low: smallest value of a range
+        high: largest value of a range; `randint` includes it
+    """
+
+    kind: str
+    options: tuple[Any, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether the values are listed."""
+        return bool(self.options)
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether all values are numbers."""
+        return all(isinstance(option, int | float) for option in self.options)
+
+    @property
+    def extremes(self) -> tuple[Any, ...]:
+        """All options, or both ends of the range."""
+        return self.options if self.is_choice else (self.low, self.high)
+
+    def value_of(self, option: Any) -> Any:
+        """The configuration value that an option stands for: lists are held as JSON text."""
+        if isinstance(option, str) and option.startswith("[") and option in self.options:
+            return json.loads(option)
+        return option
+
+    def contains(self, option: Any) -> bool:
+        """Whether the option is one of the domain's values."""
+        return option in self.options if self.is_choice else self.low <= option <= self.high
+
+    def smallest(self, at_least: float) -> float | None:
+        """The smallest value of a numeric domain from `at_least` on; None if there is none."""
+        if self.is_choice:
+            return min((option for option in self.options if option >= at_least), default=None)
+        return max(self.low, at_least) if at_least <= self.high else None
+
+    def within(self, at_least: float | None, at_most: float | None) -> "Domain":
+        """The part of the domain from `at_least` to `at_most`; None leaves an end as it is."""
+        low = -math.inf if at_least is None else at_least
+        high = math.inf if at_most is None else at_most
+        if not self.is_choice:
+            return replace(self, low=max(self.low, low), high=min(self.high, high))
+        if at_least is None and at_most is None:
+            return self
+        return replace(self, options=tuple(option for option in self.options if low <= option <= high))
+
+    def draw(self, generator: random.Random) -> Any:
+        """One value at random."""
+        if self.is_choice:
+            return generator.choice(self.options)
+        if self.kind == "randint":
+            return generator.randint(math.ceil(self.low), math.floor(self.high))
+        if self.kind == "loguniform":
+            return math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
+        return generator.uniform(self.low, self.high)
+
+    def suggest(self, trial: Any, name: str) -> Any:
+        """One value chosen by an Optuna trial for the parameter `name`."""
+        if self.is_choice:
+            return trial.suggest_categorical(name, list(self.options))
+        if self.kind == "randint":
+            return trial.suggest_int(name, math.ceil(self.low), math.floor(self.high))
+        return trial.suggest_float(name, self.low, self.high, log=self.kind == "loguniform")
+
+
+def _choice(kind: str, values: list[Any]) -> Domain:
+    if not values:
+        raise ValueError(f"{kind}: got {values!r}, allowed: at least one value")
+    options = tuple(json.dumps(value) if isinstance(value, list) else value for value in values)
+    for option in options:
+        if not isinstance(option, str | int | float | bool | None):
+            raise ValueError(f"{kind}: got {option!r}, allowed: names, numbers, true, false and lists")
+    if len(set(map(repr, options))) != len(options):
+        raise ValueError(f"{kind}: got {values!r}, allowed: distinct values")
+    return Domain(kind, options)
+
+
+def _range(kind: str, values: list[Any]) -> Domain:
+    wanted = "[low, high] with low < high" + (" and low > 0" if kind == "loguniform" else "")
+    numbers = [number for number in map(_number, values) if number is not None]
+    if len(numbers) != 2 or len(values) != 2 or not _is_range(kind, *numbers):
+        raise ValueError(f"{kind}: got {values!r}, allowed: {wanted}")
+    low, high = numbers
+    if kind != "randint":
+        return Domain(kind, (), low, high)
+    if low != int(low) or high != int(high):
+        raise ValueError(f"{kind}: got {values!r}, allowed: whole numbers, both included")
+    return Domain(kind, (), int(low), int(high))
+
+
+def _is_range(kind: str, low: float, high: float) -> bool:
+    return low < high and math.isfinite(high - low) and (kind != "loguniform" or low > 0)
+
+
+def _number(value: Any) -> float | None:
+    try:  # YAML reads 1e-4 as text
+        return None if isinstance(value, bool | list | dict) else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+DOMAINS: dict[str, Callable[[str, list[Any]], Domain]] = {
+    "choice": _choice,
+    "grid": _choice,
+    "uniform": _range,
+    "loguniform": _range,
+    "randint": _range,
+}
+
+
+def parse_domain(entry: Any) -> Domain:
+    """The domain of a YAML entry such as `{uniform: [0.4, 0.6]}`.
+
+    Raises:
+        ValueError: it is no such entry; names the entry and what is allowed.
+    """
+    allowed = ", ".join(DOMAINS)
+    if not isinstance(entry, dict) or len(entry) != 1:
+        raise ValueError(f"got {entry!r}, allowed: {{domain: values}} with a domain of {allowed}")
+    kind, values = next(iter(entry.items()))
+    if kind not in DOMAINS:
+        raise ValueError(f"got domain {kind!r}, allowed: {allowed}")
+    if not isinstance(values, list):
+        raise ValueError(f"{kind}: got {values!r}, allowed: a list")
+    return DOMAINS[kind](kind, values)

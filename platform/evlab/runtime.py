@@ -1,0 +1,84 @@
+"""Ray: a head of our own on this machine, or the cluster that the variable RAY_ADDRESS names."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from evlab import EvlabError
+
+__all__ = ["Resources", "cpu_count", "ray_session"]
+
+# Ray reads these when it is imported.
+_LOCAL_ENVIRONMENT = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # despite its name: the node is 127.0.0.1, nothing listens to the network
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody takes this machine away
+}
+OBJECT_STORE_BYTES = 200 * 2**20  # nothing but settings and metrics passes through it
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What Ray may use.
+
+    Args:
+        cpus: CPU cores of all nodes
+        gpus: GPUs of all nodes
+        grows: whether it is a cluster, which may add nodes when asked for more
+    """
+
+    cpus: int
+    gpus: int
+    grows: bool
+
+    def use_gpu(self, wanted: bool | str) -> bool:
+        """The value of `train.use_gpu` for this machine.
+
+        Raises:
+            EvlabError: a GPU is wanted and there is none.
+        """
+        if wanted == "auto":
+            return self.gpus > 0
+        if wanted and not self.gpus and not self.grows:
+            raise EvlabError("train.use_gpu: got True, but Ray finds no GPU here, allowed: auto or false")
+        return bool(wanted)
+
+
+def cpu_count() -> int:
+    """CPU cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+@contextmanager
+def ray_session(dashboard: bool = False) -> Iterator[Resources]:
+    """Ray for the block; whatever was started ends with it. Inside another session that one is used.
+
+    Args:
+        dashboard: start Ray's dashboard, too: Ray Train looks after its workers through it.
+    """
+    cluster = "RAY_ADDRESS" in os.environ
+    if not cluster:
+        for key, value in _LOCAL_ENVIRONMENT.items():
+            os.environ.setdefault(key, value)
+    import ray
+
+    for name in ("ray._private.authentication.authentication_token_setup", "ray.tune", "ray.train"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    started = not ray.is_initialized()
+    if started and cluster:
+        ray.init(logging_level=logging.WARNING)
+    elif started:
+        ray.init(
+            "local",
+            include_dashboard=dashboard,
+            object_store_memory=OBJECT_STORE_BYTES,
+            logging_level=logging.WARNING,
+        )
+    try:
+        found = ray.cluster_resources()
+        yield Resources(int(found.get("CPU", 1)), int(found.get("GPU", 0)), grows=cluster)
+    finally:
+        if started:
+            ray.shutdown()

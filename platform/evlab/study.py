@@ -1,0 +1,195 @@
+"""The driver's view of a search: what each trial reported, in MLflow and as a live table."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ray.tune import Callback
+
+from detector.config import Config
+from evlab import EvlabError
+from evlab.callbacks import is_metric
+from evlab.report import TrialRow, trial_table
+from evlab.tracking import Tracker
+
+__all__ = ["StudyLog", "TrialRecord"]
+
+
+@dataclass
+class TrialRecord:
+    """One trial.
+
+    Args:
+        name: `trial-1`, ... in the order of starting
+        sample: what was drawn
+        config: the configuration that the sample makes; None if it makes none
+        run_id: the MLflow run
+        started: when, by the monotonic clock
+        status: running, finished, stopped early, failed or killed
+        reason: why it failed
+        seconds: how long it ran
+        reports: metrics of every validation
+    """
+
+    name: str
+    sample: dict[str, Any]
+    config: Config | None
+    run_id: str
+    started: float
+    status: str = "running"
+    reason: str = ""
+    seconds: float = 0.0
+    reports: list[dict[str, Any]] = field(default_factory=list)
+
+    def best(self, metric: str, mode: str) -> dict[str, Any] | None:
+        """Metrics of the best validation, None if there is none with a finite value."""
+        finite = [report for report in self.reports if math.isfinite(report.get(metric, math.nan))]
+        choose = max if mode == "max" else min
+        return choose(finite, key=lambda report: report[metric], default=None)
+
+
+class StudyLog(Callback):
+    """Follows the trials of a study, logs each as a child run and prints a table now and then.
+
+    Args:
+        tracker: the MLflow store.
+        parent: run of the study.
+        base: configuration of the study, for its metric and epochs.
+        resolve: makes a trial's configuration of its sample.
+        prefix: start of the trials' names.
+        every_s: seconds between tables.
+        write: takes the table's text.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        parent: str,
+        base: Config,
+        resolve: Callable[[dict[str, Any]], Config],
+        prefix: str = "trial",
+        every_s: float = 15.0,
+        write: Callable[[str], None] | None = None,
+    ) -> None:
+        self.tracker, self.parent, self.base, self.resolve = tracker, parent, base, resolve
+        self.prefix, self.every_s, self.write = prefix, every_s, write or _print
+        self.trials: dict[str, TrialRecord] = {}
+        self._start = self._last_table = time.monotonic()
+
+    def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """Open the trial's run."""
+        if trial.trial_id in self.trials:
+            return
+        sample = trial.config.get("sample", trial.config)
+        name = f"{self.prefix}-{len(self.trials) + 1}"
+        try:
+            config = self.resolve(sample)
+        except ValueError:  # the trial itself says why, when it fails
+            config = None
+        params = config.to_flat() if config else sample
+        run_id = self.tracker.start_run(name, params, {"path": trial.path or ""}, parent=self.parent)
+        if config is not None:
+            self.tracker.log_text(run_id, config.to_yaml(), "config.yaml")
+            self.tracker.set_tag(run_id, "config_fingerprint", config.fingerprint())
+        self.trials[trial.trial_id] = TrialRecord(name, dict(sample), config, run_id, time.monotonic())
+
+    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any) -> None:
+        """Log a validation."""
+        record = self.trials[trial.trial_id]
+        metrics = {key: value for key, value in result.items() if is_metric(key)}
+        record.reports.append({**metrics, "epoch": result["epoch"], "fingerprint": result["fingerprint"]})
+        record.seconds = time.monotonic() - record.started
+        if len(record.reports) == 1:
+            self.tracker.set_tag(record.run_id, "model_fingerprint", result["fingerprint"])
+        self.tracker.log_metrics(record.run_id, metrics, step=result["epoch"])
+        if time.monotonic() - self._last_table >= self.every_s:
+            self.print_table()
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """Close the run of a trial that ended or was stopped."""
+        record = self.trials[trial.trial_id]
+        epochs, every = self.base.train.max_epochs, self.base.train.val_every
+        early = len(record.reports) < epochs // every
+        record.status = "stopped early" if early else "finished"
+        self.tracker.set_tag(record.run_id, "early_stopped", early)
+        self.tracker.end_run(record.run_id, "FINISHED")
+
+    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """Close the run of a trial that failed."""
+        record = self.trials[trial.trial_id]
+        record.status, record.reason = "failed", last_line(trial.get_error())
+        record.seconds = time.monotonic() - record.started
+        self.tracker.set_tag(record.run_id, "failure", record.reason)
+        if trial.error_file and Path(trial.error_file).is_file():
+            self.tracker.log_file(record.run_id, trial.error_file)
+        self.tracker.end_run(record.run_id, "FAILED")
+        self.write(f"{record.name} failed: {record.reason}")
+
+    def end_open(self, status: str) -> None:
+        """End the runs of trials that were running when the study was cut off."""
+        for record in self.trials.values():
+            if record.status == "running":
+                record.status = status.lower()
+                self.tracker.end_run(record.run_id, status)
+
+    def print_table(self) -> None:
+        """Print the table of all trials so far."""
+        self._last_table = time.monotonic()
+        states = [record.status for record in self.trials.values()]
+        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+        self.write(f"\nafter {self._last_table - self._start:.0f} s: {counts}\n{trial_table(self.rows())}\n")
+
+    def rows(self) -> list[TrialRow]:
+        """The trials that make a configuration, as rows of a table."""
+        return [self._row(record, record.config) for record in self.trials.values() if record.config is not None]
+
+    def check_samples_reached_models(self) -> None:
+        """Compare what the trials' models were made of with what was drawn.
+
+        Raises:
+            EvlabError: a model was made with other values than its sample's.
+        """
+        seen: dict[str, TrialRecord] = {}
+        for record in self.trials.values():
+            for report in record.reports:
+                expected = record.config.fingerprint() if record.config else "no configuration"
+                if report["fingerprint"] != expected:
+                    raise EvlabError(
+                        f"{record.name}: its model was made with other values than were drawn: "
+                        f"fingerprint {report['fingerprint']}, expected {expected}"
+                    )
+                other = seen.setdefault(report["fingerprint"], record)
+                if other.sample != record.sample:
+                    raise EvlabError(f"{record.name} and {other.name} drew different values but trained the same model")
+
+    def _row(self, record: TrialRecord, config: Config) -> TrialRow:
+        anchors, best = config.anchors, record.best(self.base.tune.metric, self.base.tune.mode) or {}
+        epoch = f"epoch {record.reports[-1]['epoch'] if record.reports else 0}/{self.base.train.max_epochs}"
+        return TrialRow(
+            record.name,
+            anchors.anchor_list if isinstance(anchors.anchor_list, str) else _pairs(anchors.anchor_list),
+            round(anchors.fg_iou_threshold, 3),
+            round(anchors.bg_iou_threshold, 3),
+            config.model.feature_base,
+            best.get("val_mean_ap"),
+            best.get("val_mean_ap50"),
+            record.seconds if record.reports or record.status != "running" else None,
+            record.status if record.status == "failed" else f"{record.status}, {epoch}",
+        )
+
+
+def last_line(text: str | None) -> str:
+    """The last line that is not blank: of a traceback the one that says what happened."""
+    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason was given"
+
+
+def _pairs(anchors: list[tuple[float, float]]) -> str:
+    return " ".join(f"{ratio:g}:{scale:g}" for ratio, scale in anchors)
+
+
+def _print(text: str) -> None:
+    print(text, flush=True)

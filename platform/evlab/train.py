@@ -1,0 +1,379 @@
+"""Training: `fit` runs Lightning in this process, `train` runs it in the workers of Ray Train."""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detector.config import Config
+from evlab import EvlabError
+from evlab.runtime import Resources, cpu_count, ray_session
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    import ray.train
+
+    from evlab.tracking import Tracker
+
+__all__ = [
+    "RunRecord",
+    "TrainResult",
+    "check_config",
+    "copy_checkpoint",
+    "fit",
+    "quiet",
+    "read_record",
+    "train",
+    "unique_folder",
+    "write_record",
+]
+
+BEST_CHECKPOINT, CONFIG_FILE, RECORD_FILE, FAILURE_FILE = "best.ckpt", "config.yaml", "run.json", "failure.txt"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training made.
+
+    Args:
+        best_checkpoint: Lightning checkpoint of the epoch with the best `val_mean_ap`
+        metrics: metrics of that epoch
+        run_id: the MLflow run
+        path: folder of the run
+    """
+
+    best_checkpoint: Path
+    metrics: dict[str, float]
+    run_id: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run's folder remembers of it, in `run.json`.
+
+    Args:
+        run_id: the MLflow run
+        tracking_uri: the MLflow store
+        experiment: the MLflow experiment
+    """
+
+    run_id: str
+    tracking_uri: str
+    experiment: str
+
+
+def check_config(config: Config) -> Config:
+    """Check on the driver whatever can be checked before a worker starts.
+
+    Returns:
+        The configuration with its classes filled in from the dataset.
+
+    Raises:
+        ValueError: a setting does not fit the dataset or another setting.
+        FileNotFoundError: the dataset, or a part of it, is not there.
+    """
+    from detector.data_factory import psee_data
+
+    if not config.data.dataset_path:
+        raise ValueError("data.dataset_path: got '', allowed: a dataset folder, see `evlab build` and `evlab synth`")
+    if config.train.val_every > config.train.max_epochs:
+        raise ValueError(
+            f"train.val_every: got {config.train.val_every}, allowed: at most train.max_epochs "
+            f"({config.train.max_epochs}), or nothing is ever measured"
+        )
+    if config.train.pretrained is not None and not Path(config.train.pretrained).is_file():
+        raise FileNotFoundError(f"train.pretrained: {config.train.pretrained}: no such checkpoint")
+    for mode in ("train", "val"):
+        psee_data(config.to_hparams(), mode)
+    return config.with_overrides({"data.classes": config.class_names})
+
+
+def fit(
+    config: Config,
+    callbacks: Sequence["pl.Callback"],
+    ckpt_path: str | None = None,
+    *,
+    threads: int,
+    use_gpu: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> "pl.Trainer":
+    """Train in this process.
+
+    Args:
+        config: checked configuration.
+        callbacks: Lightning callbacks; they do all reporting and saving.
+        ckpt_path: checkpoint to go on from.
+        threads: threads of torch.
+        use_gpu: train on the GPU that this process sees.
+        options: further arguments of `pl.Trainer`.
+
+    Raises:
+        NonFiniteLossError: the loss is no longer a finite number.
+        ValueError: `train.pretrained` or `ckpt_path` does not fit the model.
+    """
+    import pytorch_lightning as pl
+    import torch
+
+    from detector.lightning_model import LightningDetectionModel, resolve_precision
+
+    quiet()
+    torch.set_num_threads(threads)
+    pl.seed_everything(config.train.seed, workers=True, verbose=False)
+    model = LightningDetectionModel(config.to_hparams())
+    if config.train.pretrained is not None and ckpt_path is None:
+        model.load_pretrained(config.train.pretrained)
+    trainer = pl.Trainer(
+        accelerator="gpu" if use_gpu else "cpu",
+        precision=resolve_precision(config.train.precision, use_gpu),  # type: ignore[arg-type]
+        max_epochs=config.train.max_epochs,
+        check_val_every_n_epoch=config.train.val_every,
+        limit_train_batches=config.train.limit_train_batches,
+        limit_val_batches=config.train.limit_val_batches,
+        gradient_clip_val=config.optim.gradient_clip or None,
+        callbacks=list(callbacks),
+        use_distributed_sampler=False,  # the loader itself gives each rank its files
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **{"devices": 1, **(options or {})},
+    )
+    trainer.fit(model, ckpt_path=ckpt_path, weights_only=True)
+    return trainer
+
+
+def train(config: Config, resume: str | Path | None = None) -> TrainResult:
+    """Train under Ray Train with `train.workers` ranks.
+
+    Args:
+        config: the configuration.
+        resume: folder of an earlier run to go on with, from its last checkpoint, in the same MLflow run.
+
+    Raises:
+        ValueError: a setting does not fit.
+        FileNotFoundError: the dataset or the run to resume is not there.
+        EvlabError: the training failed, or the machine has too few CPUs or no GPU.
+    """
+    from evlab.tracking import Tracker
+
+    config = check_config(config)
+    record = read_record(resume) if resume is not None else None
+    folder = Path(resume).absolute() if resume is not None else unique_folder(config.train.storage, "train")
+    track = record or config.track
+    tracker = Tracker(track.tracking_uri, track.experiment)
+    with ray_session(dashboard=True) as resources, _tracked(tracker, config, folder, record) as run_id:
+        return _launch(config, tracker, run_id, folder, resources)
+
+
+def read_record(folder: str | Path) -> RunRecord:
+    """The record of a run's folder.
+
+    Raises:
+        FileNotFoundError: the folder is none of a run.
+    """
+    path = Path(folder) / RECORD_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: no run of evlab, which has a {RECORD_FILE}")
+    return RunRecord(**json.loads(path.read_text()))
+
+
+def unique_folder(storage: str, kind: str) -> Path:
+    """A new folder `<storage>/<kind>-<time>`: Ray silently goes on with a run whose name it knows."""
+    stem = Path(storage).absolute() / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for folder in (stem, *(stem.with_name(f"{stem.name}-{number}") for number in range(2, 1000))):
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(f"{stem}: it and its 999 successors exist, allowed: another train.storage")
+
+
+def write_record(folder: Path, config: Config, tracker: "Tracker", run_id: str) -> None:
+    """Write what `read_record` reads, and the configuration beside it."""
+    (folder / CONFIG_FILE).write_text(config.to_yaml())
+    record = RunRecord(run_id, tracker.uri, tracker.experiment)
+    (folder / RECORD_FILE).write_text(json.dumps(asdict(record), indent=1) + "\n")
+
+
+def copy_checkpoint(checkpoint: Any, target: Path) -> None:
+    """Copy the file of one of Ray's checkpoints; a half-written file never stays under the final name."""
+    from evlab.callbacks import CHECKPOINT_NAME
+
+    part = target.with_name(target.name + ".part")
+    with checkpoint.as_directory() as source:
+        shutil.copyfile(Path(source) / CHECKPOINT_NAME, part)
+    os.replace(part, target)
+
+
+@contextmanager
+def _tracked(tracker: "Tracker", config: Config, folder: Path, record: RunRecord | None) -> Iterator[str]:
+    """The MLflow run of a training: a new one, or the recorded one again."""
+    tags = {"config_fingerprint": config.fingerprint(), "path": str(folder)}
+    run = tracker.run(folder.name, config.to_flat(), tags) if record is None else _resumed(tracker, record.run_id)
+    with run as run_id:
+        tracker.log_text(run_id, config.to_yaml(), CONFIG_FILE)
+        write_record(folder, config, tracker, run_id)
+        yield run_id
+
+
+@contextmanager
+def _resumed(tracker: "Tracker", run_id: str) -> Iterator[str]:
+    tracker.resume_run(run_id)
+    status = "FAILED"
+    try:
+        yield run_id
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        tracker.end_run(run_id, status)
+
+
+def _launch(config: Config, tracker: "Tracker", run_id: str, folder: Path, resources: Resources) -> TrainResult:
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    workers, use_gpu = config.train.workers, resources.use_gpu(config.train.use_gpu)
+    available = resources.gpus if use_gpu else resources.cpus
+    if workers > available and not resources.grows:
+        kind = "GPUs" if use_gpu else "CPU cores"
+        raise EvlabError(f"train.workers: got {workers}, allowed: at most the {available} {kind} of this machine")
+    (folder / FAILURE_FILE).unlink(missing_ok=True)
+    job = {"hparams": vars(config.to_hparams()), "tracker": tracker, "run_id": run_id, "folder": folder}
+    trainer = TorchTrainer(
+        _worker_loop,
+        train_loop_config={**job, "use_gpu": use_gpu},
+        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=use_gpu),
+        run_config=_run_config(config, folder),
+    )
+    with _own_interrupts():
+        try:
+            result = trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            raise EvlabError(f"training failed: {_reason(error, folder)}") from None
+    return _finish(result, run_id, folder)
+
+
+def _run_config(config: Config, folder: Path) -> "ray.train.RunConfig":
+    import ray.train
+
+    return ray.train.RunConfig(
+        name=folder.name,
+        storage_path=str(folder.parent),
+        logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+        failure_config=ray.train.FailureConfig(
+            max_failures=config.train.max_failures,
+            controller_failure_limit=config.train.max_failures,  # type: ignore[call-arg]
+        ),
+        # Ray keeps the last checkpoint besides the best ones.
+        checkpoint_config=ray.train.CheckpointConfig(
+            num_to_keep=1, checkpoint_score_attribute="val_mean_ap", checkpoint_score_order="max"
+        ),
+    )
+
+
+def _worker_loop(job: dict[str, Any]) -> None:
+    """One rank."""
+    import ray.train
+
+    from detector.lightning_model import NonFiniteLossError
+    from evlab.callbacks import CHECKPOINT_NAME, ProgressLine, ReportMetrics, is_metric
+
+    failure = job["folder"] / FAILURE_FILE
+    if failure.is_file():  # Ray tries again after every failure, and this one would come again
+        raise EvlabError(failure.read_text())
+    context = ray.train.get_context()
+    is_first = context.get_world_rank() == 0
+
+    def report(metrics: dict[str, Any], folder: Path) -> None:
+        if is_first:
+            figures = {name: value for name, value in metrics.items() if is_metric(name)}
+            job["tracker"].log_metrics(job["run_id"], figures, step=metrics["epoch"])
+        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder) if is_first else None)
+
+    try:
+        with _checkpoint_file(ray.train.get_checkpoint(), CHECKPOINT_NAME) as ckpt_path:
+            fit(
+                Config.from_hparams(job["hparams"]),
+                [ReportMetrics(report), *([ProgressLine()] if is_first else [])],
+                ckpt_path,
+                threads=max(1, cpu_count() // context.get_local_world_size()),
+                use_gpu=job["use_gpu"],
+                options=_ddp_options(context.get_world_size()),
+            )
+    except (NonFiniteLossError, ValueError) as error:
+        failure.write_text(str(error))
+        raise
+
+
+@contextmanager
+def _checkpoint_file(checkpoint: "ray.train.Checkpoint | None", name: str) -> Iterator[str | None]:
+    if checkpoint is None:
+        yield None
+        return
+    with checkpoint.as_directory() as folder:
+        yield str(Path(folder) / name)
+
+
+def _ddp_options(world_size: int) -> dict[str, Any]:
+    if world_size == 1:
+        return {}
+    from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment
+
+    # Buffers hold the streams' recurrent state, which belongs to its rank.
+    strategy = RayDDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
+    return {"devices": "auto", "strategy": strategy, "plugins": [RayLightningEnvironment()]}
+
+
+def _finish(result: "ray.train.Result", run_id: str, folder: Path) -> TrainResult:
+    if not result.best_checkpoints:
+        raise EvlabError(f"{folder}: the training ended without a validation, hence without a checkpoint")
+    checkpoint, metrics = max(result.best_checkpoints, key=lambda pair: pair[1]["val_mean_ap"])
+    copy_checkpoint(checkpoint, folder / BEST_CHECKPOINT)
+    return TrainResult(folder / BEST_CHECKPOINT, dict(metrics), run_id, folder)
+
+
+@contextmanager
+def _own_interrupts() -> Iterator[None]:
+    """Turn the exit that Ray Train makes of Ctrl-C back into an interrupt, and put the handler it replaces back."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        raise KeyboardInterrupt from None
+    finally:
+        if signal.getsignal(signal.SIGINT) is not handler:
+            signal.signal(signal.SIGINT, handler)
+
+
+def _reason(error: Exception, folder: Path) -> str:
+    failure = folder / FAILURE_FILE
+    if failure.is_file():
+        return failure.read_text()
+    causes = list(getattr(error, "worker_failures", {}).values()) or [getattr(error, "controller_failure", error)]
+    lines = str(causes[0]).strip().splitlines()
+    return lines[-1] if lines else type(causes[0]).__name__
+
+
+def quiet() -> None:
+    """Keep Lightning and Ray from printing what nobody asked for."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    for message in (
+        ".*does not have many workers.*",
+        ".*recommended to use `self.log.*sync_dist=True.*",  # the model's figures are the same on all ranks already
+        ".*isinstance.treespec, LeafSpec.*",
+    ):
+        warnings.filterwarnings("ignore", message)

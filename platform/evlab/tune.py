@@ -1,0 +1,312 @@
+"""Search: trials of a space under Ray Tune, one process a trial, and `best.yaml` at the end."""
+
+import functools
+import logging
+import shutil
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from detector.config import Config
+from evlab import EvlabError
+from evlab.runtime import Resources, ray_session
+from evlab.space import Space, load_space
+from evlab.train import BEST_CHECKPOINT, check_config, copy_checkpoint, fit, unique_folder, write_record
+
+if TYPE_CHECKING:
+    from evlab.report import TrialRow
+    from evlab.study import StudyLog
+    from evlab.tracking import Tracker
+
+__all__ = ["StudyResult", "resolve", "tune"]
+
+BEST_CONFIG, BEST_FOLDER, SEED = "best.yaml", "best", "train.seed"
+METRICS = ("train_loss", *(f"val_mean_ap{part}" for part in ("", "50", "75", "_small", "_medium", "_big")))
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What a search made.
+
+    Args:
+        best_config: YAML file that `evlab train --config` takes as it is
+        best_checkpoint: checkpoint of the best epoch of the winner's best run
+        best_run_id: the MLflow run of that checkpoint
+        score: mean of the winner's metric over its seeds
+        rows: a row a trial, those with further seeds included
+        run_id: the MLflow run of the study
+        path: folder of the study
+    """
+
+    best_config: Path
+    best_checkpoint: Path
+    best_run_id: str
+    score: float
+    rows: "list[TrialRow]"
+    run_id: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One trial that was measured: `value` is the metric of its best validation."""
+
+    sample: dict[str, Any]
+    value: float
+    checkpoint: Any
+    config: Config
+    run_id: str
+
+
+def resolve(config: Config, space: Space, overrides: Mapping[str, Any] | None = None) -> Config:
+    """The configuration of a study: the base, the space file's settings, then single overrides."""
+    return config.with_overrides({**space.settings, **(overrides or {})})
+
+
+def tune(config: Config, space_file: str | Path, overrides: Mapping[str, Any] | None = None) -> StudyResult:
+    """Search a space.
+
+    Args:
+        config: base configuration.
+        space_file: the space, see `evlab.space`; settings in it replace the base's.
+        overrides: `{"group.leaf": value}` that replace the space file's settings.
+
+    Raises:
+        ValueError: a setting or the space does not fit.
+        FileNotFoundError: the dataset or the space file is not there.
+        EvlabError: every trial failed, or a sample did not reach its model.
+    """
+    from evlab.tracking import Tracker
+
+    space = load_space(space_file)
+    config = check_config(resolve(config, space, overrides))
+    _check(config, space)
+    folder = unique_folder(config.train.storage, "study")
+    shutil.copyfile(space_file, folder / "space.yaml")
+    tracker = Tracker(config.track.tracking_uri, config.track.experiment)
+    tags = {"config_fingerprint": config.fingerprint(), "path": str(folder), "space": Path(space_file).name}
+    with tracker.run(folder.name, config.to_flat(), tags) as run_id:
+        tracker.log_text(run_id, config.to_yaml(), "config.yaml")
+        tracker.log_file(run_id, folder / "space.yaml")
+        write_record(folder, config, tracker, run_id)
+        with ray_session() as resources:
+            return _Study(config, space, tracker, run_id, folder, resources).run()
+
+
+class _Study:
+    """The steps of one search."""
+
+    def __init__(
+        self, config: Config, space: Space, tracker: "Tracker", run_id: str, folder: Path, resources: Resources
+    ) -> None:
+        self.config, self.space, self.tracker = config, space, tracker
+        self.run_id, self.folder, self.resources = run_id, folder, resources
+
+    def run(self) -> StudyResult:
+        log, runs = self._search("search", *self._searcher())
+        candidates = sorted(runs, key=lambda run: self._sign * run.value, reverse=True)
+        finals = self._train_again(candidates[: self.config.tune.final_top_k])
+        rows = log.rows() + (finals[0].rows() if finals else [])
+        best = self._winner(candidates, finals[1] if finals else [])
+        return self._write_best(best, rows)
+
+    @property
+    def _sign(self) -> int:
+        return 1 if self.config.tune.mode == "max" else -1
+
+    def _searcher(self) -> tuple[dict[str, Any], dict[str, Any], int]:
+        """Ray's parameter space, further arguments of its TuneConfig, and the number of trials."""
+        from ray import tune as ray_tune
+
+        settings = self.config.tune
+        if settings.searcher == "optuna":
+            from ray.tune.search.optuna import OptunaSearch
+
+            search = OptunaSearch(
+                space=functools.partial(self.space.suggest, self.config),
+                metric=settings.metric,
+                mode=settings.mode,
+                seed=settings.space_seed,
+            )
+            return {}, {"search_alg": search, "num_samples": settings.num_samples}, settings.num_samples
+        if settings.searcher == "grid":
+            samples = self.space.grid_samples(self.config)
+        else:
+            samples = self.space.random_samples(self.config, settings.num_samples, settings.space_seed)
+        return {"sample": ray_tune.grid_search(samples)}, {}, len(samples)
+
+    def _train_again(self, candidates: "Sequence[_Run]") -> "tuple[StudyLog, list[_Run]] | None":
+        """Train the best candidates with further seeds."""
+        from ray import tune as ray_tune
+
+        first = self.config.train.seed
+        seeds = range(first + 1, first + self.config.tune.final_seeds)
+        samples = [{**run.sample, SEED: seed} for run in candidates for seed in seeds]
+        if not samples:
+            return None
+        print(f"\ntraining the best {len(candidates)} again with {len(seeds)} further seeds each", flush=True)
+        return self._search("final", {"sample": ray_tune.grid_search(samples)}, {}, len(samples), stop_early=False)
+
+    def _search(
+        self, name: str, param_space: dict[str, Any], search: dict[str, Any], count: int, stop_early: bool = True
+    ) -> "tuple[StudyLog, list[_Run]]":
+        """Run trials to their end."""
+        from ray import tune as ray_tune
+
+        from evlab.study import StudyLog
+
+        # Ray prints the whole traceback of each failed trial; the log tells its reason, and its folder keeps the rest.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        settings, threads, limits = self.config.tune, *self._limits(count)
+        resolve_trial = functools.partial(trial_config, self.config, self.space)
+        log = StudyLog(self.tracker, self.run_id, self.config, resolve_trial, "trial" if name == "search" else name)
+        scheduler = _asha(self.config) if stop_early and settings.scheduler == "asha" else None
+        tuner = ray_tune.Tuner(
+            ray_tune.with_resources(
+                functools.partial(_trial, resolve=resolve_trial, threads=threads, use_gpu="gpu" in limits), limits
+            ),
+            param_space=param_space,
+            tune_config=ray_tune.TuneConfig(
+                scheduler=scheduler,
+                reuse_actors=True,
+                max_concurrent_trials=self._concurrent(count),
+                trial_dirname_creator=_dirname,
+                **search,
+            ),
+            run_config=ray_tune.RunConfig(
+                name=name,
+                storage_path=str(self.folder),
+                callbacks=[log],
+                verbose=0,
+                checkpoint_config=ray_tune.CheckpointConfig(
+                    num_to_keep=1, checkpoint_score_attribute=settings.metric, checkpoint_score_order=settings.mode
+                ),
+            ),
+        )
+        try:
+            results = tuner.fit()
+        finally:
+            log.end_open("KILLED")
+            log.print_table()
+        log.check_samples_reached_models()
+        return log, self._measured(log, results)
+
+    def _concurrent(self, count: int) -> int:
+        wanted = self.config.tune.max_concurrent
+        use_gpu = self.resources.use_gpu(self.config.train.use_gpu)
+        fitting = max(1, self.resources.gpus if use_gpu else self.resources.cpus)
+        return min(count, fitting if wanted == "auto" else int(wanted))
+
+    def _limits(self, count: int) -> tuple[int, dict[str, float]]:
+        """Threads of a trial and what it reserves: trials side by side share the cores."""
+        concurrent = self._concurrent(count)
+        threads = max(1, self.resources.cpus // concurrent)
+        limits = {"cpu": min(float(threads), self.resources.cpus / concurrent)}
+        if self.resources.use_gpu(self.config.train.use_gpu):
+            limits["gpu"] = min(1.0, self.resources.gpus / concurrent)
+        return threads, limits
+
+    def _measured(self, log: "StudyLog", results: Any) -> list[_Run]:
+        """The trials that have a checkpoint and a finite metric.
+
+        Raises:
+            EvlabError: there is none.
+        """
+        settings, runs = self.config.tune, []
+        for result in results:
+            record = log.trials.get((result.metrics or {}).get("trial_id", ""))
+            best = record.best(settings.metric, settings.mode) if record else None
+            if record is None or best is None or record.config is None or not result.best_checkpoints:
+                continue
+            checkpoint = result.get_best_checkpoint(settings.metric, settings.mode)
+            runs.append(_Run(record.sample, best[settings.metric], checkpoint, record.config, record.run_id))
+        if not runs:
+            reasons = dict.fromkeys(record.reason for record in log.trials.values())
+            raise EvlabError(f"{self.folder}: every trial failed: {'; '.join(filter(None, reasons)) or 'no metric'}")
+        return runs
+
+    def _winner(self, candidates: "Sequence[_Run]", finals: "Sequence[_Run]") -> "list[_Run]":
+        """The runs of the sample with the best mean, best run first."""
+        groups: dict[str, list[_Run]] = {}
+        for run in candidates[: self.config.tune.final_top_k]:
+            groups[_without_seed(run.config)] = [run]
+        for run in finals:
+            groups[_without_seed(run.config)].append(run)
+        best = max(groups.values(), key=lambda runs: self._sign * statistics.fmean(run.value for run in runs))
+        return sorted(best, key=lambda run: self._sign * run.value, reverse=True)
+
+    def _write_best(self, runs: "Sequence[_Run]", rows: "list[TrialRow]") -> StudyResult:
+        settings, score = self.config.tune, statistics.fmean(run.value for run in runs)
+        winner = runs[0].config.with_overrides({SEED: self.config.train.seed})
+        text = f"# {self.folder.name}: {settings.metric} {score:.4f}, mean of {len(runs)} seeds\n{winner.to_yaml()}"
+        best_config = self.folder / BEST_CONFIG
+        best_config.write_text(text)
+        folder = self.folder / BEST_FOLDER
+        folder.mkdir(exist_ok=True)
+        copy_checkpoint(runs[0].checkpoint, folder / BEST_CHECKPOINT)
+        write_record(folder, runs[0].config, self.tracker, runs[0].run_id)
+        self.tracker.log_text(self.run_id, text, BEST_CONFIG)
+        self.tracker.log_metrics(self.run_id, {f"best_{settings.metric}": score}, step=0)
+        return StudyResult(best_config, folder / BEST_CHECKPOINT, runs[0].run_id, score, rows, self.run_id, self.folder)
+
+
+def trial_config(base: Config, space: Space, sample: Mapping[str, Any]) -> Config:
+    """The configuration that a sample makes, with its seed if it holds one."""
+    seed = {SEED: sample[SEED]} if SEED in sample else {}
+    return base.with_overrides({**space.overrides_of(sample), **seed})
+
+
+def _trial(config: dict[str, Any], resolve: Any, threads: int, use_gpu: bool) -> None:
+    """One trial, in a process of its own."""
+    import gc
+
+    import torch
+    from ray import tune as ray_tune
+
+    from evlab.callbacks import ReportMetrics
+
+    def report(metrics: dict[str, Any], folder: Path) -> None:
+        ray_tune.report(metrics, checkpoint=ray_tune.Checkpoint.from_directory(folder))
+
+    try:
+        fit(resolve(config.get("sample", config)), [ReportMetrics(report)], threads=threads, use_gpu=use_gpu)
+    finally:
+        gc.collect()  # the process goes on with the next trial
+        torch.cuda.empty_cache()
+
+
+def _asha(config: Config) -> Any:
+    from ray.tune.schedulers import ASHAScheduler
+
+    settings = config.tune
+    return ASHAScheduler(
+        metric=settings.metric,
+        mode=settings.mode,
+        max_t=config.train.max_epochs // config.train.val_every,
+        grace_period=settings.grace_epochs,
+        reduction_factor=settings.reduction_factor,
+    )
+
+
+def _check(config: Config, space: Space) -> None:
+    settings, validations = config.tune, config.train.max_epochs // config.train.val_every
+    if config.train.workers != 1:
+        raise ValueError(f"train.workers: got {config.train.workers}, allowed in a search: 1, a trial is one process")
+    names = (*METRICS, *(f"val_mean_ap_{name}" for name in config.data.classes))
+    if settings.metric not in names:
+        raise ValueError(f"tune.metric: got {settings.metric!r}, allowed: {', '.join(names)}")
+    if settings.scheduler == "asha" and settings.grace_epochs > validations:
+        raise ValueError(
+            f"tune.grace_epochs: got {settings.grace_epochs}, allowed: at most the {validations} validations of a trial"
+        )
+    space.check(config)
+
+
+def _without_seed(config: Config) -> str:
+    return config.with_overrides({SEED: 0}).fingerprint()
+
+
+def _dirname(trial: Any) -> str:
+    return f"trial_{trial.trial_id}"

@@ -1,0 +1,22 @@
+"""Fixtures that several test files share."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow takes seconds to create its tables: once a session is enough."""
+    from evlab.tracking import Tracker
+
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    Tracker(f"sqlite:///{path}", "unused")
+    return path
+
+
+@pytest.fixture
+def tracking_uri(_empty_database: Path, tmp_path: Path) -> str:
+    """Address of an MLflow database of this test alone."""
+    return f"sqlite:///{shutil.copy(_empty_database, tmp_path / 'mlflow.db')}"

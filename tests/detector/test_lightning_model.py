@@ -1,0 +1,211 @@
+import argparse
+import copy
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.strategies import DDPStrategy
+from toy_dataset import write_toy_dataset
+
+from detector.config import Config
+from detector.events.labels import BBOX_dtype
+from detector.lightning_model import (
+    LightningDetectionModel,
+    NonFiniteLossError,
+    bboxes_to_box_vectors,
+    resolve_precision,
+)
+
+COUNTS = {"train": 6, "val": 3, "test": 1}
+SETTINGS = {
+    "data.num_tbins": 10,
+    "data.batch_size": 4,
+    "data.num_workers": 0,
+    "data.min_box_diag": 0,
+    "data.min_box_side": 0,
+    "data.augment": False,
+    "model.feature_base": 4,
+    "model.feature_channels_out": 16,
+    "model.first_stride": 8,
+    "model.num_levels": 2,
+    "anchors.base_size": 16,
+    "optim.lr": 5e-3,
+    "optim.warmup_steps": 10,
+    "optim.lr_scheduler": "cosine",
+    "train.max_epochs": 22,
+}
+
+
+def make_model(dataset, **overrides):
+    config = Config().with_overrides({**SETTINGS, "data.dataset_path": str(dataset), **overrides})
+    pl.seed_everything(0, verbose=False)
+    return LightningDetectionModel(config.to_hparams())
+
+
+def make_trainer(**kwargs):
+    defaults = {
+        "accelerator": "cpu",
+        "devices": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+        "num_sanity_val_steps": 0,
+    }
+    return pl.Trainer(**{**defaults, **kwargs})
+
+
+def fit(dataset, **overrides):
+    model = make_model(dataset, **overrides)
+    epochs = model.config.train.max_epochs
+    make_trainer(max_epochs=epochs, check_val_every_n_epoch=epochs, gradient_clip_val=1.0).fit(model)
+    return model
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_toy_dataset(tmp_path_factory.mktemp("toy"), COUNTS)
+
+
+@pytest.fixture(scope="module")
+def trained(dataset):
+    return fit(dataset)
+
+
+def measure(model, **overrides):
+    model = copy.deepcopy(model)
+    model.hparams.update(overrides)
+    make_trainer().validate(model, verbose=False)
+    return model.measured.metrics
+
+
+def test_learns_what_is_there(trained):
+    assert measure(trained)["mean_ap50"] > 0.6
+
+
+def test_shuffled_labels_score_near_zero(tmp_path):
+    shuffled = fit(write_toy_dataset(tmp_path / "toy", COUNTS, shuffled=True))
+    assert shuffled.measured.metrics["mean_ap50"] < 0.1
+
+
+def test_batch_composition_does_not_change_a_figure(trained):
+    together, alone = measure(trained, batch_size=3), measure(trained, batch_size=1)
+    assert together == pytest.approx(alone, abs=1e-6)
+
+
+def test_memory_matters(trained, monkeypatch):
+    """Blocks that stop send nothing: without memory they are lost."""
+    with_memory = measure(trained)["mean_ap50"]
+
+    def one_frame_at_a_time(detector, x, *args):
+        steps = []
+        for frame in x:
+            detector.reset_all()
+            steps += type(detector).get_boxes(detector, frame.unsqueeze(0), *args)
+        return steps
+
+    model = copy.deepcopy(trained)
+    monkeypatch.setattr(model.detector, "get_boxes", lambda *args: one_frame_at_a_time(model.detector, *args))
+    make_trainer().validate(model, verbose=False)
+    assert model.measured.metrics["mean_ap50"] < with_memory - 0.08
+
+
+def test_two_ranks_measure_what_one_measures(trained, tmp_path):
+    strategy = DDPStrategy(process_group_backend="gloo", start_method="spawn", broadcast_buffers=False)
+    trainer = make_trainer(devices=2, strategy=strategy)
+    two = trainer.validate(copy.deepcopy(trained), verbose=False)[0]
+    one = {f"val_{key}": value for key, value in measure(trained).items()}
+    assert one == pytest.approx({key: two[key] for key in one}, abs=1e-6)
+
+
+def test_same_seed_same_weights(dataset):
+    first, second = (fit(dataset, **{"train.max_epochs": 1, "data.augment": True}) for _ in range(2))
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_checkpoint_holds_primitives_and_what_an_export_needs(trained, tmp_path):
+    trainer = make_trainer()
+    trainer.strategy.connect(trained)
+    trainer.save_checkpoint(tmp_path / "m.ckpt", weights_only=True)
+    torch.load(tmp_path / "m.ckpt", weights_only=True)
+    loaded = LightningDetectionModel.load_from_checkpoint(tmp_path / "m.ckpt", map_location="cpu", weights_only=True)
+    assert loaded.classes == ["block", "tower"] and loaded.label_map == {0: "block", 1: "tower"}
+    assert (loaded.height, loaded.width) == (64, 96) and loaded.config == trained.config
+
+
+def test_load_pretrained_maps_classes_by_name(dataset, trained, tmp_path):
+    trainer = make_trainer()
+    trainer.strategy.connect(trained)
+    trainer.save_checkpoint(tmp_path / "m.ckpt", weights_only=True)
+    model = make_model(dataset, **{"data.classes": ["tower"]})
+    model.load_pretrained(str(tmp_path / "m.ckpt"))
+    old = trained.detector.rpn.cls_head[-1].bias.view(6, 3)
+    assert torch.equal(model.detector.rpn.cls_head[-1].bias.view(6, 2), old[:, [0, 2]])
+    x = torch.rand(1, 1, 2, 64, 96)
+    trained.detector.reset_all()
+    for a, b in zip(
+        model.detector.eval().feature_extractor(x), trained.detector.eval().feature_extractor(x), strict=True
+    ):
+        assert torch.equal(a, b)
+    wider = make_model(dataset, **{"model.feature_base": 8})
+    with pytest.raises(ValueError, match=r"m.ckpt: detector.feature_extractor.* has shape \(4, .* this model: \(8"):
+        wider.load_pretrained(str(tmp_path / "m.ckpt"))
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_message(dataset):
+    model = make_model(dataset)
+    with torch.no_grad():
+        model.detector.rpn.cls_head[-1].bias.fill_(float("nan"))
+    with pytest.raises(NonFiniteLossError, match="the loss is nan in epoch 0, batch 0: a lower optim.lr"):
+        make_trainer(max_epochs=1).fit(model)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "expected"),
+    [("none", [0.5, 1.0, 1.0, 1.0]), ("exponential", [0.5, 1.0, 0.5, 0.5]), ("cosine", [0.5, 1.0, 0.75, 0.25])],
+)
+def test_learning_rate(dataset, scheduler, expected):
+    model = make_model(
+        dataset,
+        **{
+            "optim.lr": 1.0,
+            "optim.lr_scheduler": scheduler,
+            "optim.lr_scheduler_step_gamma": 0.5,
+            "optim.warmup_steps": 1,
+            "train.max_epochs": 2,
+        },
+    )
+    model.trainer = argparse.Namespace(estimated_stepping_batches=4)
+    configured = model.configure_optimizers()
+    rates = []
+    for _ in range(4):
+        rates.append(configured["optimizer"].param_groups[0]["lr"])
+        configured["optimizer"].step()
+        configured["lr_scheduler"]["scheduler"].step()
+    assert rates == pytest.approx(expected)
+
+
+def test_demo_video(trained, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = copy.deepcopy(trained)
+    model._trainer = None
+    path = model.demo_video(epoch=3, num_batches=2)
+    assert path.name == "demo_3.gif" and path.read_bytes()[:4] == b"GIF8"
+
+
+def test_box_vectors_of_arrays_and_tensors():
+    boxes = np.zeros(1, BBOX_dtype)
+    boxes["x"], boxes["y"], boxes["w"], boxes["h"], boxes["class_id"], boxes["track_id"] = 1, 2, 3, 4, 5, 6
+    assert bboxes_to_box_vectors(boxes).tolist() == [[1, 2, 4, 6, 5, 6]]
+    assert bboxes_to_box_vectors(torch.tensor([[1.0, 2, 4, 6, 5]])).tolist() == [[1, 2, 4, 6, 5, 0]]
+    assert bboxes_to_box_vectors(np.ones((2, 6))).shape == (2, 6)
+    with pytest.raises(ValueError, match=r"bbox: got shape \(2, 4\)"):
+        bboxes_to_box_vectors(torch.zeros(2, 4))
+
+
+def test_precision_is_what_was_asked_for():
+    assert resolve_precision("32-true") == "32-true"
+    assert resolve_precision("auto") in ("32-true", "bf16-mixed")

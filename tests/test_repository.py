@@ -1,0 +1,146 @@
+"""The rules of the house: what lies where, who imports whom, how large things grow, which commands are promised."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+TOP_LEVEL = {"LICENSE", "README.md", "cluster.yaml", "detector", "platform", "pyproject.toml", "tests", "tune_spaces"}
+HIDDEN = {".ci", ".github", ".gitignore"}
+INSTALL = "python3 -m venv .venv && .venv/bin/pip install -q uv && .venv/bin/uv sync -q --inexact --extra platform"
+COMMANDS = [f"{INSTALL} && .venv/bin/evlab quickstart", f"{INSTALL} && .venv/bin/pytest"]
+# Folders that exist on one machine only, and hosts of package registries; written so that this file has none of them.
+MACHINE = re.compile(
+    r"/hom[e]/\w|/Use[r]s/\w|/roo[t]/|/wor[k]/|/op[t]/|/mn[t]/|bash_job[s]|pythonhoste[d]|//p[y]pi|npmj[s]"
+)
+
+
+@cache
+def _files() -> tuple[Path, ...]:
+    """Every file that belongs to the repository, relative to its root."""
+    command = ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return tuple(Path(name) for name in listed.split("\0") if name and (ROOT / name).is_file())
+
+
+def _sources(*folders: str) -> Iterator[tuple[Path, str]]:
+    for path in _files():
+        if path.suffix == ".py" and path.parts[0] in folders:
+            yield path, (ROOT / path).read_text()
+
+
+def _python(*lines: str) -> subprocess.CompletedProcess:
+    """Run lines in an interpreter of their own, which sees the two source roots."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}"}
+    command = [sys.executable, "-c", "\n".join(lines)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def _fenced_commands(text: str) -> list[str]:
+    return [block.strip() for block in re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)]
+
+
+def test_platform_is_no_package():
+    assert not (ROOT / "platform" / "__init__.py").exists(), "it would shadow the standard library's platform"
+    done = _python("import platform, evlab", "print(platform.python_version())")
+    assert done.returncode == 0, done.stderr
+
+
+def test_top_level_holds_the_fixed_names_only():
+    assert {path.parts[0] for path in _files()} - TOP_LEVEL - HIDDEN == set()
+
+
+def test_imports_run_the_way_they_should():
+    done = _python("from importlinter.cli import lint_imports", "import sys", "sys.exit(lint_imports(no_cache=True))")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_detector_imports_nothing_of_the_platform():
+    names = [".".join(path.with_suffix("").parts) for path, _ in _sources("detector")]
+    done = _python(
+        "import importlib, sys",
+        "class Blocker:",
+        "    def find_spec(self, name, path=None, target=None):",
+        "        if name.partition('.')[0] in ('ray', 'mlflow', 'optuna', 'evlab'):",
+        "            raise ImportError(f'{name} is not there')",
+        "sys.meta_path.insert(0, Blocker())",
+        f"for name in {[name.removesuffix('.__init__') for name in names]!r}:",
+        "    importlib.import_module(name)",
+    )
+    assert len(names) > 10 and done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", ["detector", "detector.config", "evlab", "evlab.cli"])
+def test_light_modules_leave_the_heavy_ones_out(module):
+    heavy = "{'torch', 'ray', 'mlflow', 'optuna', 'matplotlib', 'pytorch_lightning'}"
+    done = _python(f"import sys, {module}", f"print(sorted({heavy} & sys.modules.keys()))")
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_every_yaml_loads():
+    paths = [path for path in _files() if path.suffix in (".yaml", ".yml")]
+    assert paths
+    for path in paths:
+        assert all(document is not None for document in yaml.safe_load_all((ROOT / path).read_text())), path
+
+
+def test_readme_opens_with_the_two_commands():
+    assert _fenced_commands((ROOT / "README.md").read_text())[:2] == COMMANDS
+
+
+def test_continuous_integration_runs_the_second_command():
+    script = ROOT / ".ci" / "run"
+    lines = script.read_text().splitlines()
+    assert lines[0] == "#!/usr/bin/env bash" and "set -euo pipefail" in lines and lines[-1] == COMMANDS[1]
+    assert os.access(script, os.X_OK)
+    assert COMMANDS[1] in _fenced_commands((ROOT / ".github" / "CONTRIBUTING.md").read_text())
+
+
+def test_nothing_names_one_machine():
+    for path in _files():
+        data = (ROOT / path).read_bytes()
+        if b"\0" not in data[:8192]:
+            found = MACHINE.search(data.decode())
+            assert found is None, f"{path} mentions {found[0]}"
+
+
+@pytest.mark.parametrize("text", ["see /" + "home/ada/x", "/" + "work/main", "https://files.python" + "hosted.org"])
+def test_names_of_one_machine_are_found(text):
+    assert MACHINE.search(text)
+
+
+def test_files_and_functions_stay_small():
+    too_large = []
+    for path, source in _sources("detector", "platform"):
+        lines = source.count("\n")
+        if lines > 400:
+            too_large.append(f"{path}: {lines} lines, allowed: 400")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = node.end_lineno - node.lineno + 1
+                if length > 60:
+                    too_large.append(f"{path}:{node.lineno} {node.name}: {length} lines, allowed: 60")
+    assert too_large == []
+
+
+def test_modules_say_what_they_export():
+    missing = []
+    for path, source in _sources("detector", "platform"):
+        body = ast.parse(source).body
+        only_a_docstring = all(isinstance(node, ast.Expr) for node in body)
+        if not only_a_docstring and "__all__" not in _assigned(body):
+            missing.append(str(path))
+    assert missing == []
+
+
+def _assigned(body: list[ast.stmt]) -> set[str]:
+    targets = [target for node in body if isinstance(node, ast.Assign) for target in node.targets]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
