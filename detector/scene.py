@@ -13,7 +13,7 @@ from detector.sprites import CAR, PEDESTRIAN, draw_background, draw_car, draw_pe
 
 __all__ = ["Scene", "SceneObject", "make_scene"]
 
-SPEED = {PEDESTRIAN: (14.0, 28.0), CAR: (25.0, 60.0)}
+SPEED = {PEDESTRIAN: (16.0, 32.0), CAR: (25.0, 60.0)}
 """Pixels a second across the frame. The background is slower than any object, so an object always crosses the frame."""
 
 ARRIVAL_S = {PEDESTRIAN: 3.0, CAR: 2.2}

@@ -160,6 +160,7 @@ class AnchorConfig:
     def __post_init__(self) -> None:
         _positive("anchors", self, "base_size")
         _fractions("anchors", self, "fg_iou_threshold", "bg_iou_threshold")
+        _positive("anchors", self, "fg_iou_threshold")
         _require(
             self.bg_iou_threshold <= self.fg_iou_threshold,
             "anchors.bg_iou_threshold",
@@ -251,7 +252,7 @@ class TrainConfig:
 
     Args:
         max_epochs: epochs
-        precision: arithmetic of the network; auto takes bf16 where the hardware has it
+        precision: arithmetic of the network; auto takes bf16 where the hardware is faster in it
         workers: Ray Train workers (ranks)
         use_gpu: whether each worker holds a GPU; auto takes one where there is one
         seed: seed of weights, order and augmentation

@@ -193,7 +193,7 @@ def smooth_noise(rng: np.random.Generator, height: int, width: int, blur: float)
 
 
 def _textured(rng: np.random.Generator, level: float, height: int, width: int, blur: float) -> np.ndarray:
-    return np.clip(level * np.exp(0.3 * smooth_noise(rng, height, width, blur)), 0.05, 1)
+    return np.clip(level * np.exp(0.4 * smooth_noise(rng, height, width, blur)), 0.05, 1)
 
 
 def _bright_or_dark(rng: np.random.Generator) -> float:

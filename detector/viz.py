@@ -154,7 +154,7 @@ def _save(path: Path, images: Sequence[Tensor], **options: Any) -> Path:
     part = path.with_name(path.name + ".part")
     first, *rest = [Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()) for image in images]
     try:
-        first.save(part, **options, **({"append_images": rest} if rest else {}))
+        first.save(part, append_images=rest, **options)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

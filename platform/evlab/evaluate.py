@@ -196,7 +196,7 @@ def _contact_sheet(model: "LightningDetectionModel", loader: Any) -> "Tensor":
             detections = model.detector.get_boxes(batch["inputs"], score_thresh=0.3)
             labelled = batch["frame_is_labeled"].nonzero().tolist()
             if index in chosen and labelled:
-                t, b = labelled[-1 - index % batch["inputs"].shape[1]] if len(labelled) > 8 else labelled[-1]
+                t, b = labelled[-1 - index % min(len(labelled), batch["inputs"].shape[1])]  # another stream each time
                 targets = batch["labels"][t][b]
                 images.append(draw_detections(batch["inputs"][t, b], detections[t][b], model.classes, targets))
     model.detector.reset_all()

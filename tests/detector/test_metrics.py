@@ -1,0 +1,311 @@
+import numpy as np
+import pytest
+
+from detector.events.types import BBOX_dtype
+from detector.metrics import CocoEvaluator, _evaluation_class, filter_boxes
+
+HALF = 51 / 101  # precision 1 at the recalls 0, 0.01, ..., 0.50 of 101
+
+
+def boxes(*rows, dtype=BBOX_dtype):
+    """Rows (t, x, y, w, h, class_id, score)."""
+    array = np.zeros(len(rows), dtype)
+    for index, name in enumerate(("t", "x", "y", "w", "h", "class_id", "class_confidence")):
+        array[name] = [row[index] for row in rows]
+    return array
+
+
+def measure(labels, detections, classes=("pedestrian", "car"), **options):
+    evaluator = CocoEvaluator(classes, 240, 304, **options)
+    evaluator.partial_eval([labels], [detections])
+    return evaluator.accumulate()
+
+
+TWO = boxes((100_000, 10, 10, 40, 40, 1, 1), (100_000, 100, 100, 40, 40, 1, 1))
+
+
+def test_perfect_detections_give_one():
+    results = measure(TWO, TWO)
+    assert results["mean_ap"] == pytest.approx(1)
+    assert results["mean_ap50"] == results["mean_ap75"] == results["mean_ap_car"] == pytest.approx(1)
+
+
+def test_half_of_the_boxes_found():
+    assert measure(TWO, TWO[:1])["mean_ap"] == pytest.approx(HALF)
+
+
+def test_overlap_decides_which_thresholds_count():
+    # 40 x 40 boxes shifted by 8: intersection 32 * 40, union 2 * 1600 - 1280, IoU 2/3: passes 0.50, 0.55, 0.60, 0.65.
+    shifted = TWO.copy()
+    shifted["x"] += 8
+    results = measure(TWO, shifted)
+    assert results["mean_ap50"] == pytest.approx(1)
+    assert results["mean_ap75"] == 0
+    assert results["mean_ap"] == pytest.approx(0.4)
+
+
+def test_false_positive_of_higher_score_halves_the_precision():
+    wrong = boxes((100_000, 200, 10, 40, 40, 1, 0.9))
+    right = TWO[:1].copy()
+    right["class_confidence"] = 0.8
+    assert measure(TWO[:1], np.concatenate([wrong, right]))["mean_ap"] == pytest.approx(0.5)
+    right["class_confidence"] = 0.95
+    assert measure(TWO[:1], np.concatenate([wrong, right]))["mean_ap"] == pytest.approx(1)
+
+
+def test_of_equal_scores_the_first_given_ranks_first():
+    wrong = boxes((100_000, 200, 10, 40, 40, 1, 1))
+    assert measure(TWO[:1], np.concatenate([wrong, TWO[:1]]))["mean_ap"] == pytest.approx(0.5)
+    assert measure(TWO[:1], np.concatenate([TWO[:1], wrong]))["mean_ap"] == pytest.approx(1)
+
+
+def test_second_detection_of_a_box_is_false():
+    twice = np.concatenate([TWO[:1], TWO[:1], TWO[1:]])
+    twice["class_confidence"] = [0.9, 0.8, 0.7]
+    # Recall 0.5 at precision 1, recall 1 at precision 2/3: 51 and 50 of the 101 points.
+    assert measure(TWO, twice)["mean_ap"] == pytest.approx((51 + 50 * 2 / 3) / 101)
+
+
+def test_wrong_class_counts_for_neither():
+    wrong = TWO.copy()
+    wrong["class_id"] = 0
+    assert measure(TWO, wrong)["mean_ap"] == 0
+
+
+def test_class_without_labels_stays_out_of_the_mean():
+    results = measure(TWO, np.concatenate([TWO, boxes((100_000, 0, 0, 30, 30, 0, 1))]))
+    assert results["mean_ap"] == pytest.approx(1)
+    assert results["mean_ap_pedestrian"] == 0
+
+
+def test_keys_and_zeros_without_any_label():
+    results = measure(TWO[:0], TWO)
+    sizes = ["mean_ap_small", "mean_ap_medium", "mean_ap_big"]
+    assert list(results) == ["mean_ap", "mean_ap50", "mean_ap75", *sizes, "mean_ap_pedestrian", "mean_ap_car"]
+    assert set(results.values()) == {0.0}
+    assert all(type(value) is float for value in results.values())
+
+
+def test_no_recordings_and_no_detections():
+    assert CocoEvaluator(["car"], 240, 304).accumulate()["mean_ap"] == 0
+    assert measure(TWO, TWO[:0])["mean_ap"] == 0
+
+
+@pytest.mark.parametrize(("side", "size"), [(31, "small"), (32.5, "medium"), (95.5, "medium"), (97, "big")])
+def test_area_ranges(side, size):
+    labels = boxes((0, 10, 10, side, side, 1, 1))
+    results = measure(labels, labels)
+    values = {name: results[f"mean_ap_{name}"] for name in ("small", "medium", "big")}
+    assert values.pop(size) == pytest.approx(1)
+    assert set(values.values()) == {0.0}
+
+
+def test_unlabelled_times_are_ignored():
+    far = TWO.copy()
+    far["t"] = 250_000
+    far["x"] += 50
+    assert measure(TWO, np.concatenate([TWO, far]))["mean_ap"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("offset", "expected"), [(-50_001, 0), (-50_000, 1), (50_000, 1), (50_001, 0)])
+def test_tolerance_is_inclusive(offset, expected):
+    late = TWO.copy()
+    late["t"] += offset
+    assert measure(TWO, late, time_tol=50_000)["mean_ap"] == pytest.approx(expected)
+
+
+def test_frame_takes_the_nearest_detections_only():
+    """A detector that answers every 50 ms is not charged for its neighbouring answers."""
+    detections = np.concatenate([TWO, TWO, TWO])
+    detections["t"] = np.repeat([50_000, 100_000, 150_000], 2)
+    detections["class_confidence"] = np.repeat([0.9, 0.8, 0.7], 2)
+    assert measure(TWO, detections)["mean_ap"] == pytest.approx(1)
+
+
+def test_of_two_equally_near_answers_the_later_counts():
+    detections = np.concatenate([TWO, TWO])
+    detections["t"] = np.repeat([75_000, 125_000], 2)
+    detections["x"] += np.repeat([50, 0], 2)
+    assert measure(TWO, detections)["mean_ap"] == pytest.approx(1)
+    detections["x"] = np.tile(TWO["x"], 2) + np.repeat([0, 50], 2)
+    assert measure(TWO, detections)["mean_ap"] == 0
+
+
+def test_one_answer_serves_all_labels_within_reach():
+    """Labels at 60 Hz, answers at 20 Hz."""
+    labels = np.concatenate([TWO, TWO, TWO])
+    labels["t"] = np.repeat([83_333, 100_000, 116_667], 2)
+    assert measure(labels, TWO)["mean_ap"] == pytest.approx(1)
+
+
+def test_silent_answer_is_told_by_a_marker():
+    neighbour = TWO.copy()
+    neighbour["t"] = 150_000
+    silent = boxes((100_000, 0, 0, 0, 0, 7, 0))
+    assert measure(TWO, neighbour)["mean_ap"] == pytest.approx(1)
+    assert measure(TWO, np.concatenate([silent, neighbour]))["mean_ap"] == 0
+
+
+@pytest.mark.parametrize("marker", [(300_000, 5, 5, 20, 20, 9, 1), (300_000, 0, 0, 0, 0, 1, 1)])
+def test_empty_frame_counts_its_false_detections(marker):
+    detections = np.concatenate([TWO[:1], TWO[:1]])
+    detections["t"][1], detections["class_confidence"] = 300_000, [0.5, 0.9]
+    assert measure(TWO[:1], detections)["mean_ap"] == pytest.approx(1)
+    assert measure(np.concatenate([TWO[:1], boxes(marker)]), detections)["mean_ap"] == pytest.approx(0.5)
+
+
+def test_class_named_empty_is_no_class():
+    empty = boxes((300_000, 0, 0, 0, 0, 2, 1))
+    false = boxes((300_000, 0, 0, 40, 40, 1, 2))
+    results = measure(np.concatenate([TWO, empty]), np.concatenate([TWO, false]), {1: "car", 2: "empty"})
+    assert "mean_ap_empty" not in results
+    assert results["mean_ap"] < 1
+
+
+def test_ids_of_a_mapping_are_the_label_maps():
+    labels = TWO.copy()
+    labels["class_id"] = [5, 3]
+    results = measure(labels, labels[:1], {5: "truck", 3: "car"})
+    assert results["mean_ap_truck"] == pytest.approx(1)
+    assert results["mean_ap_car"] == 0
+
+
+def test_at_most_100_detections_a_frame():
+    false = np.repeat(boxes((100_000, 200, 10, 20, 20, 1, 0.9)), 100)
+    right = TWO[:1].copy()
+    right["class_confidence"] = 0.5
+    assert measure(TWO[:1], np.concatenate([false[:99], right]))["mean_ap"] == pytest.approx(0.01)
+    assert measure(TWO[:1], np.concatenate([false, right]))["mean_ap"] == 0
+
+
+def test_boxes_are_cropped_to_the_frame():
+    label = boxes((0, 0, 0, 20, 40, 1, 1))
+    beyond = boxes((0, -20, -5, 40, 45, 1, 1))
+    assert measure(label, beyond)["mean_ap"] == pytest.approx(1)
+
+
+def test_eval_rate_keeps_the_labels_nearest_to_its_grid():
+    # At 20 Hz of labels at 0, 16,667, 33,333, 49,999, 66,666, 99,998: those at 0, 49,999 and 99,998 count.
+    times = np.array([0, 16_667, 33_333, 49_999, 66_666, 99_998])
+    labels = np.repeat(TWO[:1], len(times))
+    labels["t"] = times
+    right = labels[[0, 3, 5]]
+    assert measure(labels, right, time_tol=0, eval_rate=20)["mean_ap"] == pytest.approx(1)
+    assert measure(labels, right, time_tol=0)["mean_ap"] == pytest.approx(HALF)
+
+
+def test_rows_in_any_order_and_packed_records():
+    packed = np.dtype([("class_confidence", "<f4"), *((n, BBOX_dtype[n]) for n in BBOX_dtype.names[:6])])
+    labels = np.concatenate([TWO, TWO])
+    labels["t"][2:] = 400_000
+    rows = [tuple(row[name] for name in ("t", "x", "y", "w", "h", "class_id", "class_confidence")) for row in labels]
+    detections = boxes(*rows[::-1], dtype=packed)
+    before = detections.copy()
+    assert measure(labels, detections)["mean_ap"] == pytest.approx(1)
+    assert (detections == before).all()
+
+
+def test_recordings_do_not_mix_and_evaluators_can_be_joined():
+    whole, part, other = (CocoEvaluator(["pedestrian", "car"], 240, 304) for _ in range(3))
+    whole.partial_eval([TWO, TWO], [TWO, TWO[:0]])
+    part.partial_eval([TWO], [TWO])
+    other.partial_eval([TWO], [TWO[:0]])
+    part.recordings += other.recordings
+    assert whole.accumulate() == part.accumulate()
+    assert whole.accumulate()["mean_ap"] == pytest.approx(HALF)
+
+
+def test_precision_recall_curves():
+    evaluator = CocoEvaluator(["pedestrian", "car"], 240, 304)
+    with pytest.raises(RuntimeError, match="accumulate"):
+        evaluator.precision_recall()
+    evaluator.partial_eval([TWO], [TWO[:1]])
+    evaluator.accumulate()
+    curves = evaluator.precision_recall(iou=0.5)
+    recall, precision = curves["car"]
+    np.testing.assert_allclose(recall, np.arange(101) / 100)
+    np.testing.assert_allclose(precision, [1.0] * 51 + [0.0] * 50)
+    assert not curves["pedestrian"][1].any()
+    with pytest.raises(ValueError, match=r"iou: got 0\.52"):
+        evaluator.precision_recall(0.52)
+
+
+def test_sparse_matching_equals_pycocotools(monkeypatch):
+    """Random boxes, among them ties, empty frames, frames without detections and with more than 100."""
+    from pycocotools.cocoeval import COCOeval
+
+    rng = np.random.default_rng(0)
+
+    def random_boxes(counts):
+        count = sum(counts)
+        return boxes(
+            *zip(
+                np.repeat(np.arange(len(counts)) * 1_000_000, counts),
+                rng.uniform(0, 200, count),
+                rng.uniform(0, 150, count),
+                rng.uniform(5, 110, count),
+                rng.uniform(5, 110, count),
+                rng.integers(0, 2, count),
+                rng.integers(0, 20, count) / 20,
+                strict=True,
+            )
+        )
+
+    labels = random_boxes([3, 0, 12, 30, 1, 5])
+    detections = np.concatenate([random_boxes([60, 9, 0, 260, 50, 5]), labels[::2]])
+    evaluator = CocoEvaluator(["pedestrian", "car"], 240, 304)
+    evaluator.partial_eval([labels], [detections])
+    ours = evaluator.accumulate()
+    assert _evaluation_class() is not COCOeval
+    monkeypatch.setattr("detector.metrics._evaluation_class", lambda: COCOeval)
+    assert ours == evaluator.accumulate()
+    assert 0.05 < ours["mean_ap"] < 0.95
+
+
+def test_prints_only_if_verbose(capsys):
+    quiet = measure(TWO, TWO)
+    assert capsys.readouterr().out == ""
+    assert measure(TWO, TWO, verbose=True) == quiet
+    assert "Average Precision" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"classes": ["empty"]}, "classes: got"),
+        ({"classes": ["car", "car"]}, "classes: got"),
+        ({"height": 0}, "height, width: got 0"),
+        ({"time_tol": -1}, "time_tol: got -1"),
+        ({"eval_rate": 0}, "eval_rate: got 0"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        CocoEvaluator(**{"classes": ["car"], "height": 240, "width": 304, **arguments})
+
+
+def test_bad_recordings():
+    evaluator = CocoEvaluator(["car"], 240, 304)
+    with pytest.raises(ValueError, match="got 1 and 0 recordings"):
+        evaluator.partial_eval([TWO], [])
+    with pytest.raises(ValueError, match="detections: got fields t, x, required"):
+        evaluator.partial_eval([TWO], [np.zeros(1, [("t", "i8"), ("x", "f4")])])
+
+
+def test_filter_drops_early_and_small_boxes():
+    rows = boxes(
+        (1_500_000, 0, 0, 40, 40, 0, 1),  # at first_t + skip_us: too early
+        (1_500_001, 0, 0, 40, 40, 0, 1),
+        (2_000_000, 0, 0, 18, 24, 0, 1),  # diagonal 30: stays
+        (2_000_000, 0, 0, 18, 23, 0, 1),  # diagonal 29.2
+        (2_000_000, 0, 0, 10, 40, 0, 1),  # side 10: stays
+        (2_000_000, 0, 0, 9.9, 40, 0, 1),
+        (2_000_000, 0, 0, 0, 0, 0, 1),  # marks an empty frame: stays
+    )
+    kept = filter_boxes(rows, first_t=1_000_000, skip_us=500_000, min_box_diag=30, min_box_side=10)
+    np.testing.assert_array_equal(kept, rows[[1, 2, 4, 6]])
+
+
+def test_filter_without_a_skip_keeps_the_first_moment():
+    rows = boxes((1_000_000, 0, 0, 3, 3, 0, 1))
+    assert len(filter_boxes(rows, first_t=1_000_000, skip_us=0, min_box_diag=0, min_box_side=0)) == 1

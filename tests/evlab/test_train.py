@@ -1,0 +1,155 @@
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from detector.config import Config
+from evlab import EvlabError
+from evlab.callbacks import CHECKPOINT_NAME, ReportMetrics
+from evlab.runtime import Resources
+from evlab.tracking import Tracker
+from evlab.train import FAILURE_FILE, _worker_loop, check_config, fit, read_record, train, unique_folder
+
+
+def run_fit(config, tmp_path, name, ckpt_path=None):
+    """Train in this process; reports and checkpoints by epoch."""
+    reports = []
+
+    def report(metrics, folder):
+        reports.append(metrics)
+        target = tmp_path / f"{name}-{metrics['epoch']}.ckpt"
+        target.write_bytes((folder / CHECKPOINT_NAME).read_bytes())
+
+    fit(config, [ReportMetrics(report)], ckpt_path, threads=1)
+    return reports
+
+
+def test_fit_reports_every_metric_of_every_epoch_and_resumes_equal(tiny_config, tmp_path):
+    config = check_config(tiny_config).with_overrides({"data.augment": True, "optim.warmup_steps": 3})
+    whole = run_fit(config, tmp_path, "whole")
+    assert [report["epoch"] for report in whole] == [1, 2]
+    expected = {"train_loss", "val_mean_ap", "val_mean_ap50", "val_mean_ap75", "val_mean_ap_small", "val_mean_ap_car"}
+    for report in whole:
+        assert expected <= report.keys()
+        assert report["fingerprint"] == config.fingerprint()
+    resumed = run_fit(config, tmp_path, "resumed", str(tmp_path / "whole-1.ckpt"))
+    assert resumed == whole[1:]
+    first, second = (
+        torch.load(tmp_path / f"{name}-2.ckpt", weights_only=True)["state_dict"] for name in ("whole", "resumed")
+    )
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_fit_reports_only_epochs_that_were_validated(tiny_config, tmp_path):
+    config = check_config(tiny_config.with_overrides({"train.max_epochs": 3, "train.val_every": 2}))
+    assert [report["epoch"] for report in run_fit(config, tmp_path, "some")] == [2]
+
+
+def test_pretrained_weights_are_taken_over(tiny_config, tmp_path):
+    config = check_config(tiny_config.with_overrides({"train.max_epochs": 1}))
+    run_fit(config, tmp_path, "source")
+    changes = {"train.pretrained": str(tmp_path / "source-1.ckpt"), "optim.lr": 1e-12, "train.seed": 5}
+    run_fit(check_config(config.with_overrides(changes)), tmp_path, "target")
+    source, target = (
+        torch.load(tmp_path / f"{name}-1.ckpt", weights_only=True)["state_dict"] for name in ("source", "target")
+    )
+    (key,) = [key for key in source if key.endswith("cls_head.0.weight")]
+    assert torch.allclose(source[key], target[key], atol=1e-6)
+
+
+def test_check_config_fills_in_the_classes(tiny_config):
+    assert check_config(tiny_config).data.classes == ["pedestrian", "car"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.dataset_path": ""}, "data.dataset_path: got '', allowed: a dataset folder"),
+        ({"data.dataset_path": "/nowhere"}, "/nowhere"),
+        ({"data.classes": ["bicycle"]}, "bicycle"),
+        ({"train.val_every": 3}, "train.val_every: got 3, allowed: at most train.max_epochs"),
+        ({"train.pretrained": "nowhere.ckpt"}, "train.pretrained: nowhere.ckpt: no such checkpoint"),
+        ({"data.height": 96}, "height"),
+    ],
+)
+def test_settings_are_checked_before_anything_starts(tiny_config, tmp_path, changes, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        train(tiny_config.with_overrides(changes))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_folders_are_new(tmp_path):
+    first, second = unique_folder(str(tmp_path), "train"), unique_folder(str(tmp_path), "train")
+    assert first != second
+    assert first.is_dir() and second.is_dir()
+
+
+def test_no_run_to_resume(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no run of evlab, which has a run.json"):
+        read_record(tmp_path)
+
+
+def test_use_gpu():
+    assert not Resources(2, 0, grows=False).use_gpu("auto")
+    assert Resources(2, 1, grows=False).use_gpu("auto")
+    assert not Resources(2, 1, grows=False).use_gpu(False)
+    with pytest.raises(EvlabError, match=r"train.use_gpu: got True, .* no GPU"):
+        Resources(2, 0, grows=False).use_gpu(True)
+
+
+def kill_a_worker_after_its_first_checkpoint(storage, killed):
+    while not list(Path(storage).glob("*/checkpoint_*")):
+        time.sleep(0.1)
+    workers = [child for child in psutil.Process().children(recursive=True) if "RayTrainWorker" in child.name()]
+    killed.append(workers[-1].pid)
+    os.kill(workers[-1].pid, signal.SIGKILL)
+
+
+def test_two_ranks_survive_a_kill_and_the_run_can_be_resumed(tiny_config, ray_head):
+    config = tiny_config.with_overrides({"train.workers": min(2, ray_head.cpus), "train.max_epochs": 4})
+    killed = []
+    killer = threading.Thread(
+        target=kill_a_worker_after_its_first_checkpoint, args=(config.train.storage, killed), daemon=True
+    )
+    killer.start()
+    result = train(config)
+    assert len(killed) == 1
+    tracker = Tracker(config.track.tracking_uri, config.track.experiment)
+    assert [step for step, _ in tracker.metric_history(result.run_id, "val_mean_ap")] == [1, 2, 3, 4]
+    assert tracker.run_info(result.run_id).status == "FINISHED"
+    assert Config.load(result.path / "config.yaml") == check_config(config)
+    history = tracker.metric_history(result.run_id, "val_mean_ap")
+    assert result.metrics["val_mean_ap"] == max(value for _, value in history)
+    checkpoint = torch.load(result.best_checkpoint, weights_only=True)
+    assert checkpoint["epoch"] + 1 == result.metrics["epoch"]
+
+    longer = train(config.with_overrides({"train.max_epochs": 5, "train.workers": 1}), resume=result.path)
+    assert (longer.path, longer.run_id) == (result.path, result.run_id)
+    assert [step for step, _ in tracker.metric_history(result.run_id, "val_mean_ap")] == [1, 2, 3, 4, 5]
+    assert longer.metrics["val_mean_ap"] >= result.metrics["val_mean_ap"]
+    assert tracker.run_info(result.run_id).status == "FINISHED"
+
+
+def test_a_loss_that_is_not_finite_fails_with_its_reason(tiny_config, ray_head):
+    config = tiny_config.with_overrides({"optim.lr": 1e30, "optim.gradient_clip": 0, "train.max_failures": 0})
+    with pytest.raises(EvlabError, match=r"training failed: the loss is .* a lower optim.lr \(now 1e\+30\)"):
+        train(config)
+    tracker = Tracker(config.track.tracking_uri, config.track.experiment)
+    (run,) = tracker.client.search_runs([tracker.experiment_id])
+    assert run.info.status == "FAILED"
+
+
+def test_a_failure_that_would_come_again_is_not_waited_for(tmp_path):
+    (tmp_path / FAILURE_FILE).write_text("the loss is nan")
+    with pytest.raises(EvlabError, match="the loss is nan"):
+        _worker_loop({"folder": tmp_path})
+
+
+def test_more_workers_than_the_machine_has(tiny_config, ray_head):
+    with pytest.raises(EvlabError, match=r"train.workers: got 999, allowed: at most the \d+ CPU cores"):
+        train(tiny_config.with_overrides({"train.workers": 999}))

@@ -1,0 +1,238 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+
+from detector.config import Config
+from evlab import EvlabError
+from evlab.space import load_space
+from evlab.study import StudyLog, last_line
+from evlab.tracking import Tracker
+from evlab.train import check_config
+from evlab.tune import resolve, trial_config, tune
+
+SPACE = """
+tune: {num_samples: 5, searcher: optuna, final_seeds: 2, final_top_k: 1, grace_epochs: 1, reduction_factor: 2}
+space:
+  optim.lr: {choice: [0.002, 0.004, 1.0e+30]}
+  anchors.anchor_list: {choice: [PSEE_ANCHORS, [[0.5, 1], [1, 1]]]}
+  anchors.fg_iou_threshold: {uniform: [0.4, 0.6]}
+"""
+
+
+@pytest.fixture
+def space_file(tmp_path):
+    path = tmp_path / "space.yaml"
+    path.write_text(SPACE)
+    return path
+
+
+def test_a_search_from_samples_to_best_yaml(tiny_config, space_file, ray_head, tmp_path, capsys):
+    """One search for everything that needs one: it takes a while to start its processes."""
+    base = tiny_config.with_overrides({"optim.gradient_clip": 0})
+    result = tune(base, space_file, {"tune.space_seed": 1})
+    tracker = Tracker(base.track.tracking_uri, base.track.experiment)
+    runs = tracker.runs(result.run_id)
+    trials = [run for run in runs if run.name.startswith("trial-")]
+    assert len(trials) == 5
+    assert tracker.run_info(result.run_id).status == "FINISHED"
+
+    # The samples reached the models, and different samples made different ones.
+    finished = [run for run in runs if run.status == "FINISHED"]
+    assert all(run.tags["model_fingerprint"] == run.tags["config_fingerprint"] for run in finished)
+    assert len({run.tags["model_fingerprint"] for run in finished}) == len(finished)
+    assert {run.params["anchors.anchor_list"] for run in trials} == {"PSEE_ANCHORS", "[[0.5, 1.0], [1.0, 1.0]]"}
+
+    # A trial with an impossible learning rate fails with its reason; the study goes on.
+    failed = [run for run in trials if run.status == "FAILED"]
+    assert {run.run_id for run in failed} == {run.run_id for run in trials if float(run.params["optim.lr"]) > 1}
+    assert failed
+    assert all("NonFiniteLossError: the loss is" in run.tags["failure"] for run in failed)
+
+    # Trials that were stopped early say so and are FINISHED all the same.
+    assert {run.status for run in trials} == {"FINISHED", "FAILED"}
+    epochs = {run.run_id: len(tracker.metric_history(run.run_id, "val_mean_ap")) for run in finished}
+    assert all((epochs[run.run_id] < 2) == (run.tags["early_stopped"] == "true") for run in finished)
+    assert max(epochs.values()) == 2
+
+    # best.yaml is a whole configuration: that of the trial with the best mAP, trained with two seeds.
+    best = Config.load(result.best_config)
+    assert best.train.seed == base.train.seed
+    (final,) = [run for run in runs if run.name == "final-1"]
+    assert final.params["train.seed"] == "1"
+    values = [max(v for _, v in tracker.metric_history(run.run_id, "val_mean_ap")) for run in finished]
+    winner = max((run for run in finished if run is not final), key=lambda run: values[finished.index(run)])
+    assert winner.params["optim.lr"] == final.params["optim.lr"] == str(best.optim.lr)
+    assert result.score == pytest.approx((values[finished.index(winner)] + values[finished.index(final)]) / 2)
+    assert result.best_run_id in (winner.run_id, final.run_id)
+    hparams = torch.load(result.best_checkpoint, weights_only=True)["hyper_parameters"]
+    assert Config.from_hparams(hparams).with_overrides({"train.seed": base.train.seed}) == best
+
+    output = capsys.readouterr().out
+    assert "trial-5" in output and "failed" in output
+    assert len(result.rows) == 6
+
+
+def test_a_search_in_which_every_trial_fails(tiny_config, tmp_path, ray_head):
+    path = tmp_path / "space.yaml"
+    path.write_text("tune: {num_samples: 1, searcher: random}\nspace: {optim.lr: {choice: [1.0e+30]}}")
+    config = tiny_config.with_overrides({"optim.gradient_clip": 0})
+    with pytest.raises(EvlabError, match=r"every trial failed: .*NonFiniteLossError: the loss is"):
+        tune(config, path)
+    tracker = Tracker(config.track.tracking_uri, config.track.experiment)
+    assert {run.info.status for run in tracker.client.search_runs([tracker.experiment_id])} == {"FAILED"}
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_ends_everything(tiny_config, tmp_path, name):
+    config = tmp_path / "config.yaml"
+    config.write_text(tiny_config.with_overrides({"train.max_epochs": 100_000, "tune.max_concurrent": 1}).to_yaml())
+    space = tmp_path / "space.yaml"
+    space.write_text("tune: {num_samples: 2}\nspace: {anchors.fg_iou_threshold: {uniform: [0.4, 0.6]}}")
+    code = "import sys; from evlab.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "tune", str(space), "--config", str(config)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        wait_for(lambda: list(tmp_path.glob("runs/*/search/*/checkpoint_*")), process)
+        family = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(getattr(signal, name))
+        output = process.communicate(timeout=120)[0].decode()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 130, output
+    assert output.splitlines()[-1] == "evlab: interrupted"
+    assert family
+    assert psutil.wait_procs(family, timeout=20)[1] == []
+    tracker = Tracker(tiny_config.track.tracking_uri, tiny_config.track.experiment)
+    runs = tracker.client.search_runs([tracker.experiment_id])
+    assert [run.info.status for run in runs] == ["KILLED", "KILLED"]
+
+
+def wait_for(condition, process, timeout_s=240):
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, process.stdout.read().decode()
+        assert time.monotonic() < end, "the search did not start"
+        time.sleep(0.2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train.workers": 2}, "train.workers: got 2, allowed in a search: 1"),
+        ({"tune.metric": "val_map"}, "tune.metric: got 'val_map', allowed: train_loss, val_mean_ap"),
+        ({"tune.grace_epochs": 3}, "tune.grace_epochs: got 3, allowed: at most the 2 validations"),
+        ({"anchors.bg_iou_threshold": 0.45}, "space.yaml: a sample .* bg_iou_threshold: got 0.45"),
+        ({"data.dataset_path": ""}, "data.dataset_path"),
+    ],
+)
+def test_a_search_is_checked_before_anything_starts(tiny_config, space_file, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        tune(tiny_config, space_file, changes)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_overrides_beat_the_space_file_which_beats_the_configuration(tiny_config, space_file):
+    space = load_space(space_file)
+    config = resolve(tiny_config.with_overrides({"tune.final_seeds": 7}), space, {"tune.num_samples": "9"})
+    assert (config.tune.num_samples, config.tune.final_seeds) == (9, 2)
+
+
+def test_a_sample_with_a_seed(tiny_config, space_file):
+    space = load_space(space_file)
+    sample = {"optim.lr": 0.004, "anchors.anchor_list": "[[0.5, 1], [1, 1]]", "anchors.fg_iou_threshold": 0.5}
+    config = trial_config(tiny_config, space, {**sample, "train.seed": 3})
+    assert (config.train.seed, config.optim.lr) == (3, 0.004)
+    assert config.anchors.anchor_list == [(0.5, 1.0), (1.0, 1.0)]
+    assert trial_config(tiny_config, space, sample).train.seed == tiny_config.train.seed
+
+
+class FakeTrial:
+    """What the log uses of one of Ray's trials."""
+
+    path = error_file = None
+
+    def __init__(self, trial_id, **sample):
+        self.trial_id, self.config = trial_id, sample
+
+    def get_error(self):
+        return "Traceback ...\nValueError: no memory\n\n"
+
+
+@pytest.fixture
+def log(tiny_config):
+    config = check_config(tiny_config)
+    tracker = Tracker(config.track.tracking_uri, config.track.experiment)
+    lines = []
+    log = StudyLog(tracker, tracker.start_run("study", {}), config, config.with_overrides, write=lines.append)
+    log.lines = lines
+    return log
+
+
+def report(log, trial, epoch, value, fingerprint=None):
+    config = log.trials[trial.trial_id].config
+    result = {"epoch": epoch, "val_mean_ap": value, "val_mean_ap50": 2 * value, "time_total_s": 1.0}
+    log.on_trial_result(0, [], trial, {**result, "fingerprint": fingerprint or config.fingerprint()})
+
+
+def test_the_log_of_trials(log):
+    first, second = FakeTrial("a", **{"model.feature_base": 3}), FakeTrial("b", **{"model.feature_base": 4})
+    for trial in (first, second):
+        log.on_trial_start(0, [], trial)
+    report(log, first, 1, 0.2)
+    report(log, first, 2, 0.1)
+    log.on_trial_complete(0, [], first)
+    log.on_trial_error(0, [], second)
+    log.check_samples_reached_models()
+    rows = log.rows()
+    assert [(row.name, row.feature_base, row.mean_ap, row.status) for row in rows] == [
+        ("trial-1", 3, 0.2, "finished, epoch 2/2"),
+        ("trial-2", 4, None, "failed"),
+    ]
+    assert log.lines == ["trial-2 failed: ValueError: no memory"]
+    runs = log.tracker.runs(log.parent)
+    assert [run.status for run in runs] == ["FINISHED", "FAILED"]
+    assert log.tracker.metric_history(runs[0].run_id, "val_mean_ap") == [(1, 0.2), (2, 0.1)]
+
+
+def test_trials_that_were_cut_off_are_killed(log):
+    log.on_trial_start(0, [], FakeTrial("a"))
+    log.end_open("KILLED")
+    assert [run.status for run in log.tracker.runs(log.parent)] == ["KILLED"]
+
+
+def test_a_sample_that_did_not_reach_its_model_is_found(log):
+    trial = FakeTrial("a", **{"model.feature_base": 3})
+    log.on_trial_start(0, [], trial)
+    report(log, trial, 1, 0.2, fingerprint=log.base.fingerprint())
+    with pytest.raises(EvlabError, match=r"trial-1: its model was made with other values than were drawn"):
+        log.check_samples_reached_models()
+
+
+def test_different_samples_of_one_model_are_found(log):
+    for name, sample in (("a", {"data.classes": ["pedestrian", "car"]}), ("b", {})):
+        trial = FakeTrial(name, **sample)
+        log.on_trial_start(0, [], trial)
+        report(log, trial, 1, 0.2)
+    with pytest.raises(EvlabError, match=r"trial-2 and trial-1 drew different values but trained the same model"):
+        log.check_samples_reached_models()
+
+
+def test_a_sample_that_makes_no_configuration_has_a_run_all_the_same(log):
+    trial = FakeTrial("a", **{"model.first_stride": 3})
+    log.on_trial_start(0, [], trial)
+    log.on_trial_error(0, [], trial)
+    (run,) = log.tracker.runs(log.parent)
+    assert (run.status, run.params) == ("FAILED", {"model.first_stride": "3"})
+    assert log.rows() == []
+
+
+def test_last_line():
+    assert last_line("a\n b: c \n\n") == "b: c"
+    assert last_line(None) == "no reason was given"
