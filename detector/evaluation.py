@@ -66,7 +66,7 @@ class FramePredictions:
             begin = info.first_t + (start_frame + t) * info.delta_t
             end = begin + info.delta_t
             _, labels, detections = self._frames.setdefault(info.path, (info.first_t, [], []))
-            labels.append(_last_labels(info.labels, begin, end))
+            labels.append(self._last_labels(info.labels, begin, end))
             detections.append(self._to_bbox(preds[t][b], end))
             self.size = (info.height, info.width)
 
@@ -85,9 +85,7 @@ class FramePredictions:
         if dist.is_initialized():
             dist.broadcast_object_list(result, src=0)
         if result[0] is None:
-            raise ValueError(
-                "no labelled frame to measure mAP on: no label of the split lies inside its frames"
-            )
+            raise ValueError("no labelled frame to measure mAP on: no label of the split lies inside its frames")
         return result[0]
 
     def _evaluate(self, size: tuple[int, int], pairs: list[tuple[np.ndarray, np.ndarray]]) -> Measured:
@@ -101,6 +99,13 @@ class FramePredictions:
             filter_boxes(np.concatenate(part), first_t, p.skip_us, p.min_box_diag, p.min_box_side) for part in parts
         )
 
+    def _last_labels(self, labels: np.ndarray, begin: int, end: int) -> np.ndarray:
+        """Boxes of the last labelled time in (begin, end] that are wanted and not outside; a marker if none is."""
+        first, stop = np.searchsorted(labels["t"], [begin, end], side="right")
+        rows = labels[first:stop]
+        counts = (rows["t"] == rows["t"][-1:]) & np.isin(rows["class_id"], self.class_ids) & (rows["w"] * rows["h"] > 0)
+        return rows[counts] if counts.any() else _marker(end)
+
     def _to_bbox(self, detections: dict[str, Tensor], t: int) -> np.ndarray:
         if len(detections["boxes"]) == 0:
             return _marker(t)
@@ -112,15 +117,6 @@ class FramePredictions:
         rows["class_id"] = self.class_ids[detections["labels"].cpu().numpy()]
         rows["class_confidence"] = detections["scores"].float().cpu().numpy()
         return rows
-
-
-def _last_labels(labels: np.ndarray, begin: int, end: int) -> np.ndarray:
-    """Rows of the last labelled time in (begin, end]; a marker if the frame was labelled as empty."""
-    stop = np.searchsorted(labels["t"], end, side="right")
-    if stop == 0 or labels["t"][stop - 1] <= begin:
-        return _marker(end)
-    start = np.searchsorted(labels["t"], labels["t"][stop - 1], side="left")
-    return labels[start:stop]
 
 
 def _marker(t: int) -> np.ndarray:

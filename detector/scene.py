@@ -20,10 +20,10 @@ ARRIVAL_S = {PEDESTRIAN: 3.0, CAR: 2.2}
 """Mean seconds from one arrival of a class to the next."""
 
 PAN_SPEED = (4.0, 8.0)
-PAN_S, PAUSE_S = (2.0, 3.5), (1.8, 2.4)
+PAN_S, PAUSE_S = (2.0, 3.5), (2.0, 2.6)
 """Seconds for which the camera turns and for which it rests."""
 
-STOP_S = (1.0, 1.4)
+STOP_S = (1.2, 1.7)
 MAY_STOP = 0.6
 """Part of the objects that rest with the camera if they are in the frame then: about a third of all in the end."""
 

@@ -52,7 +52,7 @@ class VideoInfo(NamedTuple):
     """A file as an evaluator sees it.
 
     `first_t` and `delta_t` in microseconds, `height` and `width` of a frame in network pixels, `scale` in network
-    pixels per sensor pixel; `labels` (M,) `BBOX_dtype` of wanted classes in network pixels, with label map ids,
+    pixels per sensor pixel; `labels` (M,) `BBOX_dtype` of all classes in network pixels, with label map ids,
     cropped to the frame, neither interpolated nor augmented.
     """
 
@@ -215,7 +215,7 @@ class _FileCache:
             file.height,
             file.width,
             file.scale,
-            scale_labels(self.targets.wanted(labels), file.scale, file.height, file.width),
+            scale_labels(labels, file.scale, file.height, file.width),
         )
         return _OpenFile(h5py.File(file.path, "r"), labels, info)
 

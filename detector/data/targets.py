@@ -84,10 +84,6 @@ class TargetLoader:
         counts = np.bincount(frames, minlength=self.num_tbins).tolist()
         return list(torch.from_numpy(boxes[order]).split(counts)), torch.from_numpy(labeled)
 
-    def wanted(self, labels: np.ndarray) -> np.ndarray:
-        """The rows of `labels` whose class is wanted, in their order."""
-        return labels[self._classes(labels) > 0]
-
     def _classes(self, labels: np.ndarray) -> np.ndarray:
         padded = np.append(self.lookup, -1)  # ids are unsigned: whatever is too large, a wrapped -1 too, is unwanted
         return padded[np.minimum(labels["class_id"], len(self.lookup))]
@@ -134,12 +130,12 @@ class TargetLoader:
         return boxes
 
     def _tracks(self, labels: np.ndarray) -> np.ndarray:
-        wanted = self.wanted(labels)
+        wanted = labels[self._classes(labels) > 0]
         return wanted[np.argsort(wanted["track_id"], kind="stable")]
 
 
 def scale_labels(labels: np.ndarray, scale: float, height: int, width: int) -> np.ndarray:
-    """Labels in network pixels, cropped to the frame; those that lie outside of it are left out.
+    """Labels in network pixels, cropped to the frame; what lies outside of it keeps its row, without area.
 
     Args:
         labels: (M,) `BBOX_dtype` in sensor pixels; not changed.
@@ -148,12 +144,13 @@ def scale_labels(labels: np.ndarray, scale: float, height: int, width: int) -> n
         width: columns of a frame in network pixels.
 
     Returns:
-        (M',) `BBOX_dtype`.
+        (M,) `BBOX_dtype`.
     """
     x1, y1, x2, y2 = _corners(labels, scale, height, width)
     scaled = labels.copy()
-    scaled["x"], scaled["y"], scaled["w"], scaled["h"] = x1, y1, x2 - x1, y2 - y1
-    return scaled[(x2 > x1) & (y2 > y1)]
+    scaled["x"], scaled["y"] = x1, y1
+    scaled["w"], scaled["h"] = (x2 - x1).clip(0), (y2 - y1).clip(0)
+    return scaled
 
 
 def _corners(labels: np.ndarray, scale: float, height: int, width: int) -> tuple[np.ndarray, ...]:

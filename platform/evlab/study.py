@@ -120,11 +120,11 @@ class StudyLog(Callback):
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Close the run of a trial that failed."""
         record = self.trials[trial.trial_id]
-        record.status, record.reason = "failed", last_line(trial.get_error())
+        traceback = Path(trial.error_file).read_text() if trial.error_file else ""
+        record.status, record.reason = "failed", last_line(traceback)
         record.seconds = time.monotonic() - record.started
         self.tracker.set_tag(record.run_id, "failure", record.reason)
-        if trial.error_file and Path(trial.error_file).is_file():
-            self.tracker.log_file(record.run_id, trial.error_file)
+        self.tracker.log_text(record.run_id, traceback, "error.txt")
         self.tracker.end_run(record.run_id, "FAILED")
         self.write(f"{record.name} failed: {record.reason}")
 
@@ -181,9 +181,9 @@ class StudyLog(Callback):
         )
 
 
-def last_line(text: str | None) -> str:
+def last_line(text: str) -> str:
     """The last line that is not blank: of a traceback the one that says what happened."""
-    lines = [line.strip() for line in (text or "").splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "no reason was given"
 
 

@@ -122,8 +122,10 @@ class _Study:
 
         settings = self.config.tune
         if settings.searcher == "optuna":
+            import optuna
             from ray.tune.search.optuna import OptunaSearch
 
+            optuna.logging.set_verbosity(optuna.logging.WARNING)
             search = OptunaSearch(
                 space=functools.partial(self.space.suggest, self.config),
                 metric=settings.metric,

@@ -1,4 +1,5 @@
 import pytest
+from toy_dataset import write_toy_dataset
 
 from detector.config import Config
 
@@ -9,10 +10,13 @@ TINY = {
     "data.min_box_diag": 0,
     "data.min_box_side": 0,
     "data.skip_us": 0,
+    "data.augment": False,
     "model.feature_base": 2,
-    "model.feature_channels_out": 4,
+    "model.feature_channels_out": 8,
+    "model.first_stride": 8,
     "model.num_levels": 2,
     "anchors.base_size": 16,
+    "optim.lr": 5e-3,
     "train.max_epochs": 2,
     "train.precision": "32-true",
 }
@@ -20,19 +24,12 @@ TINY = {
 
 @pytest.fixture(scope="session")
 def tiny_dataset(tmp_path_factory):
-    """Seconds of synthetic recordings, 64 x 48 pixels: 2 to train on, 1 each to validate and test on."""
-    from detector.data.build import build_dataset
-    from detector.synthetic import write_dataset
-
-    folder = tmp_path_factory.mktemp("tiny")
-    source = write_dataset(folder / "rec", {"train": 2, "val": 1, "test": 1}, 1.0, 48, 64, seed=0, progress=False)
-    recordings = sorted(source.glob("*/*_td.dat"))
-    return build_dataset(recordings, folder / "dataset", Config().data, progress=False)
+    return write_toy_dataset(tmp_path_factory.mktemp("tiny") / "dataset", {"train": 4, "val": 1, "test": 1})
 
 
 @pytest.fixture
 def tiny_config(tiny_dataset, tmp_path, tracking_uri):
-    """A detector that trains in a second; runs and tracking lie in the test's folder."""
+    """A detector that learns something in a second; runs and tracking lie in the test's folder."""
     return Config().with_overrides(
         {
             **TINY,

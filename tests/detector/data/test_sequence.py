@@ -181,13 +181,13 @@ def test_a_batch_holds_what_the_interface_says(files):
     assert padded["video_infos"][1] == (None, 0)
 
 
-def test_labels_of_an_evaluated_video_are_scaled_and_wanted_only(tmp_path):
+def test_labels_of_an_evaluated_video_are_scaled(tmp_path):
     rows = [(10, 4, 2, 4, 4, 0, 0, 1), (10, 0, 0, 4, 4, 1, 0, 1)]
     file = write_file(tmp_path, 0, np.zeros((5, 2, HEIGHT, WIDTH), np.float32), np.array(rows, BBOX_dtype))
     half = SequenceFile(**{**vars(file), "scale": 0.5})
     batch = SequenceDataset([half], TARGETS, 1, train=False)[0, 0]
     info, _ = batch["video_infos"][0]
-    assert info.labels.tolist() == [(10, 2, 1, 2, 2, 0, 0, 1)]
+    assert info.labels.tolist() == [(10, 2, 1, 2, 2, 0, 0, 1), (10, 0, 0, 2, 2, 1, 0, 1)]
     assert info.scale == 0.5
     assert batch["labels"][0][0].tolist() == [[2, 1, 4, 3, 1]]
 

@@ -137,10 +137,12 @@ def test_no_labels_at_all():
 def test_scale_labels_keeps_ids_and_times():
     labels = labels_of(label(5, x=-10, y=30, w=30, h=40, class_id=2, track_id=7), label(6, x=400))
     scaled = scale_labels(labels, 0.5, 100, 200)
-    assert scaled.tolist() == [(5, 0, 15, 10, 20, 2, 7, 1)]
+    assert scaled[0].tolist() == (5, 0, 15, 10, 20, 2, 7, 1)
+    assert (scaled[1]["t"], scaled[1]["w"]) == (6, 0), "outside of the frame: no area"
     assert labels["x"].tolist() == [-10, 400]
 
 
-def test_wanted_drops_what_the_lookup_does_not_know():
+def test_classes_that_the_lookup_does_not_know_are_dropped():
     labels = labels_of(*(label(5, class_id=c) for c in (0, 1, 2, 3, 2**32 - 1)))
-    assert loader().wanted(labels)["class_id"].tolist() == [0, 2]
+    boxes, _ = loader()(labels, 0, delta_t=10, **SIZE)
+    assert boxes[0][:, 4].tolist() == [1, 2]

@@ -1,0 +1,76 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from detector.data.sequence import VideoInfo
+from detector.evaluation import FramePredictions, Protocol
+from detector.events.labels import BBOX_dtype
+
+PROTOCOL = Protocol(0, 50_000, 0, 0, 0.001, 0.5)
+NOTHING = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.long)}
+
+
+def rows(*boxes):
+    """(t, x, y, w, h, class_id) rows."""
+    return np.array([(*box, 0, 1.0) for box in boxes], BBOX_dtype)
+
+
+def video(labels, first_t=1000, delta_t=50):
+    return VideoInfo("/data/a.h5", "a", first_t, delta_t, 10, 40, 60, 1.0, labels)
+
+
+def detection(x1, y1, x2, y2, label=1, score=0.9):
+    return {
+        "boxes": torch.tensor([[x1, y1, x2, y2]], dtype=torch.float32),
+        "scores": torch.tensor([score]),
+        "labels": torch.tensor([label]),
+    }
+
+
+def measure(labels, preds, labeled, protocol=PROTOCOL, start_frame=0):
+    predictions = FramePredictions({7: "car", 3: "bus"}, [7, 3], protocol)
+    predictions.add([[pred] for pred in preds], [(video(labels), start_frame)], torch.tensor(labeled)[:, None])
+    return predictions.measure().metrics
+
+
+def test_labels_1_to_k_become_ids_and_frames_become_end_times():
+    labels = rows((1150, 5, 5, 10, 10, 3))  # the end of frame 2
+    perfect = detection(5, 5, 15, 15, label=2)
+    assert measure(labels, [NOTHING, NOTHING, perfect], [False, False, True])["mean_ap_bus"] == pytest.approx(1.0)
+    assert measure(labels, [perfect], [True], start_frame=2)["mean_ap"] == pytest.approx(1.0)
+    assert measure(labels, [NOTHING, NOTHING, detection(5, 5, 15, 15, label=1)], [False, False, True])["mean_ap"] == 0
+
+
+def test_only_the_last_labelled_time_of_a_frame_counts():
+    labels = rows((1010, 30, 5, 10, 10, 7), (1040, 5, 5, 10, 10, 7))
+    assert measure(labels, [detection(5, 5, 15, 15)], [True])["mean_ap"] == pytest.approx(1.0)
+
+
+def test_an_unwanted_box_makes_an_earlier_one_of_its_frame_not_count():
+    labels = rows((1010, 5, 5, 10, 10, 7), (1040, 5, 5, 10, 10, 9), (1100, 5, 5, 10, 10, 7))
+    found = measure(labels, [NOTHING, detection(5, 5, 15, 15)], [True, True])
+    assert found["mean_ap"] == pytest.approx(1.0), "frame 0 holds no car"
+    false = measure(labels, [detection(5, 5, 15, 15, score=0.99), detection(5, 5, 15, 15)], [True, True])
+    assert false["mean_ap"] == pytest.approx(0.5), "a detection there is a false one, and scores highest"
+
+
+def test_unlabelled_frames_are_ignored():
+    labels = rows((1150, 5, 5, 10, 10, 7))
+    preds = [detection(20, 20, 30, 30, score=0.99), NOTHING, detection(5, 5, 15, 15)]
+    assert measure(labels, preds, [False, False, True])["mean_ap"] == pytest.approx(1.0)
+
+
+def test_the_protocol_filters_labels_and_detections():
+    labels = rows((1050, 5, 5, 10, 10, 7), (1100, 5, 5, 30, 30, 7))
+    preds = [detection(5, 5, 15, 15), detection(5, 5, 35, 35, score=0.5)]
+    assert measure(labels, preds, [True, True], replace(PROTOCOL, min_box_diag=20))["mean_ap"] == pytest.approx(1.0)
+    skipped = measure(labels, [NOTHING, preds[1]], [True, True], replace(PROTOCOL, skip_us=50))
+    assert skipped["mean_ap"] == pytest.approx(1.0), "t - first_t <= skip_us does not count"
+    assert measure(labels, [NOTHING, preds[1]], [True, True])["mean_ap"] < 0.6
+
+
+def test_nothing_labelled_is_an_error():
+    with pytest.raises(ValueError, match="no labelled frame"):
+        measure(rows((1050, 5, 5, 10, 10, 7)), [NOTHING], [False])
