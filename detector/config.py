@@ -28,7 +28,7 @@ from detector.settings import (
     TuneConfig,
 )
 
-__all__ = ["LABEL_MAP_NAME", "Config", "read_label_map"]
+__all__ = ["LABEL_MAP_NAME", "Config", "parse_label_map", "read_label_map"]
 
 LABEL_MAP_NAME = "label_map_dictionary.json"
 
@@ -151,10 +151,15 @@ def read_label_map(path: str | Path) -> dict[int, str]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such label map; a dataset folder holds one, see `evlab build`")
+    return parse_label_map(path.read_text(), str(path))
+
+
+def parse_label_map(text: str, source: str) -> dict[int, str]:
+    """The label map in a JSON text; `source` names it in the error. Otherwise as `read_label_map`."""
     try:
-        label_map = {int(key): str(name) for key, name in json.loads(path.read_text()).items()}
+        label_map = {int(key): str(name) for key, name in json.loads(text).items()}
     except (ValueError, AttributeError):
-        raise ValueError(f'{path}: not a label map, which looks like {{"0": "pedestrian", "1": "car"}}') from None
+        raise ValueError(f'{source}: not a label map, which looks like {{"0": "pedestrian", "1": "car"}}') from None
     return dict(sorted(label_map.items()))
 
 

@@ -59,12 +59,13 @@ def _to_bbox(raw: np.ndarray, source: str) -> np.ndarray:
     if not set(columns.values()) <= set(found):
         names = ", ".join(found) or f"none (dtype {raw.dtype})"
         raise ValueError(f"{source}: label fields found: {names}; required: {', '.join(columns)}")
-    boxes = np.zeros(raw.size, BBOX_dtype)
+    order = np.argsort(raw[columns["t"]].reshape(-1), kind="stable")
+    boxes = np.zeros(raw.size, BBOX_dtype)  # filled by field: the bytes between fields stay 0, equal files are equal
     for name, column in columns.items():
         values = raw[column].reshape(-1)
         _check_column(source, column, values, BBOX_dtype[name])
-        boxes[name] = values
-    return boxes[np.argsort(boxes["t"], kind="stable")]
+        boxes[name] = values[order]
+    return boxes
 
 
 def _check_column(source: str, name: str, values: np.ndarray, target: np.dtype) -> None:

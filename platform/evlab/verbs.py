@@ -63,6 +63,7 @@ def build(
     train: str | None = None,
     val: str | None = None,
     test: str | None = None,
+    label_map: str | None = None,
 ) -> None:
     """Turn recordings and their labels into a dataset folder of tensor files.
 
@@ -74,13 +75,15 @@ def build(
         train: seconds of each recording to train on, such as 0-20
         val: seconds to validate on
         test: seconds to test on
+        label_map: ids and names of the classes, such as '{"0": "car"}', or a file of them; that of the recordings'
+            folders if not given
     """
     from detector.data.build import build_dataset
 
     config = settings.resolve()
     texts = {"train": train, "val": val, "test": test}
     cuts = {split: _seconds(split, text) for split, text in texts.items() if text is not None}
-    folder = build_dataset([Path(name) for name in recordings], Path(output), config.data, cuts or None)
+    folder = build_dataset([Path(name) for name in recordings], Path(output), config.data, cuts or None, _label_map(label_map))
     print(f"dataset: {folder}\nnext: evlab train --data.dataset_path {folder}")
 
 
@@ -200,3 +203,11 @@ def _seconds(split: str, text: str) -> tuple[float, float]:
         return float(first), float(last)
     except ValueError:
         raise ValueError(f"--{split}: got {text!r}, allowed: seconds from-to, such as 0-20") from None
+
+
+def _label_map(text: str | None) -> dict[int, str] | None:
+    from detector.config import parse_label_map, read_label_map
+
+    if text is None:
+        return None
+    return parse_label_map(text, "--label_map") if text.lstrip().startswith("{") else read_label_map(text)

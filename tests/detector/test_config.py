@@ -1,6 +1,6 @@
 import pytest
 
-from detector.config import Config, read_label_map
+from detector.config import Config, parse_label_map, read_label_map
 
 
 def test_leaf_names_are_unique_and_hparams_lose_nothing():
@@ -67,3 +67,9 @@ def test_broken_label_map(tmp_path, text):
     (tmp_path / "m.json").write_text(text)
     with pytest.raises(ValueError, match="m.json: not a label map"):
         read_label_map(tmp_path / "m.json")
+
+
+def test_label_map_of_a_text():
+    assert parse_label_map('{"1": "car", "0": "bus"}', "--label_map") == {0: "bus", 1: "car"}
+    with pytest.raises(ValueError, match="--label_map: not a label map"):
+        parse_label_map("{", "--label_map")

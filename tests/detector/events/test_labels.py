@@ -24,6 +24,14 @@ def test_round_trip_sorts_by_time_and_keeps_the_order_within(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a_bbox.npy"]
 
 
+def test_equal_boxes_make_equal_files(tmp_path):
+    given = boxes([30, 10, 20])
+    given.view(np.uint8).reshape(3, 40)[:, 36:] = [[1], [2], [3]]  # bytes that belong to no field
+    save_labels(tmp_path / "a_bbox.npy", given)
+    save_labels(tmp_path / "b_bbox.npy", boxes([30, 10, 20]))
+    assert (tmp_path / "a_bbox.npy").read_bytes() == (tmp_path / "b_bbox.npy").read_bytes()
+
+
 def test_dtype_layout():
     assert BBOX_dtype.itemsize == 40
     assert [BBOX_dtype.fields[name][1] for name in BBOX_dtype.names] == [0, 8, 12, 16, 20, 24, 28, 32]
