@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from detector.simulator import noise_events, threshold_crossings
+from detector.synthetic.simulator import noise_events, threshold_crossings
 
 
 def crossings(levels, times, on=0.5, off=0.5):

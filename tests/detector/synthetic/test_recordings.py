@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from detector.events import BBOX_dtype, EventCD, load_labels, open_events
-from detector.scene import Scene, SceneObject, make_scene
 from detector.synthetic import make_recording, write_dataset
+from detector.synthetic.scene import Scene, SceneObject, make_scene
 
 HEIGHT, WIDTH = 120, 160
 PERIOD = 50_000

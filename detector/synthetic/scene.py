@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from detector.sprites import CAR, PEDESTRIAN, draw_background, draw_car, draw_pedestrian
+from detector.synthetic.sprites import CAR, PEDESTRIAN, draw_background, draw_car, draw_pedestrian
 
 __all__ = ["Scene", "SceneObject", "make_scene"]
 

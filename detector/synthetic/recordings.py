@@ -15,9 +15,9 @@ import numpy as np
 from tqdm import tqdm
 
 from detector.events import BBOX_dtype, save_labels, write_dat
-from detector.scene import Scene, make_scene
-from detector.simulator import noise_events, sort_events, threshold_crossings
-from detector.sprites import CAR, PEDESTRIAN
+from detector.synthetic.scene import Scene, make_scene
+from detector.synthetic.simulator import noise_events, sort_events, threshold_crossings
+from detector.synthetic.sprites import CAR, PEDESTRIAN
 
 __all__ = ["CLASSES", "make_recording", "write_dataset"]
 

@@ -1,0 +1,5 @@
+"""Synthetic recordings: moving objects (`scene`, `sprites`) seen by a simulated event camera (`simulator`)."""
+
+from detector.synthetic.recordings import CLASSES, make_recording, write_dataset
+
+__all__ = ["CLASSES", "make_recording", "write_dataset"]
