@@ -2,9 +2,12 @@
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from evlab import EvlabError
 
@@ -67,18 +70,24 @@ def ray_session(dashboard: bool = False) -> Iterator[Resources]:
     for name in ("ray._private.authentication.authentication_token_setup", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     started = not ray.is_initialized()
-    if started and cluster:
-        ray.init(logging_level=logging.WARNING)
-    elif started:
-        ray.init(
-            "local",
-            include_dashboard=dashboard,
-            object_store_memory=OBJECT_STORE_BYTES,
-            logging_level=logging.WARNING,
-        )
+    local = {"address": "local", "include_dashboard": dashboard, "object_store_memory": OBJECT_STORE_BYTES}
+    options: dict[str, Any] = {} if cluster else local
     try:
+        if started:
+            with _kept_signal_handlers():
+                ray.init(logging_level=logging.WARNING, **options)
         found = ray.cluster_resources()
         yield Resources(int(found.get("CPU", 1)), int(found.get("GPU", 0)), grows=cluster)
     finally:
         if started:
             ray.shutdown()
+
+
+@contextmanager
+def _kept_signal_handlers() -> Iterator[None]:
+    """Ray's own handler of SIGTERM aborts the process before anything can be cleaned up."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
