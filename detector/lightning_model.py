@@ -1,9 +1,10 @@
 """The Lightning module that trains a detector and measures its COCO mAP over whole recordings."""
 
 import argparse
+import math
 import time
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from itertools import islice
@@ -127,7 +128,8 @@ class LightningDetectionModel(pl.LightningModule):
         super().__init__()
         config = Config.from_hparams(hparams)
         self.classes = config.class_names
-        self.save_hyperparameters(argparse.Namespace(**{**vars(hparams), "classes": self.classes}))
+        given = hparams if isinstance(hparams, Mapping) else vars(hparams)  # Lightning loads checkpoints with a mapping
+        self.save_hyperparameters(argparse.Namespace(**{**given, "classes": self.classes}))
         self._hparams_name = "hparams"  # what Lightning finds by itself only where the argument is saved as it came
         path = Path(config.data.dataset_path) / LABEL_MAP_NAME
         self.label_map = read_label_map(path) if path.is_file() else dict(enumerate(self.classes))
@@ -193,7 +195,7 @@ class LightningDetectionModel(pl.LightningModule):
             warm = min((step + 1) / (optim.warmup_steps + 1), 1.0)
             if optim.lr_scheduler == "cosine":
                 progress = max(step - optim.warmup_steps, 0) / max(total - optim.warmup_steps, 1)
-                return warm * 0.5 * (1 + np.cos(np.pi * min(progress, 1.0)))
+                return warm * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
             if optim.lr_scheduler == "exponential":
                 return warm * optim.lr_scheduler_step_gamma ** (step // epoch)
             return warm

@@ -57,10 +57,13 @@ def make_trainer(**kwargs):
     return pl.Trainer(**{**defaults, **kwargs})
 
 
-def fit(dataset, **overrides):
+def fit(dataset, checkpoint=None, **overrides):
     model = make_model(dataset, **overrides)
     epochs = model.config.train.max_epochs
-    make_trainer(max_epochs=epochs, check_val_every_n_epoch=epochs, gradient_clip_val=1.0).fit(model)
+    trainer = make_trainer(max_epochs=epochs, check_val_every_n_epoch=epochs, gradient_clip_val=1.0)
+    trainer.fit(model)
+    if checkpoint is not None:
+        trainer.save_checkpoint(checkpoint)
     return model
 
 
@@ -70,8 +73,13 @@ def dataset(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(dataset):
-    return fit(dataset)
+def checkpoint(tmp_path_factory):
+    return tmp_path_factory.mktemp("checkpoint") / "m.ckpt"
+
+
+@pytest.fixture(scope="module")
+def trained(dataset, checkpoint):
+    return fit(dataset, checkpoint)
 
 
 def measure(model, **overrides):
@@ -112,7 +120,7 @@ def test_memory_matters(trained, monkeypatch):
     assert model.measured.metrics["mean_ap50"] < with_memory - 0.08
 
 
-def test_two_ranks_measure_what_one_measures(trained, tmp_path):
+def test_two_ranks_measure_what_one_measures(trained):
     strategy = DDPStrategy(process_group_backend="gloo", start_method="spawn", broadcast_buffers=False)
     trainer = make_trainer(devices=2, strategy=strategy)
     two = trainer.validate(copy.deepcopy(trained), verbose=False)[0]
@@ -126,22 +134,16 @@ def test_same_seed_same_weights(dataset):
         assert torch.equal(a, b)
 
 
-def test_checkpoint_holds_primitives_and_what_an_export_needs(trained, tmp_path):
-    trainer = make_trainer()
-    trainer.strategy.connect(trained)
-    trainer.save_checkpoint(tmp_path / "m.ckpt", weights_only=True)
-    torch.load(tmp_path / "m.ckpt", weights_only=True)
-    loaded = LightningDetectionModel.load_from_checkpoint(tmp_path / "m.ckpt", map_location="cpu", weights_only=True)
+def test_checkpoint_holds_primitives_and_what_an_export_needs(trained, checkpoint):
+    torch.load(checkpoint, weights_only=True)
+    loaded = LightningDetectionModel.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     assert loaded.classes == ["block", "tower"] and loaded.label_map == {0: "block", 1: "tower"}
     assert (loaded.height, loaded.width) == (64, 96) and loaded.config == trained.config
 
 
-def test_load_pretrained_maps_classes_by_name(dataset, trained, tmp_path):
-    trainer = make_trainer()
-    trainer.strategy.connect(trained)
-    trainer.save_checkpoint(tmp_path / "m.ckpt", weights_only=True)
+def test_load_pretrained_maps_classes_by_name(dataset, trained, checkpoint):
     model = make_model(dataset, **{"data.classes": ["tower"]})
-    model.load_pretrained(str(tmp_path / "m.ckpt"))
+    model.load_pretrained(str(checkpoint))
     old = trained.detector.rpn.cls_head[-1].bias.view(6, 3)
     assert torch.equal(model.detector.rpn.cls_head[-1].bias.view(6, 2), old[:, [0, 2]])
     x = torch.rand(1, 1, 2, 64, 96)
@@ -152,7 +154,7 @@ def test_load_pretrained_maps_classes_by_name(dataset, trained, tmp_path):
         assert torch.equal(a, b)
     wider = make_model(dataset, **{"model.feature_base": 8})
     with pytest.raises(ValueError, match=r"m.ckpt: detector.feature_extractor.* has shape \(4, .* this model: \(8"):
-        wider.load_pretrained(str(tmp_path / "m.ckpt"))
+        wider.load_pretrained(str(checkpoint))
 
 
 def test_a_loss_that_is_not_finite_stops_with_a_message(dataset):
