@@ -83,7 +83,8 @@ def build(
     config = settings.resolve()
     texts = {"train": train, "val": val, "test": test}
     cuts = {split: _seconds(split, text) for split, text in texts.items() if text is not None}
-    folder = build_dataset([Path(name) for name in recordings], Path(output), config.data, cuts or None, _label_map(label_map))
+    paths = [Path(name) for name in recordings]
+    folder = build_dataset(paths, Path(output), config.data, cuts or None, _label_map(label_map))
     print(f"dataset: {folder}\nnext: evlab train --data.dataset_path {folder}")
 
 

@@ -30,7 +30,9 @@ def run_fit(config, tmp_path, name, ckpt_path=None):
 
 
 def test_fit_reports_every_metric_of_every_epoch_and_resumes_equal(tiny_config, tmp_path):
-    config = check_config(tiny_config).with_overrides({"data.augment": True, "optim.warmup_steps": 3})
+    config = check_config(tiny_config).with_overrides(
+        {"data.augment": True, "optim.warmup_steps": 3, "optim.lr_scheduler": "cosine"}
+    )
     whole = run_fit(config, tmp_path, "whole")
     assert [report["epoch"] for report in whole] == [1, 2]
     expected = {"train_loss", "val_mean_ap", "val_mean_ap50", "val_mean_ap75", "val_mean_ap_small", "val_mean_ap_block"}

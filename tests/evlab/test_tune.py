@@ -89,17 +89,25 @@ def test_a_search_in_which_every_trial_fails(tiny_config, tmp_path, ray_head):
     assert {run.info.status for run in tracker.client.search_runs([tracker.experiment_id])} == {"FAILED"}
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_an_interrupt_ends_everything(tiny_config, tmp_path, name):
+@pytest.mark.parametrize(
+    ("verb", "name", "checkpoints", "killed"),
+    [("tune", "SIGTERM", "runs/*/search/*/checkpoint_*", 2), ("train", "SIGINT", "runs/*/checkpoint_*", 1)],
+)
+def test_an_interrupt_ends_everything(tiny_config, tmp_path, verb, name, checkpoints, killed):
     config = tmp_path / "config.yaml"
     config.write_text(tiny_config.with_overrides({"train.max_epochs": 100_000, "tune.max_concurrent": 1}).to_yaml())
     space = tmp_path / "space.yaml"
     space.write_text("tune: {num_samples: 2}\nspace: {anchors.fg_iou_threshold: {uniform: [0.4, 0.6]}}")
     code = "import sys; from evlab.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "tune", str(space), "--config", str(config)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    arguments = [verb, *([str(space)] if verb == "tune" else []), "--config", str(config)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
     try:
-        wait_for(lambda: list(tmp_path.glob("runs/*/search/*/checkpoint_*")), process)
+        wait_for(lambda: list(tmp_path.glob(checkpoints)), process)
         family = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(getattr(signal, name))
         output = process.communicate(timeout=120)[0].decode()
@@ -112,7 +120,7 @@ def test_an_interrupt_ends_everything(tiny_config, tmp_path, name):
     assert psutil.wait_procs(family, timeout=20)[1] == []
     tracker = Tracker(tiny_config.track.tracking_uri, tiny_config.track.experiment)
     runs = tracker.client.search_runs([tracker.experiment_id])
-    assert [run.info.status for run in runs] == ["KILLED", "KILLED"]
+    assert [run.info.status for run in runs] == ["KILLED"] * killed
 
 
 def wait_for(condition, process, timeout_s=240):
@@ -129,7 +137,7 @@ def wait_for(condition, process, timeout_s=240):
         ({"train.workers": 2}, "train.workers: got 2, allowed in a search: 1"),
         ({"tune.metric": "val_map"}, "tune.metric: got 'val_map', allowed: train_loss, val_mean_ap"),
         ({"tune.grace_epochs": 3}, "tune.grace_epochs: got 3, allowed: at most the 2 validations"),
-        ({"anchors.bg_iou_threshold": 0.45}, r"space.yaml: a sample .*bg_iou_threshold: got 0.45, allowed: at most .* \(0.4\)"),
+        ({"anchors.bg_iou_threshold": 0.45}, r"a sample .*bg_iou_threshold: got 0.45, allowed: at most .* \(0.4\)"),
         ({"data.dataset_path": ""}, "data.dataset_path"),
     ],
 )
