@@ -219,7 +219,7 @@ def export_ssd(
     ssd.reset_all()  # live memory would be baked into the file
     part = out / (MODEL_NAME + ".part")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", ".*torch.jit.* is deprecated.*")
         torch.jit.script(ssd).save(str(part))
     values = dict(params) if isinstance(params, Mapping) else vars(params)
     info = _info(ssd, values, nms_thresh, score_thresh)

@@ -102,7 +102,7 @@ def _check_rows(rows: Tensor, height: int, width: int, num_classes: int) -> None
 
 def _load(nn_filename: str, device: torch.device) -> torch.jit.ScriptModule:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.filterwarnings("ignore", ".*torch.jit.* is deprecated.*")
         return torch.jit.load(str(nn_filename), map_location=device)
 
 

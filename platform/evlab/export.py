@@ -1,6 +1,5 @@
 """Export: a trained detector as a TorchScript file that runs without Python."""
 
-import warnings
 from pathlib import Path
 
 from evlab.evaluate import find_checkpoint, load_model
@@ -29,8 +28,6 @@ def export(checkpoint: str | Path, output: str | Path, score_thresh: float = 0.4
     if not 0 <= score_thresh <= 1:
         raise ValueError(f"score_thresh: got {score_thresh}, allowed: a number from 0 to 1")
     model = load_model(find_checkpoint(checkpoint)).eval()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*torch.jit.* is deprecated.*")
-        export_lightning_model(model, output, model.hparams["nms_thresh"], score_thresh)
-        check_export(Path(output))
+    export_lightning_model(model, output, model.hparams["nms_thresh"], score_thresh)
+    check_export(Path(output))
     return Path(output)

@@ -5,6 +5,7 @@ and loads `model.ptjit` with `torch.jit.load`.
 """
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,9 @@ class EventDetector(PythonModel):
         """Load the TorchScript file and the settings beside it."""
         import torch
 
-        self.model = torch.jit.load(context.artifacts["ptjit"], map_location="cpu")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".*torch.jit.* is deprecated.*")
+            self.model = torch.jit.load(context.artifacts["ptjit"], map_location="cpu")
         self.info = json.loads(Path(context.artifacts["info"]).read_text())
 
     def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> np.ndarray:

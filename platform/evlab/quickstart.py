@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["quickstart", "recipe"]
 
-RECORDINGS = {"train": 12, "val": 3, "test": 4}
+RECORDINGS = {"train": 10, "val": 2, "test": 3}
 DURATION_S, HEIGHT, WIDTH, SEED = 10.0, 120, 160, 0
 
 
