@@ -1,9 +1,12 @@
 """Fixtures that several test files share."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: on a busy machine threads wait for each other
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import os
 
-__all__ = ["EvlabError"]
+__all__ = ["EvlabError", "last_line"]
 
 # Ray reads these when it is imported, and its workers inherit them.
 _ENVIRONMENT = {
@@ -20,3 +20,9 @@ for _key, _value in _ENVIRONMENT.items():
 
 class EvlabError(Exception):
     """A failure that one line explains; the command line prints it without a traceback."""
+
+
+def last_line(text: str) -> str:
+    """The last line that is not blank: of a traceback the one that says what happened."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "no reason was given"

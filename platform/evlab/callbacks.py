@@ -9,15 +9,9 @@ from typing import Any
 import pytorch_lightning as pl
 
 from detector.config import Config
+from evlab.runs import CHECKPOINT_NAME, is_metric
 
-__all__ = ["CHECKPOINT_NAME", "ProgressLine", "ReportMetrics", "is_metric"]
-
-CHECKPOINT_NAME = "checkpoint.ckpt"
-
-
-def is_metric(name: str) -> bool:
-    """Whether a logged value is a figure of a split; the others are for the progress line."""
-    return name.startswith(("train_", "val_", "test_"))
+__all__ = ["ProgressLine", "ReportMetrics"]
 
 
 class ReportMetrics(pl.Callback):

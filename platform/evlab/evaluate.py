@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from detector.config import Config
-from evlab.train import BEST_CHECKPOINT, RECORD_FILE, quiet, read_record
+from evlab.runs import BEST_CHECKPOINT, RECORD_FILE, read_record
+from evlab.train import quiet
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.config import Config
-from evlab.train import unique_folder
+from evlab.runs import unique_folder
 
 if TYPE_CHECKING:
     from evlab.evaluate import Evaluation

@@ -10,9 +10,9 @@ from typing import Any
 from ray.tune import Callback
 
 from detector.config import Config
-from evlab import EvlabError
-from evlab.callbacks import is_metric
+from evlab import EvlabError, last_line
 from evlab.report import TrialRow, trial_table
+from evlab.runs import is_metric
 from evlab.tracking import Tracker
 
 __all__ = ["StudyLog", "TrialRecord"]
@@ -179,12 +179,6 @@ class StudyLog(Callback):
             record.seconds if record.reports or record.status != "running" else None,
             record.status if record.status == "failed" else f"{record.status}, {epoch}",
         )
-
-
-def last_line(text: str) -> str:
-    """The last line that is not blank: of a traceback the one that says what happened."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no reason was given"
 
 
 def _pairs(anchors: list[tuple[float, float]]) -> str:

@@ -1,20 +1,27 @@
 """Training: `fit` runs Lightning in this process, `train` runs it in the workers of Ray Train."""
 
-import json
 import logging
-import os
-import shutil
 import signal
-import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.config import Config
-from evlab import EvlabError
+from evlab import EvlabError, last_line
+from evlab.runs import (
+    BEST_CHECKPOINT,
+    CHECKPOINT_NAME,
+    CONFIG_FILE,
+    RunRecord,
+    copy_checkpoint,
+    is_metric,
+    read_record,
+    unique_folder,
+    write_record,
+)
 from evlab.runtime import Resources, cpu_count, ray_session
 
 if TYPE_CHECKING:
@@ -23,20 +30,9 @@ if TYPE_CHECKING:
 
     from evlab.tracking import Tracker
 
-__all__ = [
-    "RunRecord",
-    "TrainResult",
-    "check_config",
-    "copy_checkpoint",
-    "fit",
-    "quiet",
-    "read_record",
-    "train",
-    "unique_folder",
-    "write_record",
-]
+__all__ = ["TrainResult", "check_config", "fit", "quiet", "train"]
 
-BEST_CHECKPOINT, CONFIG_FILE, RECORD_FILE, FAILURE_FILE = "best.ckpt", "config.yaml", "run.json", "failure.txt"
+FAILURE_FILE = "failure.txt"
 
 
 @dataclass(frozen=True)
@@ -54,21 +50,6 @@ class TrainResult:
     metrics: dict[str, float]
     run_id: str
     path: Path
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """What a run's folder remembers of it, in `run.json`.
-
-    Args:
-        run_id: the MLflow run
-        tracking_uri: the MLflow store
-        experiment: the MLflow experiment
-    """
-
-    run_id: str
-    tracking_uri: str
-    experiment: str
 
 
 def check_config(config: Config) -> Config:
@@ -174,47 +155,6 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
         return _launch(config, tracker, run_id, folder, resources)
 
 
-def read_record(folder: str | Path) -> RunRecord:
-    """The record of a run's folder.
-
-    Raises:
-        FileNotFoundError: the folder is none of a run.
-    """
-    path = Path(folder) / RECORD_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder}: no run of evlab, which has a {RECORD_FILE}")
-    return RunRecord(**json.loads(path.read_text()))
-
-
-def unique_folder(storage: str, kind: str) -> Path:
-    """A new folder `<storage>/<kind>-<time>`: Ray silently goes on with a run whose name it knows."""
-    stem = Path(storage).absolute() / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
-    for folder in (stem, *(stem.with_name(f"{stem.name}-{number}") for number in range(2, 1000))):
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return folder
-    raise FileExistsError(f"{stem}: it and its 999 successors exist, allowed: another train.storage")
-
-
-def write_record(folder: Path, config: Config, tracker: "Tracker", run_id: str) -> None:
-    """Write what `read_record` reads, and the configuration beside it."""
-    (folder / CONFIG_FILE).write_text(config.to_yaml())
-    record = RunRecord(run_id, tracker.uri, tracker.experiment)
-    (folder / RECORD_FILE).write_text(json.dumps(asdict(record), indent=1) + "\n")
-
-
-def copy_checkpoint(checkpoint: Any, target: Path) -> None:
-    """Copy the file of one of Ray's checkpoints; a half-written file never stays under the final name."""
-    from evlab.callbacks import CHECKPOINT_NAME
-
-    part = target.with_name(target.name + ".part")
-    with checkpoint.as_directory() as source:
-        shutil.copyfile(Path(source) / CHECKPOINT_NAME, part)
-    os.replace(part, target)
-
-
 @contextmanager
 def _tracked(tracker: "Tracker", config: Config, folder: Path, record: RunRecord | None) -> Iterator[str]:
     """The MLflow run of a training: a new one, or the recorded one again."""
@@ -289,7 +229,7 @@ def _worker_loop(job: dict[str, Any]) -> None:
     import ray.train
 
     from detector.lightning_model import NonFiniteLossError
-    from evlab.callbacks import CHECKPOINT_NAME, ProgressLine, ReportMetrics, is_metric
+    from evlab.callbacks import ProgressLine, ReportMetrics
 
     failure = job["folder"] / FAILURE_FILE
     if failure.is_file():  # Ray tries again after every failure, and this one would come again
@@ -304,7 +244,7 @@ def _worker_loop(job: dict[str, Any]) -> None:
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder) if is_first else None)
 
     try:
-        with _checkpoint_file(ray.train.get_checkpoint(), CHECKPOINT_NAME) as ckpt_path:
+        with _checkpoint_file(ray.train.get_checkpoint()) as ckpt_path:
             fit(
                 Config.from_hparams(job["hparams"]),
                 [ReportMetrics(report), *([ProgressLine()] if is_first else [])],
@@ -319,12 +259,12 @@ def _worker_loop(job: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _checkpoint_file(checkpoint: "ray.train.Checkpoint | None", name: str) -> Iterator[str | None]:
+def _checkpoint_file(checkpoint: "ray.train.Checkpoint | None") -> Iterator[str | None]:
     if checkpoint is None:
         yield None
         return
     with checkpoint.as_directory() as folder:
-        yield str(Path(folder) / name)
+        yield str(Path(folder) / CHECKPOINT_NAME)
 
 
 def _ddp_options(world_size: int) -> dict[str, Any]:
@@ -363,17 +303,18 @@ def _reason(error: Exception, folder: Path) -> str:
     if failure.is_file():
         return failure.read_text()
     causes = list(getattr(error, "worker_failures", {}).values()) or [getattr(error, "controller_failure", error)]
-    lines = str(causes[0]).strip().splitlines()
-    return lines[-1] if lines else type(causes[0]).__name__
+    return last_line(str(causes[0]))
 
 
 def quiet() -> None:
     """Keep Lightning and Ray from printing what nobody asked for."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
+    logging.getLogger().setLevel(logging.WARNING)  # Ray Train logs each report to the root
     for message in (
         ".*does not have many workers.*",
         ".*recommended to use `self.log.*sync_dist=True.*",  # the model's figures are the same on all ranks already
         ".*isinstance.treespec, LeafSpec.*",
+        ".*`broadcast_buffers` is deprecated.*",  # its replacement is unknown to older versions of torch
     ):
         warnings.filterwarnings("ignore", message)

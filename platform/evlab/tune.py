@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from detector.config import Config
 from evlab import EvlabError
+from evlab.runs import BEST_CHECKPOINT, CONFIG_FILE, copy_checkpoint, unique_folder, write_record
 from evlab.runtime import Resources, ray_session
 from evlab.space import Space, load_space
-from evlab.train import BEST_CHECKPOINT, check_config, copy_checkpoint, fit, unique_folder, write_record
+from evlab.train import check_config, fit
 
 if TYPE_CHECKING:
     from evlab.report import TrialRow
@@ -88,7 +89,7 @@ def tune(config: Config, space_file: str | Path, overrides: Mapping[str, Any] | 
     tracker = Tracker(config.track.tracking_uri, config.track.experiment)
     tags = {"config_fingerprint": config.fingerprint(), "path": str(folder), "space": Path(space_file).name}
     with tracker.run(folder.name, config.to_flat(), tags) as run_id:
-        tracker.log_text(run_id, config.to_yaml(), "config.yaml")
+        tracker.log_text(run_id, config.to_yaml(), CONFIG_FILE)
         tracker.log_file(run_id, folder / "space.yaml")
         write_record(folder, config, tracker, run_id)
         with ray_session() as resources:

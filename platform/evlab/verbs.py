@@ -96,8 +96,9 @@ def train(settings: Settings, *, resume: str | None = None) -> None:
     """
     from detector.config import Config
     from evlab import train as training
+    from evlab.runs import CONFIG_FILE
 
-    base = Config.load(Path(resume) / training.CONFIG_FILE) if resume is not None else None
+    base = Config.load(Path(resume) / CONFIG_FILE) if resume is not None else None
     result = training.train(settings.resolve(base), resume)
     figures = "  ".join(f"{name} {result.metrics[f'val_{key}']:.3f}" for name, key in _FIGURES.items())
     print(f"val {figures}\nbest checkpoint: {result.best_checkpoint}\nnext: evlab evaluate {result.path}")

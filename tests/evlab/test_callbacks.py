@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from detector.config import Config
-from evlab.callbacks import CHECKPOINT_NAME, ProgressLine, ReportMetrics, is_metric
+from evlab.callbacks import ProgressLine, ReportMetrics
+from evlab.runs import CHECKPOINT_NAME, is_metric
 
 
 class FakeTrainer:

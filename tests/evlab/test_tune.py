@@ -3,18 +3,20 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
 import torch
 
 from detector.config import Config
-from evlab import EvlabError
+from evlab import EvlabError, last_line
+from evlab.runtime import Resources
 from evlab.space import load_space
-from evlab.study import StudyLog, last_line
+from evlab.study import StudyLog
 from evlab.tracking import Tracker
 from evlab.train import check_config
-from evlab.tune import resolve, trial_config, tune
+from evlab.tune import _Run, _Study, resolve, trial_config, tune
 
 SPACE = """
 tune: {num_samples: 4, searcher: optuna, final_seeds: 2, final_top_k: 1, grace_epochs: 1, reduction_factor: 2}
@@ -77,16 +79,6 @@ def test_a_search_from_samples_to_best_yaml(tiny_config, space_file, ray_head, t
     output = capsys.readouterr().out
     assert "trial-4" in output and "failed" in output
     assert len(result.rows) == 5
-
-
-def test_a_search_in_which_every_trial_fails(tiny_config, tmp_path, ray_head):
-    path = tmp_path / "space.yaml"
-    path.write_text("tune: {num_samples: 1, searcher: random}\nspace: {optim.lr: {choice: [1.0e+30]}}")
-    config = tiny_config.with_overrides({"optim.gradient_clip": 0})
-    with pytest.raises(EvlabError, match=r"every trial failed: .*NonFiniteLossError: the loss is"):
-        tune(config, path)
-    tracker = Tracker(config.track.tracking_uri, config.track.experiment)
-    assert {run.info.status for run in tracker.client.search_runs([tracker.experiment_id])} == {"FAILED"}
 
 
 @pytest.mark.parametrize(
@@ -239,6 +231,51 @@ def test_a_sample_that_makes_no_configuration_has_a_run_all_the_same(log):
     (run,) = log.tracker.runs(log.parent)
     assert (run.status, run.params) == ("FAILED", {"model.first_stride": "3"})
     assert log.rows() == []
+
+
+def test_a_search_without_a_single_measured_trial(log, tmp_path):
+    for name in ("a", "b"):
+        trial = FakeTrial(name, **{"model.feature_base": 3})
+        trial.error_file = tmp_path / "error.txt"
+        trial.error_file.write_text("Traceback ...\nValueError: no memory")
+        log.on_trial_start(0, [], trial)
+        log.on_trial_error(0, [], trial)
+    study = _Study(log.base, None, log.tracker, log.parent, tmp_path, Resources(2, 0, grows=False))
+    results = [SimpleNamespace(metrics={"trial_id": name}, best_checkpoints=[]) for name in ("a", "b")]
+    with pytest.raises(EvlabError, match=r"every trial failed: ValueError: no memory$"):
+        study._measured(log, results)
+
+
+def test_the_winner_has_the_best_mean_over_seeds(log, tmp_path):
+    config = log.base.with_overrides({"tune.final_top_k": 2})
+    study = _Study(config, None, log.tracker, log.parent, tmp_path, Resources(2, 0, grows=False))
+    narrow, wide = ({"model.feature_base": base} for base in (3, 4))
+
+    def run(sample, seed, value):
+        return _Run(sample, value, None, config.with_overrides({**sample, "train.seed": seed}), f"{sample}-{seed}")
+
+    candidates = [run(narrow, 0, 0.5), run(wide, 0, 0.4), run({"model.feature_base": 5}, 0, 0.1)]
+    winner = study._winner(candidates, [run(narrow, 1, 0.1), run(wide, 1, 0.45)])
+    assert [(one.sample, one.value) for one in winner] == [(wide, 0.45), (wide, 0.4)]
+    assert study._winner(candidates, [])[0].value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("resources", "settings", "count", "threads", "limits"),
+    [
+        (Resources(2, 0, False), {}, 4, 1, {"cpu": 1.0}),
+        (Resources(2, 0, False), {}, 1, 2, {"cpu": 2.0}),
+        (Resources(16, 0, False), {}, 4, 4, {"cpu": 4.0}),
+        (Resources(16, 0, False), {"tune.max_concurrent": 2}, 4, 8, {"cpu": 8.0}),
+        (Resources(2, 0, False), {"tune.max_concurrent": 4}, 8, 1, {"cpu": 0.5}),
+        (Resources(16, 2, False), {}, 4, 8, {"cpu": 8.0, "gpu": 1.0}),
+        (Resources(16, 2, False), {"tune.max_concurrent": 4}, 4, 4, {"cpu": 4.0, "gpu": 0.5}),
+        (Resources(16, 2, False), {"train.use_gpu": False}, 4, 4, {"cpu": 4.0}),
+    ],
+)
+def test_trials_side_by_side_share_the_machine(tiny_config, tmp_path, resources, settings, count, threads, limits):
+    study = _Study(tiny_config.with_overrides(settings), None, None, "", tmp_path, resources)
+    assert study._limits(count) == (threads, limits)
 
 
 def test_last_line():
