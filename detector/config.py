@@ -8,12 +8,14 @@ space and the MLflow parameter. Leaf names are unique over all groups, so the fl
 import argparse
 import hashlib
 import json
+import re
 from argparse import ArgumentError
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from detector.settings import (
     PREPROCESS_CHANNELS,
@@ -105,7 +107,7 @@ class Config:
         try:
             parsed = parser.instantiate_classes(parser.parse_object(tree))
         except ArgumentError as error:
-            raise ValueError(" ".join(str(error).split())) from None
+            raise ValueError(_type_error(str(error), tree)) from None
         return Config(**{name: parsed[name] for name in tree})
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
@@ -161,6 +163,27 @@ def parse_label_map(text: str, source: str) -> dict[int, str]:
     except (ValueError, AttributeError):
         raise ValueError(f'{source}: not a label map, which looks like {{"0": "pedestrian", "1": "car"}}') from None
     return dict(sorted(label_map.items()))
+
+
+def _type_error(message: str, tree: Mapping[str, Mapping[str, Any]]) -> str:
+    """One line for jsonargparse's several, which begin with `Parser key "group.leaf"`."""
+    found = re.search(r'key "(\w+)\.(\w+)"', message)
+    if found is None:
+        return " ".join(message.split())
+    group, leaf = found.groups()
+    leaf_type = {field.name: field.type for field in fields(_group_types()[group])}[leaf]
+    return f"{group}.{leaf}: got {tree[group][leaf]!r}, allowed: {_readable(leaf_type)}"
+
+
+def _readable(kind: Any) -> str:
+    """A type as a user would write its values."""
+    if get_origin(kind) is Literal:
+        return ", ".join(map(str, get_args(kind)))
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(map(_readable, get_args(kind)))
+    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text", NoneType: "null"}.get(
+        kind, str(kind)
+    )
 
 
 def _group_types() -> dict[str, Any]:
