@@ -19,7 +19,7 @@ class ReportMetrics(pl.Callback):
 
     At the end of validations, never of the sanity check: at the end of a training epoch (where Ray's own callback
     reports) the metrics of a validation that runs less often are missing, and schedulers stop at a report without
-    their metric.
+    their metric; and Lightning, resumed from there, takes the batches of epoch 0.
 
     Args:
         report: called on every rank with the metrics (`train_loss`, `val_mean_ap`, ...), `epoch` (from 1), `step` and
@@ -29,6 +29,13 @@ class ReportMetrics(pl.Callback):
 
     def __init__(self, report: Callable[[dict[str, Any], Path], None]) -> None:
         self.report = report
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A resumed epoch is over: with other workers it has more batches now, and Lightning would go on with it."""
+        batches = trainer.fit_loop.epoch_loop.batch_progress
+        if trainer.fit_loop.restarting and batches.is_last_batch:
+            for count in ("ready", "started", "processed", "completed"):
+                setattr(batches.current, count, int(trainer.num_training_batches))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save and report."""

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,17 +71,28 @@ def ray_session(dashboard: bool = False) -> Iterator[Resources]:
     for name in ("ray._private.authentication.authentication_token_setup", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     started = not ray.is_initialized()
-    local = {"address": "local", "include_dashboard": dashboard, "object_store_memory": OBJECT_STORE_BYTES}
-    options: dict[str, Any] = {} if cluster else local
     try:
         if started:
             with _kept_signal_handlers():
-                ray.init(logging_level=logging.WARNING, **options)
+                ray.init(logging_level=logging.WARNING, **({} if cluster else _local_options(dashboard)))
         found = ray.cluster_resources()
         yield Resources(int(found.get("CPU", 1)), int(found.get("GPU", 0)), grows=cluster)
     finally:
         if started:
             ray.shutdown()
+            os.environ.pop("RAY_API_SERVER_ADDRESS", None)
+
+
+def _local_options(dashboard: bool) -> dict[str, Any]:
+    """Arguments of `ray.init` for a head of our own."""
+    options = {"address": "local", "include_dashboard": dashboard, "object_store_memory": OBJECT_STORE_BYTES}
+    if dashboard:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+        # Without the address Ray Train's actors ask whichever Ray they find on the machine.
+        os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
+        options["dashboard_port"] = port
+    return options
 
 
 @contextmanager

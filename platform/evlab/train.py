@@ -315,6 +315,7 @@ def quiet() -> None:
         ".*does not have many workers.*",
         ".*recommended to use `self.log.*sync_dist=True.*",  # the model's figures are the same on all ranks already
         ".*isinstance.treespec, LeafSpec.*",
+        ".*resuming from a checkpoint that ended before the epoch ended.*",  # it did not, see ReportMetrics
         ".*`broadcast_buffers` is deprecated.*",  # its replacement is unknown to older versions of torch
     ):
         warnings.filterwarnings("ignore", message)

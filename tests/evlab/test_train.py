@@ -55,6 +55,13 @@ def test_fit_reports_only_epochs_that_were_validated(tiny_config, tmp_path):
     assert [report["epoch"] for report in run_fit(config, tmp_path, "some")] == [2]
 
 
+def test_an_epoch_is_over_in_its_checkpoint_whatever_the_number_of_batches(tiny_config, tmp_path):
+    config = check_config(tiny_config)
+    run_fit(config.with_overrides({"train.limit_train_batches": 6}), tmp_path, "short")
+    resumed = run_fit(config, tmp_path, "resumed", str(tmp_path / "short-1.ckpt"))
+    assert [report["epoch"] for report in resumed] == [2]
+
+
 def test_pretrained_weights_are_taken_over(tiny_config, tmp_path):
     config = check_config(tiny_config.with_overrides({"train.max_epochs": 1}))
     run_fit(config, tmp_path, "source")
@@ -113,8 +120,8 @@ def test_use_gpu():
 
 
 def kill_a_worker_after_its_first_checkpoint(storage, killed):
-    while not list(Path(storage).glob("*/checkpoint_*")):
-        time.sleep(0.1)
+    while not list(Path(storage).glob("*/checkpoint_manager_snapshot.json")):  # Ray knows of one
+        time.sleep(0.05)
     workers = [child for child in psutil.Process().children(recursive=True) if "RayTrainWorker" in child.name()]
     killed.append(workers[-1].pid)
     os.kill(workers[-1].pid, signal.SIGKILL)
@@ -130,6 +137,8 @@ def test_two_ranks_survive_a_kill_and_the_run_is_resumed(tiny_config, ray_head):
     result = train(config)
     assert len(killed) == 1
     tracker = Tracker(config.track.tracking_uri, config.track.experiment)
+    points = tracker.client.get_metric_history(result.run_id, "val_mean_ap")
+    assert [point.step for point in points].count(1) == 1  # it did not start again
     assert [step for step, _ in tracker.metric_history(result.run_id, "val_mean_ap")] == [1, 2, 3, 4]
     assert tracker.run_info(result.run_id).status == "FINISHED"
     assert Config.load(result.path / "config.yaml") == check_config(config)
