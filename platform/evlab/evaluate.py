@@ -96,7 +96,9 @@ def load_model(checkpoint: Path, config: Config | None = None) -> "LightningDete
     try:
         model.load_state_dict(content["state_dict"])
     except RuntimeError as error:
-        raise ValueError(f"{checkpoint}: its weights do not fit the settings: {str(error).splitlines()[1]}") from None
+        raise ValueError(
+            f"{checkpoint}: its weights do not fit the settings: {str(error).splitlines()[1].strip()}"
+        ) from None
     model.on_load_checkpoint(content)
     return model
 
