@@ -14,6 +14,13 @@ _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # the other output prints boxes even when told to be silent
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # three lines a report
 }
+# For a head of our own, where no cluster is named.
+_LOCAL_ENVIRONMENT = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # despite its name: the node is 127.0.0.1, nothing listens to the network
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody takes this machine away
+}
+if "RAY_ADDRESS" not in os.environ:
+    _ENVIRONMENT |= _LOCAL_ENVIRONMENT
 for _key, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_key, _value)
 

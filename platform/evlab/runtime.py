@@ -14,11 +14,6 @@ from evlab import EvlabError
 
 __all__ = ["Resources", "cpu_count", "ray_session"]
 
-# Ray reads these when it is imported.
-_LOCAL_ENVIRONMENT = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # despite its name: the node is 127.0.0.1, nothing listens to the network
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody takes this machine away
-}
 OBJECT_STORE_BYTES = 200 * 2**20  # nothing but settings and metrics passes through it
 
 
@@ -63,9 +58,6 @@ def ray_session(dashboard: bool = False) -> Iterator[Resources]:
         dashboard: start Ray's dashboard, too: Ray Train looks after its workers through it.
     """
     cluster = "RAY_ADDRESS" in os.environ
-    if not cluster:
-        for key, value in _LOCAL_ENVIRONMENT.items():
-            os.environ.setdefault(key, value)
     import ray
 
     for name in ("ray._private.authentication.authentication_token_setup", "ray.tune", "ray.train"):

@@ -3,7 +3,7 @@ import torch
 
 from evlab.callbacks import ReportMetrics
 from evlab.evaluate import checkpoint_config, evaluate, find_checkpoint, load_model
-from evlab.export import export
+from evlab.export import _check_on_clip, export
 from evlab.runs import CHECKPOINT_NAME, write_record
 from evlab.tracking import Tracker
 from evlab.train import check_config, fit
@@ -93,3 +93,14 @@ def test_export(trained, tmp_path):
     with pytest.raises(ValueError, match=r"score_thresh: got 3, allowed: a number from 0 to 1"):
         export(folder, tmp_path / "other", score_thresh=3)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_file_of_other_weights_is_refused(trained, tmp_path):
+    folder, *_ = trained
+    exported = export(folder, tmp_path / "exported")
+    model = load_model(find_checkpoint(folder)).eval()
+    _check_on_clip(model, exported / "model.ptjit")
+    with torch.no_grad():
+        next(model.detector.rpn.parameters()).add_(0.5)
+    with pytest.raises(ValueError, match="model.ptjit: differs from the model by .* on batch 0 of the validation"):
+        _check_on_clip(model, exported / "model.ptjit")

@@ -7,7 +7,6 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from ray.train import WorkerGroupError
 
 from detector.config import Config
 from evlab import EvlabError
@@ -161,6 +160,8 @@ def test_a_failure_that_would_come_again_is_not_waited_for(tmp_path):
 
 
 def test_reason_of_a_failure(tmp_path):
+    from ray.train import WorkerGroupError
+
     error = WorkerGroupError("rank 1 failed", {1: RuntimeError("Traceback ...\n  OutOfMemoryError: no memory")})
     assert _reason(error, tmp_path) == "OutOfMemoryError: no memory"
     (tmp_path / FAILURE_FILE).write_text("the loss is nan")

@@ -101,6 +101,7 @@ def test_an_interrupt_ends_everything(tiny_config, tmp_path, verb, name, checkpo
     try:
         wait_for(lambda: list(tmp_path.glob(checkpoints)), process)
         family = psutil.Process(process.pid).children(recursive=True)
+        addresses = {address for child in family for address in listening(child)}
         process.send_signal(getattr(signal, name))
         output = process.communicate(timeout=120)[0].decode()
     finally:
@@ -109,10 +110,19 @@ def test_an_interrupt_ends_everything(tiny_config, tmp_path, verb, name, checkpo
     assert process.returncode == 130, output
     assert output.splitlines()[-1] == "evlab: interrupted"
     assert family
+    assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
     assert psutil.wait_procs(family, timeout=20)[1] == []
     tracker = Tracker(tiny_config.track.tracking_uri, tiny_config.track.experiment)
     runs = tracker.client.search_runs([tracker.experiment_id])
     assert [run.info.status for run in runs] == ["KILLED"] * killed
+
+
+def listening(process):
+    """Addresses that a process listens on."""
+    try:
+        return [c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def wait_for(condition, process, timeout_s=240):
