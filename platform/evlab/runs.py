@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +24,9 @@ __all__ = [
     "CONFIG_FILE",
     "RECORD_FILE",
     "RunRecord",
+    "checkpoint_file",
     "copy_checkpoint",
+    "failure_file",
     "is_metric",
     "read_record",
     "unique_folder",
@@ -86,12 +90,27 @@ def write_record(folder: Path, config: Config, tracker: "Tracker", run_id: str) 
     (folder / RECORD_FILE).write_text(json.dumps(asdict(record), indent=1) + "\n")
 
 
+@contextmanager
+def checkpoint_file(checkpoint: Any) -> Iterator[str | None]:
+    """The file in one of Ray's checkpoints, for the block; None if there is no checkpoint."""
+    if checkpoint is None:
+        yield None
+        return
+    with checkpoint.as_directory() as folder:
+        yield str(Path(folder) / CHECKPOINT_NAME)
+
+
 def copy_checkpoint(checkpoint: Any, target: Path) -> None:
     """Copy the file of one of Ray's checkpoints; a half-written file never stays under the final name."""
     part = target.with_name(target.name + ".part")
     with checkpoint.as_directory() as source:
         shutil.copyfile(Path(source) / CHECKPOINT_NAME, part)
     os.replace(part, target)
+
+
+def failure_file(folder: Path, trial_id: str) -> Path:
+    """Where a trial that fails leaves its traceback, in the folder of its study."""
+    return folder / "failures" / f"{trial_id}.txt"
 
 
 def is_metric(name: str) -> bool:

@@ -1,9 +1,10 @@
 """The driver's view of a search: what each trial reported, in MLflow and as a live table."""
 
 import math
+import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from ray.tune import Callback
 from detector.config import Config
 from evlab import EvlabError, last_line
 from evlab.report import TrialRow, trial_table
-from evlab.runs import is_metric
+from evlab.runs import failure_file, is_metric
 from evlab.tracking import Tracker
 
 __all__ = ["StudyLog", "TrialRecord"]
@@ -32,6 +33,7 @@ class TrialRecord:
         reason: why it failed
         seconds: how long it ran
         reports: metrics of every validation
+        folder: where its checkpoints lie
     """
 
     name: str
@@ -43,6 +45,7 @@ class TrialRecord:
     reason: str = ""
     seconds: float = 0.0
     reports: list[dict[str, Any]] = field(default_factory=list)
+    folder: Path | None = None
 
     def best(self, metric: str, mode: str) -> dict[str, Any] | None:
         """Metrics of the best validation, None if there is none with a finite value."""
@@ -54,11 +57,17 @@ class TrialRecord:
 class StudyLog(Callback):
     """Follows the trials of a study, logs each as a child run and prints a table now and then.
 
+    Ray keeps its state with that of the search, so that a study whose process was killed goes on with it. With it
+    goes the state of the scheduler, which Ray itself forgets: without what the rungs of ASHA saw before, other
+    trials would be stopped than in a study that was not killed.
+
     Args:
         tracker: the MLflow store.
         parent: run of the study.
+        folder: the study's.
         base: configuration of the study, for its metric and epochs.
         resolve: makes a trial's configuration of its sample.
+        scheduler: Ray's scheduler of the search, if there is one.
         prefix: start of the trials' names.
         every_s: seconds between tables.
         write: takes the table's text.
@@ -68,20 +77,42 @@ class StudyLog(Callback):
         self,
         tracker: Tracker,
         parent: str,
+        folder: Path,
         base: Config,
         resolve: Callable[[dict[str, Any]], Config],
+        scheduler: Any = None,
         prefix: str = "trial",
         every_s: float = 15.0,
         write: Callable[[str], None] | None = None,
     ) -> None:
-        self.tracker, self.parent, self.base, self.resolve = tracker, parent, base, resolve
+        self.tracker, self.parent, self.folder, self.base = tracker, parent, folder, base
+        self.resolve, self.scheduler = resolve, scheduler
         self.prefix, self.every_s, self.write = prefix, every_s, write or _print
         self.trials: dict[str, TrialRecord] = {}
         self._start = self._last_table = time.monotonic()
 
+    def get_state(self) -> dict[str, Any]:
+        """What Ray keeps of it."""
+        return {"trials": self.trials, "scheduler": vars(self.scheduler) if self.scheduler else {}}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on with a search that was cut off; runs of trials that it does not know of are ended."""
+        now = time.monotonic()
+        self._start = self._last_table = now
+        self.trials = {key: replace(record, started=now - record.seconds) for key, record in state["trials"].items()}
+        if self.scheduler:
+            vars(self.scheduler).update(state["scheduler"])
+        known = {record.run_id for record in self.trials.values()}
+        for run in self.tracker.runs(self.parent):
+            if run.status == "RUNNING" and run.name.startswith(self.prefix) and run.run_id not in known:
+                self.tracker.end_run(run.run_id, "KILLED")
+
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Open the trial's run."""
+        """Open the trial's run, or open it again."""
         if trial.trial_id in self.trials:
+            record = self.trials[trial.trial_id]
+            record.status = "running"
+            self.tracker.resume_run(record.run_id)
             return
         sample = trial.config.get("sample", trial.config)
         name = f"{self.prefix}-{len(self.trials) + 1}"
@@ -94,12 +125,16 @@ class StudyLog(Callback):
         if config is not None:
             self.tracker.log_text(run_id, config.to_yaml(), "config.yaml")
             self.tracker.set_tag(run_id, "config_fingerprint", config.fingerprint())
-        self.trials[trial.trial_id] = TrialRecord(name, dict(sample), config, run_id, time.monotonic())
+        record = TrialRecord(name, dict(sample), config, run_id, time.monotonic())
+        record.folder = Path(trial.path) if trial.path else None
+        self.trials[trial.trial_id] = record
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any) -> None:
         """Log a validation."""
         record = self.trials[trial.trial_id]
         metrics = {key: value for key, value in result.items() if is_metric(key)}
+        # An epoch comes twice where a trial went on from a checkpoint before it.
+        record.reports = [report for report in record.reports if report["epoch"] < result["epoch"]]
         record.reports.append({**metrics, "epoch": result["epoch"], "fingerprint": result["fingerprint"]})
         record.seconds = time.monotonic() - record.started
         if len(record.reports) == 1:
@@ -109,24 +144,42 @@ class StudyLog(Callback):
             self.print_table()
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Close the run of a trial that ended or was stopped."""
-        record = self.trials[trial.trial_id]
+        """Close the run of a trial that ended, was stopped, or left word of a failure."""
+        record, failure = self.trials[trial.trial_id], failure_file(self.folder, trial.trial_id)
+        if failure.is_file():
+            self._fail(record, failure.read_text())
+            return
         epochs, every = self.base.train.max_epochs, self.base.train.val_every
         early = len(record.reports) < epochs // every
         record.status = "stopped early" if early else "finished"
         self.tracker.set_tag(record.run_id, "early_stopped", early)
         self.tracker.end_run(record.run_id, "FINISHED")
+        self._prune()
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Close the run of a trial that failed."""
-        record = self.trials[trial.trial_id]
-        traceback = Path(trial.error_file).read_text() if trial.error_file else ""
+        """Close the run of a trial whose process died too often."""
+        self._fail(self.trials[trial.trial_id], Path(trial.error_file).read_text() if trial.error_file else "")
+
+    def _fail(self, record: TrialRecord, traceback: str) -> None:
         record.status, record.reason = "failed", last_line(traceback)
         record.seconds = time.monotonic() - record.started
         self.tracker.set_tag(record.run_id, "failure", record.reason)
         self.tracker.log_text(record.run_id, traceback, "error.txt")
         self.tracker.end_run(record.run_id, "FAILED")
         self.write(f"{record.name} failed: {record.reason}")
+
+    def _prune(self) -> None:
+        """Remove the checkpoints of ended trials that can no longer win: a checkpoint takes up to 270 MB."""
+        metric, mode = self.base.tune.metric, self.base.tune.mode
+        measured = [
+            (best[metric] if mode == "max" else -best[metric], record)
+            for record in self.trials.values()
+            if record.status in ("finished", "stopped early") and (best := record.best(metric, mode))
+        ]
+        measured.sort(key=lambda pair: pair[0], reverse=True)
+        for _, record in measured[max(1, self.base.tune.final_top_k) :]:
+            for checkpoint in record.folder.glob("checkpoint_*") if record.folder else ():
+                shutil.rmtree(checkpoint, ignore_errors=True)
 
     def end_open(self, status: str) -> None:
         """End the runs of trials that were running when the study was cut off."""

@@ -155,7 +155,18 @@ class Tracker:
         The run is KILLED by an interrupt or an exit, FAILED by an error (its text is the tag `failure`), and FINISHED
         otherwise. Exceptions go on.
         """
-        run_id = self.start_run(name, params, tags, parent)
+        with self._ending(self.start_run(name, params, tags, parent)) as run_id:
+            yield run_id
+
+    @contextmanager
+    def resumed(self, run_id: str) -> Iterator[str]:
+        """An ended run, or one whose process died, RUNNING again for the block; it ends as that of `run` does."""
+        self.resume_run(run_id)
+        with self._ending(run_id):
+            yield run_id
+
+    @contextmanager
+    def _ending(self, run_id: str) -> Iterator[str]:
         try:
             yield run_id
         except (KeyboardInterrupt, SystemExit):

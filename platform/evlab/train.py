@@ -13,9 +13,9 @@ from detector.config import Config
 from evlab import EvlabError, last_line
 from evlab.runs import (
     BEST_CHECKPOINT,
-    CHECKPOINT_NAME,
     CONFIG_FILE,
     RunRecord,
+    checkpoint_file,
     copy_checkpoint,
     is_metric,
     read_record,
@@ -159,25 +159,11 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
 def _tracked(tracker: "Tracker", config: Config, folder: Path, record: RunRecord | None) -> Iterator[str]:
     """The MLflow run of a training: a new one, or the recorded one again."""
     tags = {"config_fingerprint": config.fingerprint(), "path": str(folder)}
-    run = tracker.run(folder.name, config.to_flat(), tags) if record is None else _resumed(tracker, record.run_id)
+    run = tracker.run(folder.name, config.to_flat(), tags) if record is None else tracker.resumed(record.run_id)
     with run as run_id:
         tracker.log_text(run_id, config.to_yaml(), CONFIG_FILE)
         write_record(folder, config, tracker, run_id)
         yield run_id
-
-
-@contextmanager
-def _resumed(tracker: "Tracker", run_id: str) -> Iterator[str]:
-    tracker.resume_run(run_id)
-    status = "FAILED"
-    try:
-        yield run_id
-        status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit):
-        status = "KILLED"
-        raise
-    finally:
-        tracker.end_run(run_id, status)
 
 
 def _launch(config: Config, tracker: "Tracker", run_id: str, folder: Path, resources: Resources) -> TrainResult:
@@ -244,7 +230,7 @@ def _worker_loop(job: dict[str, Any]) -> None:
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder) if is_first else None)
 
     try:
-        with _checkpoint_file(ray.train.get_checkpoint()) as ckpt_path:
+        with checkpoint_file(ray.train.get_checkpoint()) as ckpt_path:
             fit(
                 Config.from_hparams(job["hparams"]),
                 [ReportMetrics(report), *([ProgressLine()] if is_first else [])],
@@ -256,15 +242,6 @@ def _worker_loop(job: dict[str, Any]) -> None:
     except (NonFiniteLossError, ValueError) as error:
         failure.write_text(str(error))
         raise
-
-
-@contextmanager
-def _checkpoint_file(checkpoint: "ray.train.Checkpoint | None") -> Iterator[str | None]:
-    if checkpoint is None:
-        yield None
-        return
-    with checkpoint.as_directory() as folder:
-        yield str(Path(folder) / CHECKPOINT_NAME)
 
 
 def _ddp_options(world_size: int) -> dict[str, Any]:

@@ -7,23 +7,24 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from detector.config import Config
 from evlab import EvlabError
-from evlab.runs import BEST_CHECKPOINT, CONFIG_FILE, copy_checkpoint, unique_folder, write_record
+from evlab.runs import BEST_CHECKPOINT, CONFIG_FILE, copy_checkpoint, read_record, unique_folder, write_record
 from evlab.runtime import Resources, ray_session
 from evlab.space import Space, load_space
-from evlab.train import check_config, fit
+from evlab.train import check_config
+from evlab.trial import SEED, run_trial, trial_config
 
 if TYPE_CHECKING:
     from evlab.report import TrialRow
     from evlab.study import StudyLog
     from evlab.tracking import Tracker
 
-__all__ = ["StudyResult", "resolve", "tune"]
+__all__ = ["StudyResult", "resolve", "resume", "tune"]
 
-BEST_CONFIG, BEST_FOLDER, SEED = "best.yaml", "best", "train.seed"
+BEST_CONFIG, BEST_FOLDER, SPACE_FILE = "best.yaml", "best", "space.yaml"
 METRICS = ("train_loss", *(f"val_mean_ap{part}" for part in ("", "50", "75", "_small", "_medium", "_big")))
 
 
@@ -85,19 +86,45 @@ def tune(config: Config, space_file: str | Path, overrides: Mapping[str, Any] | 
     config = check_config(resolve(config, space, overrides))
     _check(config, space)
     folder = unique_folder(config.train.storage, "study")
-    shutil.copyfile(space_file, folder / "space.yaml")
+    shutil.copyfile(space_file, folder / SPACE_FILE)
     tracker = Tracker(config.track.tracking_uri, config.track.experiment)
     tags = {"config_fingerprint": config.fingerprint(), "path": str(folder), "space": Path(space_file).name}
     with tracker.run(folder.name, config.to_flat(), tags) as run_id:
         tracker.log_text(run_id, config.to_yaml(), CONFIG_FILE)
-        tracker.log_file(run_id, folder / "space.yaml")
+        tracker.log_file(run_id, folder / SPACE_FILE)
         write_record(folder, config, tracker, run_id)
         with ray_session() as resources:
             return _Study(config, space, tracker, run_id, folder, resources).run()
 
 
+def resume(folder: str | Path) -> StudyResult:
+    """Go on with a search that was cut off, in the same MLflow runs.
+
+    Finished trials stay as they are, unfinished ones go on from their last checkpoint, the searcher and the scheduler
+    from what they knew.
+
+    Args:
+        folder: folder of the study.
+
+    Raises:
+        FileNotFoundError: the folder is none of a study, or the dataset is no longer there.
+        ValueError: the dataset no longer fits the study.
+        EvlabError: every trial failed.
+    """
+    from evlab.tracking import Tracker
+
+    folder = Path(folder).absolute()
+    record = read_record(folder)
+    if not (folder / SPACE_FILE).is_file():
+        raise FileNotFoundError(f"{folder}: no study, which has a {SPACE_FILE}")
+    config, space = check_config(Config.load(folder / CONFIG_FILE)), load_space(folder / SPACE_FILE)
+    tracker = Tracker(record.tracking_uri, record.experiment)
+    with tracker.resumed(record.run_id), ray_session() as resources:
+        return _Study(config, space, tracker, record.run_id, folder, resources).run()
+
+
 class _Study:
-    """The steps of one search."""
+    """The steps of one search; a step that an earlier process began is gone on with."""
 
     def __init__(
         self, config: Config, space: Space, tracker: "Tracker", run_id: str, folder: Path, resources: Resources
@@ -160,34 +187,33 @@ class _Study:
 
         from evlab.study import StudyLog
 
-        # Ray prints the whole traceback of each failed trial; the log tells its reason, and its folder keeps the rest.
+        # Ray prints the whole traceback of each failed trial; the log tells its reason, and its run keeps the rest.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        settings, threads, limits = self.config.tune, *self._limits(count)
+        threads, limits = self._limits(count)
         resolve_trial = functools.partial(trial_config, self.config, self.space)
-        log = StudyLog(self.tracker, self.run_id, self.config, resolve_trial, "trial" if name == "search" else name)
-        scheduler = _asha(self.config) if stop_early and settings.scheduler == "asha" else None
-        tuner = ray_tune.Tuner(
-            ray_tune.with_resources(
-                functools.partial(_trial, resolve=resolve_trial, threads=threads, use_gpu="gpu" in limits), limits
+        trainable = ray_tune.with_resources(
+            functools.partial(
+                run_trial, resolve=resolve_trial, folder=self.folder, threads=threads, use_gpu="gpu" in limits
             ),
-            param_space=param_space,
-            tune_config=ray_tune.TuneConfig(
+            limits,
+        )
+        if any((self.folder / name).glob("experiment_state-*.json")):
+            tuner = ray_tune.Tuner.restore(str(self.folder / name), trainable, resume_unfinished=True)
+            (log,) = cast(Any, tuner)._local_tuner.get_run_config().callbacks  # the one that Ray has just unpickled
+        else:
+            scheduler = _asha(self.config) if stop_early and self.config.tune.scheduler == "asha" else None
+            prefix = "trial" if name == "search" else name
+            log = StudyLog(self.tracker, self.run_id, self.folder, self.config, resolve_trial, scheduler, prefix)
+            tune_config = ray_tune.TuneConfig(
                 scheduler=scheduler,
                 reuse_actors=True,
                 max_concurrent_trials=self._concurrent(count),
                 trial_dirname_creator=_dirname,
                 **search,
-            ),
-            run_config=ray_tune.RunConfig(
-                name=name,
-                storage_path=str(self.folder),
-                callbacks=[log],
-                verbose=0,
-                checkpoint_config=ray_tune.CheckpointConfig(
-                    num_to_keep=1, checkpoint_score_attribute=settings.metric, checkpoint_score_order=settings.mode
-                ),
-            ),
-        )
+            )
+            tuner = ray_tune.Tuner(
+                trainable, param_space=param_space, tune_config=tune_config, run_config=self._run_config(name, log)
+            )
         try:
             results = tuner.fit()
         finally:
@@ -195,6 +221,22 @@ class _Study:
             log.print_table()
         log.check_samples_reached_models()
         return log, self._measured(log, results)
+
+    def _run_config(self, name: str, log: "StudyLog") -> Any:
+        from ray import tune as ray_tune
+
+        settings = self.config.tune
+        return ray_tune.RunConfig(
+            name=name,
+            storage_path=str(self.folder),
+            callbacks=[log],
+            verbose=0,
+            failure_config=ray_tune.FailureConfig(max_failures=self.config.train.max_failures),
+            # Ray keeps the last checkpoint besides the best one.
+            checkpoint_config=ray_tune.CheckpointConfig(
+                num_to_keep=1, checkpoint_score_attribute=settings.metric, checkpoint_score_order=settings.mode
+            ),
+        )
 
     def _concurrent(self, count: int) -> int:
         wanted = self.config.tune.max_concurrent
@@ -222,6 +264,8 @@ class _Study:
             record = log.trials.get((result.metrics or {}).get("trial_id", ""))
             best = record.best(settings.metric, settings.mode) if record else None
             if record is None or best is None or record.config is None or not result.best_checkpoints:
+                continue
+            if record.status == "failed":
                 continue
             checkpoint = result.get_best_checkpoint(settings.metric, settings.mode)
             runs.append(_Run(record.sample, best[settings.metric], checkpoint, record.config, record.run_id))
@@ -253,31 +297,6 @@ class _Study:
         self.tracker.log_text(self.run_id, text, BEST_CONFIG)
         self.tracker.log_metrics(self.run_id, {f"best_{settings.metric}": score}, step=0)
         return StudyResult(best_config, folder / BEST_CHECKPOINT, runs[0].run_id, score, rows, self.run_id, self.folder)
-
-
-def trial_config(base: Config, space: Space, sample: Mapping[str, Any]) -> Config:
-    """The configuration that a sample makes, with its seed if it holds one."""
-    seed = {SEED: sample[SEED]} if SEED in sample else {}
-    return base.with_overrides({**space.overrides_of(sample), **seed})
-
-
-def _trial(config: dict[str, Any], resolve: Any, threads: int, use_gpu: bool) -> None:
-    """One trial, in a process of its own."""
-    import gc
-
-    import torch
-    from ray import tune as ray_tune
-
-    from evlab.callbacks import ReportMetrics
-
-    def report(metrics: dict[str, Any], folder: Path) -> None:
-        ray_tune.report(metrics, checkpoint=ray_tune.Checkpoint.from_directory(folder))
-
-    try:
-        fit(resolve(config.get("sample", config)), [ReportMetrics(report)], threads=threads, use_gpu=use_gpu)
-    finally:
-        gc.collect()  # the process goes on with the next trial
-        torch.cuda.empty_cache()
 
 
 def _asha(config: Config) -> Any:

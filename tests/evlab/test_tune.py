@@ -1,4 +1,5 @@
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -16,7 +17,8 @@ from evlab.space import load_space
 from evlab.study import StudyLog
 from evlab.tracking import Tracker
 from evlab.train import check_config
-from evlab.tune import _Run, _Study, resolve, trial_config, tune
+from evlab.trial import trial_config
+from evlab.tune import _Run, _Study, resolve, resume, tune
 
 SPACE = """
 tune: {num_samples: 4, searcher: optuna, final_seeds: 2, final_top_k: 1, grace_epochs: 1, reduction_factor: 2}
@@ -81,6 +83,52 @@ def test_a_search_from_samples_to_best_yaml(tiny_config, space_file, ray_head, t
     assert len(result.rows) == 5
 
 
+SLOW_SPACE = """
+tune: {num_samples: 5, max_concurrent: 1, final_top_k: 1, final_seeds: 2, grace_epochs: 1, reduction_factor: 2}
+train: {max_epochs: 3}
+space:
+  optim.lr: {loguniform: [0.001, 0.02]}
+  anchors.fg_iou_threshold: {uniform: [0.4, 0.6]}
+"""
+
+
+def test_a_killed_search_goes_on_as_if_nothing_had_happened(tiny_config, tmp_path, ray_head):
+    space = tmp_path / "space.yaml"
+    space.write_text(SLOW_SPACE)
+    whole = tune(tiny_config, space)
+    storage = tmp_path / "killed"
+    config = tmp_path / "config.yaml"
+    config.write_text(tiny_config.with_overrides({"train.storage": str(storage)}).to_yaml())
+    code = "import sys; from evlab.cli import main; sys.exit(main())"
+    process = subprocess.Popen([sys.executable, "-c", code, "tune", str(space), "--config", str(config)])
+    try:
+        wait_for(lambda: len(list(storage.glob("study-*/search/trial_*/checkpoint_*"))) > 2, process)
+        family = psutil.Process(process.pid).children(recursive=True)
+        # Ray's agents try for a minute to tell a dead head of their end.
+        family = [child for child in family if "Agent" not in child.name()]
+    finally:
+        process.kill()
+    (folder,) = storage.glob("study-*")
+    resumed = resume(folder)
+
+    tracker = Tracker(tiny_config.track.tracking_uri, tiny_config.track.experiment)
+    runs = [run for run in tracker.runs(resumed.run_id) if run.status != "KILLED"]
+    assert {run.status for run in [*runs, tracker.run_info(resumed.run_id)]} == {"FINISHED"}
+    assert outcome(runs, tracker) == outcome(tracker.runs(whole.run_id), tracker)
+    assert len(runs) == 6
+    assert resumed.score == whole.score
+    assert len(family) > 2 and psutil.wait_procs(family, timeout=20)[1] == []
+
+
+def outcome(runs, tracker):
+    """What each trial drew and measured."""
+    curves = [tracker.metric_history(run.run_id, "val_mean_ap") for run in runs]
+    keys = ("optim.lr", "anchors.fg_iou_threshold", "train.seed")
+    return sorted(
+        (run.name, *(run.params[key] for key in keys), curve) for run, curve in zip(runs, curves, strict=True)
+    )
+
+
 @pytest.mark.parametrize(
     ("verb", "name", "checkpoints", "killed"),
     [("tune", "SIGTERM", "runs/*/search/*/checkpoint_*", 2), ("train", "SIGINT", "runs/*/checkpoint_*", 1)],
@@ -128,7 +176,7 @@ def listening(process):
 def wait_for(condition, process, timeout_s=240):
     end = time.monotonic() + timeout_s
     while not condition():
-        assert process.poll() is None, process.stdout.read().decode()
+        assert process.poll() is None, process.stdout and process.stdout.read().decode()
         assert time.monotonic() < end, "the search did not start"
         time.sleep(0.2)
 
@@ -147,6 +195,14 @@ def test_a_search_is_checked_before_anything_starts(tiny_config, space_file, tmp
     with pytest.raises(ValueError, match=message):
         tune(tiny_config, space_file, changes)
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_no_study_cannot_be_resumed(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no run of evlab, which has a run.json"):
+        resume(tmp_path)
+    (tmp_path / "run.json").write_text('{"run_id": "a", "tracking_uri": "sqlite:///x.db", "experiment": "evlab"}')
+    with pytest.raises(FileNotFoundError, match=r"no study, which has a space.yaml"):
+        resume(tmp_path)
 
 
 def test_overrides_beat_the_space_file_which_beats_the_configuration(tiny_config, space_file):
@@ -174,11 +230,11 @@ class FakeTrial:
 
 
 @pytest.fixture
-def log(tiny_config):
+def log(tiny_config, tmp_path):
     config = check_config(tiny_config)
     tracker = Tracker(config.track.tracking_uri, config.track.experiment)
     lines = []
-    log = StudyLog(tracker, tracker.start_run("study", {}), config, config.with_overrides, write=lines.append)
+    log = StudyLog(tracker, tracker.start_run("study", {}), tmp_path, config, config.with_overrides, write=lines.append)
     log.lines = lines
     return log
 
@@ -209,6 +265,54 @@ def test_the_log_of_trials(log, tmp_path):
     runs = log.tracker.runs(log.parent)
     assert [run.status for run in runs] == ["FINISHED", "FAILED"]
     assert log.tracker.metric_history(runs[0].run_id, "val_mean_ap") == [(1, 0.2), (2, 0.1)]
+
+
+def test_checkpoints_of_trials_that_cannot_win_are_removed(log, tmp_path):
+    log.base = log.base.with_overrides({"tune.final_top_k": 1})
+    for name, value in (("a", 0.2), ("b", 0.3), ("c", 0.1)):
+        trial = FakeTrial(name, **{"model.feature_base": 3})
+        trial.path = str(tmp_path / name)
+        (tmp_path / name / "checkpoint_000000").mkdir(parents=True)
+        log.on_trial_start(0, [], trial)
+        report(log, trial, 1, value)
+        log.on_trial_complete(0, [], trial)
+    assert [path.parent.name for path in tmp_path.glob("*/checkpoint_*")] == ["b"]
+
+
+def test_a_trial_that_left_word_of_its_failure(log, tmp_path):
+    trial = FakeTrial("a", **{"model.feature_base": 3})
+    log.on_trial_start(0, [], trial)
+    (tmp_path / "failures").mkdir()
+    (tmp_path / "failures" / "a.txt").write_text("Traceback ...\nValueError: no memory\n")
+    log.on_trial_complete(0, [], trial)
+    (run,) = log.tracker.runs(log.parent)
+    assert (run.status, run.tags["failure"]) == ("FAILED", "ValueError: no memory")
+
+
+def test_a_log_goes_on_with_what_it_was(log):
+    done, open_, lost = (
+        FakeTrial(name, **{"model.feature_base": base}) for name, base in (("a", 3), ("b", 4), ("c", 5))
+    )
+    for trial in (done, open_):
+        log.on_trial_start(0, [], trial)
+        report(log, trial, 1, 0.2)
+    log.on_trial_complete(0, [], done)
+    state = pickle.loads(pickle.dumps(log.get_state()))
+    log.on_trial_start(0, [], lost)  # after the last state that was kept
+    log.end_open("KILLED")
+    log.tracker.resume_run(log.trials["c"].run_id)  # as a process that dies leaves it
+
+    log.trials = {}
+    log.set_state(state)
+    log.on_trial_start(0, [], open_)
+    report(log, open_, 1, 0.4)
+    log.on_trial_complete(0, [], open_)
+    assert [(run.name, run.status) for run in log.tracker.runs(log.parent)] == [
+        ("trial-1", "FINISHED"),
+        ("trial-2", "FINISHED"),
+        ("trial-3", "KILLED"),
+    ]
+    assert [row.mean_ap for row in log.rows()] == [0.2, 0.4]
 
 
 def test_trials_that_were_cut_off_are_killed(log):
