@@ -18,7 +18,6 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from detector.settings import (
-    PREPROCESS_CHANNELS,
     AnchorConfig,
     DataConfig,
     EvalConfig,
@@ -52,7 +51,7 @@ class Config:
     @property
     def in_channels(self) -> int:
         """Channels of an input frame."""
-        return PREPROCESS_CHANNELS[self.data.preprocess]
+        return self.data.in_channels
 
     @property
     def class_names(self) -> list[str]:

@@ -1,25 +1,27 @@
 """Classes and loaders of a dataset folder; everything about it is checked when a loader is made."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-import torch
 import torch.distributed as dist
-from torch.utils.data import DataLoader
 
-from detector.config import LABEL_MAP_NAME, read_label_map
-from detector.data.sequence import SequenceDataset, SequenceFile, StepSampler
+from detector.config import LABEL_MAP_NAME, Config, read_label_map
+from detector.data.augment import REPRESENTATIONS, Representation
+from detector.data.files import OpenFile, SequenceFile
+from detector.data.loader import SequenceLoader
+from detector.data.sequence import SequenceDataset
 from detector.data.targets import TargetLoader
 from detector.events.labels import load_labels
-from detector.settings import PREPROCESS_CHANNELS
+from detector.preprocess import byte_code
 
 __all__ = ["get_classes_from_json", "psee_data", "setup_psee_classes", "setup_psee_load_labels"]
 
 MODES = ("train", "val", "test")
-DTYPES = ("uint8", "float16", "float32")
+FLOATS = ("float16", "float32")
 
 
 def get_classes_from_json(dataset_path: str | Path) -> list[str]:
@@ -95,7 +97,7 @@ def setup_psee_load_labels(
     return TargetLoader(lookup, num_tbins, min_box_diag_network, min_box_side, interpolation), classes
 
 
-def psee_data(hparams: argparse.Namespace, mode: str) -> DataLoader:
+def psee_data(hparams: argparse.Namespace, mode: str, *, counts: bool = False) -> SequenceLoader:
     """Loader of a split of a dataset folder: streams of tensor files as batches of T frames.
 
     In training files are shuffled, cut and augmented; in evaluation each is streamed whole. Batches follow from the
@@ -104,6 +106,7 @@ def psee_data(hparams: argparse.Namespace, mode: str) -> DataLoader:
     Args:
         hparams: flat settings, see `Config.to_hparams`.
         mode: "train", "val" or "test".
+        counts: leave `inputs` as the files hold them, see `SequenceLoader`.
 
     Returns:
         loader of the dicts that `SequenceDataset.__getitem__` describes.
@@ -135,26 +138,21 @@ def psee_data(hparams: argparse.Namespace, mode: str) -> DataLoader:
         targets,
         hparams.batch_size,
         train=train,
-        augment=train and hparams.augment,
+        augment=_representation(hparams) if train and hparams.augment else None,
+        reversal=hparams.reversal,
         seed=hparams.seed,
         rank=rank,
         world_size=world_size,
     )
-    return DataLoader(
-        dataset,
-        batch_size=None,
-        sampler=StepSampler(dataset),
-        collate_fn=_as_it_is,
-        num_workers=hparams.num_workers,
-        persistent_workers=hparams.num_workers > 0,
-        pin_memory=torch.cuda.is_available(),
-        generator=torch.Generator(),  # else each epoch would draw from the global one
-    )
+    return SequenceLoader(dataset, hparams.num_workers, counts)
 
 
-def _as_it_is(batch: Any) -> Any:
-    """The default would turn tuples into lists."""
-    return batch
+def _representation(hparams: argparse.Namespace) -> Representation:
+    """What augmentation has to know about the files' values."""
+    found = REPRESENTATIONS[hparams.preprocess]
+    if hparams.preprocess == "event_cube" and not hparams.split_polarity:
+        return found._replace(signed=True)
+    return found
 
 
 def _check_split(folder: Path, mode: str, hparams: argparse.Namespace) -> list[SequenceFile]:
@@ -183,11 +181,18 @@ def _check_file(path: Path, hparams: argparse.Namespace) -> SequenceFile:
     if not labels_path.is_file():
         raise FileNotFoundError(f"{path}: has no labels, {labels_path.name} is missing")
     (num_frames, num_channels, height, width), dtype, attrs = _read_header(path)
-    channels = PREPROCESS_CHANNELS[hparams.preprocess]
+    byte_dtype, divisor = byte_code(Config.from_hparams(hparams).data)
+    if dtype.name not in (byte_dtype.name, *FLOATS):
+        raise ValueError(f"{path}: data has dtype {dtype}, allowed: {', '.join((byte_dtype.name, *FLOATS))}")
+    channels = Config.from_hparams(hparams).in_channels
     origin = f"data.preprocess {hparams.preprocess}"
     _require(num_channels == channels, path, "channels", num_channels, channels, origin)
     for name in ("preprocess", "delta_t", "max_incr_per_pixel"):
         value, wanted = _plain(attrs.get(name, getattr(hparams, name))), getattr(hparams, name)
+        _require(value == wanted, path, name, value, wanted, f"data.{name}")
+    parameters = json.loads(_plain(attrs.get("preprocess_params", "{}")))
+    for name in ("num_utbins", "split_polarity"):
+        value, wanted = parameters.get(name, getattr(hparams, name)), getattr(hparams, name)
         _require(value == wanted, path, name, value, wanted, f"data.{name}")
     return SequenceFile(
         path,
@@ -196,10 +201,11 @@ def _check_file(path: Path, hparams: argparse.Namespace) -> SequenceFile:
         num_channels,
         height,
         width,
-        hparams.max_incr_per_pixel if dtype == np.uint8 else 1.0,
+        divisor if dtype == byte_dtype else 1.0,
         int(attrs.get("first_t", 0)),
         hparams.delta_t,
         _scale(path, height, width, attrs),
+        dtype.name,
     )
 
 
@@ -215,8 +221,6 @@ def _read_header(path: Path) -> tuple[tuple[int, ...], np.dtype, dict[str, Any]]
         raise ValueError(f"{path}: not a whole HDF5 file: {' '.join(str(error).split())}") from None
     if len(shape) != 4 or min(shape) < 1:
         raise ValueError(f"{path}: data has shape {shape}, allowed: (T, C, H, W), each at least 1")
-    if dtype.name not in DTYPES:
-        raise ValueError(f"{path}: data has dtype {dtype}, allowed: {', '.join(DTYPES)}")
     return shape, dtype, attrs
 
 
@@ -235,9 +239,9 @@ def _scale(path: Path, height: int, width: int, attrs: dict[str, Any]) -> float:
 def _check_boxes(split: Path, files: list[SequenceFile], targets: TargetLoader, classes: list[str]) -> None:
     """A training without a single box would run to its end and find nothing: say so before."""
     for file in files:
-        labels = load_labels(file.labels_path)
+        source = OpenFile(file)
         for start in range(0, file.num_frames, targets.num_tbins):
-            if any(map(len, file.load_targets(targets, labels, start)[0])):
+            if any(map(len, source.load_targets(targets, start)[0])):
                 return
     raise ValueError(
         f"{split}: no box to train on is left, needed: boxes of {', '.join(classes)} inside the files' frames "

@@ -19,7 +19,8 @@ import torchvision
 from torch import Tensor, nn
 
 from detector.anchors import ANCHOR_LISTS
-from detector.config import PREPROCESS_CHANNELS
+from detector.config import Config
+from detector.preprocess import byte_code
 from detector.single_stage_detector import SingleStageDetector
 
 __all__ = [
@@ -249,11 +250,12 @@ def export_lightning_model(
 
 def _info(ssd: SSD, params: Mapping[str, Any], nms_thresh: float, score_thresh: float) -> dict[str, Any]:
     """What a program needs to feed the model and to read its rows."""
+    data = Config.from_hparams(params).data
     return {
         "preprocess": params["preprocess"],
-        "preprocess_params": {"max_incr_per_pixel": params["max_incr_per_pixel"]},
-        "normalisation": {"divisor_of_counts": params["max_incr_per_pixel"]},
-        "in_channels": PREPROCESS_CHANNELS[params["preprocess"]],
+        "preprocess_params": {"max_incr_per_pixel": data.max_incr_per_pixel, **data.utbin_parameters},
+        "normalisation": {"divisor_of_counts": byte_code(data)[1]},
+        "in_channels": data.in_channels,
         "delta_t": params["delta_t"],
         "num_tbins": params["num_tbins"],
         "height": params["height"],

@@ -4,10 +4,9 @@ Every value is checked when a group is made; an error names the key, the value a
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 __all__ = [
-    "PREPROCESS_CHANNELS",
     "AnchorConfig",
     "DataConfig",
     "EvalConfig",
@@ -19,9 +18,7 @@ __all__ = [
     "TuneConfig",
 ]
 
-PREPROCESS_CHANNELS = {"histo": 2}
-
-Preprocess = Literal["histo"]
+Preprocess = Literal["histo", "diff", "timesurface", "multi_channel_timesurface", "event_cube", "stacked_histo"]
 FeatureExtractor = Literal["Vanilla", "Vanilla_VGG", "Vanilla_VGGRU"]
 AnchorList = Literal["PSEE_ANCHORS", "COCO_ANCHORS"] | list[tuple[float, float]]
 ClassLoss = Literal["softmax_focal_loss"]
@@ -63,7 +60,9 @@ class DataConfig:
     Args:
         dataset_path: folder with train/, val/, test/ and label_map_dictionary.json
         preprocess: how events become tensors
-        max_incr_per_pixel: events per pixel and bin that saturate a histogram
+        max_incr_per_pixel: events per pixel and bin that saturate a histogram, a difference or an event cube
+        num_utbins: micro-bins of a frame in event cubes and stacked histograms
+        split_polarity: event cubes have a channel for OFF events; otherwise they count -1
         delta_t: duration of a frame in microseconds
         height: tensor height in pixels; the recording's own if not given
         width: tensor width in pixels; the recording's own if not given
@@ -76,12 +75,15 @@ class DataConfig:
         skip_us: microseconds at the start of a stream that do not count in mAP
         time_tol_us: largest distance in microseconds between a label and its detections
         interpolation: fill unlabelled training frames with boxes interpolated along tracks
-        augment: random flips and zooms of training sequences
+        augment: random flips, zooms and losses of events of training sequences
+        reversal: share of augmented training sequences that run backwards in time
     """
 
     dataset_path: str = ""
     preprocess: Preprocess = "histo"
     max_incr_per_pixel: float = 5.0
+    num_utbins: int = 3
+    split_polarity: bool = True
     delta_t: int = 50_000
     height: int | None = None
     width: int | None = None
@@ -95,11 +97,17 @@ class DataConfig:
     time_tol_us: int = 50_000
     interpolation: bool = False
     augment: bool = True
+    reversal: float = 0.0
 
     def __post_init__(self) -> None:
-        _require_choice("data.preprocess", self.preprocess, PREPROCESS_CHANNELS)
-        _positive("data", self, "max_incr_per_pixel", "delta_t", "height", "width", "num_tbins", "batch_size")
+        _require_choice("data.preprocess", self.preprocess, get_args(Preprocess))
+        _positive("data", self, "max_incr_per_pixel", "num_utbins", "delta_t", "height", "width")
+        _positive("data", self, "num_tbins", "batch_size")
         _not_negative("data", self, "num_workers", "min_box_diag", "min_box_side", "skip_us", "time_tol_us")
+        _fractions("data", self, "reversal")
+        reversible = self.augment and "timesurface" not in self.preprocess
+        allowed = f"0 with data.augment {self.augment} and data.preprocess {self.preprocess}"
+        _require(self.reversal == 0 or reversible, "data.reversal", self.reversal, allowed)
         duplicates = len(set(self.classes)) != len(self.classes)
         _require(
             not duplicates and "empty" not in self.classes,
@@ -107,6 +115,19 @@ class DataConfig:
             self.classes,
             'distinct names of the label map, without "empty"',
         )
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of a frame."""
+        channels = {"diff": 1, "multi_channel_timesurface": 6, "stacked_histo": 2 * self.num_utbins}
+        channels["event_cube"] = self.num_utbins * (2 if self.split_polarity else 1)
+        return channels.get(self.preprocess, 2)
+
+    @property
+    def utbin_parameters(self) -> dict[str, Any]:
+        """Those of `num_utbins` and `split_polarity` that `preprocess` depends on."""
+        leaves = {"event_cube": ("num_utbins", "split_polarity"), "stacked_histo": ("num_utbins",)}
+        return {name: getattr(self, name) for name in leaves.get(self.preprocess, ())}
 
 
 @dataclass(frozen=True)
@@ -254,6 +275,7 @@ class TrainConfig:
         max_epochs: epochs
         precision: arithmetic of the network; auto takes bf16 where the hardware is faster in it
         workers: Ray Train workers (ranks)
+        min_workers: workers to go on with where nodes are lost; as many as `workers` if not given
         use_gpu: whether each worker holds a GPU; auto takes one where there is one
         seed: seed of weights, order and augmentation
         val_every: epochs from one validation to the next
@@ -267,6 +289,7 @@ class TrainConfig:
     max_epochs: int = 20
     precision: Precision = "auto"
     workers: int = 1
+    min_workers: int | None = None
     use_gpu: Literal["auto"] | bool = "auto"
     seed: int = 0
     val_every: int = 1
@@ -277,7 +300,10 @@ class TrainConfig:
     limit_val_batches: int | float | None = None
 
     def __post_init__(self) -> None:
-        _positive("train", self, "max_epochs", "workers", "val_every", "limit_train_batches", "limit_val_batches")
+        _positive("train", self, "max_epochs", "workers", "min_workers", "val_every")
+        _positive("train", self, "limit_train_batches", "limit_val_batches")
+        at_most = f"at most train.workers ({self.workers})"
+        _require((self.min_workers or 1) <= self.workers, "train.min_workers", self.min_workers, at_most)
         _not_negative("train", self, "seed", "max_failures")
         _require_choice("train.precision", self.precision, ("auto", "32-true", "bf16-mixed", "16-mixed"))
         _require(self.use_gpu in ("auto", True, False), "train.use_gpu", self.use_gpu, "auto, true or false")

@@ -1,48 +1,74 @@
-"""Recordings and their labels -> a dataset folder of HDF5 tensor files."""
+"""Recordings and their labels -> a dataset folder of HDF5 tensor files.
+
+The driver, `build_dataset`, checks and counts. A recording is one unit of work, `report_steps`, which holds the events
+and tensors of a few frames; who runs the units, and where, is an argument.
+"""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from functools import cache
-from hashlib import file_digest
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypeVar
 
-import h5py
 import numpy as np
 from tqdm import tqdm
 
 from detector.config import LABEL_MAP_NAME
-from detector.data.build_plan import SPLITS, Piece, find_label_map, plan_pieces
-from detector.events import open_events, save_labels
-from detector.events.writing import whole_file
-from detector.preprocess import PREPROCESS
+from detector.data.build_plan import BROKEN, SPLITS, Plan, check_names, find_label_map, plan_pieces
+from detector.data.build_recording import make_recording
+from detector.data.places import Address, Place, remove_dead_parts, written
+from detector.preprocess import byte_code
 from detector.settings import DataConfig
 
-__all__ = ["build_dataset"]
+__all__ = ["Step", "build_dataset", "report_steps", "run_here"]
 
-FRAMES_AT_ONCE = 8
-"""Frames made from one reading: what is held at any time is their events and tensors."""
+Output = TypeVar("Output", Path, Address)
+
+
+class Step(NamedTuple):
+    """What is told while a recording is built: `frames` more are done; `finished` at its end.
+
+    `broken` says why a recording cannot be used, which ends it, too.
+    """
+
+    recording: Place
+    frames: int = 0
+    finished: bool = False
+    broken: str | None = None
+
+
+Runner = Callable[[Sequence[Place], Plan], Iterator[Step]]
+"""Runs `report_steps` of every recording; closing the iterator ends what still runs."""
+
+
+def run_here(recordings: Sequence[Place], plan: Plan) -> Iterator[Step]:
+    """Build one recording after the other in this process."""
+    for recording in recordings:
+        yield from report_steps(recording, plan)
 
 
 def build_dataset(
-    recordings: Sequence[Path],
-    output: Path,
+    recordings: Sequence[Place],
+    output: Output,
     data: DataConfig,
     cuts: dict[str, tuple[float, float]] | None = None,
     label_map: dict[int, str] | None = None,
     progress: bool = True,
-) -> Path:
+    *,
+    sensor: tuple[int | None, int | None] = (None, None),
+    on_broken: Callable[[str], None] | None = None,
+    run: Runner = run_here,
+) -> Output:
     """Make `output/<split>/<stem>.h5` and `<stem>_bbox.npy` of each recording, and the label map beside the splits.
 
     The labels of `R.raw`, `R.dat` and `R_td.dat` are `R_bbox.npy` beside it. A stream starts at the multiple of
     `data.delta_t` at or before the first event. Labels are kept from just after a file's start to its end, in sensor
     pixels and recording time. Whatever can be is checked before work starts; a finished file that was made from the
-    same recording with the same parameters is kept.
+    same recording (by its SHA-256) with the same parameters is kept, so a build that was killed goes on when it is
+    started again.
 
     Args:
-        recordings: files that `open_events` reads.
+        recordings: files that `open_events` reads, or their addresses.
         output: dataset folder, made if need be.
         data: `preprocess`, `max_incr_per_pixel`, `delta_t`; `height` and `width` of the tensors: the sensor's, or
             those divided by a power of two.
@@ -51,6 +77,10 @@ def build_dataset(
             its folder is named after.
         label_map: class names by id; that beside or one folder above the recordings if not given.
         progress: show a progress bar.
+        sensor: height and width of the sensor, for recordings that do not tell it.
+        on_broken: called with the reason for each recording that cannot be used and is left out; the first one ends
+            the build if not given.
+        run: what runs the units of work.
 
     Returns:
         `output`.
@@ -59,126 +89,116 @@ def build_dataset(
         FileNotFoundError: a recording, its labels or a label map is missing.
         ValueError: something does not fit; the message names it and what is allowed.
     """
-    recordings, output = [Path(recording) for recording in recordings], Path(output)
-    if not recordings:
-        raise ValueError("recordings: got none, allowed: at least one DAT or RAW file")
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"{output}: output is a file, allowed: a folder")
-    bound = data.max_incr_per_pixel
-    if not (1 <= bound <= 255 and bound == int(bound)):
-        raise ValueError(f"data.max_incr_per_pixel: got {bound}, allowed: whole numbers from 1 to 255")
-    checksum = cache(_checksum)
-    names = find_label_map(recordings, output, label_map)
-    pieces = plan_pieces(recordings, output, data, cuts, names)
-    _check_leftovers(pieces, output, checksum)
-    total = sum(piece.num_frames for piece in pieces)
-    with (
-        _no_empty_folders([output, *(piece.target.parent for piece in pieces)]),
-        tqdm(total=total, unit="frame", desc="build", disable=not progress) as bar,
-    ):
-        for piece in pieces:
-            bar.set_postfix_str(piece.target.stem)
-            _make(piece, data, _attributes(piece, data, checksum(piece.recording)), bar.update)
-        with whole_file(output / LABEL_MAP_NAME) as part:
-            part.write_text(json.dumps({str(key): name for key, name in names.items()}, indent=1) + "\n")
+    _check_arguments(recordings, output, data)
+    plan = Plan(output, data, cuts, find_label_map(recordings, output, label_map), sensor)
+    check_names(recordings, plan)
+    tally = _Tally(on_broken)
+    usable, frames = _survey(recordings, plan, tally, progress)
+    with _tidy(output):
+        with (
+            closing(run(usable, plan)) as steps,  # type: ignore[type-var]
+            tqdm(total=frames, unit="frame", desc="build", disable=not progress) as bar,
+        ):
+            for step in steps:
+                bar.update(step.frames)
+                tally.count(step)
+                bar.set_postfix_str(f"{tally.finished}/{len(usable)} recordings", refresh=False)
+        tally.check(len(recordings))
+        with written(output / LABEL_MAP_NAME) as part:
+            part.write_text(json.dumps({str(key): name for key, name in plan.names.items()}, indent=1) + "\n")
     return output
 
 
-def _make(piece: Piece, data: DataConfig, attributes: Mapping[str, Any], advance: Callable[[int], Any]) -> None:
-    """Write tensors, then labels, and only then give the tensor file its name: where it is, both are."""
-    piece.target.parent.mkdir(parents=True, exist_ok=True)
-    if _is_current(piece, attributes):
-        save_labels(piece.labels_target, piece.labels)
-        advance(piece.num_frames)
-        return
-    with whole_file(piece.target) as part:
-        with h5py.File(part, "w") as file:
-            dataset = file.create_dataset(
-                "data", piece.shape, np.uint8, chunks=(1, *piece.shape[1:]), compression="lzf"
-            )
-            dataset.attrs.update(attributes)
-            begin = 0
-            for frames in _frames(piece, data):
-                dataset[begin : begin + len(frames)] = frames
-                begin += len(frames)
-                advance(len(frames))
-        save_labels(piece.labels_target, piece.labels)
+def _check_arguments(recordings: Sequence[Place], output: Place, data: DataConfig) -> None:
+    if not recordings:
+        raise ValueError("recordings: got none, allowed: at least one recording")
+    if isinstance(output, Path) and output.exists() and not output.is_dir():
+        raise ValueError(f"{output}: output is a file, allowed: a folder")
+    dtype, divisor = byte_code(data)
+    highest = np.iinfo(dtype).max
+    if not (1 <= divisor <= highest and divisor == int(divisor)):
+        raise ValueError(f"data.max_incr_per_pixel: got {divisor}, allowed: whole numbers from 1 to {highest}")
 
 
-def _frames(piece: Piece, data: DataConfig) -> Iterator[np.ndarray]:
-    """A piece's frames (n, C, H, W), up to `FRAMES_AT_ONCE` at a time, in a buffer that is used again."""
-    buffer = np.empty((FRAMES_AT_ONCE, *piece.shape[1:]), np.uint8)
-    with open_events(piece.recording) as reader:
-        for begin in range(0, piece.num_frames, FRAMES_AT_ONCE):
-            frames = buffer[: piece.num_frames - begin]
-            start, duration = piece.start + begin * data.delta_t, len(frames) * data.delta_t
-            x, y, p, t = reader.read_columns(start, start + duration)
-            PREPROCESS[data.preprocess](
-                (x, y, p, t - start), frames, duration, piece.downsampling, max_incr_per_pixel=data.max_incr_per_pixel
-            )
-            yield frames
+class _Tally:
+    """Counts recordings; a broken one is an error unless somebody listens."""
+
+    def __init__(self, on_broken: Callable[[str], None] | None) -> None:
+        self.finished = 0
+        self._first_reason = ""
+        self._on_broken = on_broken
+
+    def count(self, step: Step) -> None:
+        self.finished += step.finished
+        if step.broken is not None:
+            self.leave_out(ValueError(step.broken))
+
+    def leave_out(self, error: Exception) -> None:
+        if self._on_broken is None:
+            raise error
+        self._first_reason = self._first_reason or str(error)
+        self._on_broken(str(error))
+
+    def check(self, total: int) -> None:
+        """One recording at least must be left."""
+        if not self.finished:
+            raise ValueError(f"none of the {total} recordings can be used, the first: {self._first_reason}")
 
 
-def _attributes(piece: Piece, data: DataConfig, sha256: str) -> dict[str, Any]:
-    """How a tensor file was made: with equal attributes and shape, two files hold the same tensors."""
-    parameters = {"downsampling_factor": piece.downsampling, "max_incr_per_pixel": data.max_incr_per_pixel}
-    return {
-        "preprocess": data.preprocess,
-        "preprocess_params": json.dumps(parameters),
-        "max_incr_per_pixel": float(data.max_incr_per_pixel),
-        "delta_t": data.delta_t,
-        "event_input_height": piece.sensor_size[0],
-        "event_input_width": piece.sensor_size[1],
-        "first_t": piece.start,
-        "sha256": sha256,
-        "tool_version": _tool_version(),
-    }
+def _survey(recordings: Sequence[Place], plan: Plan, tally: _Tally, progress: bool) -> tuple[list[Place], int | None]:
+    """The recordings that can be used as far as is seen without reading their events, and the frames they become.
+
+    What lies at an address is not copied only to be counted: with such recordings the number is unknown.
+    """
+    usable: list[Place] = []
+    total = 0
+    for recording in tqdm(recordings, unit="recording", desc="plan", leave=False, disable=not progress):
+        try:
+            if isinstance(recording, Path):
+                total += sum(piece.num_frames for piece in plan_pieces(recording, plan))
+            usable.append(recording)
+        except BROKEN as error:
+            tally.leave_out(error)
+    return usable, total if all(isinstance(recording, Path) for recording in usable) else None
 
 
-def _is_current(piece: Piece, attributes: Mapping[str, Any]) -> bool:
-    if not piece.target.is_file():
-        return False
+def report_steps(recording: Place, plan: Plan) -> Iterator[Step]:
+    """Build a recording: the unit of work, of which several processes may run one each.
+
+    Yields:
+        a step after every few frames, and one at the end.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
     try:
-        with h5py.File(piece.target) as file:
-            found = file["data"].attrs
-            equal = all(found.get(key) == value for key, value in attributes.items())
-            return equal and file["data"].shape == piece.shape
-    except (OSError, KeyError):
-        return False  # a broken file is made anew
-
-
-def _check_leftovers(pieces: Sequence[Piece], output: Path, checksum: Callable[[Path], str]) -> None:
-    """Files of an earlier build with other cuts would put the same frames into two splits."""
-    targets = {piece.target for piece in pieces}
-    others = [path for split in SPLITS for path in (output / split).glob("*.h5") if path not in targets]
-    sources = {checksum(piece.recording): piece.recording for piece in pieces} if others else {}
-    for path in others:
-        with suppress(OSError, KeyError), h5py.File(path) as file:
-            source = file["data"].attrs.get("sha256")
-            if source in sources:
-                raise ValueError(f"{path}: made earlier from {sources[source]}, remove it or give another output")
+        for frames in make_recording(recording, plan):
+            yield Step(recording, frames)
+    except BROKEN as error:
+        yield Step(recording, broken=" ".join(str(error).split()))
+    else:
+        yield Step(recording, finished=True)
 
 
 @contextmanager
-def _no_empty_folders(folders: Iterable[Path]) -> Iterator[None]:
-    """Take away folders that were made for nothing when the block fails."""
-    made = [folder for folder in dict.fromkeys(folders) if not folder.exists()]
+def _tidy(output: Place) -> Iterator[None]:
+    """Before and after the block take away what killed builds left, and after it folders that were made for nothing."""
+    if isinstance(output, Address):
+        yield
+        return
+    folders = [output, *(output / split for split in SPLITS)]
+    made = [folder for folder in folders if not folder.exists()]
+    _remove_leftovers(output)
     try:
         yield
-    except BaseException:
+    finally:
+        _remove_leftovers(output)
         for folder in reversed(made):
-            with suppress(OSError):  # finished files stay
+            with suppress(OSError):  # it is not there, or holds finished files
                 folder.rmdir()
-        raise
 
 
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
-
-
-def _tool_version() -> str:
-    try:
-        return version("evlab")
-    except PackageNotFoundError:  # used from the source folder
-        return "unknown"
+def _remove_leftovers(output: Path) -> None:
+    remove_dead_parts(output, f"{LABEL_MAP_NAME}.*")
+    for split in SPLITS:
+        remove_dead_parts(output / split)

@@ -2,24 +2,60 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from detector.config import LABEL_MAP_NAME, read_label_map
+from detector.config import LABEL_MAP_NAME, parse_label_map, read_label_map
+from detector.data.places import Address, Place
 from detector.events import EventReader, load_labels, open_events
-from detector.settings import PREPROCESS_CHANNELS, DataConfig
+from detector.settings import DataConfig
 
-__all__ = ["SPLITS", "Cuts", "Piece", "find_label_map", "plan_pieces"]
+__all__ = [
+    "BROKEN",
+    "SPLITS",
+    "Cuts",
+    "Piece",
+    "Plan",
+    "check_names",
+    "find_label_map",
+    "local_files",
+    "plan_pieces",
+    "recording_stem",
+]
 
 SPLITS = ("train", "val", "test")
 
 Cuts = Mapping[str, tuple[float, float]]
 """Split -> (start, end) in seconds from a stream's start."""
 
+BROKEN = (ValueError, FileNotFoundError)
+"""What is raised where something is wrong with a recording or its labels; a full disk is another matter."""
+
 CUT_SLACK_US = 1_000_000
 """A cut may end this long after the last event: "24 to 30 s" of a recording whose events cease at 29.9 s."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be made of every recording.
+
+    Args:
+        output: dataset folder
+        data: how tensors are made
+        cuts: parts of each recording; whole recordings if None
+        names: class names by id
+        sensor: height and width of the sensor, for recordings that do not tell it
+    """
+
+    output: Place
+    data: DataConfig
+    cuts: Cuts | None
+    names: Mapping[int, str]
+    sensor: tuple[int | None, int | None] = (None, None)
 
 
 @dataclass(frozen=True)
@@ -27,8 +63,7 @@ class Piece:
     """One tensor file to be made.
 
     Args:
-        recording: source of the events
-        labels_source: label file of the recording
+        recording: source of the events, on this machine
         target: the tensor file
         start: start of the first frame in microseconds of recording time
         num_frames: number of frames
@@ -39,8 +74,7 @@ class Piece:
     """
 
     recording: Path
-    labels_source: Path
-    target: Path
+    target: Place
     start: int
     num_frames: int
     labels: np.ndarray
@@ -49,9 +83,9 @@ class Piece:
     channels: int
 
     @property
-    def labels_target(self) -> Path:
+    def labels_target(self) -> Place:
         """The label file beside the tensor file."""
-        return self.target.with_name(f"{self.target.stem}_bbox.npy")
+        return self.target.parent / f"{self.target.stem}_bbox.npy"
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -60,36 +94,33 @@ class Piece:
         return self.num_frames, self.channels, height >> self.downsampling, width >> self.downsampling
 
 
-def plan_pieces(
-    recordings: Sequence[Path], output: Path, data: DataConfig, cuts: Cuts | None, names: Mapping[int, str]
-) -> list[Piece]:
-    """Open each recording and its labels, and lay down what they become.
+def recording_stem(recording: Place) -> str:
+    """Name of a recording, as its labels and its tensor files have it."""
+    return recording.stem.removesuffix("_td")
 
-    Args:
-        recordings: files that `open_events` reads.
-        output: dataset folder.
-        data: how tensors are made.
-        cuts: parts of each recording; whole recordings if None.
-        names: class names by id.
+
+def check_names(recordings: Sequence[Place], plan: Plan) -> None:
+    """Check whatever needs no recording opened.
 
     Raises:
-        FileNotFoundError: a recording or its labels are missing.
-        ValueError: a recording, its labels, a cut or a size does not fit, or two files would get one name.
+        ValueError: cuts that mean nothing, a folder that is no split, two recordings that would become files of one
+            name, or a label file that would be replaced.
     """
-    _check_cuts(cuts)
-    pieces = [piece for recording in recordings for piece in _plan(recording, output, data, cuts, names)]
-    owners: dict[Path, Path] = {}
-    sources = {piece.labels_source.resolve() for piece in pieces}
-    for piece in pieces:
-        if piece.target in owners:
-            raise ValueError(f"{owners[piece.target]} and {piece.recording} would both become {piece.target}")
-        owners[piece.target] = piece.recording
-        if piece.labels_target.resolve() in sources:
-            raise ValueError(f"{piece.labels_target}: would replace a recording's own labels, give another output")
-    return pieces
+    _check_cuts(plan.cuts)
+    owners: dict[Place, Place] = {}
+    sources = {_labels_beside(recording).resolve() for recording in recordings}
+    for recording in recordings:
+        for split in plan.cuts or [_split_of(recording)]:
+            target = plan.output / split / recording_stem(recording)
+            if target in owners:
+                raise ValueError(f"{owners[target]} and {recording} would both become {target}")
+            owners[target] = recording
+            replaced = target.parent / f"{target.name}_bbox.npy"
+            if replaced.resolve() in sources and not plan.cuts:
+                raise ValueError(f"{replaced}: would replace a recording's own labels, give another output")
 
 
-def find_label_map(recordings: Iterable[Path], output: Path, given: Mapping[int, str] | None) -> dict[int, str]:
+def find_label_map(recordings: Iterable[Place], output: Place, given: Mapping[int, str] | None) -> dict[int, str]:
     """The dataset's label map: the one given, or those beside the recordings or one folder above, all equal.
 
     Raises:
@@ -98,16 +129,16 @@ def find_label_map(recordings: Iterable[Path], output: Path, given: Mapping[int,
     """
     found = {} if given is None else {"label_map": dict(sorted(given.items()))}
     for recording in recordings if given is None else ():
-        paths = [folder / LABEL_MAP_NAME for folder in recording.absolute().parents[:2]]
-        path = next((path for path in paths if path.is_file()), None)
+        path = _label_map_near(recording)
         if path is None:
             raise FileNotFoundError(
                 f"{recording}: no {LABEL_MAP_NAME} beside it or one folder above; "
                 'put one there, like {"0": "pedestrian"}, or give label_map'
             )
-        found[str(path)] = read_label_map(path)
+        if str(path) not in found:
+            found[str(path)] = _read_label_map(path)
     if (output / LABEL_MAP_NAME).is_file():
-        found[str(output / LABEL_MAP_NAME)] = read_label_map(output / LABEL_MAP_NAME)
+        found[str(output / LABEL_MAP_NAME)] = _read_label_map(output / LABEL_MAP_NAME)
     (source, first), *others = found.items()
     for other, names in others:
         if names != first:
@@ -117,48 +148,74 @@ def find_label_map(recordings: Iterable[Path], output: Path, given: Mapping[int,
     return first
 
 
-def _plan(
-    recording: Path, output: Path, data: DataConfig, cuts: Cuts | None, names: Mapping[int, str]
-) -> Iterator[Piece]:
-    with open_events(recording) as reader:
+@contextmanager
+def local_files(recording: Place) -> Iterator[Path]:
+    """A recording and its labels as files of this machine: as they are, or copied from their address for the block.
+
+    Raises:
+        ValueError: the block raised one of `BROKEN`; the message names the address and not the copy.
+    """
+    if isinstance(recording, Path):
+        yield recording
+        return
+    with TemporaryDirectory(prefix="evlab-") as temporary:
+        folder = Path(temporary) / recording.parent.name
+        folder.mkdir(exist_ok=True)
+        for file in (recording, _labels_beside(recording)):
+            if isinstance(file, Address) and file.is_file():
+                file.get(folder / file.name)
+        try:
+            yield folder / recording.name
+        except BROKEN as error:
+            raise ValueError(str(error).replace(str(folder), str(recording.parent))) from None
+
+
+def plan_pieces(recording: Path, plan: Plan) -> list[Piece]:
+    """Open a recording and its labels, and lay down what they become.
+
+    Raises:
+        FileNotFoundError: the recording or its labels are missing.
+        ValueError: the recording, its labels, a cut or a size does not fit.
+    """
+    return list(_plan(recording, plan))
+
+
+def _plan(recording: Path, plan: Plan) -> Iterator[Piece]:
+    data = plan.data
+    with open_events(recording, *plan.sensor) as reader:
         first, last = reader.first_t, reader.last_t
         sensor_size = reader.height, reader.width
         downsampling = _downsampling(reader, data)
     if first is None or last is None:
         raise ValueError(f"{recording}: the recording holds no events, allowed: at least one")
-    stem = recording.stem.removesuffix("_td")
     start = first // data.delta_t * data.delta_t
     length = (last - start) // data.delta_t + 1
-    labels_source = recording.with_name(f"{stem}_bbox.npy")
-    labels = _load_labels(recording, labels_source, names)
+    labels_source = recording.with_name(f"{recording_stem(recording)}_bbox.npy")
+    labels = _load_labels(recording, labels_source, plan.names)
     end = start + length * data.delta_t
     if labels.size and not _within(labels, start, end).size:
         raise ValueError(
             f"{labels_source}: labels from {labels['t'][0]} to {labels['t'][-1]} us, "
             f"allowed: within the recording, {start} to {end} us"
         )
-    for split, begin, stop in _frame_ranges(recording, length, data.delta_t, cuts):
+    for split, begin, stop in _frame_ranges(recording, length, data.delta_t, plan.cuts):
         t0, t1 = start + begin * data.delta_t, start + stop * data.delta_t
         yield Piece(
             recording=recording,
-            labels_source=labels_source,
-            target=output / split / (f"{stem}_{t0}_{t1}.h5" if cuts else f"{stem}.h5"),
+            target=plan.output / split / f"{recording_stem(recording)}{f'_{t0}_{t1}' if plan.cuts else ''}.h5",
             start=t0,
             num_frames=stop - begin,
             labels=_within(labels, t0, t1),
             sensor_size=sensor_size,
             downsampling=downsampling,
-            channels=PREPROCESS_CHANNELS[data.preprocess],
+            channels=data.in_channels,
         )
 
 
 def _frame_ranges(recording: Path, length: int, delta_t: int, cuts: Cuts | None) -> Iterator[tuple[str, int, int]]:
     """(split, first frame, frame after the last) of the parts of a recording of `length` frames."""
     if not cuts:
-        split = recording.absolute().parent.name
-        if split not in SPLITS:
-            raise ValueError(f"{recording}: its folder {split} is no split, allowed: {', '.join(SPLITS)}, or cuts")
-        yield split, 0, length
+        yield _split_of(recording), 0, length
         return
     for split, (begin_s, end_s) in cuts.items():
         begin, end = (round(seconds * 1e6 / delta_t) for seconds in (begin_s, end_s))
@@ -170,6 +227,29 @@ def _frame_ranges(recording: Path, length: int, delta_t: int, cuts: Cuts | None)
         if begin == end:
             raise ValueError(f"cut {split}: got {begin_s:g} to {end_s:g} s, allowed: at least a frame of {delta_t} us")
         yield split, begin, end
+
+
+def _split_of(recording: Place) -> str:
+    """The split that a recording's folder is named after."""
+    split = recording.absolute().parent.name
+    if split not in SPLITS:
+        raise ValueError(f"{recording}: its folder {split} is no split, allowed: {', '.join(SPLITS)}, or cuts")
+    return split
+
+
+def _labels_beside(recording: Place) -> Place:
+    return recording.parent / f"{recording_stem(recording)}_bbox.npy"
+
+
+def _label_map_near(recording: Place) -> Place | None:
+    """The label map beside a recording or one folder above."""
+    folder = recording.absolute().parent
+    paths = [folder / LABEL_MAP_NAME, folder.parent / LABEL_MAP_NAME]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _read_label_map(path: Place) -> dict[int, str]:
+    return read_label_map(path) if isinstance(path, Path) else parse_label_map(path.read_text(), str(path))
 
 
 def _load_labels(recording: Path, path: Path, names: Mapping[int, str]) -> np.ndarray:

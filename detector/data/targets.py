@@ -66,6 +66,24 @@ class TargetLoader:
             list T of (M, 5) float32 x1, y1, x2, y2, class 1..K in network pixels, and (T,) bool, which frames
             are labelled.
         """
+        boxes, counts, labeled = self.table(
+            labels, first_frame, height, width, first_t, delta_t, num_frames, scale, augmentation
+        )
+        return list(torch.from_numpy(boxes).split(counts)), torch.from_numpy(labeled)
+
+    def table(
+        self,
+        labels: np.ndarray,
+        first_frame: int,
+        height: int,
+        width: int,
+        first_t: int,
+        delta_t: int,
+        num_frames: int | None,
+        scale: float,
+        augmentation: Augmentation | None,
+    ) -> tuple[np.ndarray, list[int], np.ndarray]:
+        """The same as one (M, 5) array of the boxes of all frames, T counts of them, and a (T,) array."""
         last_frame = first_frame + self.num_tbins if num_frames is None else num_frames
         inside = slice(*np.clip([-first_frame, last_frame - first_frame], 0, self.num_tbins))
         ends = first_t + (np.arange(first_frame, first_frame + self.num_tbins) + 1) * delta_t
@@ -82,7 +100,7 @@ class TargetLoader:
         boxes, frames = self._boxes(rows, frames, scale, height, width, augmentation)
         order = np.argsort(frames, kind="stable")
         counts = np.bincount(frames, minlength=self.num_tbins).tolist()
-        return list(torch.from_numpy(boxes[order]).split(counts)), torch.from_numpy(labeled)
+        return boxes[order], counts, labeled
 
     def _classes(self, labels: np.ndarray) -> np.ndarray:
         padded = np.append(self.lookup, -1)  # ids are unsigned: whatever is too large, a wrapped -1 too, is unwanted

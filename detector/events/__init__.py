@@ -1,12 +1,17 @@
 """Event recordings and label files: readers, writers and their dtypes."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from detector.events.dat import DatReader, write_dat
-from detector.events.header import read_header
+from detector.events.evt2 import Evt2Reader, write_evt2
+from detector.events.evt3 import Evt3Reader, write_evt3
+from detector.events.evt21 import Evt21Reader
+from detector.events.hdf5 import Hdf5Reader, write_hdf5
+from detector.events.header import Header, read_header
 from detector.events.labels import load_labels, save_labels
-from detector.events.raw import Evt2Reader, write_evt2
 from detector.events.reader import EventReader
+from detector.events.table import TableReader
 from detector.events.types import BBOX_dtype, EventCD, EventExtTrigger
 
 __all__ = [
@@ -20,9 +25,19 @@ __all__ = [
     "save_labels",
     "write_dat",
     "write_evt2",
+    "write_evt3",
+    "write_hdf5",
 ]
 
-READERS: dict[str, type[EventReader]] = {"DAT": DatReader, "EVT2": Evt2Reader}
+READERS: dict[str, Callable[[Path, Header, int | None, int | None], EventReader]] = {
+    "DAT": DatReader,
+    "EVT2": Evt2Reader,
+    "EVT2.1": Evt21Reader,
+    "EVT3": Evt3Reader,
+    "HDF5": Hdf5Reader,
+    "NPY": TableReader,
+    "CSV": TableReader,
+}
 """Reader of each format."""
 
 
@@ -31,8 +46,8 @@ def open_events(path: str | Path, height: int | None = None, width: int | None =
 
     Args:
         path: the recording.
-        height: sensor height in pixels, for old headers that lack it.
-        width: sensor width in pixels, for old headers that lack it.
+        height: sensor height in pixels, for files that lack it.
+        width: sensor width in pixels, for files that lack it.
 
     Returns:
         A reader, to be used in a `with` block or closed.

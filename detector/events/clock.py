@@ -1,88 +1,90 @@
-"""Times that only grow but are stored in few bits, so that they start anew from 0."""
+"""Search in times that only grow but are stored in few bits, so that they start anew from 0."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from functools import cached_property
 
-import numpy as np
+from detector.events.loops import advance
 
-__all__ = ["WrappingClock", "unwrap"]
+__all__ = ["WrappingClock"]
 
-PROBES = 1024
-"""Places at which a file's wraps are counted when it is first searched."""
-
-
-def unwrap(raw: np.ndarray, previous: int, period: int, source: object) -> np.ndarray:
-    """Turn stored times into times that go on growing.
-
-    A fall of more than half a period is a wrap, a smaller one is an error.
-
-    Args:
-        raw: (N,) times modulo `period`, unsigned.
-        previous: the time (not modulo) just before the first.
-        period: value at which the stored time starts anew.
-        source: the file, named in errors.
-
-    Returns:
-        (N,) int64 times.
-
-    Raises:
-        ValueError: time runs backwards.
-    """
-    times = raw.astype(np.int64)
-    times += previous - previous % period
-    if raw.size == 0 or (times[0] >= previous and bool((raw[1:] >= raw[:-1]).all())):
-        return times
-    steps = np.diff(times, prepend=previous)
-    wraps = steps < -period // 2
-    backwards = (steps < 0) & ~wraps
-    if backwards.any():
-        index = int(np.argmax(backwards))
-        raise _backwards(source, -int(steps[index]))
-    return times + period * np.cumsum(wraps)
+PROBES = 128
+MAX_STRIDE = 1 << 18
+"""Records between two probes at most: a camera that writes EVT3 fills them in a quarter of the clock's period."""
 
 
 class WrappingClock:
     """Search in the stored times of a file without reading them all.
 
-    Wraps are counted at up to `PROBES` places. Of two wraps between neighbouring places one would be missed, which
-    takes a file in which a 1/1024 of the records lasts longer than a whole period.
+    Wraps are counted between about `PROBES` places of a file, and more where a wrap might hide: wherever neighbours
+    are more than a quarter of a period apart, the records between them are halved until it is known.
 
     Args:
         count: number of records.
         raw_at: stored time (modulo `period`) of a record.
-        period: value at which the stored time starts anew.
+        period: value at which the stored time starts anew, a power of 2.
         source: the file, named in errors.
+        slack: how far times may fall without being an error.
     """
 
-    def __init__(self, count: int, raw_at: Callable[[int], int], period: int, source: object) -> None:
+    def __init__(
+        self, count: int, raw_at: Callable[[int], int], period: int, source: object, *, slack: int = 0
+    ) -> None:
         self.count = count
         self._raw_at = raw_at
         self._period = period
         self._source = source
-        self._stride = max(1, -(-count // PROBES))
+        self._slack = slack
 
     @cached_property
-    def _marks(self) -> np.ndarray:
-        raw = np.array([self._raw_at(index) for index in range(0, self.count, self._stride)], np.int64)
-        return unwrap(raw, int(raw[0]) if raw.size else 0, self._period, self._source)
+    def marks(self) -> tuple[list[int], list[int]]:
+        """Places of the probes and their times; who knows them better may set them."""
+        stride = min(max(1, self.count // PROBES), MAX_STRIDE)
+        places, times = [0], [self._raw_at(0)]
+        pending = [(place, self._raw_at(place)) for place in reversed(range(stride, self.count, stride))]
+        while pending:
+            place, raw = pending[-1]
+            time = int(advance(times[-1], raw, self._period, self._slack))
+            if place - places[-1] == 1 or -self._slack <= time - times[-1] <= self._period // 4:
+                self._check(times[-1], time)
+                places.append(place)
+                times.append(time)
+                pending.pop()
+            else:
+                middle = (places[-1] + place) // 2
+                pending.append((middle, self._raw_at(middle)))
+        return places, times
 
     def at(self, index: int) -> int:
         """Time of a record."""
-        mark = int(self._marks[index // self._stride])
-        time = mark - mark % self._period + self._raw_at(index)
-        if time >= mark:
-            return time
-        if mark - time <= self._period // 2:
-            raise _backwards(self._source, mark - time)
-        return time + self._period
+        if index == 0:  # needs no probes
+            return self._raw_at(0)
+        places, times = self.marks
+        mark = times[bisect_right(places, index) - 1]
+        time = int(advance(mark, self._raw_at(index), self._period, self._slack))
+        self._check(mark, time)
+        return time
 
     def first_at_least(self, time: int) -> int:
         """Index of the first record at or after `time`; `count` if there is none."""
-        block = int(np.searchsorted(self._marks, time))
-        first = (block - 1) * self._stride + 1 if block else 0
-        return bisect_left(range(self.count), time, first, min(block * self._stride, self.count), key=self.at)
+        if self.count == 0:
+            return 0
+        places, times = self.marks
+        block = bisect_left(times, time)
+        if block == 0:
+            return 0
+        end = places[block] if block < len(places) else self.count
+        earliest = times[block - 1] - self._slack
+        return bisect_left(
+            range(self.count),
+            time - earliest,
+            places[block - 1] + 1,
+            end,
+            key=lambda index: (self._raw_at(index) - earliest) % self._period,
+        )
 
-
-def _backwards(source: object, ticks: int) -> ValueError:
-    return ValueError(f"{source}: time runs backwards by {ticks} ticks, allowed: times that only grow")
+    def _check(self, before: int, time: int) -> None:
+        if time < before - self._slack:
+            raise ValueError(
+                f"{self._source}: time runs backwards by {before - time} us, allowed: times that only grow"
+            )

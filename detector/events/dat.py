@@ -5,15 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.events.clock import WrappingClock, unwrap
+from detector.events.clock import WrappingClock
+from detector.events.columns import Columns
 from detector.events.header import Header
-from detector.events.reader import CHUNK, Columns, EventReader
-from detector.events.writing import check_events, whole_file
+from detector.events.loops import DAT_PERIOD, decode_dat, new_state
+from detector.events.records import RecordReader
+from detector.events.writing import check_events, in_parts, whole_file
 
 __all__ = ["DatReader", "write_dat"]
-
-PERIOD = 1 << 32
-"""Microseconds (71.6 minutes) after which the stored time starts anew."""
 
 EVENT_SIZE = 8
 EVENT_TYPES = (0, 12)
@@ -22,10 +21,10 @@ EVENT_TYPES = (0, 12)
 MAX_SIDE = 1 << 14
 
 
-class DatReader(EventReader):
-    """Reads DAT: little-endian u32 t, then u32 with x in bits 0-13, y in 14-27, p in 28."""
+class DatReader(RecordReader):
+    """Reads DAT: little-endian u32 t (it starts anew after 71.6 minutes), then u32 of x (14 bits), y (14), p (1)."""
 
-    record_bytes = EVENT_SIZE
+    record = np.dtype("<i8")
 
     def _data_start(self, header: Header) -> int:
         with self.path.open("rb") as file:
@@ -42,7 +41,10 @@ class DatReader(EventReader):
 
     @cached_property
     def _clock(self) -> WrappingClock:
-        return WrappingClock(self._num_records, lambda index: int(self._words(index, index + 1)[0]), PERIOD, self.path)
+        return WrappingClock(self._num_records, self._raw_at, DAT_PERIOD, self.path)
+
+    def _raw_at(self, index: int) -> int:
+        return self._record_at(index) & DAT_PERIOD - 1
 
     @property
     def first_t(self) -> int | None:
@@ -54,22 +56,15 @@ class DatReader(EventReader):
         """Time of the last event, None if the recording has none."""
         return self._clock.at(self._num_records - 1) if self._num_records else None
 
-    def read_columns(self, t0: int | None = None, t1: int | None = None) -> Columns:
-        """Events of [t0, t1) as x, y, p, t; see `EventReader.read_columns`."""
-        first = 0 if t0 is None else self._clock.first_at_least(t0)
-        stop = self._num_records if t1 is None else self._clock.first_at_least(t1)
-        count = max(0, stop - first)
-        x, y = np.empty(count, np.uint16), np.empty(count, np.uint16)
-        p, t = np.empty(count, np.int8), np.empty(count, np.int64)
-        previous = self._clock.at(first) if count else 0
-        for start in range(0, count, CHUNK):
-            part = slice(start, min(start + CHUNK, count))
-            words = self._words(first + part.start, first + part.stop)
-            t[part] = unwrap(words[0::2].copy(), previous, PERIOD, self.path)
-            previous = int(t[part.stop - 1])
-            _unpack(words[1::2].copy(), x[part], y[part], p[part])
-            self._check_pixels(x[part], y[part])
-        return x, y, p, t
+    def _bounds(self, t0: int | None, t1: int | None) -> tuple[int, int]:
+        start = 0 if t0 is None else self._clock.first_at_least(t0)
+        return start, self._num_records if t1 is None else self._clock.first_at_least(t1)
+
+    def _state(self, start: int, stop: int) -> np.ndarray:
+        return new_state(self._clock.at(start) if start < stop else 0)
+
+    def _fill(self, records: np.ndarray, state: np.ndarray, columns: Columns, count: int) -> int:
+        return decode_dat(records, state, *columns, count, self.width, self.height)
 
 
 def write_dat(path: str | Path, events: np.ndarray, height: int, width: int) -> None:
@@ -84,23 +79,12 @@ def write_dat(path: str | Path, events: np.ndarray, height: int, width: int) -> 
     Raises:
         ValueError: an event lies outside the sensor, or times cannot be held (see `check_events`).
     """
-    check_events(events, height, width, max_side=MAX_SIDE, period=PERIOD)
-    words = np.empty((events.size, 2), "<u4")
-    words[:, 0] = events["t"] % PERIOD
-    words[:, 1] = events["x"] | events["y"].astype(np.uint32) << 14 | events["p"].astype(np.uint32) << 28
+    check_events(events, height, width, max_side=MAX_SIDE, period=DAT_PERIOD)
     header = f"% Data file containing CD events.\n% Version 2\n% Height {height}\n% Width {width}\n"
     with whole_file(path) as part, part.open("wb") as file:
         file.write(header.encode() + bytes([EVENT_TYPES[-1], EVENT_SIZE]))
-        words.tofile(file)
-
-
-def _unpack(packed: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> None:
-    """Fill x, y, p from packed words, which are used up; casts cut the upper bits off before the masks do."""
-    x[:] = packed
-    x &= 0x3FFF
-    packed >>= 14
-    y[:] = packed
-    y &= 0x3FFF
-    packed >>= 14
-    p[:] = packed
-    p &= 1
+        for x, y, p, t in in_parts(events):
+            words = np.empty((t.size, 2), "<u4")
+            words[:, 0] = t % DAT_PERIOD
+            words[:, 1] = x.astype(np.uint32) | y.astype(np.uint32) << 14 | p.astype(np.uint32) << 28
+            words.tofile(file)

@@ -1,17 +1,18 @@
 """What a recording is, read from its first bytes and never from its name.
 
-DAT and RAW files begin with text lines `% key value`; HDF5 files with a signature. Which fields name the encoding
-and the sensor's size changed over the years: `% format EVT3;height=720;width=1280`, `% evt 3.0`,
-`% geometry 1280x720`, `% Height 720`, or nothing but the camera's `% system_ID`.
+DAT and RAW files begin with text lines `% key value`; HDF5 and NPY files with a signature; CSV tables with a line of
+four numbers or of columns' names. Which fields name the encoding and the sensor's size changed over the years:
+`% format EVT3;height=720;width=1280`, `% evt 3.0`, `% geometry 1280x720`, `% Height 720`, or nothing but the camera's
+`% system_ID`.
 """
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Header", "read_header"]
+__all__ = ["Header", "read_header", "split_line"]
 
-HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+SIGNATURES = {b"\x89HDF\r\n\x1a\n": "HDF5", b"\x93NUMPY": "NPY"}
 LONGEST_HEADER = 1 << 16
 ENCODINGS = {"2.0": "EVT2", "2.1": "EVT2.1", "3.0": "EVT3", "EVT21": "EVT2.1"}
 """Encodings as `% evt` and `% format` spell them; other spellings are taken as they are."""
@@ -26,7 +27,7 @@ class Header:
     """The beginning of a recording.
 
     Args:
-        format: DAT, EVT2, EVT2.1, EVT3, HDF5, or the encoding as a RAW header names it
+        format: DAT, EVT2, EVT2.1, EVT3, HDF5, NPY, CSV, or the encoding as a RAW header names it
         fields: `% key value` lines, keys in lower case
         size: bytes of text before the data
     """
@@ -35,23 +36,28 @@ class Header:
     fields: dict[str, str]
     size: int
 
-    def sensor_size(self) -> tuple[int, int] | None:
-        """Height and width in pixels, None if the header does not tell them."""
+    def options(self) -> dict[str, str]:
+        """Fields and what `% format NAME;key=value` adds to them."""
         fields = dict(self.fields)
         for entry in fields.get("format", "").split(";")[1:]:
             key, _, value = entry.partition("=")
             fields.setdefault(key.strip().lower(), value.strip())
-        geometry = re.fullmatch(r"(\d+)x(\d+)", fields.get("geometry", ""))
+        return fields
+
+    def sensor_size(self) -> tuple[int, int] | None:
+        """Height and width in pixels, None if the header does not tell them."""
+        fields = self.options()
+        geometry = re.fullmatch(r"(\d{1,9})x(\d{1,9})", fields.get("geometry", ""))
         if geometry:
             return int(geometry[2]), int(geometry[1])
-        if fields.get("height", "").isdecimal() and fields.get("width", "").isdecimal():
-            return int(fields["height"]), int(fields["width"])
+        sides = [fields.get(name, "") for name in ("height", "width")]
+        if all(re.fullmatch(r"\d{1,9}", side) for side in sides):
+            return int(sides[0]), int(sides[1])
         system = fields.get("system_id", "")
-        if system.isdecimal() and int(system) in VGA_SYSTEMS:
+        number = int(system) if re.fullmatch(r"\d{1,9}", system) else 0
+        if number in VGA_SYSTEMS:
             return 480, 640
-        if system.isdecimal() and int(system) in HD_SYSTEMS:
-            return 720, 1280
-        return None
+        return (720, 1280) if number in HD_SYSTEMS else None
 
 
 def read_header(path: Path) -> Header:
@@ -67,12 +73,28 @@ def read_header(path: Path) -> Header:
         head = file.read(LONGEST_HEADER)
     if not head:
         raise ValueError(f"{path}: empty file, not an event recording")
-    if head.startswith(HDF5_SIGNATURE):
-        return Header("HDF5", {}, 0)
+    for signature, name in SIGNATURES.items():
+        if head.startswith(signature):
+            return Header(name, {}, 0)
     fields, size = _text_lines(head)
+    if size == 0 and _is_table(head):
+        return Header("CSV", {}, 0)
     if size == 0:
         raise ValueError(f"{path}: not an event recording: it begins with {head[:8]!r}, no known header")
     return Header(_format(fields), fields, size)
+
+
+def split_line(line: str) -> list[str]:
+    """Columns of a line of a table in lower case, between commas, semicolons or blanks, without a # before them."""
+    return re.split(r"\s*[,;\s]\s*", line.lstrip("# ").strip().lower())
+
+
+def _is_table(head: bytes) -> bool:
+    """Whether the first line has four numbers, or names of four columns or more, x and y among them."""
+    line = head.partition(b"\n")[0].decode("utf-8-sig", "replace")
+    columns = split_line(line)
+    numbers = all(re.fullmatch(r"[-+.\de]*\d[-+.\de]*", column) for column in columns)
+    return len(columns) >= 4 and (numbers or {"x", "y"} <= set(columns))
 
 
 def _text_lines(head: bytes) -> tuple[dict[str, str], int]:

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from detector.events.columns import Columns
 from detector.events.types import EventCD
 
-__all__ = ["check_events", "whole_file"]
+__all__ = ["check_events", "in_parts", "raw_header", "whole_file"]
+
+PART = 1 << 16
+"""Events handled at once: intermediate arrays stay small, however many events there are."""
 
 
 @contextmanager
@@ -47,20 +51,48 @@ def check_events(events: np.ndarray, height: int, width: int, *, max_side: int, 
     names = events.dtype.names or ()
     if not set(EventCD.names or ()) <= set(names):
         raise ValueError(f"events: fields found: {', '.join(names) or 'none'}; required: x, y, p, t")
-    for name, side, field in (("height", height, "y"), ("width", width, "x")):
+    for name, side in (("height", height), ("width", width)):
         if not 1 <= side <= max_side:
             raise ValueError(f"{name}: got {side}, allowed: 1 to {max_side} in this format")
-        _check_range(field, events[field], side)
-    _check_range("p", events["p"], 2)
-    t = events["t"]
-    if t.size and not 0 <= t[0] < period:
-        raise ValueError(f"events: the first t is {t[0]}, allowed: from 0 to below {period} in this format")
-    steps = np.diff(t)
-    if steps.size and not 0 <= steps.min() <= steps.max() < period // 2:
-        index = int(np.argmax((steps < 0) | (steps >= period // 2)))
+    if events.size and not 0 <= events["t"][0] < period:
+        raise ValueError(f"events: the first t is {events['t'][0]}, allowed: from 0 to below {period} in this format")
+    for start in range(0, events.size, PART):
+        part = events[start : start + PART]
+        for name, end in (("y", height), ("x", width), ("p", 2)):
+            _check_range(name, part[name], end)
+        _check_steps(events["t"][max(0, start - 1) : start + PART], max(1, start), period // 2)
+
+
+def in_parts(events: np.ndarray) -> Iterator[Columns]:
+    """Events as columns, some at a time; none if there are none.
+
+    Args:
+        events: (N,) `EventCD` (any field order).
+    """
+    for start in range(0, events.size, PART):
+        part = events[start : start + PART]
+        x, y, p, t = (
+            np.ascontiguousarray(part[name], dtype)
+            for name, dtype in zip("xypt", (np.uint16, np.uint16, np.int8, np.int64), strict=True)
+        )
+        yield x, y, p, t
+
+
+def raw_header(name: str, version: str, height: int, width: int) -> bytes:
+    """First lines of a RAW recording in an encoding."""
+    return (
+        f"% evt {version}\n% format {name};height={height};width={width}\n% geometry {width}x{height}\n% end\n"
+    ).encode()
+
+
+def _check_steps(t: np.ndarray, first: int, limit: int) -> None:
+    """Refuse steps of time below 0 or from `limit` on; the first is that to event `first`."""
+    wrong = (t[1:] < t[:-1]) | (t[1:] - t[:-1] >= limit)
+    if wrong.any():
+        index = int(np.argmax(wrong))
         raise ValueError(
-            f"events: t goes from {t[index]} to {t[index + 1]} at event {index + 1}, "
-            f"allowed: steps from 0 to below {period // 2} in this format"
+            f"events: t goes from {t[index]} to {t[index + 1]} at event {first + index}, "
+            f"allowed: steps from 0 to below {limit} in this format"
         )
 
 

@@ -12,6 +12,7 @@ RAY_ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the program, not only the search
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow holds what its CSV, JSON and TensorBoard files would repeat
     "RAY_AIR_NEW_OUTPUT": "0",  # the other output prints boxes even when told to be silent
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that fails before its first validation ends alone
     "TUNE_GLOBAL_CHECKPOINT_S": "1",  # what a search loses when its driver is killed
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # three lines a report
 }

@@ -1,7 +1,8 @@
 """A verb's command line, made of the signature and docstring of its function.
 
-Parameters before `*` are positional, those after it are flags. A parameter of type `Settings` stands for `--config
-FILE`, `--print_config` and a flag `--group.leaf VALUE` for every leaf of the configuration.
+Parameters before `*` are positional, those after it are flags; their `_` may be written `-`, and a `bool` takes no
+value. A parameter of type `Settings` stands for `--config FILE`, `--print_config` and a flag `--group.leaf VALUE` for
+every leaf of the configuration. A parameter of type `Command` stands for everything after `--`.
 """
 
 import argparse
@@ -12,13 +13,17 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import Any, Literal, NoReturn, get_args, get_origin
+from typing import Any, Literal, NewType, NoReturn, get_args, get_origin
 
 from detector.config import Config
 
-__all__ = ["Settings", "argument_docs", "parse", "summary"]
+__all__ = ["Command", "Settings", "argument_docs", "parse", "summary"]
+
+Command = NewType("Command", list[str])
+"""Another command line, word by word."""
 
 LEAF_FLAG = re.compile(r"--([A-Za-z_]\w*\.[\w.]+)(?:=(.*))?", re.DOTALL)
+DASHED_FLAG = re.compile(r"^--([a-z][a-z_]*-[a-z_-]*)(?==|$)")
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,12 @@ def parse(verb: str, function: Callable, arguments: Sequence[str]) -> dict[str, 
     """
     parameters = inspect.signature(function).parameters
     settings = next((name for name, p in parameters.items() if p.annotation is Settings), None)
+    command = next((name for name, p in parameters.items() if p.annotation is Command), None)
     parser = _make_parser(verb, function, settings)
-    overrides, rest = _split(arguments) if settings else ({}, list(arguments))
+    mark = list(arguments).index("--") if command and "--" in arguments else len(arguments)
+    arguments, after = arguments[:mark], arguments[mark + 1 :]
+    arguments = [DASHED_FLAG.sub(lambda flag: f"--{flag[1].replace('-', '_')}", text) for text in arguments]
+    overrides, rest = _split(arguments) if settings else ({}, arguments)
     values, unknown = parser.parse_known_args(rest)
     if unknown:
         raise ValueError(f"unknown argument {unknown[0]}, {_hint(unknown[0], parser, settings is not None)}")
@@ -69,6 +78,8 @@ def parse(verb: str, function: Callable, arguments: Sequence[str]) -> dict[str, 
     if settings:
         print_only = found.pop("print_config")
         found[settings] = Settings(found.pop("config"), overrides, print_only)
+    if command:
+        found[command] = Command(list(after))
     return found
 
 
@@ -103,8 +114,10 @@ def _make_parser(verb: str, function: Callable, settings: str | None) -> _Parser
         if name == settings:
             parser.add_argument("--config", metavar="FILE", help="YAML file with settings")
             parser.add_argument("--print_config", action="store_true", help="print the resolved settings and stop")
-        else:
+        elif parameter.annotation is not Command:
             _add_argument(parser, parameter, docs.get(name, ""))
+    if any(parameter.annotation is Command for parameter in inspect.signature(function).parameters.values()):
+        parser.usage = parser.format_usage().removeprefix("usage: ").rstrip() + " [-- VERB ...]"
     return parser
 
 
@@ -113,7 +126,7 @@ def _add_argument(parser: _Parser, parameter: inspect.Parameter, text: str) -> N
     default = None if required else parameter.default
     options: dict[str, Any] = {"help": text.replace("%", "%%"), "default": default, **_reader(parameter.annotation)}
     if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-        if default is not None:
+        if default is not None and default is not False:
             options["help"] += f" (default: {default})"
         parser.add_argument(f"--{parameter.name}", required=required, **options)
     else:
@@ -123,7 +136,9 @@ def _add_argument(parser: _Parser, parameter: inspect.Parameter, text: str) -> N
 
 
 def _reader(annotation: Any) -> dict[str, Any]:
-    """How argparse reads `str`, `int`, `float`, a `Literal`, a list of one of them, and one of them or None."""
+    """How argparse reads `str`, `int`, `float`, `bool`, a `Literal`, a list of one of them, and one of them or None."""
+    if annotation is bool:
+        return {"action": "store_true"}
     if isinstance(annotation, types.UnionType):
         annotation = next(part for part in get_args(annotation) if part is not type(None))
     if get_origin(annotation) is list:

@@ -83,3 +83,7 @@ def _help() -> str:
         f"verbs:\n{verbs}\n\n"
         "`evlab VERB --help` shows the arguments of a verb. Set EVLAB_TRACEBACK=1 to see where an error comes from."
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

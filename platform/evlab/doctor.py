@@ -1,63 +1,91 @@
-"""`evlab doctor`: what is installed, reachable or mismatched."""
+"""`evlab doctor`: what is installed, reachable or mismatched, on this machine and on a cluster."""
 
 import importlib
 import importlib.metadata
+import json
+import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from detector.config import Config
+from evlab import EvlabError
+from evlab.diagnosis import Check, Probe, Status, print_check, print_checks
+from evlab.jobs import connect, follow, use_token
 from evlab.runtime import cpu_count
 
 __all__ = ["Check", "doctor"]
 
-Status = Literal["ok", "warn", "FAIL"]
 GIB = 2**30
 IMPORTED = ("pytorch_lightning", "ray", "mlflow", "optuna")
 
 
-@dataclass(frozen=True)
-class Check:
-    """One line of the table.
+def doctor(config: Config | None = None, address: str | None = None) -> int:
+    """Look at everything EvLab needs and print a line a check.
 
     Args:
-        name: what was looked at
-        status: ok, warn (works, but with limits) or FAIL
-        detail: what was found and, unless it is ok, what to do
-    """
-
-    name: str
-    status: Status
-    detail: str
-
-
-def doctor() -> int:
-    """Look at everything EvLab needs and print a line a check.
+        config: settings of a command that is to run; None to leave out what they need.
+        address: job server of the cluster it is to run on; the cluster that RAY_ADDRESS names if None.
 
     Returns:
         0, or 1 if a check FAILs.
     """
-    failed = 0
-    for name, probe in PROBES.items():
-        for check in _checks(name, probe):
-            print(f"{check.name:<24} {check.status:<4}  {check.detail}", flush=True)
-            failed += check.status == "FAIL"
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address:
+        use_token()  # before a probe imports ray
+    failed = sum(print_checks(name, probe) for name, probe in PROBES.items())
+    if address:
+        print(f"\ncluster at {address}", flush=True)
+        failed += _on_cluster(config, address)
+    elif config is not None:
+        from evlab.preflight import local_checks
+
+        failed += print_checks("settings", partial(local_checks, config))
     print(f"{failed} problem(s): see the lines with FAIL" if failed else "everything EvLab needs is there")
     return 1 if failed else 0
 
 
-def _checks(name: str, probe: "Probe") -> Iterator[Check]:
+def _on_cluster(config: Config | None, address: str) -> int:
+    """How many checks FAIL on a cluster: as its driver, or by a job where its job server is known."""
+    from evlab import preflight
+
+    versions = preflight.installed()
+    if not address.startswith(("http://", "https://")):
+        return print_checks("cluster", partial(preflight.cluster_checks, config, versions))
+    failed = print_checks("settings", partial(_unshared, config)) if config is not None else 0
+    if not failed:  # or the job would look for them in its temporary folder
+        request = {"versions": versions, "settings": None if config is None else config.to_flat()}
+        failed += _ask_by_job(address, request)
+    return failed
+
+
+def _unshared(config: Config) -> Iterator[Check]:
+    from evlab.submit import unshared
+
+    for problem in unshared(config):
+        key, _, text = problem.partition(": ")
+        yield Check(key, "FAIL", text)
+
+
+def _ask_by_job(address: str, request: dict) -> int:
+    """Run `evlab.preflight` on the cluster, which prints its own lines; how many FAIL."""
+    from evlab.submit import launch
+
     try:
-        yield from probe()
-    except Exception as error:  # a broken installation raises anything; the other lines must still be printed
-        yield Check(name, "FAIL", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
+        client = connect(address)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "request.json"
+            file.write_text(json.dumps(request))
+            job_id = launch(client, "doctor", ["evlab.preflight", file.name], {file.name: file})
+        return abs(follow(client, job_id))
+    except EvlabError as error:
+        return print_check(Check("job server", "FAIL", str(error)))
 
 
 def _python() -> Iterator[Check]:
@@ -160,7 +188,6 @@ def _tracking_store() -> Iterator[Check]:
     yield Check("tracking store", "ok", uri)
 
 
-Probe = Callable[[], Iterator[Check]]
 PROBES: dict[str, Probe] = {
     "python": _python,
     "packages": _packages,

@@ -1,6 +1,6 @@
 """Tables and figures of trials and models."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-__all__ = ["TrialRow", "learning_curves_figure", "pr_curve_figure", "trial_table"]
+__all__ = ["TrialRow", "learning_curves_figure", "line_style", "pr_curve_figure", "text_table", "trial_table"]
 
 # Okabe-Ito: told apart by colour-blind readers as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -47,8 +47,17 @@ def trial_table(rows: Sequence[TrialRow]) -> str:
     head = ("trial", "anchors", "fg/bg IoU", "width", "mAP", "mAP50", "seconds", "status")
     ranked = sorted(rows, key=lambda row: -1.0 if row.mean_ap is None else row.mean_ap, reverse=True)
     lines = [head, *(_cells(row) for row in ranked)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    numbers = range(3, 7)
+    return text_table(lines, numbers=range(3, 7))
+
+
+def text_table(lines: Sequence[Sequence[str]], numbers: Collection[int]) -> str:
+    """Aligned text.
+
+    Args:
+        lines: the head, then the rows, all equally long.
+        numbers: columns that stand to the right.
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [
         "  ".join(
             cell.rjust(width) if column in numbers else cell.ljust(width)
@@ -71,7 +80,7 @@ def pr_curve_figure(precision_recall: Mapping[str, tuple["np.ndarray", "np.ndarr
     figure, axes = _figure(title, "recall", "precision")
     for index, (name, (recall, precision)) in enumerate(precision_recall.items()):
         label = f"{name} (AP {float(precision.mean()):.3f})"
-        axes.plot(recall, precision, label=label, clip_on=False, **_line(index))
+        axes.plot(recall, precision, label=label, clip_on=False, **line_style(index))
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.01)
     _legend(axes)
@@ -92,7 +101,7 @@ def learning_curves_figure(
     for index, (name, history) in enumerate(histories.items()):
         if history:
             steps, values = zip(*history, strict=True)
-            axes.plot(steps, values, label=name, marker="o", markersize=3.5, **_line(index))
+            axes.plot(steps, values, label=name, marker="o", markersize=3.5, **line_style(index))
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylim(bottom=0)
     _legend(axes)
@@ -128,7 +137,8 @@ def _figure(title: str, xlabel: str, ylabel: str) -> tuple["Figure", Any]:
     return figure, axes
 
 
-def _line(index: int) -> dict[str, Any]:
+def line_style(index: int) -> dict[str, Any]:
+    """Colour and dashes of the curve of this number, unlike those of the 27 others."""
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index // len(COLOURS) % len(DASHES)]}
 
 

@@ -62,7 +62,7 @@ def ray_session(dashboard: bool = False) -> Iterator[Resources]:
 
     for name in ("ray._private.authentication.authentication_token_setup", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    started = not ray.is_initialized()
+    started, given = not ray.is_initialized(), os.environ.get("RAY_API_SERVER_ADDRESS")
     try:
         if started:
             with _kept_signal_handlers():
@@ -73,6 +73,7 @@ def ray_session(dashboard: bool = False) -> Iterator[Resources]:
         if started:
             ray.shutdown()
             os.environ.pop("RAY_API_SERVER_ADDRESS", None)
+            os.environ.update({"RAY_API_SERVER_ADDRESS": given} if given is not None else {})
 
 
 def _local_options(dashboard: bool) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
     tune: {num_samples: 6}                      # optional: any settings this search wants
     space:
-      anchors.anchor_list: {choice: [PSEE_ANCHORS, COCO_ANCHORS, [[1, 1], [2.5, 1]]]}
+      anchors.anchor_list: {choice: [PSEE_ANCHORS, [[1, 1], [2.5, 1]], {fit: 6}]}   # see evlab.anchor_options
       anchors.fg_iou_threshold: {uniform: [0.4, 0.6]}
       anchors.bg_iou_threshold: {uniform: [0.2, 0.5]}
       constraints: [anchors.bg_iou_threshold <= anchors.fg_iou_threshold]
@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from detector.config import Config
+from evlab.anchor_options import ANCHOR_LIST, expand_options, fit_count
 from evlab.domains import Domain, parse_domain
 
-__all__ = ["Space", "load_space"]
+__all__ = ["Space", "load_space", "write_space"]
 
 Suggest = Callable[[str, Domain], Any]
 FIXED_GROUPS = ("tune", "track")
@@ -178,8 +179,27 @@ def load_space(path: str | Path) -> Space:
     if not entries:
         raise ValueError(f"{path}: space: got no keys, allowed: at least one `group.leaf: {{domain: values}}`")
     domains = {key: _load_domain(str(path), key, entry) for key, entry in entries.items()}
+    _check_fits(str(path), domains)
     pairs = tuple(_load_constraint(str(path), text, domains) for text in constraints)
     return Space(str(path), _load_settings(str(path), tree), domains, pairs)
+
+
+def write_space(source: str | Path, space: Space, target: Path) -> None:
+    """Write a space's file anew, with the anchor lists that `space` holds by now.
+
+    Args:
+        source: the file that the space was read from.
+        space: the space.
+        target: file to write.
+    """
+    import yaml
+
+    text = Path(source).read_text()
+    tree, domain = yaml.safe_load(text), space.domains.get(ANCHOR_LIST)
+    if domain is not None and domain != load_space(source).domains[ANCHOR_LIST]:
+        tree["space"][ANCHOR_LIST] = {domain.kind: [domain.value_of(option) for option in domain.options]}
+        text = yaml.safe_dump(tree, sort_keys=False)
+    target.write_text(text)
 
 
 def _load_domain(path: str, key: str, entry: Any) -> Domain:
@@ -187,9 +207,17 @@ def _load_domain(path: str, key: str, entry: Any) -> Domain:
     if key.partition(".")[0] in FIXED_GROUPS:
         raise ValueError(f"{path}: space.{key}: cannot be searched, {' and '.join(FIXED_GROUPS)} hold for a study")
     try:
-        return parse_domain(entry)
+        return parse_domain(expand_options(entry) if key == ANCHOR_LIST else entry)
     except ValueError as error:
         raise ValueError(f"{path}: space.{key}: {error}") from None
+
+
+def _check_fits(path: str, domains: Mapping[str, Domain]) -> None:
+    fits = any(fit_count(option) for option in domains[ANCHOR_LIST].options) if ANCHOR_LIST in domains else False
+    if fits and "anchors.base_size" in domains:
+        raise ValueError(
+            f"{path}: space.anchors.base_size: cannot be searched beside fitted anchors, which are relative to it"
+        )
 
 
 def _load_constraint(path: str, text: Any, domains: Mapping[str, Domain]) -> tuple[str, str]:

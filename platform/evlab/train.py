@@ -181,7 +181,7 @@ def _launch(config: Config, tracker: "Tracker", run_id: str, folder: Path, resou
         _worker_loop,
         train_loop_config={**job, "use_gpu": use_gpu},
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
-        scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=use_gpu),
+        scaling_config=ray.train.ScalingConfig(num_workers=_num_workers(config), use_gpu=use_gpu),  # type: ignore[arg-type]
         run_config=_run_config(config, folder),
     )
     with _own_interrupts():
@@ -190,6 +190,11 @@ def _launch(config: Config, tracker: "Tracker", run_id: str, folder: Path, resou
         except ray.train.TrainingFailedError as error:
             raise EvlabError(f"training failed: {_reason(error, folder)}") from None
     return _finish(result, run_id, folder)
+
+
+def _num_workers(config: Config) -> int | tuple[int, int]:
+    least, workers = config.train.min_workers, config.train.workers
+    return workers if least is None else (least, workers)
 
 
 def _run_config(config: Config, folder: Path) -> "ray.train.RunConfig":

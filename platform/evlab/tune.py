@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from detector.config import Config
 from evlab import EvlabError
+from evlab.anchor_lists import resolve_lists
+from evlab.plan import concurrent_trials, trial_limits
 from evlab.runs import BEST_CHECKPOINT, CONFIG_FILE, copy_checkpoint, read_record, unique_folder, write_record
 from evlab.runtime import Resources, ray_session
-from evlab.space import Space, load_space
+from evlab.space import Space, load_space, write_space
 from evlab.train import check_config
 from evlab.trial import SEED, run_trial, trial_config
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from evlab.study import StudyLog
     from evlab.tracking import Tracker
 
-__all__ = ["StudyResult", "resolve", "resume", "tune"]
+__all__ = ["StudyResult", "prepare", "resolve", "resume", "tune"]
 
 BEST_CONFIG, BEST_FOLDER, SPACE_FILE = "best.yaml", "best", "space.yaml"
 METRICS = ("train_loss", *(f"val_mean_ap{part}" for part in ("", "50", "75", "_small", "_medium", "_big")))
@@ -37,6 +38,7 @@ class StudyResult:
         best_checkpoint: checkpoint of the best epoch of the winner's best run
         best_run_id: the MLflow run of that checkpoint
         score: mean of the winner's metric over its seeds
+        spread: their standard deviation, 0 for one seed
         rows: a row a trial, those with further seeds included
         run_id: the MLflow run of the study
         path: folder of the study
@@ -46,6 +48,7 @@ class StudyResult:
     best_checkpoint: Path
     best_run_id: str
     score: float
+    spread: float
     rows: "list[TrialRow]"
     run_id: str
     path: Path
@@ -67,6 +70,18 @@ def resolve(config: Config, space: Space, overrides: Mapping[str, Any] | None = 
     return config.with_overrides({**space.settings, **(overrides or {})})
 
 
+def prepare(config: Config, space_file: str | Path, overrides: Mapping[str, Any] | None = None) -> tuple[Config, Space]:
+    """What `tune` searches, checked: its settings, and the space with its anchor lists resolved.
+
+    Arguments and errors are those of `tune`.
+    """
+    space = load_space(space_file)
+    config = check_config(resolve(config, space, overrides))
+    space = resolve_lists(space, config)
+    _check(config, space)
+    return config, space
+
+
 def tune(config: Config, space_file: str | Path, overrides: Mapping[str, Any] | None = None) -> StudyResult:
     """Search a space.
 
@@ -82,11 +97,9 @@ def tune(config: Config, space_file: str | Path, overrides: Mapping[str, Any] | 
     """
     from evlab.tracking import Tracker
 
-    space = load_space(space_file)
-    config = check_config(resolve(config, space, overrides))
-    _check(config, space)
+    config, space = prepare(config, space_file, overrides)
     folder = unique_folder(config.train.storage, "study")
-    shutil.copyfile(space_file, folder / SPACE_FILE)
+    write_space(space_file, space, folder / SPACE_FILE)
     tracker = Tracker(config.track.tracking_uri, config.track.experiment)
     tags = {"config_fingerprint": config.fingerprint(), "path": str(folder), "space": Path(space_file).name}
     with tracker.run(folder.name, config.to_flat(), tags) as run_id:
@@ -150,16 +163,10 @@ class _Study:
 
         settings = self.config.tune
         if settings.searcher == "optuna":
-            import optuna
-            from ray.tune.search.optuna import OptunaSearch
+            from evlab.searcher import UnseenSearch
 
-            optuna.logging.set_verbosity(optuna.logging.WARNING)
-            search = OptunaSearch(
-                space=functools.partial(self.space.suggest, self.config),
-                metric=settings.metric,
-                mode=settings.mode,
-                seed=settings.space_seed,
-            )
+            suggest = functools.partial(self.space.suggest, self.config)
+            search = UnseenSearch(suggest, settings.metric, settings.mode, settings.space_seed)
             return {}, {"search_alg": search, "num_samples": settings.num_samples}, settings.num_samples
         if settings.searcher == "grid":
             samples = self.space.grid_samples(self.config)
@@ -239,19 +246,10 @@ class _Study:
         )
 
     def _concurrent(self, count: int) -> int:
-        wanted = self.config.tune.max_concurrent
-        use_gpu = self.resources.use_gpu(self.config.train.use_gpu)
-        fitting = max(1, self.resources.gpus if use_gpu else self.resources.cpus)
-        return min(count, fitting if wanted == "auto" else int(wanted))
+        return concurrent_trials(self.config, self.resources, count)
 
     def _limits(self, count: int) -> tuple[int, dict[str, float]]:
-        """Threads of a trial and what it reserves: trials side by side share the cores."""
-        concurrent = self._concurrent(count)
-        threads = max(1, self.resources.cpus // concurrent)
-        limits = {"cpu": min(float(threads), self.resources.cpus / concurrent)}
-        if self.resources.use_gpu(self.config.train.use_gpu):
-            limits["gpu"] = min(1.0, self.resources.gpus / concurrent)
-        return threads, limits
+        return trial_limits(self.config, self.resources, count)
 
     def _measured(self, log: "StudyLog", results: Any) -> list[_Run]:
         """The trials that have a checkpoint and a finite metric.
@@ -285,9 +283,12 @@ class _Study:
         return sorted(best, key=lambda run: self._sign * run.value, reverse=True)
 
     def _write_best(self, runs: "Sequence[_Run]", rows: "list[TrialRow]") -> StudyResult:
-        settings, score = self.config.tune, statistics.fmean(run.value for run in runs)
+        settings, values = self.config.tune, [run.value for run in runs]
+        score, spread = statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
         winner = runs[0].config.with_overrides({SEED: self.config.train.seed})
-        text = f"# {self.folder.name}: {settings.metric} {score:.4f}, mean of {len(runs)} seeds\n{winner.to_yaml()}"
+        figure = f"{settings.metric} {score:.4f} +- {spread:.4f}, mean and standard deviation of {len(runs)} seeds"
+        text = f"# {self.folder.name}: {figure}\n{winner.to_yaml()}"
+        print(f"\nthe best of {self.folder.name}: {figure}", flush=True)
         best_config = self.folder / BEST_CONFIG
         best_config.write_text(text)
         folder = self.folder / BEST_FOLDER
@@ -295,8 +296,10 @@ class _Study:
         copy_checkpoint(runs[0].checkpoint, folder / BEST_CHECKPOINT)
         write_record(folder, runs[0].config, self.tracker, runs[0].run_id)
         self.tracker.log_text(self.run_id, text, BEST_CONFIG)
-        self.tracker.log_metrics(self.run_id, {f"best_{settings.metric}": score}, step=0)
-        return StudyResult(best_config, folder / BEST_CHECKPOINT, runs[0].run_id, score, rows, self.run_id, self.folder)
+        found = {f"best_{settings.metric}": score, f"best_{settings.metric}_spread": spread}
+        self.tracker.log_metrics(self.run_id, found, step=0)
+        checkpoint = folder / BEST_CHECKPOINT
+        return StudyResult(best_config, checkpoint, runs[0].run_id, score, spread, rows, self.run_id, self.folder)
 
 
 def _asha(config: Config) -> Any:

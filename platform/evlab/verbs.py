@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from evlab.arguments import Settings
+from evlab.arguments import Command, Settings, parse
 
 __all__ = ["VERBS"]
 
@@ -64,28 +64,92 @@ def build(
     val: str | None = None,
     test: str | None = None,
     label_map: str | None = None,
+    sensor_height: int | None = None,
+    sensor_width: int | None = None,
+    skip_broken: bool = False,
 ) -> None:
     """Turn recordings and their labels into a dataset folder of tensor files.
 
-    A recording keeps the split that its folder is named after (train, val, test), or is cut by time.
+    A recording keeps the split that its folder is named after (train, val, test), or is cut by time. Started again,
+    it keeps what is finished. Many or large recordings are shared out with Ray, on the cluster RAY_ADDRESS if set.
 
     Args:
-        recordings: DAT or RAW files; the labels of X.raw are X_bbox.npy, those of X_td.dat too
-        output: dataset folder to write
+        recordings: files, or addresses like 's3://bucket/*/*_td.dat'; the labels of X.raw are X_bbox.npy, those of
+            X_td.dat too
+        output: dataset folder to write, or its address
         train: seconds of each recording to train on, such as 0-20
         val: seconds to validate on
         test: seconds to test on
         label_map: ids and names of the classes, such as '{"0": "car"}', or a file of them; that of the recordings'
             folders if not given
+        sensor_height: height of the sensor in pixels, for recordings that do not tell it
+        sensor_width: width of the sensor in pixels, for recordings that do not tell it
+        skip_broken: leave recordings out that cannot be used, and list them at the end
     """
-    from detector.data.build import build_dataset
+    from evlab import build as building
 
     config = settings.resolve()
     texts = {"train": train, "val": val, "test": test}
     cuts = {split: _seconds(split, text) for split, text in texts.items() if text is not None}
-    paths = [Path(name) for name in recordings]
-    folder = build_dataset(paths, Path(output), config.data, cuts or None, _label_map(label_map))
-    print(f"dataset: {folder}\nnext: evlab train --data.dataset_path {folder}")
+    sensor = sensor_height, sensor_width
+    folder = building.build(
+        recordings, output, config.data, cuts, _label_map(label_map), sensor=sensor, skip_broken=skip_broken
+    )
+    mounted = folder if isinstance(folder, Path) else "FOLDER, a copy of it or where it is mounted"
+    print(f"dataset: {folder}\nnext: evlab train --data.dataset_path {mounted}")
+
+
+def inspect(
+    paths: list[str],
+    settings: Settings,
+    *,
+    output: str | None = None,
+    sensor_height: int | None = None,
+    sensor_width: int | None = None,
+) -> None:
+    """Show what recordings or datasets hold: figures, and pictures of rate, boxes and sample frames.
+
+    Args:
+        paths: recordings, tensor files, or dataset folders
+        output: folder for the pictures; runs/inspect-<name>-<time> if not given
+        sensor_height: height of the sensor in pixels, for recordings that do not tell it
+        sensor_width: width of the sensor in pixels, for recordings that do not tell it
+    """
+    from evlab.inspect import inspect as look
+
+    for folder in look(paths, settings.resolve(), output, (sensor_height, sensor_width)):
+        print(f"pictures: {folder}")
+
+
+def check(paths: list[str], *, sensor_height: int | None = None, sensor_width: int | None = None) -> int:
+    """Look for faults of a dataset: labels, times, classes, splits, broken files.
+
+    A line a finding: error, if data cannot be used or would spoil a figure; warning, if it is odd. Ends with code 1
+    if there is an error, else with 0, warnings or not.
+
+    Args:
+        paths: a dataset folder, or recordings or tensor files with labels beside them
+        sensor_height: height of the sensor in pixels, for recordings that do not tell it
+        sensor_width: width of the sensor in pixels, for recordings that do not tell it
+    """
+    from evlab.check import check as look
+
+    return look(paths, (sensor_height, sensor_width))
+
+
+def anchors(dataset: str, settings: Settings, *, lists: list[str] | None = None, output: str | None = None) -> None:
+    """Show how lists of anchors cover the training labels, and fit lists to them, before any training.
+
+    Args:
+        dataset: dataset folder
+        lists: names, fit:K for K fitted anchors, literal lists such as '[[1, 1], [2, 1]]', search spaces; the
+            settings' own, all named and two fitted ones if not given
+        output: folder for picture and CSV file; runs/anchors-<time> if not given
+    """
+    from evlab.anchors import anchors as look
+
+    folder = look(settings.resolve(between={"data.dataset_path": dataset}), lists, output)
+    print(f"picture and figures: {folder}")
 
 
 def train(settings: Settings, *, resume: str | None = None) -> None:
@@ -104,17 +168,30 @@ def train(settings: Settings, *, resume: str | None = None) -> None:
     print(f"val {figures}\nbest checkpoint: {result.best_checkpoint}\nnext: evlab evaluate {result.path}")
 
 
-def tune(space: str, settings: Settings) -> None:
+def tune(settings: Settings, space: str | None = None, *, resume: str | None = None, dry_run: bool = False) -> None:
     """Search anchors, thresholds, widths, or any other setting.
 
     Args:
         space: YAML file of the search space, see tune_spaces/
+        resume: folder of a study that was cut off, to go on with; its settings and space hold
+        dry_run: show what would be searched, with what and at which cost, and start nothing
     """
     from evlab import tune as search
+    from evlab.plan import describe_plan
     from evlab.space import load_space
 
-    settings.resolve(between=load_space(space).settings)
-    result = search.tune(settings.resolve(), space, settings.overrides)
+    if resume is not None:
+        if dry_run or space is not None or settings.file is not None or settings.overrides:
+            raise ValueError("--resume: the study's own space and settings hold, allowed: nothing besides")
+        result = search.resume(resume)
+    elif space is None:
+        raise ValueError("space: is missing, allowed: a YAML file of a search space, or --resume FOLDER")
+    else:
+        settings.resolve(between=load_space(space).settings)
+        if dry_run:
+            print(describe_plan(*search.prepare(settings.resolve(), space, settings.overrides)))
+            return
+        result = search.tune(settings.resolve(), space, settings.overrides)
     print(f"best settings: {result.best_config}\nbest checkpoint: {result.best_checkpoint}")
     print(f"next: evlab evaluate {result.path}, or evlab train --config {result.best_config}")
 
@@ -177,22 +254,68 @@ def registry(
         print(overview(tracker))
 
 
-def doctor() -> int:
-    """Look at what is installed, reachable or mismatched."""
+def submit(
+    command: Command,
+    *,
+    address: str | None = None,
+    status: str | None = None,
+    logs: str | None = None,
+    stop: str | None = None,
+    list: bool = False,
+) -> int:
+    """Run a command on a cluster: evlab submit -- tune space.yaml --config settings.yaml.
+
+    Ships the code and the YAML files that the command names, follows the log, and ends as the command does. Ctrl-C
+    leaves the job running. Commands: build, train, tune.
+
+    Args:
+        command: the command line after --
+        address: Ray's job server; that of RAY_API_SERVER_ADDRESS or RAY_ADDRESS, or http://127.0.0.1:8265 if not given
+        status: id of a job to say the state of
+        logs: id of a job to follow again
+        stop: id of a job to end
+        list: show all jobs
+    """
+    from evlab import submit as jobs
+
+    asked = {"--status": status, "--logs": logs, "--stop": stop, "--list": list or None, "-- VERB ...": command or None}
+    given = [name for name, value in asked.items() if value is not None]
+    if len(given) != 1:
+        raise ValueError(f"submit: got {' and '.join(given) or 'nothing'}, allowed: one of {', '.join(asked)}")
+    if not command:
+        return jobs.look_after(given[0], status or logs or stop or "", address)
+    if command[0] not in jobs.JOBS:
+        raise ValueError(f"submit: got {command[0]!r}, allowed: {', '.join(jobs.JOBS)}")
+    return jobs.submit(command, parse(command[0], VERBS[command[0]], command[1:]), address)
+
+
+def doctor(settings: Settings, *, address: str | None = None) -> int:
+    """Look at what is installed, reachable or mismatched: here, and on a cluster if one is named.
+
+    The cluster is the one of --address or RAY_ADDRESS. With settings it is asked for what they need, too.
+
+    Args:
+        address: Ray's job server on the cluster, such as http://127.0.0.1:8265
+    """
     from evlab.doctor import doctor as look
 
-    return look()
+    config = settings.resolve()
+    return look(config if settings.file is not None or settings.overrides else None, address)
 
 
 VERBS: dict[str, Callable[..., int | None]] = {
     "quickstart": quickstart,
     "synth": synth,
     "build": build,
+    "inspect": inspect,
+    "check": check,
+    "anchors": anchors,
     "train": train,
     "tune": tune,
     "evaluate": evaluate,
     "export": export,
     "registry": registry,
+    "submit": submit,
     "doctor": doctor,
 }
 

@@ -37,6 +37,12 @@ def test_overrides_win_over_the_file(tmp_path):
         ("anchors.anchor_list", [[1, -1]], r"anchors.anchor_list.*above 0"),
         ("data.num_tbins", 0, r"data.num_tbins: got 0, allowed: a number above 0"),
         ("data.delta_t", "abc", r"data.delta_t: got 'abc', allowed: a whole number"),
+        ("data.num_utbins", 0, r"data.num_utbins: got 0, allowed: a number above 0"),
+        (
+            "data.preprocess",
+            "x",
+            r"data.preprocess: got 'x', allowed: histo, diff, timesurface, .*, event_cube, stacked",
+        ),
         ("model.first_stride", 4, r"model.first_stride: got 4, allowed: 8 or 16"),
         ("optim.lrr", 1, r"optim.lrr: unknown key, did you mean optim.lr\?"),
         ("data.height", "x", r"data.height: got 'x', allowed: a whole number or null"),
@@ -65,6 +71,23 @@ def test_classes_come_from_the_label_map(tmp_path):
     config = Config().with_overrides({"data.dataset_path": str(tmp_path)})
     assert config.class_names == ["pedestrian", "car"] and config.num_classes == 2
     assert config.with_overrides({"data.classes": ["car"]}).class_names == ["car"]
+
+
+@pytest.mark.parametrize(
+    ("choice", "channels"),
+    [
+        ({}, 2),
+        ({"preprocess": "diff"}, 1),
+        ({"preprocess": "timesurface"}, 2),
+        ({"preprocess": "multi_channel_timesurface"}, 6),
+        ({"preprocess": "event_cube"}, 6),
+        ({"preprocess": "event_cube", "num_utbins": 5, "split_polarity": False}, 5),
+        ({"preprocess": "stacked_histo", "num_utbins": 10}, 20),
+    ],
+)
+def test_channels_follow_from_the_preprocessing(choice, channels):
+    config = Config().with_overrides({f"data.{leaf}": value for leaf, value in choice.items()})
+    assert config.in_channels == channels
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", '{"a": "car"}'])

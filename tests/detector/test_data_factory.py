@@ -1,4 +1,6 @@
+import gc
 import json
+import os
 from argparse import Namespace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from detector.config import Config
+from detector.data.sequence import scale_inputs
 from detector.data_factory import get_classes_from_json, psee_data, setup_psee_classes, setup_psee_load_labels
 from detector.events.types import BBOX_dtype
 
@@ -107,10 +110,91 @@ def test_batches_do_not_depend_on_the_number_of_workers(folder):
     expected = batches(in_process)
     assert len(expected) == 2 * len(in_process) == 2 * 8  # 5 + 2 + 8 chunks on 2 streams
     assert_same(expected, batches(in_process))
-    for num_workers in (1, 2):
+    for num_workers in (1, 2, 3):
         assert_same(expected, batches(psee_data(settings(folder, num_workers=num_workers), "train")))
     first, second = expected[:8], expected[8:]
     assert not all(torch.equal(a["inputs"], b["inputs"]) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_counts_are_divided_on_arrival(folder, num_workers: int):
+    expected = batches(psee_data(settings(folder), "train"))
+    found = batches(psee_data(settings(folder, num_workers=num_workers), "train", counts=True))
+    assert {batch["inputs"].dtype for batch in found} == {torch.uint8}
+    assert {batch["divisor"] for batch in found} == {5}
+    assert_same(expected, [scale_inputs(batch) for batch in found])
+
+
+def test_an_epoch_that_was_left_early_starts_anew(folder):
+    loader = psee_data(settings(folder, num_workers=2), "train")
+    expected = batches(loader, 1)
+    loader.sampler.set_epoch(1)
+    next(iter(loader))
+    assert_same(expected, batches(loader, 1))
+
+
+def test_memory_is_used_again_only_when_nobody_has_it(folder):
+    loader = psee_data(settings(folder), "train")
+    places = [batch["inputs"].data_ptr() for batch in loader]
+    assert len(set(places)) <= 3
+    kept = [batch["inputs"][0, 0, 0] for batch in loader]
+    assert len({part.data_ptr() for part in kept}) == len(kept)
+
+
+def test_a_frame_that_cannot_be_read_stops_a_loader_with_one_line(folder):
+    loader = psee_data(settings(folder, num_workers=1, augment=False), "train")
+    for path in (folder / "train").glob("*.h5"):
+        with path.open("r+b") as file:
+            file.truncate(path.stat().st_size // 2)
+    with pytest.raises(ValueError, match=r"rec\d.h5: ") as error:
+        batches(loader)
+    assert "\n" not in str(error.value)
+
+
+def open_descriptors() -> tuple[int, int]:
+    return len(os.listdir("/proc/self/fd")), len(os.listdir("/dev/shm"))
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="counts what Linux shows")
+@pytest.mark.parametrize(("num_workers", "epochs"), [(0, 100), (2, 5)])
+def test_no_epoch_leaves_anything_open(folder, num_workers: int, epochs: int):
+    gc.collect()
+    before = open_descriptors()
+    loader = psee_data(settings(folder, num_workers=num_workers), "train")
+    batches(loader, 2)
+    during = open_descriptors()
+    batches(loader, epochs)
+    assert open_descriptors() == during
+    del loader
+    gc.collect()
+    after = open_descriptors()
+    assert after[0] <= before[0] + (1 if num_workers else 0)  # multiprocessing's resource tracker stays
+    assert after[1] <= before[1]
+
+
+@pytest.mark.parametrize(
+    ("leaves", "dtype", "divisor", "reversible", "signed"),
+    [
+        ({}, "uint8", 5, True, False),
+        ({"preprocess": "stacked_histo"}, "uint8", 5, True, False),
+        ({"preprocess": "diff"}, "int8", 5, True, True),
+        ({"preprocess": "timesurface"}, "uint8", 255, False, False),
+        ({"preprocess": "event_cube"}, "uint8", 255, True, False),
+        ({"preprocess": "event_cube", "split_polarity": False}, "int8", 127, True, True),
+    ],
+)
+def test_representations_differ_in_their_bytes_and_in_what_time_does(
+    folder, leaves: dict, dtype: str, divisor: float, reversible: bool, signed: bool
+):
+    hparams = settings(folder, **leaves)
+    channels = Config.from_hparams(hparams).in_channels
+    for path in (folder / "train").glob("*.h5"):
+        write_pair(folder / "train", path.stem, data=np.ones((20, channels, HEIGHT, WIDTH), dtype))
+    dataset = psee_data(hparams, "train").dataset.dataset
+    assert (dataset.augment.reversible, dataset.augment.signed) == (reversible, signed)
+    assert (dataset.dtype, dataset.divisor) == (dtype, divisor)
+    batch = next(iter(psee_data(hparams, "train", counts=True)))
+    assert (str(batch["inputs"].dtype), batch["divisor"]) == (f"torch.{dtype}", divisor)
 
 
 def test_loading_leaves_the_global_random_state_alone(folder):
@@ -188,6 +272,7 @@ def test_interpolation_is_for_training_only(folder):
         ({"event_input_width": 4 * WIDTH}, None, r"bad.h5: frames are 32x24 of a 128x24 sensor, allowed: its aspect"),
         ({}, (4, 2, HEIGHT), r"bad.h5: data has shape \(4, 2, 24\), allowed: \(T, C, H, W\)"),
         ({}, (0, 2, HEIGHT, WIDTH), r"bad.h5: data has shape \(0, 2, 24, 32\), allowed: .* at least 1"),
+        ({"preprocess_params": '{"num_utbins": 5}'}, None, r"bad.h5: num_utbins is 5, allowed by data.num_utbins: 3"),
         ({}, (4, 1, HEIGHT, WIDTH), r"bad.h5: channels is 1, allowed by data.preprocess histo: 2"),
         ({}, (4, 2, HEIGHT, 16), r"rec0.h5: height, width is \(24, 32\), allowed by .*bad.h5: \(24, 16\)"),
     ],

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from detector.data.sequence import VideoInfo
+from detector.data.files import VideoInfo
 from detector.evaluation import FramePredictions, Protocol
 from detector.events.labels import BBOX_dtype
 

@@ -2,7 +2,10 @@ import importlib.metadata
 
 import pytest
 
+from detector.config import Config
 from evlab import doctor as module
+from evlab import jobs
+from evlab.diagnosis import checks_of
 from evlab.doctor import Check, doctor
 
 
@@ -112,12 +115,45 @@ def test_folder_that_cannot_be_written_fails(monkeypatch, capsys):
         raise PermissionError("read-only file system")
 
     monkeypatch.setattr(module.tempfile, "TemporaryFile", refuse)
-    (check,) = module._checks("tracking store", module._tracking_store)
+    (check,) = checks_of("tracking store", module._tracking_store)
     assert check == Check("tracking store", "FAIL", "PermissionError: read-only file system")
 
 
 def test_damaged_database_fails(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mlflow.db").write_text("this is no database, " * 100)
-    (check,) = module._checks("tracking store", module._tracking_store)
+    (check,) = checks_of("tracking store", module._tracking_store)
     assert check.status == "FAIL"
+
+
+@pytest.fixture
+def nothing_local(monkeypatch):
+    """Only what concerns a cluster is looked at, and none is named."""
+    monkeypatch.setattr(module, "PROBES", {})
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    for owner in (module, jobs):
+        monkeypatch.setattr(owner, "use_token", lambda: None)  # it would hold for this process, and for other tests
+
+
+def test_settings_are_looked_at_where_they_are_to_be_used(nothing_local, tmp_path, capsys):
+    config = Config().with_overrides({"data.dataset_path": str(tmp_path / "no"), "train.use_gpu": False})
+    assert doctor(config) == 1
+    assert "data.dataset_path        FAIL" in capsys.readouterr().out
+
+
+def test_paths_that_a_job_would_lose_fail_before_one_is_submitted(nothing_local, capsys):
+    assert doctor(Config(), "http://127.0.0.1:1") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "cluster at http://127.0.0.1:1"
+    assert [line.split()[:2] for line in lines[2:]] == [
+        ["data.dataset_path", "FAIL"],
+        ["train.storage", "FAIL"],
+        ["track.tracking_uri", "FAIL"],
+        ["3", "problem(s):"],
+    ]
+
+
+def test_a_cluster_that_does_not_answer_fails(nothing_local, monkeypatch, capsys):
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")
+    assert doctor() == 1
+    assert "job server               FAIL  http://127.0.0.1:1: no Ray answers" in capsys.readouterr().out

@@ -1,12 +1,13 @@
 import json
 import random
+from dataclasses import replace
 
 import optuna
 import pytest
 
 from detector.config import Config
 from evlab.domains import parse_domain
-from evlab.space import load_space
+from evlab.space import load_space, write_space
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -198,3 +199,50 @@ def test_loguniform_spreads_over_orders_of_magnitude():
     domain, generator = parse_domain({"loguniform": [1e-4, 1]}), random.Random(0)
     below = sum(domain.draw(generator) < 1e-2 for _ in range(400))
     assert 150 < below < 250
+
+
+def test_anchor_lists_by_number_and_by_fit(tmp_path):
+    text = """
+space:
+  anchors.anchor_list:
+    choice: [PSEE_ANCHORS, {ratios: 3, scales: 2}, {ratios: 2, scales: 1}, {ratios: [1, 2.5], scales: [0.5]}, {fit: 6}]
+"""
+    assert load(tmp_path, text).domains["anchors.anchor_list"].options == (
+        "PSEE_ANCHORS",
+        "[[0.5, 1.0], [0.5, 1.414], [1.0, 1.0], [1.0, 1.414], [2.0, 1.0], [2.0, 1.414]]",
+        "[[0.7071, 1.0], [1.414, 1.0]]",
+        "[[1.0, 0.5], [2.5, 0.5]]",
+        '{"fit": 6}',
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("space: {anchors.anchor_list: {choice: [{fit: 0}]}}", "got {'fit': 0}, allowed: a name, "),
+        ("space: {anchors.anchor_list: {choice: [{fit: 6, scales: 2}]}}", "allowed: a name, "),
+        ("space: {anchors.anchor_list: {choice: [{ratios: 3, scales: [0]}]}}", "allowed: a name, "),
+        ("space: {anchors.anchor_list: {choice: [{ratios: true, scales: 1}]}}", "allowed: a name, "),
+        ("space: {anchors.anchor_list: {fit: 6}}", "got domain 'fit', allowed: choice"),
+        ("space: {model.feature_base: {choice: [{fit: 6}]}}", "got {'fit': 6}, allowed: names, numbers"),
+        (
+            "space: {anchors.anchor_list: {choice: [{fit: 6}]}, anchors.base_size: {uniform: [8, 32]}}",
+            "space.anchors.base_size: cannot be searched beside fitted anchors",
+        ),
+    ],
+)
+def test_errors_of_anchor_lists(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message) as error:
+        load(tmp_path, text)
+    assert str(tmp_path / "space.yaml") in str(error.value)
+
+
+def test_a_space_is_written_with_the_lists_that_are_left(tmp_path):
+    text = "# why\nspace: {anchors.anchor_list: {choice: [PSEE_ANCHORS, {fit: 1}]}, optim.lr: {uniform: [1e-3, 1]}}\n"
+    space, target = load(tmp_path, text), tmp_path / "written.yaml"
+    write_space(space.path, space, target)
+    assert target.read_text() == text
+    lists = replace(space.domains["anchors.anchor_list"], options=("[[1.0, 0.7]]",))
+    resolved = replace(space, domains={**space.domains, "anchors.anchor_list": lists})
+    write_space(space.path, resolved, target)
+    assert load_space(target).domains == resolved.domains

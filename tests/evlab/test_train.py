@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,12 +14,12 @@ from detector.config import Config
 from evlab import EvlabError
 from evlab.callbacks import ReportMetrics
 from evlab.runs import CHECKPOINT_NAME, read_record, unique_folder
-from evlab.runtime import Resources
+from evlab.runtime import Resources, cpu_count
 from evlab.tracking import Tracker
 from evlab.train import FAILURE_FILE, _reason, _worker_loop, check_config, fit, train
 
 
-def run_fit(config, tmp_path, name, ckpt_path=None):
+def run_fit(config, tmp_path, name, ckpt_path=None, threads=1):
     """Train in this process; reports and checkpoints by epoch."""
     reports = []
 
@@ -26,7 +28,7 @@ def run_fit(config, tmp_path, name, ckpt_path=None):
         target = tmp_path / f"{name}-{metrics['epoch']}.ckpt"
         target.write_bytes((folder / CHECKPOINT_NAME).read_bytes())
 
-    fit(config, [ReportMetrics(report)], ckpt_path, threads=1)
+    fit(config, [ReportMetrics(report)], ckpt_path, threads=threads)
     return reports
 
 
@@ -118,12 +120,80 @@ def test_use_gpu():
         Resources(2, 0, grows=False).use_gpu(True)
 
 
-def kill_a_worker_after_its_first_checkpoint(storage, killed):
+def kill_a_worker_after_its_first_checkpoint(storage, killed, pause_s=0.0):
     while not list(Path(storage).glob("*/checkpoint_manager_snapshot.json")):  # Ray knows of one
         time.sleep(0.05)
+    time.sleep(pause_s)
     workers = [child for child in psutil.Process().children(recursive=True) if "RayTrainWorker" in child.name()]
     killed.append(workers[-1].pid)
     os.kill(workers[-1].pid, signal.SIGKILL)
+
+
+def test_a_worker_killed_in_mid_epoch_changes_no_bit(tiny_config, tmp_path, ray_head):
+    config = tiny_config.with_overrides({"train.max_epochs": 3, "data.augment": True, "train.workers": 1})
+    whole = run_fit(check_config(config), tmp_path, "whole", threads=cpu_count())
+    killed = []
+    killer = threading.Thread(
+        target=kill_a_worker_after_its_first_checkpoint, args=(config.train.storage, killed, 0.3), daemon=True
+    )
+    killer.start()
+    result = train(config)
+    assert len(killed) == 1
+    tracker = Tracker(config.track.tracking_uri, config.track.experiment)
+    history = tracker.metric_history(result.run_id, "val_mean_ap")
+    assert history == [(report["epoch"], report["val_mean_ap"]) for report in whole]
+    last = max(path.parent for path in result.path.glob(f"checkpoint_*/{CHECKPOINT_NAME}")) / CHECKPOINT_NAME
+    expected, found = (torch.load(path, weights_only=True)["state_dict"] for path in (tmp_path / "whole-3.ckpt", last))
+    assert all(torch.equal(expected[key], found[key]) for key in expected)
+
+
+def test_a_training_goes_on_when_a_node_is_lost(tiny_config, tmp_path):
+    """In a process of its own: this one holds a Ray of its own already."""
+    config = tmp_path / "config.yaml"
+    changes = {"train.workers": 2, "train.min_workers": 1, "train.max_epochs": 12}
+    config.write_text(tiny_config.with_overrides(changes).to_yaml())
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_NODES, str(config), str(tmp_path / "runs")],
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    run_id, sizes = done.stdout.splitlines()[-1].split(maxsplit=1)
+    tracker = Tracker(tiny_config.track.tracking_uri, tiny_config.track.experiment)
+    assert tracker.run_info(run_id).status == "FINISHED"
+    assert tracker.metric_history(run_id, "val_mean_ap")[-1][0] == 12
+    assert sizes == "2 nodes, then 1"
+
+
+TWO_NODES = """
+import sys, threading, time
+from pathlib import Path
+import evlab  # sets Ray's environment
+import ray
+from ray.cluster_utils import Cluster
+from detector.config import Config
+from evlab.train import train
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+second = cluster.add_node(num_cpus=1)
+import os
+os.environ["RAY_ADDRESS"] = cluster.address
+nodes = []
+
+def lose_a_node():
+    while not list(Path(sys.argv[2]).glob("*/checkpoint_manager_snapshot.json")):
+        time.sleep(0.1)
+    nodes.append(len(cluster.list_all_nodes()))
+    cluster.remove_node(second, allow_graceful=False)
+    nodes.append(len(cluster.list_all_nodes()))
+
+threading.Thread(target=lose_a_node, daemon=True).start()
+result = train(Config.load(sys.argv[1]))
+cluster.shutdown()
+print(result.run_id, f"{nodes[0]} nodes, then {nodes[1]}")
+"""
 
 
 def test_two_ranks_survive_a_kill_and_the_run_is_resumed(tiny_config, ray_head):

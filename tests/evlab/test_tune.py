@@ -74,6 +74,7 @@ def test_a_search_from_samples_to_best_yaml(tiny_config, space_file, ray_head, t
     winner = max((run for run in finished if run is not final), key=lambda run: values[finished.index(run)])
     assert winner.params["optim.lr"] == final.params["optim.lr"] == str(best.optim.lr)
     assert result.score == pytest.approx((values[finished.index(winner)] + values[finished.index(final)]) / 2)
+    assert result.spread == pytest.approx(abs(values[finished.index(winner)] - values[finished.index(final)]) / 2**0.5)
     assert result.best_run_id in (winner.run_id, final.run_id)
     hparams = torch.load(result.best_checkpoint, weights_only=True)["hyper_parameters"]
     assert Config.from_hparams(hparams).with_overrides({"train.seed": base.train.seed}) == best
@@ -385,6 +386,7 @@ def test_the_winner_has_the_best_mean_over_seeds(log, tmp_path):
         (Resources(16, 2, False), {}, 4, 8, {"cpu": 8.0, "gpu": 1.0}),
         (Resources(16, 2, False), {"tune.max_concurrent": 4}, 4, 4, {"cpu": 4.0, "gpu": 0.5}),
         (Resources(16, 2, False), {"train.use_gpu": False}, 4, 4, {"cpu": 4.0}),
+        (Resources(16, 0, True), {"train.use_gpu": True}, 4, 4, {"cpu": 4.0, "gpu": 1.0}),
     ],
 )
 def test_trials_side_by_side_share_the_machine(tiny_config, tmp_path, resources, settings, count, threads, limits):

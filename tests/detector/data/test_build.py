@@ -1,59 +1,30 @@
 import json
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from small_recordings import (
+    DELTA_T,
+    HEIGHT,
+    NAMES,
+    START,
+    WIDTH,
+    config,
+    files_in,
+    make_events,
+    make_labels,
+    make_recording,
+)
 
-from detector.data import build
+from detector.data import build_recording
 from detector.data.build import build_dataset
-from detector.events import BBOX_dtype, EventCD, load_labels, save_labels, write_dat, write_evt2
-from detector.settings import DataConfig
-
-HEIGHT, WIDTH, DELTA_T = 8, 12, 100_000
-START = 1_200_000
-NAMES = {0: "walker", 3: "car"}
-
-
-def make_events(first=1_234_000, last=3_150_000, count=3000):
-    rng = np.random.default_rng(0)
-    events = np.zeros(count, EventCD)
-    events["t"] = np.sort(rng.integers(first, last, count))
-    events["t"][[0, -1]] = first, last
-    events["x"] = rng.integers(0, WIDTH, count)
-    events["y"] = rng.integers(0, HEIGHT, count)
-    events["p"] = rng.integers(0, 2, count)
-    return events
-
-
-def make_labels(times, class_id=3):
-    labels = np.zeros(len(times), BBOX_dtype)
-    labels["t"] = times
-    labels["w"] = labels["h"] = 4
-    labels["class_id"] = class_id
-    return labels
-
-
-def make_recording(folder, name="street_td.dat", events=None, times=(1_300_000, 2_000_000, 2_500_000)):
-    """20 frames of 100 ms, from 1.2 s to 3.2 s, with labels."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write = write_evt2 if name.endswith("raw") else write_dat
-    write(folder / name, make_events() if events is None else events, HEIGHT, WIDTH)
-    save_labels(folder / f"{Path(name).stem.removesuffix('_td')}_bbox.npy", make_labels(times))
-    return folder / name
-
-
-def config(**changes):
-    return DataConfig(**{"delta_t": DELTA_T, **changes})
+from detector.events import load_labels, save_labels
+from detector.preprocess import byte_code, preprocess_function
 
 
 def tensors(path):
     with h5py.File(path) as file:
         return file["data"][:], dict(file["data"].attrs)
-
-
-def files_in(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def count(events, start, frames, shift=0):
@@ -81,6 +52,7 @@ def test_a_whole_recording_in_the_split_of_its_folder(tmp_path, name):
     assert attributes == {
         "preprocess": "histo",
         "max_incr_per_pixel": 5.0,
+        "divisor": 5.0,
         "delta_t": DELTA_T,
         "event_input_height": HEIGHT,
         "event_input_width": WIDTH,
@@ -135,14 +107,30 @@ def test_smaller_tensors_sum_pixels_and_labels_stay_in_sensor_pixels(tmp_path, s
     assert load_labels(output / "train" / "street_bbox.npy")["w"].tolist() == [4, 4, 4]
 
 
+@pytest.mark.parametrize("name", ["diff", "timesurface", "multi_channel_timesurface", "event_cube", "stacked_histo"])
+def test_every_preprocessing_makes_bytes(tmp_path, name):
+    """Made 8 frames at a time they are what they would be at once."""
+    recording, data = make_recording(tmp_path / "train"), config(preprocess=name)
+    build_dataset([recording], tmp_path / "out", data, None, NAMES, progress=False)
+    found, attributes = tensors(tmp_path / "out" / "train" / "street.h5")
+    expected = np.empty((20, data.in_channels, HEIGHT, WIDTH), byte_code(data)[0])
+    events = make_events()
+    events["t"] -= START
+    preprocess_function(data)(events, expected, 20 * DELTA_T)
+    assert found.dtype == expected.dtype
+    assert np.array_equal(found, expected)
+    parameters = {"downsampling_factor": 0, "max_incr_per_pixel": 5, **data.utbin_parameters}
+    assert json.loads(attributes["preprocess_params"]) == parameters
+
+
 def test_finished_files_are_kept_while_nothing_changes(tmp_path, monkeypatch):
     recording = make_recording(tmp_path / "in" / "train")
     arguments = ([recording], tmp_path / "out")
     build_dataset(*arguments, config(), None, NAMES, progress=False)
     before, _ = tensors(tmp_path / "out" / "train" / "street.h5")
     made = []
-    frames = build._frames
-    monkeypatch.setattr(build, "_frames", lambda piece, data: made.append(piece.target.stem) or frames(piece, data))
+    make = build_recording._frames
+    monkeypatch.setattr(build_recording, "_frames", lambda *job: made.append(job[0].target.stem) or make(*job))
     build_dataset(*arguments, config(), None, NAMES, progress=False)
     assert made == []
     save_labels(tmp_path / "in" / "train" / "street_bbox.npy", make_labels([1_500_000]))
@@ -199,6 +187,7 @@ def test_a_recording_that_breaks_while_it_is_read_leaves_nothing(tmp_path):
         ({"train": (0, 1)}, {"height": 16, "width": 24}, "data.height, data.width: got 16, 24"),
         ({"train": (0, 1)}, {"max_incr_per_pixel": 2.5}, "data.max_incr_per_pixel: got 2.5, allowed: whole numbers"),
         ({"train": (0, 1)}, {"max_incr_per_pixel": 300}, "data.max_incr_per_pixel: got 300"),
+        ({"train": (0, 1)}, {"preprocess": "diff", "max_incr_per_pixel": 128}, "whole numbers from 1 to 127"),
     ],
 )
 def test_settings_that_do_not_fit(tmp_path, cuts, changes, message):

@@ -1,5 +1,3 @@
-import pickle
-from itertools import pairwise
 from pathlib import Path
 
 import h5py
@@ -7,8 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from detector.data import sequence
-from detector.data.sequence import LaneStep, SequenceDataset, SequenceFile, StepSampler, eval_plan, train_plan
+from detector.data.augment import REPRESENTATIONS
+from detector.data.files import SequenceFile
+from detector.data.plan import LaneStep, train_plan
+from detector.data.sequence import SequenceDataset, StepSampler, scale_inputs
 from detector.data.targets import TargetLoader
 from detector.events.types import BBOX_dtype
 
@@ -24,7 +24,14 @@ def write_file(folder: Path, index: int, data: np.ndarray, labels: np.ndarray, d
     np.save(folder / f"rec{index}_bbox.npy", labels)
     sizes = dict(zip(("num_frames", "channels", "height", "width"), data.shape, strict=True))
     return SequenceFile(
-        path, folder / f"rec{index}_bbox.npy", **sizes, divisor=divisor, first_t=0, delta_t=DELTA_T, scale=1
+        path,
+        folder / f"rec{index}_bbox.npy",
+        **sizes,
+        divisor=divisor,
+        first_t=0,
+        delta_t=DELTA_T,
+        scale=1,
+        dtype=data.dtype.name,
     )
 
 
@@ -42,72 +49,6 @@ def files(tmp_path: Path) -> list[SequenceFile]:
 
 def served(steps: list[list[LaneStep]]) -> list[tuple[int, int]]:
     return sorted((step.file, step.start) for lane in steps for step in lane if step.file is not None)
-
-
-@pytest.mark.parametrize("num_lanes", [1, 2, 6, 40])
-def test_train_plan_serves_every_chunk_once_in_equal_lanes(num_lanes: int):
-    lengths_of_lanes = set()
-    for epoch in range(10):
-        plan = train_plan(LENGTHS, 5, num_lanes, seed=3, epoch=epoch)
-        lengths_of_lanes |= {len(lane) for lane in plan}
-        chunks = served(plan)
-        for file, length in enumerate(LENGTHS):
-            starts = [start for index, start in chunks if index == file]
-            assert len(starts) == max(1, length // 5)
-            assert starts == list(range(starts[0], starts[0] + 5 * len(starts), 5))
-            assert -5 < starts[0] <= length % 5
-            assert starts[-1] < length
-    num_chunks = 4 + 1 + 1 + 8 + 2
-    assert lengths_of_lanes == {-(-num_chunks // num_lanes)}
-
-
-def test_train_plan_resets_where_a_lane_begins_or_changes_its_file():
-    for lane in train_plan(LENGTHS, 5, 3, seed=0, epoch=1):
-        assert lane[0].reset
-        assert lane[0].segment == 0
-        for before, step in pairwise(lane):
-            goes_on = step.file is not None and step.file == before.file
-            assert step.reset is not goes_on
-            if goes_on:
-                assert step.start == before.start + 5
-                assert step.segment == before.segment
-            elif step.file is not None:
-                assert step.segment == before.segment + 1
-
-
-def test_train_plan_follows_from_seed_and_epoch():
-    plan = train_plan(LENGTHS, 5, 2, seed=3, epoch=1)
-    assert plan == train_plan(LENGTHS, 5, 2, seed=3, epoch=1)
-    assert plan != train_plan(LENGTHS, 5, 2, seed=3, epoch=2)
-    assert plan != train_plan(LENGTHS, 5, 2, seed=4, epoch=1)
-
-
-def test_files_come_in_another_order_every_epoch():
-    orders = {tuple(step.file for step in train_plan([5] * 8, 5, 1, seed=0, epoch=epoch)[0]) for epoch in range(5)}
-    assert len(orders) == 5
-    assert {tuple(sorted(order)) for order in orders} == {tuple(range(8))}
-
-
-@pytest.mark.parametrize(
-    ("length", "phases"),
-    [(40, {-4, -3, -2, -1, 0}), (42, {-2, -1, 0, 1, 2}), (7, {0, 1, 2}), (5, {0}), (2, {0})],
-)
-def test_every_phase_comes_up_where_the_file_is_long_enough(length: int, phases: set[int]):
-    assert {train_plan([length], 5, 1, seed=0, epoch=epoch)[0][0].start for epoch in range(60)} == phases
-
-
-def test_one_long_file_serves_all_lanes():
-    plan = train_plan([100], 5, 4, seed=0, epoch=0)
-    first = plan[0][0].start
-    assert [lane[0] for lane in plan] == [LaneStep(0, first + start, True, 0) for start in (0, 25, 50, 75)]
-
-
-def test_eval_plan_streams_whole_files_longest_first():
-    assert eval_plan([5, 12, 3], 4, 2) == [
-        [LaneStep(1, 0, True, 0), LaneStep(1, 4, False, 0), LaneStep(1, 8, False, 0)],
-        [LaneStep(0, 0, True, 0), LaneStep(0, 4, False, 0), LaneStep(2, 0, True, 1)],
-    ]
-    assert eval_plan([9], 4, 2)[1] == [LaneStep(None, 0, True, 0)] * 3
 
 
 def ranks(files: list[SequenceFile], world_size: int, batch_size: int, **kwargs) -> list[SequenceDataset]:
@@ -193,12 +134,13 @@ def test_labels_of_an_evaluated_video_are_scaled(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32])
-def test_augmentation_stays_the_same_along_a_stream_and_boxes_follow(tmp_path, dtype):
+def test_augmentation_stays_the_same_along_a_stream_and_boxes_follow(tmp_path, monkeypatch, dtype):
+    monkeypatch.setattr("detector.data.augment.DROPOUT_PROBABILITY", 0)
     data = np.zeros((40, 2, 48, 64), dtype)
     data[:, :, 20:32, 24:44] = 3
     labels = np.array([((k + 1) * DELTA_T, 24, 20, 20, 12, 0, 0, 1) for k in range(40)], BBOX_dtype)
     file = write_file(tmp_path, 0, data, labels)
-    dataset = SequenceDataset([file], TARGETS, 2, train=True, augment=True)
+    dataset = SequenceDataset([file], TARGETS, 2, train=True, augment=REPRESENTATIONS["histo"])
     shown = set()
     for epoch in range(8):
         streams: list[set] = [set(), set()]
@@ -206,47 +148,84 @@ def test_augmentation_stays_the_same_along_a_stream_and_boxes_follow(tmp_path, d
             batch = dataset[epoch, step]
             for t, b in batch["frame_is_labeled"].nonzero().tolist():
                 rows, columns = batch["inputs"][t, b, 0].nonzero(as_tuple=True)
-                pixels = torch.tensor([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
-                assert (batch["labels"][t][b][0, :4] - pixels).abs().max() <= 1
-                streams[b].add(tuple(pixels.tolist()))
+                if rows.numel():  # an empty frame after the file's first, met backwards
+                    pixels = torch.tensor([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
+                    assert (batch["labels"][t][b][0, :4] - pixels).abs().max() <= 1
+                    streams[b].add(tuple(pixels.tolist()))
         assert [len(stream) for stream in streams] == [1, 1]
         shown |= streams[0] | streams[1]
     assert len(shown) > 5
 
 
-def test_open_files_are_bounded_and_do_not_travel(files):
-    def open_handles() -> int:
-        return h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_FILE)
-
-    before = open_handles()
-    dataset = SequenceDataset(files, TARGETS, 2, train=True)
-    for step in range(len(dataset)):
-        last = dataset[0, step]
-        assert open_handles() - before <= 2
-    copy = pickle.loads(pickle.dumps(dataset))
-    assert open_handles() - before <= 2
-    assert torch.equal(copy[0, len(dataset) - 1]["inputs"], last["inputs"])
+def no_other_augmentation(monkeypatch):
+    for name in ("FLIP", "ZOOM", "DROPOUT"):
+        monkeypatch.setattr(f"detector.data.augment.{name}_PROBABILITY", 0)
 
 
-def test_a_forked_process_opens_files_of_its_own(files, monkeypatch):
-    opened = []
-    monkeypatch.setattr(sequence.h5py, "File", lambda *args, real=h5py.File: opened.append(args[0]) or real(*args))
-    dataset = SequenceDataset(files, TARGETS, 1, train=False)
-    for _ in range(2):
-        dataset[0, 0]
-    assert opened == [files[3].path]
-    monkeypatch.setattr(sequence.os, "getpid", lambda: -1)
-    dataset[0, 0]
-    assert opened == [files[3].path] * 2
+def test_backwards_a_stream_is_served_last_to_first_with_polarities_swapped(tmp_path, monkeypatch):
+    no_other_augmentation(monkeypatch)
+    data = np.zeros((10, 2, HEIGHT, WIDTH), np.uint8)
+    data[:, 0], data[:, 1] = (np.arange(10)[:, None, None] + offset for offset in (1, 101))
+    rows = [((k + 1) * DELTA_T, 0, 0, 1 + k % 5, 2, 0, k, 1) for k in range(10)]
+    file = write_file(tmp_path, 0, data, np.array(rows, BBOX_dtype))
+    dataset = SequenceDataset([file], TARGETS, 1, train=True, augment=REPRESENTATIONS["histo"], reversal=1)
+    epoch = next(e for e in range(50) if dataset.lanes(e)[0][-1].start == 0)
+    assert [step[1:] for step in dataset.lanes(epoch)[0]] == [(5, True, 0, True), (0, False, 0, True)]
+    first, second = (dataset[epoch, step] for step in range(2))
+    assert [batch["mask_keep_memory"].tolist() for batch in (first, second)] == [[0], [1]]
+    frames = torch.cat([first["inputs"], second["inputs"]])[:, 0]
+    assert frames[:, 0].amax((1, 2)).tolist() == [110, 109, 108, 107, 106, 105, 104, 103, 102, 101]
+    assert frames[:, 1].amin((1, 2)).tolist() == [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]
+    # Frame 9 ends, backwards, where it starts: at the label of frame 8. Nothing is labelled where frame 0 starts.
+    labeled = torch.cat([first["frame_is_labeled"], second["frame_is_labeled"]])[:, 0].tolist()
+    assert labeled == [True] * 9 + [False]
+    widths = [boxes[0][0, 2].item() for boxes in [*first["labels"], *second["labels"]][:9]]
+    assert widths == [1 + k % 5 for k in (8, 7, 6, 5, 4, 3, 2, 1, 0)]
 
 
-def test_targets_travel_between_processes_as_one_array(files):
-    labels = SequenceDataset(files, TARGETS, 3, train=False)[0, 0]["labels"]
-    arrived = pickle.loads(pickle.dumps(labels))
-    assert type(arrived) is list
-    assert [[boxes.tolist() for boxes in frame] for frame in arrived] == [
-        [b.tolist() for b in frame] for frame in labels
-    ]
+def test_backwards_signed_values_change_their_sign(tmp_path, monkeypatch):
+    no_other_augmentation(monkeypatch)
+    data = np.full((5, 1, HEIGHT, WIDTH), 0.5, np.float32)
+    file = write_file(tmp_path, 0, data, np.zeros(0, BBOX_dtype))
+    dataset = SequenceDataset([file], TARGETS, 1, train=True, augment=REPRESENTATIONS["diff"], reversal=1)
+    assert dataset[0, 0]["inputs"].unique().tolist() == [-0.5]
+    forward = SequenceDataset([file], TARGETS, 1, train=True, augment=REPRESENTATIONS["timesurface"], reversal=1)
+    assert forward[0, 0]["inputs"].unique().tolist() == [0.5]
+
+
+def test_dropout_is_the_same_whenever_a_batch_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr("detector.data.augment.DROPOUT_PROBABILITY", 1)
+    data = np.full((20, 2, HEIGHT, WIDTH), 5, np.uint8)
+    file = write_file(tmp_path, 0, data, np.zeros(0, BBOX_dtype))
+    one, other = (SequenceDataset([file], TARGETS, 1, train=True, augment=REPRESENTATIONS["histo"]) for _ in range(2))
+    steps = range(len(one))
+    batches = {step: one[0, step]["inputs"] for step in steps}
+    assert all(torch.equal(other[0, step]["inputs"], batches[step]) for step in reversed(steps))
+    assert not torch.equal(batches[0][0], batches[0][1])
+    assert not torch.equal(one[1, 0]["inputs"], batches[0])
+
+
+def test_files_of_different_types_meet_as_float32(tmp_path):
+    counts = write_file(tmp_path, 0, np.full((6, 2, HEIGHT, WIDTH), 4, np.uint8), np.zeros(0, BBOX_dtype), divisor=5)
+    half = write_file(tmp_path, 1, np.full((5, 2, HEIGHT, WIDTH), 0.25, np.float16), np.zeros(0, BBOX_dtype))
+    dataset = SequenceDataset([counts, half], TARGETS, 2, train=False)
+    assert (dataset.dtype, dataset.divisor) == (np.float32, 1)
+    inputs = dataset[0, 0]["inputs"]
+    assert inputs[:, 0].unique().tolist() == [np.float32(0.8)]
+    assert inputs[:, 1].unique().tolist() == [0.25]
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.float16])
+def test_inputs_are_divided_where_they_are(dtype):
+    values = torch.arange(6, dtype=dtype).reshape(1, 1, 1, 2, 3)
+    out = torch.full(values.shape, torch.nan)
+    scaled = scale_inputs({"inputs": values, "divisor": 5, "rest": 1}, out)
+    assert scaled.keys() == {"inputs", "rest"}
+    assert scaled["inputs"] is out
+    assert torch.equal(out, torch.arange(6).reshape(values.shape) / 5)
+    assert values.flatten().tolist() == list(range(6))
+    assert torch.equal(scale_inputs({"inputs": values, "divisor": 5})["inputs"], out)
+    assert scale_inputs(scaled) is scaled
 
 
 def test_sampler_yields_the_steps_of_its_epoch(files):

@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from detector.events import EventCD, open_events, write_dat
-from detector.events.dat import PERIOD
-from detector.events.reader import CHUNK
+from detector.events.columns import ColumnBuffer
+from detector.events.loops import DAT_PERIOD as PERIOD
+from detector.events.records import CHUNK_BYTES
 
 HEADER = b"% Data file containing CD events.\n% Version 2\n% Height 240\n% Width 304\n"
 KIND = bytes([12, 8])
+CHUNK = CHUNK_BYTES // 8
 
 
 def record(t, x, y, p):
@@ -79,6 +81,18 @@ def test_wrap_within_a_long_file(tmp_path):
         assert np.array_equal(reader.read(PERIOD - 7, PERIOD + 9)["t"], np.arange(PERIOD - 7, PERIOD + 9))
 
 
+def test_memory_that_is_used_again(tmp_path):
+    events = events_at(range(1000, 9000))
+    write_dat(tmp_path / "a.dat", events, 240, 304)
+    out = ColumnBuffer()
+    with open_events(tmp_path / "a.dat") as reader:
+        first = reader.read_columns(out=out)
+        assert np.array_equal(first[3], events["t"])
+        again = reader.read_columns(2000, 3000, out)
+    assert all(np.shares_memory(*pair) for pair in zip(first, again, strict=True))
+    assert np.array_equal(again[0], events["x"][1000:2000])
+
+
 def test_zero_events(tmp_path):
     write_dat(tmp_path / "none.dat", events_at([]), 240, 304)
     with open_events(tmp_path / "none.dat") as reader:
@@ -101,9 +115,9 @@ def test_old_header_without_sizes(tmp_path):
     ("records", "kind", "message"),
     [
         ([record(1, 2, 3, 0)[:-1]], KIND, "truncated DAT recording: 7 bytes of data, allowed: a multiple of 8"),
-        ([record(1, 304, 3, 0)], KIND, "event outside the sensor: x up to 304, y up to 3, allowed: below 304 x 240"),
+        ([record(1, 304, 3, 0)], KIND, "event outside the sensor: x 304, y 3, allowed: below 304 x 240"),
         ([record(1, 3, 240, 0)], KIND, "event outside the sensor"),
-        ([record(9, 1, 1, 0), record(4, 1, 1, 0)], KIND, "time runs backwards by 5"),
+        ([record(9, 1, 1, 0), record(4, 1, 1, 0)], KIND, "time runs backwards by 5 us"),
         ([], b"\x0c", r"event type and size are \(12,\)"),
         ([record(1, 1, 1, 0)], bytes([14, 8]), r"event type and size are \(14, 8\)"),
     ],

@@ -37,6 +37,20 @@ def test_hdf5_by_its_signature(tmp_path):
     assert header_of(tmp_path, b"\x89HDF\r\n\x1a\n" + bytes(8)).format == "HDF5"
 
 
+@pytest.mark.parametrize(
+    ("content", "format"),
+    [
+        (b"\x93NUMPY\x01\x00", "NPY"),
+        (b"0.5 1 2 -1\n", "CSV"),
+        (b"1,2,0,1e-3", "CSV"),
+        (b"x,y,polarity,timestamp\r\n", "CSV"),
+        (b"# t x y p\n", "CSV"),
+    ],
+)
+def test_tables(tmp_path, content, format):
+    assert header_of(tmp_path, content).format == format
+
+
 def test_data_that_begins_with_a_percent_sign_is_no_header_line(tmp_path):
     text = b"% evt 2.0\n% geometry 640x480\n"
     assert header_of(tmp_path, text + b"% \x00\x80 a\n" + RAW_DATA).size == len(text)
@@ -45,7 +59,15 @@ def test_data_that_begins_with_a_percent_sign_is_no_header_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"", "empty file"), (b"\x93NUMPY\x01\x00", "not an event recording"), (b"%", "not an")]
+    ("content", "message"),
+    [
+        (b"", "empty file"),
+        (b"\x92NUMPY\x01\x00", "not an event recording"),
+        (b"%", "not an"),
+        (b"1 2 3\n", "not an"),
+        (b"see x, y: more text\n1 2 3 4\n", "not an"),
+        (b"\x00 1 2 3", "not an"),
+    ],
 )
 def test_what_is_no_recording(tmp_path, content, message):
     with pytest.raises(ValueError, match=f"recording.bin: {message}"):

@@ -1,27 +1,10 @@
 import numpy as np
 import pytest
+from plain_preprocess import plain_columns, plain_counts, random_events
 
 from detector.events import EventCD
-from detector.preprocess import PREPROCESS, histo
-from detector.preprocess.histo import CHUNK
-
-
-def random_events(count, height, width, duration, seed=0):
-    rng = np.random.default_rng(seed)
-    events = np.zeros(count, EventCD)
-    events["x"] = rng.integers(0, width, count)
-    events["y"] = rng.integers(0, height, count)
-    events["p"] = rng.integers(0, 2, count)
-    events["t"] = np.sort(rng.integers(0, duration, count))
-    return events
-
-
-def count_one_by_one(events, shape, duration, shift=0):
-    counts = np.zeros(shape, np.int64)
-    for x, y, p, t in events.tolist():
-        if 0 <= t < duration:
-            counts[t * shape[0] // duration, p, y >> shift, x >> shift] += 1
-    return counts
+from detector.preprocess import histo, stacked_histo
+from detector.preprocess.loops import CHUNK, count
 
 
 def test_by_hand():
@@ -34,24 +17,43 @@ def test_by_hand():
 @pytest.mark.parametrize("shift", [0, 1, 2])
 @pytest.mark.parametrize(("bins", "duration"), [(1, 50), (4, 1000), (3, 1000)])
 def test_equals_a_loop_over_events(shift, bins, duration):
-    events = random_events(2000, 8, 16, duration + 100)
-    shape = (bins, 2, 8 >> shift, 16 >> shift)
-    counts = count_one_by_one(events, shape, duration, shift)
+    events = random_events(2000, 8, 16, duration)
+    counts = plain_counts(events, bins, 8 >> shift, 16 >> shift, duration, shift)
     assert counts.max() > 5
-    raw = np.ones(shape, np.uint8)
+    raw = np.ones(counts.shape, np.uint8)
     histo(events, raw, duration, shift)
     assert np.array_equal(raw, np.minimum(counts, 5))
-    scaled = np.ones(shape, np.float32)
-    histo(events, scaled, duration, shift, max_incr_per_pixel=2.5)
-    assert np.allclose(scaled, np.minimum(counts, 2.5) / 2.5, rtol=1e-6)
+    for dtype, tolerance in ((np.float32, 1e-6), (np.float16, 1e-3)):
+        scaled = np.ones(counts.shape, dtype)
+        histo(events, scaled, duration, shift, max_incr_per_pixel=2.5)
+        assert np.allclose(scaled, np.minimum(counts, 2.5) / 2.5, rtol=tolerance)
 
 
 def test_more_events_than_a_chunk():
     events = random_events(2 * CHUNK + 11, 4, 4, 100)
-    output = np.zeros((2, 2, 4, 4), np.uint16)
-    histo(events, output, 100, max_incr_per_pixel=65535)
-    assert np.array_equal(output, count_one_by_one(events, output.shape, 100))
-    assert output.sum() == len(events)
+    output = np.zeros((2, 2, 4, 4), np.float32)
+    histo(events, output, 100, max_incr_per_pixel=1000)
+    assert np.allclose(output * 1000, plain_counts(events, 2, 4, 4, 100), rtol=1e-6)
+
+
+def test_micro_bins_are_stacked_by_polarity():
+    events = random_events(3000, 8, 8, 1000)
+    counts = plain_counts(events, 3 * 4, 8, 8, 1000)
+    output = np.ones((3, 2 * 4, 8, 8), np.uint8)
+    stacked_histo(events, output, 1000, max_incr_per_pixel=255, num_utbins=4)
+    assert np.array_equal(output, counts.reshape(3, 4, 2, 8, 8).swapaxes(1, 2).reshape(output.shape))
+    scaled = np.ones(output.shape, np.float32)
+    stacked_histo(events, scaled, 1000, num_utbins=4)
+    assert np.allclose(scaled, np.minimum(output, 5) / 5, rtol=1e-6)
+
+
+def test_the_loop_runs_as_plain_python():
+    events = random_events(60, 4, 4, 20)
+    x, y, p, _ = plain_columns(events)
+    counts = np.ones((2, 2, 2), np.uint8)
+    getattr(count, "py_func", count)(x, y, p.view(np.uint8), np.array([0, 60]), 1, 5, True, counts)
+    events["t"] = 0  # the loop does not look at times
+    assert np.array_equal(counts, np.minimum(plain_counts(events, 1, 2, 2, 10, shift=1)[0], 5))
 
 
 def test_a_pixel_that_fires_more_often_than_a_byte_holds():
@@ -63,17 +65,27 @@ def test_a_pixel_that_fires_more_often_than_a_byte_holds():
     assert output.ravel().tolist() == [255, 0]
 
 
-def test_columns_equal_structs_in_any_order():
+def test_columns_equal_structs_in_any_order_and_stay_as_they_are():
     events = random_events(500, 8, 8, 100)
     expected = np.zeros((5, 2, 8, 8), np.uint8)
     histo(events, expected, 100)
     shuffled = np.random.default_rng(1).permutation(events)
-    columns = (shuffled["x"].copy(), shuffled["y"].copy(), shuffled["p"].astype(np.int8), shuffled["t"].copy())
+    columns = plain_columns(shuffled)
     given = [column.copy() for column in columns]
-    output = np.zeros_like(expected)
-    histo(columns, output, 100)
-    assert np.array_equal(output, expected)
+    for form in (columns, shuffled, tuple(column.astype(np.int64) for column in columns)):
+        output = np.zeros_like(expected)
+        histo(form, output, 100)
+        assert np.array_equal(output, expected)
     assert all(np.array_equal(column, before) for column, before in zip(columns, given, strict=True))
+
+
+def test_a_batch_of_streams_can_be_filled_stream_by_stream():
+    events = random_events(500, 8, 8, 100)
+    expected, batch = np.zeros((5, 2, 8, 8), np.uint8), np.zeros((5, 3, 2, 8, 8), np.uint8)
+    histo(events, expected, 100)
+    histo(events, batch[:, 1], 100)
+    assert np.array_equal(batch[:, 1], expected)
+    assert not batch[:, [0, 2]].any()
 
 
 def test_events_before_and_after_are_dropped():
@@ -83,15 +95,15 @@ def test_events_before_and_after_are_dropped():
     assert output.ravel().tolist() == [0, 1]
 
 
-@pytest.mark.parametrize(("dtype", "scale"), [(np.uint8, 1), (np.float32, 5)])
+@pytest.mark.parametrize(("dtype", "scale"), [(np.uint8, 1), (np.float16, 5), (np.float32, 5)])
 def test_adding_keeps_the_bound(dtype, scale):
     twice = np.zeros((1, 2, 4, 4), dtype)
-    first, second = random_events(60, 4, 4, 10, seed=1), random_events(60, 4, 4, 10, seed=2)
+    first, second = random_events(600, 4, 4, 10, seed=1), random_events(600, 4, 4, 10, seed=2)
     histo(first, twice, 10)
     histo(second, twice, 10, reset=False)
-    counts = count_one_by_one(np.concatenate([first, second]), twice.shape, 10)
+    counts = plain_counts(np.concatenate([first, second]), 1, 4, 4, 10)
     assert counts.max() > 5
-    assert np.allclose(twice * scale, np.minimum(counts, 5), rtol=1e-6)
+    assert np.allclose(twice * scale, np.minimum(counts, 5), rtol=2e-3 if dtype == np.float16 else 1e-6)
 
 
 def test_no_events_clear_the_output():
@@ -119,12 +131,13 @@ def test_events_outside_are_refused(event, message):
     [
         ((1, 3, 2, 2), np.uint8, {}, r"output_array: got shape \(1, 3, 2, 2\), allowed: \(T, 2, H, W\)"),
         ((2, 2, 2), np.uint8, {}, "output_array: got shape"),
-        ((1, 2, 2, 2), bool, {}, "output_array: got dtype bool"),
+        ((1, 2, 2, 2), bool, {}, "output_array: got dtype bool, allowed: uint8, float16, float32"),
         ((1, 2, 2, 2), np.uint8, {"total_tbins_delta_t": 0}, "total_tbins_delta_t: got 0"),
         ((1, 2, 2, 2), np.uint8, {"downsampling_factor": -1}, "downsampling_factor: got -1"),
         ((1, 2, 2, 2), np.uint8, {"max_incr_per_pixel": 2.5}, "max_incr_per_pixel: got 2.5, allowed: whole numbers"),
         ((1, 2, 2, 2), np.uint8, {"max_incr_per_pixel": 256}, "from 1 to 255 in uint8"),
-        ((1, 2, 2, 2), np.float32, {"max_incr_per_pixel": 0}, "max_incr_per_pixel: got 0, allowed: finite and above 0"),
+        ((1, 2, 2, 2), np.float32, {"max_incr_per_pixel": 0}, "max_incr_per_pixel: got 0, allowed: above 0"),
+        ((1, 2, 2, 2), np.float32, {"max_incr_per_pixel": np.inf}, "max_incr_per_pixel: got inf"),
     ],
 )
 def test_arguments_that_do_not_fit(shape, dtype, arguments, message):
@@ -132,5 +145,9 @@ def test_arguments_that_do_not_fit(shape, dtype, arguments, message):
         histo(np.zeros(0, EventCD), np.zeros(shape, dtype), **{"total_tbins_delta_t": 10, **arguments})
 
 
-def test_the_dict_of_names():
-    assert PREPROCESS["histo"] is histo
+def test_frames_that_are_not_contiguous_and_times_that_are_not_whole():
+    with pytest.raises(ValueError, match="output_array: got frames whose values lie apart"):
+        histo(np.zeros(0, EventCD), np.zeros((1, 2, 4, 4), np.uint8)[..., ::2], 10)
+    columns = plain_columns(np.zeros(1, EventCD))
+    with pytest.raises(ValueError, match="xypt: t has dtype float64, allowed: whole numbers"):
+        histo((*columns[:3], columns[3].astype(float)), np.zeros((1, 2, 4, 4), np.uint8), 10)

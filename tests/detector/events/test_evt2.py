@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
+from event_samples import EVT2_HEADER, between, events_at
 
-from detector.events import EventCD, open_events, write_evt2
-from detector.events.raw import HIGH_PERIOD
-from detector.events.reader import CHUNK
-
-HEADER = b"% evt 2.0\n% format EVT2;height=480;width=640\n% geometry 640x480\n% end\n"
+from detector.events import open_events, write_evt2
+from detector.events.columns import ColumnBuffer
+from detector.events.loops import EVT2_PERIOD
+from detector.events.writing import PART
 
 
 def high(value):
@@ -16,20 +16,10 @@ def cd(low, x, y, p):
     return p << 28 | low << 22 | x << 11 | y
 
 
-def write(tmp_path, words, header=HEADER, rest=b""):
+def write(tmp_path, words, rest=b""):
     path = tmp_path / "a.raw"
-    path.write_bytes(header + np.array(words, "<u4").tobytes() + rest)
+    path.write_bytes(EVT2_HEADER + np.array(words, "<u4").tobytes() + rest)
     return path
-
-
-def events_at(times):
-    rng = np.random.default_rng(0)
-    events = np.zeros(len(times), EventCD)
-    events["t"] = times
-    events["x"] = rng.integers(0, 640, len(times))
-    events["y"] = rng.integers(0, 480, len(times))
-    events["p"] = rng.integers(0, 2, len(times))
-    return events
 
 
 def test_words_by_hand(tmp_path):
@@ -54,16 +44,27 @@ def test_triggers(tmp_path):
 
 @pytest.mark.parametrize("span", [900, 90_000, 5_000_000])
 def test_round_trip_and_windows(tmp_path, span):
-    count = 2 * CHUNK + 5
-    events = events_at(np.sort(np.random.default_rng(span).integers(1000, 1000 + span, count)))
+    events = events_at(np.sort(np.random.default_rng(span).integers(1000, 1000 + span, 2 * PART + 5)))
     write_evt2(tmp_path / "a.raw", events, 480, 640)
     assert [path.name for path in tmp_path.iterdir()] == ["a.raw"]
     with open_events(tmp_path / "a.raw") as reader:
         assert np.array_equal(reader.read(), events)
         assert (reader.first_t, reader.last_t) == (events["t"][0], events["t"][-1])
         for t0, t1 in [(0, 1000), (0, 1100), (1100, 1101), (1088, 1152), (1300, 1900), (1700, 10**9), (1800, 1500)]:
-            assert np.array_equal(reader.read(t0, t1), events[(events["t"] >= t0) & (events["t"] < t1)])
+            assert np.array_equal(reader.read(t0, t1), between(events, t0, t1))
         assert np.array_equal(reader.read(t0=1500), events[events["t"] >= 1500])
+
+
+def test_memory_that_is_used_again(tmp_path):
+    events = events_at(range(1000, 9000))
+    write_evt2(tmp_path / "a.raw", events, 480, 640)
+    out = ColumnBuffer()
+    with open_events(tmp_path / "a.raw") as reader:
+        first = reader.read_columns(out=out)
+        assert np.array_equal(first[3], events["t"])
+        again = reader.read_columns(2000, 3000, out)
+    assert all(np.shares_memory(*pair) for pair in zip(first, again, strict=True))
+    assert np.array_equal(again[0], between(events, 2000, 3000)["x"])
 
 
 def test_repeated_time_high_words_within_a_window(tmp_path):
@@ -76,7 +77,7 @@ def test_repeated_time_high_words_within_a_window(tmp_path):
 
 
 def test_many_events_of_one_time(tmp_path):
-    events = events_at([100] * (CHUNK + 3) + [500] * 7)
+    events = events_at([100] * (PART + 3) + [500] * 7)
     write_evt2(tmp_path / "a.raw", events, 480, 640)
     with open_events(tmp_path / "a.raw") as reader:
         assert np.array_equal(reader.read(), events)
@@ -85,23 +86,26 @@ def test_many_events_of_one_time(tmp_path):
 
 
 def test_clock_that_wraps(tmp_path):
-    period = HIGH_PERIOD << 6
-    times = [period - 200, period - 1, period, period + 70, period + 10**6]
+    times = [EVT2_PERIOD - 200, EVT2_PERIOD - 1, EVT2_PERIOD, EVT2_PERIOD + 70, EVT2_PERIOD + 10**6]
     write_evt2(tmp_path / "long.raw", events_at(times), 480, 640)
     with open_events(tmp_path / "long.raw") as reader:
         assert reader.read()["t"].tolist() == times
         assert (reader.first_t, reader.last_t) == (times[0], times[-1])
-        assert reader.read(period - 1, period + 71)["t"].tolist() == times[1:4]
+        assert reader.read(EVT2_PERIOD - 1, EVT2_PERIOD + 71)["t"].tolist() == times[1:4]
 
 
-def test_files_without_events(tmp_path):
-    for words in ([], [high(7)], [cd(1, 1, 1, 1)], [cd(1, 1, 1, 1), high(7), high(8)]):
-        with open_events(write(tmp_path, words)) as reader:
-            assert reader.first_t is None
-            assert reader.last_t is None
-            assert reader.read().size == 0
-            assert reader.read(0, 1000).size == 0
-            assert list(reader.windows(1000)) == []
+@pytest.mark.parametrize("words", [[], [high(7)], [cd(1, 1, 1, 1)], [cd(1, 1, 1, 1), high(7), high(8)]])
+def test_files_without_events(tmp_path, words):
+    with open_events(write(tmp_path, words)) as reader:
+        assert reader.first_t is None
+        assert reader.last_t is None
+        assert reader.read().size == 0
+        assert reader.read(0, 1000).size == 0
+        assert reader.triggers().size == 0
+        assert list(reader.windows(1000)) == []
+
+
+def test_zero_events_can_be_written(tmp_path):
     write_evt2(tmp_path / "none.raw", events_at([]), 480, 640)
     assert open_events(tmp_path / "none.raw").read().size == 0
 
@@ -110,13 +114,9 @@ def test_files_without_events(tmp_path):
     ("words", "rest", "message"),
     [
         ([high(1)], b"\x01\x02", "truncated EVT2 recording: 6 bytes of data, allowed: a multiple of 4"),
-        (
-            [high(1), cd(0, 640, 3, 0)],
-            b"",
-            "event outside the sensor: x up to 640, y up to 3, allowed: below 640 x 480",
-        ),
-        ([high(1), cd(0, 3, 480, 0)], b"", "event outside the sensor"),
-        ([high(9), cd(0, 1, 1, 0), high(4), cd(0, 1, 1, 0)], b"", "time runs backwards by 5"),
+        ([high(1), cd(0, 640, 3, 0)], b"", "event outside the sensor: x 640, y 3, allowed: below 640 x 480"),
+        ([high(1), cd(0, 3, 480, 0)], b"", "event outside the sensor: x 3, y 480"),
+        ([high(9), cd(0, 1, 1, 0), high(4), cd(0, 1, 1, 0)], b"", "time runs backwards by 320 us"),
         ([high(9), cd(7, 1, 1, 0), cd(4, 1, 1, 0)], b"", "time runs backwards by 3 us"),
     ],
 )

@@ -1,0 +1,123 @@
+"""Anchors fitted to labelled boxes: k-medians under 1 - IoU, then a small evolution on the real grid.
+
+A list repeats at every level at twice the size, so sizes are folded into one octave: a box belongs to the level whose
+`base_size * 2**level` is nearest to its side, and an anchor may serve it from a neighbouring level, too. Only boxes
+beyond the first or the last level leave the octave.
+"""
+
+import numpy as np
+
+from detector.coverage import AnchorPyramid, LabelBoxes, measure_coverage
+
+__all__ = ["fit_anchors"]
+
+SAMPLED_BOXES = 5_000
+MEDIAN_ROUNDS, GENERATIONS = 20, 300
+FIRST_STEP, LAST_STEP = 0.3, 0.02
+"""Standard deviation of a mutation of log2 of ratio and scale, in the first and the last generation."""
+
+_SHIFTS = (-1, 0, 1)  # levels around a box's own from which an anchor may serve it
+_SAMPLE, _START, _EVOLVE = range(3)  # keeps draws for different purposes independent of each other
+
+
+def fit_anchors(
+    labels: LabelBoxes,
+    count: int,
+    base_size: float,
+    first_stride: int,
+    num_levels: int,
+    fg_iou_threshold: float = 0.5,
+    seed: int = 0,
+) -> list[tuple[float, float]]:
+    """Anchors of a cell that raise mean best IoU plus recall at the foreground threshold, each box counting once.
+
+    Args:
+        labels: the boxes; of many, a sample is looked at.
+        count: anchors of a cell.
+        base_size: side in pixels of the first level's anchor of ratio 1 and scale 1.
+        first_stride: pixels from cell to cell of the first level.
+        num_levels: levels of the pyramid.
+        fg_iou_threshold: overlap from which an anchor is positive.
+        seed: of all randomness; the same labels and seed give the same list.
+
+    Returns:
+        `count` (ratio = height / width, scale) pairs by scale and ratio, rounded to three digits.
+
+    Raises:
+        ValueError: not as many boxes as anchors.
+    """
+    if not 1 <= count <= len(labels):
+        raise ValueError(f"count: got {count} anchors to fit, allowed: 1 to the number of boxes ({len(labels)})")
+    rng = np.random.default_rng([seed, _SAMPLE])
+    sample = labels.take(rng.permutation(len(labels))[:SAMPLED_BOXES])
+    points, levels = _fold(sample.boxes[:, 2:], base_size, num_levels)
+    # An octave around the unit anchor, or as far as boxes beyond the first and the last level reach.
+    low = np.minimum(points.min(axis=0), (np.inf, -0.5))
+    high = np.maximum(points.max(axis=0), (-np.inf, 0.5))
+
+    def fitness(anchors: np.ndarray) -> float:
+        pyramid = AnchorPyramid(_pairs(anchors), base_size, first_stride, num_levels)
+        found = measure_coverage(sample, pyramid, fg_iou_threshold, fg_iou_threshold)
+        return found.mean_iou + found.covered
+
+    best = _medians(points, levels, count, num_levels, np.random.default_rng([seed, _START]))
+    best = best.clip(low, high)
+    value, rng = fitness(best), np.random.default_rng([seed, _EVOLVE])
+    for step in np.geomspace(FIRST_STEP, LAST_STEP, GENERATIONS):
+        changed = rng.random(count) < 1 / count
+        changed[rng.integers(count)] = True
+        child = best + changed[:, None] * rng.normal(scale=step, size=best.shape)
+        child = child.clip(low, high)
+        child_value = fitness(child)
+        if child_value > value:
+            best, value = child, child_value
+    return sorted(_pairs(best), key=lambda pair: pair[::-1])
+
+
+def _fold(sides: np.ndarray, base_size: float, num_levels: int) -> tuple[np.ndarray, np.ndarray]:
+    """(n, 2) log2 of a box's ratio and of its scale at its own level, and the (n,) levels."""
+    width, height = np.log2(sides).T
+    scale = (width + height) / 2 - np.log2(base_size)
+    level = np.round(scale).clip(0, num_levels - 1)
+    return np.stack([height - width, scale - level], axis=1), level
+
+
+def _pairs(anchors: np.ndarray) -> list[tuple[float, float]]:
+    """(ratio, scale) pairs of log2 ones."""
+    return [(float(f"{ratio:.3g}"), float(f"{scale:.3g}")) for ratio, scale in 2.0**anchors]
+
+
+def _medians(
+    points: np.ndarray, levels: np.ndarray, count: int, num_levels: int, rng: np.random.Generator
+) -> np.ndarray:
+    """(count, 2) centres of k-medians under 1 - IoU, started by k-means++."""
+    centres = points[rng.integers(len(points))][None]
+    while len(centres) < count:
+        distance = 1 - _overlaps(points, levels, centres, num_levels).max(axis=(1, 2))
+        total = distance.sum()
+        chance = distance / total if total > 0 else None
+        centres = np.concatenate([centres, points[rng.choice(len(points), p=chance)][None]])
+    for _ in range(MEDIAN_ROUNDS):
+        overlaps = _overlaps(points, levels, centres, num_levels).reshape(len(points), -1)
+        centre, shift = np.divmod(overlaps.argmax(axis=1), len(_SHIFTS))
+        seen_from = points - np.stack([np.zeros(len(points)), np.take(_SHIFTS, shift)], axis=1)
+        new = [np.median(seen_from[centre == k], axis=0) if (centre == k).any() else centres[k] for k in range(count)]
+        if np.array_equal(new, centres):
+            break
+        centres = np.array(new)
+    return centres
+
+
+def _overlaps(points: np.ndarray, levels: np.ndarray, centres: np.ndarray, num_levels: int) -> np.ndarray:
+    """(n, k, 3) IoU of each box with each anchor at its level and the two beside it, centre on centre.
+
+    -1 where there is no such level.
+    """
+    shifts = np.array(_SHIFTS)
+    scale = centres[:, None, 1] + shifts
+    anchors = np.stack([scale - centres[:, None, 0] / 2, scale + centres[:, None, 0] / 2], axis=-1)
+    boxes = np.stack([points[:, 1] - points[:, 0] / 2, points[:, 1] + points[:, 0] / 2], axis=-1)[:, None, None]
+    shared = 2.0 ** np.minimum(boxes, anchors).sum(axis=-1)
+    iou = shared / (2.0 ** (2 * points[:, 1])[:, None, None] + 2.0 ** (2 * scale) - shared)
+    level = levels[:, None, None] + shifts
+    return np.where((level >= 0) & (level < num_levels), iou, -1.0)

@@ -1,0 +1,283 @@
+"""How well anchors cover labelled boxes, before anything is trained: overlaps on the real grid, box by box.
+
+The overlap of a box with an anchor shape falls with the distance of their centres in x and in y, so the shape's best
+anchor is the one in the cell nearest to the box, and the anchors above a threshold form a patch of cells that is
+counted column by column without looking at each: an IoU of t takes a shared area of t (wh + WH) / (1 + t). Each box is
+looked at on its own: an anchor that two boxes could claim counts for both, and low-quality matches are left aside.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from detector.anchors import ANCHOR_LISTS, AnchorLayer
+from detector.compiled import compiled
+
+__all__ = ["SIZES", "THRESHOLDS", "AnchorPyramid", "Coverage", "LabelBoxes", "measure_coverage"]
+
+SIZES = ("small", "medium", "big")
+"""COCO's sizes: areas below 32^2, up to 96^2, and above, in network pixels."""
+THRESHOLDS = tuple(step / 20 for step in range(1, 21))
+"""The IoU thresholds at which recall is counted."""
+
+COUNTED_BOXES = 100_000
+"""Anchors are counted around about this many boxes, evenly spread over all, if there are more."""
+
+_BINS = len(THRESHOLDS)
+_SLACK = 1e-9  # overlaps that equal a threshold but for rounding reach it
+_COVERED, _IOU, _COUNTED, _POSITIVES, _IGNORED = range(5)
+
+
+@dataclass(frozen=True, eq=False)
+class LabelBoxes:
+    """Boxes of a label set.
+
+    Args:
+        boxes: (n, 4) float64 cx, cy, w, h in network pixels; w and h above 0
+        groups: (n,) int64 `(label - 1) * 3 + size`, the size an index of `SIZES`
+        num_classes: K
+        height: rows of a frame in network pixels
+        width: columns of a frame in network pixels
+    """
+
+    boxes: np.ndarray
+    groups: np.ndarray
+    num_classes: int
+    height: int
+    width: int
+
+    @classmethod
+    def from_corners(
+        cls, xyxy: np.ndarray, labels: np.ndarray, num_classes: int, height: int, width: int
+    ) -> "LabelBoxes":
+        """Boxes as training targets hold them.
+
+        Args:
+            xyxy: (n, 4) x1, y1, x2, y2 in network pixels, inside the frame
+            labels: (n,) 1..K
+            num_classes: K
+            height: rows of a frame
+            width: columns of a frame
+
+        Raises:
+            ValueError: a box without area, outside the frame or not finite, or a label outside 1..K.
+        """
+        corners, labels = np.asarray(xyxy, np.float64).reshape(-1, 4), np.asarray(labels).astype(np.int64)
+        first, last = corners[:, :2], corners[:, 2:]
+        ok = (first >= 0).all(1) & (last > first).all(1) & (last <= (width, height)).all(1)
+        if not ok.all():
+            raise ValueError(f"xyxy: got {corners[~ok][0].tolist()}, allowed: boxes inside {width}x{height} pixels")
+        if len(labels) and not 1 <= labels.min() <= labels.max() <= num_classes:
+            raise ValueError(f"labels: got {labels.min()} to {labels.max()}, allowed: 1 to {num_classes}")
+        sides = last - first
+        area = sides.prod(axis=1)
+        size = (area >= 32**2).astype(np.int64) + (area > 96**2)
+        boxes = np.concatenate([(first + last) / 2, sides], axis=1)
+        return cls(boxes, (labels - 1) * len(SIZES) + size, num_classes, height, width)
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def take(self, index: np.ndarray) -> "LabelBoxes":
+        """The boxes of an index."""
+        return LabelBoxes(self.boxes[index], self.groups[index], self.num_classes, self.height, self.width)
+
+
+@dataclass(frozen=True)
+class AnchorPyramid:
+    """Anchors of all levels, as `Anchors` makes them.
+
+    Args:
+        anchor_list: a name of `ANCHOR_LISTS` or (ratio = height / width, scale) pairs
+        base_size: side in pixels of the first level's anchor of ratio 1 and scale 1
+        first_stride: pixels from cell to cell of the first level
+        num_levels: levels, each with twice the size and the stride of the one before
+    """
+
+    anchor_list: str | Sequence[tuple[float, float]]
+    base_size: float
+    first_stride: int
+    num_levels: int
+
+    @property
+    def pairs(self) -> list[tuple[float, float]]:
+        """The (ratio, scale) pairs of the list."""
+        return list(ANCHOR_LISTS[self.anchor_list] if isinstance(self.anchor_list, str) else self.anchor_list)
+
+    @property
+    def shapes(self) -> np.ndarray:
+        """(a, 2) widths and heights of the first level in pixels."""
+        return AnchorLayer.generate_anchors(self.base_size, self.pairs).numpy().astype(np.float64)
+
+    def cells(self, height: int, width: int) -> np.ndarray:
+        """(L, 2) columns and rows of each level's grid."""
+        strides = [self.first_stride * 2**level for level in range(self.num_levels)]
+        return np.array([[-(-width // stride), -(-height // stride)] for stride in strides], np.float64)
+
+
+class Coverage(NamedTuple):
+    """How anchors cover boxes, by class and size; arrays begin with (K, 3).
+
+    Attributes:
+        counts: (K, 3, 21) boxes whose best IoU lies in [i / 20, (i + 1) / 20)
+        sums: (K, 3, 5) boxes with a positive anchor and sum of best IoUs; boxes around which anchors were counted, and
+            their positive and ignored anchors
+    """
+
+    counts: np.ndarray
+    sums: np.ndarray
+
+    def part(self, label: int | None = None, size: str | None = None) -> "Coverage":
+        """That of one class 1..K or one of `SIZES` only."""
+        rows = slice(None) if label is None else slice(label - 1, label)
+        columns = slice(None) if size is None else slice(SIZES.index(size), SIZES.index(size) + 1)
+        return Coverage(self.counts[rows, columns], self.sums[rows, columns])
+
+    @property
+    def num_boxes(self) -> int:
+        """Boxes looked at. Without any, the figures below are NaN."""
+        return int(self.counts.sum())
+
+    @property
+    def recall(self) -> np.ndarray:
+        """(20,) share of boxes whose best anchor overlaps them at least as much as each of `THRESHOLDS`."""
+        reached = self.counts.sum(axis=(0, 1))[::-1].cumsum()[::-1]
+        return reached[1:] / self.num_boxes if self.num_boxes else np.full(_BINS, np.nan)
+
+    @property
+    def covered(self) -> float:
+        """Share of boxes with at least one positive anchor: recall at the foreground threshold."""
+        return self._ratio(_COVERED, self.num_boxes)
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean best IoU."""
+        return self._ratio(_IOU, self.num_boxes)
+
+    @property
+    def positives(self) -> float:
+        """Positive anchors a box."""
+        return self._ratio(_POSITIVES, self.sums[..., _COUNTED].sum())
+
+    @property
+    def ignored_share(self) -> float:
+        """Of the anchors at or above the background threshold, the share that is ignored; NaN without any."""
+        return self._ratio(_IGNORED, self.sums[..., (_POSITIVES, _IGNORED)].sum())
+
+    def _ratio(self, column: int, total: float) -> float:
+        return float(self.sums[..., column].sum() / total) if total else float("nan")
+
+
+def measure_coverage(
+    labels: LabelBoxes, pyramid: AnchorPyramid, fg_iou_threshold: float = 0.5, bg_iou_threshold: float = 0.3
+) -> Coverage:
+    """How anchors cover boxes: a tenth of a second a million boxes where loops are compiled.
+
+    Args:
+        labels: the boxes.
+        pyramid: the anchors.
+        fg_iou_threshold: an anchor that overlaps a box at least this much is positive.
+        bg_iou_threshold: an anchor that overlaps it at least this much, but is not positive, is ignored.
+    """
+    counts = np.zeros((labels.num_classes * len(SIZES), _BINS + 1), np.int64)
+    sums = np.zeros((len(counts), 5))
+    stride, thresholds = float(pyramid.first_stride), (float(fg_iou_threshold), float(bg_iou_threshold))
+    cells = pyramid.cells(labels.height, labels.width)
+    share = min(1.0, COUNTED_BOXES / max(len(labels), 1))
+    _survey(labels.boxes, labels.groups, pyramid.shapes / stride, cells, stride, *thresholds, share, counts, sums)
+    groups = labels.num_classes, len(SIZES)
+    return Coverage(counts.reshape(*groups, -1), sums.reshape(*groups, -1))
+
+
+@compiled
+def _survey(
+    boxes: np.ndarray,
+    groups: np.ndarray,
+    shapes: np.ndarray,
+    cells: np.ndarray,
+    first_stride: float,
+    fg: float,
+    bg: float,
+    share: float,
+    counts: np.ndarray,
+    sums: np.ndarray,
+) -> None:
+    """Add what `Coverage` holds to `counts` (G, 21) and `sums` (G, 5), its last three for a share of the boxes.
+
+    Lengths are in cells: so the (a, 2) `shapes` are the same at all levels, and a box halves from one to the next.
+    """
+    widths, heights = shapes[:, 0].copy(), shapes[:, 1].copy()
+    areas, ious = widths * heights, np.zeros(len(shapes))
+    least, most = areas.min(), areas.max()
+    for index in range(len(boxes)):
+        x, y = boxes[index, 0] / first_stride, boxes[index, 1] / first_stride
+        width, height = boxes[index, 2] / first_stride, boxes[index, 3] / first_stride
+        # Multiples of the golden ratio are spread evenly: a period in the labels is no period of those counted.
+        phase = index * 0.6180339887498949
+        counted = phase - np.floor(phase) < share
+        best, positive, seen = 0.0, 0.0, 0.0
+        for level in range(len(cells)):
+            area = width * height
+            # Two areas overlap no more than the smaller is of the larger.
+            if (area >= least * bg and area * bg <= most) or (area > least * best and area * best < most):
+                columns, rows = cells[level, 0], cells[level, 1]
+                away_x, away_y = _to_nearest(x, columns), _to_nearest(y, rows)
+                for shape in range(len(widths)):  # nothing but arithmetic: several at once
+                    shared = _shared(width, widths[shape], away_x) * _shared(height, heights[shape], away_y)
+                    ious[shape] = shared / (area + areas[shape] - shared)
+                for shape in range(len(widths)):
+                    iou = ious[shape]
+                    best = iou if iou > best else best
+                    if counted and iou >= bg - _SLACK:
+                        w, h = widths[shape], heights[shape]
+                        seen += _patch(x, y, width, height, w, h, columns, rows, bg)
+                        if iou >= fg - _SLACK:
+                            positive += _patch(x, y, width, height, w, h, columns, rows, fg)
+            x, y, width, height = x / 2, y / 2, width / 2, height / 2
+        group = groups[index]
+        counts[group, int(best * _BINS + _SLACK)] += 1
+        sums[group, _COVERED] += 1.0 if best >= fg - _SLACK else 0.0
+        sums[group, _IOU] += best
+        if counted:
+            sums[group, _COUNTED] += 1.0
+            sums[group, _POSITIVES] += positive
+            sums[group, _IGNORED] += seen - positive
+
+
+@compiled
+def _to_nearest(centre: float, cells: float) -> float:
+    """Distance from a point to the centre of the nearest cell, along one axis."""
+    cell = np.floor(centre)
+    return abs(centre - (cell if cell < cells else cells - 1) - 0.5)
+
+
+@compiled
+def _shared(box: float, anchor: float, away: float) -> float:
+    """Length that a box and an anchor share along one axis, given the distance of their centres."""
+    length = (box + anchor) / 2 - away
+    length = box if length > box else length
+    length = anchor if length > anchor else length
+    return length if length > 0 else 0.0
+
+
+@compiled
+def _patch(
+    x: float, y: float, width: float, height: float, w: float, h: float, columns: float, rows: float, threshold: float
+) -> float:
+    """Number of cells in which an anchor (w, h) reaches an IoU with a box."""
+    if threshold <= 0:
+        return columns * rows
+    shared = (width * height + w * h) * (threshold / (1 + threshold)) * (1 - _SLACK)
+    reach = (width + w) / 2 - shared / (h if h < height else height)
+    half, count = (height + h) / 2, 0.0
+    column = max(np.ceil(x - reach - 0.5), 0.0)
+    last = min(np.floor(x + reach - 0.5), columns - 1)
+    while column <= last:
+        tall = half - shared / _shared(width, w, abs(x - column - 0.5))
+        low = max(np.ceil(y - tall - 0.5), 0.0)
+        high = min(np.floor(y + tall - 0.5), rows - 1)
+        count += high - low + 1 if high >= low else 0.0
+        column += 1.0
+    return count

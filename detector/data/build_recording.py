@@ -1,0 +1,149 @@
+"""One recording and its labels -> its tensor files, holding the events and tensors of a few frames at a time."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from glob import escape
+from hashlib import file_digest
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from detector.data.build_plan import BROKEN, SPLITS, Piece, Plan, local_files, plan_pieces, recording_stem
+from detector.data.places import Place, written
+from detector.data.storage import create_tensors, write_frames
+from detector.events import open_events, save_labels
+from detector.events.columns import ColumnBuffer
+from detector.preprocess import byte_code, preprocess_function
+from detector.settings import DataConfig
+
+__all__ = ["make_recording"]
+
+FRAMES_AT_ONCE = 8
+"""Frames made from one reading: what is held at any time is their events and tensors."""
+
+
+def make_recording(recording: Place, plan: Plan) -> Iterator[int]:
+    """Make the tensor files of a recording, or keep them if they were made from it with the same parameters.
+
+    Args:
+        recording: the recording; if it is not on this machine, it and its labels are copied for the time being.
+        plan: what is to be made of it.
+
+    Yields:
+        the number of frames done since the last time.
+
+    Raises:
+        ValueError, FileNotFoundError: something is wrong with it, and nothing of it is left in the dataset.
+        OSError: a file cannot be written.
+    """
+    with local_files(recording) as path:
+        pieces = plan_pieces(path, plan)
+        sha256 = _checksum(path)
+        _check_leftovers(recording, plan, {piece.target for piece in pieces}, sha256)
+        try:
+            for piece in pieces:
+                yield from _make(piece, plan.data, _attributes(piece, plan.data, sha256))
+        except BROKEN:
+            for piece in pieces:
+                piece.target.unlink(missing_ok=True)
+                piece.labels_target.unlink(missing_ok=True)
+            raise
+
+
+def _make(piece: Piece, data: DataConfig, attributes: Mapping[str, Any]) -> Iterator[int]:
+    """Write tensors, then labels, and only then give the tensor file its name: where it is, both are."""
+    if _is_current(piece, attributes):
+        _write_labels(piece)
+        yield piece.num_frames
+        return
+    with written(piece.target) as part:
+        with h5py.File(part, "w", locking=False) as file:  # `written` has locked it
+            dataset = create_tensors(file, piece.shape, byte_code(data)[0])
+            dataset.attrs.update(attributes)
+            begin = 0
+            for frames in _frames(piece, data):
+                write_frames(dataset, begin, frames)
+                begin += len(frames)
+                yield len(frames)
+        _write_labels(piece)
+
+
+def _write_labels(piece: Piece) -> None:
+    with written(piece.labels_target) as part:
+        save_labels(part, piece.labels)
+
+
+def _frames(piece: Piece, data: DataConfig) -> Iterator[np.ndarray]:
+    """A piece's frames (n, C, H, W), up to `FRAMES_AT_ONCE` at a time, in a buffer that is used again."""
+    buffer, events = np.empty((FRAMES_AT_ONCE, *piece.shape[1:]), byte_code(data)[0]), ColumnBuffer()
+    preprocess = preprocess_function(data)
+    with open_events(piece.recording, *piece.sensor_size) as reader:
+        for begin in range(0, piece.num_frames, FRAMES_AT_ONCE):
+            frames = buffer[: piece.num_frames - begin]
+            start, duration = piece.start + begin * data.delta_t, len(frames) * data.delta_t
+            x, y, p, t = reader.read_columns(start, start + duration, events)
+            t -= start
+            preprocess((x, y, p, t), frames, duration, piece.downsampling)
+            yield frames
+
+
+def _attributes(piece: Piece, data: DataConfig, sha256: str) -> dict[str, Any]:
+    """How a tensor file was made: with equal attributes and shape, two files hold the same tensors."""
+    parameters = {
+        "downsampling_factor": piece.downsampling,
+        "max_incr_per_pixel": data.max_incr_per_pixel,
+        **data.utbin_parameters,
+    }
+    return {
+        "preprocess": data.preprocess,
+        "preprocess_params": json.dumps(parameters),
+        "max_incr_per_pixel": float(data.max_incr_per_pixel),
+        "divisor": float(byte_code(data)[1]),
+        "delta_t": data.delta_t,
+        "event_input_height": piece.sensor_size[0],
+        "event_input_width": piece.sensor_size[1],
+        "first_t": piece.start,
+        "sha256": sha256,
+        "tool_version": _tool_version(),
+    }
+
+
+def _is_current(piece: Piece, attributes: Mapping[str, Any]) -> bool:
+    if not piece.target.is_file():
+        return False
+    try:
+        with piece.target.open("rb") as raw, h5py.File(raw, "r") as file:
+            found = file["data"].attrs
+            equal = all(found.get(key) == value for key, value in attributes.items())
+            return equal and file["data"].shape == piece.shape
+    except (OSError, KeyError):
+        return False  # a broken file is made anew
+
+
+def _check_leftovers(recording: Place, plan: Plan, targets: set[Place], sha256: str) -> None:
+    """Files of an earlier build with other cuts would put the same frames into two splits."""
+    stem = recording_stem(recording)
+    for split in SPLITS:
+        for path in (plan.output / split).glob(f"{escape(stem)}*.h5"):
+            if path in targets or not re.fullmatch(rf"{re.escape(stem)}(_\d+_\d+)?\.h5", path.name):
+                continue
+            with suppress(OSError, KeyError), path.open("rb") as raw, h5py.File(raw, "r") as file:
+                if file["data"].attrs.get("sha256") == sha256:
+                    raise ValueError(f"{path}: made earlier from {recording}, remove it or give another output")
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _tool_version() -> str:
+    try:
+        return version("evlab")
+    except PackageNotFoundError:  # used from the source folder
+        return "unknown"

@@ -1,0 +1,196 @@
+"""Faults of one label file."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from detector.data.finding import Finding, count_findings, refusal
+from detector.events import BBOX_dtype, load_labels
+from detector.events.labels import LEGACY_NAMES
+
+__all__ = ["CheckedLabels", "LabelContext", "check_labels"]
+
+EDGE_SLACK = 1.0
+"""Pixels by which a box may reach beyond the sensor without a word: boxes are fitted and rounded."""
+
+Columns = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class LabelContext:
+    """What the labels of a file must fit to; None where it is not known.
+
+    Args:
+        sensor_size: height and width in pixels
+        span: start of the first and end of the last frame in microseconds
+        names: class names by id
+    """
+
+    sensor_size: tuple[int, int] | None = None
+    span: tuple[int, int] | None = None
+    names: Mapping[int, str] | None = None
+
+
+@dataclass(frozen=True)
+class CheckedLabels:
+    """What was found in a label file.
+
+    Args:
+        findings: its faults
+        times: distinct labelled times in microseconds, int64, in order
+        class_ids: classes of its boxes, frame labels of class "empty" left out; None if they cannot be read
+    """
+
+    findings: list[Finding]
+    times: np.ndarray
+    class_ids: frozenset[int] | None
+
+
+def check_labels(path: Path, context: LabelContext) -> CheckedLabels:
+    """Look for every fault that a label file can have by itself or in its context.
+
+    Args:
+        path: the label file, which exists.
+        context: recording, sensor and label map.
+    """
+    refused = _refusal(path)
+    raw = _read_columns(path)
+    if raw is None:
+        return CheckedLabels([refused] if refused else [], np.empty(0, np.int64), None)
+    finite = np.logical_and.reduce([np.isfinite(column) for column in raw.values()])
+    findings = count_findings(
+        "error", path, "value not finite", np.flatnonzero(~finite), lambda row: _not_finite(raw, row), "finite numbers"
+    )
+    labels = {name: column[finite] for name, column in raw.items()}
+    empty_ids = [key for key, name in (context.names or {}).items() if name == "empty"]
+    is_box = ~np.isin(labels["class_id"], empty_ids)
+    boxes = {name: column[is_box] for name, column in labels.items()}
+    findings += [
+        *_check_times(path, labels, context.span),
+        *_check_places(path, boxes, context.sensor_size),
+        *_check_classes(path, labels, context.names),
+        *_check_tracks(path, boxes),
+    ]
+    class_ids = frozenset(np.unique(boxes["class_id"]).tolist())
+    return CheckedLabels(findings or ([refused] if refused else []), np.unique(labels["t"]).astype(np.int64), class_ids)
+
+
+def _refusal(path: Path) -> Finding | None:
+    try:
+        load_labels(path)
+    except (ValueError, OSError) as error:
+        return refusal(path, "unreadable labels", error)
+    return None
+
+
+def _read_columns(path: Path) -> Columns | None:
+    """The columns as they lie in the file, whose order and values `load_labels` would mend or refuse."""
+    try:
+        raw = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError):
+        return None
+    found = raw.dtype.names or ()
+    columns = {name: name if name in found else LEGACY_NAMES.get(name, name) for name in BBOX_dtype.names or ()}
+    if not set(columns.values()) <= set(found) or any(raw[name].dtype.kind not in "iuf" for name in columns.values()):
+        return None
+    return {name: raw[column].reshape(-1) for name, column in columns.items()}
+
+
+def _not_finite(raw: Columns, row: int) -> str:
+    name = next(name for name, column in raw.items() if not np.isfinite(column[row]))
+    return f"{name} {raw[name][row]} in box {row}"
+
+
+def _check_times(path: Path, labels: Columns, span: tuple[int, int] | None) -> Iterator[Finding]:
+    t = labels["t"]
+    falls = np.flatnonzero(t[1:] < t[:-1])
+    yield from count_findings(
+        "error",
+        path,
+        "label times fall",
+        falls,
+        lambda row: f"from {t[row]} to {t[row + 1]} us at box {row + 1}",
+        "times that only grow",
+    )
+    if span is None:
+        return
+    for kind, rows in (("label before the start", t < span[0]), ("label after the end", t > span[1])):
+        yield from count_findings(
+            "error", path, kind, np.flatnonzero(rows), lambda row: f"t {t[row]} us", f"{span[0]} to {span[1]} us"
+        )
+
+
+def _check_places(path: Path, boxes: Columns, sensor_size: tuple[int, int] | None) -> Iterator[Finding]:
+    x, y, w, h = (boxes[name].astype(np.float64) for name in "xywh")
+    no_area = (w <= 0) | (h <= 0)
+
+    def example(row: int) -> str:
+        return f"x {x[row]:g}, y {y[row]:g}, w {w[row]:g}, h {h[row]:g} at t {boxes['t'][row]} us"
+
+    yield from count_findings(
+        "error", path, "box of no area", np.flatnonzero(no_area), example, "width and height above 0"
+    )
+    if sensor_size is None:
+        return
+    height, width = sensor_size
+    outside = ~no_area & ((x >= width) | (y >= height) | (x + w <= 0) | (y + h <= 0))
+    beyond = np.maximum(np.maximum(-x, x + w - width), np.maximum(-y, y + h - height)) > EDGE_SLACK
+    allowed = f"within the sensor, {width} x {height}"
+    yield from count_findings("error", path, "box outside the sensor", np.flatnonzero(outside), example, allowed)
+    yield from count_findings(
+        "warning",
+        path,
+        "box reaches beyond the sensor",
+        np.flatnonzero(beyond & ~outside & ~no_area),
+        example,
+        f"{allowed}; what lies beyond is cut off",
+    )
+
+
+def _check_classes(path: Path, labels: Columns, names: Mapping[int, str] | None) -> Iterator[Finding]:
+    if names is None:
+        return
+    class_id = labels["class_id"]
+    yield from count_findings(
+        "error",
+        path,
+        "class not in the label map",
+        np.flatnonzero(~np.isin(class_id, list(names))),
+        lambda row: f"class_id {class_id[row]} at t {labels['t'][row]} us",
+        ", ".join(f"{key} {name}" for key, name in names.items()) or "no class at all",
+    )
+
+
+def _check_tracks(path: Path, boxes: Columns) -> Iterator[Finding]:
+    t, track, class_id = boxes["t"], boxes["track_id"], boxes["class_id"]
+    by_time = np.lexsort((track, t))
+    twice = by_time[1:][(np.diff(t[by_time]) == 0) & (np.diff(track[by_time]) == 0)]
+    if twice.size and np.unique(track).size == 1:
+        yield Finding(
+            "warning",
+            path,
+            "no track ids",
+            f"all {track.size} boxes have track_id {track[0]}",
+            "an id for each object, without which labels cannot be interpolated",
+        )
+        return
+    yield from count_findings(
+        "error",
+        path,
+        "track twice at one time",
+        twice,
+        lambda row: f"track_id {track[row]} at t {t[row]} us",
+        "one box a track and time",
+    )
+    by_track = np.lexsort((t, track))
+    changes = by_track[1:][(np.diff(track[by_track]) == 0) & (np.diff(class_id[by_track]) != 0)]
+    yield from count_findings(
+        "warning",
+        path,
+        "track changes its class",
+        changes,
+        lambda row: f"track_id {track[row]} is of class_id {class_id[row]} from t {t[row]} us",
+        "one class a track",
+    )

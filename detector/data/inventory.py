@@ -1,0 +1,183 @@
+"""What lies in a dataset folder: tensor files or recordings, each with its split and the place of its labels."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from detector.config import LABEL_MAP_NAME
+from detector.data.build_plan import SPLITS, recording_stem
+from detector.events import EventReader, open_events
+
+__all__ = ["DataFile", "Sensor", "TensorHeader", "find_data", "label_map_path", "read_tensor_header", "stray_labels"]
+
+HDF5_SUFFIXES = (".h5", ".hdf5")
+SUFFIXES = (*HDF5_SUFFIXES, ".dat", ".raw", ".csv", ".npy")
+"""Names of files that may be tensor files or recordings; what they are is found by their content."""
+
+Sensor = tuple[int | None, int | None]
+
+LABELS_END = "_bbox.npy"
+DTYPES = ("uint8", "float16", "float32")
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A tensor file or a recording.
+
+    Args:
+        path: the file
+        split: train, val or test if its folder is one, else None
+        is_tensor: whether it holds frames and not events
+        sensor: height and width in pixels, for recordings that do not tell them
+    """
+
+    path: Path
+    split: str | None
+    is_tensor: bool
+    sensor: Sensor = (None, None)
+
+    @property
+    def labels_path(self) -> Path:
+        """Where its labels belong: `X_bbox.npy` beside `X.h5`, `X.raw`, `X.dat` and `X_td.dat`."""
+        stem = self.path.stem if self.is_tensor else recording_stem(self.path)
+        return self.path.with_name(f"{stem}{LABELS_END}")
+
+    def open_events(self) -> EventReader:
+        """Open a recording; errors as in `detector.events.open_events`."""
+        return open_events(self.path, *self.sensor)
+
+
+@dataclass(frozen=True)
+class TensorHeader:
+    """What a tensor file says of itself; None where it does not.
+
+    Args:
+        shape: T, C, H, W
+        dtype: type of the values
+        preprocess: how events became tensors
+        max_incr_per_pixel: count at which a pixel saturates
+        delta_t: duration of a frame in microseconds
+        first_t: time in microseconds at which frame 0 starts, 0 if the file does not tell
+        sensor_size: height and width of the sensor, those of a frame if the file does not tell
+        sha256: of the recording
+    """
+
+    shape: tuple[int, int, int, int]
+    dtype: np.dtype
+    preprocess: str | None
+    max_incr_per_pixel: float | None
+    delta_t: int | None
+    first_t: int
+    sensor_size: tuple[int, int]
+    sha256: str | None
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """Start and end in microseconds of recording time."""
+        return None if self.delta_t is None else (self.first_t, self.first_t + self.shape[0] * self.delta_t)
+
+
+def find_data(path: str | Path, sensor: Sensor = (None, None)) -> list[DataFile]:
+    """Files of a dataset folder, of a folder of files, or the one file that a path names.
+
+    Args:
+        path: folder with train/, val/ or test/, folder that holds the files itself, or a file.
+        sensor: height and width in pixels, for recordings that do not tell them.
+
+    Returns:
+        files by split and name; label files are none.
+
+    Raises:
+        FileNotFoundError: there is no such path.
+        ValueError: the folder holds no such file.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [_data_file(path, sensor)]
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: no such recording, tensor file or dataset folder")
+    folders = [path / split for split in SPLITS if (path / split).is_dir()] or [path]
+    files = [
+        _data_file(found, sensor) for folder in folders for found in sorted(folder.iterdir()) if _is_candidate(found)
+    ]
+    if not files:
+        raise ValueError(
+            f"{path}: no recording or tensor file in it, needed: files that end in {', '.join(SUFFIXES)}, "
+            f"in it or in its folders {', '.join(SPLITS)}"
+        )
+    return files
+
+
+def label_map_path(path: Path) -> Path | None:
+    """The label map beside a file or one folder above it, None if there is none."""
+    candidates = (folder / LABEL_MAP_NAME for folder in path.absolute().parents[:2])
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def read_tensor_header(path: Path) -> TensorHeader:
+    """Shape, dtype and attributes of a tensor file.
+
+    Raises:
+        ValueError: it is no whole tensor file.
+    """
+    try:
+        with h5py.File(path) as file:
+            data = file.get("data")
+            if not isinstance(data, h5py.Dataset):
+                raise ValueError(f"{path}: holds {', '.join(file) or 'nothing'}, allowed: a dataset named data")
+            shape, dtype, attributes = data.shape, data.dtype, dict(data.attrs)
+    except OSError as error:
+        raise ValueError(f"{path}: not a whole HDF5 file: {' '.join(str(error).split())}") from None
+    if len(shape) != 4 or min(shape) < 1:
+        raise ValueError(f"{path}: data has shape {shape}, allowed: (T, C, H, W), each at least 1")
+    if dtype.name not in DTYPES:
+        raise ValueError(f"{path}: data has dtype {dtype}, allowed: {', '.join(DTYPES)}")
+    known = {name: _plain(value) for name, value in attributes.items()}
+    return TensorHeader(
+        shape=shape,
+        dtype=dtype,
+        preprocess=known.get("preprocess"),
+        max_incr_per_pixel=known.get("max_incr_per_pixel"),
+        delta_t=known.get("delta_t"),
+        first_t=int(known.get("first_t", 0)),
+        sensor_size=(known.get("event_input_height", shape[2]), known.get("event_input_width", shape[3])),
+        sha256=known.get("sha256"),
+    )
+
+
+def stray_labels(files: list[DataFile]) -> Iterator[Path]:
+    """Label files in the folders of `files` that belong to none of them."""
+    known = {file.labels_path for file in files}
+    for folder in dict.fromkeys(file.path.parent for file in files):
+        yield from (path for path in sorted(folder.glob(f"*{LABELS_END}")) if path not in known)
+
+
+def _is_candidate(path: Path) -> bool:
+    hidden = path.name.startswith(".")
+    return path.is_file() and not hidden and path.suffix in SUFFIXES and not path.name.endswith(LABELS_END)
+
+
+def _data_file(path: Path, sensor: Sensor) -> DataFile:
+    split = path.absolute().parent.name
+    return DataFile(path, split if split in SPLITS else None, _is_tensor(path), sensor)
+
+
+def _is_tensor(path: Path) -> bool:
+    """Of HDF5 files only those that hold events are recordings; a broken one is left to whoever reads it."""
+    if path.suffix not in HDF5_SUFFIXES:
+        return False
+    try:
+        with h5py.File(path) as file:
+            return "CD" not in file
+    except OSError:
+        return True
+
+
+def _plain(value: Any) -> Any:
+    """An HDF5 attribute as a Python value."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,187 @@
+"""What a recording or tensor file holds, in figures and in sampled frames."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import h5py
+import numpy as np
+
+from detector.data.inventory import DataFile, TensorHeader, read_tensor_header
+from detector.data.statistics import (
+    BIN_US,
+    Advance,
+    EventStatistics,
+    LabelStatistics,
+    label_statistics,
+    scan_events,
+)
+from detector.data.targets import scale_labels
+from detector.events import EventReader, load_labels
+from detector.events.header import read_header
+from detector.preprocess import histo
+from detector.settings import DataConfig
+
+__all__ = ["FileSurvey", "labels_at", "sample_frames", "survey_file"]
+
+NUM_SAMPLES = 64
+"""Frames, spread over a file, whose active pixels are counted."""
+
+
+@dataclass(frozen=True)
+class FileSurvey:
+    """What a file holds.
+
+    Args:
+        file: the tensor file or recording
+        format: DAT, EVT3, ... or "tensors"
+        sensor_size: height and width in pixels
+        network_size: height and width of the network's frames in pixels
+        span: start and end in microseconds: of the frames, or of the first and last event
+        delta_t: microseconds of a frame of a tensor file, of a bin of a recording
+        sample_times: (S,) ends in microseconds of the sampled frames
+        active: (S,) part of the pixels that are active in each of them
+        labels: None if it has no label file
+        events: of a recording
+        edges: rising and falling edges of a recording's triggers
+        header: of a tensor file
+    """
+
+    file: DataFile
+    format: str
+    sensor_size: tuple[int, int]
+    network_size: tuple[int, int]
+    span: tuple[int, int]
+    delta_t: int
+    sample_times: np.ndarray
+    active: np.ndarray
+    labels: LabelStatistics | None
+    events: EventStatistics | None = None
+    edges: tuple[int, int] = (0, 0)
+    header: TensorHeader | None = None
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of a tensor file, bins of a recording."""
+        return self.events.counts.size if self.events else self.header.shape[0] if self.header else 0
+
+    @property
+    def seconds(self) -> float:
+        """Duration."""
+        return (self.span[1] - self.span[0]) / 1e6
+
+
+def survey_file(
+    file: DataFile, data: DataConfig, names: Mapping[int, str], advance: Advance = lambda part: None
+) -> FileSurvey:
+    """Read a recording once, or sample a tensor file, and read its labels if it has any.
+
+    Args:
+        file: the file.
+        data: `delta_t` for tensor files that do not tell theirs; `width` of the network's frames for recordings, the
+            sensor's if not given.
+        names: class names by id.
+        advance: see `Advance`.
+
+    Raises:
+        ValueError: the file or its labels are broken.
+    """
+    if not file.is_tensor:
+        return _survey_recording(file, data, names, advance)
+    header = read_tensor_header(file.path)
+    num_frames, _, height, width = header.shape
+    delta_t = header.delta_t or data.delta_t
+    ends = header.first_t + (_spread(num_frames) + 1) * delta_t
+    shares = _active_shares(sample_frames(file, ends, delta_t))
+    advance(1.0)
+    return FileSurvey(
+        file=file,
+        format="tensors",
+        sensor_size=header.sensor_size,
+        network_size=(height, width),
+        span=(header.first_t, header.first_t + num_frames * delta_t),
+        delta_t=delta_t,
+        sample_times=ends,
+        active=shares,
+        labels=_survey_labels(file, names, width / header.sensor_size[1], height, width),
+        header=header,
+    )
+
+
+def sample_frames(file: DataFile, ends: Iterable[int], delta_t: int = BIN_US) -> Iterator[np.ndarray]:
+    """Frames of a file, one at a time.
+
+    Args:
+        file: the tensor file or recording.
+        ends: times in microseconds, each of which a frame ends at or holds.
+        delta_t: microseconds of a frame.
+
+    Yields:
+        (C, H, W): the tensor file's frame that has the labels of this time, or a histogram (2, H, W) uint8 of the
+        recording's events of `delta_t` before it.
+    """
+    if file.is_tensor:
+        first_t = read_tensor_header(file.path).first_t
+        with h5py.File(file.path) as tensors:
+            frames = tensors["data"]
+            for end in ends:
+                index = -(-(int(end) - first_t) // delta_t) - 1
+                yield frames[min(max(index, 0), len(frames) - 1)]
+    else:
+        with file.open_events() as reader:
+            for end in ends:
+                yield _histogram(reader, int(end) - delta_t, delta_t)
+
+
+def labels_at(survey: FileSurvey, time: int) -> np.ndarray:
+    """Boxes of a file's labelled time, (M,) `BBOX_dtype` in pixels of its `sample_frames`."""
+    labels = load_labels(survey.file.labels_path)
+    height, width = survey.network_size if survey.file.is_tensor else survey.sensor_size
+    return scale_labels(labels[labels["t"] == time], width / survey.sensor_size[1], height, width)
+
+
+def _survey_recording(file: DataFile, data: DataConfig, names: Mapping[int, str], advance: Advance) -> FileSurvey:
+    with file.open_events() as reader:
+        size = reader.height, reader.width
+        scale = (data.width or reader.width) / reader.width
+        network = round(reader.height * scale), round(reader.width * scale)
+        labels = _survey_labels(file, names, scale, *network)
+        events = scan_events(reader, advance)
+        edges = reader.triggers()["p"]
+    ends = events.start + (_spread(events.counts.size) + 1) * BIN_US
+    return FileSurvey(
+        file=file,
+        format=read_header(file.path).format,
+        sensor_size=size,
+        network_size=network,
+        span=(events.first_t or 0, events.last_t or 0),
+        delta_t=BIN_US,
+        sample_times=ends,
+        active=_active_shares(sample_frames(file, ends)),
+        labels=labels,
+        events=events,
+        edges=(int(np.count_nonzero(edges)), int(np.count_nonzero(edges == 0))),
+    )
+
+
+def _survey_labels(
+    file: DataFile, names: Mapping[int, str], scale: float, height: int, width: int
+) -> LabelStatistics | None:
+    if not file.labels_path.is_file():
+        return None
+    return label_statistics(load_labels(file.labels_path), names, scale, height, width)
+
+
+def _histogram(reader: EventReader, start: int, delta_t: int) -> np.ndarray:
+    frames = np.empty((1, 2, reader.height, reader.width), np.uint8)
+    x, y, p, t = reader.read_columns(start, start + delta_t)
+    histo((x, y, p, t - start), frames, delta_t)
+    return frames[0]
+
+
+def _spread(count: int) -> np.ndarray:
+    """Up to `NUM_SAMPLES` different indices from the first to the last of `count`."""
+    return np.unique(np.linspace(0, count - 1, min(count, NUM_SAMPLES)).round().astype(np.int64))
+
+
+def _active_shares(frames: Iterable[np.ndarray]) -> np.ndarray:
+    return np.array([np.count_nonzero(frame.any(axis=0)) / frame[0].size for frame in frames])

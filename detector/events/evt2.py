@@ -1,0 +1,67 @@
+"""RAW recordings in EVT2: 32-bit words, one an event."""
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from detector.events.columns import Columns
+from detector.events.loops import EVT2_PERIOD, decode_evt2
+from detector.events.words import WordReader
+from detector.events.writing import check_events, in_parts, raw_header, whole_file
+
+__all__ = ["Evt2Reader", "write_evt2"]
+
+LOW_BITS = 6
+MAX_SIDE = 1 << 11
+TIME_HIGH_TYPE = 0x8 << 28
+
+
+class Evt2Reader(WordReader):
+    """Reads EVT2: event words hold the low 6 bits of t, x in 11 bits, y in 11; TIME_HIGH words 28 bits (4.77 hours)."""
+
+    record = np.dtype("<u4")
+    events: ClassVar[int] = 0b11
+    payload_bits = 28
+    low_bits = LOW_BITS
+    _shift = 28
+
+    def _fill(self, records: np.ndarray, state: np.ndarray, columns: Columns, count: int) -> int:
+        return decode_evt2(records, state, *columns, count, self.width, self.height)
+
+    def _as_events(self, triggers: np.ndarray) -> np.ndarray:
+        return triggers & (63 << 22)
+
+
+def write_evt2(path: str | Path, events: np.ndarray, height: int, width: int) -> None:
+    """Write a RAW recording in EVT2; the file appears only when it is whole.
+
+    Args:
+        path: file to write, replaced if it is there.
+        events: (N,) `EventCD` in order of time.
+        height: sensor height in pixels, at most 2048.
+        width: sensor width in pixels, at most 2048.
+
+    Raises:
+        ValueError: an event lies outside the sensor, or times cannot be held (see `check_events`).
+    """
+    check_events(events, height, width, max_side=MAX_SIDE, period=EVT2_PERIOD)
+    last = -1
+    with whole_file(path) as part, part.open("wb") as file:
+        file.write(raw_header("EVT2", "2.0", height, width))
+        for columns in in_parts(events):
+            _encode(columns, last).tofile(file)
+            last = int(columns[3][-1]) >> LOW_BITS
+
+
+def _encode(columns: Columns, last: int) -> np.ndarray:
+    """Words of events, with a TIME_HIGH before each event whose upper time bits are not those of the one before."""
+    x, y, p, t = columns
+    high = t >> LOW_BITS
+    new = np.diff(high, prepend=last) != 0
+    places = np.arange(t.size) + np.cumsum(new)
+    words = np.empty(t.size + np.count_nonzero(new), "<u4")
+    low = (t & (1 << LOW_BITS) - 1).astype(np.uint32)
+    words[places] = p.astype(np.uint32) << 28 | low << 22 | x.astype(np.uint32) << 11 | y
+    words[places[new] - 1] = high[new] % (EVT2_PERIOD >> LOW_BITS) | TIME_HIGH_TYPE
+    return words

@@ -1,0 +1,61 @@
+"""RAW recordings in EVT2.1: 64-bit words, each up to 32 events side by side.
+
+One half of a word is like a word of EVT2, the other says which of the 32 pixels from x on have an event. Which half
+comes first depends on the camera: its header says `endianness legacy` (the half with the type first) or
+`endianness little` (last), or nothing.
+"""
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from detector.events.columns import Columns
+from detector.events.header import Header
+from detector.events.loops import decode_evt21
+from detector.events.words import TIME_HIGH, WordReader
+
+__all__ = ["Evt21Reader"]
+
+HEAD_SHIFTS = {"legacy": 0, "little": 32}
+"""Lowest bit of the half with the type, by what the header calls the order."""
+
+KNOWN_TYPES = 0b1100_0101_0000_0011
+"""OFF, ON, TIME_HIGH, EXT_TRIGGER, OTHERS, CONTINUED."""
+
+SAMPLE = 4096
+
+
+class Evt21Reader(WordReader):
+    """Reads EVT2.1: as EVT2, but x is that of the first of 32 pixels and a mask tells which of them have an event."""
+
+    record = np.dtype("<i8")
+    most_events = 32
+    events: ClassVar[int] = 0b11
+    payload_bits = 28
+    low_bits = 6
+
+    def __init__(self, path: Path, header: Header, height: int | None = None, width: int | None = None) -> None:
+        super().__init__(path, header, height, width)
+        order = header.options().get("endianness", "").lower()
+        if order not in {*HEAD_SHIFTS, ""}:
+            self.close()
+            raise ValueError(f"{path}: endianness is {order}, allowed: {', '.join(HEAD_SHIFTS)}")
+        self._head_shift = HEAD_SHIFTS[order or self._order()]
+        self._shift = self._head_shift + self.payload_bits
+
+    def _order(self) -> str:
+        """Order of the halves: that in which fewer words have unknown types, then that with more TIME_HIGH words."""
+        sample = self._records(0, min(SAMPLE, self._num_records))
+
+        def rank(order: str) -> tuple[int, int]:
+            types = 1 << (sample >> HEAD_SHIFTS[order] + self.payload_bits & 15)
+            return int(np.count_nonzero(types & KNOWN_TYPES == 0)), -int(np.count_nonzero(types == TIME_HIGH))
+
+        return min(HEAD_SHIFTS, key=rank)
+
+    def _fill(self, records: np.ndarray, state: np.ndarray, columns: Columns, count: int) -> int:
+        return decode_evt21(records, state, *columns, count, self.width, self.height, self._head_shift)
+
+    def _as_events(self, triggers: np.ndarray) -> np.ndarray:
+        return triggers & (63 << 22 + self._head_shift) | 1 << 32 - self._head_shift

@@ -1,0 +1,262 @@
+"""HDF5 recordings: OpenEB's layout, compressed in any way, and the separate columns of other tools.
+
+OpenEB (Apache-2.0): records x, y, p, t in `/CD/events`, p, t, id in `/EXT_TRIGGER/events`, and beside each an `indexes`
+that tells where each 2 ms begin; the sensor's size is among the file's attributes. DSEC and RVT: datasets x, y, p, t in
+`/events`, `/t_offset` to be added to all times, the sensor's size in `/events/height` and `/events/width`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from detector.events.blocks import BlockReader, find_names
+from detector.events.columns import ColumnBuffer, Columns
+from detector.events.ecf import count_events, decode, first_time
+from detector.events.header import Header
+from detector.events.reader import CHUNK, to_events
+from detector.events.records import sensor_size
+from detector.events.types import EventCD, EventExtTrigger
+from detector.events.writing import check_events, whole_file
+
+__all__ = ["Hdf5Reader", "write_hdf5"]
+
+PLACES = ("CD/events", "events", "/")
+"""Where events are looked for: a dataset of records, or a group of columns."""
+
+SIZE_FIELDS = ("geometry", "format", "height", "width", "system_id")
+TRIGGERS = "EXT_TRIGGER/events"
+ECF = 0x8ECF
+"""HDF5's number of the ECF filter."""
+
+WRITTEN_CHUNK = 1 << 14
+"""Events of a chunk in written files, as many as OpenEB's hold."""
+
+COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+
+INDEX_PERIOD = 2000
+"""Microseconds from entry to entry of `indexes`."""
+
+INDEX = np.dtype([("id", "<u8"), ("ts", "<i8")])
+MAX_SIDE = 1 << 16
+LAST_TIME = 1 << 62
+
+
+class Hdf5Reader(BlockReader):
+    """Reads HDF5 events; ECF chunks are decoded here, whatever plugins HDF5 has.
+
+    Args:
+        path: the recording.
+        header: its format.
+        height: sensor height in pixels, if the file may lack it.
+        width: sensor width in pixels, if the file may lack it.
+
+    Raises:
+        ValueError: it is broken, has no events, needs a filter that is not there, or its sizes are unknown or differ.
+    """
+
+    def __init__(self, path: Path, header: Header, height: int | None = None, width: int | None = None) -> None:
+        with _readable(path):
+            self._file = h5py.File(path, "r")
+        try:
+            with _readable(path):
+                self._names, self._datasets = _find_datasets(path, self._file)
+                self._ecf = _check_filters(path, self._datasets)
+                self._offset = int(self._file["t_offset"][()]) if "t_offset" in self._file else 0
+                self._index, self._index_start = _find_index(self._file)
+                found = Header(header.format, _fields(self._file), 0).sensor_size()
+            size = sensor_size(path, found, height, width)
+        except BaseException:
+            self._file.close()
+            raise
+        times = self._datasets[-1]
+        chunk = times.chunks[0] if times.chunks else CHUNK
+        # ECF chunks are decoded one by one, small ones of other filters are read together.
+        super().__init__(path, *size, times.shape[0], chunk if self._ecf else chunk * max(1, CHUNK // chunk))
+
+    def _load(self, start: int, out: Columns) -> None:
+        if self._ecf:
+            mask, chunk = self._chunk(start)
+            if mask == 0:
+                self._decode(chunk, out)
+                self._check_pixels(out[0], out[1])
+                return
+            dtype = self._datasets[0].dtype  # the writer had no filter
+            if len(chunk) < out[0].size * dtype.itemsize:
+                raise ValueError(f"{self.path}: chunk of {len(chunk)} bytes, allowed: {out[0].size * dtype.itemsize}")
+            records = np.frombuffer(chunk, dtype, out[0].size)
+            self._store([records[name] for name in self._names], out)
+            return
+        self._store(self._slices(start, start + out[0].size), out)
+
+    def _decode(self, chunk: bytes, out: Columns) -> None:
+        found, wanted = count_events(chunk, self.path), out[0].size
+        if not wanted <= found <= self._size:
+            raise ValueError(
+                f"{self.path}: corrupt ECF chunk: it holds {found} events, allowed: {wanted} to {self._size}"
+            )
+        if found == wanted:
+            decode(chunk, out, self.path)
+            return
+        whole = ColumnBuffer().take(found)  # some writers fill the last chunk up
+        decode(chunk, whole, self.path)
+        for column, values in zip(out, whole, strict=True):
+            column[:] = values[:wanted]
+
+    def _time(self, start: int) -> int:
+        if not self._ecf:
+            return int(self._slices(start, start + 1)[3][0])
+        mask, chunk = self._chunk(start)
+        if mask:
+            return int(self._block(start // self._size)[3][0])
+        return first_time(chunk, self.path)
+
+    def _likely(self, time: int) -> list[int]:
+        entry = (time - self._index_start) // INDEX_PERIOD + 1
+        if self._index is None or not 0 <= entry < self._index.shape[0]:
+            return []
+        with _readable(self.path):
+            ids = self._index[entry : entry + 2]["id"].tolist()
+        return [ids[0] // self._size, ids[-1] // self._size + 1]
+
+    def _chunk(self, start: int) -> tuple[int, bytes]:
+        """What is stored of the chunk that begins with event `start`; the mask is 0 if it is compressed."""
+        with _readable(self.path):
+            return self._datasets[0].id.read_direct_chunk((start,))
+
+    def _slices(self, start: int, stop: int) -> list[np.ndarray]:
+        """Events [start, stop) as x, y, p, t of any type."""
+        with _readable(self.path):
+            if len(self._datasets) == 1:
+                records = self._datasets[0][start:stop]
+                return [records[name] for name in self._names]
+            *pixels, t = (dataset[start:stop] for dataset in self._datasets)
+            return [*pixels, t.astype(np.int64) + self._offset if self._offset else t]
+
+    def triggers(self) -> np.ndarray:
+        """Edges of external triggers of the whole recording as an (N,) `EventExtTrigger` array."""
+        self._check_open()
+        with _readable(self.path):
+            found = self._file[TRIGGERS][:] if TRIGGERS in self._file else np.empty(0, EventExtTrigger)
+            edges = np.empty(found.shape, EventExtTrigger)
+            for name in edges.dtype.names:
+                edges[name] = found[name]
+            return edges
+
+    def close(self) -> None:
+        """Let go of the file; arrays that were read stay valid."""
+        super().close()
+        self._file.close()
+
+
+def write_hdf5(path: str | Path, events: np.ndarray, height: int, width: int) -> None:
+    """Write an HDF5 recording in OpenEB's layout, gzip-compressed; the file appears only when it is whole.
+
+    Args:
+        path: file to write, replaced if it is there.
+        events: (N,) `EventCD` in order of time.
+        height: sensor height in pixels, at most 65536.
+        width: sensor width in pixels, at most 65536.
+
+    Raises:
+        ValueError: an event lies outside the sensor, or times cannot be held (see `check_events`).
+    """
+    check_events(events, height, width, max_side=MAX_SIDE, period=LAST_TIME)
+    indexes = _indexes(events["t"])
+    with whole_file(path) as part, h5py.File(part, "w") as file:
+        file.attrs.update({"version": "1.0", "geometry": f"{width}x{height}"})
+        stored = _create(file, "CD/events", EventCD, events.size)
+        for start in range(0, events.size, CHUNK):
+            piece = events[start : start + CHUNK]
+            stored[start : start + CHUNK] = to_events((piece["x"], piece["y"], piece["p"], piece["t"]))
+        _create(file, "CD/indexes", INDEX, indexes.size)[:] = indexes
+        if events.size:
+            file["CD/indexes"].attrs["offset"] = str(-int(events["t"][0]))
+        _create(file, TRIGGERS, EventExtTrigger, 0)
+        _create(file, "EXT_TRIGGER/indexes", INDEX, 0)
+
+
+def _create(file: h5py.File, name: str, dtype: np.dtype, count: int) -> h5py.Dataset:
+    return file.create_dataset(name, (count,), dtype, maxshape=(None,), chunks=(WRITTEN_CHUNK,), **COMPRESSION)
+
+
+def _indexes(t: np.ndarray) -> np.ndarray:
+    """Entry k + 1: number and time of the first event of period k, or of the last period before it that has one."""
+    if t.size == 0:
+        return np.empty(0, INDEX)
+    since = t - t[0]
+    starts = np.arange(int(since[-1]) // INDEX_PERIOD + 1, dtype=np.int64) * INDEX_PERIOD
+    first = np.searchsorted(since, starts)
+    first = np.maximum.accumulate(np.where(since[first] < starts + INDEX_PERIOD, first, 0))
+    entries = np.empty(first.size + 1, INDEX)
+    entries[0] = 0, -1
+    entries["id"][1:], entries["ts"][1:] = first, since[first]
+    return entries
+
+
+def _find_datasets(path: Path, file: h5py.File) -> tuple[tuple[str, str, str, str], list[h5py.Dataset]]:
+    """Names of x, y, p, t, and the dataset of records that has them, or their four datasets."""
+    place = next(place for place in PLACES if place in file)
+    found = file[place]
+    if isinstance(found, h5py.Dataset):
+        names, datasets = find_names(f"{path}: {place}", found.dtype.names or ()), [found]
+    else:
+        names = find_names(f"{path}: {place}", [name for name, item in found.items() if isinstance(item, h5py.Dataset)])
+        datasets = [found[name] for name in names]
+    shapes = {dataset.shape for dataset in datasets}
+    if len(shapes) > 1 or len(datasets[0].shape or ()) != 1:
+        raise ValueError(f"{path}: x, y, p, t have shapes {shapes}, allowed: one and the same (N,)")
+    return names, datasets
+
+
+def _find_index(file: h5py.File) -> tuple[h5py.Dataset | None, int]:
+    """OpenEB's index of the events and the time at which it starts; None if there is none that can be used."""
+    with suppress(KeyError, ValueError, TypeError):
+        index = file["CD/indexes"]
+        if index.dtype == INDEX and index.ndim == 1 and _check_filters(Path(file.filename), [index]) is False:
+            return index, -int(_text(index.attrs["offset"]))
+    return None, 0
+
+
+def _check_filters(path: Path, datasets: list[h5py.Dataset]) -> bool:
+    """Whether the events are ECF; whatever else compresses them is there, or an error says what to install."""
+    for dataset in datasets:
+        properties = dataset.id.get_create_plist()
+        filters = [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
+        if filters == [ECF] and len(datasets) == 1:
+            return True
+        if not all(_available(number) for number in filters):
+            raise ValueError(
+                f"{path}: {dataset.name} is compressed by HDF5 filters {filters}, which are not all here: "
+                "pip install hdf5plugin"
+            )
+    return False
+
+
+def _available(number: int) -> bool:
+    with suppress(ImportError):
+        if not h5py.h5z.filter_avail(number):
+            import hdf5plugin  # noqa: F401  # importing it registers its filters
+    return h5py.h5z.filter_avail(number)
+
+
+def _fields(file: h5py.File) -> dict[str, str]:
+    """What a file tells of its sensor, as `Header` has it."""
+    attributes = {name.lower(): file.attrs[name] for name in file.attrs if name.lower() in SIZE_FIELDS}
+    places = {name: file[place][()] for name in ("height", "width") if (place := f"events/{name}") in file}
+    return {name: _text(value) for name, value in {**attributes, **places}.items()}
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Errors of the HDF5 library as such of the file."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError, TypeError, OverflowError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: HDF5 cannot be read: {error}") from None

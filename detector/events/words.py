@@ -1,0 +1,153 @@
+"""RAW recordings: text lines, then words; 4 bits tell what a word is, words of their own hold the time's upper bits."""
+
+from abc import abstractmethod
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+
+from detector.events.clock import WrappingClock
+from detector.events.columns import ColumnBuffer
+from detector.events.loops import ROW, find_first, find_last, new_state
+from detector.events.records import RecordReader
+from detector.events.types import EventExtTrigger
+
+__all__ = ["EXT_TRIGGER", "TIME_HIGH", "WordReader"]
+
+TIME_HIGH, EXT_TRIGGER = 1 << 0x8, 1 << 0xA
+"""Sets of types, one bit a type."""
+
+FIRST_LOOK = 64
+LONGEST_LOOK = 1 << 16
+"""Words looked at when searching for a type near a place; TIME_HIGH words are seldom far."""
+
+
+class WordReader(RecordReader):
+    """A file of words.
+
+    A window is found by bisection: the time at any word is that of the next TIME_HIGH. Words before the first
+    TIME_HIGH have no time and are dropped.
+    """
+
+    events: ClassVar[int]
+    """Types of words that hold events."""
+
+    time_types: ClassVar[int] = TIME_HIGH
+    """Types of words that tell the time."""
+
+    payload_bits: ClassVar[int]
+    """Bits of a word below its type; in a TIME_HIGH all of them are time."""
+
+    low_bits: ClassVar[int]
+    """Bits of the time below those of TIME_HIGH."""
+
+    slack: ClassVar[int] = 0
+    """Microseconds that TIME_HIGH may fall without being an error."""
+
+    _shift: int
+    """Lowest bit of the type."""
+
+    _gap: tuple[int, int] = -1, -1
+    """A place and that of the first TIME_HIGH at or after it: a search looks at many places close together."""
+
+    @abstractmethod
+    def _as_events(self, triggers: np.ndarray) -> np.ndarray:
+        """Words of events at pixel 0, 0 with the times of triggers."""
+
+    @cached_property
+    def _clock(self) -> WrappingClock:
+        count = self._last(TIME_HIGH, self._num_records) + 1
+        period = 1 << self.payload_bits + self.low_bits
+        return WrappingClock(count, self._high_from, period, self.path, slack=self.slack)
+
+    @cached_property
+    def first_t(self) -> int | None:
+        """Time of the first event, None if the recording has none."""
+        return next((int(t[0]) for _, _, _, t in self._blocks() if t.size), None)
+
+    @cached_property
+    def last_t(self) -> int | None:
+        """Time of the last event, None if the recording has none."""
+        stop = self._num_records
+        while (place := self._last(TIME_HIGH, stop := self._last(self.events, stop) + 1)) >= 0:
+            high = self._clock.at(place)
+            t = self._read(self._from(high), stop, ColumnBuffer())[3]
+            if t.size and t[-1] >= high:
+                return int(t[-1])
+            stop = place
+        return None
+
+    def triggers(self) -> np.ndarray:
+        """Edges of external triggers of the whole recording as an (N,) `EventExtTrigger` array."""
+        parts = [np.empty(0, EventExtTrigger)]
+        buffer = ColumnBuffer()
+        start, stop = self._bounds(None, None)
+        state = self._state(start, stop)
+        state[ROW] = 0
+        for words in self._chunks(start, stop):
+            types = 1 << (words >> self._shift & 15)
+            triggers = types == EXT_TRIGGER
+            timed = np.where(triggers, self._as_events(words), words)[types & (self.time_types | EXT_TRIGGER) != 0]
+            columns = buffer.take(timed.size)
+            count = self._decode(timed, state, columns, 0)
+            edges, payload = np.empty(count, EventExtTrigger), words[triggers] >> self._payload_shift
+            edges["p"], edges["id"], edges["t"] = payload & 1, payload >> 8 & 31, columns[3][:count]
+            parts.append(edges)
+        return np.concatenate(parts)
+
+    def _bounds(self, t0: int | None, t1: int | None) -> tuple[int, int]:
+        start = self._first_high if t0 is None else self._from(t0 >> self.low_bits << self.low_bits)
+        if t1 is None:
+            return start, self._num_records
+        above = -(-t1 >> self.low_bits) << self.low_bits
+        return start, self._first(TIME_HIGH, self._clock.first_at_least(above))
+
+    def _from(self, high: int) -> int:
+        """Place of a TIME_HIGH before which all times are below `high`."""
+        return self._first(TIME_HIGH, self._clock.first_at_least(high - self.slack))
+
+    def _state(self, start: int, stop: int) -> np.ndarray:
+        if start >= stop:
+            return new_state(0)
+        first = start == self._first_high
+        return new_state(self._high_from(start) if first else self._clock.at(start))
+
+    @property
+    def _payload_shift(self) -> int:
+        return self._shift - self.payload_bits
+
+    @cached_property
+    def _first_high(self) -> int:
+        return self._first(TIME_HIGH, 0)
+
+    def _high_from(self, index: int) -> int:
+        """What the first TIME_HIGH at or after a place says."""
+        first, place = self._gap
+        if not first <= index <= place:
+            found = self._first(TIME_HIGH, index, first if index < first else None)
+            place = place if found == first else found
+            self._gap = index, place
+        word = self._record_at(place) >> self._payload_shift
+        return (word & (1 << self.payload_bits) - 1) << self.low_bits
+
+    def _first(self, types: int, start: int, stop: int | None = None) -> int:
+        """Place of the first word of some types in [start, stop); `stop` (by default the end) if there is none."""
+        stop = self._num_records if stop is None else stop
+        length = FIRST_LOOK
+        while start < stop:
+            found = find_first(self._records(start, min(start + length, stop)), self._shift, types)
+            if found >= 0:
+                return start + int(found)
+            start, length = start + length, min(2 * length, LONGEST_LOOK)
+        return stop
+
+    def _last(self, types: int, stop: int) -> int:
+        """Place of the last word of some types before `stop`; -1 if there is none."""
+        length = FIRST_LOOK
+        while stop > 0:
+            start = max(0, stop - length)
+            found = find_last(self._records(start, stop), self._shift, types)
+            if found >= 0:
+                return start + int(found)
+            stop, length = start, min(2 * length, LONGEST_LOOK)
+        return -1

@@ -1,0 +1,53 @@
+"""Differences of ON and OFF events."""
+
+import numpy as np
+
+from detector.preprocess.binning import EventColumns, check_output, into_bins
+from detector.preprocess.loops import subtract
+
+__all__ = ["diff"]
+
+
+def diff(
+    xypt: np.ndarray | EventColumns,
+    output_array: np.ndarray,
+    total_tbins_delta_t: int,
+    downsampling_factor: int = 0,
+    reset: bool = True,
+    max_incr_per_pixel: float = 5.0,
+) -> None:
+    """Count ON events minus OFF events by time bin and pixel.
+
+    The difference is clipped at +- `max_incr_per_pixel`, not each event: the order of events does not matter. A float
+    output holds it divided by the bound (-1 to 1), int8 holds it as it is, for bounds of at most 127.
+
+    Args:
+        xypt: `EventCD` array or columns x, y, p, t; t in microseconds from the start of the first bin. Not changed.
+        output_array: (T, 1, H, W) int8, float16 or float32, filled in place.
+        total_tbins_delta_t: duration of all T bins in microseconds; events outside are dropped.
+        downsampling_factor: k sums squares of 2^k x 2^k sensor pixels.
+        reset: start from a difference of 0; otherwise add to what the array holds, by the same bound.
+        max_incr_per_pixel: difference at which a pixel saturates.
+
+    Raises:
+        ValueError: a shape, type or bound that does not fit, or an event outside the output.
+    """
+    shift = downsampling_factor
+    check_output(output_array, 1, total_tbins_delta_t, shift, max_incr_per_pixel, counts=True, signed=True)
+    bins, _, height, width = output_array.shape
+    events = into_bins(xypt, bins, total_tbins_delta_t)
+    scratch = np.empty((1, height, width), np.int32)
+    for k, frame in enumerate(output_array):
+        scratch[:] = 0
+        x, y, p, _ = events.within(*events.bounds[k : k + 2])
+        events.check(subtract(x, y, p, shift, scratch), output_array.shape, shift)
+        _store(scratch, frame, reset, max_incr_per_pixel)
+
+
+def _store(net: np.ndarray, frame: np.ndarray, reset: bool, bound: float) -> None:
+    """Write clipped differences into a frame in its own scale."""
+    if frame.dtype == np.int8:
+        np.clip(net if reset else net + frame, -int(bound), int(bound), out=frame, casting="unsafe")
+    else:
+        scaled = np.divide(net, np.float32(bound), dtype=np.float32)
+        np.clip(scaled if reset else scaled + frame, -1, 1, out=frame, casting="same_kind")

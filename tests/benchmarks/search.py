@@ -1,0 +1,189 @@
+"""Epochs that a search trains until it finds a good detector: the default search against plain random search.
+
+`python tests/benchmarks/search.py [--seeds N] [--record]`. Both searches are replayed with many seeds on the learning
+curves in search_curves.json, which are those of every combination of anchors, threshold and width below, trained once
+for real on the tests' toy dataset (`--record` trains them again, some 20 minutes on one core). The searcher and the
+scheduler are Ray's own, as `evlab tune` uses them; what is replayed is the training.
+"""
+
+import argparse
+import heapq
+import itertools
+import json
+import statistics
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from toy_dataset import write_toy_dataset
+
+from detector.config import Config
+from evlab.anchor_lists import resolve_lists
+from evlab.space import Space, load_space
+from evlab.train import check_config, fit
+
+CURVES = Path(__file__).with_name("search_curves.json")
+METRIC, EPOCHS, WORKERS = "val_mean_ap", 9, 4
+LIMIT = 1000
+"""Epochs that a replay counts as which ends without the target: a space drawn whole, or so many epochs."""
+SPACE = """
+space:
+  anchors.anchor_list:
+    choice:
+      - PSEE_ANCHORS
+      - COCO_ANCHORS
+      - [[1, 1.2], [2.3, 1.3]]
+      - [[0.2, 0.6], [0.1, 0.8]]
+      - [[1, 4], [2, 5]]
+  anchors.fg_iou_threshold: {choice: [0.4, 0.5, 0.6]}
+  model.feature_base: {choice: [2, 4, 6, 8]}
+"""
+SETTINGS = {
+    "data.num_tbins": 5,
+    "data.batch_size": 2,
+    "data.num_workers": 0,
+    "data.min_box_diag": 0,
+    "data.min_box_side": 0,
+    "data.skip_us": 0,
+    "model.feature_channels_out": 8,
+    "model.first_stride": 8,
+    "model.num_levels": 2,
+    "anchors.base_size": 16,
+    "optim.lr": 5e-3,
+    "optim.lr_scheduler": "none",
+    "train.max_epochs": EPOCHS,
+    "train.precision": "32-true",
+    "tune.searcher": "grid",
+}
+
+
+def _space(folder: str) -> Space:
+    path = Path(folder) / "space.yaml"
+    path.write_text(SPACE)
+    return load_space(path)
+
+
+def _record(config: Config, space: Space) -> None:
+    """Train every combination; what is there already is kept."""
+    from evlab.callbacks import ReportMetrics
+
+    config = check_config(config)
+    curves = json.loads(CURVES.read_text()) if CURVES.is_file() else {}
+    for sample in space.grid_samples(config):
+        key, values = _key(sample), []
+        if key in curves:
+            continue
+        report = partial(lambda kept, metrics, folder: kept.append(round(metrics[METRIC], 5)), values)
+        fit(config.with_overrides(space.overrides_of(sample)), [ReportMetrics(report)], threads=1)
+        curves[key] = values
+        CURVES.write_text(json.dumps(curves, indent=0) + "\n")
+        print(f"{len(curves):>3} {key}: {values[-1]:.3f}", flush=True)
+
+
+def _key(sample: dict) -> str:
+    return json.dumps(sample, sort_keys=True)
+
+
+def _random(space: Space, config: Config, seed: int):
+    """Plain random search: samples with replacement, each trained to its end."""
+    samples = iter(space.random_samples(config, 1000, seed))
+    return lambda name: next(samples), lambda name, epoch, value: False, lambda name, epoch, value: None
+
+
+def _default(space: Space, config: Config, seed: int):
+    """The search of `evlab tune`: Optuna's TPE and ASHA, as Ray runs them."""
+    from ray.tune.schedulers import ASHAScheduler
+
+    from evlab.searcher import UnseenSearch
+
+    search = UnseenSearch(partial(space.suggest, config), METRIC, "max", seed)
+    settings = config.tune
+    scheduler = ASHAScheduler(
+        metric=METRIC,
+        mode="max",
+        max_t=EPOCHS,
+        grace_period=settings.grace_epochs,
+        reduction_factor=settings.reduction_factor,
+    )
+
+    def suggest(name: str) -> dict:
+        scheduler.on_trial_add(None, SimpleNamespace(trial_id=name))
+        return search.suggest(name)
+
+    def result(name: str, epoch: int, value: float) -> bool:
+        found = {METRIC: value, "training_iteration": epoch}
+        search.on_trial_result(name, found)
+        return scheduler.on_trial_result(None, SimpleNamespace(trial_id=name), found) == "STOP"
+
+    def complete(name: str, epoch: int, value: float) -> None:
+        search.on_trial_complete(name, {METRIC: value, "training_iteration": epoch})
+
+    return suggest, result, complete
+
+
+def _replay(policy: tuple, curves: dict[str, list[float]], target: float) -> int:
+    """Epochs trained by `WORKERS` workers side by side until a trial reaches the target."""
+    suggest, result, complete = policy
+    names = itertools.count()
+    running: list[tuple[int, int, str, str, int]] = []  # time, order, name, curve, epoch that ends then
+
+    def start(now: int) -> None:
+        number = next(names)
+        sample = suggest(f"t{number}")
+        if sample != "FINISHED":
+            heapq.heappush(running, (now + 1, number, f"t{number}", _key(sample), 1))
+
+    for _ in range(WORKERS):
+        start(0)
+    for trained in itertools.count(1):
+        now, number, name, key, epoch = heapq.heappop(running)
+        value = curves[key][epoch - 1]
+        if value >= target:
+            return trained
+        stop = result(name, epoch, value)
+        if stop or epoch == EPOCHS:
+            complete(name, epoch, value)
+            start(now)
+        else:
+            heapq.heappush(running, (now + 1, number, name, key, epoch + 1))
+        if trained == LIMIT or not running:
+            break
+    return LIMIT
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=50, help="replays of each search")
+    parser.add_argument("--quantile", type=float, default=0.9, help="share of the combinations that stay below target")
+    parser.add_argument("--record", action="store_true", help="train what search_curves.json lacks first")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = write_toy_dataset(Path(folder) / "dataset", {"train": 4, "val": 2})
+        config, space = Config().with_overrides({**SETTINGS, "data.dataset_path": str(dataset)}), _space(folder)
+        if args.record:
+            _record(config, space)
+        curves = json.loads(CURVES.read_text())
+        target = sorted(max(curve) for curve in curves.values())[int(args.quantile * len(curves))]
+        spaces = {"random": space, "default": resolve_lists(space, check_config(config))}
+        policies = {"random": _random, "default": _default}
+        epochs = {
+            name: [_replay(policies[name](spaces[name], config, seed), curves, target) for seed in range(args.seeds)]
+            for name in policies
+        }
+    print(f"{len(curves)} combinations, target {METRIC} {target:.3f}, {args.seeds} seeds, {WORKERS} workers")
+    for name, values in epochs.items():
+        mean, spread = statistics.fmean(values), statistics.stdev(values)
+        print(
+            f"{name:<10} {mean:6.1f} +- {spread:.1f} epochs, median {statistics.median(values)}, at most {max(values)}"
+        )
+    ratio = statistics.fmean(epochs["default"]) / statistics.fmean(epochs["random"])
+    print(f"default / random: {ratio:.2f}")
+    print(json.dumps({"benchmark": "search", "epochs": epochs, "ratio": ratio}))
+
+
+if __name__ == "__main__":
+    main()

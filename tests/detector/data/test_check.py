@@ -1,0 +1,392 @@
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from detector.data.check import check_dataset
+from detector.events import BBOX_dtype, EventCD, save_labels, write_dat, write_evt2
+
+HEIGHT, WIDTH, DELTA_T, FRAMES = 60, 80, 50_000, 20
+NAMES = {"0": "car", "1": "walker", "2": "empty"}
+END = FRAMES * DELTA_T
+
+
+def make_labels(times=range(100_000, END + 1, 100_000)):
+    """A car on track 1 and a walker on track 2 at each time: half of the frames are labelled."""
+    rows = [(t, 10 + 20 * c, 10, 12, 30, c, c + 1, 1.0) for t in times for c in (0, 1)]
+    return np.array(rows, BBOX_dtype)
+
+
+def write_raw(path, labels):
+    """As it is: `save_labels` would sort, and refuse what cannot be."""
+    np.save(path, labels)
+
+
+def write_tensors(path, shape=(FRAMES, 2, HEIGHT, WIDTH), value=1, dtype=np.uint8, sha256=None, **changes):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("data", data=np.full(shape, value, dtype))
+        attributes = {"preprocess": "histo", "delta_t": DELTA_T, "first_t": 0, "sha256": sha256 or path.stem}
+        data.attrs.update({**attributes, **changes})
+    save_labels(path.with_name(f"{path.stem}_bbox.npy"), make_labels())
+
+
+def make_events(times=range(0, END, 1000)):
+    events = np.zeros(len(times), EventCD)
+    events["t"] = times
+    events["x"] = events["t"] // 1000 % WIDTH
+    events["y"] = events["t"] // 1000 % HEIGHT
+    return events
+
+
+def write_recording(path, events=None, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    events = make_events() if events is None else events
+    if events.size:
+        events["p"][seed] = 1  # no two recordings are equal
+    (write_evt2 if path.suffix == ".raw" else write_dat)(path, events, HEIGHT, WIDTH)
+    save_labels(path.with_name(f"{path.stem.removesuffix('_td')}_bbox.npy"), make_labels())
+
+
+@pytest.fixture
+def tensors(tmp_path):
+    """Two tensor files in each split, without a fault."""
+    for split in ("train", "val", "test"):
+        for index in range(2):
+            write_tensors(tmp_path / split / f"{split}{index}.h5")
+    (tmp_path / "label_map_dictionary.json").write_text(json.dumps(NAMES))
+    return tmp_path
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    """A recording in each split, without a fault."""
+    for seed, split in enumerate(("train", "val", "test")):
+        write_recording(tmp_path / split / f"{split}0{'.raw' if split == 'val' else '_td.dat'}", seed=seed)
+    (tmp_path / "label_map_dictionary.json").write_text(json.dumps(NAMES))
+    return tmp_path
+
+
+def only(folder, severity, kind):
+    """The one finding that there is."""
+    (finding,) = check_dataset(folder)
+    assert (finding.severity, finding.kind) == (severity, kind)
+    text = str(finding)
+    assert text.startswith(severity)
+    assert ", allowed: " in text
+    assert "\n" not in text
+    return finding
+
+
+def test_nothing_is_found_in_sound_tensor_files(tensors):
+    assert check_dataset(tensors) == []
+    assert check_dataset(tensors / "train") == []
+    assert check_dataset(tensors / "val" / "val0.h5", tensors / "val" / "val1.h5") == []
+
+
+def test_nothing_is_found_in_sound_recordings(recordings, capsys):
+    assert check_dataset(recordings) == []
+    assert check_dataset(recordings / "val" / "val0.raw") == []
+    assert capsys.readouterr().err == ""
+    assert check_dataset(recordings, progress=True) == []
+    assert "check: 100%" in capsys.readouterr().err
+
+
+def change(folder, **values):
+    """Change the third box of a label file, which is a car at 200 ms."""
+    labels = make_labels()
+    for name, value in values.items():
+        labels[name][2] = value
+    write_raw(folder / "train" / "train0_bbox.npy", labels)
+
+
+@pytest.mark.parametrize(
+    ("values", "severity", "kind", "found", "allowed"),
+    [
+        ({"x": np.nan}, "error", "value not finite", "x nan in box 2", "finite numbers"),
+        ({"class_confidence": np.inf}, "error", "value not finite", "class_confidence inf in box 2", "finite numbers"),
+        ({"w": 0}, "error", "box of no area", "x 10, y 10, w 0, h 30 at t 200000 us", "width and height above 0"),
+        ({"h": -3}, "error", "box of no area", "x 10, y 10, w 12, h -3 at t 200000 us", "width and height above 0"),
+        (
+            {"x": 80},
+            "error",
+            "box outside the sensor",
+            "x 80, y 10, w 12, h 30 at t 200000 us",
+            "within the sensor, 80",
+        ),
+        ({"y": -30}, "error", "box outside the sensor", "x 10, y -30, w 12, h 30 at", "within the sensor, 80 x 60"),
+        ({"x": 70}, "warning", "box reaches beyond the sensor", "x 70, y 10, w 12, h 30 at", "within the sensor, 80"),
+        ({"class_id": 7}, "error", "class not in the label map", "class_id 7 at t 200000 us", "0 car, 1 walker, 2 emp"),
+        ({"track_id": 2}, "error", "track twice at one time", "track_id 2 at t 200000 us", "one box a track and time"),
+    ],
+)
+def test_one_box_is_wrong(tensors, values, severity, kind, found, allowed):
+    change(tensors, **values)
+    if "class_id" in values or values.get("track_id"):
+        finding = check_dataset(tensors)[0]  # a class or track that changes on the way is a matter of its own
+        assert (finding.severity, finding.kind) == (severity, kind)
+    else:
+        finding = only(tensors, severity, kind)
+    assert finding.path == tensors / "train" / "train0_bbox.npy"
+    assert finding.found.startswith(found)
+    assert finding.allowed.startswith(allowed)
+
+
+@pytest.mark.parametrize("values", [{"x": 69}, {"x": -1}, {"y": 31}, {"y": -0.5}])
+def test_boxes_may_touch_the_edge_or_reach_a_pixel_beyond(tensors, values):
+    change(tensors, **values)
+    assert check_dataset(tensors) == []
+
+
+def test_repeated_faults_are_one_line_with_the_first(tensors):
+    labels = make_labels()
+    labels["w"][[3, 5, 9]] = 0
+    write_raw(tensors / "train" / "train0_bbox.npy", labels)
+    finding = only(tensors, "error", "box of no area")
+    assert finding.found == "3 times, first x 30, y 10, w 0, h 30 at t 200000 us"
+
+
+def test_frame_labels_of_class_empty_need_no_box(tensors):
+    change(tensors, class_id=2, w=0, h=0, track_id=2)
+    assert check_dataset(tensors) == []
+
+
+def test_labels_before_the_start_and_after_the_end(tensors):
+    write_tensors(tensors / "train" / "train0.h5", first_t=250_000)
+    findings = check_dataset(tensors)
+    assert [(f.kind, f.found) for f in findings] == [("label before the start", "4 times, first t 100000 us")]
+    assert findings[0].allowed == "250000 to 1250000 us"
+    write_tensors(tensors / "train" / "train0.h5", shape=(19, 2, HEIGHT, WIDTH))
+    assert only(tensors, "error", "label after the end").found == "2 times, first t 1000000 us"
+
+
+def test_labels_after_the_end_of_a_recording(recordings):
+    save_labels(recordings / "val" / "val0_bbox.npy", make_labels([*range(100_000, END, 100_000), END, END + 1]))
+    finding = only(recordings, "error", "label after the end")
+    assert (finding.found, finding.allowed) == (f"2 times, first t {END + 1} us", f"0 to {END} us")
+
+
+def test_label_times_that_fall(tensors):
+    write_raw(tensors / "train" / "train0_bbox.npy", np.roll(make_labels(), 2))
+    assert only(tensors, "error", "label times fall").found == "from 1000000 to 100000 us at box 2"
+
+
+def test_tracks_that_change_their_class(tensors):
+    labels = make_labels()
+    labels["class_id"] = np.where((labels["track_id"] == 1) & (labels["t"] >= 500_000), 1, labels["class_id"])
+    write_raw(tensors / "train" / "train0_bbox.npy", labels)
+    finding = only(tensors, "warning", "track changes its class")
+    assert finding.found == "track_id 1 is of class_id 1 from t 500000 us"
+
+
+def test_files_without_track_ids(tensors):
+    labels = make_labels()
+    labels["track_id"] = 0
+    write_raw(tensors / "train" / "train0_bbox.npy", labels)
+    assert only(tensors, "warning", "no track ids").found == "all 20 boxes have track_id 0"
+
+
+def test_unreadable_label_files_do_not_end_the_check(tensors):
+    (tensors / "train" / "train0_bbox.npy").write_bytes(b"\x93NUMPY")
+    np.save(tensors / "val" / "val1_bbox.npy", np.zeros(3, [("t", "<i8"), ("x", "<f4")]))
+    first, second = check_dataset(tensors)
+    assert first.kind == second.kind == "unreadable labels"
+    assert first.found.startswith("not a whole .npy file of labels")
+    assert (second.found, second.allowed[:10]) == ("label fields found: t, x", "t, x, y, w")
+
+
+def test_legacy_label_files_are_sound(tensors):
+    labels = make_labels()
+    names = {"t": "ts", "class_confidence": "confidence"}
+    legacy = np.zeros(labels.size, [(names.get(name, name), BBOX_dtype[name]) for name in BBOX_dtype.names])
+    for name in BBOX_dtype.names:
+        legacy[names.get(name, name)] = labels[name]
+    write_raw(tensors / "train" / "train0_bbox.npy", legacy)
+    assert check_dataset(tensors) == []
+
+
+def test_signed_class_ids_below_zero(tensors):
+    labels = make_labels()
+    kinds = [(name, "<i4" if name == "class_id" else BBOX_dtype[name]) for name in BBOX_dtype.names]
+    signed = labels.astype(kinds)
+    signed["class_id"][4] = -1
+    write_raw(tensors / "train" / "train0_bbox.npy", signed)
+    kinds_found = [finding.kind for finding in check_dataset(tensors)]
+    assert "class not in the label map" in kinds_found
+
+
+def test_broken_label_maps(tensors):
+    path = tensors / "label_map_dictionary.json"
+    path.write_text("[]")
+    assert only(tensors, "error", "unreadable label map").path == path
+
+
+def test_label_map_is_needed_by_tensors_and_wished_for_by_recordings(tmp_path):
+    write_tensors(tmp_path / "a" / "x.h5")
+    assert only(tmp_path / "a", "error", "no label map").path == tmp_path / "a"
+    write_recording(tmp_path / "b" / "x.raw")
+    only(tmp_path / "b" / "x.raw", "warning", "no label map")
+
+
+def test_one_name_in_two_splits(tensors):
+    write_tensors(tensors / "val" / "train0.h5", sha256="other")
+    finding = only(tensors, "warning", "one name in two splits")
+    assert (finding.path, finding.found) == (tensors, "1 times with other content, first train0")
+    write_tensors(tensors / "val" / "train0.h5")
+    assert only(tensors, "error", "in two splits").path == tensors / "val" / "train0.h5"
+
+
+def test_copies_of_tensor_files_that_do_not_tell_their_source(tensors):
+    for split in ("train", "val"):
+        write_tensors(tensors / split / "x.h5")
+        with h5py.File(tensors / split / "x.h5", "a") as file:
+            del file["data"].attrs["sha256"]
+    finding = only(tensors, "error", "in two splits")
+    assert finding.found == f"same content as {tensors / 'train' / 'x.h5'}"
+    write_tensors(tensors / "val" / "x.h5", value=2)
+    only(tensors, "warning", "one name in two splits")
+
+
+def test_one_time_of_a_source_in_two_splits(tensors):
+    labels = make_labels([*range(900_000, 1_900_000, 100_000)])
+    write_tensors(tensors / "val" / "val0.h5", sha256="train0", first_t=900_000)
+    save_labels(tensors / "val" / "val0_bbox.npy", labels)
+    finding = only(tensors, "error", "in two splits")
+    assert finding.found == f"900000 to 1000000 us of the source are in {tensors / 'train' / 'train0.h5'} too"
+    write_tensors(tensors / "val" / "val0.h5", sha256="train0", first_t=1_000_000)
+    save_labels(tensors / "val" / "val0_bbox.npy", make_labels(range(1_100_000, 2_000_001, 100_000)))
+    assert check_dataset(tensors) == []
+
+
+def test_a_copied_recording_in_two_splits(recordings):
+    shutil.copy(recordings / "train" / "train0_td.dat", recordings / "test" / "copy_td.dat")
+    save_labels(recordings / "test" / "copy_bbox.npy", make_labels())
+    assert only(recordings, "error", "in two splits").found.startswith("same content as")
+
+
+def test_names_that_tell_overlapping_times_of_one_recording(recordings):
+    for split, start, seed in (("train", 5_000_000, 3), ("test", 5_500_000, 4)):
+        write_recording(recordings / split / f"street_{start}_{start + END}_td.dat", seed=seed)
+    finding = only(recordings, "error", "in two splits")
+    assert finding.found.startswith("5500000 to 6000000 us of the source are in ")
+
+
+def test_numbers_in_names_are_no_times(recordings):
+    for split, name, seed in (("train", "cam_001_003", 3), ("test", "cam_002_004", 4)):
+        write_recording(recordings / split / f"{name}_td.dat", seed=seed)
+    assert check_dataset(recordings) == []
+
+
+def test_files_without_labels_and_labels_without_files(recordings):
+    (recordings / "train" / "train0_bbox.npy").rename(recordings / "train" / "other_bbox.npy")
+    stray, missing = check_dataset(recordings)
+    assert (stray.kind, stray.path) == ("labels without a recording", recordings / "train" / "other_bbox.npy")
+    assert (missing.kind, missing.found) == ("recording without labels", "train0_bbox.npy is missing beside it")
+    assert stray.severity == missing.severity == "error"
+
+
+def test_broken_recordings(recordings):
+    path = recordings / "train" / "train0_td.dat"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-3])
+    assert only(recordings, "error", "recording cannot be read").found.startswith("truncated DAT recording")
+    outside = bytearray(whole)
+    outside[-8 * 500 + 6] = 0xFF
+    path.write_bytes(outside)
+    assert only(recordings, "error", "recording cannot be read").found.startswith("event outside the sensor")
+    back = bytearray(whole)
+    back[-8 * 500 : -8 * 500 + 4] = bytes(4)
+    path.write_bytes(back)
+    assert "time runs backwards" in only(recordings, "error", "recording cannot be read").found
+
+
+def test_empty_recordings(recordings):
+    write_recording(recordings / "train" / "train0_td.dat", make_events([]))
+    assert only(recordings, "error", "empty recording").path == recordings / "train" / "train0_td.dat"
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "found", "allowed"),
+    [
+        ({"shape": (FRAMES, 2, 64, WIDTH)}, "height differs", "64", "60, as in 5 other files"),
+        ({"shape": (FRAMES, 2, HEIGHT, 96)}, "width differs", "96", "80, as in 5 other files"),
+        ({"shape": (FRAMES, 6, HEIGHT, WIDTH)}, "channels differs", "6", "2, as in 5 other files"),
+        ({"delta_t": 60_000}, "delta_t differs", "60000", "50000, as in 5 other files"),
+        ({"preprocess": "event_cube"}, "preprocess differs", "event_cube", "histo, as in 5 other files"),
+    ],
+)
+def test_tensor_files_that_differ(tensors, changes, kind, found, allowed):
+    write_tensors(tensors / "val" / "val1.h5", **changes)
+    finding = only(tensors, "error", kind)
+    assert finding.path == tensors / "val" / "val1.h5"
+    assert (finding.found, finding.allowed) == (found, allowed)
+
+
+def test_tensor_files_that_tell_nothing_are_sound(tensors):
+    with h5py.File(tensors / "val" / "val1.h5", "a") as file:
+        for name in list(file["data"].attrs):
+            del file["data"].attrs[name]
+    assert check_dataset(tensors) == []
+
+
+def test_tensor_values_that_are_not_finite(tensors):
+    write_tensors(tensors / "val" / "val1.h5", dtype=np.float16, value=0.5)
+    assert check_dataset(tensors) == []
+    with h5py.File(tensors / "val" / "val1.h5", "a") as file:
+        file["data"][3, 1, 5, 5] = np.nan
+        file["data"][7, 0, 0, 0] = np.inf
+    finding = only(tensors, "error", "tensor value not finite")
+    assert finding.found == "2 times, first NaN or infinity in frame 3"
+
+
+def test_broken_tensor_files(tensors):
+    path = tensors / "val" / "val1.h5"
+    path.write_bytes(path.read_bytes()[:-100])
+    assert only(tensors, "error", "tensor file cannot be read").found.startswith("not a whole HDF5 file")
+    with h5py.File(path, "w") as file:
+        file["frames"] = np.zeros(3)
+    finding = only(tensors, "error", "tensor file cannot be read")
+    assert (finding.found, finding.allowed) == ("holds frames", "a dataset named data")
+
+
+def test_classes_that_a_split_lacks(tensors):
+    for index in range(2):
+        labels = make_labels()
+        save_labels(tensors / "val" / f"val{index}_bbox.npy", labels[labels["class_id"] == 1])
+    finding = only(tensors, "warning", "split lacks a class")
+    assert (finding.path, finding.found) == (tensors / "val", "no box of car")
+
+
+def test_label_rates_that_differ(tensors):
+    save_labels(tensors / "train" / "train0_bbox.npy", make_labels(range(50_000, END + 1, 50_000)))
+    assert check_dataset(tensors) == []  # twice as often
+    save_labels(tensors / "train" / "train0_bbox.npy", make_labels(range(10_000, END + 1, 40_000)))
+    finding = only(tensors, "warning", "label rates differ")
+    assert finding.found == "1 of 6 files, first train0_bbox.npy with 25 Hz"
+    assert finding.allowed == "within a factor of 2 of the median, 10 Hz"
+
+
+def test_frames_without_labels(tensors):
+    for path in tensors.rglob("*_bbox.npy"):
+        save_labels(path, make_labels(range(200_000, END + 1, 200_000)))
+    finding = only(tensors, "warning", "delta_t does not fit the label times")
+    # Frames 3, 7, 11, 15, 19: 5 of 17.
+    assert finding.found == "71% of the frames between labels have none"
+
+
+def test_sensor_size_of_recordings_that_do_not_tell_it(tmp_path):
+    events = np.stack([make_events()[name] for name in ("t", "x", "y", "p")], axis=1)
+    np.savetxt(tmp_path / "a.csv", events, fmt="%d", delimiter=",")
+    save_labels(tmp_path / "a_bbox.npy", make_labels())
+    (tmp_path / "label_map_dictionary.json").write_text(json.dumps(NAMES))
+    assert only(tmp_path, "error", "recording cannot be read")
+    assert check_dataset(tmp_path, sensor=(HEIGHT, WIDTH)) == []
+
+
+def test_paths_that_hold_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere: no such recording"):
+        check_dataset(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="no recording or tensor file in it, needed: "):
+        check_dataset(tmp_path)

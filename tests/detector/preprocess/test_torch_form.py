@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+import torch
+from plain_preprocess import random_events
+from test_preprocess import CHOICES
+
+from detector.preprocess import byte_code, preprocess_function
+from detector.preprocess.torch_form import TORCH_PREPROCESS, EventsToTensor, histo, signed_event_cube
+from detector.settings import DataConfig
+
+
+def tensors(events):
+    return [torch.from_numpy(events[name].astype(np.int64)) for name in "xypt"]
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+@pytest.mark.parametrize("choice", CHOICES)
+def test_equals_the_form_for_arrays(choice, shift):
+    data = DataConfig(max_incr_per_pixel=4, **choice)
+    events = np.random.default_rng(0).permutation(random_events(3000, 8, 12, 1000))
+    shape = [3, data.in_channels, 8 >> shift, 12 >> shift]
+    dtype, divisor = byte_code(data)
+    coded, floats = np.ones(shape, dtype), np.ones(shape, np.float32)
+    for output in (coded, floats):
+        preprocess_function(data)(events, output, 1000, shift)
+    function = TORCH_PREPROCESS[data.preprocess] if data.split_polarity else signed_event_cube
+    found = function(*tensors(events), shape, 1000, shift, 4.0)
+    assert found.dtype == torch.float32
+    assert np.allclose(found.numpy(), floats, atol=1e-6)
+    levels = function(*tensors(events), shape, 1000, shift, 4.0, torch.from_numpy(coded).dtype).numpy()
+    rounding = int(data.preprocess == "event_cube")  # 63.5 is rounded up or down
+    assert np.abs(levels.astype(int) - coded.astype(int)).max() <= rounding
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_scripted_equals_eager_late_in_a_recording(choice):
+    data = DataConfig(delta_t=300, **choice)
+    module = EventsToTensor(data, 2, 4, 6, downsampling_factor=1)
+    events = random_events(500, 8, 12, 600)
+    expected = np.zeros((2, data.in_channels, 4, 6), np.float32)
+    preprocess_function(data)(events, expected, 600, 1)
+    x, y, p, t = tensors(events)
+    start = 3_600_000_001
+    eager = module(x, y, p, t + start, start)
+    assert np.allclose(eager, expected, atol=1e-6)
+    assert torch.equal(torch.jit.script(module)(x, y, p, t + start, start), eager)
+
+
+def test_types_of_readers_and_no_events():
+    events = random_events(500, 8, 8, 100)
+    columns = [
+        torch.from_numpy(events[name].astype(kind)) for name, kind in zip("xypt", ("u2", "u2", "i1", "i8"), strict=True)
+    ]
+    shape = [2, 2, 8, 8]
+    assert torch.equal(histo(*columns, shape, 100), histo(*tensors(events), shape, 100))
+    assert not histo(*(column[:0] for column in columns), shape, 100).any()
+
+
+@pytest.mark.parametrize(("x", "y", "p"), [(4, 0, 0), (0, 6, 0), (0, 0, 2), (-1, 0, 0), (0, 0, -1)])
+def test_events_outside_are_refused(x, y, p):
+    with pytest.raises(ValueError, match=rf"run from \[{x}, {y}, {p}\] to .*, allowed: .* below \[4, 6, 2\]"):
+        histo(*(torch.tensor([value]) for value in (x, y, p, 0)), [1, 2, 3, 2], 10, 1)
