@@ -154,6 +154,7 @@ def test_a_training_goes_on_when_a_node_is_lost(tiny_config, tmp_path):
     config.write_text(tiny_config.with_overrides(changes).to_yaml())
     done = subprocess.run(
         [sys.executable, "-c", TWO_NODES, str(config), str(tmp_path / "runs")],
+        env={**os.environ, **IMPATIENT},
         capture_output=True,
         text=True,
         timeout=400,
@@ -166,6 +167,14 @@ def test_a_training_goes_on_when_a_node_is_lost(tiny_config, tmp_path):
     assert tracker.metric_history(run_id, "val_mean_ap")[-1][0] == 12
     assert sizes == "2 nodes, then 1"
 
+
+IMPATIENT = {
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "10",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "4",
+}
+"""Ray's own patience with nodes that do not answer adds up to minutes."""
 
 TWO_NODES = """
 import sys, threading, time
