@@ -34,6 +34,7 @@ def histo(
     downsampling_factor: int = 0,
     max_incr_per_pixel: float = 5.0,
     dtype: torch.dtype = torch.float32,
+    out: Tensor | None = None,
 ) -> Tensor:
     """Count events by time bin, polarity and pixel.
 
@@ -47,11 +48,13 @@ def histo(
         downsampling_factor: k sums squares of 2^k x 2^k sensor pixels.
         max_incr_per_pixel: count at which a pixel saturates.
         dtype: of the result; bytes hold what they hold in a file, see `byte_code`.
+        out: memory of this shape and type for the result: on a CPU fresh memory costs as much as the counting.
 
     Raises:
         ValueError: an event lies outside of the result.
     """
-    return _counts(x, y, p, t, shape, total_tbins_delta_t, downsampling_factor, max_incr_per_pixel, dtype)
+    result = torch.empty(shape, dtype=dtype, device=t.device) if out is None else out
+    return _counts(x, y, p, t, result, total_tbins_delta_t, downsampling_factor, max_incr_per_pixel)
 
 
 def stacked_histo(
@@ -68,7 +71,8 @@ def stacked_histo(
     """As `histo`, for C // 2 micro-bins; channel p * (C // 2) + micro-bin."""
     bins, utbins, height, width = shape[0], shape[1] // 2, shape[2], shape[3]
     fine = [bins * utbins, 2, height, width]
-    counts = _counts(x, y, p, t, fine, total_tbins_delta_t, downsampling_factor, max_incr_per_pixel, dtype)
+    result = torch.empty(fine, dtype=dtype, device=t.device)
+    counts = _counts(x, y, p, t, result, total_tbins_delta_t, downsampling_factor, max_incr_per_pixel)
     return counts.view(bins, utbins, 2, height, width).transpose(1, 2).reshape(shape)
 
 
@@ -221,25 +225,15 @@ class EventsToTensor(nn.Module):
         )
 
 
-def _counts(
-    x: Tensor,
-    y: Tensor,
-    p: Tensor,
-    t: Tensor,
-    shape: list[int],
-    total: int,
-    shift: int,
-    bound: float,
-    dtype: torch.dtype,
-) -> Tensor:
+def _counts(x: Tensor, y: Tensor, p: Tensor, t: Tensor, result: Tensor, total: int, shift: int, bound: float) -> Tensor:
     """One bin at a time: its counts stay in the processor's cache."""
+    shape: list[int] = list(result.shape)
     x, y, p, t = _by_time(x, y, p, t)
     bounds = _bounds(t, shape[0], total)
-    result = torch.empty(shape, dtype=dtype, device=t.device)
-    in_place = dtype == torch.float32  # which counts exactly up to 2^24
+    in_place = result.dtype == torch.float32  # which counts exactly up to 2^24
     spare = torch.empty(0 if in_place else shape[1] * shape[2] * shape[3], dtype=torch.float32, device=t.device)
     # On a CPU temporary tensors should fit its caches; a GPU is started as seldom as possible.
-    step = 1 << 15 if t.device.type == "cpu" else max(t.numel(), 1)
+    step = 1 << 17 if t.device.type == "cpu" else max(t.numel(), 1)
     ones = torch.ones(min(step, t.numel()), dtype=torch.float32, device=t.device)
     for k in range(shape[0]):
         counts = result[k].view(-1) if in_place else spare
@@ -332,5 +326,5 @@ def _pixels(x: Tensor, y: Tensor, p: Tensor, shape: list[int], shift: int, split
             raise ValueError(f"events: x, y, p run from {first} to {last}, allowed: from 0 to below {ends}")
     if shift > 0:
         x, y = x >> shift, y >> shift
-    index = p * height if split else torch.zeros_like(y)
-    return index.add_(y).mul_(width).add_(x)
+    index = torch.add(y, p, alpha=height) if split else y.clone()
+    return index.mul_(width).add_(x)

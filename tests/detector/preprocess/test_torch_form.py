@@ -60,3 +60,12 @@ def test_types_of_readers_and_no_events():
 def test_events_outside_are_refused(x, y, p):
     with pytest.raises(ValueError, match=rf"run from \[{x}, {y}, {p}\] to .*, allowed: .* below \[4, 6, 2\]"):
         histo(*(torch.tensor([value]) for value in (x, y, p, 0)), [1, 2, 3, 2], 10, 1)
+
+
+def test_memory_that_is_used_again():
+    columns = [torch.tensor(column) for column in ([1, 1, 3], [0, 0, 2], [1, 1, 0], [0, 5, 9])]
+    out = torch.full((1, 2, 3, 4), 7.0)
+    result = histo(*columns, [1, 2, 3, 4], 10, out=out)
+    assert result is out
+    assert result.sum() == pytest.approx(3 / 5)
+    assert torch.equal(result, histo(*columns, [1, 2, 3, 4], 10))
