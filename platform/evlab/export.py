@@ -1,6 +1,7 @@
 """Export: a trained detector as a TorchScript file that runs without Python."""
 
 import argparse
+import warnings
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,7 +60,10 @@ def _check_on_clip(model: "LightningDetectionModel", file: Path) -> None:
     from detector.jitting import SSD
 
     loader = psee_data(argparse.Namespace(**{**model.hparams, "num_workers": 0}), "val")
-    eager, scripted = SSD(model.detector, model.hparams["anchor_list"]), torch.jit.load(file)
+    eager = SSD(model.detector, model.hparams["anchor_list"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # that TorchScript is deprecated
+        scripted = torch.jit.load(file)
     with torch.inference_mode():
         for number, batch in enumerate(islice(loader, CLIP_BATCHES)):
             frames = batch["inputs"]
