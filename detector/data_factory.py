@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch.distributed as dist
 
@@ -14,6 +13,7 @@ from detector.data.augment import REPRESENTATIONS, Representation
 from detector.data.files import OpenFile, SequenceFile
 from detector.data.loader import SequenceLoader
 from detector.data.sequence import SequenceDataset
+from detector.data.storage import read_attributes
 from detector.data.targets import TargetLoader
 from detector.events.labels import load_labels
 from detector.preprocess import byte_code
@@ -180,7 +180,7 @@ def _check_file(path: Path, hparams: argparse.Namespace) -> SequenceFile:
     labels_path = path.with_name(f"{path.stem}_bbox.npy")
     if not labels_path.is_file():
         raise FileNotFoundError(f"{path}: has no labels, {labels_path.name} is missing")
-    (num_frames, num_channels, height, width), dtype, attrs = _read_header(path)
+    (num_frames, num_channels, height, width), dtype, attrs = read_attributes(path)
     byte_dtype, divisor = byte_code(Config.from_hparams(hparams).data)
     if dtype.name not in (byte_dtype.name, *FLOATS):
         raise ValueError(f"{path}: data has dtype {dtype}, allowed: {', '.join((byte_dtype.name, *FLOATS))}")
@@ -188,9 +188,9 @@ def _check_file(path: Path, hparams: argparse.Namespace) -> SequenceFile:
     origin = f"data.preprocess {hparams.preprocess}"
     _require(num_channels == channels, path, "channels", num_channels, channels, origin)
     for name in ("preprocess", "delta_t", "max_incr_per_pixel"):
-        value, wanted = _plain(attrs.get(name, getattr(hparams, name))), getattr(hparams, name)
+        value, wanted = attrs.get(name, getattr(hparams, name)), getattr(hparams, name)
         _require(value == wanted, path, name, value, wanted, f"data.{name}")
-    parameters = json.loads(_plain(attrs.get("preprocess_params", "{}")))
+    parameters = json.loads(attrs.get("preprocess_params", "{}"))
     for name in ("num_utbins", "split_polarity"):
         value, wanted = parameters.get(name, getattr(hparams, name)), getattr(hparams, name)
         _require(value == wanted, path, name, value, wanted, f"data.{name}")
@@ -207,21 +207,6 @@ def _check_file(path: Path, hparams: argparse.Namespace) -> SequenceFile:
         _scale(path, height, width, attrs),
         dtype.name,
     )
-
-
-def _read_header(path: Path) -> tuple[tuple[int, ...], np.dtype, dict[str, Any]]:
-    """Shape, dtype and attributes of the tensors in a file."""
-    try:
-        with h5py.File(path, "r") as file:
-            data = file.get("data")
-            if not isinstance(data, h5py.Dataset):
-                raise ValueError(f"{path}: holds {', '.join(file) or 'nothing'}, needed: a dataset named data")
-            shape, dtype, attrs = data.shape, data.dtype, dict(data.attrs)
-    except OSError as error:
-        raise ValueError(f"{path}: not a whole HDF5 file: {' '.join(str(error).split())}") from None
-    if len(shape) != 4 or min(shape) < 1:
-        raise ValueError(f"{path}: data has shape {shape}, allowed: (T, C, H, W), each at least 1")
-    return shape, dtype, attrs
 
 
 def _scale(path: Path, height: int, width: int, attrs: dict[str, Any]) -> float:
@@ -253,9 +238,3 @@ def _check_boxes(split: Path, files: list[SequenceFile], targets: TargetLoader, 
 def _require(ok: bool, path: Path, key: str, value: Any, allowed: Any, origin: str) -> None:
     if not ok:
         raise ValueError(f"{path}: {key} is {value}, allowed by {origin}: {allowed}")
-
-
-def _plain(value: Any) -> Any:
-    """An HDF5 attribute as a Python value."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return value.decode() if isinstance(value, bytes) else value

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
 from detector.config import LABEL_MAP_NAME
 from detector.data.build_plan import SPLITS, recording_stem
+from detector.data.storage import read_attributes
 from detector.events import EventReader, open_events
 
 __all__ = ["DataFile", "Sensor", "TensorHeader", "find_data", "label_map_path", "read_tensor_header", "stray_labels"]
@@ -21,7 +21,7 @@ SUFFIXES = (*HDF5_SUFFIXES, ".dat", ".raw", ".csv", ".npy")
 Sensor = tuple[int | None, int | None]
 
 LABELS_END = "_bbox.npy"
-DTYPES = ("uint8", "float16", "float32")
+DTYPES = ("uint8", "int8", "float16", "float32")
 
 
 @dataclass(frozen=True)
@@ -124,19 +124,9 @@ def read_tensor_header(path: Path) -> TensorHeader:
     Raises:
         ValueError: it is no whole tensor file.
     """
-    try:
-        with h5py.File(path) as file:
-            data = file.get("data")
-            if not isinstance(data, h5py.Dataset):
-                raise ValueError(f"{path}: holds {', '.join(file) or 'nothing'}, allowed: a dataset named data")
-            shape, dtype, attributes = data.shape, data.dtype, dict(data.attrs)
-    except OSError as error:
-        raise ValueError(f"{path}: not a whole HDF5 file: {' '.join(str(error).split())}") from None
-    if len(shape) != 4 or min(shape) < 1:
-        raise ValueError(f"{path}: data has shape {shape}, allowed: (T, C, H, W), each at least 1")
+    shape, dtype, known = read_attributes(path)
     if dtype.name not in DTYPES:
         raise ValueError(f"{path}: data has dtype {dtype}, allowed: {', '.join(DTYPES)}")
-    known = {name: _plain(value) for name, value in attributes.items()}
     return TensorHeader(
         shape=shape,
         dtype=dtype,
@@ -175,9 +165,3 @@ def _is_tensor(path: Path) -> bool:
             return "CD" not in file
     except OSError:
         return True
-
-
-def _plain(value: Any) -> Any:
-    """An HDF5 attribute as a Python value."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return value.decode() if isinstance(value, bytes) else value

@@ -12,14 +12,14 @@ frames/s and share of the size: h5py gzip 3,800 and 0.06; h5py lzf 3,400 and 0.1
 
 import os
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import h5py
 import numpy as np
 
 from detector.compiled import compiled
 
-__all__ = ["TensorReader", "create_tensors", "open_tensors", "write_frames"]
+__all__ = ["TensorReader", "create_tensors", "open_tensors", "read_attributes", "write_frames"]
 
 LZF = 32_000
 """HDF5's number of the filter that h5py calls "lzf"."""
@@ -46,6 +46,31 @@ def create_tensors(file: h5py.File, shape: tuple[int, int, int, int], dtype: np.
         the dataset, to be filled by `write_frames`.
     """
     return file.create_dataset("data", shape, dtype, chunks=(1, *shape[1:]), compression="lzf")
+
+
+def read_attributes(path: Path) -> tuple[tuple[int, int, int, int], np.dtype, dict[str, Any]]:
+    """Shape (T, C, H, W), dtype and attributes (as Python values) of the tensors in a file.
+
+    Raises:
+        ValueError: it is no whole tensor file.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            data = file.get("data")
+            if not isinstance(data, h5py.Dataset):
+                raise ValueError(f"{path}: holds {', '.join(file) or 'nothing'}, needed: a dataset named data")
+            shape, dtype, attributes = data.shape, data.dtype, dict(data.attrs)
+    except OSError as error:
+        raise ValueError(f"{path}: not a whole HDF5 file: {' '.join(str(error).split())}") from None
+    if len(shape) != 4 or min(shape) < 1:
+        raise ValueError(f"{path}: data has shape {shape}, allowed: (T, C, H, W), each at least 1")
+    return shape, dtype, {name: _plain(value) for name, value in attributes.items()}
+
+
+def _plain(value: Any) -> Any:
+    """An HDF5 attribute as a Python value."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def write_frames(data: h5py.Dataset, start: int, frames: np.ndarray) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from detector.data.statistics import LabelStatistics
 from detector.data.survey import FileSurvey
 from detector.settings import DataConfig
+from evlab.report import text_table
 
 __all__ = ["box_text", "dataset_text", "file_text", "survey_text"]
 
@@ -64,7 +65,8 @@ def dataset_text(surveys: Sequence[FileSurvey], names: Mapping[int, str]) -> str
     groups = {split: [survey for survey in surveys if (survey.file.split or "-") == split] for split in splits}
     if len(groups) > 1:
         groups["all"] = list(surveys)
-    return _table([head, *(_split_cells(split, group, ids) for split, group in groups.items())])
+    rows = [_split_cells(split, group, ids) for split, group in groups.items()]
+    return text_table([head, *rows], numbers=range(1, len(head)))
 
 
 def box_text(labels: LabelStatistics, data: DataConfig) -> str:
@@ -84,7 +86,7 @@ def box_text(labels: LabelStatistics, data: DataConfig) -> str:
     small, large = np.mean(area < SMALL), np.mean(area >= LARGE)
     return "\n".join(
         [
-            _table([["box size (network px)", "5 %", "50 %", "95 %"], *rows]),
+            text_table([["box size (network px)", "5 %", "50 %", "95 %"], *rows], numbers=range(1, 4)),
             f"below {data.min_box_diag:g} px diagonal or {data.min_box_side:g} px side, dropped by the protocol "
             f"(data.min_box_diag, data.min_box_side): {dropped.mean():.1%}",
             f"COCO sizes: {small:.1%} small (area < 32² px), {1 - small - large:.1%} medium, "
@@ -173,16 +175,6 @@ def _split_cells(split: str, surveys: Sequence[FileSurvey], ids: Sequence[int]) 
         *(f"{counts.get(key, 0):,}" for key in ids),
         f"{np.concatenate([survey.active for survey in surveys]).mean():.2%}",
     ]
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Aligned text: the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(cells))
-        for cells in (list(zip(row, widths, strict=True)) for row in rows)
-    ]
-    return "\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:]])
 
 
 def _rate(events_per_second: float) -> str:

@@ -1,0 +1,13 @@
+import h5py
+import numpy as np
+import pytest
+
+from detector.data.inventory import read_tensor_header
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "float16", "float32"])
+def test_every_type_that_is_built_is_read(tmp_path, dtype):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"] = np.zeros((2, 1, 3, 4), dtype)
+    header = read_tensor_header(tmp_path / "a.h5")
+    assert (header.shape, header.dtype.name) == ((2, 1, 3, 4), dtype)
