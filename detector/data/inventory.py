@@ -20,6 +20,9 @@ SUFFIXES = (*HDF5_SUFFIXES, ".dat", ".raw", ".csv", ".npy")
 
 Sensor = tuple[int | None, int | None]
 
+EVENT_GROUPS = ("CD", "events", "t")
+"""What HDF5 recordings have at their root: records, a group of columns, or the columns themselves."""
+
 LABELS_END = "_bbox.npy"
 DTYPES = ("uint8", "int8", "float16", "float32")
 
@@ -162,6 +165,6 @@ def _is_tensor(path: Path) -> bool:
         return False
     try:
         with h5py.File(path) as file:
-            return "CD" not in file
+            return not any(name in file for name in EVENT_GROUPS)
     except OSError:
         return True

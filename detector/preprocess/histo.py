@@ -84,7 +84,7 @@ def _histograms(
         counts = frame if scratch is None else scratch
         bounds = events.bounds[k * num_utbins : (k + 1) * num_utbins + 1]
         clear = reset or not raw
-        inside = count(*events[:3], bounds, shift, ceil(bound), clear, counts)
+        inside = count(*events[:3], bounds, shift, counts.dtype.type(ceil(bound)), clear, counts)
         events.check(inside, output.shape, shift)
         if not raw:
             _store(counts, frame, reset, bound)

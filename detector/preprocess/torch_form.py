@@ -88,8 +88,7 @@ def diff(
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """ON minus OFF events by time bin and pixel; otherwise as `histo`."""
-    x, y, p, t = _by_time(x, y, p, t)
-    bounds = _bounds(t, shape[0], total_tbins_delta_t)
+    x, y, p, t, bounds = _into_bins(x, y, p, t, _edges(shape[0], total_tbins_delta_t))
     result = torch.empty(shape, dtype=dtype, device=t.device)
     for k in range(shape[0]):
         part = slice(bounds[k], bounds[k + 1])
@@ -112,8 +111,8 @@ def timesurface(
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Time of the last event by time bin, polarity and pixel, 0 for none; otherwise as `histo`."""
-    x, y, p, t = _by_time(x, y, p, t)
-    bounds, edges = _bounds(t, shape[0], total_tbins_delta_t), _edges(shape[0], total_tbins_delta_t)
+    edges = _edges(shape[0], total_tbins_delta_t)
+    x, y, p, t, bounds = _into_bins(x, y, p, t, edges)
     result = torch.empty(shape, dtype=dtype, device=t.device)
     for k in range(shape[0]):
         part = slice(bounds[k], bounds[k + 1])
@@ -226,17 +225,14 @@ class EventsToTensor(nn.Module):
 
 
 def _counts(x: Tensor, y: Tensor, p: Tensor, t: Tensor, result: Tensor, total: int, shift: int, bound: float) -> Tensor:
-    """One bin at a time: its counts stay in the processor's cache."""
+    """One bin at a time: its counts stay in the processor's cache. Floats count exactly up to 2^24."""
     shape: list[int] = list(result.shape)
-    x, y, p, t = _by_time(x, y, p, t)
-    bounds = _bounds(t, shape[0], total)
-    in_place = result.dtype == torch.float32  # which counts exactly up to 2^24
-    spare = torch.empty(0 if in_place else shape[1] * shape[2] * shape[3], dtype=torch.float32, device=t.device)
+    x, y, p, t, bounds = _into_bins(x, y, p, t, _edges(shape[0], total))
     # On a CPU temporary tensors should fit its caches; a GPU is started as seldom as possible.
-    step = 1 << 17 if t.device.type == "cpu" else max(t.numel(), 1)
+    step = 1 << 16 if t.device.type == "cpu" else max(t.numel(), 1)
     ones = torch.ones(min(step, t.numel()), dtype=torch.float32, device=t.device)
+    counts = torch.empty(shape[1] * shape[2] * shape[3], dtype=torch.float32, device=t.device)
     for k in range(shape[0]):
-        counts = result[k].view(-1) if in_place else spare
         counts.zero_()
         for start in range(bounds[k], bounds[k + 1], step):
             part = slice(start, min(start + step, bounds[k + 1]))
@@ -249,7 +245,7 @@ def _counts(x: Tensor, y: Tensor, p: Tensor, t: Tensor, result: Tensor, total: i
 def _scale(counts: Tensor, bound: float, out: Tensor) -> None:
     """Write clipped counts: as they are in bytes, divided by the bound in floats."""
     if out.is_floating_point():
-        torch.div(counts, bound, out=out).clamp_(-1.0, 1.0)  # out may be counts themselves
+        torch.div(counts, bound, out=out).clamp_(-1.0, 1.0)
     else:
         out.copy_(counts.clamp(int(-bound), int(bound)))
 
@@ -266,8 +262,7 @@ def _cube(
     dtype: torch.dtype,
     split_polarity: bool,
 ) -> Tensor:
-    x, y, p, t = _by_time(x, y, p, t)
-    bounds = _bounds(t, shape[0], total)
+    x, y, p, t, bounds = _into_bins(x, y, p, t, _edges(shape[0], total))
     polarities = 2 if split_polarity else 1
     bins, utbins = shape[0], shape[1] // polarities
     plane = polarities * shape[2] * shape[3]
@@ -293,12 +288,36 @@ def _cube(
     return result
 
 
-def _by_time(x: Tensor, y: Tensor, p: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The columns in order of time: bins are found by bisection."""
-    if bool((t[1:] >= t[:-1]).all()):
-        return x, y, p, t
+def _into_bins(
+    x: Tensor, y: Tensor, p: Tensor, t: Tensor, edges: list[int]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, list[int]]:
+    """The columns, and the index of each bin's first event and of the end of the last bin's; sorted only if need be."""
+    bounds = _bounds(t, edges)
+    if _are_binned(t, edges, bounds):
+        return x, y, p, t, bounds
     order = torch.argsort(t, stable=True)
-    return x[order], y[order], p[order], t[order]
+    t = t[order]
+    return x[order], y[order], p[order], t, _bounds(t, edges)
+
+
+def _are_binned(t: Tensor, edges: list[int], bounds: list[int]) -> bool:
+    """Whether the times between `bounds` are those between `edges`; in what order a bin holds them is all the same."""
+    starts, stops = [0] + bounds, bounds + [t.numel()]
+    ranges: list[Tensor] = []
+    filled: list[int] = []
+    for k in range(len(starts)):
+        if starts[k] > stops[k]:  # found by bisection of times in no order
+            return False
+        if starts[k] < stops[k]:
+            ranges.append(torch.stack(torch.aminmax(t[starts[k] : stops[k]])))
+            filled.append(k)
+    if len(filled) == 0:
+        return True
+    found: list[list[int]] = torch.stack(ranges).tolist()
+    for k, (first, last) in zip(filled, found):  # noqa: B905 - TorchScript's zip is never strict
+        if (k > 0 and first < edges[k - 1]) or (k < len(edges) and last >= edges[k]):
+            return False
+    return True
 
 
 def _edges(bins: int, total: int) -> list[int]:
@@ -306,25 +325,32 @@ def _edges(bins: int, total: int) -> list[int]:
     return [-(-k * total // bins) for k in range(bins + 1)]
 
 
-def _bounds(t: Tensor, bins: int, total: int) -> list[int]:
-    """Index of each bin's first event, and the end of the last bin's."""
-    edges = torch.tensor(_edges(bins, total), dtype=torch.int64, device=t.device)
-    bounds: list[int] = torch.searchsorted(t.to(torch.int64).contiguous(), edges).tolist()
-    return bounds
+def _bounds(t: Tensor, edges: list[int]) -> list[int]:
+    """Index of the first event at or after each edge, in a column in order."""
+    found: list[int] = torch.searchsorted(
+        t.to(torch.int64).contiguous(), torch.tensor(edges, dtype=torch.int64, device=t.device)
+    ).tolist()
+    return found
 
 
 def _pixels(x: Tensor, y: Tensor, p: Tensor, shape: list[int], shift: int, split: bool) -> Tensor:
     """Where each event's pixel lies in a frame, int64; with `split`, ON events lie a plane behind OFF events."""
     height, width = shape[2], shape[3]
-    x, y, p = x.to(torch.int64), y.to(torch.int64), p.to(torch.int64)
+    x, y = _signed(x), _signed(y)
     if x.numel() > 0:
-        ranges = torch.stack([torch.stack(torch.aminmax(column)) for column in [x, y, p]])
+        ranges = torch.stack([torch.stack(torch.aminmax(column)).to(torch.int64) for column in [x, y, p]])
         first: list[int] = ranges[:, 0].tolist()
         last: list[int] = ranges[:, 1].tolist()
         ends = [width << shift, height << shift, 2]
         if min(first) < 0 or last[0] >= ends[0] or last[1] >= ends[1] or last[2] >= ends[2]:
             raise ValueError(f"events: x, y, p run from {first} to {last}, allowed: from 0 to below {ends}")
+    x, y = x.to(torch.int32), y.to(torch.int32)
     if shift > 0:
         x, y = x >> shift, y >> shift
-    index = torch.add(y, p, alpha=height) if split else y.clone()
-    return index.mul_(width).add_(x)
+    index = torch.add(x, y, alpha=width)
+    return (index.add_(p, alpha=height * width) if split else index).to(torch.int64)
+
+
+def _signed(column: Tensor) -> Tensor:
+    """The column in a type that torch can compute with."""
+    return column.to(torch.int32) if column.dtype == torch.uint16 else column
