@@ -2,8 +2,9 @@
 
 `python tests/benchmarks/search.py [--seeds N] [--record]`. Both searches are replayed with many seeds on the learning
 curves in search_curves.json, which are those of every combination of anchors, threshold and width below, trained once
-for real on the tests' toy dataset (`--record` trains them again, some 20 minutes on one core). The searcher and the
-scheduler are Ray's own, as `evlab tune` uses them; what is replayed is the training.
+for real on the tests' toy dataset (`--record` trains those that the file lacks, half a minute each on one core). The
+searcher and the scheduler are Ray's own, as `evlab tune` uses them; what is replayed is the training. `--live` then
+searches once for real with each.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from evlab.space import Space, load_space
 from evlab.train import check_config, fit
 
 CURVES = Path(__file__).with_name("search_curves.json")
-METRIC, EPOCHS, WORKERS = "val_mean_ap", 9, 4
+METRIC, EPOCHS = "val_mean_ap", 9
 LIMIT = 1000
 """Epochs that a replay counts as which ends without the target: a space drawn whole, or so many epochs."""
 SPACE = """
@@ -54,7 +55,7 @@ SETTINGS = {
     "model.num_levels": 2,
     "anchors.base_size": 16,
     "optim.lr": 5e-3,
-    "optim.lr_scheduler": "none",
+    "optim.lr_scheduler": "cosine",
     "train.max_epochs": EPOCHS,
     "train.precision": "32-true",
     "tune.searcher": "grid",
@@ -125,8 +126,8 @@ def _default(space: Space, config: Config, seed: int):
     return suggest, result, complete
 
 
-def _replay(policy: tuple, curves: dict[str, list[float]], target: float) -> int:
-    """Epochs trained by `WORKERS` workers side by side until a trial reaches the target."""
+def _replay(policy: tuple, curves: dict[str, list[float]], target: float, workers: int) -> int:
+    """Epochs trained by workers side by side until a trial reaches the target."""
     suggest, result, complete = policy
     names = itertools.count()
     running: list[tuple[int, int, str, str, int]] = []  # time, order, name, curve, epoch that ends then
@@ -137,7 +138,7 @@ def _replay(policy: tuple, curves: dict[str, list[float]], target: float) -> int
         if sample != "FINISHED":
             heapq.heappush(running, (now + 1, number, f"t{number}", _key(sample), 1))
 
-    for _ in range(WORKERS):
+    for _ in range(workers):
         start(0)
     for trained in itertools.count(1):
         now, number, name, key, epoch = heapq.heappop(running)
@@ -155,14 +156,35 @@ def _replay(policy: tuple, curves: dict[str, list[float]], target: float) -> int
     return LIMIT
 
 
+def _live(config: Config, folder: Path, target: float, settings: dict) -> str:
+    """Search for real; epochs trained until a trial reached the target, in the order of their reports."""
+    from evlab.tune import tune
+
+    changes = {**settings, "train.storage": str(folder), "track.tracking_uri": f"sqlite:///{folder}/mlflow.db"}
+    study = tune(config.with_overrides(changes), folder.parent / "space.yaml")
+    lines = [line for path in study.path.glob("search/*/result.json") for line in path.read_text().splitlines()]
+    reports = sorted((json.loads(line) for line in lines), key=lambda report: report["timestamp"])
+    values = [report[METRIC] for report in reports if METRIC in report]
+    epochs = next((number for number, value in enumerate(values, 1) if value >= target), None)
+    return f"{epochs or f'not within {len(values)}'} epochs"
+
+
+LIVE = {
+    "random": {"tune.searcher": "random", "tune.scheduler": "none", "tune.num_samples": 20},
+    "default": {"tune.searcher": "optuna", "tune.scheduler": "asha", "tune.num_samples": 36},
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=50, help="replays of each search")
+    parser.add_argument("--workers", type=int, default=2, help="trials side by side")
     parser.add_argument("--quantile", type=float, default=0.9, help="share of the combinations that stay below target")
     parser.add_argument("--record", action="store_true", help="train what search_curves.json lacks first")
+    parser.add_argument("--live", action="store_true", help="then search once for real with each, some 15 minutes")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        dataset = write_toy_dataset(Path(folder) / "dataset", {"train": 4, "val": 2})
+        dataset = write_toy_dataset(Path(folder) / "dataset", {"train": 8, "val": 8})
         config, space = Config().with_overrides({**SETTINGS, "data.dataset_path": str(dataset)}), _space(folder)
         if args.record:
             _record(config, space)
@@ -171,10 +193,15 @@ def main() -> None:
         spaces = {"random": space, "default": resolve_lists(space, check_config(config))}
         policies = {"random": _random, "default": _default}
         epochs = {
-            name: [_replay(policies[name](spaces[name], config, seed), curves, target) for seed in range(args.seeds)]
+            name: [
+                _replay(policies[name](spaces[name], config, seed), curves, target, args.workers)
+                for seed in range(args.seeds)
+            ]
             for name in policies
         }
-    print(f"{len(curves)} combinations, target {METRIC} {target:.3f}, {args.seeds} seeds, {WORKERS} workers")
+        for name, settings in LIVE.items() if args.live else ():
+            print(f"{name}, live: {_live(config, Path(folder) / name, target, {**settings, 'tune.final_seeds': 1})}")
+    print(f"{len(curves)} combinations, target {METRIC} {target:.3f}, {args.seeds} seeds, {args.workers} workers")
     for name, values in epochs.items():
         mean, spread = statistics.fmean(values), statistics.stdev(values)
         print(

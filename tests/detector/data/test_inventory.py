@@ -13,7 +13,9 @@ def test_every_type_that_is_built_is_read(tmp_path, dtype):
     assert (header.shape, header.dtype.name) == ((2, 1, 3, 4), dtype)
 
 
-@pytest.mark.parametrize(("place", "is_tensor"), [("data", True), ("CD/events", False), ("events/t", False), ("t", False)])
+@pytest.mark.parametrize(
+    ("place", "is_tensor"), [("data", True), ("CD/events", False), ("events/t", False), ("t", False)]
+)
 def test_hdf5_recordings_are_told_from_tensor_files(tmp_path, place, is_tensor):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file[place] = np.zeros(3)
