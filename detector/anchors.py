@@ -1,14 +1,16 @@
 """Anchor boxes on a pyramid of grids: targets for training out of labels, boxes out of predictions."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.ops import nms
 
-from detector.assignment import AnchorGrid, assign_boxes, pack_frames
+from detector.assignment import AnchorGrid, pack_frames
 from detector.box import assign_priors, bbox_to_deltas, box_clamp, deltas_to_bbox, force_matches
+from detector.encoding import EncodeRule, encode_boxes
+from detector.suppression import best_scores, suppress
 
 __all__ = ["ANCHOR_LISTS", "AnchorLayer", "Anchors"]
 
@@ -194,7 +196,12 @@ class Anchors(nn.Module):
 
     @torch.no_grad()
     def encode(
-        self, features: list[Tensor], x: Tensor, targets: Sequence[Sequence[Tensor | np.ndarray]]
+        self,
+        features: list[Tensor],
+        x: Tensor,
+        targets: Sequence[Sequence[Tensor | np.ndarray]],
+        *,
+        out: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What each anchor should predict, as `assign_priors` defines it.
 
@@ -202,6 +209,7 @@ class Anchors(nn.Module):
             features: feature maps, one (N, C, h, w) a level, N = T * B frames, time-major
             x: the network's input
             targets: list T of list B of (M, >= 5) rows x1, y1, x2, y2, label, or of `BBOX_dtype` arrays; labels 1..K
+            out: an earlier result, whose memory is taken if it fits: fresh memory costs more than the rest
 
         Returns:
             (N, A, 4) float32 offsets to the assigned box, zero where an anchor is not positive, and
@@ -212,14 +220,11 @@ class Anchors(nn.Module):
         """
         anchors = self(features, x)
         boxes = pack_frames([target for step in targets for target in step], len(anchors), anchors.device)
-        grid = self._grid(anchors[0])
-        labels, place, box = assign_boxes(
-            grid, boxes, self.fg_iou_threshold, self.bg_iou_threshold, self.allow_low_quality_matches
-        )
-        loc = torch.zeros(len(labels), 4, device=anchors.device)
-        matched = grid.anchors[place % len(grid.anchors)]
-        loc[place] = bbox_to_deltas(boxes.xyxy[box], matched, self.variances)
-        return loc.view(anchors.shape), labels.view(anchors.shape[:2])
+        if out is None or out[0].shape != anchors.shape or out[0].device != anchors.device:
+            out = anchors.new_empty(anchors.shape), anchors.new_empty(anchors.shape[:2], dtype=torch.int64)
+        thresholds = (self.fg_iou_threshold, self.bg_iou_threshold, self.allow_low_quality_matches)
+        encode_boxes(self._grid(anchors[0]), boxes, EncodeRule(*thresholds, self.variances), *out)
+        return out
 
     @torch.no_grad()
     def encode_anchors(
@@ -308,11 +313,11 @@ class Anchors(nn.Module):
         if num_frames % batch_size != 0:
             raise ValueError(f"batch_size: got {batch_size}, allowed: a divisor of the {num_frames} frames")
         anchors = self(features, x)
-        frame, anchor, score, label = self._best_scores(scores, score_thresh, max_boxes_per_input)
+        frame, anchor, score, label = best_scores(scores, score_thresh, max_boxes_per_input, self.max_decode)
         boxes = deltas_to_bbox(loc_preds[frame, anchor].float(), anchors[0, anchor], self.variances)
         boxes = box_clamp(boxes, 0, 0, x.shape[-1], x.shape[-2])
         seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        frames = _suppress(frame[seen], boxes[seen], score[seen], label[seen], nms_thresh, num_frames)
+        frames = suppress(frame[seen], boxes[seen], score[seen], label[seen], nms_thresh, num_frames)
         return [frames[start : start + batch_size] for start in range(0, num_frames, batch_size)]
 
     @torch.no_grad()
@@ -331,36 +336,35 @@ class Anchors(nn.Module):
         Returns:
             list N of the dicts that `decode` returns.
         """
-        frame, anchor, score, label = self._best_scores(scores, score_thresh, topk)
-        return _suppress(frame, boxes[frame, anchor].float(), score, label, nms_thresh, len(scores))
-
-    def _best_scores(self, scores: Tensor, score_thresh: float, topk: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Frame, anchor, score and label of the `topk` best of each frame, by frame and descending score."""
-        num_classes = scores.shape[2]
-        # The k best scores belong to the k anchors whose best scores are highest: a search among fewer numbers.
-        anchor = scores.amax(dim=2).topk(min(topk, scores.shape[1]), dim=1).indices
-        best = scores.gather(1, anchor[..., None].expand(-1, -1, num_classes))
-        if self.max_decode:
-            score, label = best.max(dim=2)
-        else:
-            score, pair = best.flatten(1).topk(min(topk, best[0].numel()), dim=1)
-            anchor, label = anchor.gather(1, pair // num_classes), pair % num_classes
-        frame, rank = (score > score_thresh).nonzero(as_tuple=True)
-        return frame, anchor[frame, rank], score[frame, rank].float(), label[frame, rank] + 1
+        frame, anchor, score, label = best_scores(scores, score_thresh, topk, self.max_decode)
+        return suppress(frame, boxes[frame, anchor].float(), score, label, nms_thresh, len(scores))
 
     def _grid(self, anchors: Tensor) -> AnchorGrid:
         """Where the shapes of the (A, 4) anchors of the last `forward` lie."""
-        shapes: list[list[float]] = []
-        cells: list[list[int]] = []
-        first = 0
-        for level, (stride, (_, height, width)) in enumerate(zip(self.strides, self.feature_shapes, strict=True)):
-            sizes = AnchorLayer.generate_anchors(self.base_size * 2**level, self.anchor_list)
-            shapes += [[*size, stride] for size in sizes.tolist()]
-            cells += [[width, height, first + shape] for shape in range(self.num_anchors)]
-            first += height * width * self.num_anchors
-        shape = torch.tensor(shapes, device=anchors.device)
-        cell = torch.tensor(cells, device=anchors.device)
-        return AnchorGrid(anchors, shape[:, :2], shape[:, 2:], cell[:, :2], cell[:, 2], self.num_anchors)
+        sizes = tuple((width, height) for _, height, width in self.feature_shapes)
+        return AnchorGrid(
+            anchors, *_shape_table(self.base_size, tuple(self.anchor_list), tuple(self.strides), sizes, anchors.device)
+        )
+
+
+@lru_cache(maxsize=8)
+def _shape_table(
+    base_size: float,
+    pairs: tuple[tuple[float, float], ...],
+    strides: tuple[int, ...],
+    sizes: tuple[tuple[int, int], ...],
+    device: torch.device,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
+    """The fields of an `AnchorGrid` but its anchors; `sizes` are columns and rows of each level."""
+    shapes: list[list[float]] = []
+    cells: list[list[int]] = []
+    first = 0
+    for level, (stride, (width, height)) in enumerate(zip(strides, sizes, strict=True)):
+        shapes += [[*size, stride] for size in AnchorLayer.generate_anchors(base_size * 2**level, pairs).tolist()]
+        cells += [[width, height, first + shape] for shape in range(len(pairs))]
+        first += height * width * len(pairs)
+    shape, cell = torch.tensor(shapes, device=device), torch.tensor(cells, device=device)
+    return shape[:, :2], shape[:, 2:], cell[:, :2], cell[:, 2], len(pairs)
 
 
 def _check(name: str, value: object, ok: bool, allowed: str) -> None:
@@ -376,21 +380,3 @@ def _anchor_pairs(anchor_list: str | Sequence[tuple[float, float]]) -> list[tupl
     pairs_ok = len(anchor_list) > 0 and all(len(pair) == 2 and min(pair) > 0 for pair in anchor_list)
     _check("anchor_list", anchor_list, pairs_ok, allowed)
     return [(float(ratio), float(scale)) for ratio, scale in anchor_list]
-
-
-def _suppress(
-    frame: Tensor, boxes: Tensor, scores: Tensor, labels: Tensor, nms_thresh: float, num_frames: int
-) -> list[Detections]:
-    """Non-maximum suppression in each frame and class of candidates that are ordered by frame and score.
-
-    Each group on its own: shifting groups apart by their coordinates loses precision in float32.
-    """
-    group = frame * (labels.max() + 1 if len(labels) else 1) + labels
-    order = group.argsort(stable=True)
-    sizes = group[order].unique_consecutive(return_counts=True)[1].tolist()
-    groups = zip(order.split(sizes), boxes[order].split(sizes), scores[order].split(sizes), strict=True)
-    kept = [rows[nms(group_boxes, group_scores, nms_thresh)] for rows, group_boxes, group_scores in groups]
-    keep = torch.cat(kept).sort().values if kept else order
-    counts = frame[keep].bincount(minlength=num_frames).tolist()
-    columns = zip(boxes[keep].split(counts), scores[keep].split(counts), labels[keep].split(counts), strict=True)
-    return [{"boxes": box, "scores": score, "labels": label} for box, score, label in columns]

@@ -182,7 +182,7 @@ def deltas_to_bbox(
 
 
 def to_box_tensor(target: Tensor | np.ndarray) -> Tensor:
-    """The boxes of one frame as a float32 tensor.
+    """The boxes of one frame as a float32 tensor; the tensor itself if it has that form.
 
     Args:
         target: `BBOX_dtype` array (fields x, y, w, h, class_id), or (M, >= 5) rows x1, y1, x2, y2, label
@@ -201,6 +201,8 @@ def to_box_tensor(target: Tensor | np.ndarray) -> Tensor:
         columns = [x, y, x + target["w"], y + target["h"], target["class_id"]]
         return torch.from_numpy(np.stack([column.astype(np.float32) for column in columns], axis=1))
     rows = torch.as_tensor(target)
+    if rows.dtype == torch.float32 and rows.ndim == 2 and rows.shape[1] == 5:
+        return rows
     if rows.numel() == 0:
         return rows.new_zeros((0, 5), dtype=torch.float32)
     if rows.ndim != 2 or rows.shape[1] < 5:

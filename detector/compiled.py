@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ["compiled"]
+__all__ = ["HAS_COMPILER", "compiled"]
 
 Loop = TypeVar("Loop", bound=Callable)
 
@@ -11,6 +11,8 @@ try:
     from numba import njit
 except ImportError:  # an edge box without it
     njit = None  # type: ignore[assignment]
+
+HAS_COMPILER = njit is not None
 
 
 def compiled(loop: Loop) -> Loop:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch.distributed as dist
@@ -11,7 +11,7 @@ from torch import Tensor
 from detector.events.labels import BBOX_dtype
 from detector.metrics import CocoEvaluator, filter_boxes
 
-__all__ = ["FramePredictions", "Measured", "Protocol"]
+__all__ = ["FramePredictions", "Measured", "Protocol", "RecordingBoxes"]
 
 NO_CLASS = np.iinfo(np.uint32).max  # with w = h = 0: a moment at which there is no box
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -37,6 +37,26 @@ class Measured:
     precision_recall: Curves
 
 
+class RecordingBoxes(NamedTuple):
+    """What is measured of a recording; boxes as (M,) `BBOX_dtype` in network pixels.
+
+    Args:
+        path: tensor file.
+        first_t: time in microseconds at which its first frame starts.
+        delta_t: duration of a frame in microseconds.
+        all_labels: every label of the recording, wanted or not.
+        labels: those of labelled frames that count by the protocol, and markers of frames without boxes.
+        detections: likewise; a detection bears the time at which its frame ends.
+    """
+
+    path: str
+    first_t: int
+    delta_t: int
+    all_labels: np.ndarray
+    labels: np.ndarray
+    detections: np.ndarray
+
+
 class FramePredictions:
     """Labels and detections of the labelled frames of one rank.
 
@@ -51,7 +71,7 @@ class FramePredictions:
         self.class_ids = np.asarray([NO_CLASS, *class_ids], np.uint32)
         self.protocol = protocol
         self.size: tuple[int, int] | None = None
-        self._frames: dict[str, tuple[int, list[np.ndarray], list[np.ndarray]]] = {}
+        self._frames: dict[str, tuple[Any, list[np.ndarray], list[np.ndarray]]] = {}
 
     def add(self, preds: list[list[dict[str, Tensor]]], video_infos: Sequence, frame_is_labeled: Tensor) -> None:
         """Collect the labelled frames of a batch.
@@ -65,10 +85,24 @@ class FramePredictions:
             info, start_frame = video_infos[b]
             begin = info.first_t + (start_frame + t) * info.delta_t
             end = begin + info.delta_t
-            _, labels, detections = self._frames.setdefault(info.path, (info.first_t, [], []))
+            _, labels, detections = self._frames.setdefault(info.path, (info, [], []))
             labels.append(self._last_labels(info.labels, begin, end))
             detections.append(self._to_bbox(preds[t][b], end))
             self.size = (info.height, info.width)
+
+    def recordings(self) -> list[RecordingBoxes]:
+        """What this rank collected, in the order in which recordings were met."""
+        return [
+            RecordingBoxes(
+                path, info.first_t, info.delta_t, info.labels, *(self._counted(part, info.first_t) for part in parts)
+            )
+            for path, (info, *parts) in self._frames.items()
+        ]
+
+    def _counted(self, boxes: Sequence[np.ndarray], first_t: int) -> np.ndarray:
+        """The boxes of a recording that count by the protocol, see `filter_boxes`."""
+        p = self.protocol
+        return filter_boxes(np.concatenate(boxes), first_t, p.skip_us, p.min_box_diag, p.min_box_side)
 
     def measure(self) -> Measured:
         """mAP over all ranks: gathered, computed once on rank 0, the same on every rank.
@@ -76,7 +110,7 @@ class FramePredictions:
         Raises:
             ValueError: no rank saw a labelled frame.
         """
-        pairs = [self._filtered(*recording) for recording in self._frames.values()]
+        pairs = [(recording.labels, recording.detections) for recording in self.recordings()]
         gathered = _gather((self.size, pairs))
         result: list[Any] = [None]
         if _rank() == 0:
@@ -92,12 +126,6 @@ class FramePredictions:
         evaluator = CocoEvaluator(self.classes, *size, time_tol=self.protocol.time_tol_us)
         evaluator.partial_eval([labels for labels, _ in pairs], [detections for _, detections in pairs])
         return Measured(evaluator.accumulate(), evaluator.precision_recall())
-
-    def _filtered(self, first_t: int, *parts: list[np.ndarray]) -> tuple[np.ndarray, ...]:
-        p = self.protocol
-        return tuple(
-            filter_boxes(np.concatenate(part), first_t, p.skip_us, p.min_box_diag, p.min_box_side) for part in parts
-        )
 
     def _last_labels(self, labels: np.ndarray, begin: int, end: int) -> np.ndarray:
         """Boxes of the last labelled time in (begin, end] that are wanted and not outside; a marker if none is."""

@@ -9,8 +9,7 @@ import copy
 import hashlib
 import json
 import os
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,9 @@ from torch import Tensor, nn
 
 from detector.anchors import ANCHOR_LISTS
 from detector.config import Config
+from detector.decoding import crop_boxes, decode_boxes, non_max_suppression, select_rows
+from detector.events.writing import whole_file
+from detector.export_form import PRECISIONS, TORCHSCRIPT, ExportForm
 from detector.preprocess import byte_code
 from detector.single_stage_detector import SingleStageDetector
 
@@ -33,7 +35,7 @@ __all__ = [
     "non_max_suppression",
 ]
 
-MODEL_NAME = "model.ptjit"
+MODEL_NAME = TORCHSCRIPT.file
 INFO_NAME = "info_ssd_jit.json"
 
 
@@ -64,49 +66,8 @@ class BoxDecoder(nn.Module):
         Returns:
             List T of list B of (M, 6) x1, y1, w, h, score, class_id (1..K): a row for every anchor and class.
         """
-        loc = loc_preds.float()
-        size = anchors[..., 2:] * torch.exp((loc[..., 2:] * vary).clamp(max=10.0))
-        corner = anchors[..., :2] + loc[..., :2] * varx * anchors[..., 2:] - 0.5 * size
-        boxes = torch.cat([corner, size], dim=2)
-        scores = cls_preds.float()
-        steps: list[list[Tensor]] = []
-        for t in range(scores.size(0) // batch_size):
-            streams: list[Tensor] = []
-            for b in range(batch_size):
-                n = t * batch_size + b
-                index = (scores[n] > score_thresh).nonzero()
-                anchor, label = index[:, 0], index[:, 1]
-                score = scores[n][anchor, label].unsqueeze(1)
-                streams.append(torch.cat([boxes[n][anchor], score, (label + 1).unsqueeze(1).float()], dim=1))
-            steps.append(streams)
-        return steps
-
-
-def non_max_suppression(rows: Tensor, nms_thresh: float, max_boxes: int) -> Tensor:
-    """Greedy suppression within each class, in plain torch.
-
-    Args:
-        rows: (M, 6) x1, y1, w, h, score, class_id.
-        nms_thresh: overlap above which the lower of two scores of a class is dropped.
-        max_boxes: only this many rows of the highest scores are looked at.
-
-    Returns:
-        The rows that stay, by descending score.
-    """
-    order = rows[:, 4].argsort(descending=True, stable=True)
-    rows = rows[order[:max_boxes]]
-    low, high = rows[:, :2], rows[:, :2] + rows[:, 2:4]
-    overlap = torch.minimum(high.unsqueeze(1), high) - torch.maximum(low.unsqueeze(1), low)
-    inter = overlap.clamp(min=0).prod(dim=2)
-    area = rows[:, 2] * rows[:, 3]
-    same_class = rows[:, 5].unsqueeze(1) == rows[:, 5]
-    covers = (inter > nms_thresh * (area.unsqueeze(1) + area - inter)) & same_class
-    covers = covers.triu(diagonal=1).cpu()
-    keep = torch.ones(rows.size(0), dtype=torch.bool)
-    for i in range(rows.size(0)):
-        if bool(keep[i]):
-            keep.logical_and_(covers[i].logical_not())
-    return rows[keep.to(rows.device)]
+        boxes = decode_boxes(anchors, loc_preds, varx, vary)
+        return select_rows(boxes, cls_preds.float(), score_thresh, batch_size)
 
 
 class SSD(nn.Module):
@@ -120,6 +81,9 @@ class SSD(nn.Module):
         ValueError: `anchor_list` is not the detector's.
     """
 
+    precision: Tensor
+    head_precision: Tensor
+
     def __init__(
         self, net: SingleStageDetector, anchor_list: str | Sequence[tuple[float, float]] = "PSEE_ANCHORS"
     ) -> None:
@@ -129,26 +93,31 @@ class SSD(nn.Module):
         if given != _anchor_pairs(net.box_coder.anchor_list):
             raise ValueError(f"anchor_list: got {given}, allowed: the detector's own, {net.box_coder.anchor_list}")
         net.reset_all()
+        self.in_channels = net.feature_extractor.cin
         self.feature_extractor = net.feature_extractor
         self.rpn = net.rpn
         self.anchors = net.box_coder
         self.box_decoder = BoxDecoder()
         self.varx = float(net.box_coder.variances[0])
         self.vary = float(net.box_coder.variances[1])
+        # Empty: they turn with the weights of backbone and head.
+        self.register_buffer("precision", torch.zeros(0))
+        self.register_buffer("head_precision", torch.zeros(0))
+        self.eval()
 
     def forward(self, x: Tensor, score_thresh: float = 0.4) -> list[list[Tensor]]:
         """Advance the streams and decode without non-maximum suppression.
 
         Args:
-            x: (T, B, C, H, W) frames.
+            x: (T, B, C, H, W) frames, of any floating point type.
             score_thresh: rows at or below this score are left out.
 
         Returns:
             List T of list B of (M, 6) x1, y1, w, h, score, class_id (1..K), in pixels of x, cropped to the frame.
         """
-        features = self.feature_extractor(x)
-        loc, logits = self.rpn(features)
-        scores = logits.float().softmax(dim=2)[..., 1:]
+        features = self.feature_extractor(self._frames(x))
+        loc, logits = self.predict(features)
+        scores = logits.softmax(dim=2)[..., 1:]
         anchors = self.anchors(features, x)
         steps = self.box_decoder(anchors, loc, scores, self.varx, self.vary, score_thresh, x.size(1))
         cropped: list[list[Tensor]] = []
@@ -176,8 +145,12 @@ class SSD(nn.Module):
     @torch.jit.export
     def forward_network_without_box_decoding(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Advance the streams: box offsets (N, A, 4) and class logits (N, A, K + 1) of (T, B, C, H, W)."""
-        loc, logits = self.rpn(self.feature_extractor(x))
-        return loc, logits
+        return self.predict(self.feature_extractor(self._frames(x)))
+
+    def predict(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Box offsets (N, A, 4) and class logits (N, A, K + 1), float32, of the feature maps."""
+        loc, logits = self.rpn([level.to(self.head_precision.dtype) for level in features])
+        return loc.float(), logits.float()
 
     @torch.jit.export
     def reset(self, mask: Tensor) -> None:
@@ -189,10 +162,13 @@ class SSD(nn.Module):
         """Clear the memory of all streams."""
         self.feature_extractor.reset_all()
 
+    def _frames(self, x: Tensor) -> Tensor:
+        if not x.is_floating_point():
+            raise ValueError("x: got whole numbers, allowed: floating point frames, scaled as info_ssd_jit.json says")
+        return x.to(self.precision.dtype)
+
     def _crop(self, rows: Tensor, height: int, width: int) -> Tensor:
-        x1, y1 = rows[:, 0].clamp(0, width), rows[:, 1].clamp(0, height)
-        x2, y2 = (rows[:, 0] + rows[:, 2]).clamp(0, width), (rows[:, 1] + rows[:, 3]).clamp(0, height)
-        return torch.cat([torch.stack([x1, y1, x2 - x1, y2 - y1], dim=1), rows[:, 4:]], dim=1)
+        return torch.cat([crop_boxes(rows[:, :4], height, width), rows[:, 4:]], dim=1)
 
 
 def export_ssd(
@@ -201,43 +177,68 @@ def export_ssd(
     out_directory: str | Path,
     nms_thresh: float,
     score_thresh: float,
+    *,
+    form: ExportForm = TORCHSCRIPT,
 ) -> Path:
-    """Write `model.ptjit` and `info_ssd_jit.json`.
+    """Write the model file (`model.ptjit`) and `info_ssd_jit.json`.
 
     Args:
-        ssd: the detector to script.
+        ssd: the detector to export, in the precision that the file should have.
         params: flat hyperparameters (`Config.to_hparams()`) with the trained `height` and `width`, `classes` and the
             `label_map` of files.
         out_directory: folder to write to, made if missing.
         nms_thresh: suppression threshold that users of the file should take.
         score_thresh: score threshold that users of the file should take.
+        form: kind of file, see `detector.export_forms`.
 
     Returns:
         The model file.
+
+    Raises:
+        ValueError: the form does not take the precision, or needs a package that is not there.
     """
+    precision = next(name for name, dtype in PRECISIONS.items() if dtype == ssd.precision.dtype)
+    if precision not in form.precisions:
+        raise ValueError(f"precision: got {precision}, allowed for {form.name}: {', '.join(form.precisions)}")
     out = Path(out_directory)
     out.mkdir(parents=True, exist_ok=True)
     ssd.reset_all()  # live memory would be baked into the file
-    part = out / (MODEL_NAME + ".part")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*torch.jit.* is deprecated.*")
-        torch.jit.script(ssd).save(str(part))
     values = dict(params) if isinstance(params, Mapping) else vars(params)
-    info = _info(ssd, values, nms_thresh, score_thresh)
-    info["sha256"] = hashlib.sha256(part.read_bytes()).hexdigest()
-    os.replace(part, out / MODEL_NAME)
-    info_part = out / (INFO_NAME + ".part")
-    info_part.write_text(json.dumps(info, indent=2) + "\n")
-    os.replace(info_part, out / INFO_NAME)
-    return out / MODEL_NAME
+    part = out / f"part-{form.file}"  # some writers want the file's ending
+    try:
+        found = form.write(ssd, part, values["height"], values["width"])
+        info = {
+            **_info(ssd, values, nms_thresh, score_thresh),
+            **{"form": form.name, "file": form.file, "precision": precision},
+            **found,
+            "sha256": hashlib.sha256(part.read_bytes()).hexdigest(),
+        }
+        os.replace(part, out / form.file)
+    finally:
+        part.unlink(missing_ok=True)
+    with whole_file(out / INFO_NAME) as info_part:
+        info_part.write_text(json.dumps(info, indent=2) + "\n")
+    return out / form.file
 
 
 def export_lightning_model(
-    lightning_model: Any, out_directory: str | Path, nms_thresh: float, score_thresh: float
+    lightning_model: Any,
+    out_directory: str | Path,
+    nms_thresh: float,
+    score_thresh: float,
+    *,
+    form: ExportForm = TORCHSCRIPT,
+    prepare: Callable[[SSD], SSD] = lambda ssd: ssd,
 ) -> Path:
-    """Write `model.ptjit` and `info_ssd_jit.json` of a trained `LightningDetectionModel`; see `export_ssd`."""
+    """Write the model file and `info_ssd_jit.json` of a trained `LightningDetectionModel`; see `export_ssd`.
+
+    Args:
+        lightning_model: the trained model.
+        out_directory, nms_thresh, score_thresh, form: see `export_ssd`.
+        prepare: what is done to the detector before, such as another precision.
+    """
     hparams = lightning_model.hparams
-    ssd = SSD(lightning_model.detector, hparams["anchor_list"]).cpu()
+    ssd = prepare(SSD(lightning_model.detector, hparams["anchor_list"]).cpu())
     params = {
         **hparams,
         "classes": lightning_model.classes,
@@ -245,7 +246,7 @@ def export_lightning_model(
         "height": lightning_model.height,
         "width": lightning_model.width,
     }
-    return export_ssd(ssd, params, out_directory, nms_thresh, score_thresh)
+    return export_ssd(ssd, params, out_directory, nms_thresh, score_thresh, form=form)
 
 
 def _info(ssd: SSD, params: Mapping[str, Any], nms_thresh: float, score_thresh: float) -> dict[str, Any]:

@@ -1,12 +1,16 @@
-"""Checks of an exported detector: `python -m detector.jitting_test model.ptjit`."""
+"""Checks of an exported detector: `python -m detector.jitting_test model.ptjit`.
+
+They take TorchScript files of any precision, frozen or not.
+"""
 
 import argparse
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from detector.export_form import load_torchscript
 
 __all__ = [
     "TESTCASES",
@@ -34,13 +38,16 @@ def testcase_forward_network_with_and_without_box_decoding_cpu(
 def testcase_forward_network_with_and_without_box_decoding_gpu_if_available(
     nn_filename: str, height: int = 120, width: int = 160
 ) -> None:
-    """The same on the GPU; nothing is checked where there is none."""
-    if torch.cuda.is_available():
+    """The same on the GPU; nothing is checked where there is none, or if the file is made for CPUs alone."""
+    if torch.cuda.is_available() and not _only_for_cpus(nn_filename):
         _check_forward(nn_filename, height, width, torch.device("cuda"))
 
 
 def testcase_torch_jit_reset(nn_filename: str, height: int = 120, width: int = 160) -> None:
-    """`reset_all` clears the memory: the states are gone, and the first answer is the first answer again.
+    """What is cleared answers as at first, and what is kept goes on.
+
+    `reset_all` leaves no state behind; `reset(mask)` clears the streams whose mask is 0 and no other; another number of
+    streams or size of frame starts clear.
 
     Args:
         nn_filename: exported file.
@@ -49,19 +56,26 @@ def testcase_torch_jit_reset(nn_filename: str, height: int = 120, width: int = 1
     Raises:
         AssertionError: a check fails.
     """
-    model = _load(nn_filename, torch.device("cpu"))
+    model = load_torchscript(nn_filename)
+    run = model.forward_network_without_box_decoding
     x = _frames(model, height, width)
     with torch.no_grad():
-        first = model.forward_network_without_box_decoding(x)
+        first = run(x)
         assert any(len(module.state) > 0 for module in _cells(model)), "the network keeps no memory"
-        second = model.forward_network_without_box_decoding(x)
+        second = run(x)
         assert not _equal(first, second), "a second propagation answers as the first: the memory has no effect"
         model.reset_all()
         for module in _cells(model):
             assert all(bool((state == 0).all()) for state in module.state), "reset_all left memory behind"
-        assert _equal(first, model.forward_network_without_box_decoding(x)), "reset_all does not bring back the start"
-        model.reset(torch.zeros(x.size(1)))
-        assert _equal(first, model.forward_network_without_box_decoding(x)), "reset(mask) does not bring back the start"
+        assert _equal(first, run(x)), "reset_all does not bring back the start"
+        model.reset(torch.tensor([0.0, 1.0]))
+        cleared, kept = zip(*(_streams(found) for found in run(x)), strict=True)
+        assert _equal(cleared, [_streams(found)[0] for found in first]), "reset(mask) does not bring back the start"
+        assert _equal(kept, [_streams(found)[1] for found in second]), "reset(mask) disturbs a stream that it keeps"
+        for other in (x[:, :1], _frames(model, height + 32, width)):
+            found = run(other)
+            model.reset_all()
+            assert _equal(found, run(other)), "another batch or frame size does not start clear"
 
 
 TESTCASES: dict[str, Callable[[str, int, int], None]] = {
@@ -74,7 +88,7 @@ TESTCASES: dict[str, Callable[[str, int, int], None]] = {
 
 
 def _check_forward(nn_filename: str, height: int, width: int, device: torch.device) -> None:
-    model = _load(nn_filename, device)
+    model = load_torchscript(nn_filename, device)
     x = _frames(model, height, width).to(device)
     steps, streams = x.shape[:2]
     for grad in (True, False):
@@ -100,23 +114,25 @@ def _check_rows(rows: Tensor, height: int, width: int, num_classes: int) -> None
     assert bool((label >= 1).all() and (label <= num_classes).all()), "labels lie outside 1..K"
 
 
-def _load(nn_filename: str, device: torch.device) -> torch.jit.ScriptModule:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*torch.jit.* is deprecated.*")
-        return torch.jit.load(str(nn_filename), map_location=device)
-
-
 def _frames(model: torch.jit.ScriptModule, height: int, width: int, steps: int = 3, streams: int = 2) -> Tensor:
-    weight = next(iter(model.parameters()))
     generator = torch.Generator().manual_seed(0)
-    return torch.rand((steps, streams, weight.size(1), height, width), generator=generator).to(weight.dtype)
+    return torch.rand((steps, streams, model.in_channels, height, width), generator=generator)
+
+
+def _streams(found: Tensor) -> tuple[Tensor, ...]:
+    """(T * 2, ...) -> the two streams."""
+    return found.unflatten(0, (-1, 2)).unbind(1)
+
+
+def _only_for_cpus(nn_filename: str) -> bool:
+    return any(hasattr(module, "packed") for module in load_torchscript(nn_filename).modules())
 
 
 def _cells(model: torch.jit.ScriptModule) -> list[Any]:
     return [module for module in model.modules() if hasattr(module, "state")]
 
 
-def _equal(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> bool:
+def _equal(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
 
 
@@ -130,10 +146,10 @@ def _main() -> int:
     for name, testcase in TESTCASES.items():
         try:
             testcase(args.nn_filename, args.height, args.width)
-            print(f"ok      {name}")
+            print(f"ok      {name}{'' if 'GPU' not in name or torch.cuda.is_available() else ': there is none here'}")
         except Exception as error:
             failed += 1
-            print(f"FAILED  {name}: {error}")
+            print(f"FAILED  {name}: {' '.join(str(error).split())}")
     return 1 if failed else 0
 
 

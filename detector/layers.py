@@ -6,6 +6,9 @@ not broadcast between ranks. Everything here can be scripted.
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from detector.lstm import lstm_sequence
 
 __all__ = ["ConvGRU", "ConvLSTM", "ConvRNN", "SqueezeExciteBlock", "VGGBlock", "conv_bn_relu"]
 
@@ -39,8 +42,9 @@ class SqueezeExciteBlock(nn.Module):
         """(N, cin, H, W) -> (N, cout, ceil(H / stride), ceil(W / stride))."""
         y = self.conv2(self.conv1(x))
         weights = self.excite(y.mean(dim=(2, 3), keepdim=True))
-        # Not a 1x1 convolution of stride 2: oneDNN 3.13 writes past its buffers in the gradient of some of those.
-        skip = self.skip(x[:, :, :: self.stride, :: self.stride])
+        # Not a 1x1 convolution of stride 2: oneDNN 3.13 writes past its buffers in the gradient of some of those. Nor a
+        # slice, whose gradient is not channels_last and slows down all that follows.
+        skip = self.skip(x if self.stride == 1 else avg_pool2d(x, 1, self.stride))
         return torch.relu(y * weights + skip)
 
 
@@ -99,6 +103,16 @@ class ConvRNN(nn.Module):
                 cleared.append(torch.where(keep, s, torch.zeros_like(s)))
         self.state = cleared
 
+    def convolve_input(self, x: Tensor) -> Tensor:
+        """What the input of all time steps says to the gates.
+
+        The gradient of a bf16 convolution of stride 2 over a single pixel holds memory that oneDNN 3.13 never wrote;
+        for one pixel the stride means nothing.
+        """
+        if x.size(2) == 1 and x.size(3) == 1:
+            return torch.conv2d(x, self.x2h.weight, self.x2h.bias, padding=1)
+        return self.x2h(x)
+
     def initial_state(self, x: Tensor, batch_size: int, count: int) -> list[Tensor]:
         """The state carried over; zeros where the size or the device of the input changed."""
         shape = [batch_size, self.cout, x.size(2), x.size(3)]
@@ -141,8 +155,12 @@ class ConvLSTM(ConvRNN):
         Returns:
             (T * B, cout, h, w) hidden states.
         """
-        gates_x = self.x2h(x)
+        gates_x = self.x2h(x) if torch.jit.is_scripting() else self.convolve_input(x)
         hidden, memory = self.initial_state(gates_x, batch_size, 2)
+        if not torch.jit.is_scripting() and torch.is_grad_enabled():
+            states, memory = lstm_sequence(gates_x, self.h2h.weight.to(gates_x.dtype), hidden, memory)
+            self.state = [states[-batch_size:].detach(), memory]
+            return states
         outputs: list[Tensor] = []
         for gates_t in gates_x.split(batch_size):
             gates = gates_t + self.h2h(hidden.to(gates_t.dtype))
@@ -171,7 +189,7 @@ class ConvGRU(ConvRNN):
 
     def forward(self, x: Tensor, batch_size: int) -> Tensor:
         """Advance `batch_size` streams; as `ConvLSTM.forward`."""
-        gates_x = self.x2h(x)
+        gates_x = self.x2h(x) if torch.jit.is_scripting() else self.convolve_input(x)
         hidden = self.initial_state(gates_x, batch_size, 1)[0]
         outputs: list[Tensor] = []
         for gates_t in gates_x.split(batch_size):

@@ -188,7 +188,9 @@ class LightningDetectionModel(pl.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Adam with a linear warm-up and the configured decay, stepped at every batch."""
         optim = self.config.optim
-        optimizer = torch.optim.Adam(self.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
+        optimizer = torch.optim.Adam(
+            self.parameters(), lr=optim.lr, weight_decay=optim.weight_decay, fused=self._unscaled
+        )
         total = max(int(self.trainer.estimated_stepping_batches), 1)
         epoch = total / self.config.train.max_epochs
 
@@ -203,6 +205,20 @@ class LightningDetectionModel(pl.LightningModule):
 
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip the gradients' norm; Lightning itself refuses to where a fused optimizer could unscale them."""
+        if not self._unscaled:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
+    @property
+    def _unscaled(self) -> bool:
+        """Whether the gradients are not scaled, as they are for float16."""
+        return self.trainer.precision != "16-mixed"
 
     def load_pretrained(self, checkpoint_path: str) -> None:
         """Take over the weights of a trained detector; class rows are copied by class name.

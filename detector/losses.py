@@ -1,7 +1,10 @@
 """Losses of an anchor-based detector: softmax focal loss for classes, smooth L1 for boxes."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 __all__ = ["CLS_LOSSES", "DetectionLoss", "reduce", "smooth_l1_loss", "softmax_focal_loss"]
 
@@ -40,8 +43,9 @@ def softmax_focal_loss(
 ) -> Tensor:
     """Focal loss over a softmax (after Lin et al., Focal Loss for Dense Object Detection, 2017), in float32.
 
-    The softmax runs over the second of three dimensions of a class-major copy: over a short last dimension it
-    vectorises badly. `BoxHead` hands out class-major memory, for which the copy is free.
+    Inside, the classes are the second of three dimensions: over a short last dimension a softmax vectorises badly.
+    `BoxHead` hands out memory in that order, for which the copy is free. The gradient is built with the value, while
+    all it needs is at hand; nothing else is kept, so the caller may write over the target after the call.
 
     Args:
         pred: (N, A, K + 1) logits, background first.
@@ -50,10 +54,32 @@ def softmax_focal_loss(
         alpha: weight of the foreground; the background has 1 - alpha.
         gamma: focusing exponent.
     """
-    log_p = torch.log_softmax(pred.transpose(1, 2).float().contiguous(), dim=1)
-    log_pt = log_p.gather(1, target.clamp(min=0).unsqueeze(1)).squeeze(1)
-    weight = torch.where(target > 0, alpha, 1.0 - alpha) * (target >= 0)
-    return reduce(-weight * (1.0 - log_pt.exp()) ** gamma * log_pt, reduction)
+    return reduce(_FocalLoss.apply(pred, target, alpha, gamma), reduction)
+
+
+class _FocalLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pred: Tensor, target: Tensor, alpha: float, gamma: float) -> Tensor:  # type: ignore[override]
+        log_p = torch.log_softmax(pred.transpose(1, 2).float().contiguous(), dim=1)
+        index = target.clamp(min=0).unsqueeze(1)
+        log_pt = log_p.gather(1, index).squeeze(1)
+        pt = log_pt.exp()
+        weight = torch.where(target > 0, alpha, 1.0 - alpha).mul_(target >= 0)
+        focus = weight * (1.0 - pt) ** gamma
+        if ctx.needs_input_grad[0]:
+            # d loss / d logit_j = slope * ([j is the target] - p_j), with slope = p_t * d loss / d p_t
+            slope = weight.mul_((1.0 - pt) ** (gamma - 1.0)).mul_(pt * log_pt).mul_(gamma).sub_(focus)
+            slope = torch.where(pt < 1, slope, 0.0)
+            grad = log_p.exp_().mul_(slope.neg().unsqueeze(1)).scatter_add_(1, index, slope.unsqueeze(1))
+            ctx.save_for_backward(grad)
+            ctx.dtype = pred.dtype
+        return focus.mul_(log_pt).neg_()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (grad,) = ctx.saved_tensors
+        return (grad * grads[0].unsqueeze(1)).to(ctx.dtype).transpose(1, 2), None, None, None
 
 
 CLS_LOSSES = {"softmax_focal_loss": softmax_focal_loss}
@@ -100,6 +126,7 @@ class DetectionLoss(nn.Module):
         """
         positive = cls_targets > 0
         count = positive.sum().clamp(min=1)
-        loc_loss = smooth_l1_loss(loc_preds[positive], loc_targets[positive], beta=self.beta)
+        frame, anchor = positive.nonzero(as_tuple=True)
+        loc_loss = smooth_l1_loss(loc_preds[frame, anchor], loc_targets[frame, anchor], beta=self.beta)
         cls_loss = self.cls_loss_func(cls_preds, cls_targets, "sum", alpha=self.alpha, gamma=self.gamma)
         return {"loc_loss": loc_loss / count, "cls_loss": cls_loss / count}

@@ -1,21 +1,20 @@
 """COCO mAP by the protocol of event-camera detection: boxes are matched by time, then by IoU.
 
-The measure itself is pycocotools'. What is particular to event cameras, as in Perot et al., "Learning to detect objects
-with a 1 megapixel event camera" (NeurIPS 2020): labels come at single moments, only those moments count, boxes at the
-start of a recording and small boxes do not.
+The measure itself is a library's, see `detector.coco_library`. What is particular to event cameras, as in Perot et al.,
+"Learning to detect objects with a 1 megapixel event camera" (NeurIPS 2020): labels come at single moments, only those
+moments count, boxes at the start of a recording and small boxes do not.
 """
 
-import contextlib
-import io
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["CocoEvaluator", "TimedBoxes", "filter_boxes"]
+from detector.coco_library import IOUS, RECALLS, FrameBoxes, coco_precision
 
-IOUS = np.linspace(0.5, 0.95, 10)
-RECALLS = np.linspace(0, 1, 101)
+__all__ = ["CocoEvaluator", "filter_boxes"]
+
+AREA_RANGES = ((0.0, 1e10), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e10))
+"""Square pixels of all, small, medium and big boxes, as COCO has them."""
 BOX_FIELDS = ("t", "x", "y", "w", "h", "class_id")
 
 
@@ -41,30 +40,6 @@ def filter_boxes(
     large = (width**2 + height**2 >= min_box_diag**2) & (width >= min_box_side) & (height >= min_box_side)
     late = boxes["t"] - first_t > skip_us if skip_us > 0 else np.ones(len(boxes), bool)
     return boxes[late & (large | _is_marker(boxes))]
-
-
-class TimedBoxes(NamedTuple):
-    """Boxes of one recording by labelled frame, as plain arrays: what `CocoEvaluator` keeps.
-
-    Args:
-        num_frames: labelled frames F.
-        label_frame: (M,) frame 0..F-1 of every label.
-        label_boxes: (M, 4) x, y, w, h in pixels.
-        label_class: (M,) label map ids.
-        detection_frame: (D,) likewise for the detections; one can stand in several frames.
-        detection_boxes: (D, 4)
-        detection_class: (D,)
-        detection_score: (D,)
-    """
-
-    num_frames: int
-    label_frame: np.ndarray
-    label_boxes: np.ndarray
-    label_class: np.ndarray
-    detection_frame: np.ndarray
-    detection_boxes: np.ndarray
-    detection_class: np.ndarray
-    detection_score: np.ndarray
 
 
 class CocoEvaluator:
@@ -93,7 +68,7 @@ class CocoEvaluator:
         time_tol: largest distance in microseconds between a label and its detections.
         eval_rate: frames a second that are evaluated, of the labelled ones those nearest to a regular grid that starts
             at a recording's first; -1 takes all.
-        verbose: whether pycocotools prints its table.
+        verbose: whether the COCO library prints its table.
 
     Raises:
         ValueError: no class, a frame without area, a negative tolerance, a rate that is neither -1 nor positive.
@@ -129,7 +104,7 @@ class CocoEvaluator:
             eval_rate,
             verbose,
         )
-        self.recordings: list[TimedBoxes] = []
+        self.recordings: list[FrameBoxes] = []
         self._precision: np.ndarray | None = None
 
     def partial_eval(self, labels: Sequence[np.ndarray], detections: Sequence[np.ndarray]) -> None:
@@ -193,7 +168,38 @@ class CocoEvaluator:
         curves = np.maximum(self._precision[_iou_index(iou), :, :, 0], 0.0)
         return {name: (RECALLS.copy(), curves[:, index].copy()) for index, name in enumerate(self.classes.values())}
 
-    def _match(self, labels: np.ndarray, detections: np.ndarray) -> TimedBoxes:
+    def precision_by(
+        self,
+        label_slices: Sequence[np.ndarray],
+        count: int,
+        detection_slices: Sequence[np.ndarray] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Average precision of slices of the boxes, as COCO does it for sizes: what is outside a slice is ignored.
+
+        Args:
+            label_slices: for every recording, in the order in which they were added, the slice 0..`count`-1 of each row
+                of its labels; -1 for none.
+            count: number of slices.
+            detection_slices: likewise for the detections, of which those in another slice that match no label are
+                ignored. If None, a detection that matches no label is wrong in every slice.
+
+        Returns:
+            (count,) AP 0.50:0.95 and (count,) AP at IoU 0.5, means over the classes; nan where there is no label.
+        """
+        labels = [part[r.label_row] for part, r in zip(label_slices, self.recordings, strict=True)]
+        if detection_slices is None:
+            detections = [np.full(len(r.detection_row), np.nan) for r in self.recordings]
+        else:
+            detections = [part[r.detection_row] for part, r in zip(detection_slices, self.recordings, strict=True)]
+        ranges = [(float(index), float(index)) for index in range(count)]
+        values = (np.concatenate(parts).astype(np.float64) for parts in (labels, detections))
+        precision = coco_precision(self.recordings, self.classes, ranges, *values)
+        by_slice = [precision[..., index] for index in range(count)]
+        empty = [not (part > -1).any() for part in by_slice]
+        ap, ap50 = ([_mean(part[rows]) for part in by_slice] for rows in (slice(None), _iou_index(0.5)))
+        return np.where(empty, np.nan, ap), np.where(empty, np.nan, ap50)
+
+    def _match(self, labels: np.ndarray, detections: np.ndarray) -> FrameBoxes:
         """The labels and detections of every evaluated frame of one recording."""
         frame_times = _thin(np.unique(labels["t"]).astype(np.int64), self.eval_rate)
         label_frame = np.searchsorted(frame_times, labels["t"])
@@ -201,14 +207,16 @@ class CocoEvaluator:
         rows, detection_frame = _nearest_detections(frame_times, detections["t"].astype(np.int64), self.time_tol)
         found = self._is_box(detections[rows])
         rows = rows[found]
-        return TimedBoxes(
+        return FrameBoxes(
             len(frame_times),
             label_frame[evaluated],
             self._crop(labels[evaluated]),
             labels["class_id"][evaluated].astype(np.int64),
+            np.flatnonzero(evaluated),
             detection_frame[found],
             self._crop(detections[rows]),
             detections["class_id"][rows].astype(np.int64),
+            rows,
             detections["class_confidence"][rows].astype(np.float64),
         )
 
@@ -223,92 +231,12 @@ class CocoEvaluator:
         return np.stack([x1, y1, x2 - x1, y2 - y1], axis=1)
 
     def _evaluate(self) -> np.ndarray:
-        """Precision (IoU thresholds 10, recalls 101, classes, areas 4) for at most 100 detections; -1: no labels."""
-        from pycocotools.coco import COCO
-
-        if not sum(len(recording.label_frame) for recording in self.recordings):
-            return np.full((len(IOUS), len(RECALLS), len(self.classes), 4), -1.0)
-        with contextlib.nullcontext() if self.verbose else contextlib.redirect_stdout(io.StringIO()):
-            truth, found = COCO(), COCO()
-            truth.dataset, found.dataset = self._datasets()
-            truth.createIndex()
-            found.createIndex()
-            evaluation = _evaluation_class()(truth, found, "bbox")
-            if not self.verbose:
-                evaluation.params.maxDets = [100]  # the printed table alone needs 1 and 10 as well
-            evaluation.evaluate()
-            evaluation.accumulate()
-            if self.verbose:
-                evaluation.summarize()
-        return evaluation.eval["precision"][..., -1]
-
-    def _datasets(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Labels and detections as pycocotools wants them; frames are numbered through all recordings."""
-        first_frames = np.cumsum([0, *(recording.num_frames for recording in self.recordings)]).tolist()
-        labels: list[dict[str, Any]] = []
-        detections: list[dict[str, Any]] = []
-        for first, recording in zip(first_frames, self.recordings, strict=False):
-            labels += _annotations(
-                recording.label_frame + first, recording.label_boxes, recording.label_class, first_id=len(labels) + 1
-            )
-            detections += _annotations(
-                recording.detection_frame + first,
-                recording.detection_boxes,
-                recording.detection_class,
-                first_id=len(detections) + 1,
-                scores=recording.detection_score,
-            )
-        frames = [{"id": frame, "height": self.height, "width": self.width} for frame in range(first_frames[-1])]
-        common = {"images": frames, "categories": [{"id": key, "name": name} for key, name in self.classes.items()]}
-        return {**common, "annotations": labels}, {**common, "annotations": detections}
-
-
-def _evaluation_class() -> type:
-    """pycocotools' COCOeval, spared the search for a match where there is none to find.
-
-    With a low score floor most detections overlap no label. The result is the same; 600 frames of 100 detections take a
-    quarter of the time.
-    """
-    from pycocotools.cocoeval import COCOeval
-
-    class SparseEvaluation(COCOeval):
-        def evaluateImg(self, imgId: int, catId: int, aRng: list[float], maxDet: int) -> dict[str, Any] | None:  # noqa: N802, N803
-            key = imgId, catId
-            detections, ious = self._dts[key], self.ious[key]
-            if not len(ious):  # no labels or no detections
-                return super().evaluateImg(imgId, catId, aRng, maxDet)
-            order = np.argsort([-row["score"] for row in detections], kind="mergesort")[:maxDet]
-            ranked = [detections[row] for row in order]
-            overlaps = ious.max(axis=1) >= self.params.iouThrs[0]
-            self._dts[key], self.ious[key] = [ranked[row] for row in np.flatnonzero(overlaps)], ious[overlaps]
-            result = super().evaluateImg(imgId, catId, aRng, maxDet)
-            self._dts[key], self.ious[key] = detections, ious
-
-            matches = np.zeros((len(self.params.iouThrs), len(ranked)))
-            matches[:, overlaps] = result["dtMatches"]
-            outside = np.array([not aRng[0] <= row["area"] <= aRng[1] for row in ranked])
-            ignored = np.repeat(outside[None], len(matches), axis=0)
-            ignored[:, overlaps] = result["dtIgnore"]
-            scores = [row["score"] for row in ranked]
-            ids = [row["id"] for row in ranked]
-            return {**result, "dtMatches": matches, "dtIgnore": ignored, "dtScores": scores, "dtIds": ids}
-
-    return SparseEvaluation
-
-
-def _annotations(
-    frames: np.ndarray, boxes: np.ndarray, classes: np.ndarray, first_id: int, scores: np.ndarray | None = None
-) -> list[dict[str, Any]]:
-    """One dict a box. Ids start at 1, because pycocotools reads 0 as "not matched"."""
-    columns = zip(frames.tolist(), boxes.tolist(), classes.tolist(), strict=True)
-    rows: list[dict[str, Any]] = [
-        {"id": key, "image_id": frame, "bbox": box, "category_id": class_id, "area": box[2] * box[3], "iscrowd": 0}
-        for key, (frame, box, class_id) in enumerate(columns, start=first_id)
-    ]
-    if scores is not None:
-        for row, score in zip(rows, scores.tolist(), strict=True):
-            row["score"] = score
-    return rows
+        """Precision (IoU thresholds 10, recalls 101, classes, areas 4); -1: no labels."""
+        areas = [
+            _areas([recording.label_boxes for recording in self.recordings]),
+            _areas([recording.detection_boxes for recording in self.recordings]),
+        ]
+        return coco_precision(self.recordings, self.classes, AREA_RANGES, *areas, verbose=self.verbose)
 
 
 def _nearest_detections(frame_times: np.ndarray, times: np.ndarray, time_tol: int) -> tuple[np.ndarray, np.ndarray]:
@@ -334,6 +262,11 @@ def _nearest_detections(frame_times: np.ndarray, times: np.ndarray, time_tol: in
     frames = np.repeat(np.arange(len(frame_times)), counts)
     within = np.arange(len(frames)) - np.repeat(np.cumsum(counts) - counts, counts)
     return order[starts[nearest][frames] + within], frames
+
+
+def _areas(boxes: Sequence[np.ndarray]) -> np.ndarray:
+    corners = np.concatenate([np.zeros((0, 4)), *boxes])
+    return corners[:, 2] * corners[:, 3]
 
 
 def _thin(times: np.ndarray, rate: float) -> np.ndarray:

@@ -316,12 +316,14 @@ class TuneConfig:
     Args:
         num_samples: trials
         searcher: how samples are drawn
-        scheduler: asha stops weak trials early; none lets all run to the end
+        scheduler: asha stops weak trials early; pbt lets them take over the weights of strong ones and go on with
+            thresholds and rates near theirs; none lets all run to the end
         metric: what is compared
         mode: whether more or less of the metric is better
+        against: cost that the metric is weighed against, for a front of detectors instead of one best; less is better
         max_concurrent: trials side by side; auto takes as many as there are CPUs (or GPUs) for
-        grace_epochs: validations before a trial can be stopped
-        reduction_factor: of this many trials one is allowed on to the next rung
+        grace_epochs: validations before a trial can be stopped; with pbt, from one comparison to the next
+        reduction_factor: of this many trials one is allowed on to the next rung; with pbt, one gives way to the best
         final_seeds: seeds with which each of the best trials is trained in all; 1 adds none
         final_top_k: how many of the best trials are trained again with further seeds
         space_seed: seed of the sampling
@@ -329,9 +331,10 @@ class TuneConfig:
 
     num_samples: int = 8
     searcher: Literal["optuna", "random", "grid"] = "optuna"
-    scheduler: Literal["asha", "none"] = "asha"
+    scheduler: Literal["asha", "pbt", "none"] = "asha"
     metric: str = "val_mean_ap"
     mode: Literal["max", "min"] = "max"
+    against: Literal["none", "latency_ms", "parameters"] = "none"
     max_concurrent: Literal["auto"] | int = "auto"
     grace_epochs: int = 1
     reduction_factor: int = 3
@@ -343,7 +346,8 @@ class TuneConfig:
         _positive("tune", self, "num_samples", "grace_epochs", "final_seeds", "final_top_k")
         _require(self.reduction_factor > 1, "tune.reduction_factor", self.reduction_factor, "a number of at least 2")
         _require_choice("tune.searcher", self.searcher, ("optuna", "random", "grid"))
-        _require_choice("tune.scheduler", self.scheduler, ("asha", "none"))
+        _require_choice("tune.scheduler", self.scheduler, ("asha", "pbt", "none"))
+        _require_choice("tune.against", self.against, ("none", "latency_ms", "parameters"))
         _require_choice("tune.mode", self.mode, ("max", "min"))
         concurrent = self.max_concurrent
         _require(

@@ -92,6 +92,7 @@ class SingleStageDetector(Detector):
         )
         self.rpn = BoxHead(feature_channels_out, self.box_coder.num_anchors, num_classes + 1, nlayers)
         self.criterion = DetectionLoss()
+        self._targets: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Advance the streams by a batch.
@@ -129,7 +130,9 @@ class SingleStageDetector(Detector):
             zero = torch.stack([p.sum() * 0.0 for p in self.parameters()]).sum()
             return {"loc_loss": zero, "cls_loss": zero}
         loc_preds, cls_preds = self.rpn(features)
-        loc_targets, cls_targets = self.box_coder.encode(features, x, [[frame] for frame in frames])
+        # The losses keep no target, so the next batch may write over them.
+        self._targets = self.box_coder.encode(features, x, [[frame] for frame in frames], out=self._targets)
+        loc_targets, cls_targets = self._targets
         return self.criterion(loc_preds, loc_targets, cls_preds, cls_targets)
 
     @torch.no_grad()
@@ -149,7 +152,8 @@ class SingleStageDetector(Detector):
         """
         features = self.feature_extractor(x)
         loc_preds, cls_preds = self.rpn(features)
-        scores = cls_preds.float().softmax(dim=2)[..., 1:]
+        # The logits lie class by class in memory: a softmax over the last of their dimensions would copy them.
+        scores = cls_preds.transpose(1, 2).float().softmax(dim=1)[:, 1:].transpose(1, 2)
         return self.box_coder.decode(
             features,
             x,

@@ -1,14 +1,15 @@
 """Events and boxes as pictures: plain uint8 RGB tensors (3, H, W)."""
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, make_grid
+
+from detector.events.writing import whole_file
+from detector.video import gif_film, to_picture
 
 __all__ = ["contact_sheet", "draw_boxes", "draw_detections", "events_to_image", "save_gif", "save_png"]
 
@@ -131,10 +132,14 @@ def contact_sheet(images: Sequence[Tensor], columns: int) -> Tensor:
 
 def save_png(path: str | Path, image: Tensor) -> Path:
     """Write a (3, H, W) uint8 picture; the file appears only when it is whole."""
-    return _save(Path(path), [image], format="PNG")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as part:
+        to_picture(image).save(part, format="PNG")
+    return path
 
 
-def save_gif(path: str | Path, images: Sequence[Tensor], delta_t: int) -> Path:
+def save_gif(path: str | Path, images: Iterable[Tensor], delta_t: int) -> Path:
     """Write an endless animation; the file appears only when it is whole.
 
     Args:
@@ -142,22 +147,11 @@ def save_gif(path: str | Path, images: Sequence[Tensor], delta_t: int) -> Path:
         images: (3, H, W) uint8 each, at least one.
         delta_t: microseconds from picture to picture; GIF counts in hundredths of a second.
     """
-    if not images:
-        raise ValueError(f"images: got none for {path}, allowed: at least one picture")
-    return _save(Path(path), images, format="GIF", save_all=True, duration=delta_t / 1000, loop=0)
-
-
-def _save(path: Path, images: Sequence[Tensor], **options: Any) -> Path:
-    from PIL import Image
-
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    first, *rest = [Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()) for image in images]
-    try:
-        first.save(part, append_images=rest, **options)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with gif_film(path, delta_t) as add:
+        for image in images:
+            add(image)
     return path
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytorch_lightning as pl
 
 from detector.config import Config
-from evlab.runs import CHECKPOINT_NAME, is_metric
+from evlab.runs import CHECKPOINT_NAME, CheckpointError, is_metric
 
-__all__ = ["ProgressLine", "ReportMetrics"]
+__all__ = ["OwnRates", "ProgressLine", "ReportMetrics"]
 
 
 class ReportMetrics(pl.Callback):
@@ -25,10 +25,17 @@ class ReportMetrics(pl.Callback):
         report: called on every rank with the metrics (`train_loss`, `val_mean_ap`, ...), `epoch` (from 1), `step` and
             `fingerprint` (of the configuration that the model was made of, as the model itself holds it), and a
             folder that holds `CHECKPOINT_NAME`; the folder is gone after the call.
+        measure: further figures of the model, measured once, at the first validation, and reported with each.
     """
 
-    def __init__(self, report: Callable[[dict[str, Any], Path], None]) -> None:
+    def __init__(
+        self,
+        report: Callable[[dict[str, Any], Path], None],
+        measure: Callable[[pl.Trainer, Any], dict[str, float]] | None = None,
+    ) -> None:
         self.report = report
+        self.measure = measure
+        self._measured: dict[str, float] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """A resumed epoch is over: with other workers it has more batches now, and Lightning would go on with it."""
@@ -38,15 +45,37 @@ class ReportMetrics(pl.Callback):
                 setattr(batches.current, count, int(trainer.num_training_batches))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save and report."""
+        """Save and report.
+
+        Raises:
+            CheckpointError: the checkpoint cannot be written.
+        """
         if trainer.sanity_checking:
             return
+        if self._measured is None:
+            self._measured = self.measure(trainer, pl_module) if self.measure else {}
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if is_metric(name)}
         progress = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step}
         fingerprint = Config.from_hparams(pl_module.hparams).fingerprint()
         with tempfile.TemporaryDirectory(prefix="evlab-") as folder:
-            trainer.save_checkpoint(Path(folder) / CHECKPOINT_NAME)
-            self.report({**metrics, **progress, "fingerprint": fingerprint}, Path(folder))
+            try:
+                trainer.save_checkpoint(Path(folder) / CHECKPOINT_NAME)
+            except OSError as error:
+                raise CheckpointError.of(Path(folder), error) from None
+            self.report({**metrics, **self._measured, **progress, "fingerprint": fingerprint}, Path(folder))
+
+
+class OwnRates(pl.Callback):
+    """Gives a resumed optimizer the rates of the settings: its checkpoint may come from a training with others."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Set learning rate and weight decay where the schedule stands; equal settings change no bit."""
+        optim = Config.from_hparams(pl_module.hparams).optim
+        schedule: Any = trainer.lr_scheduler_configs[0].scheduler
+        schedule.base_lrs = [optim.lr for _ in schedule.base_lrs]
+        for group, factor in zip(schedule.optimizer.param_groups, schedule.lr_lambdas, strict=True):
+            lr = optim.lr * factor(schedule.last_epoch)
+            group.update(lr=lr, initial_lr=optim.lr, weight_decay=optim.weight_decay)
 
 
 class ProgressLine(pl.Callback):

@@ -77,6 +77,16 @@ class Domain:
             return math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
         return generator.uniform(self.low, self.high)
 
+    def near(self, value: Any, generator: random.Random) -> Any:
+        """A value beside another: the choice before or after it, or a fifth more or less, within the domain."""
+        if self.is_choice:
+            if value not in self.options:
+                return self.draw(generator)
+            index = self.options.index(value) + generator.choice((-1, 1))
+            return self.options[min(max(index, 0), len(self.options) - 1)]
+        moved = min(max(value * generator.choice((0.8, 1.2)), self.low), self.high)
+        return round(moved) if self.kind == "randint" else moved
+
     def suggest(self, trial: Any, name: str) -> Any:
         """One value chosen by an Optuna trial for the parameter `name`."""
         if self.is_choice:

@@ -1,7 +1,8 @@
-"""COCO mAP of a trained detector on a split, with its protocol, its PR curve and pictures of its detections."""
+"""A trained detector on a split: COCO mAP and figures in detail, with their protocol, curves and pictures."""
 
 import argparse
-from contextlib import nullcontext
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -9,11 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from detector.config import Config
 from evlab.runs import BEST_CHECKPOINT, RECORD_FILE, read_record
-from evlab.train import quiet
 
 if TYPE_CHECKING:
+    import torch
+    from matplotlib.figure import Figure
     from torch import Tensor
 
+    from detector.evaluation import Measured
+    from detector.evaluation_slices import Details
+    from detector.evaluation_streams import StateLeak
     from detector.lightning_model import LightningDetectionModel
     from evlab.tracking import Tracker
 
@@ -33,8 +38,12 @@ class Evaluation:
         protocol: what makes two figures comparable, see `detector.evaluation.Protocol`
         data_fingerprint: of the split's files
         split: val or test
-        folder: holds the pictures
+        folder: holds the pictures, and everything as `evaluation.json`
         pictures: contact sheet of detections
+        checkpoint: what was measured
+        classes: names of the classes
+        details: what was measured beside mAP
+        state_leak: whether a stream's detections depend on others
     """
 
     metrics: dict[str, float]
@@ -43,17 +52,44 @@ class Evaluation:
     split: str
     folder: Path
     pictures: Path
+    checkpoint: Path
+    classes: list[str]
+    details: "Details"
+    state_leak: "StateLeak"
 
     def text(self) -> str:
         """The figures and their protocol, for people."""
-        p = self.protocol
+        from evlab.report_evaluation import details_text, protocol_text
+
         lines = [f"{NAMES.get(name, name):<24} {value:.4f}" for name, value in self.metrics.items()]
-        rules = (
-            f"protocol: COCO AP 0.50:0.95, labelled frames of {self.split}; first {p['skip_us'] / 1e6:g} s skipped; "
-            f"boxes under {p['min_box_diag']:g} px diagonal or {p['min_box_side']:g} px side dropped; tolerance "
-            f"{p['time_tol_us'] / 1e3:g} ms; score floor {p['score_thresh']:g}; NMS at IoU {p['nms_thresh']:g}"
+        return "\n".join(
+            [*lines, protocol_text(self.protocol, self.split), details_text(self.details, self.state_leak)]
         )
-        return "\n".join([*lines, rules])
+
+    def figures(self) -> dict[str, float]:
+        """All single figures by name: COCO's, and those in detail that are known."""
+        point, latency = self.details.operating_point, self.details.latency
+        found = {
+            "f1": point.f1,
+            "calibration_error": self.details.calibration.error,
+            "tracks_found": latency.found,
+            "latency_ms": latency.median_ms,
+            "state_leak": self.state_leak.changed,
+        }
+        return {**self.metrics, **{name: value for name, value in found.items() if value is not None}}
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `evaluation.json` holds it."""
+        return {
+            "checkpoint": str(self.checkpoint),
+            "split": self.split,
+            "data_fingerprint": self.data_fingerprint,
+            "classes": self.classes,
+            "protocol": self.protocol,
+            "metrics": self.metrics,
+            "details": self.details.to_dict(),
+            "state_leak": self.state_leak.to_dict(),
+        }
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -108,39 +144,59 @@ def evaluate(
     config: Config | None = None,
     split: Literal["val", "test"] = "test",
     folder: Path | None = None,
+    compare_with: str | Path | None = None,
 ) -> Evaluation:
-    """Measure a detector in this process, and log it to the MLflow run that trained it.
+    """Measure a detector in this process, write everything down, and log it to the MLflow run that trained it.
 
     Args:
         checkpoint: checkpoint, or folder of a run or study.
         config: settings that replace the checkpoint's own.
         split: what to measure on.
-        folder: where pictures go; `evaluate-<split>` beside the checkpoint if None.
+        folder: where files go; `evaluate-<split>` beside the checkpoint if None.
+        compare_with: an earlier evaluation, or its folder, or that of its run or study; what it found is printed
+            beside the new figures.
 
     Raises:
-        ValueError: no checkpoint of a detector, or the settings do not fit it or the dataset.
-        FileNotFoundError: the checkpoint or the dataset is not there.
+        ValueError: no checkpoint of a detector, the settings do not fit it or the dataset, or `compare_with` was
+            measured on other data or by other rules.
+        FileNotFoundError: the checkpoint, the dataset or the other evaluation is not there.
     """
     from detector.data_factory import psee_data
     from detector.viz import save_png
+    from evlab.comparison import EVALUATION_FILE, check_comparable, compare, find_evaluation, read_evaluation
+    from evlab.comparison import write_evaluation as write
     from evlab.registry import data_fingerprint
 
     path = find_checkpoint(checkpoint)
     config = config or checkpoint_config(path)
     model = load_model(path, config)
+    rules: dict[str, Any] = {
+        "split": split,
+        "data_fingerprint": data_fingerprint(Path(config.data.dataset_path) / split),
+        "classes": list(model.classes),
+        "protocol": asdict(model.protocol),
+    }
+    if compare_with is not None:  # read now: the new evaluation may take its place
+        other_path = find_evaluation(compare_with, split)
+        other = read_evaluation(other_path)
+        check_comparable(rules, other, other_path)
     loader = psee_data(config.to_hparams(), split)
     folder = folder or path.parent / f"evaluate-{split}"
-    metrics = _measure(model, config, loader, split)
+    measured, details, leak = _measure(model, config, loader)
     found = Evaluation(
-        metrics,
-        asdict(model.protocol),
-        data_fingerprint(Path(config.data.dataset_path) / split),
-        split,
-        folder,
-        folder / "detections.png",
+        metrics=measured.metrics,
+        folder=folder,
+        pictures=folder / "detections.png",
+        checkpoint=path,
+        details=details,
+        state_leak=leak,
+        **rules,
     )
     save_png(found.pictures, _contact_sheet(model, loader))
-    _log(found, model, path, config)
+    write(folder / EVALUATION_FILE, found.to_dict())
+    _log(found, _draw(found, measured), path, config)
+    if compare_with is not None:
+        print(compare(found.to_dict(), other, other_path))
     return found
 
 
@@ -159,27 +215,49 @@ def _read(checkpoint: Path) -> dict[str, Any]:
     return content
 
 
-def _measure(model: "LightningDetectionModel", config: Config, loader: Any, split: str) -> dict[str, float]:
-    import pytorch_lightning as pl
+def _measure(
+    model: "LightningDetectionModel", config: Config, loader: Any
+) -> tuple["Measured", "Details", "StateLeak"]:
+    import torch
+    from tqdm import tqdm
+
+    from detector.evaluation import FramePredictions
+    from detector.evaluation_rates import event_rates
+    from detector.evaluation_slices import measure_details
+    from detector.evaluation_streams import check_state_leak, stream
+
+    use_gpu = torch.cuda.is_available() if config.train.use_gpu == "auto" else bool(config.train.use_gpu)
+    device, dataset = torch.device("cuda" if use_gpu else "cpu"), loader.dataset.dataset
+    ids = {name: key for key, name in model.label_map.items()}
+    class_ids = [ids[name] for name in model.classes]
+    classes = dict(zip(class_ids, model.classes, strict=True))
+    predictions = FramePredictions(classes, class_ids, model.protocol)
+    detector = model.to(device).eval().detector
+    stream(detector, tqdm(loader, "detect", unit="batch"), predictions, device, _arithmetic(config, device))
+    leak = check_state_leak(detector, dataset, model.protocol.nms_thresh, device)
+    model.cpu()
+    files = {str(file.path): file for file in dataset.files}
+    preprocess = config.data.preprocess, config.data.max_incr_per_pixel
+    measured = predictions.measure()
+    details = measure_details(
+        predictions.recordings(),
+        classes,
+        dataset.shape[-2:],
+        model.protocol,
+        lambda recording, boxes: event_rates(files[recording.path], boxes, *preprocess),
+    )
+    return measured, details, leak
+
+
+def _arithmetic(config: Config, device: "torch.device") -> AbstractContextManager:
+    """The precision of training, as Lightning sets it up."""
     import torch
 
     from detector.lightning_model import resolve_precision
 
-    quiet()
-    use_gpu = torch.cuda.is_available() if config.train.use_gpu == "auto" else bool(config.train.use_gpu)
-    trainer = pl.Trainer(
-        accelerator="gpu" if use_gpu else "cpu",
-        devices=1,
-        precision=resolve_precision(config.train.precision, use_gpu),  # type: ignore[arg-type]
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-    )
-    run = trainer.test if split == "test" else trainer.validate
-    (metrics,) = run(model, dataloaders=loader, verbose=False)
-    model.cpu()
-    prefix = f"{split}_"
-    return {name.removeprefix(prefix): float(value) for name, value in metrics.items() if name.startswith(prefix)}
+    precision = resolve_precision(config.train.precision, device.type == "cuda")
+    kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    return torch.autocast(device.type, kinds[precision]) if precision in kinds else nullcontext()
 
 
 def _contact_sheet(model: "LightningDetectionModel", loader: Any) -> "Tensor":
@@ -206,11 +284,27 @@ def _contact_sheet(model: "LightningDetectionModel", loader: Any) -> "Tensor":
     return contact_sheet(images, COLUMNS)
 
 
-def _log(found: Evaluation, model: "LightningDetectionModel", checkpoint: Path, config: Config) -> None:
-    """Metrics, PR curve and pictures, to the run that trained the model; to a run of its own if that is not known."""
+def _draw(found: Evaluation, measured: "Measured") -> "dict[str, Figure]":
+    """The figures of an evaluation, by file name."""
     from evlab.report import pr_curve_figure
+    from evlab.report_evaluation import calibration_figure, confusion_figure, slices_figure
+
+    title = f"{found.checkpoint.parent.name}, {found.split}"
+    return {
+        "pr_curve.png": pr_curve_figure(measured.precision_recall, f"{title}, IoU 0.5"),
+        "confusion.png": confusion_figure(found.details, title),
+        "calibration.png": calibration_figure(found.details, title),
+        "slices.png": slices_figure(found.details, title),
+    }
+
+
+def _log(found: Evaluation, figures: "Mapping[str, Figure]", checkpoint: Path, config: Config) -> None:
+    """Figures and pictures, to the run that trained the model; to a run of its own if that is not known."""
     from evlab.tracking import Tracker
 
+    for name, figure in figures.items():
+        figure.savefig(found.folder / name, format="png")
+    (found.folder / "metrics.txt").write_text(found.text() + "\n")
     if (checkpoint.parent / RECORD_FILE).is_file():
         record = read_record(checkpoint.parent)
         tracker = Tracker(record.tracking_uri, record.experiment)
@@ -219,17 +313,11 @@ def _log(found: Evaluation, model: "LightningDetectionModel", checkpoint: Path, 
         tracker = Tracker(config.track.tracking_uri, config.track.experiment)
         run = tracker.run(f"evaluate-{checkpoint.stem}", config.to_flat(), {"checkpoint": str(checkpoint)})
     with run as run_id:
-        _log_files(tracker, run_id, found, pr_curve_figure(_curves(model), f"{found.split}, IoU 0.5"))
+        _log_files(tracker, run_id, found, figures)
 
 
-def _log_files(tracker: "Tracker", run_id: str, found: Evaluation, figure: Any) -> None:
-    tracker.log_metrics(run_id, {f"{found.split}_{key}": value for key, value in found.metrics.items()}, step=0)
-    tracker.log_text(run_id, found.text() + "\n", f"{found.split}/metrics.txt")
-    tracker.log_figure(run_id, figure, f"{found.split}/pr_curve.png")
-    tracker.log_file(run_id, found.pictures, found.split)
+def _log_files(tracker: "Tracker", run_id: str, found: Evaluation, figures: Mapping[str, Any]) -> None:
+    tracker.log_metrics(run_id, {f"{found.split}_{key}": value for key, value in found.figures().items()}, step=0)
+    for name in ("metrics.txt", "evaluation.json", found.pictures.name, *figures):
+        tracker.log_file(run_id, found.folder / name, found.split)
     tracker.set_tag(run_id, f"{found.split}_data_fingerprint", found.data_fingerprint)
-
-
-def _curves(model: "LightningDetectionModel") -> dict[str, Any]:
-    assert model.measured is not None  # `_measure` ran
-    return model.measured.precision_recall

@@ -1,7 +1,8 @@
-"""Export: a trained detector as a TorchScript file that runs without Python."""
+"""Export: a trained detector as a file that runs without the training code."""
 
 import argparse
-import warnings
+import json
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 from evlab.evaluate import find_checkpoint, load_model
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from detector.lightning_model import LightningDetectionModel
 
 __all__ = ["export"]
@@ -17,61 +20,77 @@ CLIP_BATCHES = 2
 """Batches of the validation split on which the file must answer as the model does; the second finds memory."""
 
 
-def export(checkpoint: str | Path, output: str | Path, score_thresh: float = 0.4) -> Path:
-    """Write `model.ptjit` and `info_ssd_jit.json`, and check them.
+def export(
+    checkpoint: str | Path,
+    output: str | Path,
+    score_thresh: float = 0.4,
+    form: str = "torchscript",
+    precision: str = "float32",
+) -> Path:
+    """Write the model file and `info_ssd_jit.json`, and check them.
 
-    The cases of `detector.jitting_test` run on the file, and it must answer as the model does on a clip of the
-    validation split, where the dataset that the model was trained on is still there.
+    The cases of `detector.jitting_test` run on a TorchScript file. Any file must answer as the model does on a clip of
+    the validation split, or on random frames if the dataset that the model was trained on is no longer there.
 
     Args:
         checkpoint: checkpoint, or folder of a run or study.
         output: folder to write to.
         score_thresh: score from which users of the file should show a box.
+        form: key of `detector.export_forms.EXPORT_FORMS`.
+        precision: key of `detector.export_form.PRECISIONS`.
 
     Returns:
         The folder.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
-        ValueError: the file is no checkpoint of a detector, or the exported file fails a check.
+        ValueError: the file is no checkpoint of a detector, the form does not take the precision or needs what is not
+            installed, or the exported file fails a check.
     """
-    from detector.jitting import MODEL_NAME, export_lightning_model
+    from detector.export_forms import export_model
+    from detector.jitting import MODEL_NAME
     from evlab.registry import check_export
 
     if not 0 <= score_thresh <= 1:
         raise ValueError(f"score_thresh: got {score_thresh}, allowed: a number from 0 to 1")
     model = load_model(find_checkpoint(checkpoint)).eval()
-    output = Path(output)
-    export_lightning_model(model, output, model.hparams["nms_thresh"], score_thresh)
-    check_export(output)
-    dataset = Path(model.hparams["dataset_path"])
-    if (dataset / "val").is_dir():
-        _check_on_clip(model, output / MODEL_NAME)
-    else:
-        print(f"{dataset / 'val'}: no longer there, the file was checked on random frames only")
-    return output
+    file = export_model(model, output, model.hparams["nms_thresh"], score_thresh, form, precision)
+    if file.name == MODEL_NAME:
+        check_export(file.parent)
+    _check_on_clip(model, file)
+    return file.parent
 
 
 def _check_on_clip(model: "LightningDetectionModel", file: Path) -> None:
-    """Scripted equals eager on real frames, memory included."""
+    """The file answers as the model does, memory included."""
+    import torch
+
+    from detector.agreement import compare_rows
+    from detector.export_forms import load_form
+    from detector.jitting import INFO_NAME, SSD
+
+    info = json.loads(file.with_name(INFO_NAME).read_text())
+    eager = SSD(model.detector, model.hparams["anchor_list"])
+    exported = load_form(file.parent, info)
+    with torch.inference_mode():
+        for number, (frames, source) in enumerate(_clip(model)):
+            fault = compare_rows(eager.forward(frames, -1.0), exported.forward(frames, -1.0)).fault(info["precision"])
+            if fault:
+                raise ValueError(f"{file}: differs from the model by too much on batch {number} of {source}: {fault}")
+
+
+def _clip(model: "LightningDetectionModel") -> "Iterator[tuple[Tensor, str]]":
+    """Frames (T, B, C, H, W), and where they are from."""
     import torch
 
     from detector.data_factory import psee_data
-    from detector.jitting import SSD
 
-    loader = psee_data(argparse.Namespace(**{**model.hparams, "num_workers": 0}), "val")
-    eager = SSD(model.detector, model.hparams["anchor_list"])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # that TorchScript is deprecated
-        scripted = torch.jit.load(file)
-    with torch.inference_mode():
-        for number, batch in enumerate(islice(loader, CLIP_BATCHES)):
-            frames = batch["inputs"]
-            wanted = eager.forward_network_without_box_decoding(frames)
-            found = scripted.forward_network_without_box_decoding(frames)
-            worst = max(float((a - b).abs().max()) for a, b in zip(wanted, found, strict=True))
-            if not worst <= 1e-3:  # NaN fails, too
-                raise ValueError(
-                    f"{file}: differs from the model by {worst:.2g} on batch {number} of the validation split, "
-                    "allowed: up to 0.001"
-                )
+    dataset = Path(model.hparams["dataset_path"])
+    if (dataset / "val").is_dir():
+        loader = psee_data(argparse.Namespace(**{**model.hparams, "num_workers": 0}), "val")
+        yield from ((batch["inputs"], "the validation split") for batch in islice(loader, CLIP_BATCHES))
+        return
+    print(f"{dataset / 'val'}: no longer there, the file is checked on random frames only")
+    shape = (4, 2, model.config.in_channels, model.height or 120, model.width or 160)
+    generator = torch.Generator().manual_seed(0)
+    yield from ((torch.rand(shape, generator=generator), "random frames") for _ in range(CLIP_BATCHES))

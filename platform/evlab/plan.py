@@ -28,19 +28,33 @@ def trial_count(config: Config, space: Space) -> int:
 
 
 def concurrent_trials(config: Config, resources: Resources, count: int) -> int:
-    """How many of `count` trials run at a time."""
-    wanted = config.tune.max_concurrent
+    """How many of `count` trials run at a time.
+
+    Raises:
+        EvlabError: a trial needs more workers than there are CPU cores or GPUs.
+    """
+    wanted, workers = config.tune.max_concurrent, config.train.workers
     use_gpu = resources.use_gpu(config.train.use_gpu)
-    fitting = max(1, resources.gpus if use_gpu else resources.cpus)
+    resources.require_workers(workers, use_gpu)
+    fitting = max(1, (resources.gpus if use_gpu else resources.cpus) // workers)
     if use_gpu and not resources.gpus:  # a cluster without a GPU node yet: it adds nodes for trials that wait
         fitting = count
-    return min(count, fitting if wanted == "auto" else int(wanted))
+    if wanted == "auto":
+        return min(count, fitting)
+    # Trials of one process share cores and GPUs. Workers do not: those of a trial too many would wait, and give up.
+    return min(count, int(wanted) if workers == 1 else min(int(wanted), fitting))
 
 
 def trial_limits(config: Config, resources: Resources, count: int) -> tuple[int, dict[str, float]]:
-    """Threads of a trial and what it reserves: trials side by side share the cores."""
-    concurrent = concurrent_trials(config, resources, count)
-    threads = max(1, resources.cpus // concurrent)
+    """Threads of a trial, or of each of its workers, and what a trial reserves; trials side by side share the cores.
+
+    The process that starts the workers of a trial reserves next to nothing: were it a core, then processes that wait
+    for workers could hold all of them.
+    """
+    concurrent, workers = concurrent_trials(config, resources, count), config.train.workers
+    threads = max(1, resources.cpus // (concurrent * workers))
+    if workers > 1:
+        return threads, {"memory": 1}
     limits = {"cpu": min(float(threads), resources.cpus / concurrent)}
     if resources.use_gpu(config.train.use_gpu):
         limits["gpu"] = min(1.0, resources.gpus / concurrent) or 1.0
@@ -131,11 +145,17 @@ def _samples_text(config: Config, space: Space) -> str:
 
 def _trials_text(config: Config, count: int) -> str:
     settings, again = config.tune, _trials_again(config, count)
-    text = f"trials: {count}, by {settings.searcher}"
+    against = "" if settings.against == "none" else f", {settings.metric} against {settings.against}"
+    text = f"trials: {count}, by {settings.searcher}{against}"
     if settings.scheduler == "asha":
         text += (
             f"; asha stops weak ones: after {settings.grace_epochs} of {_validations(config)} validations, and "
             f"{settings.reduction_factor} times as many each time after, 1 in {settings.reduction_factor} goes on"
+        )
+    if settings.scheduler == "pbt":
+        text += (
+            f"; pbt compares them every {settings.grace_epochs} of {_validations(config)} validations: 1 in "
+            f"{settings.reduction_factor} goes on from a better one's weights, with settings near that one's"
         )
     if again:
         further = settings.final_seeds - 1
@@ -145,17 +165,26 @@ def _trials_text(config: Config, count: int) -> str:
 
 def _resources_text(config: Config, resources: Resources, count: int) -> str:
     threads, limits = trial_limits(config, resources, count)
+    together = (
+        f"{concurrent_trials(config, resources, count)} at a time, of {resources.cpus} CPUs and {resources.gpus} GPUs"
+    )
+    if config.train.workers > 1:
+        each = "GPU" if resources.use_gpu(config.train.use_gpu) else "CPU"
+        return (
+            f"resources: {config.train.workers} workers of 1 {each} a trial, each with {threads} threads; {together}\n"
+            "  a trial reserves its workers together and holds no CPU before, so that none waits for another for ever"
+        )
     gpus = f" and {limits['gpu']:g} GPU" if "gpu" in limits else ""
     return (
-        f"resources: {limits['cpu']:g} CPU{gpus} a trial, which has {threads} threads; "
-        f"{concurrent_trials(config, resources, count)} at a time, of {resources.cpus} CPUs and "
-        f"{resources.gpus} GPUs\n  a trial reserves all of it before it starts, so that none waits for another for ever"
+        f"resources: {limits['cpu']:g} CPU{gpus} a trial, which has {threads} threads; {together}\n"
+        "  a trial reserves all of it before it starts, so that none waits for another for ever"
     )
 
 
 def _cost_text(config: Config, resources: Resources, count: int) -> str:
     train, val = _frames(config, "train"), _frames(config, "val")
-    steps = train // (config.data.num_tbins * config.data.batch_size)
+    workers = config.train.workers
+    steps = train // (config.data.num_tbins * config.data.batch_size * workers)
     validations, epochs = _validations(config), config.train.max_epochs
     a_trial = epochs * train + validations * val
     again = _trials_again(config, count) * a_trial
@@ -166,9 +195,9 @@ def _cost_text(config: Config, resources: Resources, count: int) -> str:
         f"{a_trial:,} frames a trial",
         f"  at most {most:,} frames" + (f", with asha about {expected:,}" if expected < most else ""),
     ]
-    threads, limits = trial_limits(config, resources, count)
+    threads, _ = trial_limits(config, resources, count)
     if not resources.grows:
-        rate = measure_rate(config, threads, "gpu" in limits)
+        rate = workers * measure_rate(config, threads, resources.use_gpu(config.train.use_gpu))
         together = rate * concurrent_trials(config, resources, count)
         hours = [f"{frames / together / 3600:.2g} h" for frames in dict.fromkeys([expected, most])]
         lines.append(f"  {' to '.join(hours)} at {rate:.0f} frames/s a trial, as a step with these settings just took")

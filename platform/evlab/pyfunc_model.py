@@ -1,25 +1,38 @@
 """The registered model's code: MLflow copies this file beside the exported detector.
 
-It stands alone (torch and numpy, nothing of EvLab), and no class is pickled: `mlflow.pyfunc.load_model` runs this file
-and loads `model.ptjit` with `torch.jit.load`.
+No class is pickled: `mlflow.pyfunc.load_model` runs this file and loads `model.ptjit` with `torch.jit.load`. It stands
+alone for tensors (torch, numpy and pandas); recordings are read by the package `detector`, where that is installed.
 """
 
 import json
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
+import pandas as pd
 from mlflow.pyfunc import PythonModel
 
 __all__ = ["COLUMNS", "EventDetector"]
 
-COLUMNS = ("time_step", "stream", "x", "y", "width", "height", "score", "class_id")
+COLUMNS = {
+    "clip": np.int64,
+    "stream": np.int64,
+    "t": np.int64,
+    "x": np.float32,
+    "y": np.float32,
+    "w": np.float32,
+    "h": np.float32,
+    "score": np.float32,
+    "class_id": np.int64,
+    "class": object,
+}
 
 
 class EventDetector(PythonModel):
-    """Detects objects in clips. Every call starts from a cleared memory: calls do not depend on each other."""
+    """Detects objects in clips and recordings, each of which starts from a cleared memory."""
 
     def load_context(self, context: Any) -> None:
         """Load the TorchScript file and the settings beside it."""
@@ -29,35 +42,76 @@ class EventDetector(PythonModel):
             warnings.filterwarnings("ignore", ".*torch.jit.* is deprecated.*")
             self.model = torch.jit.load(context.artifacts["ptjit"], map_location="cpu")
         self.info = json.loads(Path(context.artifacts["info"]).read_text())
+        self._file = context.artifacts["ptjit"]
 
-    def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> np.ndarray:
-        """Boxes of a clip.
+    def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """Boxes of clips.
 
         Args:
             context: unused, the model is loaded already.
-            model_input: float32 frames (T, B, C, H, W), array or tensor, scaled as `info_ssd_jit.json` tells.
+            model_input: a row a clip, which is in one of two columns. `frames`: numbers (T, B, C, H, W), scaled as
+                `info_ssd_jit.json` tells. `recording`: path of an event file.
             params: unused.
 
         Returns:
-            float32 (M, 8), one row a box, with the columns of `COLUMNS`: x, y is the top-left corner in pixels of the
-            network's input, class_id counts the classes of `info_ssd_jit.json` from 1.
+            A row a box, with the columns of `COLUMNS`: row of the clip; stream of its batch; end of the frame in
+            microseconds, by the recording's clock or from the start of the clip; top-left corner and size, in pixels
+            of the sensor or of the given frames; score; the label map's id and name of the class.
+
+        Raises:
+            ValueError: a row names no clip or two, or frames have another shape.
+            ImportError: `detector` is not installed and a recording is to be read.
         """
+        rows = [row for clip, given in enumerate(model_input.to_dict("records")) for row in self._rows(clip, given)]
+        values = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
+        return pd.DataFrame(
+            {name: pd.Series(column, dtype=kind) for (name, kind), column in zip(COLUMNS.items(), values, strict=True)}
+        )
+
+    def _rows(self, clip: int, given: dict[str, Any]) -> Iterator[tuple]:
+        found = {key: given[key] for key in ("frames", "recording") if _is_there(given.get(key))}
+        if len(found) != 1:
+            got = " and ".join(found) or "none of them"
+            raise ValueError(f"row {clip} of the input: got {got}, allowed: either frames or recording")
+        boxes = self._of_frames(found["frames"]) if "frames" in found else self._of_recording(found["recording"])
+        names = self.info["label_map"]
+        return ((clip, *row, class_id, names[str(class_id)]) for *row, class_id in boxes)
+
+    def _of_frames(self, frames: Any) -> Iterator[tuple]:
         import torch
 
-        frames = torch.as_tensor(model_input)
-        if frames.dim() != 5 or frames.dtype != torch.float32:
-            got = f"{tuple(frames.shape)} {frames.dtype}"
-            raise ValueError(f"model_input: got {got}, allowed: float32 of shape (T, B, C, H, W)")
+        values = torch.as_tensor(np.asarray(frames, np.float32))
+        channels = self.info["in_channels"]
+        if values.dim() != 5 or values.size(2) != channels:
+            raise ValueError(f"frames: got shape {tuple(values.shape)}, allowed: (T, B, {channels}, H, W)")
+        ids = {name: int(key) for key, name in self.info["label_map"].items()}
+        classes = [ids[name] for name in self.info["classes"]]
         self.model.reset_all()
-        limits = (self.info["score_thresh"], self.info["nms_thresh"], self.info["max_boxes_per_input"])
         with torch.no_grad():
-            boxes = self.model.detect(frames, *limits)
-        rows = [
-            torch.cat([torch.tensor([[float(t), float(b)]]).expand(len(found), 2), found], dim=1)
-            for t, streams in enumerate(boxes)
-            for b, found in enumerate(streams)
-        ]
-        return torch.cat(rows).numpy() if rows else np.zeros((0, len(COLUMNS)), np.float32)
+            limits = (self.info["score_thresh"], self.info["nms_thresh"], self.info["max_boxes_per_input"])
+            steps = self.model.detect(values, *limits)
+        for t, streams in enumerate(steps):
+            for b, rows in enumerate(streams):
+                for *row, label in rows.tolist():
+                    yield b, (t + 1) * self.info["delta_t"], *row, classes[int(label) - 1]
+
+    def _of_recording(self, path: str) -> Iterator[tuple]:
+        try:
+            from detector.events import open_events
+            from detector.predictor import Predictor
+        except ImportError as error:
+            raise ImportError(f"recording: reading {path} needs EvLab's package `detector`: {error}") from None
+        with open_events(path) as events:
+            for boxes in Predictor(self._file)(events):
+                for t, x, y, w, h, score, class_id in boxes[
+                    ["t", "x", "y", "w", "h", "class_confidence", "class_id"]
+                ].tolist():
+                    yield 0, t, x, y, w, h, score, class_id
+
+
+def _is_there(value: Any) -> bool:
+    """Whether a cell of the table is filled; pandas writes None or NaN where it is not."""
+    return value is not None and not (isinstance(value, float) and np.isnan(value))
 
 
 mlflow.models.set_model(EventDetector())

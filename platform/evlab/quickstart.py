@@ -111,18 +111,14 @@ def _export(study: "StudyResult", folder: Path) -> Path:
 def _register(study: "StudyResult", found: "Evaluation", exported: Path) -> str:
     """Register the model and let it through the gate if it is better than the champion."""
     from evlab.evaluate import checkpoint_config
-    from evlab.registry import model_card, promote, register
+    from evlab.handover import hand_over
+    from evlab.registry_table import verdict
     from evlab.tracking import Tracker
 
-    config = checkpoint_config(study.best_checkpoint)
-    name, run_id = config.track.registered_model_name, study.best_run_id
-    tracker = Tracker(config.track.tracking_uri, config.track.experiment)
-    card = model_card(name, config, found.metrics, found.protocol, found.data_fingerprint, run_id)
-    tags = {"config_fingerprint": config.fingerprint(), "data_fingerprint": found.data_fingerprint}
-    version = register(tracker, run_id, exported, name, found.metrics, found.protocol, card, tags)
-    result = promote(tracker, name, version)
-    gate = "champion" if result.promoted else "candidate, not promoted"
-    return f"{name} version {version}: {gate}, {result.reason}"
+    track = checkpoint_config(study.best_checkpoint).track
+    tracker, name = Tracker(track.tracking_uri, track.experiment), track.registered_model_name
+    version, result = hand_over(tracker, name, study.best_run_id, found, exported)
+    return f"registered as version {version}\n{verdict(name, result)}"
 
 
 def _results(study: "StudyResult", found: "Evaluation", exported: Path) -> str:

@@ -1,42 +1,31 @@
-"""Exported models in MLflow's registry, and the gate between `candidate` and `champion`."""
+"""Exported models in MLflow's registry: checked before they enter, and again where they lie."""
 
 import hashlib
 import json
 import math
 import tempfile
-import warnings
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evlab.model_card import model_card
 from evlab.tracking import Tracker
 
 __all__ = [
     "REQUIRED_TAGS",
-    "PromotionResult",
     "check_export",
+    "check_registered",
     "data_fingerprint",
-    "model_card",
-    "promote",
+    "fetch",
     "register",
 ]
 
 REQUIRED_TAGS = ("config_fingerprint", "data_fingerprint")
+SHOWN = ("mean_ap", "mean_ap50", "mean_ap75", "mean_ap_small", "mean_ap_medium", "mean_ap_big")
+"""Metrics on the page of a logged model."""
 
-
-@dataclass(frozen=True)
-class PromotionResult:
-    """What the gate decided.
-
-    Args:
-        promoted: whether `champion` is now this version
-        reason: one line that says why
-    """
-
-    promoted: bool
-    reason: str
+EXAMPLE_SIZE = (32, 32)
+"""Height and width of the input example, which MLflow keeps as text."""
 
 
 def check_export(model_dir: Path) -> dict[str, Any]:
@@ -64,14 +53,67 @@ def check_export(model_dir: Path) -> dict[str, Any]:
         info = json.loads(info_file.read_text())
     except ValueError as error:
         raise ValueError(f"{info_file}: not JSON: {error}") from None
-    with model.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = _digest(model)
     if info.get("sha256") != digest:
         raise ValueError(
             f"{info_file}: sha256 is {info.get('sha256')!r}, but {MODEL_NAME} has {digest!r}: export again"
         )
     _run_cases(model)
     return info
+
+
+def check_registered(tracker: Tracker, version: Any, folder: Path) -> dict[str, Any]:
+    """Check a registered version as it lies in the store: nothing lost, nothing changed, and `check_export` passes.
+
+    Args:
+        tracker: the store.
+        version: MLflow's entity.
+        folder: where its files are copied to.
+
+    Returns:
+        The content of `info_ssd_jit.json`.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file has changed, or a case failed.
+        OSError: the files cannot be read.
+    """
+    path = _download(tracker, version, folder)
+    for name, digest in json.loads(version.tags.get("files", "{}")).items():
+        if not (path / name).is_file():
+            raise FileNotFoundError(f"{path / name}: no such file any longer")
+        if _digest(path / name) != digest:
+            raise ValueError(f"{path / name}: is not the file that was registered")
+    return check_export(path / "artifacts")
+
+
+def fetch(tracker: Tracker, name: str, version: int | str, folder: Path) -> Path:
+    """Copy a registered detector.
+
+    Args:
+        tracker: the store.
+        name: name in the registry.
+        version: number, or an alias such as `champion`.
+        folder: where the copy goes.
+
+    Returns:
+        The folder with `model.ptjit` and `info_ssd_jit.json`.
+
+    Raises:
+        ValueError: there is no such version.
+        OSError: the files cannot be read.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = tracker.client
+    try:
+        if str(version).isdecimal():
+            found = client.get_model_version(name, str(version))
+        else:
+            found = client.get_model_version_by_alias(name, str(version))
+    except MlflowException as error:
+        raise ValueError(f"version: got {version!r} of model {name!r}: {_one_line(error)}") from None
+    return _download(tracker, found, folder) / "artifacts"
 
 
 def register(
@@ -107,7 +149,7 @@ def register(
     """
     _check_claims(name, metrics, tags)
     info = check_export(model_dir)
-    logged = _log_model(tracker, run_id, Path(model_dir), info)
+    logged, digests = _log_model(tracker, run_id, Path(model_dir), info)
     version_tags = {
         **{key: str(value) for key, value in tags.items()},
         **{key: repr(float(value)) for key, value in metrics.items()},
@@ -117,6 +159,7 @@ def register(
         "model_id": logged.model_id,
         "export_checks": "passed",
         "sha256": info["sha256"],
+        "files": json.dumps(digests),
     }
     client = tracker.client
     _ensure_registered_model(client, name)
@@ -127,45 +170,9 @@ def register(
             name, place, run_id=run_id, tags=version_tags, description=card, model_id=logged.model_id
         ).version
     )
-    # The link from the model's page to its version; a server sets it, a database does not.
-    client.set_logged_model_tags(
-        logged.model_id, {"mlflow.modelVersions": json.dumps([{"name": name, "version": version}])}
-    )
+    _describe(client, logged, run_id, metrics, card, {"name": name, "version": version})
     client.set_registered_model_alias(name, "candidate", str(version))
     return version
-
-
-def promote(tracker: Tracker, name: str, version: int | str) -> PromotionResult:
-    """Make a version the `champion` if it beats the present one on the same test set by the same protocol.
-
-    The first version passes when its export checks passed.
-
-    Args:
-        tracker: the store.
-        name: name in the registry.
-        version: the version to promote.
-
-    Raises:
-        ValueError: there is no such version.
-    """
-    new = _version_tags(tracker.client, name, version)
-    if new.get("export_checks") != "passed":
-        return PromotionResult(False, f"version {version} was registered without the export checks")
-    champion = tracker.client.get_registered_model(name).aliases.get("champion")
-    if champion is not None and int(champion) == int(version):
-        return PromotionResult(False, f"version {version} is the champion already")
-    reason = "it is the first champion"
-    if champion is not None:
-        old = _version_tags(tracker.client, name, champion)
-        refusal = _incomparable(new, old, int(champion))
-        if refusal:
-            return PromotionResult(False, refusal)
-        ours, theirs = float(new["mean_ap"]), float(old["mean_ap"])
-        if ours <= theirs:
-            return PromotionResult(False, f"mAP {ours:.4f} is not above the {theirs:.4f} of champion {champion}")
-        reason = f"mAP {ours:.4f} is above the {theirs:.4f} of version {champion}"
-    tracker.client.set_registered_model_alias(name, "champion", str(version))
-    return PromotionResult(True, reason)
 
 
 def data_fingerprint(split: Path) -> str:
@@ -220,7 +227,8 @@ def _run_cases(model: Path) -> None:
             raise ValueError(f"{model}: the check '{name}' failed: {reason}") from error
 
 
-def _log_model(tracker: Tracker, run_id: str, model_dir: Path, info: Mapping[str, Any]) -> Any:
+def _log_model(tracker: Tracker, run_id: str, model_dir: Path, info: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
+    """MLflow's logged model, and the hashes of its files."""
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
 
     client = tracker.client
@@ -229,40 +237,89 @@ def _log_model(tracker: Tracker, run_id: str, model_dir: Path, info: Mapping[str
     logged = client.create_logged_model(experiment, name="detector", source_run_id=run_id, params=run.params)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            _save_pyfunc(Path(folder) / "model", model_dir, info, run_id, logged)
-            client.log_model_artifacts(logged.model_id, str(Path(folder) / "model"))
+            path = Path(folder) / "model"
+            _save_pyfunc(path, model_dir, info, run_id, logged)
+            digests = {
+                file.relative_to(path).as_posix(): _digest(file) for file in sorted(path.rglob("*")) if file.is_file()
+            }
+            client.log_model_artifacts(logged.model_id, str(path))
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
     except BaseException:
         client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
         raise
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-    return logged
+    return logged, digests
+
+
+def _describe(
+    client: Any, logged: Any, run_id: str, metrics: Mapping[str, float], card: str, link: Mapping[str, Any]
+) -> None:
+    """What MLflow's page of a logged model shows: its card, its metrics, and the registered version."""
+    from mlflow.entities import Metric
+
+    # A server sets the link, a database does not.
+    tags = {"mlflow.modelVersions": json.dumps([link]), "mlflow.note.content": card}
+    client.set_logged_model_tags(logged.model_id, tags)
+    now = int(time.time() * 1000)
+    found = [
+        Metric(f"test_{key}", value, now, 0, model_id=logged.model_id) for key, value in metrics.items() if key in SHOWN
+    ]
+    client.log_batch(run_id, metrics=found)
+
+
+def _download(tracker: Tracker, version: Any, folder: Path) -> Path:
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(
+            download_artifacts(version.source, dst_path=str(folder), tracking_uri=tracker.uri, registry_uri=tracker.uri)
+        )
+    except MlflowException as error:
+        raise OSError(f"{version.source}: cannot be read: {_one_line(error)}") from None
 
 
 def _save_pyfunc(path: Path, model_dir: Path, info: Mapping[str, Any], run_id: str, logged: Any) -> None:
     import mlflow
     import numpy as np
     import torch
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.models import Model
 
     from detector.jitting import INFO_NAME, MODEL_NAME
 
-    frames = TensorSpec(np.dtype(np.float32), (-1, -1, int(info["in_channels"]), -1, -1))
-    boxes = TensorSpec(np.dtype(np.float32), (-1, 8))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that there is no input example: the signature is given
-        mlflow.pyfunc.save_model(
-            path=str(path),
-            mlflow_model=Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id),
-            python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-            artifacts={"ptjit": str(model_dir / MODEL_NAME), "info": str(model_dir / INFO_NAME)},
-            signature=ModelSignature(Schema([frames]), Schema([boxes])),
-            # Given, or MLflow spends ten seconds on finding out; a local build's suffix (+cpu) is not installable.
-            pip_requirements=[
-                f"{package.__name__}=={package.__version__.partition('+')[0]}" for package in (mlflow, torch, np)
-            ],
-        )
+    mlflow.pyfunc.save_model(
+        path=str(path),
+        mlflow_model=Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id),
+        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+        artifacts={"ptjit": str(model_dir / MODEL_NAME), "info": str(model_dir / INFO_NAME)},
+        signature=_signature(),
+        input_example={"frames": np.zeros((1, 1, int(info["in_channels"]), *EXAMPLE_SIZE), np.float32)},
+        # Given, or MLflow spends ten seconds on finding out; a local build's suffix (+cpu) is not installable.
+        pip_requirements=[
+            f"{package.__name__}=={package.__version__.partition('+')[0]}" for package in (mlflow, torch, np)
+        ],
+    )
+
+
+def _signature() -> Any:
+    """What `pyfunc_model` takes and gives: a table of clips, each as tensor or as path of an event file."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array
+
+    frames: Any = DataType.double  # a number of JSON's is one; float32 is taken as well
+    for _ in ("T", "B", "C", "H", "W"):
+        frames = Array(frames)
+    boxes = {
+        **dict.fromkeys(("clip", "stream", "t"), DataType.long),
+        **dict.fromkeys(("x", "y", "w", "h", "score"), DataType.float),
+        "class_id": DataType.long,
+        "class": DataType.string,
+    }
+    return ModelSignature(
+        Schema([ColSpec(frames, "frames", required=False), ColSpec(DataType.string, "recording", required=False)]),
+        Schema([ColSpec(kind, name) for name, kind in boxes.items()]),
+    )
 
 
 def _ensure_registered_model(client: Any, name: str) -> None:
@@ -275,26 +332,9 @@ def _ensure_registered_model(client: Any, name: str) -> None:
             raise
 
 
-def _version_tags(client: Any, name: str, version: int | str) -> dict[str, str]:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return dict(client.get_model_version(name, str(version)).tags)
-    except MlflowException as error:
-        raise ValueError(f"version: got {version!r} of model {name!r}: {_one_line(error)}") from None
-
-
-def _incomparable(new: Mapping[str, str], old: Mapping[str, str], champion: int) -> str:
-    ours, theirs = json.loads(new["protocol"]), json.loads(old["protocol"])
-    keys = [key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key)]
-    if keys:
-        listed = ", ".join(f"{key} {ours.get(key)} against {theirs.get(key)}" for key in keys)
-        return f"its protocol is not that of champion {champion}: {listed}"
-    if new["classes"] != old["classes"]:
-        return f"it detects {new['classes']}, champion {champion} {old['classes']}"
-    if new["data_fingerprint"] != old["data_fingerprint"]:
-        return f"it was tested on another test set than champion {champion}"
-    return ""
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _one_line(error: Exception) -> str:

@@ -1,10 +1,12 @@
 """Registered models as text: what `evlab registry list` and `show` print."""
 
+from html import unescape
 from typing import Any
 
+from evlab.gate import GateResult, history
 from evlab.tracking import Tracker
 
-__all__ = ["describe", "newest", "overview"]
+__all__ = ["describe", "newest", "overview", "verdict"]
 
 
 def overview(tracker: Tracker) -> str:
@@ -19,7 +21,7 @@ def overview(tracker: Tracker) -> str:
 
 
 def describe(tracker: Tracker, name: str, version: int | None = None) -> str:
-    """The model card of a version, the newest if None.
+    """The model card of a version, the newest if None, and who has been champion.
 
     Raises:
         ValueError: there is no such model or version.
@@ -28,7 +30,19 @@ def describe(tracker: Tracker, name: str, version: int | None = None) -> str:
     chosen = found.get(newest(tracker, name) if version is None else version)
     if chosen is None:
         raise ValueError(f"version: got {version} of model {name!r}, allowed: {', '.join(map(str, found))}")
-    return f"version {chosen.version}, aliases: {', '.join(chosen.aliases) or 'none'}\n\n{chosen.description}"
+    head = f"version {chosen.version}, aliases: {', '.join(chosen.aliases) or 'none'}\n\n{unescape(chosen.description)}"
+    moves = [
+        f"{move.at}  {move.how}: {move.before or 'none'} -> {move.version}, {move.reason}"
+        for move in history(tracker, name)
+    ]
+    return "\n".join([head.rstrip(), "", "champions:", *(moves or ["none yet"])])
+
+
+def verdict(name: str, result: GateResult) -> str:
+    """What the gate decided, in a line."""
+    champion = f"version {result.version}" if result.version is not None else "none"
+    state = f"now champion is {champion}" if result.moved else f"refused, champion stays {champion}"
+    return f"{name}: {state}: {result.reason}"
 
 
 def newest(tracker: Tracker, name: str) -> int:

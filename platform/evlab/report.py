@@ -8,7 +8,16 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-__all__ = ["TrialRow", "learning_curves_figure", "line_style", "pr_curve_figure", "text_table", "trial_table"]
+__all__ = [
+    "COLOURS",
+    "TrialRow",
+    "learning_curves_figure",
+    "line_style",
+    "make_figure",
+    "pr_curve_figure",
+    "text_table",
+    "trial_table",
+]
 
 # Okabe-Ito: told apart by colour-blind readers as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -125,16 +134,25 @@ def _cells(row: TrialRow) -> tuple[str, ...]:
 
 
 def _figure(title: str, xlabel: str, ylabel: str) -> tuple["Figure", Any]:
-    # A Figure of its own: pyplot would keep it open in the process and choose a window system.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.8), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = make_figure((6.4, 4.8))
     axes = figure.add_subplot(title=title, xlabel=xlabel, ylabel=ylabel)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def make_figure(size: tuple[float, float]) -> "Figure":
+    """An empty figure of its own: pyplot would keep it open in the process and choose a window system.
+
+    Args:
+        size: width and height in inches.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
 
 
 def line_style(index: int) -> dict[str, Any]:

@@ -3,17 +3,20 @@
 Imports nothing heavy: drivers and workers share it.
 """
 
+import errno
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.config import Config
+from detector.events.writing import whole_file
+from evlab import EvlabError
 
 if TYPE_CHECKING:
     from evlab.tracking import Tracker
@@ -22,20 +25,40 @@ __all__ = [
     "BEST_CHECKPOINT",
     "CHECKPOINT_NAME",
     "CONFIG_FILE",
+    "COSTS",
     "RECORD_FILE",
+    "CheckpointError",
     "RunRecord",
     "checkpoint_file",
     "copy_checkpoint",
     "failure_file",
     "is_metric",
+    "last_checkpoint",
+    "note_failure",
     "read_record",
     "unique_folder",
+    "whole_checkpoints",
     "write_record",
+    "write_text",
 ]
 
 BEST_CHECKPOINT, CONFIG_FILE, RECORD_FILE = "best.ckpt", "config.yaml", "run.json"
 CHECKPOINT_NAME = "checkpoint.ckpt"
 """The file in a checkpoint folder of Ray's."""
+COSTS = ("parameters", "latency_ms")
+"""What a detector costs: its parameters, and the milliseconds of one frame."""
+SPARE_BYTES = 8 * 2**20
+"""What a checkpoint leaves free on its disk."""
+
+
+class CheckpointError(EvlabError):
+    """A checkpoint cannot be written: the disk is full, say."""
+
+    @classmethod
+    def of(cls, path: Path, error: OSError) -> "CheckpointError":
+        """The error of writing in a folder."""
+        reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+        return cls(f"{path}: a checkpoint cannot be written: {reason}; make room, then go on with --resume")
 
 
 @dataclass(frozen=True)
@@ -85,9 +108,15 @@ def unique_folder(storage: str, kind: str) -> Path:
 
 def write_record(folder: Path, config: Config, tracker: "Tracker", run_id: str) -> None:
     """Write what `read_record` reads, and the configuration beside it."""
-    (folder / CONFIG_FILE).write_text(config.to_yaml())
+    write_text(folder / CONFIG_FILE, config.to_yaml())
     record = RunRecord(run_id, tracker.uri, tracker.experiment)
-    (folder / RECORD_FILE).write_text(json.dumps(asdict(record), indent=1) + "\n")
+    write_text(folder / RECORD_FILE, json.dumps(asdict(record), indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that is whole or not there."""
+    with whole_file(path) as part:
+        part.write_text(text)
 
 
 @contextmanager
@@ -100,12 +129,42 @@ def checkpoint_file(checkpoint: Any) -> Iterator[str | None]:
         yield str(Path(folder) / CHECKPOINT_NAME)
 
 
-def copy_checkpoint(checkpoint: Any, target: Path) -> None:
-    """Copy the file of one of Ray's checkpoints; a half-written file never stays under the final name."""
-    part = target.with_name(target.name + ".part")
-    with checkpoint.as_directory() as source:
-        shutil.copyfile(Path(source) / CHECKPOINT_NAME, part)
-    os.replace(part, target)
+def copy_checkpoint(folder: str | Path, target: Path) -> None:
+    """Copy the file of a checkpoint's folder; a half-written file never stays."""
+    with whole_file(target) as part:
+        shutil.copyfile(Path(folder) / CHECKPOINT_NAME, part)
+
+
+@contextmanager
+def whole_checkpoints(folder: Path, source: Path) -> Iterator[None]:
+    """For a block that copies a checkpoint's folder to a new one in `folder`: nothing half-written stays.
+
+    Raises:
+        CheckpointError: it could not be written, or would have filled the disk: Ray and MLflow write lists there,
+            which a full disk would cut off.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder).free < SPARE_BYTES + (source / CHECKPOINT_NAME).stat().st_size:
+        raise CheckpointError.of(folder, OSError(errno.ENOSPC, ""))
+    before = set(folder.glob("checkpoint_*"))
+    try:
+        yield
+    except OSError as error:
+        for half in set(folder.glob("checkpoint_*")) - before:
+            shutil.rmtree(half, ignore_errors=True)
+        raise CheckpointError.of(folder, error) from None
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The last checkpoint's file in a training's folder, where Ray's own list of them was cut off by a full disk.
+
+    The list is removed then, as Ray would fail at it; None if it is whole, or was never begun.
+    """
+    listed = folder / "checkpoint_manager_snapshot.json"
+    if not listed.is_file() or listed.read_bytes().rstrip().endswith(b"}"):
+        return None
+    listed.unlink()
+    return max(map(str, folder.glob(f"checkpoint_*/{CHECKPOINT_NAME}")), default=None)
 
 
 def failure_file(folder: Path, trial_id: str) -> Path:
@@ -113,6 +172,13 @@ def failure_file(folder: Path, trial_id: str) -> Path:
     return folder / "failures" / f"{trial_id}.txt"
 
 
+def note_failure(path: Path, text: str) -> None:
+    """Leave word of a failure; on a full disk there is none, and Ray tells of it after it has tried again."""
+    with suppress(OSError):
+        path.parent.mkdir(exist_ok=True)
+        write_text(path, text)
+
+
 def is_metric(name: str) -> bool:
-    """Whether a logged value is a figure of a split; the others are for the progress line."""
-    return name.startswith(("train_", "val_", "test_"))
+    """Whether a logged value is a figure of a split or a cost; the others are for the progress line."""
+    return name in COSTS or name.startswith(("train_", "val_", "test_"))

@@ -24,7 +24,7 @@ class Resources:
     Args:
         cpus: CPU cores of all nodes
         gpus: GPUs of all nodes
-        grows: whether it is a cluster, which may add nodes when asked for more
+        grows: whether it is a cluster that adds nodes when asked for more
     """
 
     cpus: int
@@ -42,6 +42,16 @@ class Resources:
         if wanted and not self.gpus and not self.grows:
             raise EvlabError("train.use_gpu: got True, but Ray finds no GPU here, allowed: auto or false")
         return bool(wanted)
+
+    def require_workers(self, workers: int, use_gpu: bool) -> None:
+        """Refuse a training that would wait for its workers for ever: each takes a CPU core, or a GPU.
+
+        Raises:
+            EvlabError: there are fewer than that.
+        """
+        kind, there = ("GPUs", self.gpus) if use_gpu else ("CPU cores", self.cpus)
+        if workers > there and not self.grows:
+            raise EvlabError(f"train.workers: got {workers}, allowed: at most the {there} {kind} that there are")
 
 
 def cpu_count() -> int:
@@ -68,12 +78,19 @@ def ray_session(dashboard: bool = False) -> Iterator[Resources]:
             with _kept_signal_handlers():
                 ray.init(logging_level=logging.WARNING, **({} if cluster else _local_options(dashboard)))
         found = ray.cluster_resources()
-        yield Resources(int(found.get("CPU", 1)), int(found.get("GPU", 0)), grows=cluster)
+        yield Resources(int(found.get("CPU", 1)), int(found.get("GPU", 0)), grows=cluster and _adds_nodes())
     finally:
         if started:
             ray.shutdown()
             os.environ.pop("RAY_API_SERVER_ADDRESS", None)
             os.environ.update({"RAY_API_SERVER_ADDRESS": given} if given is not None else {})
+
+
+def _adds_nodes() -> bool:
+    """Whether the cluster has an autoscaler, which knows of more than there is now."""
+    import ray._private.state
+
+    return ray._private.state.state.get_max_resources_from_cluster_config() is not None
 
 
 def _local_options(dashboard: bool) -> dict[str, Any]:

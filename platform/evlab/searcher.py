@@ -1,6 +1,7 @@
 """The default searcher: Optuna's TPE under Ray, made not to train the same thing twice."""
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,12 +21,14 @@ class UnseenSearch(OptunaSearch):
 
     Args:
         space: draws a sample by an Optuna trial.
-        metric: what is compared.
-        mode: "max" or "min".
+        metric: what is compared; several for a front between them.
+        mode: "max" or "min"; one for each metric.
         seed: of the draws.
     """
 
-    def __init__(self, space: Callable[[Any], dict[str, Any]], metric: str, mode: str, seed: int) -> None:
+    def __init__(
+        self, space: Callable[[Any], dict[str, Any]], metric: str | list[str], mode: str | list[str], seed: int
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         super().__init__(space=space, metric=metric, mode=mode, sampler=optuna.samplers.TPESampler(seed=seed))
         self._random = optuna.samplers.RandomSampler(seed=seed)
@@ -47,3 +50,9 @@ class UnseenSearch(OptunaSearch):
         finally:
             study.sampler = tpe
         return self.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tell Optuna; a trial that failed before it had every metric is no trial to learn from."""
+        metrics = self.metric if isinstance(self.metric, list) else [self.metric]
+        measured = result is not None and all(math.isfinite(result.get(name, math.nan)) for name in metrics)
+        super().on_trial_complete(trial_id, result if measured else None, error or not measured)

@@ -75,6 +75,14 @@ class Space:
         """One sample drawn by an Optuna trial (define-by-run)."""
         return self._draw(config, lambda key, domain: domain.suggest(trial, self._name(key, domain)))
 
+    def near(self, config: Config, sample: Mapping[str, Any], generator: random.Random, anew: float) -> dict[str, Any]:
+        """A sample beside another; each value is drawn anew with the probability `anew`."""
+
+        def suggest(key: str, domain: Domain) -> Any:
+            return domain.draw(generator) if generator.random() < anew else domain.near(sample[key], generator)
+
+        return self._draw(config, suggest)
+
     def check(self, config: Config) -> None:
         """Make sure that every key, domain and end of a domain gives a valid configuration.
 

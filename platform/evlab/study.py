@@ -1,6 +1,7 @@
 """The driver's view of a search: what each trial reported, in MLflow and as a live table."""
 
 import math
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -12,11 +13,21 @@ from ray.tune import Callback
 
 from detector.config import Config
 from evlab import EvlabError, last_line
+from evlab.pareto import Candidate, front
+from evlab.population import Population
 from evlab.report import TrialRow, trial_table
 from evlab.runs import failure_file, is_metric
 from evlab.tracking import Tracker
 
-__all__ = ["StudyLog", "TrialRecord"]
+__all__ = ["FOLDER", "StudyLog", "TrialRecord"]
+
+FOLDER = "trial_"
+"""Start of the name of a trial's folder; its id follows."""
+
+ENDED = ("finished", "stopped early")
+
+SETTLED_S = 30.0
+"""Ray writes down every second which checkpoints a search would be resumed from: those of before are wanted no more."""
 
 
 @dataclass
@@ -25,15 +36,17 @@ class TrialRecord:
 
     Args:
         name: `trial-1`, ... in the order of starting
-        sample: what was drawn
+        sample: what was drawn, or what the trial took over
         config: the configuration that the sample makes; None if it makes none
         run_id: the MLflow run
         started: when, by the monotonic clock
         status: running, finished, stopped early, failed or killed
         reason: why it failed
         seconds: how long it ran
-        reports: metrics of every validation
+        reports: metrics of every validation, `epoch`, `checkpoint` (its folder, as seen from the study's), and
+            `schedule` and the fingerprints of what was drawn and of what the model was made of
         folder: where its checkpoints lie
+        schedule: (first epoch, sample) of all that made its weights; more than one where it took others' over
     """
 
     name: str
@@ -46,10 +59,11 @@ class TrialRecord:
     seconds: float = 0.0
     reports: list[dict[str, Any]] = field(default_factory=list)
     folder: Path | None = None
+    schedule: tuple[tuple[int, dict[str, Any]], ...] = ()
 
     def best(self, metric: str, mode: str) -> dict[str, Any] | None:
-        """Metrics of the best validation, None if there is none with a finite value."""
-        finite = [report for report in self.reports if math.isfinite(report.get(metric, math.nan))]
+        """The report of the best validation, of equals the last; None if there is none with a finite value."""
+        finite = [report for report in reversed(self.reports) if math.isfinite(report.get(metric, math.nan))]
         choose = max if mode == "max" else min
         return choose(finite, key=lambda report: report[metric], default=None)
 
@@ -93,6 +107,8 @@ class StudyLog(Callback):
 
     def get_state(self) -> dict[str, Any]:
         """What Ray keeps of it."""
+        if isinstance(self.scheduler, Population):
+            return {"trials": self.trials, "scheduler": self.scheduler.get_state()}
         return {"trials": self.trials, "scheduler": vars(self.scheduler) if self.scheduler else {}}
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -100,7 +116,9 @@ class StudyLog(Callback):
         now = time.monotonic()
         self._start = self._last_table = now
         self.trials = {key: replace(record, started=now - record.seconds) for key, record in state["trials"].items()}
-        if self.scheduler:
+        if isinstance(self.scheduler, Population):
+            self.scheduler.set_state(state["scheduler"])
+        elif self.scheduler:
             vars(self.scheduler).update(state["scheduler"])
         known = {record.run_id for record in self.trials.values()}
         for run in self.tracker.runs(self.parent):
@@ -111,8 +129,10 @@ class StudyLog(Callback):
         """Open the trial's run, or open it again."""
         if trial.trial_id in self.trials:
             record = self.trials[trial.trial_id]
-            record.status = "running"
+            record.status, record.reason = "running", ""
             self.tracker.resume_run(record.run_id)
+            if isinstance(self.scheduler, Population):
+                self._take_over(record, trial)
             return
         sample = trial.config.get("sample", trial.config)
         name = f"{self.prefix}-{len(self.trials) + 1}"
@@ -125,21 +145,49 @@ class StudyLog(Callback):
         if config is not None:
             self.tracker.log_text(run_id, config.to_yaml(), "config.yaml")
             self.tracker.set_tag(run_id, "config_fingerprint", config.fingerprint())
-        record = TrialRecord(name, dict(sample), config, run_id, time.monotonic())
+        record = TrialRecord(name, dict(sample), config, run_id, time.monotonic(), schedule=((1, dict(sample)),))
         record.folder = Path(trial.path) if trial.path else None
         self.trials[trial.trial_id] = record
+
+    def _take_over(self, record: TrialRecord, trial: Any) -> None:
+        """Note what a trial goes on with that was sent to another's checkpoint."""
+        checkpoint, sample = trial.latest_checkpoint_result, trial.config["sample"]
+        source = checkpoint and self.trials[Path(checkpoint.checkpoint.path).parent.name.removeprefix(FOLDER)]
+        if source is None or source is record:
+            return
+        first = checkpoint.metrics["epoch"] + 1
+        if record.schedule[-1] == (first, sample):  # it was interrupted before its first checkpoint
+            return
+        record.schedule = (*(part for part in source.schedule if part[0] < first), (first, dict(sample)))
+        record.sample, record.config = dict(sample), self.resolve(sample)
+        self.tracker.set_tag(record.run_id, f"from_epoch_{first}", {"weights": source.name, **sample})
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any) -> None:
         """Log a validation."""
         record = self.trials[trial.trial_id]
         metrics = {key: value for key, value in result.items() if is_metric(key)}
-        # An epoch comes twice where a trial went on from a checkpoint before it.
-        record.reports = [report for report in record.reports if report["epoch"] < result["epoch"]]
-        record.reports.append({**metrics, "epoch": result["epoch"], "fingerprint": result["fingerprint"]})
+        checkpoint = result.get("checkpoint_path") or Path(record.folder or "", result.get("checkpoint_dir_name") or "")
+        new = {
+            **metrics,
+            "epoch": result["epoch"],
+            "checkpoint": os.path.relpath(checkpoint, self.folder),
+            "schedule": record.schedule,
+            "expected": record.config.fingerprint() if record.config else "no configuration",
+            "fingerprint": result["fingerprint"],
+        }
+        # An epoch, and the name of a checkpoint, come twice where a trial went on from a checkpoint before it.
+        record.reports = [
+            report
+            for report in record.reports
+            if report["epoch"] < new["epoch"] and (report["checkpoint"] != new["checkpoint"] or not record.folder)
+        ]
+        record.reports.append(new)
         record.seconds = time.monotonic() - record.started
         if len(record.reports) == 1:
             self.tracker.set_tag(record.run_id, "model_fingerprint", result["fingerprint"])
         self.tracker.log_metrics(record.run_id, metrics, step=result["epoch"])
+        if isinstance(self.scheduler, Population):
+            self._remove(record.folder, self._kept(record, trials), SETTLED_S)
         if time.monotonic() - self._last_table >= self.every_s:
             self.print_table()
 
@@ -150,11 +198,11 @@ class StudyLog(Callback):
             self._fail(record, failure.read_text())
             return
         epochs, every = self.base.train.max_epochs, self.base.train.val_every
-        early = len(record.reports) < epochs // every
+        early = not record.reports or record.reports[-1]["epoch"] < epochs // every * every
         record.status = "stopped early" if early else "finished"
         self.tracker.set_tag(record.run_id, "early_stopped", early)
         self.tracker.end_run(record.run_id, "FINISHED")
-        self._prune()
+        self._prune(trials)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Close the run of a trial whose process died too often."""
@@ -168,18 +216,51 @@ class StudyLog(Callback):
         self.tracker.end_run(record.run_id, "FAILED")
         self.write(f"{record.name} failed: {record.reason}")
 
-    def _prune(self) -> None:
+    def _prune(self, trials: list) -> None:
         """Remove the checkpoints of ended trials that can no longer win: a checkpoint takes up to 270 MB."""
         metric, mode = self.base.tune.metric, self.base.tune.mode
-        measured = [
-            (best[metric] if mode == "max" else -best[metric], record)
-            for record in self.trials.values()
-            if record.status in ("finished", "stopped early") and (best := record.best(metric, mode))
-        ]
-        measured.sort(key=lambda pair: pair[0], reverse=True)
-        for _, record in measured[max(1, self.base.tune.final_top_k) :]:
-            for checkpoint in record.folder.glob("checkpoint_*") if record.folder else ():
+        ended = [record for record in self.trials.values() if record.status in ENDED]
+        measured = [(best, record) for record in ended if (best := record.best(metric, mode))]
+        measured.sort(key=lambda pair: pair[0][metric], reverse=mode == "max")
+        winners = {record.name for _, record in measured[: max(1, self.base.tune.final_top_k)]}
+        winners |= {one.name for one in self.front()}
+        for _, record in measured:
+            if record.name not in winners:
+                wanted = self.scheduler.wanted(trials) if isinstance(self.scheduler, Population) else ()
+                self._remove(record.folder, set(wanted))
+
+    def _kept(self, record: TrialRecord, trials: list) -> set[Path]:
+        """Checkpoints of a population that are still wanted: Ray itself would remove what others may take over."""
+        best = record.best(self.base.tune.metric, self.base.tune.mode)
+        return {*self.scheduler.wanted(trials), *([self.folder / best["checkpoint"]] if best else [])}
+
+    @staticmethod
+    def _remove(folder: Path | None, kept: set[Path], age_s: float = 0.0) -> None:
+        """Remove the checkpoints of a trial that are of some age, but those to be kept."""
+        for checkpoint in folder.rglob("checkpoint_*") if folder else ():
+            if checkpoint.is_dir() and checkpoint not in kept and time.time() - checkpoint.stat().st_mtime >= age_s:
                 shutil.rmtree(checkpoint, ignore_errors=True)
+
+    def front(self) -> list[Candidate]:
+        """The ended trials between which metric and cost do not decide; none where no cost counts."""
+        settings, found = self.base.tune, []
+        for record in self.trials.values() if settings.against != "none" else ():
+            best = record.best(settings.metric, settings.mode)
+            if best and record.status in ENDED:
+                checkpoint = self.folder / best["checkpoint"]
+                cost = best[settings.against]
+                found.append(
+                    Candidate(
+                        record.name,
+                        best[settings.metric],
+                        cost,
+                        best["epoch"],
+                        record.run_id,
+                        checkpoint,
+                        record.sample,
+                    )
+                )
+        return front(found, settings.mode)
 
     def end_open(self, status: str) -> None:
         """End the runs of trials that were running when the study was cut off."""
@@ -205,18 +286,18 @@ class StudyLog(Callback):
         Raises:
             EvlabError: a model was made with other values than its sample's.
         """
-        seen: dict[str, TrialRecord] = {}
+        seen: dict[str, tuple[str, dict[str, Any]]] = {}
         for record in self.trials.values():
             for report in record.reports:
-                expected = record.config.fingerprint() if record.config else "no configuration"
-                if report["fingerprint"] != expected:
+                sample = report["schedule"][-1][1]
+                if report["fingerprint"] != report["expected"]:
                     raise EvlabError(
                         f"{record.name}: its model was made with other values than were drawn: "
-                        f"fingerprint {report['fingerprint']}, expected {expected}"
+                        f"fingerprint {report['fingerprint']}, expected {report['expected']}"
                     )
-                other = seen.setdefault(report["fingerprint"], record)
-                if other.sample != record.sample:
-                    raise EvlabError(f"{record.name} and {other.name} drew different values but trained the same model")
+                name, other = seen.setdefault(report["fingerprint"], (record.name, sample))
+                if other != sample:
+                    raise EvlabError(f"{record.name} and {name} drew different values but trained the same model")
 
     def _row(self, record: TrialRecord, config: Config) -> TrialRow:
         anchors, best = config.anchors, record.best(self.base.tune.metric, self.base.tune.mode) or {}

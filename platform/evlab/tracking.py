@@ -13,17 +13,18 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from evlab.outbox import Outbox
+
 __all__ = ["END_STATES", "RunInfo", "Tracker", "default_uri", "ui_command"]
 
 END_STATES = ("FINISHED", "FAILED", "KILLED")
-RETRY_SECONDS = (0.5, 2.0, 5.0)  # pauses before a write is tried again
 
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 _PARENT_TAG = "mlflow.parentRunId"
@@ -31,12 +32,11 @@ _MAX_PARAMS, _MAX_METRICS = 100, 1000  # in one request
 _MAX_PARAM_CHARS, _MAX_TAG_CHARS = 6000, 5000
 
 # Read by mlflow when it is imported or asked, so set before; what the user has set stays.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # its 7 keep a training waiting; `_write` retries too
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # its 7 keep a training waiting; `Outbox` retries too
 os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # or a working folder's uv.lock is copied into every model
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-
-_log = logging.getLogger(__name__)
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Tracker:
 
     Making one on the driver creates the database and the experiment, before trials start and would race for it. It
     can be pickled and used in any process: each opens its own connection. Writes to a run survive a server that is
-    away for a while: they are tried again, then given up with one warning; metrics are sent later.
+    away for a while: they are kept, with one warning, and sent later, in their order; `flush` waits for that.
 
     Args:
         uri: database (`sqlite:///...`) or server (`http://...`); the one of `default_uri` if None.
@@ -100,12 +100,15 @@ class Tracker:
         self.uri = _checked_uri(uri)
         self.experiment = experiment
         self._client: Any = None
-        self._away = False
-        self._unsent: dict[str, list[Any]] = {}
+        self._outbox = Outbox(self.uri, self._probe)
         self.experiment_id = self._find_experiment()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_client": None, "_unsent": {}}
+        return {**self.__dict__, "_client": None, "_outbox": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._outbox = Outbox(self.uri, self._probe)
 
     @property
     def client(self) -> Any:
@@ -114,6 +117,7 @@ class Tracker:
             from mlflow.tracking import MlflowClient
 
             logging.getLogger("mlflow").setLevel(logging.WARNING)  # news of tables and of finished uploads
+            logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # each try; `Outbox` tells of an outage
             logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # that uv's environments lack pip
             self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         return self._client
@@ -121,7 +125,7 @@ class Tracker:
     def start_run(
         self, name: str, params: Mapping[str, Any], tags: Mapping[str, Any] | None = None, parent: str | None = None
     ) -> str:
-        """Create a run that is RUNNING.
+        """Create a run that is RUNNING; a server that is away is waited for.
 
         Args:
             name: name of the run.
@@ -136,11 +140,13 @@ class Tracker:
 
         all_tags = {**(tags or {}), **({_PARENT_TAG: parent} if parent else {})}
         texts = {key: _shorten(_text(value), _MAX_TAG_CHARS) for key, value in all_tags.items()}
-        run_id = self.client.create_run(self.experiment_id, run_name=name, tags=texts).info.run_id
+        make = partial(self.client.create_run, self.experiment_id, run_name=name, tags=texts)
+        run_id = self._outbox.ask(make).info.run_id
         entities = [Param(_name(key), _shorten(_text(value), _MAX_PARAM_CHARS)) for key, value in params.items()]
         try:
             for first in range(0, len(entities), _MAX_PARAMS):
-                self.client.log_batch(run_id, params=entities[first : first + _MAX_PARAMS])
+                part = entities[first : first + _MAX_PARAMS]
+                self._outbox.send("parameters", partial(self.client.log_batch, run_id, params=part))
         except BaseException:
             self.end_run(run_id, "FAILED")
             raise
@@ -153,7 +159,7 @@ class Tracker:
         """`start_run` whose run ends with the block, however it ends.
 
         The run is KILLED by an interrupt or an exit, FAILED by an error (its text is the tag `failure`), and FINISHED
-        otherwise. Exceptions go on.
+        otherwise. Exceptions go on. What a server that was away has not got by then is waited for.
         """
         with self._ending(self.start_run(name, params, tags, parent)) as run_id:
             yield run_id
@@ -176,11 +182,18 @@ class Tracker:
             self.set_tag(run_id, "failure", f"{type(error).__name__}: {error}")
             self.end_run(run_id, "FAILED")
             raise
-        self.end_run(run_id, "FINISHED")
+        else:
+            self.end_run(run_id, "FINISHED")
+        finally:
+            self.flush()
+
+    def flush(self) -> None:
+        """Wait for a server that is away until it has everything, minutes at most; before a process ends."""
+        self._outbox.flush()
 
     def resume_run(self, run_id: str) -> None:
         """Make an ended run RUNNING again, to go on writing to it."""
-        self.client.update_run(run_id, status="RUNNING")
+        self._outbox.send(f"the restart of run {run_id}", partial(self.client.update_run, run_id, status="RUNNING"))
 
     def end_run(self, run_id: str, status: str) -> None:
         """End a run; a run that has ended already keeps its first ending.
@@ -190,13 +203,12 @@ class Tracker:
         """
         if status not in END_STATES:
             raise ValueError(f"status: got {status!r}, allowed: {', '.join(END_STATES)}")
-        self._send_metrics(run_id, [])
 
         def end() -> None:
             if self.client.get_run(run_id).info.status not in END_STATES:
                 self.client.set_terminated(run_id, status)
 
-        self._write(f"the end of run {run_id}", end)
+        self._outbox.send(f"the end of run {run_id}", end)
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
         """Add a point to the curve of each metric.
@@ -212,14 +224,17 @@ class Tracker:
 
         now = int(time.time() * 1000)
         values = {_name(key): float(value) for key, value in metrics.items()}
-        self._send_metrics(run_id, [Metric(k, v, now, int(step)) for k, v in values.items() if math.isfinite(v)])
+        points = [Metric(key, value, now, int(step)) for key, value in values.items() if math.isfinite(value)]
+        for first in range(0, len(points), _MAX_METRICS):
+            part = points[first : first + _MAX_METRICS]
+            self._outbox.send("metrics", partial(self.client.log_batch, run_id, metrics=part))
         for key, value in values.items():
             if not math.isfinite(value):
                 self.set_tag(run_id, f"not_finite.{key}", f"{value} at step {step}")
 
     def log_text(self, run_id: str, text: str, artifact_path: str) -> None:
         """Keep `text` as the run's file `artifact_path`."""
-        self._write(artifact_path, lambda: self.client.log_text(run_id, text, artifact_path))
+        self._outbox.send(artifact_path, lambda: self.client.log_text(run_id, text, artifact_path))
 
     def log_file(self, run_id: str, path: str | Path, artifact_dir: str = "") -> None:
         """Keep a copy of the file `path` in the run's folder `artifact_dir`.
@@ -229,16 +244,16 @@ class Tracker:
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path}: no such file to keep with run {run_id}")
-        self._write(str(path), lambda: self.client.log_artifact(run_id, str(path), artifact_dir or None))
+        self._outbox.send(str(path), lambda: self.client.log_artifact(run_id, str(path), artifact_dir or None))
 
     def log_figure(self, run_id: str, fig: Any, artifact_path: str) -> None:
         """Keep a Matplotlib figure as the run's picture `artifact_path` (`pr_curve.png`)."""
-        self._write(artifact_path, lambda: self.client.log_figure(run_id, fig, artifact_path))
+        self._outbox.send(artifact_path, lambda: self.client.log_figure(run_id, fig, artifact_path))
 
     def set_tag(self, run_id: str, key: str, value: Any) -> None:
         """Set a tag of a run; long text is shortened."""
         text = _shorten(_text(value), _MAX_TAG_CHARS)
-        self._write(f"tag {key}", lambda: self.client.set_tag(run_id, _name(key), text))
+        self._outbox.send(f"tag {key}", lambda: self.client.set_tag(run_id, _name(key), text))
 
     def run_info(self, run_id: str) -> RunInfo:
         """A run as it stands in the store."""
@@ -263,6 +278,9 @@ class Tracker:
         """The curve of a metric as (step, value) by step; of a step that was logged twice the later value counts."""
         points = sorted(self.client.get_metric_history(run_id, _name(key)), key=lambda point: point.timestamp)
         return sorted({point.step: point.value for point in points}.items())
+
+    def _probe(self) -> None:
+        self.client.get_experiment(self.experiment_id)
 
     def _find_experiment(self) -> str:
         from mlflow.exceptions import MlflowException
@@ -295,34 +313,6 @@ class Tracker:
                 raise
             return self.client.get_experiment_by_name(self.experiment).experiment_id
 
-    def _send_metrics(self, run_id: str, metrics: list[Any]) -> None:
-        waiting = [*self._unsent.pop(run_id, []), *metrics]
-        while waiting:
-            batch = waiting[:_MAX_METRICS]
-            if not self._write("metrics", partial(self.client.log_batch, run_id, metrics=batch)):
-                self._unsent[run_id] = waiting
-                return
-            waiting = waiting[_MAX_METRICS:]
-
-    def _write(self, what: str, call: Callable[[], Any]) -> bool:
-        """Call until it succeeds; give up with one warning an outage, so that no training dies of its log."""
-        pauses = (None,) if self._away else (*RETRY_SECONDS, None)
-        for pause in pauses:
-            try:
-                call()
-            except Exception as error:
-                if not _is_outage(error):
-                    raise
-                if pause is not None:
-                    time.sleep(pause)
-                elif not self._away:
-                    self._away = True
-                    _log.warning("%s does not answer; not recorded: %s (%s)", self.uri, what, _one_line(error))
-            else:
-                self._away = False
-                return True
-        return False
-
 
 def _checked_uri(uri: str | None) -> str:
     uri = uri or default_uri()
@@ -339,14 +329,6 @@ def _checked_uri(uri: str | None) -> str:
 def _sqlite_path(uri: str) -> Path:
     path = uri.partition("///")[2]
     return Path(path).absolute() if path and path != ":memory:" else Path()
-
-
-def _is_outage(error: Exception) -> bool:
-    from mlflow.exceptions import MlflowException
-
-    if isinstance(error, MlflowException):
-        return error.error_code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
-    return isinstance(error, OSError)
 
 
 def _run_info(run: Any) -> RunInfo:

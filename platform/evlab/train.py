@@ -4,7 +4,7 @@ import logging
 import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,16 @@ from evlab import EvlabError, last_line
 from evlab.runs import (
     BEST_CHECKPOINT,
     CONFIG_FILE,
+    CheckpointError,
     RunRecord,
     checkpoint_file,
     copy_checkpoint,
     is_metric,
+    last_checkpoint,
+    note_failure,
     read_record,
     unique_folder,
+    whole_checkpoints,
     write_record,
 )
 from evlab.runtime import Resources, cpu_count, ray_session
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 
     from evlab.tracking import Tracker
 
-__all__ = ["TrainResult", "check_config", "fit", "quiet", "train"]
+__all__ = ["TrainResult", "check_config", "fit", "quiet", "run_workers", "train"]
 
 FAILURE_FILE = "failure.txt"
 
@@ -56,7 +60,8 @@ def check_config(config: Config) -> Config:
     """Check on the driver whatever can be checked before a worker starts.
 
     Returns:
-        The configuration with its classes filled in from the dataset.
+        The configuration with its classes filled in from the dataset, whose path is made absolute: workers may run in
+        other folders.
 
     Raises:
         ValueError: a setting does not fit the dataset or another setting.
@@ -75,7 +80,8 @@ def check_config(config: Config) -> Config:
         raise FileNotFoundError(f"train.pretrained: {config.train.pretrained}: no such checkpoint")
     for mode in ("train", "val"):
         psee_data(config.to_hparams(), mode)
-    return config.with_overrides({"data.classes": config.class_names})
+    dataset = str(Path(config.data.dataset_path).absolute())
+    return config.with_overrides({"data.classes": config.class_names, "data.dataset_path": dataset})
 
 
 def fit(
@@ -92,7 +98,7 @@ def fit(
     Args:
         config: checked configuration.
         callbacks: Lightning callbacks; they do all reporting and saving.
-        ckpt_path: checkpoint to go on from.
+        ckpt_path: checkpoint to go on from, with the settings of `config`.
         threads: threads of torch.
         use_gpu: train on the GPU that this process sees.
         options: further arguments of `pl.Trainer`.
@@ -105,6 +111,7 @@ def fit(
     import torch
 
     from detector.lightning_model import LightningDetectionModel, resolve_precision
+    from evlab.callbacks import OwnRates
 
     quiet()
     torch.set_num_threads(threads)
@@ -120,7 +127,7 @@ def fit(
         limit_train_batches=config.train.limit_train_batches,
         limit_val_batches=config.train.limit_val_batches,
         gradient_clip_val=config.optim.gradient_clip or None,
-        callbacks=list(callbacks),
+        callbacks=[*callbacks, *([OwnRates()] if ckpt_path is not None else [])],
         use_distributed_sampler=False,  # the loader itself gives each rank its files
         logger=False,
         enable_checkpointing=False,
@@ -167,29 +174,54 @@ def _tracked(tracker: "Tracker", config: Config, folder: Path, record: RunRecord
 
 
 def _launch(config: Config, tracker: "Tracker", run_id: str, folder: Path, resources: Resources) -> TrainResult:
+    use_gpu = resources.use_gpu(config.train.use_gpu)
+    resources.require_workers(config.train.workers, use_gpu)
+    with _own_interrupts():
+        result = run_workers(config, folder, use_gpu, log={"tracker": tracker, "run_id": run_id})
+    return _finish(result, run_id, folder)
+
+
+def run_workers(
+    config: Config,
+    folder: Path,
+    use_gpu: bool,
+    *,
+    best: tuple[str, str] = ("val_mean_ap", "max"),
+    threads: int | None = None,
+    log: Mapping[str, Any] | None = None,
+    callbacks: Sequence[Any] = (),
+) -> "ray.train.Result":
+    """Train with Ray Train's workers, from the last checkpoint in the folder if there is one.
+
+    Args:
+        config: checked configuration.
+        folder: where checkpoints go.
+        use_gpu: give each worker a GPU.
+        best: metric and mode of the checkpoint that is kept beside the last.
+        threads: threads of each worker; those of its machine, shared by the workers on it, if None.
+        log: `tracker` and `run_id` that rank 0 logs to.
+        callbacks: Ray Train's.
+
+    Raises:
+        EvlabError: the training failed.
+    """
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
-    workers, use_gpu = config.train.workers, resources.use_gpu(config.train.use_gpu)
-    available = resources.gpus if use_gpu else resources.cpus
-    if workers > available and not resources.grows:
-        kind = "GPUs" if use_gpu else "CPU cores"
-        raise EvlabError(f"train.workers: got {workers}, allowed: at most the {available} {kind} of this machine")
     (folder / FAILURE_FILE).unlink(missing_ok=True)
-    job = {"hparams": vars(config.to_hparams()), "tracker": tracker, "run_id": run_id, "folder": folder}
+    job = {"hparams": vars(config.to_hparams()), "folder": folder, "use_gpu": use_gpu, "threads": threads, "log": log}
+    job["start"] = last_checkpoint(folder)
     trainer = TorchTrainer(
         _worker_loop,
-        train_loop_config={**job, "use_gpu": use_gpu},
+        train_loop_config=job,
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(num_workers=_num_workers(config), use_gpu=use_gpu),  # type: ignore[arg-type]
-        run_config=_run_config(config, folder),
+        run_config=_run_config(config, folder, best, callbacks),
     )
-    with _own_interrupts():
-        try:
-            result = trainer.fit()
-        except ray.train.TrainingFailedError as error:
-            raise EvlabError(f"training failed: {_reason(error, folder)}") from None
-    return _finish(result, run_id, folder)
+    try:
+        return trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise EvlabError(f"training failed: {_reason(error, folder)}") from None
 
 
 def _num_workers(config: Config) -> int | tuple[int, int]:
@@ -197,12 +229,13 @@ def _num_workers(config: Config) -> int | tuple[int, int]:
     return workers if least is None else (least, workers)
 
 
-def _run_config(config: Config, folder: Path) -> "ray.train.RunConfig":
+def _run_config(config: Config, folder: Path, best: tuple[str, str], callbacks: Sequence[Any]) -> "ray.train.RunConfig":
     import ray.train
 
     return ray.train.RunConfig(
         name=folder.name,
         storage_path=str(folder.parent),
+        callbacks=list(callbacks),
         logging_config=ray.train.LoggingConfig(log_level="ERROR"),
         failure_config=ray.train.FailureConfig(
             max_failures=config.train.max_failures,
@@ -210,7 +243,7 @@ def _run_config(config: Config, folder: Path) -> "ray.train.RunConfig":
         ),
         # Ray keeps the last checkpoint besides the best ones.
         checkpoint_config=ray.train.CheckpointConfig(
-            num_to_keep=1, checkpoint_score_attribute="val_mean_ap", checkpoint_score_order="max"
+            num_to_keep=1, checkpoint_score_attribute=best[0], checkpoint_score_order=best[1]
         ),
     )
 
@@ -221,32 +254,38 @@ def _worker_loop(job: dict[str, Any]) -> None:
 
     from detector.lightning_model import NonFiniteLossError
     from evlab.callbacks import ProgressLine, ReportMetrics
+    from evlab.costs import model_costs
 
     failure = job["folder"] / FAILURE_FILE
     if failure.is_file():  # Ray tries again after every failure, and this one would come again
         raise EvlabError(failure.read_text())
     context = ray.train.get_context()
     is_first = context.get_world_rank() == 0
+    log = job["log"] if is_first else None
 
     def report(metrics: dict[str, Any], folder: Path) -> None:
-        if is_first:
+        if log:
             figures = {name: value for name, value in metrics.items() if is_metric(name)}
-            job["tracker"].log_metrics(job["run_id"], figures, step=metrics["epoch"])
-        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder) if is_first else None)
+            log["tracker"].log_metrics(log["run_id"], figures, step=metrics["epoch"])
+        with whole_checkpoints(job["folder"], folder) if is_first else nullcontext():
+            ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder) if is_first else None)
 
     try:
         with checkpoint_file(ray.train.get_checkpoint()) as ckpt_path:
             fit(
                 Config.from_hparams(job["hparams"]),
-                [ReportMetrics(report), *([ProgressLine()] if is_first else [])],
-                ckpt_path,
-                threads=max(1, cpu_count() // context.get_local_world_size()),
+                [ReportMetrics(report, model_costs), *([ProgressLine()] if log else [])],
+                ckpt_path or job["start"],
+                threads=job["threads"] or max(1, cpu_count() // context.get_local_world_size()),
                 use_gpu=job["use_gpu"],
                 options=_ddp_options(context.get_world_size()),
             )
-    except (NonFiniteLossError, ValueError) as error:
-        failure.write_text(str(error))
+    except (NonFiniteLossError, ValueError, CheckpointError) as error:
+        note_failure(failure, str(error))
         raise
+    finally:
+        if log:
+            log["tracker"].flush()
 
 
 def _ddp_options(world_size: int) -> dict[str, Any]:
@@ -263,7 +302,8 @@ def _finish(result: "ray.train.Result", run_id: str, folder: Path) -> TrainResul
     if not result.best_checkpoints:
         raise EvlabError(f"{folder}: the training ended without a validation, hence without a checkpoint")
     checkpoint, metrics = max(result.best_checkpoints, key=lambda pair: pair[1]["val_mean_ap"])
-    copy_checkpoint(checkpoint, folder / BEST_CHECKPOINT)
+    with checkpoint.as_directory() as source:
+        copy_checkpoint(source, folder / BEST_CHECKPOINT)
     return TrainResult(folder / BEST_CHECKPOINT, dict(metrics), run_id, folder)
 
 
@@ -284,6 +324,8 @@ def _reason(error: Exception, folder: Path) -> str:
     failure = folder / FAILURE_FILE
     if failure.is_file():
         return failure.read_text()
+    if "No space left on device" in str(error):  # from Ray's own writing
+        return f"{folder}: no space left on the disk; make room, then go on with --resume"
     causes = list(getattr(error, "worker_failures", {}).values()) or [getattr(error, "controller_failure", error)]
     return last_line(str(causes[0]))
 

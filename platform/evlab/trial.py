@@ -2,18 +2,23 @@
 
 import gc
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from detector.config import Config
-from evlab.runs import checkpoint_file, failure_file
+from evlab.runs import CheckpointError, checkpoint_file, failure_file, note_failure, whole_checkpoints
 from evlab.space import Space
-from evlab.train import fit
+from evlab.train import fit, run_workers
 
-__all__ = ["SEED", "run_trial", "trial_config"]
+__all__ = ["SEED", "run_trial", "run_trial_of_workers", "trial_config"]
 
 SEED = "train.seed"
+WORKERS = "workers"
+"""Folder in a trial's own where its Ray Train run keeps checkpoints."""
+
+Resolve = Callable[[Mapping[str, Any]], Config]
 
 
 def trial_config(base: Config, space: Space, sample: Mapping[str, Any]) -> Config:
@@ -22,13 +27,12 @@ def trial_config(base: Config, space: Space, sample: Mapping[str, Any]) -> Confi
     return base.with_overrides({**space.overrides_of(sample), **seed})
 
 
-def run_trial(
-    config: dict[str, Any], resolve: Callable[[Mapping[str, Any]], Config], folder: Path, threads: int, use_gpu: bool
-) -> None:
+def run_trial(config: dict[str, Any], resolve: Resolve, folder: Path, threads: int, use_gpu: bool) -> None:
     """Train one sample, from its last checkpoint if it has one; runs in a process that Ray uses for several trials.
 
     An error is written down for the driver and not raised: it would come again, and the process, which has imported
-    everything already, goes on with the next trial. Ray starts a trial again only where its process died.
+    everything already, goes on with the next trial. Ray starts a trial again only where its process died, or where
+    no checkpoint could be written: that may pass.
 
     Args:
         config: what Ray drew: the sample, or `{"sample": the sample}`.
@@ -41,18 +45,52 @@ def run_trial(
     from ray import tune as ray_tune
 
     from evlab.callbacks import ReportMetrics
+    from evlab.costs import model_costs
+
+    place = _place()
 
     def report(metrics: dict[str, Any], checkpoint: Path) -> None:
-        ray_tune.report(metrics, checkpoint=ray_tune.Checkpoint.from_directory(checkpoint))
+        with whole_checkpoints(place, checkpoint):
+            ray_tune.report(metrics, checkpoint=ray_tune.Checkpoint.from_directory(checkpoint))
 
     try:
-        with checkpoint_file(ray_tune.get_checkpoint()) as ckpt_path:
+        with _noting_failures(folder), checkpoint_file(ray_tune.get_checkpoint()) as ckpt_path:
             sample = resolve(config.get("sample", config))
-            fit(sample, [ReportMetrics(report)], ckpt_path, threads=threads, use_gpu=use_gpu)
-    except Exception:
-        path = failure_file(folder, ray_tune.get_context().get_trial_id())
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(traceback.format_exc())
+            fit(sample, [ReportMetrics(report, model_costs)], ckpt_path, threads=threads, use_gpu=use_gpu)
     finally:
         gc.collect()
         torch.cuda.empty_cache()
+
+
+def run_trial_of_workers(config: dict[str, Any], resolve: Resolve, folder: Path, threads: int, use_gpu: bool) -> None:
+    """Train one sample as a Ray Train run with `train.workers` ranks; started again, it goes on where it was.
+
+    This process only waits, and reserves nothing; the workers are reserved together. Arguments are those of
+    `run_trial`; `threads` are those of a worker.
+    """
+    from ray.tune.integration.ray_train import TuneReportCallback
+
+    with _noting_failures(folder):
+        sample = resolve(config.get("sample", config))
+        best = (sample.tune.metric, sample.tune.mode)
+        place = _place() / WORKERS
+        run_workers(sample, place, use_gpu, best=best, threads=threads, callbacks=[TuneReportCallback()])
+
+
+def _place() -> Path:
+    """Where Ray keeps the checkpoints of this process's trial."""
+    from ray import tune as ray_tune
+
+    return Path(ray_tune.get_context().get_storage().trial_fs_path)
+
+
+@contextmanager
+def _noting_failures(folder: Path) -> Iterator[None]:
+    from ray import tune as ray_tune
+
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception:
+        note_failure(failure_file(folder, ray_tune.get_context().get_trial_id()), traceback.format_exc())

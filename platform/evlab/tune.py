@@ -1,22 +1,31 @@
-"""Search: trials of a space under Ray Tune, one process a trial, and `best.yaml` at the end."""
+"""Search: trials of a space under Ray Tune, of one process or of several workers, and `best.yaml` at the end."""
 
 import functools
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from detector.config import Config
 from evlab import EvlabError
 from evlab.anchor_lists import resolve_lists
+from evlab.pareto import front_table, front_yaml
 from evlab.plan import concurrent_trials, trial_limits
-from evlab.runs import BEST_CHECKPOINT, CONFIG_FILE, copy_checkpoint, read_record, unique_folder, write_record
+from evlab.runs import (
+    BEST_CHECKPOINT,
+    CONFIG_FILE,
+    copy_checkpoint,
+    read_record,
+    unique_folder,
+    write_record,
+    write_text,
+)
 from evlab.runtime import Resources, ray_session
 from evlab.space import Space, load_space, write_space
 from evlab.train import check_config
-from evlab.trial import SEED, run_trial, trial_config
+from evlab.trial import SEED, run_trial, run_trial_of_workers, trial_config
 
 if TYPE_CHECKING:
     from evlab.report import TrialRow
@@ -25,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StudyResult", "prepare", "resolve", "resume", "tune"]
 
-BEST_CONFIG, BEST_FOLDER, SPACE_FILE = "best.yaml", "best", "space.yaml"
+BEST_CONFIG, BEST_FOLDER, SPACE_FILE, FRONT_FILE = "best.yaml", "best", "space.yaml", "pareto.yaml"
 METRICS = ("train_loss", *(f"val_mean_ap{part}" for part in ("", "50", "75", "_small", "_medium", "_big")))
 
 
@@ -42,6 +51,7 @@ class StudyResult:
         rows: a row a trial, those with further seeds included
         run_id: the MLflow run of the study
         path: folder of the study
+        front: YAML file of the trials between which `tune.metric` and `tune.against` do not decide; None without a cost
     """
 
     best_config: Path
@@ -52,17 +62,19 @@ class StudyResult:
     rows: "list[TrialRow]"
     run_id: str
     path: Path
+    front: Path | None = None
 
 
 @dataclass(frozen=True)
 class _Run:
-    """One trial that was measured: `value` is the metric of its best validation."""
+    """One trial that was measured: `value` is the metric of its best validation, the rest is that validation's."""
 
     sample: dict[str, Any]
     value: float
-    checkpoint: Any
+    checkpoint: Path
     config: Config
     run_id: str
+    schedule: tuple[tuple[int, dict[str, Any]], ...] = ()
 
 
 def resolve(config: Config, space: Space, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -93,28 +105,29 @@ def tune(config: Config, space_file: str | Path, overrides: Mapping[str, Any] | 
     Raises:
         ValueError: a setting or the space does not fit.
         FileNotFoundError: the dataset or the space file is not there.
-        EvlabError: every trial failed, or a sample did not reach its model.
+        EvlabError: every trial failed, a sample did not reach its model, or a trial needs more than there is.
     """
     from evlab.tracking import Tracker
 
     config, space = prepare(config, space_file, overrides)
-    folder = unique_folder(config.train.storage, "study")
-    write_space(space_file, space, folder / SPACE_FILE)
-    tracker = Tracker(config.track.tracking_uri, config.track.experiment)
-    tags = {"config_fingerprint": config.fingerprint(), "path": str(folder), "space": Path(space_file).name}
-    with tracker.run(folder.name, config.to_flat(), tags) as run_id:
-        tracker.log_text(run_id, config.to_yaml(), CONFIG_FILE)
-        tracker.log_file(run_id, folder / SPACE_FILE)
-        write_record(folder, config, tracker, run_id)
-        with ray_session() as resources:
+    with ray_session(dashboard=config.train.workers > 1) as resources:
+        concurrent_trials(config, resources, 1)  # refuses what would wait for ever
+        folder = unique_folder(config.train.storage, "study")
+        write_space(space_file, space, folder / SPACE_FILE)
+        tracker = Tracker(config.track.tracking_uri, config.track.experiment)
+        tags = {"config_fingerprint": config.fingerprint(), "path": str(folder), "space": Path(space_file).name}
+        with tracker.run(folder.name, config.to_flat(), tags) as run_id:
+            tracker.log_text(run_id, config.to_yaml(), CONFIG_FILE)
+            tracker.log_file(run_id, folder / SPACE_FILE)
+            write_record(folder, config, tracker, run_id)
             return _Study(config, space, tracker, run_id, folder, resources).run()
 
 
 def resume(folder: str | Path) -> StudyResult:
     """Go on with a search that was cut off, in the same MLflow runs.
 
-    Finished trials stay as they are, unfinished ones go on from their last checkpoint, the searcher and the scheduler
-    from what they knew.
+    Finished trials stay as they are, unfinished ones and those whose process died or found the disk full go on from
+    their last checkpoint, the searcher and the scheduler from what they knew.
 
     Args:
         folder: folder of the study.
@@ -132,7 +145,7 @@ def resume(folder: str | Path) -> StudyResult:
         raise FileNotFoundError(f"{folder}: no study, which has a {SPACE_FILE}")
     config, space = check_config(Config.load(folder / CONFIG_FILE)), load_space(folder / SPACE_FILE)
     tracker = Tracker(record.tracking_uri, record.experiment)
-    with tracker.resumed(record.run_id), ray_session() as resources:
+    with ray_session(config.train.workers > 1) as resources, tracker.resumed(record.run_id):
         return _Study(config, space, tracker, record.run_id, folder, resources).run()
 
 
@@ -151,7 +164,7 @@ class _Study:
         finals = self._train_again(candidates[: self.config.tune.final_top_k])
         rows = log.rows() + (finals[0].rows() if finals else [])
         best = self._winner(candidates, finals[1] if finals else [])
-        return self._write_best(best, rows)
+        return replace(self._write_best(best, rows), front=self._write_front(log))
 
     @property
     def _sign(self) -> int:
@@ -166,7 +179,11 @@ class _Study:
             from evlab.searcher import UnseenSearch
 
             suggest = functools.partial(self.space.suggest, self.config)
-            search = UnseenSearch(suggest, settings.metric, settings.mode, settings.space_seed)
+            against = settings.against != "none"
+            metric = [settings.metric, settings.against] if against else settings.metric
+            search = UnseenSearch(
+                suggest, metric, [settings.mode, "min"] if against else settings.mode, settings.space_seed
+            )
             return {}, {"search_alg": search, "num_samples": settings.num_samples}, settings.num_samples
         if settings.searcher == "grid":
             samples = self.space.grid_samples(self.config)
@@ -198,22 +215,25 @@ class _Study:
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         threads, limits = self._limits(count)
         resolve_trial = functools.partial(trial_config, self.config, self.space)
-        trainable = ray_tune.with_resources(
-            functools.partial(
-                run_trial, resolve=resolve_trial, folder=self.folder, threads=threads, use_gpu="gpu" in limits
-            ),
-            limits,
+        alone, use_gpu = self.config.train.workers == 1, self.resources.use_gpu(self.config.train.use_gpu)
+        work = functools.partial(
+            run_trial if alone else run_trial_of_workers,
+            resolve=resolve_trial,
+            folder=self.folder,
+            threads=threads,
+            use_gpu=use_gpu,
         )
+        trainable = ray_tune.with_resources(work, limits)
         if any((self.folder / name).glob("experiment_state-*.json")):
-            tuner = ray_tune.Tuner.restore(str(self.folder / name), trainable, resume_unfinished=True)
+            tuner = ray_tune.Tuner.restore(str(self.folder / name), trainable, resume_errored=True)
             (log,) = cast(Any, tuner)._local_tuner.get_run_config().callbacks  # the one that Ray has just unpickled
         else:
-            scheduler = _asha(self.config) if stop_early and self.config.tune.scheduler == "asha" else None
+            scheduler = SCHEDULERS[self.config.tune.scheduler](self.config, self.space) if stop_early else None
             prefix = "trial" if name == "search" else name
             log = StudyLog(self.tracker, self.run_id, self.folder, self.config, resolve_trial, scheduler, prefix)
             tune_config = ray_tune.TuneConfig(
                 scheduler=scheduler,
-                reuse_actors=True,
+                reuse_actors=alone,
                 max_concurrent_trials=self._concurrent(count),
                 trial_dirname_creator=_dirname,
                 **search,
@@ -222,12 +242,12 @@ class _Study:
                 trainable, param_space=param_space, tune_config=tune_config, run_config=self._run_config(name, log)
             )
         try:
-            results = tuner.fit()
+            tuner.fit()
         finally:
             log.end_open("KILLED")
             log.print_table()
         log.check_samples_reached_models()
-        return log, self._measured(log, results)
+        return log, self._measured(log)
 
     def _run_config(self, name: str, log: "StudyLog") -> Any:
         from ray import tune as ray_tune
@@ -239,9 +259,11 @@ class _Study:
             callbacks=[log],
             verbose=0,
             failure_config=ray_tune.FailureConfig(max_failures=self.config.train.max_failures),
-            # Ray keeps the last checkpoint besides the best one.
+            # Ray keeps the last checkpoint besides the best one. Those of a population the log looks after.
             checkpoint_config=ray_tune.CheckpointConfig(
-                num_to_keep=1, checkpoint_score_attribute=settings.metric, checkpoint_score_order=settings.mode
+                num_to_keep=None if settings.scheduler == "pbt" else 1,
+                checkpoint_score_attribute=settings.metric,
+                checkpoint_score_order=settings.mode,
             ),
         )
 
@@ -251,22 +273,21 @@ class _Study:
     def _limits(self, count: int) -> tuple[int, dict[str, float]]:
         return trial_limits(self.config, self.resources, count)
 
-    def _measured(self, log: "StudyLog", results: Any) -> list[_Run]:
+    def _measured(self, log: "StudyLog") -> list[_Run]:
         """The trials that have a checkpoint and a finite metric.
 
         Raises:
             EvlabError: there is none.
         """
         settings, runs = self.config.tune, []
-        for result in results:
-            record = log.trials.get((result.metrics or {}).get("trial_id", ""))
-            best = record.best(settings.metric, settings.mode) if record else None
-            if record is None or best is None or record.config is None or not result.best_checkpoints:
+        for record in log.trials.values():
+            best = record.best(settings.metric, settings.mode)
+            checkpoint = self.folder / best["checkpoint"] if best else self.folder
+            if best is None or record.config is None or record.status == "failed" or not checkpoint.is_dir():
                 continue
-            if record.status == "failed":
-                continue
-            checkpoint = result.get_best_checkpoint(settings.metric, settings.mode)
-            runs.append(_Run(record.sample, best[settings.metric], checkpoint, record.config, record.run_id))
+            sample = best["schedule"][-1][1]
+            config = trial_config(self.config, self.space, sample)
+            runs.append(_Run(sample, best[settings.metric], checkpoint, config, record.run_id, best["schedule"]))
         if not runs:
             reasons = dict.fromkeys(record.reason for record in log.trials.values())
             raise EvlabError(f"{self.folder}: every trial failed: {'; '.join(filter(None, reasons)) or 'no metric'}")
@@ -287,10 +308,10 @@ class _Study:
         score, spread = statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
         winner = runs[0].config.with_overrides({SEED: self.config.train.seed})
         figure = f"{settings.metric} {score:.4f} +- {spread:.4f}, mean and standard deviation of {len(runs)} seeds"
-        text = f"# {self.folder.name}: {figure}\n{winner.to_yaml()}"
+        text = f"# {self.folder.name}: {figure}\n{_schedule_text(runs[0])}{winner.to_yaml()}"
         print(f"\nthe best of {self.folder.name}: {figure}", flush=True)
         best_config = self.folder / BEST_CONFIG
-        best_config.write_text(text)
+        write_text(best_config, text)
         folder = self.folder / BEST_FOLDER
         folder.mkdir(exist_ok=True)
         copy_checkpoint(runs[0].checkpoint, folder / BEST_CHECKPOINT)
@@ -301,8 +322,20 @@ class _Study:
         checkpoint = folder / BEST_CHECKPOINT
         return StudyResult(best_config, checkpoint, runs[0].run_id, score, spread, rows, self.run_id, self.folder)
 
+    def _write_front(self, log: "StudyLog") -> Path | None:
+        """Write and show the trials between which metric and cost do not decide."""
+        settings, found = self.config.tune, log.front()
+        if not found:
+            return None
+        path = self.folder / FRONT_FILE
+        write_text(path, front_yaml(found, settings.metric, settings.against))
+        self.tracker.log_file(self.run_id, path)
+        table = front_table(found, settings.metric, settings.against)
+        print(f"\n{settings.metric} against {settings.against}, the front: {path}\n{table}", flush=True)
+        return path
 
-def _asha(config: Config) -> Any:
+
+def _asha(config: Config, space: Space) -> Any:
     from ray.tune.schedulers import ASHAScheduler
 
     settings = config.tune
@@ -315,10 +348,17 @@ def _asha(config: Config) -> Any:
     )
 
 
+def _pbt(config: Config, space: Space) -> Any:
+    from evlab.population import Population
+
+    return Population(config, space)
+
+
+SCHEDULERS = {"asha": _asha, "pbt": _pbt, "none": lambda config, space: None}
+
+
 def _check(config: Config, space: Space) -> None:
     settings, validations = config.tune, config.train.max_epochs // config.train.val_every
-    if config.train.workers != 1:
-        raise ValueError(f"train.workers: got {config.train.workers}, allowed in a search: 1, a trial is one process")
     names = (*METRICS, *(f"val_mean_ap_{name}" for name in config.data.classes))
     if settings.metric not in names:
         raise ValueError(f"tune.metric: got {settings.metric!r}, allowed: {', '.join(names)}")
@@ -326,7 +366,21 @@ def _check(config: Config, space: Space) -> None:
         raise ValueError(
             f"tune.grace_epochs: got {settings.grace_epochs}, allowed: at most the {validations} validations of a trial"
         )
+    if settings.scheduler == "pbt":
+        from evlab.population import check_population
+
+        check_population(config, space)
     space.check(config)
+
+
+def _schedule_text(run: _Run) -> str:
+    """Comments on weights that were made with one sample after the other."""
+    if len(run.schedule) < 2:
+        return ""
+    parts = (
+        f"# from epoch {first}: {', '.join(f'{k} {v}' for k, v in part.items())}\n" for first, part in run.schedule
+    )
+    return "# a population's schedule, of which the settings below are the last:\n" + "".join(parts)
 
 
 def _without_seed(config: Config) -> str:
@@ -334,4 +388,6 @@ def _without_seed(config: Config) -> str:
 
 
 def _dirname(trial: Any) -> str:
-    return f"trial_{trial.trial_id}"
+    from evlab.study import FOLDER
+
+    return f"{FOLDER}{trial.trial_id}"

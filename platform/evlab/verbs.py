@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from evlab.arguments import Command, Settings, parse
+from evlab.verbs_data import anchors, build, check, inspect, synth
 
 __all__ = ["VERBS"]
 
@@ -23,133 +24,6 @@ def quickstart(settings: Settings, *, output: str | None = None) -> None:
 
     config = settings.resolve(chain.recipe(), load_space(chain.space_file()).settings)
     chain.quickstart(config, output, settings.overrides)
-
-
-def synth(
-    output: str,
-    *,
-    train: int = 12,
-    val: int = 3,
-    test: int = 3,
-    duration_s: float = 10.0,
-    height: int = 120,
-    width: int = 160,
-    seed: int = 0,
-) -> None:
-    """Write synthetic recordings with labels: moving objects seen by a simulated event camera.
-
-    Args:
-        output: folder to write to
-        train: recordings to train on
-        val: recordings to validate on
-        test: recordings to test on
-        duration_s: seconds of a recording
-        height: height of the sensor in pixels
-        width: width of the sensor in pixels
-        seed: seed of all randomness
-    """
-    from detector.synthetic import write_dataset
-
-    counts = {"train": train, "val": val, "test": test}
-    folder = write_dataset(output, counts, duration_s, height, width, seed=seed)
-    print(f"recordings and labels: {folder}\nnext: evlab build {folder}/*/*_td.dat --output DATASET")
-
-
-def build(
-    recordings: list[str],
-    settings: Settings,
-    *,
-    output: str,
-    train: str | None = None,
-    val: str | None = None,
-    test: str | None = None,
-    label_map: str | None = None,
-    sensor_height: int | None = None,
-    sensor_width: int | None = None,
-    skip_broken: bool = False,
-) -> None:
-    """Turn recordings and their labels into a dataset folder of tensor files.
-
-    A recording keeps the split that its folder is named after (train, val, test), or is cut by time. Started again,
-    it keeps what is finished. Many or large recordings are shared out with Ray, on the cluster RAY_ADDRESS if set.
-
-    Args:
-        recordings: files, or addresses like 's3://bucket/*/*_td.dat'; the labels of X.raw are X_bbox.npy, those of
-            X_td.dat too
-        output: dataset folder to write, or its address
-        train: seconds of each recording to train on, such as 0-20
-        val: seconds to validate on
-        test: seconds to test on
-        label_map: ids and names of the classes, such as '{"0": "car"}', or a file of them; that of the recordings'
-            folders if not given
-        sensor_height: height of the sensor in pixels, for recordings that do not tell it
-        sensor_width: width of the sensor in pixels, for recordings that do not tell it
-        skip_broken: leave recordings out that cannot be used, and list them at the end
-    """
-    from evlab import build as building
-
-    config = settings.resolve()
-    texts = {"train": train, "val": val, "test": test}
-    cuts = {split: _seconds(split, text) for split, text in texts.items() if text is not None}
-    sensor = sensor_height, sensor_width
-    folder = building.build(
-        recordings, output, config.data, cuts, _label_map(label_map), sensor=sensor, skip_broken=skip_broken
-    )
-    mounted = folder if isinstance(folder, Path) else "FOLDER, a copy of it or where it is mounted"
-    print(f"dataset: {folder}\nnext: evlab train --data.dataset_path {mounted}")
-
-
-def inspect(
-    paths: list[str],
-    settings: Settings,
-    *,
-    output: str | None = None,
-    sensor_height: int | None = None,
-    sensor_width: int | None = None,
-) -> None:
-    """Show what recordings or datasets hold: figures, and pictures of rate, boxes and sample frames.
-
-    Args:
-        paths: recordings, tensor files, or dataset folders
-        output: folder for the pictures; runs/inspect-<name>-<time> if not given
-        sensor_height: height of the sensor in pixels, for recordings that do not tell it
-        sensor_width: width of the sensor in pixels, for recordings that do not tell it
-    """
-    from evlab.inspect import inspect as look
-
-    for folder in look(paths, settings.resolve(), output, (sensor_height, sensor_width)):
-        print(f"pictures: {folder}")
-
-
-def check(paths: list[str], *, sensor_height: int | None = None, sensor_width: int | None = None) -> int:
-    """Look for faults of a dataset: labels, times, classes, splits, broken files.
-
-    A line a finding: error, if data cannot be used or would spoil a figure; warning, if it is odd. Ends with code 1
-    if there is an error, else with 0, warnings or not.
-
-    Args:
-        paths: a dataset folder, or recordings or tensor files with labels beside them
-        sensor_height: height of the sensor in pixels, for recordings that do not tell it
-        sensor_width: width of the sensor in pixels, for recordings that do not tell it
-    """
-    from evlab.check import check as look
-
-    return look(paths, (sensor_height, sensor_width))
-
-
-def anchors(dataset: str, settings: Settings, *, lists: list[str] | None = None, output: str | None = None) -> None:
-    """Show how lists of anchors cover the training labels, and fit lists to them, before any training.
-
-    Args:
-        dataset: dataset folder
-        lists: names, fit:K for K fitted anchors, literal lists such as '[[1, 1], [2, 1]]', search spaces; the
-            settings' own, all named and two fitted ones if not given
-        output: folder for picture and CSV file; runs/anchors-<time> if not given
-    """
-    from evlab.anchors import anchors as look
-
-    folder = look(settings.resolve(between={"data.dataset_path": dataset}), lists, output)
-    print(f"picture and figures: {folder}")
 
 
 def train(settings: Settings, *, resume: str | None = None) -> None:
@@ -196,62 +70,147 @@ def tune(settings: Settings, space: str | None = None, *, resume: str | None = N
     print(f"next: evlab evaluate {result.path}, or evlab train --config {result.best_config}")
 
 
-def evaluate(checkpoint: str, settings: Settings, *, split: Literal["val", "test"] = "test") -> None:
-    """Measure COCO mAP of a trained detector.
+def evaluate(
+    checkpoint: str, settings: Settings, *, split: Literal["val", "test"] = "test", compare: str | None = None
+) -> None:
+    """Measure a trained detector: COCO mAP, by what boxes are like, latency, calibration, confusion.
 
     Args:
         checkpoint: checkpoint, or folder of a run or study
         split: what to measure on
+        compare: an earlier evaluation to set beside it, or the folder of its run or study; refused if its data or
+            protocol differ
     """
     from evlab import evaluate as measuring
 
     config = settings.resolve(measuring.checkpoint_config(measuring.find_checkpoint(checkpoint)))
-    found = measuring.evaluate(checkpoint, config, split)
-    print(f"{found.text()}\npictures: {found.pictures}")
+    found = measuring.evaluate(checkpoint, config, split, compare_with=compare)
+    print(f"{found.text()}\npictures, curves and evaluation.json: {found.folder}")
 
 
-def export(checkpoint: str, output: str, *, score_thresh: float = 0.4) -> None:
-    """Write a trained detector as TorchScript, and check the file.
+def predict(
+    recording: str,
+    settings: Settings,
+    *,
+    model: str,
+    output: list[str],
+    score_thresh: float | None = None,
+    sensor_height: int | None = None,
+    sensor_width: int | None = None,
+    downsampling: int | None = None,
+) -> None:
+    """Detect in a recording: boxes as files, and films of them.
+
+    Args:
+        recording: DAT, RAW (EVT2, EVT2.1, EVT3), HDF5, CSV or NPY file
+        model: model.ptjit or its folder, a checkpoint, folder of a run or study, models:/NAME@ALIAS, models:/NAME/3
+        output: files to write: .npy (as label files), .csv, .json (COCO), .gif, .mp4
+        score_thresh: lowest score of a box; that of the export if not given
+        sensor_height: height of the sensor in pixels, for recordings that do not tell it
+        sensor_width: width of the sensor in pixels, for recordings that do not tell it
+        downsampling: k divides the sensor by 2^k; to the size of the training if not given
+    """
+    from evlab import predict as predicting
+
+    track, sensor = settings.resolve().track, (sensor_height, sensor_width)
+    found = predicting.predict(
+        recording, model, output, track, score_thresh=score_thresh, sensor=sensor, downsampling=downsampling
+    )
+    print(f"{found.text()}\nwritten: {' '.join(output)}")
+
+
+def export(
+    checkpoint: str,
+    output: str,
+    *,
+    score_thresh: float = 0.4,
+    form: Literal[
+        "torchscript", "torchscript-frozen", "torchscript-cpu", "torch-export", "aotinductor", "onnx"
+    ] = "torchscript",
+    precision: Literal["float32", "bf16", "half"] = "float32",
+) -> None:
+    """Write a trained detector as a file that runs without EvLab, and check that it answers as the detector does.
+
+    TorchScript (model.ptjit) holds the memory of the streams and takes frames of any size, in three forms: torchscript
+    for any device, torchscript-frozen with weights as constants, torchscript-cpu for CPUs, the fastest there. The other
+    forms take a frame of the trained size and the memory of one stream, and return both boxes and memory: torch-export
+    (model.pt2), aotinductor (model.pt2, machine code for this kind of processor, needs a C++ compiler), onnx
+    (model.onnx, needs pip install onnx onnxscript onnxruntime). They know no model that changes from call to call,
+    which is why they hold no memory.
+
+    torchscript-cpu and aotinductor come in float32 and bf16, onnx in float32, the others in all precisions; half is
+    made for GPUs and slow on most CPUs.
 
     Args:
         checkpoint: checkpoint, or folder of a run or study
         output: folder to write to
         score_thresh: score from which users of the file should show a box
+        form: kind of file
+        precision: precision of the network; frames and boxes are float32 whatever it is
     """
+    from detector.export_forms import EXPORT_FORMS
     from evlab import export as exporting
 
-    print(f"exported model, checked: {exporting.export(checkpoint, output, score_thresh) / 'model.ptjit'}")
+    folder = exporting.export(checkpoint, output, score_thresh, form, precision)
+    print(f"exported model, checked: {folder / EXPORT_FORMS[form].file}")
 
 
 def registry(
-    action: Literal["list", "show", "promote"],
+    action: Literal["list", "show", "register", "promote", "rollback"],
     settings: Settings,
     *,
     name: str | None = None,
     version: int | None = None,
-) -> None:
-    """List registered models, show one, or promote a version to champion if it is better.
+    checkpoint: str | None = None,
+) -> int:
+    """List registered models, show or register one, promote one to champion if it is better, or take that back.
+
+    A model is promoted if it is better than the champion on the same test set by the same protocol. Ends with code 1
+    if promote or rollback is refused.
 
     Args:
-        action: what to do
+        action: what to do; register measures on the test split, exports, registers, and then promotes
         name: registered model; track.registered_model_name if not given
-        version: version of it; the newest if not given
+        version: version of it, to show or to promote; the newest if not given
+        checkpoint: folder of the run or study to register
     """
-    from evlab.registry import promote
-    from evlab.registry_table import describe, newest, overview
+    from evlab import registry_table as table
+    from evlab.gate import promote, rollback
     from evlab.tracking import Tracker
 
+    if version is not None and action not in ("show", "promote"):
+        raise ValueError(f"--version: got {version}, allowed with {action}: none")
+    if (checkpoint is not None) != (action == "register"):
+        raise ValueError(f"--checkpoint: got {checkpoint}, allowed: folder of a run or study, with register only")
     track = settings.resolve().track
-    tracker = Tracker(track.tracking_uri, track.experiment)
-    name = name or track.registered_model_name
+    tracker, name = Tracker(track.tracking_uri, track.experiment), name or track.registered_model_name
+    if action in ("list", "show"):
+        print(table.overview(tracker) if action == "list" else table.describe(tracker, name, version))
+        return 0
+    if checkpoint is not None:
+        from evlab.handover import register_checkpoint
+
+        version, result = register_checkpoint(checkpoint, tracker, name)
+        print(f"registered as version {version}\n{table.verdict(name, result)}")
+        return 0
     if action == "promote":
-        version = version if version is not None else newest(tracker, name)
-        result = promote(tracker, name, version)
-        print(f"{name} version {version}: {'now champion' if result.promoted else 'not promoted'}, {result.reason}")
-    elif action == "show":
-        print(describe(tracker, name, version))
+        result = promote(tracker, name, version if version is not None else table.newest(tracker, name))
     else:
-        print(overview(tracker))
+        result = rollback(tracker, name)
+    print(table.verdict(name, result))
+    return 0 if result.moved else 1
+
+
+def report(study: str, *, output: str | None = None) -> None:
+    """Write a study down as one page with its pictures, and keep the same in MLflow.
+
+    Args:
+        study: folder of a study, ended or not
+        output: folder to write to; report in the study's folder if not given
+    """
+    from evlab.report_study import report as write
+
+    print(f"report: {write(study, output)}")
 
 
 def submit(
@@ -313,26 +272,12 @@ VERBS: dict[str, Callable[..., int | None]] = {
     "train": train,
     "tune": tune,
     "evaluate": evaluate,
+    "predict": predict,
     "export": export,
     "registry": registry,
+    "report": report,
     "submit": submit,
     "doctor": doctor,
 }
 
 _FIGURES = {"mAP": "mean_ap", "mAP50": "mean_ap50"}
-
-
-def _seconds(split: str, text: str) -> tuple[float, float]:
-    first, _, last = text.partition("-")
-    try:
-        return float(first), float(last)
-    except ValueError:
-        raise ValueError(f"--{split}: got {text!r}, allowed: seconds from-to, such as 0-20") from None
-
-
-def _label_map(text: str | None) -> dict[int, str] | None:
-    from detector.config import parse_label_map, read_label_map
-
-    if text is None:
-        return None
-    return parse_label_map(text, "--label_map") if text.lstrip().startswith("{") else read_label_map(text)

@@ -1,16 +1,15 @@
 """Coverage of a million boxes by 50 lists of anchors, on one core: seconds, against all overlaps computed densely.
 
-`python tests/benchmarks/anchor_coverage.py [--boxes N] [--lists N]`. The lists have 3 to 9 anchors a cell. The peer computes
-the IoU of boxes with every anchor of the pyramid by torchvision, of as many boxes as take it about a second; both
-give the same recall, which is checked.
+`python tests/benchmarks/anchor_coverage.py [--boxes N] [--lists N] [--small]`. The lists have 3 to 9 anchors a cell.
+The peer computes the IoU of boxes with every anchor of the pyramid by torchvision, of as many boxes as take it about a
+second; both give the same recall, which is checked.
 """
 
-import argparse
-import json
 import time
 
 import numpy as np
 import torch
+from rounds import Row, arguments, parse, print_rows
 from torchvision.ops import box_iou
 
 from detector.anchors import Anchors
@@ -51,14 +50,14 @@ def _dense_recall(labels: LabelBoxes, anchors: list[tuple[float, float]]) -> flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--boxes", type=int, default=1_000_000, help="boxes")
-    parser.add_argument("--lists", type=int, default=50, help="lists")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    labels, lists = _labels(args.boxes), _lists(args.lists)
+    parser = arguments(__doc__)
+    parser.add_argument("--boxes", type=int, default=1_000_000, help="boxes (a million)")
+    parser.add_argument("--lists", type=int, default=50, help="lists (50)")
+    args = parse(parser)
+    boxes, count = (1000, 2) if args.small else (args.boxes, args.lists)
+    labels, lists = _labels(boxes), _lists(count)
     pyramids = [AnchorPyramid(anchors, BASE, STRIDE, LEVELS) for anchors in lists]
-    few = labels.take(np.arange(min(DENSE_BOXES, args.boxes)))
+    few = labels.take(np.arange(min(DENSE_BOXES, boxes)))
     assert measure_coverage(few, pyramids[0]).covered == _dense_recall(few, lists[0])  # compiles, too
     start = time.perf_counter()
     for pyramid in pyramids:
@@ -68,10 +67,9 @@ def main() -> None:
     _dense_recall(few, lists[0])
     dense = (time.perf_counter() - start) / len(few)
     ours = seconds / len(labels) / len(lists)
-    print(f"{len(labels):,} boxes x {len(lists)} lists: {seconds:.2f} s, {ours * 1e9:.0f} ns a box and list")
-    print(f"dense overlaps, list of {len(lists[0])}: {dense * 1e9:,.0f} ns a box: {dense / ours:,.0f} x as long")
-    result = {"boxes": len(labels), "lists": len(lists), "seconds": seconds, "dense_over_ours": dense / ours}
-    print(json.dumps({"benchmark": "coverage", **result}))
+    figures = f"{ours * 1e9:.0f} ns a box and list", f"{dense * 1e9:.0f} ns a box and list"
+    path = f"coverage of {len(labels):,} boxes by {len(lists)} lists"
+    print_rows("anchor_coverage", [Row(path, "dense overlaps", *figures, dense / ours)], seconds=seconds)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,19 @@
 """Decoding recordings to columns, one thread: million events a second against other readers and against memory.
 
-`python tests/benchmarks/decode.py [--events N] [--rounds N]`. All forms take turns in one process and their medians are
-compared: absolute figures depend on the machine, ratios carry over. Files are in the page cache. The limit is reading
-the same bytes, a chunk at a time, and writing columns of the same size. A window's bounds are looked for `SEARCHES`
-times in a row. Peers that are not installed are named. expelliarmus reads DAT
-only: its EVT3 times are wrong.
+`python tests/benchmarks/decode.py [--events N] [--rounds N] [--small]`. All forms take turns in one process and their
+medians are compared: absolute figures depend on the machine, ratios carry over. Files are in the page cache. The limit
+is reading the same bytes, a chunk at a time, and writing columns of the same size. A window's bounds are looked for
+`SEARCHES` times in a row. Peers that are not installed are named. expelliarmus reads DAT only: its EVT3 times are
+wrong.
 """
 
-import argparse
 import importlib
-import json
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from rounds import Row, arguments, medians, parse, print_rows
 
 from detector.events import EventCD, open_events, write_dat, write_evt2, write_evt3
 from detector.events.columns import ColumnBuffer
@@ -111,29 +108,29 @@ def _forms(folder: Path, count: int) -> tuple[dict[str, Callable[[], object]], l
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=10_000_000, help="events of each file")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each form")
-    args = parser.parse_args()
+    parser = arguments(__doc__)
+    parser.add_argument("--events", type=int, default=10_000_000, help="events of each file (10 million)")
+    args = parse(parser)
+    events = 20_000 if args.small else args.events
     with tempfile.TemporaryDirectory() as folder:
-        forms, missing = _forms(Path(folder), args.events)
-        seconds: dict[str, list[float]] = {name: [] for name in forms}
-        for number in range(args.rounds + 1):
-            for name, form in forms.items():
-                start = time.perf_counter()
-                form()
-                if number:  # the first round compiles and fills caches
-                    seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    for name in medians:
-        medians[name] /= SEARCHES if name.startswith("window") else 1
-    for name, median in medians.items():
-        group = name.partition(":")[0]
-        ours = medians.get(f"{group}: EvLab, reused", medians.get(f"{group}: EvLab", 0.0))
-        rate = f"{args.events / median / 1e6:8.1f} Mev/s" if group != "window" else " " * 14
-        print(f"{name:<26} {median * 1e3:9.3f} ms {rate}   EvLab is {median / ours:7.2f} x as fast")
+        forms, missing = _forms(Path(folder), events)
+        found = medians(forms, args.rounds)
+    found = {name: s / (SEARCHES if name.startswith("window") else 1) for name, s in found.items()}
+    rows = []
+    for name, seconds in found.items():
+        group, _, peer = name.partition(": ")
+        ours = f"{group}: EvLab" if group == "window" else f"{group}: EvLab, reused"
+        if name not in (ours, f"{group}: limit"):
+            limit = found.get(f"{group}: limit", 0.0) / found[ours] or None
+            figures = [_figure(group, found[form], events) for form in (ours, name)]
+            path = "bounds of a 50 ms window in DAT" if group == "window" else f"reading {group} to columns"
+            rows.append(Row(path, peer, *figures, seconds / found[ours], None, limit))
     print("\n".join(missing))
-    print(json.dumps({"benchmark": "decode", "events": args.events, "ms": {k: 1e3 * v for k, v in medians.items()}}))
+    print_rows("decode", rows, events=events)
+
+
+def _figure(group: str, seconds: float, events: int) -> str:
+    return f"{1e3 * seconds:.3f} ms" if group == "window" else f"{events / seconds / 1e6:.0f} Mev/s"
 
 
 if __name__ == "__main__":

@@ -1,19 +1,16 @@
 """HDF5 events to columns: Mev/s of ECF chunks decoded here, of gzip, of plain HDF5 and of evlib's ECF, on one thread.
 
-`python tests/benchmarks/ecf.py [recording.hdf5] [--events N] [--rounds N]`. Whole ECF chunks of the recording, or of
-made-up events in all layouts, are repeated with growing times until there are N events. The rounds of all forms are
-interleaved in one process and their medians compared: absolute figures depend on the machine, ratios carry over. All
-decode whole files that are in the page cache; evlib, which also turns polarities to -1 and 1, is not asked to sort.
+`python tests/benchmarks/ecf.py [recording.hdf5] [--events N] [--rounds N] [--small]`. Whole ECF chunks of the
+recording, or of made-up events in all layouts, are repeated with growing times until there are N events. The rounds of
+all forms are interleaved in one process and their medians compared: absolute figures depend on the machine, ratios
+carry over. All decode whole files that are in the page cache; evlib, which also turns polarities to -1 and 1, is not
+asked to sort.
 """
 
-import argparse
-import json
 import os
-import statistics
 import struct
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from itertools import count
@@ -23,6 +20,7 @@ os.environ.update({"POLARS_MAX_THREADS": "1", "RAYON_NUM_THREADS": "1", "OMP_NUM
 
 import h5py
 import numpy as np
+from rounds import Row, arguments, medians, parse, print_rows
 
 sys.path.append(str(Path(__file__).parents[1]))
 from ecf_encoder import encode, write_chunks
@@ -113,28 +111,35 @@ def _copy(source: ColumnBuffer, target: ColumnBuffer, size: int) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__)
     parser.add_argument("recording", type=Path, nargs="?", help="HDF5 recording whose events are ECF")
-    parser.add_argument("--events", type=int, default=4_000_000, help="events to decode")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each form")
-    args = parser.parse_args()
+    parser.add_argument("--events", type=int, default=4_000_000, help="events to decode (4 million)")
+    args = parse(parser)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        chunks = _repeated(_whole_chunks(args.recording) if args.recording else _made_up_chunks(), args.events)
+        chunks = _whole_chunks(args.recording) if args.recording else _made_up_chunks()
+        chunks = _repeated(chunks, SIZE if args.small else args.events)
         size = len(chunks) * SIZE
         ecf = write_chunks(folder / "ecf.hdf5", chunks, size, SIZE, "640x480" if not args.recording else "2048x2048")
         forms = _forms(folder, ecf)
-        seconds: dict[str, list[float]] = {form: [] for form in forms}
-        for number in range(args.rounds + 1):
-            for form, run in forms.items():
-                start = time.perf_counter()
-                assert run() == size
-                if number:  # the first round warms up
-                    seconds[form].append(time.perf_counter() - start)
-    rates = {form: size / statistics.median(values) / 1e6 for form, values in seconds.items()}
-    for form, rate in rates.items():
-        print(f"{form:<28} {rate:7.1f} Mev/s   ECF here is {rates['ECF'] / rate:5.2f} x")
-    print(json.dumps({"benchmark": "ecf", "threads": 1, "events": size, "mev_per_s": rates}))
+        assert all(form() == size for form in forms.values())
+        found = medians(forms, args.rounds)
+    rates = {form: f"{size / seconds / 1e6:.0f} Mev/s" for form, seconds in found.items()}
+    limit = next(form for form in forms if form.startswith("limit"))
+    rows = [
+        Row(
+            "ECF to columns",
+            form,
+            rates["ECF"],
+            rates[form],
+            found[form] / found["ECF"],
+            None,
+            found[limit] / found["ECF"],
+        )
+        for form in forms
+        if form not in ("ECF", limit)
+    ]
+    print_rows("ecf", rows, events=size)
 
 
 if __name__ == "__main__":

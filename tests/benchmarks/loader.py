@@ -1,22 +1,21 @@
 """The loader at 304x240 uint8: frames/s from our tensor files against gzip files read by plain h5py.
 
-`python tests/benchmarks/loader.py [--workers 2 1 0] [--rounds N] [--augment]`. Writes its own files, of clustered
-events, to a temporary folder. The peers are the same loader on gzip files, and a loader as it is usually written:
-h5py, float32 in the loader process, tensors sent one by one. Rounds are interleaved in one process and their medians
-compared. `copy` is the speed at which one process copies such frames as float32 from memory to memory.
+`python tests/benchmarks/loader.py [--workers 2 1 0] [--rounds N] [--augment] [--small]`. Writes its own files, of
+clustered events, to a temporary folder. The peers are the same loader on gzip files, and a loader as it is usually
+written: h5py, float32 in the loader process, tensors sent one by one. Rounds are interleaved in one process and their
+medians compared. The limit is one process copying such frames as float32 from memory to memory.
 """
 
 import argparse
-import json
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
+from rounds import Row, arguments, medians, parse, print_rows
 from torch.utils.data import DataLoader, Dataset
 
 from detector.config import Config
@@ -26,13 +25,11 @@ from detector.events.types import BBOX_dtype
 
 STEPS, STREAMS, HEIGHT, WIDTH, DELTA_T = 12, 4, 240, 304, 50_000
 FILES, FRAMES = 4, 600
-TRAINING_STEP = 20
-"""Frames/s that training on two CPU cores consumes, see training_step.py."""
 
 
-def _events(rng: np.random.Generator, share: float = 0.03) -> np.ndarray:
+def _events(rng: np.random.Generator, count: int, share: float = 0.03) -> np.ndarray:
     """Counts along moving edges, and noise: about so large a share of the pixels is not 0."""
-    frames = np.zeros((FRAMES, 2, HEIGHT, WIDTH), np.uint8)
+    frames = np.zeros((count, 2, HEIGHT, WIDTH), np.uint8)
     number, edges = int(share * 3 * HEIGHT * WIDTH), 12
     centre, speed = rng.uniform(0, WIDTH, (edges, 2)), rng.uniform(-4, 4, (edges, 2))
     angle, length = rng.uniform(0, np.pi, edges), rng.uniform(20, 120, edges)
@@ -50,7 +47,7 @@ def _events(rng: np.random.Generator, share: float = 0.03) -> np.ndarray:
 def _write(folder: Path, recordings: list[np.ndarray], ours: bool) -> None:
     (folder / "train").mkdir(parents=True)
     (folder / "label_map_dictionary.json").write_text('{"0": "car"}')
-    rows = [((k + 1) * DELTA_T, 50, 50, 90, 60, 0, 0, 1) for k in range(0, FRAMES, 5)]
+    rows = [((k + 1) * DELTA_T, 50, 50, 90, 60, 0, 0, 1) for k in range(0, len(recordings[0]), 5)]
     for index, data in enumerate(recordings):
         with h5py.File(folder / "train" / f"rec{index}.h5", "w") as file:
             if ours:
@@ -63,12 +60,13 @@ def _write(folder: Path, recordings: list[np.ndarray], ours: bool) -> None:
 class _Usual(Dataset):
     """Sequences as a first version of a loader would read them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, frames: int) -> None:
         self.paths = sorted((folder / "train").glob("*.h5"))
         self.files: dict[Path, h5py.File] = {}
+        self.frames = frames
 
     def __len__(self) -> int:
-        return FRAMES // STEPS * FILES // STREAMS
+        return self.frames // STEPS * FILES // STREAMS
 
     def __getitem__(self, index: int) -> torch.Tensor:
         streams = []
@@ -84,72 +82,60 @@ def _ours(folder: Path, workers: int, augment: bool) -> Iterable:
     return psee_data(Config().with_overrides(settings).to_hparams(), "train")
 
 
-def _usual(folder: Path, workers: int) -> Iterable:
-    return DataLoader(_Usual(folder), batch_size=None, num_workers=workers, persistent_workers=workers > 0)
+def _usual(folder: Path, workers: int, frames: int) -> Iterable:
+    return DataLoader(_Usual(folder, frames), batch_size=None, num_workers=workers, persistent_workers=workers > 0)
 
 
-def _frames_per_s(loader: Iterable) -> float:
-    start, frames = time.perf_counter(), 0
+def _read(loader: Iterable) -> int:
+    frames = 0
     for batch in loader:
         frames += STEPS * STREAMS
         del batch
-    return frames / (time.perf_counter() - start)
+    return frames
 
 
-def _copy_limit() -> float:
+def _rows(folder: Path, workers: int, frames: int, args: argparse.Namespace) -> list[Row]:
+    loaders: dict[str, Iterable] = {
+        "ours": _ours(folder / "ours", workers, args.augment),
+        "our loader on gzip": _ours(folder / "gzip", workers, args.augment),
+        "usual loader on gzip": _usual(folder / "gzip", workers, frames),
+    }
     source, target = (torch.zeros(STEPS, STREAMS, 2, HEIGHT, WIDTH) for _ in range(2))
-    seconds = []
-    for _ in range(10):
-        start = time.perf_counter()
-        target.copy_(source)
-        seconds.append(time.perf_counter() - start)
-    return STEPS * STREAMS / statistics.median(seconds)
+    counts = {name: _read(loader) for name, loader in loaders.items()} | {"copy": STEPS * STREAMS}
+    forms: dict[str, Callable[[], object]] = {name: partial(_read, loader) for name, loader in loaders.items()}
+    found = medians({**forms, "copy": lambda: target.copy_(source)}, args.rounds)
+    rates = {name: counts[name] / seconds for name, seconds in found.items()}
+    path, share = f"loader, 304x240, {workers} processes", rates["ours"] / rates["copy"]
+    return [
+        Row(
+            path,
+            name,
+            *(f"{rates[form]:.0f} frames/s" for form in ("ours", name)),
+            rates["ours"] / rates[name],
+            None,
+            share,
+        )
+        for name in loaders
+        if name != "ours"
+    ]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--workers", type=int, nargs="+", default=[2, 1, 0], help="loader processes")
-    parser.add_argument("--rounds", type=int, default=5, help="epochs of each form")
+    parser = arguments(__doc__)
+    parser.add_argument("--workers", type=int, nargs="+", default=[2, 1, 0], help="loader processes (2 1 0)")
     parser.add_argument("--augment", action="store_true", help="with augmentation")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    found = {}
+    args = parse(parser)
+    frames, rows = 2 * STEPS if args.small else FRAMES, []
     with tempfile.TemporaryDirectory() as name:
-        recordings = [_events(np.random.default_rng(index)) for index in range(FILES)]
+        recordings = [_events(np.random.default_rng(index), frames) for index in range(FILES)]
         for form in ("ours", "gzip"):
             _write(Path(name) / form, recordings, ours=form == "ours")
         active = np.count_nonzero(recordings[0]) / recordings[0].size
         size = sum(path.stat().st_size for path in Path(name).glob("ours/train/*.h5")) / FILES / recordings[0].nbytes
         print(f"{active:.1%} of the values are not 0; our files have {size:.1%} of their bytes")
-        limit = _copy_limit()
-        for workers in args.workers:
-            found[workers] = _compare(Path(name), workers, args)
-            print(_line(workers, found[workers], limit))
-    print(json.dumps({"benchmark": "loader", "augment": args.augment, "frames_per_s": found, "copy_limit": limit}))
-
-
-def _compare(folder: Path, workers: int, args: argparse.Namespace) -> dict[str, float]:
-    """Medians of interleaved epochs, after one to warm up."""
-    forms: dict[str, Callable[[], Iterable]] = {
-        "ours": lambda: _ours(folder / "ours", workers, args.augment),
-        "ours on gzip": lambda: _ours(folder / "gzip", workers, args.augment),
-        "usual on gzip": lambda: _usual(folder / "gzip", workers),
-    }
-    loaders = {name: make() for name, make in forms.items()}
-    rates: dict[str, list[float]] = {name: [] for name in loaders}
-    for _ in range(args.rounds + 1):
-        for name, loader in loaders.items():
-            rates[name].append(_frames_per_s(loader))
-    return {name: statistics.median(values[1:]) for name, values in rates.items()}
-
-
-def _line(workers: int, rates: dict[str, float], limit: float) -> str:
-    ours = rates["ours"]
-    ratios = ", ".join(f"{ours / rate:.2f} x {name} ({rate:.0f})" for name, rate in rates.items() if name != "ours")
-    return (
-        f"{workers} workers: {ours:.0f} frames/s = {ratios}; "
-        f"{ours / TRAINING_STEP:.0f} x the training step; {ours / limit:.0%} of copy"
-    )
+        for workers in [0] if args.small else args.workers:
+            rows += _rows(Path(name), workers, frames, args)
+    print_rows("loader", rows, augment=args.augment)
 
 
 if __name__ == "__main__":

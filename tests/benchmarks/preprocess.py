@@ -1,8 +1,8 @@
 """Preprocessing of clustered events against its peers, one thread: milliseconds, ratios, share of the copy limit.
 
-`python tests/benchmarks/preprocess.py [--events N] [--rounds N]`. The rounds of all forms of a row are interleaved in
-one process and their medians compared: absolute figures depend on the machine, ratios carry over. The limit is copying
-the columns that a form reads and zeroing what it writes. Rows of peers that are missing are left out:
+`python tests/benchmarks/preprocess.py [--events N] [--rounds N] [--small]`. The rounds of all forms of a row are
+interleaved in one process and their medians compared: absolute figures depend on the machine, ratios carry over. The
+limit is copying the columns that a form reads and zeroing what it writes. Rows of peers that are missing are left out:
 `pip install tonic expelliarmus`.
 """
 
@@ -10,17 +10,14 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch
 
-import argparse
-import json
-import statistics
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import rounds
 import torch
 
 from detector.events import EventCD, open_events, write_dat
@@ -222,7 +219,7 @@ def dat_rows(scene: Scene, folder: Path) -> Iterator[Row]:
     yield Row("DAT to histo / expelliarmus decodes", one_pass, wizard.read, 1, 8, scene.output(2, np.uint8).nbytes)
 
 
-def measure(row: Row, scene: Scene, rounds: int) -> dict[str, float | str]:
+def measure(row: Row, scene: Scene, number: int) -> rounds.Row:
     source = np.ones(row.columns * scene.x.size, np.uint8)
     copy, output = np.empty_like(source), np.empty(row.output, np.uint8)
 
@@ -230,44 +227,27 @@ def measure(row: Row, scene: Scene, rounds: int) -> dict[str, float | str]:
         np.copyto(copy, source)
         output.fill(0)
 
-    seconds: dict[str, list[float]] = {"ours": [], "peer": [], "limit": []}
-    for number in range(rounds + 1):
-        for name, form in (("ours", row.ours), ("peer", row.peer), ("limit", limit)):
-            start = time.perf_counter()
-            form()
-            if number:  # the first round warms up
-                seconds[name].append(time.perf_counter() - start)
-    ours, peer, bound = (1e3 * statistics.median(values) for values in seconds.values())
-    size = f"{scene.width}x{scene.height}"
-    return {"row": row.name, "size": size, "ms": ours, "peer_ms": peer, "ratio": peer / ours, "target": row.target} | {
-        "of_limit": bound / ours
-    }
+    found = rounds.medians({"ours": row.ours, "peer": row.peer, "limit": limit}, number)
+    ours, _, peer = row.name.partition(" / ")
+    figures = f"{1e3 * found['ours']:.1f} ms", f"{1e3 * found['peer']:.1f} ms"
+    ratio, share = found["peer"] / found["ours"], found["limit"] / found["ours"]
+    return rounds.Row(f"{ours}, {scene.width}x{scene.height}", peer, *figures, ratio, row.target, share)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=10_000_000, help="number of events")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each form")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    results = []
-    print(f"{'':<40} {'size':<9} {'ms':>7} {'peer':>8} {'ratio':>6} {'target':>6} {'of limit':>8}")
+    parser = rounds.arguments(__doc__)
+    parser.add_argument("--events", type=int, default=10_000_000, help="number of events (10 million)")
+    args = rounds.parse(parser)
+    events, results = 5_000 if args.small else args.events, []
     with tempfile.TemporaryDirectory() as folder:
-        for size in SIZES:
-            scene = Scene(args.events, *size)
+        for size in [(24, 32, 4)] if args.small else SIZES:
+            scene = Scene(events, *size)
             for rows in (histo_rows, stacked_rows, cube_rows, surface_rows, lambda s: dat_rows(s, Path(folder))):
-                for row in rows(scene):
-                    found = measure(row, scene, args.rounds)
-                    results.append(found)
-                    print(
-                        f"{found['row']:<40} {found['size']:<9} {found['ms']:7.1f} {found['peer_ms']:8.1f} "
-                        f"{found['ratio']:6.1f} {found['target']:6.1f} {found['of_limit']:8.0%}",
-                        flush=True,
-                    )
+                results += [measure(row, scene, args.rounds) for row in rows(scene)]
     for peer in ("tonic", "expelliarmus"):
         if not find_spec(peer):
             print(f"left out: {peer}, pip install {peer}")
-    print(json.dumps({"benchmark": "preprocess", "events": args.events, "rows": results}))
+    rounds.print_rows("preprocess", results, events=events)
 
 
 if __name__ == "__main__":

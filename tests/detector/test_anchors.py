@@ -161,6 +161,19 @@ def test_encode_takes_arrays_and_tensors_and_leaves_them():
     assert rows.tolist() == [[10, 20, 50, 50, 3, 77]]
 
 
+def test_encode_takes_the_memory_of_an_earlier_result_if_it_fits():
+    coder = Anchors(2)
+    features, x = feature_maps(coder, 2, 96, 96), torch.zeros(2, 1, 1, 96, 96)
+    box, none = torch.tensor([[10.0, 20, 50, 50, 3]]), torch.zeros(0, 5)
+    first = coder.encode(features, x, [[box], [box]])
+    expected = coder.encode(features, x, [[none], [box]])
+    again = coder.encode(features, x, [[none], [box]], out=first)
+    assert again is first
+    assert torch.equal(again[0], expected[0]) and torch.equal(again[1], expected[1])
+    one = coder.encode([feature[:1] for feature in features], x[:1], [[box]], out=first)
+    assert len(one[0]) == 1
+
+
 def test_encode_wants_a_target_a_frame():
     coder = Anchors(1)
     with pytest.raises(ValueError, match="targets: got 1 frames, allowed: one for each of the 2 frames"):

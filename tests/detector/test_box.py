@@ -186,7 +186,9 @@ def test_equal_boxes_get_different_anchors_and_more_boxes_than_anchors_end():
 
 
 @pytest.mark.parametrize(
-    "function", [box.xywh2xyxy, box.xyxy2xywh, lambda boxes: box.box_clamp(boxes, 10, 10, 60, 50)], ids=str
+    "function",
+    [box.xywh2xyxy, box.xyxy2xywh, lambda boxes: box.box_clamp(boxes, 10, 10, 60, 50)],
+    ids=["xywh2xyxy", "xyxy2xywh", "box_clamp"],
 )
 def test_functions_do_not_change_their_argument(function):
     boxes = random_boxes(5, torch.Generator().manual_seed(3))

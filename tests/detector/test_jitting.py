@@ -1,13 +1,12 @@
 import hashlib
 import json
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from detector import jitting, jitting_test
 from detector.config import Config
+from detector.export_form import save_torchscript
 from detector.jitting import INFO_NAME, SSD, export_ssd, non_max_suppression
 from detector.single_stage_detector import SingleStageDetector
 
@@ -153,11 +152,28 @@ def test_reference_test_cases_catch_a_model_without_memory(detector, tmp_path, m
         jitting_test.testcase_torch_jit_reset(str(tmp_path / "m.ptjit"))
 
 
-def test_command_line(exported):
-    run = subprocess.run(
-        [sys.executable, "-m", "detector.jitting_test", str(exported)], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0 and run.stdout.count("ok  ") == 3
+def test_reference_test_cases_catch_a_mask_that_is_not_heeded(detector, tmp_path):
+    class Careless(SSD):
+        def reset(self, mask: torch.Tensor) -> None:
+            self.reset_all()
+
+    Careless.reset = torch.jit.export(Careless.reset)
+    save_torchscript(Careless(detector), tmp_path / "m.ptjit")
+    with pytest.raises(AssertionError, match=r"reset\(mask\) disturbs a stream that it keeps"):
+        jitting_test.testcase_torch_jit_reset(str(tmp_path / "m.ptjit"))
+
+
+def test_counts_are_no_frames(exported):
+    with pytest.raises(torch.jit.Error, match="x: got whole numbers, allowed: floating point frames"):
+        torch.jit.load(exported)(clip().to(torch.uint8))
+
+
+def test_command_line(exported, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["jitting_test", str(exported), "--height", "40", "--width", "56"])
+    assert jitting_test._main() == 0 and capsys.readouterr().out.count("ok  ") == 3
+    monkeypatch.setattr("sys.argv", ["jitting_test", str(exported.parent / INFO_NAME)])
+    assert jitting_test._main() == 1
+    assert capsys.readouterr().out.splitlines()[0].startswith(f"FAILED  {next(iter(jitting_test.TESTCASES))}: ")
 
 
 def test_names():

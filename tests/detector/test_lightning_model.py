@@ -180,7 +180,7 @@ def test_learning_rate(dataset, scheduler, expected):
             "train.max_epochs": 2,
         },
     )
-    model.trainer = argparse.Namespace(estimated_stepping_batches=4)
+    model.trainer = argparse.Namespace(estimated_stepping_batches=4, precision="32-true")
     configured = model.configure_optimizers()
     rates = []
     for _ in range(4):

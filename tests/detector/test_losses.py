@@ -32,6 +32,31 @@ def test_focal_loss_equals_the_textbook_form():
     torch.testing.assert_close(softmax_focal_loss(pred, target), expected.float(), atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("gamma", [2.0, 0.5, 0.0])
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean"])
+def test_gradient_is_that_of_the_value(gamma, reduction):
+    generator = torch.Generator().manual_seed(2)
+    pred, target = 3 * torch.randn(2, 9, 4, generator=generator), torch.randint(-1, 4, (2, 9), generator=generator)
+    pred[0, 0], target[0, 0] = torch.tensor([200.0, 0, 0, 0]), 0  # a probability of exactly 1
+    upstream = torch.rand((2, 9) if reduction == "none" else (), generator=generator)
+    ours, plain = pred.clone().requires_grad_(), pred.double().requires_grad_()
+    softmax_focal_loss(ours, target, reduction, gamma=gamma).backward(upstream)
+    log_pt = plain.log_softmax(2).gather(2, target.clamp(min=0).unsqueeze(2)).squeeze(2)
+    weight = torch.where(target > 0, 0.25, 0.75) * (target >= 0)
+    focus = (1 - log_pt.detach().exp() == 0).logical_not() if gamma == 0.5 else 1  # whose own gradient is infinite
+    value = -weight * (1 - log_pt.exp()).clamp(min=1e-30) ** gamma * log_pt * focus
+    reduce(value, reduction).backward(upstream.double())
+    torch.testing.assert_close(ours.grad, plain.grad.float(), atol=1e-6, rtol=1e-4)
+
+
+def test_the_target_may_change_before_backward():
+    pred, target = torch.randn(1, 6, 3, requires_grad=True), torch.tensor([[0, 1, 2, -1, 0, 1]])
+    loss = softmax_focal_loss(pred, target, "sum")
+    expected = torch.autograd.grad(loss, pred, retain_graph=True)[0]
+    target.zero_()
+    assert torch.equal(torch.autograd.grad(loss, pred)[0], expected)
+
+
 def test_gamma_zero_is_weighted_cross_entropy():
     pred = torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(1))
     target = torch.tensor([[1, 2, 1, 2, 1]])

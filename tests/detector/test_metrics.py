@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from detector.events.types import BBOX_dtype
-from detector.metrics import CocoEvaluator, _evaluation_class, filter_boxes
+from detector.metrics import CocoEvaluator, filter_boxes
 
 HALF = 51 / 101  # precision 1 at the recalls 0, 0.01, ..., 0.50 of 101
 
@@ -230,36 +230,33 @@ def test_precision_recall_curves():
         evaluator.precision_recall(0.52)
 
 
-def test_sparse_matching_equals_pycocotools(monkeypatch):
-    """Random boxes, among them ties, empty frames, frames without detections and with more than 100."""
-    from pycocotools.cocoeval import COCOeval
-
-    rng = np.random.default_rng(0)
-
-    def random_boxes(counts):
-        count = sum(counts)
-        return boxes(
-            *zip(
-                np.repeat(np.arange(len(counts)) * 1_000_000, counts),
-                rng.uniform(0, 200, count),
-                rng.uniform(0, 150, count),
-                rng.uniform(5, 110, count),
-                rng.uniform(5, 110, count),
-                rng.integers(0, 2, count),
-                rng.integers(0, 20, count) / 20,
-                strict=True,
-            )
-        )
-
-    labels = random_boxes([3, 0, 12, 30, 1, 5])
-    detections = np.concatenate([random_boxes([60, 9, 0, 260, 50, 5]), labels[::2]])
+def test_slices_ignore_the_labels_of_other_slices():
+    """Two found boxes and a false one: in its slice each label is found, after the false one if that scores higher."""
+    false = boxes((100_000, 200, 10, 40, 40, 1, 0.95))
+    found = TWO.copy()
+    found["class_confidence"] = [0.99, 0.9]
     evaluator = CocoEvaluator(["pedestrian", "car"], 240, 304)
-    evaluator.partial_eval([labels], [detections])
-    ours = evaluator.accumulate()
-    assert _evaluation_class() is not COCOeval
-    monkeypatch.setattr("detector.metrics._evaluation_class", lambda: COCOeval)
-    assert ours == evaluator.accumulate()
-    assert 0.05 < ours["mean_ap"] < 0.95
+    evaluator.partial_eval([TWO], [np.concatenate([found, false])])
+    ap, ap50 = evaluator.precision_by([np.array([0, 1])], 3)
+    np.testing.assert_allclose(ap, [1, 0.5, np.nan])
+    np.testing.assert_allclose(ap50, [1, 0.5, np.nan])
+    ap, _ = evaluator.precision_by([np.array([0, 1])], 3, [np.array([0, 1, 0])])
+    np.testing.assert_allclose(ap, [1, 1, np.nan], err_msg="the false one lies in slice 0, below the right one")
+    ap, _ = evaluator.precision_by([np.array([0, -1])], 1)
+    np.testing.assert_allclose(ap, [1], err_msg="-1 is in no slice")
+
+
+def test_slices_of_sizes_equal_those_of_coco():
+    sides = np.array([20, 25, 40, 60, 100, 110])
+    labels = boxes(*((k * 100_000, 10, 10, side, side, 1, 1) for k, side in enumerate(sides)))
+    found = labels[[0, 2, 3, 4]].copy()
+    found["x"] += [1, 2, 12, 3]
+    evaluator = CocoEvaluator(["pedestrian", "car"], 240, 304)
+    evaluator.partial_eval([labels], [found])
+    figures = evaluator.accumulate()
+    groups = [np.digitize(rows["w"], [32, 96]) for rows in (labels, found)]
+    ap, _ = evaluator.precision_by([groups[0]], 3, [groups[1]])
+    np.testing.assert_allclose(ap, [figures[f"mean_ap_{size}"] for size in ("small", "medium", "big")], rtol=1e-12)
 
 
 def test_prints_only_if_verbose(capsys):

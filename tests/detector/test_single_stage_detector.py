@@ -66,6 +66,23 @@ def test_reset_mask_clears_streams_before_the_batch():
     torch.testing.assert_close(cleared, fresh)
 
 
+def test_two_losses_may_be_added_before_backward():
+    detector = make_detector().eval()
+    targets = [[BOX, EMPTY]] * 4
+    grads = []
+    for together in (True, False):
+        detector.zero_grad()
+        losses = []
+        for seed in (0, 1):
+            losses.append(sum(detector.compute_loss(clip(seed=seed), targets[::-1], torch.zeros(2)).values()))
+            if not together:
+                losses.pop().backward()
+        if together:
+            sum(losses).backward()
+        grads.append([p.grad.clone() for p in detector.parameters()])
+    torch.testing.assert_close(*grads)
+
+
 def test_training_learns_a_box():
     detector = make_detector(num_classes=1, base_size=32)
     optimizer = torch.optim.Adam(detector.parameters(), 3e-3)

@@ -2,6 +2,7 @@ import pytest
 from toy_dataset import write_toy_dataset
 
 from detector.config import Config
+from evlab.tracking import Tracker
 
 TINY = {
     "data.num_tbins": 5,
@@ -38,6 +39,20 @@ def tiny_config(tiny_dataset, tmp_path, tracking_uri):
             "track.tracking_uri": tracking_uri,
         }
     )
+
+
+@pytest.fixture(scope="session")
+def export(tmp_path_factory):
+    """A detector that has learnt nothing, as exported."""
+    from registered_model import export_untrained
+
+    return export_untrained(tmp_path_factory.mktemp("exported"))
+
+
+@pytest.fixture
+def tracker(tracking_uri):
+    """A store of this test alone."""
+    return Tracker(tracking_uri, "exp")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,10 @@
+import json
+
 import pytest
 import torch
+from conftest import TINY
 
+from detector.config import Config
 from evlab.callbacks import ReportMetrics
 from evlab.evaluate import checkpoint_config, evaluate, find_checkpoint, load_model
 from evlab.export import _check_on_clip, export
@@ -9,22 +13,31 @@ from evlab.tracking import Tracker
 from evlab.train import check_config, fit
 
 
-@pytest.fixture
-def trained(tiny_config, tmp_path):
-    """A run's folder with its best checkpoint and record, and the figures of its validation."""
-    config, reports = check_config(tiny_config), []
-    folder = tmp_path / "runs" / "train-1"
-    folder.mkdir(parents=True)
+@pytest.fixture(scope="module")
+def checkpoint(tiny_dataset, tmp_path_factory):
+    """A trained checkpoint and the figures of its validation."""
+    folder = tmp_path_factory.mktemp("trained")
+    storage = {"data.dataset_path": str(tiny_dataset), "track.tracking_uri": f"sqlite:///{folder}/unused.db"}
+    reports = []
 
     def report(metrics, source):
         reports.append(metrics)
         (folder / "best.ckpt").write_bytes((source / CHECKPOINT_NAME).read_bytes())
 
-    fit(config, [ReportMetrics(report)], threads=1)
-    tracker = Tracker(config.track.tracking_uri, config.track.experiment)
+    fit(check_config(Config().with_overrides({**TINY, **storage})), [ReportMetrics(report)], threads=1)
+    return folder / "best.ckpt", reports[-1]
+
+
+@pytest.fixture
+def trained(checkpoint, tiny_config, tmp_path):
+    """A run's folder with its best checkpoint and record, and the figures of its validation."""
+    folder = tmp_path / "runs" / "train-1"
+    folder.mkdir(parents=True)
+    (folder / "best.ckpt").write_bytes(checkpoint[0].read_bytes())
+    tracker = Tracker(tiny_config.track.tracking_uri, tiny_config.track.experiment)
     run_id = tracker.start_run("train-1", {})
-    write_record(folder, config, tracker, run_id)
-    return folder, reports[-1], tracker, run_id
+    write_record(folder, tiny_config, tracker, run_id)
+    return folder, checkpoint[1], tracker, run_id
 
 
 def test_a_checkpoint_measures_as_it_did_in_training(trained):
@@ -38,6 +51,26 @@ def test_a_checkpoint_measures_as_it_did_in_training(trained):
     assert logged.metrics["val_mean_ap"] == pytest.approx(figures["val_mean_ap"])
     assert logged.tags["val_data_fingerprint"] == found.data_fingerprint
     assert "tolerance 50 ms; score floor 0.001; NMS at IoU 0.5" in found.text()
+    assert found.state_leak.passed and found.state_leak.detections > 0
+    assert logged.metrics["val_f1"] == pytest.approx(found.details.operating_point.f1)
+    written = {"confusion.png", "calibration.png", "slices.png", "pr_curve.png", "metrics.txt", "evaluation.json"}
+    assert written <= {path.name for path in found.folder.iterdir()}
+    assert written <= {path.path.removeprefix("val/") for path in tracker.client.list_artifacts(run_id, "val")}
+    stored = json.loads((found.folder / "evaluation.json").read_text())
+    assert stored["metrics"] == found.metrics
+    assert sum(part["boxes"] for part in stored["details"]["slices"]["event_rate"]) == 120, "60 frames of two boxes"
+
+
+def test_comparison_with_an_earlier_evaluation(trained, capsys):
+    folder, *_ = trained
+    evaluate(folder)
+    evaluate(folder, compare_with=folder)
+    assert "mean_ap50" in capsys.readouterr().out
+    config = checkpoint_config(folder / "best.ckpt").with_overrides({"data.min_box_side": 15, "data.skip_us": 7})
+    with pytest.raises(ValueError, match=r"protocol.skip_us is 0 there and 7 here; protocol.min_box_side is 0.* there"):
+        evaluate(folder, config, compare_with=folder)
+    with pytest.raises(FileNotFoundError, match="no evaluation on val; `evlab evaluate"):
+        evaluate(folder, split="val", compare_with=folder)
 
 
 def test_settings_replace_those_of_the_checkpoint(trained):
@@ -59,7 +92,8 @@ def test_a_run_of_its_own_where_the_training_is_not_known(trained, tmp_path):
     folder, _, tracker, run_id = trained
     lonely = tmp_path / "lonely.ckpt"
     lonely.write_bytes((folder / "best.ckpt").read_bytes())
-    found = evaluate(lonely)
+    uri = {"track.tracking_uri": tracker.uri, "track.experiment": tracker.experiment}
+    found = evaluate(lonely, checkpoint_config(lonely).with_overrides(uri))
     runs = tracker.client.search_runs([tracker.experiment_id])
     (own,) = [run for run in runs if run.info.run_id != run_id]
     assert (own.info.run_name, own.info.status) == ("evaluate-lonely", "FINISHED")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from evlab import tracking
+from evlab import outbox, tracking
 from evlab.tracking import END_STATES, Tracker, default_uri, ui_command
 
 
@@ -36,7 +36,7 @@ class Outage:
 @pytest.fixture
 def pauses(monkeypatch) -> list[float]:
     waited: list[float] = []
-    monkeypatch.setattr(tracking.time, "sleep", waited.append)
+    monkeypatch.setattr(outbox.time, "sleep", waited.append)
     return waited
 
 
@@ -231,17 +231,27 @@ def test_short_outage_loses_nothing(tracker, monkeypatch, pauses, caplog):
     assert pauses == [0.5, 2.0] and caplog.records == []
 
 
-def test_long_outage_warns_once_and_sends_the_metrics_later(tracker, monkeypatch, pauses, caplog):
+def test_long_outage_warns_once_and_everything_is_sent_later(tracker, monkeypatch, pauses, caplog):
     run_id = tracker.start_run("trial", {})
     outage = Outage(tracker.client.log_batch, failures=6)
     monkeypatch.setattr(tracker.client, "log_batch", outage)
+    monkeypatch.setattr(tracker.client, "get_experiment", Outage(tracker.client.get_experiment, failures=6))
     tracker.log_metrics(run_id, {"val_mean_ap": 0.25}, step=0)  # tried four times
-    tracker.log_metrics(run_id, {"val_mean_ap": 0.5}, step=1)  # once, while away
-    assert outage.calls == 5 and len(caplog.records) == 1
-    assert "does not answer; not recorded: metrics (no route to host)" in caplog.text
-    monkeypatch.setattr(outage, "failures", 0)
+    tracker.log_metrics(run_id, {"val_mean_ap": 0.5}, step=1)  # kept without a try: the server was away just now
     tracker.end_run(run_id, "FINISHED")
+    assert outage.calls == 4 and len(caplog.records) == 1
+    assert "does not answer: metrics and what follows is kept for later (no route to host)" in caplog.text
+    assert tracker.run_info(run_id).status == "RUNNING"
+    tracker.flush()  # two more failures
     assert tracker.metric_history(run_id, "val_mean_ap") == [(0, 0.25), (1, 0.5)]
+    assert tracker.run_info(run_id).status == "FINISHED"
+    assert pauses == [0.5, 2.0, 5.0, 5.0, 5.0]
+
+
+def test_a_new_run_waits_for_its_server(tracker, monkeypatch, pauses):
+    monkeypatch.setattr(tracker.client, "create_run", Outage(tracker.client.create_run, failures=2))
+    assert tracker.run_info(tracker.start_run("trial", {})).status == "RUNNING"
+    assert pauses == [5.0, 5.0]
 
 
 def test_error_that_is_no_outage_is_raised(tracker):

@@ -248,5 +248,5 @@ def test_reason_of_a_failure(tmp_path):
 
 
 def test_more_workers_than_the_machine_has(tiny_config, ray_head):
-    with pytest.raises(EvlabError, match=r"train.workers: got 999, allowed: at most the \d+ CPU cores"):
+    with pytest.raises(EvlabError, match=r"train.workers: got 999, allowed: at most the \d+ CPU cores that there are"):
         train(tiny_config.with_overrides({"train.workers": 999}))

@@ -4,14 +4,16 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
+from pathlib import Path
 
 import psutil
 import pytest
 import torch
+import yaml
 
 from detector.config import Config
 from evlab import EvlabError, last_line
+from evlab.runs import CHECKPOINT_NAME
 from evlab.runtime import Resources
 from evlab.space import load_space
 from evlab.study import StudyLog
@@ -39,7 +41,7 @@ def space_file(tmp_path):
 def test_a_search_from_samples_to_best_yaml(tiny_config, space_file, ray_head, tmp_path, capsys):
     """One search for everything that needs one: it takes a while to start its processes."""
     base = tiny_config.with_overrides({"optim.gradient_clip": 0})
-    result = tune(base, space_file, {"tune.space_seed": 6})
+    result = tune(base, space_file, {"tune.space_seed": 6, "tune.against": "latency_ms"})
     tracker = Tracker(base.track.tracking_uri, base.track.experiment)
     runs = tracker.runs(result.run_id)
     trials = [run for run in runs if run.name.startswith("trial-")]
@@ -79,8 +81,17 @@ def test_a_search_from_samples_to_best_yaml(tiny_config, space_file, ray_head, t
     hparams = torch.load(result.best_checkpoint, weights_only=True)["hyper_parameters"]
     assert Config.from_hparams(hparams).with_overrides({"train.seed": base.train.seed}) == best
 
+    # The front holds trials, cheapest first; each one more costs more and is better.
+    found = yaml.safe_load(result.front.read_text())
+    assert {row["trial"] for row in found} <= {run.name for run in trials if run.status == "FINISHED"}
+    figures = [(row["latency_ms"], row["val_mean_ap"]) for row in found]
+    assert figures == sorted(figures) and len({value for _, value in figures}) == len(figures)
+    assert found[-1]["run_id"] == winner.run_id
+    assert all((Path(row["checkpoint"]) / CHECKPOINT_NAME).is_file() for row in found)
+    assert all(run.metrics["parameters"] > 0 for run in finished)
+
     output = capsys.readouterr().out
-    assert "trial-4" in output and "failed" in output
+    assert "trial-4" in output and "failed" in output and "val_mean_ap against latency_ms, the front: " in output
     assert len(result.rows) == 5
 
 
@@ -186,7 +197,6 @@ def wait_for(condition, process, timeout_s=240):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"train.workers": 2}, "train.workers: got 2, allowed in a search: 1"),
         ({"tune.metric": "val_map"}, "tune.metric: got 'val_map', allowed: train_loss, val_mean_ap"),
         ({"tune.grace_epochs": 3}, "tune.grace_epochs: got 3, allowed: at most the 2 validations"),
         ({"anchors.bg_iou_threshold": 0.45}, r"a sample .*bg_iou_threshold: got 0.45, allowed: at most .* \(0.4\)"),
@@ -357,9 +367,8 @@ def test_a_search_without_a_single_measured_trial(log, tmp_path):
         log.on_trial_start(0, [], trial)
         log.on_trial_error(0, [], trial)
     study = _Study(log.base, None, log.tracker, log.parent, tmp_path, Resources(2, 0, grows=False))
-    results = [SimpleNamespace(metrics={"trial_id": name}, best_checkpoints=[]) for name in ("a", "b")]
     with pytest.raises(EvlabError, match=r"every trial failed: ValueError: no memory$"):
-        study._measured(log, results)
+        study._measured(log)
 
 
 def test_the_winner_has_the_best_mean_over_seeds(log, tmp_path):

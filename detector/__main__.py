@@ -1,0 +1,61 @@
+"""`python -m detector predict RECORDING --model MODEL --output FILE ...`: detection without the platform."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Detect in a recording.
+
+    Args:
+        arguments: command line without the program's name; the process's own if None.
+
+    Returns:
+        Exit code: 0, or 2 after an error of the user's, which is said in one line.
+    """
+    values = _parser().parse_args(arguments)
+    from detector.predict import predict
+    from detector.predictor import Predictor
+
+    try:
+        predictor = Predictor(
+            values.model,
+            score_thresh=values.score_thresh,
+            height=values.sensor_height,
+            width=values.sensor_width,
+            downsampling=values.downsampling,
+        )
+        print(predict(values.recording, predictor, values.output).text())
+    except (ValueError, OSError) as error:
+        print(f"detector: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    print("written:", *values.output)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m detector", allow_abbrev=False)
+    verbs = parser.add_subparsers(required=True, metavar="predict")
+    verb = verbs.add_parser("predict", help="detect in a recording", allow_abbrev=False)
+    verb.add_argument("recording", help="DAT, RAW (EVT2, EVT2.1, EVT3), HDF5, CSV or NPY file")
+    verb.add_argument("--model", required=True, help="exported model: model.ptjit or its folder")
+    verb.add_argument(
+        "--output", required=True, nargs="+", metavar="FILE", help="to write: .npy, .csv, .json (COCO), .gif or .mp4"
+    )
+    verb.add_argument("--score_thresh", type=float, metavar="X", help="lowest score; the exported one if not given")
+    verb.add_argument("--sensor_height", type=int, metavar="N", help="in pixels, for recordings that do not tell it")
+    verb.add_argument("--sensor_width", type=int, metavar="N", help="in pixels, for recordings that do not tell it")
+    verb.add_argument(
+        "--downsampling",
+        type=int,
+        metavar="K",
+        help="divide the sensor by 2^K; to the size of the training if not given",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

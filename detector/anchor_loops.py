@@ -1,0 +1,243 @@
+"""Compiled loops that assign the boxes of a batch to anchors, frame by frame: `assign_boxes` for the CPU.
+
+Only cells where an anchor can overlap a box enough are looked at, as `detector.assignment` derives; the arithmetic is
+that of `pairwise_iou`. They stand in one module because the compiler's cache notices a change of a function's own file
+only.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from detector.compiled import compiled
+
+__all__ = ["fill_targets"]
+
+Number = Any  # float32, which mypy tells from float
+Three = tuple[Number, Number, Number]
+Four = tuple[Number, Number, Number, Number]
+
+ZERO, HALF, ONE, TINY = np.float32(0), np.float32(0.5), np.float32(1), np.float32(1e-12)
+SLACK = np.float32(1e-3)  # cells; more than the rounding of a cell's bounds
+FORCED, ABOVE_ALL = np.float32(2), np.float32(3)  # stand above every overlap
+LEAST_SIDE, MOST_SIDE = np.float32(1e-3), np.float32(10000)  # pixels; those of `bbox_to_deltas`
+
+
+@compiled
+def fill_targets(
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    starts: np.ndarray,
+    anchors: np.ndarray,
+    shapes: np.ndarray,
+    cells: np.ndarray,
+    settings: np.ndarray,
+    low_quality: bool,
+    loc: np.ndarray,
+    cls: np.ndarray,
+) -> None:
+    """Fill the offsets and labels of all anchors of a batch.
+
+    Args:
+        boxes: (M, 4) float32 finite x1, y1, x2, y2, frame after frame.
+        labels: (M,) int64 1..K.
+        starts: (N + 1,) int64 first box of each frame, and M.
+        anchors: (A, 4) float32 cx, cy, w, h by level, row, column and shape.
+        shapes: (S, 3) float32 width, height and stride of each shape.
+        cells: (S, 4) int64 columns, rows, index of the first anchor, anchors a cell.
+        settings: (4,) float32 foreground and background threshold, scale of the centre's and of the size's offsets.
+        low_quality: every box holds at least one anchor.
+        loc: (N, A, 4) float32, overwritten.
+        cls: (N, A) int64, overwritten.
+    """
+    best = np.zeros(anchors.shape[0], np.float32)
+    owner = np.empty(anchors.shape[0], np.int32)
+    touched = np.empty(anchors.shape[0], np.int32)
+    holder = np.full(anchors.shape[0], -1, np.int32)
+    wanted, strength = np.empty(boxes.shape[0], np.int64), np.empty(boxes.shape[0], np.float32)
+    losses = np.zeros(boxes.shape[0], np.int64)
+    fg, bg = settings[0], settings[1]
+    threshold = bg if bg > ZERO else fg
+    for frame in range(starts.size - 1):
+        start, stop = starts[frame], starts[frame + 1]
+        loc[frame, :, :] = ZERO
+        cls[frame, :] = -1 if bg == ZERO and stop > start else 0  # no overlap is below 0
+        count = 0
+        for box in range(start, stop):
+            count, strength[box], wanted[box] = _mark(
+                box, _four(boxes, box), shapes, cells, threshold, best, owner, touched, count
+            )
+        if low_quality:
+            _match(start, stop, boxes, shapes, cells, threshold, wanted, strength, losses, holder)
+            for box in range(start, stop):
+                anchor = wanted[box]
+                if anchor >= 0:
+                    if best[anchor] == ZERO:
+                        touched[count] = anchor
+                        count += 1
+                    best[anchor], owner[anchor], holder[anchor] = FORCED, box, -1
+        for k in range(count):
+            anchor = touched[k]
+            if best[anchor] >= fg:
+                cls[frame, anchor] = labels[owner[anchor]]
+                _offsets(_four(boxes, owner[anchor]), _four(anchors, anchor), settings, loc, frame, anchor)
+            else:
+                cls[frame, anchor] = -1
+            best[anchor] = ZERO
+
+
+@compiled
+def _mark(
+    number: int,
+    box: Four,
+    shapes: np.ndarray,
+    cells: np.ndarray,
+    threshold: Number,
+    best: np.ndarray,
+    owner: np.ndarray,
+    touched: np.ndarray,
+    count: int,
+) -> tuple[int, Number, int]:
+    """Give a box to the anchors that it overlaps most and enough; count of touched anchors, and the box's best one."""
+    top, chosen = -ONE, -1
+    for s in range(shapes.shape[0]):
+        shape, cell = _three(shapes, s), _four(cells, s)
+        low_x, high_x, low_y, high_y = _cells_to_look_at(box, shape, cell, threshold, -1)
+        for y in range(low_y, high_y + 1):
+            for x in range(low_x, high_x + 1):
+                iou = _overlap(box, shape, x, y)
+                if iou >= threshold:
+                    anchor = cell[2] + (y * cell[0] + x) * cell[3]
+                    if iou > best[anchor]:
+                        if best[anchor] == ZERO:
+                            touched[count] = anchor
+                            count += 1
+                        best[anchor], owner[anchor] = iou, number
+                    if iou > top or (iou == top and anchor < chosen):
+                        top, chosen = iou, anchor
+    return count, top, chosen
+
+
+@compiled
+def _match(
+    start: int,
+    stop: int,
+    boxes: np.ndarray,
+    shapes: np.ndarray,
+    cells: np.ndarray,
+    threshold: Number,
+    wanted: np.ndarray,
+    strength: np.ndarray,
+    losses: np.ndarray,
+    holder: np.ndarray,
+) -> None:
+    """Find the anchor that each box of a frame holds, see `match_each_box`: into `wanted`, -1 for none.
+
+    Going down its own order, a box that lost k times wants its best anchor but k: the nearest k + 1 columns and rows
+    hold it.
+    """
+    for first in range(start, stop):
+        if wanted[first] < 0:
+            strength[first], wanted[first] = _next_best(_four(boxes, first), shapes, cells, threshold, 0, ABOVE_ALL, -1)
+        box: Any = first
+        while wanted[box] >= 0:
+            anchor = wanted[box]
+            other = holder[anchor]
+            if other < 0:
+                holder[anchor] = box
+                break
+            if strength[box] > strength[other] or (strength[box] == strength[other] and box < other):
+                holder[anchor] = box
+                box = np.int64(other)
+            losses[box] += 1
+            strength[box], wanted[box] = _next_best(
+                _four(boxes, box), shapes, cells, threshold, losses[box], strength[box], anchor
+            )
+
+
+@compiled
+def _next_best(
+    box: Four, shapes: np.ndarray, cells: np.ndarray, threshold: Number, margin: int, below: Number, after: int
+) -> tuple[Number, int]:
+    """The highest overlap below one (of equals the lowest anchor after one), and its anchor, -1 for none."""
+    top, chosen = -ONE, -1
+    for s in range(shapes.shape[0]):
+        shape, cell = _three(shapes, s), _four(cells, s)
+        low_x, high_x, low_y, high_y = _cells_to_look_at(box, shape, cell, threshold, margin)
+        for y in range(low_y, high_y + 1):
+            for x in range(low_x, high_x + 1):
+                iou = _overlap(box, shape, x, y)
+                anchor = cell[2] + (y * cell[0] + x) * cell[3]
+                free = iou < below or (iou == below and anchor > after)
+                if free and (iou > top or (iou == top and anchor < chosen)):
+                    top, chosen = iou, anchor
+    return top, chosen
+
+
+@compiled
+def _cells_to_look_at(box: Four, shape: Three, cell: Four, threshold: Number, margin: int) -> tuple[int, int, int, int]:
+    """First and last column and row where the shape may overlap the box by the threshold.
+
+    A margin of k >= 0 adds the nearest k + 1 columns and rows; without (-1) there may be nothing to look at.
+    """
+    width, height, stride = box[2] - box[0], box[3] - box[1], shape[2]
+    most_x = width if width < shape[0] else shape[0]
+    most_y = height if height < shape[1] else shape[1]
+    shared = (width * height + shape[0] * shape[1]) * (threshold / (ONE + threshold))
+    reach_x = reach_y = -ONE
+    if shared <= most_x * most_y * (ONE + SLACK):
+        reach_x = ((width + shape[0]) * HALF - shared / most_y) / stride
+        reach_y = ((height + shape[1]) * HALF - shared / most_x) / stride
+    elif margin < 0:
+        return 0, -1, 0, -1
+    if margin >= 0:  # half a cell around a centre inside the grid always holds the nearest cell
+        least = HALF + np.float32(margin)
+        reach_x, reach_y = max(reach_x, least), max(reach_y, least)
+    low_x, high_x = _range((box[0] + box[2]) * HALF / stride - HALF, reach_x + SLACK, cell[0])
+    low_y, high_y = _range((box[1] + box[3]) * HALF / stride - HALF, reach_y + SLACK, cell[1])
+    return low_x, high_x, low_y, high_y
+
+
+@compiled
+def _range(centre: Number, reach: Number, size: Number) -> tuple[Number, Number]:
+    """First and last of `size` cells within reach of a centre that is moved into the grid."""
+    last = np.float32(size - 1)
+    centre = min(max(centre, ZERO), last)
+    return np.int64(np.ceil(max(centre - reach, ZERO))), np.int64(np.floor(min(centre + reach, last)))
+
+
+@compiled
+def _overlap(box: Four, shape: Three, column: int, row: int) -> Number:
+    """Intersection over union of a box and the shape's anchor of a cell, as `pairwise_iou` rounds it."""
+    x, y = (np.float32(column) + HALF) * shape[2], (np.float32(row) + HALF) * shape[2]
+    half_width, half_height = shape[0] * HALF, shape[1] * HALF
+    left, right, top, bottom = x - half_width, x + half_width, y - half_height, y + half_height
+    # Not min and max, which look for numbers that are none and take twice as long.
+    width = (right if right < box[2] else box[2]) - (left if left > box[0] else box[0])
+    height = (bottom if bottom < box[3] else box[3]) - (top if top > box[1] else box[1])
+    if width <= ZERO or height <= ZERO:
+        return ZERO
+    shared = width * height
+    area = (right - left) * (bottom - top) + (box[2] - box[0]) * (box[3] - box[1]) - shared
+    return shared / (area if area > TINY else TINY)
+
+
+@compiled
+def _offsets(box: Four, anchor: Four, settings: np.ndarray, loc: np.ndarray, frame: int, place: int) -> None:
+    """What `bbox_to_deltas` gives."""
+    for axis in range(2):
+        side = min(max(box[axis + 2] - box[axis], LEAST_SIDE), MOST_SIDE)
+        centre = (box[axis] + box[axis + 2]) * HALF
+        loc[frame, place, axis] = (centre - anchor[axis]) / (settings[2] * anchor[axis + 2])
+        loc[frame, place, axis + 2] = np.log(side / anchor[axis + 2]) / settings[3]
+
+
+@compiled
+def _three(table: np.ndarray, row: int) -> Three:
+    """A row as numbers: inner loops keep them in registers."""
+    return table[row, 0], table[row, 1], table[row, 2]
+
+
+@compiled
+def _four(table: np.ndarray, row: int) -> Four:
+    return table[row, 0], table[row, 1], table[row, 2], table[row, 3]

@@ -1,0 +1,147 @@
+"""Files of detections, written frame by frame: NPY, CSV, COCO JSON, and films with boxes drawn on the events.
+
+Each appears only when it is whole, and holds no more than a frame in memory.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+import torch
+
+from detector.events import BBOX_dtype
+from detector.events.writing import whole_file
+
+__all__ = ["BOX_FILES", "AddFrame", "Scene"]
+
+AddFrame = Callable[[int, np.ndarray, np.ndarray], None]
+"""Appends a frame: its end in microseconds, its (M,) `BBOX_dtype` boxes, its (2, H, W) histogram (films only)."""
+
+CSV_COLUMNS = ("t", "x", "y", "w", "h", "class_id", "class_confidence")
+
+
+class Scene(NamedTuple):
+    """What frames have in common.
+
+    Args:
+        classes: names by label map id
+        delta_t: duration of a frame in microseconds
+        height: of the sensor in pixels
+        width: of the sensor in pixels
+    """
+
+    classes: Mapping[int, str]
+    delta_t: int
+    height: int
+    width: int
+
+
+@contextmanager
+def npy_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
+    """Boxes as `detector.events.load_labels` reads them."""
+    count = 0
+    with whole_file(path) as part, part.open("w+b") as file:
+
+        def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:
+            nonlocal count
+            file.write(boxes.tobytes())
+            count += boxes.size
+
+        _write_npy_header(file, 0)
+        begin = file.tell()
+        yield add
+        file.seek(0)
+        _write_npy_header(file, count)
+        assert file.tell() == begin  # numpy leaves room for the digits
+
+
+@contextmanager
+def csv_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
+    """A line a box: time, corner, size, class id, score, class name."""
+    with whole_file(path) as part, part.open("w", newline="") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow([*CSV_COLUMNS, "class_name"])
+
+        def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:
+            rows = zip(*(boxes[name].tolist() for name in CSV_COLUMNS), strict=True)
+            lines.writerows([*row, scene.classes[row[5]]] for row in rows)
+
+        yield add
+
+
+@contextmanager
+def coco_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
+    """A COCO dataset whose images are the frames (`t` is a frame's end), its annotations the boxes with a `score`."""
+    categories = [{"id": key, "name": name} for key, name in scene.classes.items()]
+    size = {"width": scene.width, "height": scene.height}
+    first_end = count = frames = 0
+    with whole_file(path) as part, part.open("w") as file:
+        file.write(f'{{"categories": {json.dumps(categories)},\n"annotations": [')
+
+        def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:
+            nonlocal count, frames, first_end
+            first_end = end if frames == 0 else first_end
+            frames += 1
+            for box in boxes:
+                count += 1
+                file.write(("\n" if count == 1 else ",\n") + json.dumps(_annotation(count, frames, box)))
+
+        yield add
+        file.write('\n],\n"images": [')
+        for number in range(1, frames + 1):
+            image = {"id": number, "t": first_end + (number - 1) * scene.delta_t, **size}
+            file.write(("\n" if number == 1 else ",\n") + json.dumps(image))
+        file.write("\n]}\n")
+
+
+@contextmanager
+def film_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
+    """Events with boxes, classes and scores, as fast as the recording."""
+    from detector.video import FILMS  # pictures need torchvision, which takes seconds
+    from detector.viz import draw_detections
+
+    ids = list(scene.classes)
+    with FILMS[path.suffix.lower()](path, scene.delta_t) as append:
+
+        def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:
+            corners = np.stack([boxes["x"], boxes["y"], boxes["x"] + boxes["w"], boxes["y"] + boxes["h"]], axis=1)
+            detections = {
+                "boxes": torch.from_numpy(corners * np.float32(histogram.shape[2] / scene.width)),
+                "scores": torch.tensor(boxes["class_confidence"]),
+                "labels": torch.tensor([ids.index(key) + 1 for key in boxes["class_id"]]),
+            }
+            append(draw_detections(histogram, detections, list(scene.classes.values()), score_thresh=0.0))
+
+        yield add
+
+
+BOX_FILES: dict[str, Callable[[Path, Scene], AbstractContextManager[AddFrame]]] = {
+    ".npy": npy_file,
+    ".csv": csv_file,
+    ".json": coco_file,
+    ".gif": film_file,
+    ".mp4": film_file,
+}
+"""Writers by the ending of the file's name."""
+
+
+def _write_npy_header(file: IO[bytes], count: int) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(BBOX_dtype), "fortran_order": False, "shape": (count,)}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _annotation(number: int, image: int, box: np.void) -> dict[str, object]:
+    x, y, w, h = (float(box[name]) for name in "xywh")
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": int(box["class_id"]),
+        "bbox": [x, y, w, h],
+        "area": w * h,
+        "iscrowd": 0,
+        "score": float(box["class_confidence"]),
+    }

@@ -1,0 +1,65 @@
+"""The targets of a batch of anchors: compiled for the CPU, in torch for accelerators. Both give the same."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from detector.anchor_loops import fill_targets
+from detector.assignment import AnchorGrid, FrameBoxes, assign_boxes
+from detector.box import bbox_to_deltas
+from detector.compiled import HAS_COMPILER
+
+__all__ = ["EncodeRule", "encode_boxes", "encode_compiled", "encode_in_torch"]
+
+
+class EncodeRule(NamedTuple):
+    """By what rule boxes become targets; see `detector.anchors.Anchors`."""
+
+    fg_iou_threshold: float
+    bg_iou_threshold: float
+    allow_low_quality_matches: bool
+    variances: Sequence[float]
+
+
+def encode_boxes(grid: AnchorGrid, boxes: FrameBoxes, rule: EncodeRule, loc: Tensor, cls: Tensor) -> None:
+    """Write the targets of all anchors, as `assign_priors` and `bbox_to_deltas` define them.
+
+    Args:
+        grid: the anchors of a frame
+        boxes: the boxes of all frames, on the anchors' device
+        rule: thresholds and scales
+        loc: (N, A, 4) float32 offsets, overwritten
+        cls: (N, A) int64 labels, overwritten
+    """
+    form = encode_compiled if HAS_COMPILER and cls.device.type == "cpu" else encode_in_torch
+    form(grid, boxes, rule, loc, cls)
+
+
+def encode_compiled(grid: AnchorGrid, boxes: FrameBoxes, rule: EncodeRule, loc: Tensor, cls: Tensor) -> None:
+    """`encode_boxes` on the CPU, frame by frame."""
+    columns = [column.numpy() for column in (grid.sizes, grid.strides)]
+    cells = [grid.cells.numpy(), grid.first.numpy()[:, None], np.full((len(grid.first), 1), grid.per_cell)]
+    fill_targets(
+        np.ascontiguousarray(boxes.xyxy.numpy()),
+        boxes.labels.numpy(),
+        np.searchsorted(boxes.frames.numpy(), np.arange(boxes.num_frames + 1)),
+        grid.anchors.numpy(),
+        np.concatenate(columns, axis=1),
+        np.concatenate(cells, axis=1),
+        np.array([rule.fg_iou_threshold, rule.bg_iou_threshold, *rule.variances], np.float32),
+        rule.allow_low_quality_matches,
+        loc.numpy(),
+        cls.numpy(),
+    )
+
+
+def encode_in_torch(grid: AnchorGrid, boxes: FrameBoxes, rule: EncodeRule, loc: Tensor, cls: Tensor) -> None:
+    """`encode_boxes` on any device, all frames at once."""
+    labels, place, box = assign_boxes(
+        grid, boxes, rule.fg_iou_threshold, rule.bg_iou_threshold, rule.allow_low_quality_matches
+    )
+    cls.copy_(labels.view(cls.shape))
+    matched = grid.anchors[place % len(grid.anchors)]
+    loc.zero_().view(-1, 4)[place] = bbox_to_deltas(boxes.xyxy[box], matched, rule.variances)

@@ -1,0 +1,196 @@
+"""Which detection found which label, frame by frame, and what follows from it: confusion, calibration, a best score."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from detector.coco_library import FrameBoxes
+from detector.compiled import compiled
+
+__all__ = [
+    "Calibration",
+    "Confusion",
+    "Matches",
+    "OperatingPoint",
+    "best_operating_point",
+    "calibrate",
+    "confusion_matrix",
+    "match_boxes",
+]
+
+BINS = 10
+CALIBRATION_FLOOR = 0.05
+"""Scores below are left out of the calibration: so many that they would make any detector look well calibrated."""
+
+
+class Matches(NamedTuple):
+    """Pairs of a label and a detection; -1 for none.
+
+    Args:
+        label: (M,) index of the detection that found each label.
+        detection: (D,) index of the label that each detection found.
+    """
+
+    label: np.ndarray
+    detection: np.ndarray
+
+
+class OperatingPoint(NamedTuple):
+    """A score from which detections are shown, with precision, recall and their harmonic mean F1 there."""
+
+    score: float
+    f1: float
+    precision: float
+    recall: float
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """What was found for what.
+
+    Args:
+        names: classes, then "background".
+        counts: K + 1 rows of labels by class and, last, detections that match none; K + 1 columns of detections by
+            class and, last, labels that none matches.
+    """
+
+    names: list[str]
+    counts: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How often detections of a score are right.
+
+    Args:
+        floor: lowest score that is looked at.
+        error: expected calibration error: mean distance of score and share, weighted by detections.
+        detections: of each bin of scores, evenly from 0 to 1.
+        scores: mean score of each bin; 0 without detections.
+        precisions: share of each bin's detections that match a label.
+    """
+
+    floor: float
+    error: float
+    detections: list[int]
+    scores: list[float]
+    precisions: list[float]
+
+
+def match_boxes(boxes: FrameBoxes, iou: float = 0.5, *, same_class: bool = True, min_score: float = 0.0) -> Matches:
+    """Give each detection, those of higher score first, the free label of its frame that it overlaps most.
+
+    Args:
+        boxes: labels and detections.
+        iou: least overlap.
+        same_class: only labels of the detection's class.
+        min_score: detections of a lower score find nothing.
+    """
+    order = np.lexsort((-boxes.detection_score, boxes.detection_frame))
+    order = order[boxes.detection_score[order] >= min_score]
+    labels = np.argsort(boxes.label_frame, kind="stable")
+    starts = np.searchsorted(boxes.label_frame[labels], np.arange(boxes.num_frames + 1))
+    found = Matches(np.full(len(labels), -1), np.full(len(boxes.detection_frame), -1))
+    detections = boxes.detection_boxes, boxes.detection_class, boxes.detection_frame
+    truth = boxes.label_boxes, boxes.label_class
+    _match(order, *detections, labels, starts, *truth, iou, same_class, found.label, found.detection)
+    return found
+
+
+@compiled
+def _match(
+    order: np.ndarray,
+    boxes: np.ndarray,
+    classes: np.ndarray,
+    frames: np.ndarray,
+    labels: np.ndarray,
+    starts: np.ndarray,
+    label_boxes: np.ndarray,
+    label_classes: np.ndarray,
+    min_iou: float,
+    same_class: bool,
+    label_match: np.ndarray,
+    detection_match: np.ndarray,
+) -> None:
+    """Fill both matches; `order` are the detections, `labels` those of frame f from `starts[f]` to `starts[f + 1]`."""
+    for detection in order:
+        frame, best, chosen = frames[detection], 0.0, -1
+        for place in range(starts[frame], starts[frame + 1]):
+            label = labels[place]
+            if label_match[label] >= 0 or (same_class and label_classes[label] != classes[detection]):
+                continue
+            overlap = _iou(boxes[detection], label_boxes[label])
+            if overlap >= min_iou and overlap > best:
+                best, chosen = overlap, label
+        if chosen >= 0:
+            label_match[chosen], detection_match[detection] = detection, chosen
+
+
+@compiled
+def _iou(first: np.ndarray, second: np.ndarray) -> float:
+    """IoU of two boxes x, y, w, h."""
+    w = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
+    h = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
+    if w <= 0 or h <= 0:
+        return 0.0
+    return w * h / (first[2] * first[3] + second[2] * second[3] - w * h)
+
+
+def best_operating_point(parts: Sequence[tuple[FrameBoxes, Matches]]) -> OperatingPoint:
+    """The score at which F1, over all classes together, is highest.
+
+    Args:
+        parts: boxes and their matches of the same class.
+    """
+    scores = np.concatenate([boxes.detection_score for boxes, _ in parts])
+    right = np.concatenate([matches.detection >= 0 for _, matches in parts])
+    labels = sum(len(boxes.label_frame) for boxes, _ in parts)
+    if not len(scores) or not labels:
+        return OperatingPoint(0.0, 0.0, 0.0, 0.0)
+    order = np.argsort(-scores, kind="stable")
+    shown, hits = np.arange(1, len(order) + 1), np.cumsum(right[order])
+    f1 = 2 * hits / (shown + labels)
+    last = np.append(scores[order][1:] != scores[order][:-1], True)  # detections of one score are shown together
+    best = int(np.argmax(np.where(last, f1, -1.0)))
+    return OperatingPoint(
+        float(scores[order][best]), float(f1[best]), float(hits[best] / shown[best]), float(hits[best] / labels)
+    )
+
+
+def confusion_matrix(parts: Sequence[FrameBoxes], classes: Mapping[int, str], score: float) -> Confusion:
+    """Count pairs of boxes that overlap by 0.5, whatever their classes.
+
+    Args:
+        parts: the boxes.
+        classes: label map ids and names.
+        score: least score of a detection.
+    """
+    count, place = len(classes), {key: index for index, key in enumerate(classes)}
+    table = np.zeros((count + 1, count + 1), np.int64)
+    for boxes in parts:
+        matches = match_boxes(boxes, same_class=False, min_score=score)
+        truth = np.array([place[key] for key in boxes.label_class.tolist()], np.int64)
+        said = np.array([place[key] for key in boxes.detection_class.tolist()], np.int64)
+        found = matches.label >= 0
+        np.add.at(table, (truth, np.where(found, said[matches.label] if len(said) else count, count)), 1)
+        wrong = (matches.detection < 0) & (boxes.detection_score >= score)
+        np.add.at(table[count], said[wrong], 1)
+    return Confusion([*classes.values(), "background"], table.tolist())
+
+
+def calibrate(parts: Sequence[tuple[FrameBoxes, Matches]]) -> Calibration:
+    """Compare scores with the shares of detections that are right.
+
+    Args:
+        parts: boxes and their matches of the same class.
+    """
+    scores = np.concatenate([boxes.detection_score for boxes, _ in parts])
+    right = np.concatenate([matches.detection >= 0 for _, matches in parts])[scores >= CALIBRATION_FLOOR]
+    scores = scores[scores >= CALIBRATION_FLOOR]
+    bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
+    count = np.bincount(bins, minlength=BINS)
+    mean, share = (np.bincount(bins, part, minlength=BINS) / np.maximum(count, 1) for part in (scores, right))
+    error = float((np.abs(mean - share) * count).sum() / max(len(scores), 1))
+    return Calibration(CALIBRATION_FLOOR, error, count.tolist(), mean.tolist(), share.tolist())

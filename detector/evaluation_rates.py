@@ -1,0 +1,61 @@
+"""How many events lie in boxes, by the frames of a tensor file."""
+
+import numpy as np
+
+from detector.data.files import SequenceFile
+from detector.data.storage import open_tensors
+
+__all__ = ["COUNTING", "event_rates"]
+
+COUNTING = ("histo", "stacked_histo", "diff")
+"""Preprocessing whose tensors hold counts of events, clipped; of others the pixels that hold anything are counted."""
+
+
+def event_rates(file: SequenceFile, boxes: np.ndarray, preprocess: str, max_incr_per_pixel: float) -> np.ndarray:
+    """Events a pixel and second inside boxes, in the frame that ends at or after the time of each.
+
+    Whole pixels are counted. Counts are clipped as in the file, so that the rate is a lower bound where many events
+    fall on a pixel.
+
+    Args:
+        file: the tensor file.
+        boxes: (M,) structured boxes in network pixels; times are the recording's.
+        preprocess: name of the file's preprocessing.
+        max_incr_per_pixel: count at which a pixel of it saturates.
+
+    Returns:
+        (M,) rates; nan for boxes outside the file's frames or without area.
+    """
+    frames = -((file.first_t - boxes["t"]) // file.delta_t) - 1
+    columns = _whole(boxes["x"], boxes["w"], file.width)
+    rows = _whole(boxes["y"], boxes["h"], file.height)
+    areas = (columns[1] - columns[0]) * (rows[1] - rows[0])
+    rates = np.full(len(boxes), np.nan)
+    usable = (frames >= 0) & (frames < file.num_frames) & (areas > 0)
+    scale = max_incr_per_pixel / file.divisor if preprocess in COUNTING else 1.0
+    buffer = np.empty((1, file.channels, file.height, file.width), file.dtype)
+    sums = np.zeros((file.height + 1, file.width + 1))
+    reader = open_tensors(file.path)
+    try:
+        for frame in np.unique(frames[usable]).tolist():
+            reader.read(frame, buffer)
+            sums[1:, 1:] = _counts(buffer[0], preprocess).cumsum(0).cumsum(1)
+            inside = np.flatnonzero(usable & (frames == frame))
+            (x1, x2), (y1, y2) = columns[:, inside], rows[:, inside]
+            rates[inside] = sums[y2, x2] - sums[y1, x2] - sums[y2, x1] + sums[y1, x1]
+    finally:
+        reader.close()
+    return rates * scale / np.maximum(areas, 1) / (file.delta_t / 1e6)
+
+
+def _whole(start: np.ndarray, length: np.ndarray, limit: int) -> np.ndarray:
+    """(2, M) first pixel and the one after the last."""
+    ends = np.stack([np.floor(start), np.ceil(start + length)])
+    return ends.clip(0, limit).astype(np.int64)
+
+
+def _counts(frame: np.ndarray, preprocess: str) -> np.ndarray:
+    """(H, W) counts of a frame (C, H, W), as float64."""
+    if preprocess in COUNTING:
+        return np.abs(frame.astype(np.float64)).sum(axis=0)
+    return (frame != 0).any(axis=0).astype(np.float64)

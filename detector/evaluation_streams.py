@@ -1,0 +1,129 @@
+"""A detector over the streams of a split, and the check that nothing leaks from one stream into another."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detector.box import box_iou
+from detector.data.files import SequenceFile
+from detector.data.sequence import SequenceDataset
+from detector.evaluation import FramePredictions
+from detector.single_stage_detector import SingleStageDetector
+
+__all__ = ["StateLeak", "check_state_leak", "stream"]
+
+CHECKED_FILES, CHECKED_WINDOWS = 4, 3
+SAME_IOU, SAME_SCORE = 0.95, 0.01
+ALLOWED_SHARE = 0.001
+LEAST_SCORE = 0.05
+
+
+@dataclass(frozen=True)
+class StateLeak:
+    """What a change of stream order and batch composition changed.
+
+    Args:
+        files: recordings that were detected alone and in other company.
+        frames: frames of each that were compared, from its first.
+        detections: detections that were compared.
+        changed: share of them without their like (same class, IoU 0.95, score within 0.01) on the other side.
+        max_score_change: largest difference of scores of a detection and its like.
+        passed: whether no more than 0.1 % changed, which rounding can do.
+    """
+
+    files: int
+    frames: int
+    detections: int
+    changed: float
+    max_score_change: float
+    passed: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+
+@torch.inference_mode()
+def stream(
+    detector: SingleStageDetector,
+    batches: Iterable[dict[str, Any]],
+    predictions: FramePredictions,
+    device: torch.device,
+    autocast: AbstractContextManager,
+) -> None:
+    """Detect on the batches of a split, in order, and collect what is said about labelled frames.
+
+    Args:
+        detector: in evaluation mode, on the device; its state is cleared before and after.
+        batches: see `SequenceDataset.__getitem__`.
+        predictions: takes the detections; its protocol holds their score floor and the overlap of the suppression.
+        device: where the detector is.
+        autocast: arithmetic of the network.
+    """
+    protocol = predictions.protocol
+    detector.reset_all()
+    with autocast:
+        for batch in batches:
+            detector.reset(batch["mask_keep_memory"].to(device))
+            inputs = batch["inputs"].to(device, non_blocking=True)
+            found = detector.get_boxes(inputs, protocol.score_thresh, protocol.nms_thresh)
+            predictions.add(found, batch["video_infos"], batch["frame_is_labeled"])
+    detector.reset_all()
+
+
+@torch.inference_mode()
+def check_state_leak(
+    detector: SingleStageDetector, dataset: SequenceDataset, nms_thresh: float, device: torch.device
+) -> StateLeak:
+    """Detect some recordings alone, then last to first, two at a time and each twice; compare, in float32.
+
+    Args:
+        detector: in evaluation mode, on the device.
+        dataset: the split; the first windows of up to four recordings spread over it are taken.
+        nms_thresh: overlap at which detections suppress each other.
+        device: where the detector is.
+    """
+    num_frames = CHECKED_WINDOWS * dataset.targets.num_tbins
+    chosen = {index * len(dataset.files) // CHECKED_FILES for index in range(CHECKED_FILES)}
+    files = [replace(f, num_frames=min(f.num_frames, num_frames)) for f in (dataset.files[i] for i in sorted(chosen))]
+
+    def detect(some: Sequence[SequenceFile], batch_size: int) -> Iterator[tuple[tuple[str, int], dict[str, Tensor]]]:
+        part = SequenceDataset(some, dataset.targets, batch_size, train=False)
+        detector.reset_all()
+        for step in range(len(part)):
+            batch = part[0, step]
+            detector.reset(batch["mask_keep_memory"].to(device))
+            found = detector.get_boxes(batch["inputs"].to(device), LEAST_SCORE, nms_thresh)
+            for b, (info, start) in enumerate(batch["video_infos"]):
+                for t in range(len(found) if info is not None else 0):
+                    if start + t < info.num_frames:
+                        yield (info.path, start + t), {key: value.cpu() for key, value in found[t][b].items()}
+
+    alone = {key: boxes for file in files for key, boxes in detect([file], 1)}
+    pairs = [(alone[key], boxes) for key, boxes in detect([*reversed(files), *files], 2)]
+    detector.reset_all()
+    return _compare(pairs, len(files), num_frames)
+
+
+def _compare(pairs: Sequence[tuple[dict[str, Tensor], dict[str, Tensor]]], files: int, frames: int) -> StateLeak:
+    total = lonely = 0
+    largest = 0.0
+    for first, second in pairs:
+        sure = [side["scores"] >= LEAST_SCORE + SAME_SCORE for side in (first, second)]  # the like of others may be cut
+        total += sum(int(side.sum()) for side in sure)
+        alike = (box_iou(first["boxes"], second["boxes"]) >= SAME_IOU) & (
+            first["labels"][:, None] == second["labels"][None]
+        )
+        change = (first["scores"][:, None] - second["scores"][None]).abs()
+        near = alike & (change <= SAME_SCORE)
+        lonely += int((sure[0] & ~near.any(1)).sum()) + int((sure[1] & ~near.any(0)).sum())
+        if near.any():
+            nearest = torch.where(near, change, np.inf)
+            largest = max(largest, float(nearest.amin(1)[near.any(1)].max()), float(nearest.amin(0)[near.any(0)].max()))
+    share = lonely / max(total, 1)
+    return StateLeak(files, frames, total, share, largest, share <= ALLOWED_SHARE)

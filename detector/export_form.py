@@ -1,0 +1,63 @@
+"""What a kind of exported file is, and the plain one: TorchScript."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+__all__ = ["METHODS", "PRECISIONS", "TORCHSCRIPT", "ExportForm", "load_torchscript", "save_torchscript"]
+
+METHODS = ("detect", "forward_network_without_box_decoding", "reset", "reset_all")
+"""What an exported model offers beside `forward`."""
+
+PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "half": torch.float16}
+"""Precisions of an exported network. Frames come in any of them, and boxes are float32, whatever it is."""
+
+
+@dataclass(frozen=True)
+class ExportForm:
+    """A kind of file that a trained detector can be exported to.
+
+    Args:
+        name: what `evlab export --form` calls it
+        file: name of the file
+        precisions: keys of `PRECISIONS` that it takes
+        write: writes a detector, for frames of a height and width; gives what else `info_ssd_jit.json` should say
+        load: opens such a file, with the content of `info_ssd_jit.json`, as an object with `forward` and, of
+            `METHODS`, at least `detect`, `reset` and `reset_all`
+    """
+
+    name: str
+    file: str
+    precisions: tuple[str, ...]
+    write: Callable[[nn.Module, Path, int, int], Mapping[str, Any]]
+    load: Callable[[Path, Mapping[str, Any]], Any]
+
+
+def save_torchscript(ssd: nn.Module, path: Path) -> None:
+    """Script a module, or take a scripted one, and write it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*torch.jit.* is deprecated.*")
+        torch.jit.script(ssd).save(str(path))
+
+
+def load_torchscript(path: str | Path, device: str | torch.device = "cpu") -> torch.jit.ScriptModule:
+    """Open an exported TorchScript file."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*torch.jit.* is deprecated.*")
+        return torch.jit.load(str(path), map_location=device)
+
+
+def _write_torchscript(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
+    save_torchscript(ssd, path)
+    return {}
+
+
+TORCHSCRIPT = ExportForm(
+    "torchscript", "model.ptjit", tuple(PRECISIONS), _write_torchscript, lambda path, info: load_torchscript(path)
+)
+"""The plain form: weights that `to(device)` and `half()` still move, any T, B, H and W."""

@@ -1,0 +1,125 @@
+"""The detector as a function without memory of its own: frame and state in, boxes, scores and state out.
+
+Formats that know no changing attributes take this form. It has one stream, one time step and one size of frame; who
+calls it keeps the state, as `StepRunner` does.
+"""
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detector.decoding import crop_boxes, decode_boxes, non_max_suppression, select_rows
+from detector.jitting import SSD
+
+__all__ = ["Step", "StepModule", "StepRunner"]
+
+Step = Callable[[Tensor, list[Tensor]], tuple[Tensor, Tensor, list[Tensor]]]
+"""As `StepModule.forward`."""
+
+
+class StepModule(nn.Module):
+    """A time step of one stream.
+
+    Args:
+        ssd: the detector; a copy is kept.
+        height: height of the frames.
+        width: width of the frames.
+
+    Attributes:
+        example: inputs of `forward`: a frame of zeros, and the state that a stream starts with.
+    """
+
+    grid: Tensor
+
+    def __init__(self, ssd: SSD, height: int, width: int) -> None:
+        super().__init__()
+        self.ssd = copy.deepcopy(ssd)
+        self.ssd.reset_all()
+        self.height, self.width = height, width
+        frame = torch.zeros(1, ssd.in_channels, height, width)
+        with torch.no_grad():
+            features = self.ssd.feature_extractor(frame.to(ssd.precision.dtype))
+            self.register_buffer("grid", self.ssd.anchors(features, frame).clone())
+        self.example = frame, [torch.zeros(s.shape) for cell in self._cells() for s in cell.state]
+        self.ssd.reset_all()
+
+    def forward(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Advance the stream.
+
+        Args:
+            x: (1, C, H, W) frame.
+            state: what the last call returned, or zeros.
+
+        Returns:
+            Boxes (1, A, 4) x1, y1, w, h in pixels, cropped to the frame; scores (1, A, K) of the classes 1..K; the
+            state. All that goes in or out is float32 and contiguous: compiled forms do not look.
+        """
+        cells = self._cells()
+        count = len(state) // len(cells)
+        for index, cell in enumerate(cells):
+            cell.state = state[index * count : (index + 1) * count]
+        features = self.ssd.feature_extractor(x.to(self.ssd.precision.dtype))
+        loc, logits = self.ssd.predict(features)
+        after = [s.float().contiguous() for cell in cells for s in cell.state]
+        self.ssd.reset_all()  # exporters refuse attributes that are not what they were
+        boxes = crop_boxes(decode_boxes(self.grid, loc, self.ssd.varx, self.ssd.vary), self.height, self.width)
+        return boxes, logits.softmax(dim=2)[..., 1:], after
+
+    def _cells(self) -> list[Any]:
+        return list(self.ssd.feature_extractor.levels)
+
+
+class StepRunner:
+    """Runs an exported `StepModule` on clips, with the methods and rows of `detector.jitting.SSD`.
+
+    Args:
+        step: the exported function.
+        info: content of `info_ssd_jit.json`.
+    """
+
+    def __init__(self, step: Step, info: Mapping[str, Any]) -> None:
+        self._step = step
+        self._frame = (info["in_channels"], info["height"], info["width"])
+        self._start = [torch.zeros(shape) for shape in info["state_shapes"]]
+        self._states: list[list[Tensor]] = []
+
+    def __call__(self, x: Tensor, score_thresh: float = 0.4) -> list[list[Tensor]]:
+        """As `forward`."""
+        return self.forward(x, score_thresh)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, score_thresh: float = 0.4) -> list[list[Tensor]]:
+        """Advance the streams and decode without non-maximum suppression; see `SSD.forward`.
+
+        Raises:
+            ValueError: the frames are not of the exported size.
+        """
+        if tuple(x.shape[2:]) != self._frame:
+            raise ValueError(f"x: got frames of shape {tuple(x.shape[2:])}, allowed: {self._frame}, as exported")
+        if len(self._states) != x.shape[1]:
+            self._states = [self._start] * x.shape[1]
+        frames = x.float().contiguous()
+        return [[self._advance(b, frame[b : b + 1], score_thresh) for b in range(len(frame))] for frame in frames]
+
+    def detect(
+        self, x: Tensor, score_thresh: float = 0.4, nms_thresh: float = 0.5, max_boxes: int = 500
+    ) -> list[list[Tensor]]:
+        """Advance the streams and decode with non-maximum suppression; see `SSD.detect`."""
+        steps = self.forward(x, score_thresh)
+        return [[non_max_suppression(rows, nms_thresh, max_boxes) for rows in streams] for streams in steps]
+
+    def reset(self, mask: Tensor) -> None:
+        """Clear the memory of the streams whose `mask` (B,) is 0."""
+        if len(mask) == len(self._states):  # another number of streams starts clear anyway
+            self._states = [s if keep else self._start for s, keep in zip(self._states, mask.tolist(), strict=True)]
+
+    def reset_all(self) -> None:
+        """Clear the memory of all streams."""
+        self._states = []
+
+    def _advance(self, stream: int, x: Tensor, score_thresh: float) -> Tensor:
+        boxes, scores, self._states[stream] = self._step(x, self._states[stream])
+        return select_rows(boxes, scores, score_thresh, 1)[0][0]

@@ -1,0 +1,106 @@
+"""A convolutional LSTM over a whole sequence with a gradient of its own: the weights' is found once, not step by step.
+
+A weight's gradient is a sum over time. Left to autograd, each step computes a whole one and adds it, which costs more
+than the convolution itself where maps are small.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_input, conv2d_weight
+
+__all__ = ["lstm_sequence"]
+
+
+def lstm_sequence(gates_x: Tensor, weight: Tensor, hidden: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+    """Advance B streams by T steps.
+
+    Args:
+        gates_x: (T * B, 4 * C, h, w) what the input says to the gates input, forget, output and candidate, time-major.
+        weight: (4 * C, C, k, k) convolution of the hidden state, stride 1, size kept; of the same dtype.
+        hidden: (B, C, h, w) hidden state, without gradient.
+        memory: (B, C, h, w) cell memory, float32, without gradient.
+
+    Returns:
+        (T * B, C, h, w) hidden states and the (B, C, h, w) last memory, which carries no gradient.
+    """
+    return _Sequence.apply(gates_x, weight, hidden, memory)
+
+
+class _Sequence(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, gates_x: Tensor, weight: Tensor, hidden: Tensor, memory: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        batch, channels = hidden.shape[:2]
+        padding = weight.shape[-1] // 2
+        # What step t starts from lies at place t, what it makes at t + 1.
+        hiddens = _like(gates_x, len(gates_x) + batch, channels, gates_x.dtype)
+        memories = _like(gates_x, len(gates_x) + batch, channels, torch.float32)
+        hiddens[:batch], memories[:batch] = hidden, memory
+        gates = torch.empty_like(gates_x)
+        for start in range(0, len(gates_x), batch):
+            now, later = slice(start, start + batch), slice(start + batch, start + 2 * batch)
+            torch.add(gates_x[now], torch.conv2d(hiddens[now], weight, padding=padding), out=gates[now])
+            i, f, o, candidate = _activate(gates[now])
+            torch.mul(f, memories[now], out=memories[later]).addcmul_(i, candidate)
+            hiddens[later] = o * memories[later].tanh()
+        ctx.save_for_backward(gates, weight, hiddens, memories)
+        last = memories[len(gates_x) :].clone()
+        ctx.mark_non_differentiable(last)
+        return hiddens[batch:], last
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        gates, weight, hiddens, memories = ctx.saved_tensors
+        frames, batch = len(gates), len(hiddens) - len(gates)
+        padding = weight.shape[-1] // 2
+        grad_gates = torch.empty_like(gates)
+        grad_memory = torch.zeros_like(memories[:batch])
+        for start in range(frames - batch, -1, -batch):
+            now, later = slice(start, start + batch), slice(start + batch, start + 2 * batch)
+            grad_hidden = grads[0][now].float()
+            if start + batch < frames:
+                grad_hidden = grad_hidden + conv2d_input(hiddens[now].shape, weight, grad_gates[later], padding=padding)
+            grad_memory = _step_back(
+                gates[now], memories[now], memories[later], grad_hidden, grad_memory, grad_gates[now]
+            )
+        grad_weight = conv2d_weight(hiddens[:frames], weight.shape, grad_gates, padding=padding)
+        return grad_gates, grad_weight, None, None
+
+
+def _like(x: Tensor, frames: int, channels: int, dtype: torch.dtype) -> Tensor:
+    """Uninitialised (frames, channels, h, w) laid out as the (N, C, h, w) `x` is."""
+    channels_last = x.is_contiguous(memory_format=torch.channels_last)
+    return torch.empty(
+        (frames, channels, *x.shape[2:]),
+        dtype=dtype,
+        device=x.device,
+        memory_format=torch.channels_last if channels_last else torch.contiguous_format,
+    )
+
+
+def _activate(gates: Tensor) -> list[Tensor]:
+    """Turns (B, 4 * C, h, w) sums into gates, in place, and gives the four in float32."""
+    channels = gates.shape[1] // 4
+    gates[:, : 3 * channels].sigmoid_()
+    gates[:, 3 * channels :].tanh_()
+    return list(gates.float().chunk(4, dim=1))
+
+
+def _step_back(
+    gates: Tensor, memory: Tensor, later: Tensor, grad_hidden: Tensor, grad_memory: Tensor, grad_gates: Tensor
+) -> Tensor:
+    """Fills the gradient of a step's sums; gives the gradient of the memory before it."""
+    i, f, o, candidate = gates.float().chunk(4, dim=1)
+    tanh = later.tanh()
+    grad_memory = grad_memory + grad_hidden * o * (1 - tanh * tanh)
+    grad_i, grad_f, grad_o, grad_candidate = grad_gates.chunk(4, dim=1)
+    grad_i.copy_(grad_memory * candidate * i * (1 - i))
+    grad_f.copy_(grad_memory * memory * f * (1 - f))
+    grad_o.copy_(grad_hidden * tanh * o * (1 - o))
+    grad_candidate.copy_(grad_memory * i * (1 - candidate * candidate))
+    return grad_memory * f

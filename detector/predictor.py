@@ -1,0 +1,237 @@
+"""A trained detector on streams of events: events in, boxes out, the memory carried from frame to frame."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detector.data.sequence import scale_inputs
+from detector.events import BBOX_dtype, EventReader
+from detector.events.columns import Columns
+from detector.events.cutting import cut_frames
+from detector.model_files import INFO_NAME, load_exported
+from detector.preprocess import byte_code, histo, preprocess_function
+from detector.settings import DataConfig
+
+__all__ = ["Events", "Frame", "Predictor"]
+
+Events = EventReader | Iterable[np.ndarray]
+"""A recording, or `EventCD` chunks of any length in order of time."""
+
+MAX_SHIFT = 4
+"""Sensors are divided by up to 2^4."""
+
+
+class Frame(NamedTuple):
+    """What was found in a frame.
+
+    Args:
+        t: end of the frame in microseconds
+        boxes: (M,) `BBOX_dtype` at that time, in sensor pixels, with label map ids, by descending score
+        histogram: (2, H, W) uint8 events in network pixels if asked for, else empty; overwritten by later frames
+    """
+
+    t: int
+    boxes: np.ndarray
+    histogram: np.ndarray
+
+
+class Predictor:
+    """An exported detector, fed as in its training.
+
+    Every stream starts without memory and keeps it to its end. Held are the events of a frame a stream, and the
+    tensors of `num_tbins` frames.
+
+    Args:
+        model: exported model, a file (`model.ptjit`) with `info_ssd_jit.json` beside it, or their folder.
+        score_thresh: lowest score of a box; the exported one if None.
+        height: sensor height in pixels, for events that do not tell it.
+        width: sensor width in pixels, for events that do not tell it.
+        downsampling: k divides the sensor by 2^k; the one that gives the size of the training if None.
+        num_tbins: frames that enter the network at once: 1 answers soonest.
+        device: where the network runs; the first GPU if None, or the CPU if there is none or the model is for CPUs.
+
+    Attributes:
+        classes: label map ids and names of what can be detected.
+        delta_t: duration of a frame in microseconds.
+        score_thresh: lowest score of a box.
+
+    Raises:
+        FileNotFoundError: the model or its JSON is missing.
+        ValueError: they do not belong together or are broken, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        score_thresh: float | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        downsampling: int | None = None,
+        num_tbins: int = 1,
+        device: str | None = None,
+    ) -> None:
+        self._model, info, self._device = load_exported(model, device)
+        try:
+            self._read(info)
+        except KeyError as error:
+            raise ValueError(f"{model}: {INFO_NAME} lacks {error}, export the model again") from None
+        self.score_thresh = self._exported_thresh if score_thresh is None else score_thresh
+        _require(0 <= self.score_thresh <= 1, "score_thresh", score_thresh, "a number from 0 to 1")
+        _require(num_tbins >= 1, "num_tbins", num_tbins, "at least 1")
+        allowed = f"0 to {MAX_SHIFT}"
+        _require(downsampling is None or 0 <= downsampling <= MAX_SHIFT, "downsampling", downsampling, allowed)
+        self.height, self.width = height, width
+        self._downsampling, self._num_tbins = downsampling, num_tbins
+        self._run: object = None
+
+    def _read(self, info: Mapping[str, Any]) -> None:
+        self._data = DataConfig(preprocess=info["preprocess"], delta_t=info["delta_t"], **info["preprocess_params"])
+        self._divisor = info["normalisation"]["divisor_of_counts"]
+        self._trained_size = info["height"], info["width"]
+        self._exported_thresh = float(info["score_thresh"])
+        self._limits = float(info["nms_thresh"]), int(info["max_boxes_per_input"])
+        ids = {name: int(key) for key, name in info["label_map"].items()}
+        self.classes = {ids[name]: name for name in info["classes"]}
+        self._class_ids = np.array([0, *self.classes], np.uint32)
+        self.delta_t = self._data.delta_t
+
+    def __call__(self, events: Events) -> Iterator[np.ndarray]:
+        """The boxes of each frame of a stream, empty arrays included: `for boxes in predictor(events)`.
+
+        Args:
+            events: a recording or chunks, see `Events`.
+
+        Returns:
+            Iterator of (M,) `BBOX_dtype`, see `Frame.boxes`.
+
+        Raises:
+            ValueError: see `frames`.
+        """
+        steps = self.frames([events])
+        return (frame.boxes for (frame,) in steps if frame is not None)
+
+    def frames(self, streams: Sequence[Events], histograms: bool = False) -> Iterator[list[Frame | None]]:
+        """Advance several streams side by side, in one batch.
+
+        Args:
+            streams: B of them, recordings or chunks.
+            histograms: give frames their `histogram`.
+
+        Returns:
+            Iterator of B frames at a time, the first of each stream, then the second of each, whatever their times
+            are; None where a stream has ended.
+
+        Raises:
+            ValueError: a sensor's size is not known or does not fit, events are broken, or another run has begun.
+        """
+        lanes = [self._lane(events) for events in streams]
+        sizes = {lane.size for lane in lanes}
+        _require(len(sizes) == 1, "streams", f"frames of (height, width) {sorted(sizes)}", "frames of one size")
+        return self._advance(lanes, sizes.pop(), histograms)
+
+    def sensor_size(self, events: Events) -> tuple[int, int]:
+        """Height and width of the sensor that events come from."""
+        if isinstance(events, EventReader):
+            return events.height, events.width
+        if self.height is None or self.width is None:
+            raise ValueError("height, width: got none, allowed: the sensor's size, which chunks of events do not tell")
+        return self.height, self.width
+
+    def downsampling(self, height: int, width: int) -> int:
+        """k that divides a sensor of this size by 2^k.
+
+        Raises:
+            ValueError: there is none.
+        """
+        powers = [k for k in range(MAX_SHIFT + 1) if not (height | width) % (1 << k)]
+        if self._downsampling in powers:
+            return self._downsampling
+        for k in powers if self._downsampling is None else ():
+            if (height >> k, width >> k) == self._trained_size:
+                return k
+        sizes = ", ".join(f"{k} for {height >> k} x {width >> k}" for k in powers)
+        trained = " x ".join(map(str, self._trained_size))
+        raise ValueError(
+            f"downsampling: got {self._downsampling} for a sensor of {height} x {width}, "
+            f"the model was trained on frames of {trained}, allowed: {sizes}"
+        )
+
+    def _lane(self, events: Events) -> "_Lane":
+        height, width = self.sensor_size(events)
+        return _Lane(cut_frames(events, self.delta_t), self._data, (height, width), self.downsampling(height, width))
+
+    def _advance(self, lanes: Sequence["_Lane"], size: tuple[int, int], histograms: bool) -> Iterator[list]:
+        run = self._run = object()
+        self._model.reset_all()
+        shape = self._num_tbins, len(lanes)
+        tensors = np.empty((*shape, self._data.in_channels, *size), byte_code(self._data)[0])
+        pictures = np.empty((*shape, 2, *size) if histograms else (*shape, 0), np.uint8)
+        while True:
+            ends = [lane.fill(tensors[:, b], pictures[:, b]) for b, lane in enumerate(lanes)]
+            length = max(map(len, ends))
+            if not length:
+                return
+            _require(self._run is run, "predictor", "another stream in the meantime", "streams together, by frames()")
+            rows = self._detect(tensors[:length])
+            for t in range(length):
+                yield [
+                    Frame(ends[b][t], self._to_boxes(rows[t][b], ends[b][t], lane), pictures[t, b])
+                    if t < len(ends[b])
+                    else None
+                    for b, lane in enumerate(lanes)
+                ]
+
+    def _detect(self, tensors: np.ndarray) -> list[list[Tensor]]:
+        values = torch.from_numpy(tensors).to(self._device)
+        with torch.inference_mode():
+            inputs = scale_inputs({"inputs": values, "divisor": self._divisor})["inputs"]
+            return self._model.detect(inputs, self.score_thresh, *self._limits)
+
+    def _to_boxes(self, rows: Tensor, end: int, lane: "_Lane") -> np.ndarray:
+        """Rows of the model as boxes in sensor pixels."""
+        values = rows.float().cpu().numpy()
+        boxes = np.zeros(len(values), BBOX_dtype)
+        boxes["t"] = end
+        for name, column in zip("xywh", values.T, strict=False):
+            boxes[name] = column * (1 << lane.shift)
+        boxes["class_confidence"] = values[:, 4]
+        boxes["class_id"] = self._class_ids[values[:, 5].astype(np.int64)]
+        return boxes
+
+
+class _Lane:
+    """A stream in a batch: turns its events into frames of the network's size."""
+
+    def __init__(
+        self, frames: Iterator[tuple[int, Columns]], data: DataConfig, sensor: tuple[int, int], shift: int
+    ) -> None:
+        self.shift = shift
+        self.size = sensor[0] >> shift, sensor[1] >> shift
+        self._frames, self._delta_t = frames, data.delta_t
+        self._preprocess = preprocess_function(data)
+
+    def fill(self, out: np.ndarray, pictures: np.ndarray) -> list[int]:
+        """Write the next frames (T, C, H, W), and (T, 2, H, W) histograms of them unless `pictures` is empty.
+
+        Returns:
+            Ends of the frames, fewer than T at the end of the stream; the rest of `out` is 0.
+        """
+        ends: list[int] = []
+        for t, (start, columns) in enumerate(islice(self._frames, len(out))):
+            self._preprocess(columns, out[t : t + 1], self._delta_t, self.shift)
+            if pictures.size:
+                histo(columns, pictures[t : t + 1], self._delta_t, self.shift)
+            ends.append(start + self._delta_t)
+        out[len(ends) :] = 0
+        return ends
+
+
+def _require(ok: bool, name: str, value: Any, allowed: str) -> None:
+    if not ok:
+        raise ValueError(f"{name}: got {value}, allowed: {allowed}")

@@ -1,0 +1,72 @@
+"""The best scores of each frame of a batch, and non-maximum suppression in each frame and class of it."""
+
+import torch
+from torch import Tensor
+from torchvision.ops import nms
+
+__all__ = ["best_scores", "suppress"]
+
+
+def best_scores(
+    scores: Tensor, score_thresh: float, topk: int, max_decode: bool = False
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The highest scores of each frame. Of equal ones the first anchor and label win, whatever else is in the batch.
+
+    Args:
+        scores: (N, A, K) scores without background
+        score_thresh: scores up to this are left out
+        topk: how many of each frame
+        max_decode: only the best label of each anchor
+
+    Returns:
+        frame, anchor, score (float32) and label (1..K) of each, (M,), ordered by frame and descending score.
+    """
+    labels = None
+    if max_decode:
+        best, labels = scores.max(dim=2)
+        scores = best[..., None]
+    chosen = scores > score_thresh
+    if int(chosen.count_nonzero()) > 2 * topk * len(scores) and topk < scores.shape[1]:
+        # The k best scores are no lower than the k-th best anchor's: a search among fewer numbers.
+        floor = scores.amax(dim=2).topk(topk, dim=1).values[:, -1]
+        chosen &= scores >= floor[:, None, None]
+    frame, anchor, label = chosen.nonzero(as_tuple=True)
+    score = scores[frame, anchor, label].float()
+    order = score.argsort(descending=True, stable=True)
+    order = order[frame[order].argsort(stable=True)]
+    counts = frame.bincount(minlength=len(scores))
+    rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[frame]
+    order = order[rank < topk]
+    frame, anchor, label = frame[order], anchor[order], label[order]
+    return frame, anchor, score[order], (label if labels is None else labels[frame, anchor]) + 1
+
+
+def suppress(
+    frame: Tensor, boxes: Tensor, scores: Tensor, labels: Tensor, nms_thresh: float, num_frames: int
+) -> list[dict[str, Tensor]]:
+    """Drop, of two boxes of a frame and class that overlap more than a threshold, the one with the lower score.
+
+    Overlaps are computed in float64, so what is kept depends neither on rounding nor on the size of the batch. Shifting
+    groups apart by their coordinates, to treat them as one, would lose precision.
+
+    Args:
+        frame: (M,) frame of each candidate; candidates are ordered by frame and descending score
+        boxes: (M, 4) xyxy
+        scores: (M,)
+        labels: (M,) 1..K
+        nms_thresh: the threshold
+        num_frames: N
+
+    Returns:
+        list N of {"boxes", "scores", "labels"} by descending score.
+    """
+    group = frame * (labels.max() + 1 if len(labels) else 1) + labels
+    order = group.argsort(stable=True)
+    sizes = group[order].unique_consecutive(return_counts=True)[1].tolist()
+    precise = boxes[order].double().split(sizes), scores[order].double().split(sizes)
+    groups = zip(order.split(sizes), *precise, strict=True)
+    kept = [rows[nms(group_boxes, group_scores, nms_thresh)] for rows, group_boxes, group_scores in groups]
+    keep = torch.cat(kept).sort().values if kept else order
+    counts = frame[keep].bincount(minlength=num_frames).tolist()
+    columns = zip(boxes[keep].split(counts), scores[keep].split(counts), labels[keep].split(counts), strict=True)
+    return [{"boxes": box, "scores": score, "labels": label} for box, score, label in columns]

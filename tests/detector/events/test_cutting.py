@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from event_samples import between
+from streams import SENSOR, blob_events, chunks_of
+
+from detector.events import EventCD, open_events, write_dat
+from detector.events.cutting import _Held, cut_frames
+
+DELTA_T = 100_000
+
+
+def events_at(*times):
+    events = np.zeros(len(times), EventCD)
+    events["t"] = times
+    events["x"] = np.arange(len(times))
+    events["p"] = 1
+    return events
+
+
+def cut(source, delta_t=DELTA_T):
+    return [
+        (start, np.stack([column.astype(np.int64) for column in columns]))
+        for start, columns in cut_frames(source, delta_t)
+    ]
+
+
+def test_frames_by_hand():
+    chunks = [events_at(), events_at(1_250, 1_299), events_at(), events_at(1_300, 1_301, 1_520), events_at(1_520)]
+    found = cut(iter(chunks), 100)
+    assert [start for start, _ in found] == [1_200, 1_300, 1_400, 1_500]
+    assert [columns[3].tolist() for _, columns in found] == [[50, 99], [0, 1], [], [20, 20]]
+    assert [columns[0].tolist() for _, columns in found] == [[0, 1], [0, 1], [], [2, 0]]
+
+
+def test_no_events_no_frames():
+    assert cut(iter([])) == cut(iter([events_at()])) == []
+
+
+@pytest.mark.parametrize("lengths", [[1, 0, 2, 977], [20_000]])
+def test_chunks_and_a_recording_give_the_frames_of_its_windows(tmp_path, lengths):
+    events = blob_events()
+    write_dat(tmp_path / "a.dat", events, *SENSOR)
+    with open_events(tmp_path / "a.dat") as reader:
+        of_recording = cut(reader)
+    of_chunks = cut(chunks_of(events, lengths))
+    assert len(of_recording) == len(of_chunks) == 20
+    for k, (ours, others) in enumerate(zip(of_recording, of_chunks, strict=True)):
+        start = 1_200_000 + k * DELTA_T
+        expected = between(events, start, start + DELTA_T)
+        assert ours[0] == others[0] == start
+        np.testing.assert_array_equal(ours[1], others[1])
+        np.testing.assert_array_equal(ours[1][3] + start, expected["t"])
+        for row, name in enumerate("xyp"):
+            np.testing.assert_array_equal(ours[1][row], expected[name])
+
+
+def test_a_frame_is_given_as_soon_as_it_is_complete():
+    asked = []
+
+    def live():
+        for time in (10, 60, 110, 250):
+            asked.append(time)
+            yield events_at(time)
+
+    frames = cut_frames(live(), 100)
+    assert next(frames)[0] == 0
+    assert asked == [10, 60, 110]
+
+
+def test_only_the_events_of_one_frame_are_held(monkeypatch):
+    held = []
+    add = _Held.add
+    monkeypatch.setattr(_Held, "add", lambda self, events, start: (add(self, events, start), held.append(self))[0])
+    for _ in cut_frames(chunks_of(blob_events(), [333]), DELTA_T):
+        pass
+    assert len(set(map(id, held))) == 1
+    assert held[0]._buffer._columns[0].size < 2 * 20_000 / 19  # half of it is room to grow
+
+
+def test_the_chunks_of_the_caller_are_not_changed():
+    events = blob_events()
+    before = events.copy()
+    cut(iter([events]))
+    np.testing.assert_array_equal(events, before)
+
+
+@pytest.mark.parametrize("chunks", [[events_at(5, 4)], [events_at(5), events_at(4)], [events_at(250), events_at(160)]])
+def test_time_that_runs_backwards(chunks):
+    with pytest.raises(ValueError, match="events: time runs backwards by (1|90) us"):
+        cut(iter(chunks), 100)
+
+
+@pytest.mark.parametrize(
+    "chunk", [np.zeros((3, 4)), np.zeros(3, [("x", "<i8"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")])]
+)
+def test_arrays_that_are_no_events(chunk):
+    with pytest.raises(ValueError, match="events: got chunks of .* allowed: EventCD arrays"):
+        cut(iter([chunk]))

@@ -1,0 +1,58 @@
+import math
+
+import pytest
+import torch
+
+from detector.agreement import compare_rows
+
+ROWS = torch.tensor(
+    [
+        [0.0, 0.0, 20.0, 10.0, 0.9, 1.0],
+        [5.0, 5.0, 10.0, 10.0, 0.3, 2.0],
+        [0.0, 0.0, 0.0, 0.0, 0.5, 1.0],  # outside the frame: nothing is left of it
+        [9.0, 9.0, 9.0, 9.0, 0.1, 1.0],
+    ]
+)
+
+
+def changed(row, column, value):
+    rows = ROWS.clone()
+    rows[row, column] = value
+    return [[rows[:1], rows[1:]]]
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        (changed(0, 0, 0.0), (0.0, 0.0, 3, 3)),
+        (changed(0, 2, 19.0), (0.0, 1.0, 3, 3)),  # IoU 0.95
+        (changed(0, 2, 18.0), (0.0, 2.0, 3, 2)),
+        (changed(1, 4, 0.2), (0.1, 0.0, 3, 2)),
+        (changed(3, 0, 90.0), (0.0, 0.0, 3, 3)),  # not confident
+        (changed(3, 4, 0.8), (0.7, 0.0, 3, 3)),
+    ],
+)
+def test_by_hand(other, expected):
+    assert compare_rows([[ROWS[:2], ROWS[2:]]], other) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("other", "in_float32", "in_bf16"),
+    [
+        (changed(0, 0, 0.0), True, True),
+        (changed(0, 0, 0.2), False, True),
+        (changed(3, 4, 0.12), False, True),
+        (changed(3, 4, 0.25), False, False),
+        (changed(0, 0, 9.0), False, False),
+        (changed(0, 4, math.nan), False, False),
+    ],
+)
+def test_fault(other, in_float32, in_bf16):
+    found = compare_rows([[ROWS]], other)
+    assert (found.fault("float32") == "", found.fault("bf16") == "") == (in_float32, in_bf16)
+
+
+def test_what_the_fault_says():
+    found = compare_rows([[ROWS]], changed(0, 0, 9.0))
+    assert found.fault("bf16") == "2 of 3 boxes matched, scores by 0, allowed in bf16: 99 %, 0.1"
+    assert found.fault("float32") == "scores by 0, boxes by 9 px, allowed: 0.001 and 0.1 px"

@@ -1,0 +1,84 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from detector.box_files import BOX_FILES, Scene
+from detector.events import BBOX_dtype, load_labels
+
+SCENE = Scene({3: "car", 0: "walker"}, 50_000, 480, 640)
+BOXES = np.array(
+    [(100_000, 1.5, 2, 30, 40, 3, 0, 0.875), (100_000, 320, 240, 64, 48, 0, 0, 0.5), (200_000, 0, 0, 8, 9, 3, 0, 0.75)],
+    BBOX_dtype,
+)
+
+
+def write(path, boxes=BOXES):
+    """Three frames, of which the second has no boxes."""
+    histogram = np.zeros((2, 240, 320), np.uint8)
+    with BOX_FILES[path.suffix](path, SCENE) as add:
+        for end in (100_000, 150_000, 200_000):
+            add(end, boxes[boxes["t"] == end], histogram)
+    return path
+
+
+@pytest.mark.parametrize("boxes", [BOXES, BOXES[:0], np.repeat(BOXES, 1000)], ids=len)
+def test_npy_is_a_file_of_labels(tmp_path, boxes):
+    path = write(tmp_path / "a.npy", boxes)
+    np.testing.assert_array_equal(load_labels(path), np.sort(boxes, order="t", kind="stable"))
+    assert np.load(path).dtype == BBOX_dtype
+
+
+def test_csv_is_a_table(tmp_path):
+    assert write(tmp_path / "a.csv").read_text().splitlines() == [
+        "t,x,y,w,h,class_id,class_confidence,class_name",
+        "100000,1.5,2.0,30.0,40.0,3,0.875,car",
+        "100000,320.0,240.0,64.0,48.0,0,0.5,walker",
+        "200000,0.0,0.0,8.0,9.0,3,0.75,car",
+    ]
+
+
+def test_json_is_a_coco_dataset(tmp_path, capsys):
+    from pycocotools.coco import COCO
+
+    path = write(tmp_path / "a.json")
+    coco = COCO(str(path))
+    assert coco.dataset["categories"] == [{"id": 3, "name": "car"}, {"id": 0, "name": "walker"}]
+    assert [(image["id"], image["t"]) for image in coco.dataset["images"]] == [(1, 100_000), (2, 150_000), (3, 200_000)]
+    assert coco.imgs[2] == {"id": 2, "t": 150_000, "width": 640, "height": 480}
+    assert [len(coco.getAnnIds(imgIds=[number])) for number in (1, 2, 3)] == [2, 0, 1]
+    assert coco.anns[2] == {
+        "id": 2,
+        "image_id": 1,
+        "category_id": 0,
+        "bbox": [320, 240, 64, 48],
+        "area": 64 * 48,
+        "iscrowd": 0,
+        "score": 0.5,
+    }
+    assert len(coco.loadRes(coco.dataset["annotations"]).anns) == 3
+    assert json.loads(write(tmp_path / "none.json", BOXES[:0]).read_text())["annotations"] == []
+
+
+def test_films_show_the_boxes(tmp_path):
+    from detector.viz import BACKGROUND, CLASS_COLORS
+
+    with Image.open(write(tmp_path / "a.gif")) as film:
+        assert (film.n_frames, film.size) == (3, (640, 480))
+        frame = np.asarray(film.convert("RGB")).astype(int)
+        film.seek(1)
+        empty = np.asarray(film.convert("RGB"))
+    # In this picture a pixel of the sensor is a pixel: histograms have half of its size and are shown twice as large.
+    assert np.abs(frame[287, 350] - CLASS_COLORS[1]).max() < 8  # the walker's lower edge
+    assert np.abs(frame[20, 2] - CLASS_COLORS[0]).max() < 8  # the car's left edge
+    assert (np.abs(frame[200, 500] - BACKGROUND) < 8).all()
+    assert len(np.unique(empty.reshape(-1, 3), axis=0)) == 1
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BOX_FILES if kind != ".mp4"])
+def test_a_file_that_is_broken_off_leaves_nothing(tmp_path, kind):
+    with pytest.raises(KeyError), BOX_FILES[kind](tmp_path / f"a{kind}", SCENE) as add:
+        add(100_000, BOXES[:2], np.zeros((2, 24, 32), np.uint8))
+        raise KeyError
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from detector.coco_library import FrameBoxes
+from detector.evaluation_matches import best_operating_point, calibrate, confusion_matrix, match_boxes
+
+CLASSES = {3: "car", 5: "bus"}
+
+
+def frame_boxes(labels, detections, num_frames=2):
+    """Labels (frame, x, class) and detections (frame, x, class, score) of 10 x 10 boxes at y = 0."""
+
+    def columns(rows, width):
+        table = np.array(rows, np.float64).reshape(-1, width)
+        corners = np.stack([table[:, 1], 0 * table[:, 1], 0 * table[:, 1] + 10, 0 * table[:, 1] + 10], axis=1)
+        return table[:, 0].astype(int), corners, table[:, 2].astype(int), np.arange(len(table))
+
+    scores = np.array([row[3] for row in detections], np.float64)
+    return FrameBoxes(num_frames, *columns(labels, 3), *columns(detections, 4), scores)
+
+
+def test_the_higher_score_chooses_first_and_takes_the_larger_overlap():
+    boxes = frame_boxes([(0, 0, 3), (0, 4, 3)], [(0, 1, 3, 0.5), (0, 1, 3, 0.9), (0, 30, 3, 0.99)])
+    matches = match_boxes(boxes, iou=0.5)
+    # x 1 overlaps x 0 by 9 of 11 and x 4 by 7 of 13: the second takes the former, the first is left with the latter.
+    assert matches.detection.tolist() == [1, 0, -1]
+    assert matches.label.tolist() == [1, 0]
+    assert match_boxes(boxes, iou=0.6).detection.tolist() == [-1, 0, -1]
+    assert match_boxes(boxes, min_score=0.9).detection.tolist() == [-1, 0, -1]
+
+
+def test_frames_and_classes_do_not_mix():
+    boxes = frame_boxes([(1, 0, 3)], [(0, 0, 3, 0.9), (1, 0, 5, 0.8)])
+    assert match_boxes(boxes).detection.tolist() == [-1, -1]
+    assert match_boxes(boxes, same_class=False).detection.tolist() == [-1, 0]
+
+
+def test_nothing_to_match():
+    assert not any(map(len, match_boxes(frame_boxes([], []))))
+    assert match_boxes(frame_boxes([(0, 0, 3)], [])).label.tolist() == [-1]
+    assert match_boxes(frame_boxes([], [(0, 0, 3, 0.5)])).detection.tolist() == [-1]
+
+
+def test_operating_point():
+    """Of 4 labels the detections hit 1, 1, 0, 1 by falling score: F1 is 2/5, 4/6, 4/7, 6/8."""
+    boxes = frame_boxes(
+        [(0, 0, 3), (0, 100, 3), (0, 200, 3), (0, 300, 3)],
+        [(0, 0, 3, 0.9), (0, 100, 3, 0.8), (0, 400, 3, 0.7), (0, 200, 3, 0.6)],
+    )
+    found = best_operating_point([(boxes, match_boxes(boxes))])
+    assert found == pytest.approx((0.6, 0.75, 0.75, 0.75))
+    tied = boxes._replace(detection_score=np.array([0.9, 0.8, 0.5, 0.5]))
+    assert best_operating_point([(tied, match_boxes(tied))]).score == 0.5
+    nothing = frame_boxes([], [])
+    assert best_operating_point([(nothing, match_boxes(nothing))]).f1 == 0
+
+
+def test_confusion():
+    """A car found, a car taken for a bus, a bus missed, a car where there is none; scores below 0.5 do not count."""
+    boxes = frame_boxes(
+        [(0, 0, 3), (0, 100, 3), (1, 0, 5)],
+        [(0, 0, 3, 0.9), (0, 100, 5, 0.8), (1, 100, 3, 0.7), (1, 0, 5, 0.4)],
+    )
+    found = confusion_matrix([boxes], CLASSES, 0.5)
+    assert found.names == ["car", "bus", "background"]
+    assert found.counts == [[1, 1, 0], [0, 0, 1], [1, 0, 0]]
+    assert confusion_matrix([frame_boxes([(0, 0, 3)], [])], CLASSES, 0.5).counts[0] == [0, 0, 1]
+
+
+def test_calibration():
+    """Scores 0.9 (right) and 0.95 (wrong): share 0.5 at mean 0.925; 0.25 (wrong); 0.04 lies under the floor."""
+    boxes = frame_boxes([(0, 0, 3)], [(0, 0, 3, 0.9), (0, 50, 3, 0.95), (1, 0, 3, 0.25), (1, 0, 3, 0.04)])
+    found = calibrate([(boxes, match_boxes(boxes))])
+    assert found.detections == [0, 0, 1, 0, 0, 0, 0, 0, 0, 2]
+    assert (found.scores[9], found.precisions[9]) == pytest.approx((0.925, 0.5))
+    assert found.error == pytest.approx((2 * 0.425 + 0.25) / 3)

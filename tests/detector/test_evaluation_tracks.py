@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+
+from detector.evaluation import Protocol, RecordingBoxes
+from detector.evaluation_matches import match_boxes
+from detector.evaluation_tracks import Latency, Waits, find_waits, summarize_waits, track_figures
+from detector.events.types import BBOX_dtype
+from detector.metrics import CocoEvaluator, filter_boxes
+
+PROTOCOL = Protocol(100_000, 50_000, 0, 10, 0.001, 0.5)
+
+
+def rows(*table):
+    """(t in ms, x, side, class, track) rows."""
+    return np.array(
+        [(t * 1000, x, 0, side, side, class_id, track, 1.0) for t, x, side, class_id, track in table], BBOX_dtype
+    )
+
+
+def test_speed_is_that_of_the_centre_over_a_frame_or_more():
+    labels = rows((0, 0, 20, 1, 7), (50, 10, 20, 1, 7), (100, 20, 20, 1, 7), (150, 20, 20, 1, 7), (0, 5, 20, 1, 8))
+    found = track_figures(labels, labels, 50_000)
+    # 10 px in 50 ms at the ends, 20 px and 10 px in 100 ms between; track 8 has one box.
+    np.testing.assert_allclose(found.speed, [200, 200, 100, 0, np.nan])
+    np.testing.assert_allclose(found.age, [0, 0.05, 0.1, 0.15, 0])
+
+
+def test_labels_closer_than_a_frame_do_not_show_their_jitter():
+    labels = rows(*((t, x, 20, 1, 7) for t, x in ((0, 0), (16, 3), (33, 0), (50, 3), (66, 0))))
+    np.testing.assert_allclose(track_figures(labels, labels, 50_000).speed[0], 3 / 0.05)
+
+
+def test_what_is_no_track_has_no_figures():
+    labels = rows((0, 0, 20, 1, 0), (0, 50, 20, 1, 0), (50, 0, 20, 1, 0), (0, 0, 20, 2, 0), (2000, 0, 20, 2, 0))
+    found = track_figures(labels, labels, 50_000)
+    np.testing.assert_array_equal(found.age, [np.nan, np.nan, np.nan, 0, 2])
+    assert np.isnan(found.speed).all(), "the labels of the last track are too far apart"
+
+
+def test_markers_are_no_labels():
+    labels = rows((50, 0, 20, 1, 7))
+    marker = np.zeros(1, BBOX_dtype)
+    marker["t"], marker["class_id"] = 50_000, 2**32 - 1
+    np.testing.assert_array_equal(track_figures(labels, np.concatenate([labels, marker]), 50_000).age[0], 0)
+    assert np.isnan(track_figures(labels[:0], marker, 50_000).age).all()
+
+
+def waits(all_labels, detections, score=0.5):
+    """Evaluate boxes that all lie at the places of the labels."""
+    recording = RecordingBoxes(
+        "a.h5", 0, 50_000, all_labels, filter_boxes(all_labels, 0, 100_000, 0, 10), np.array(detections, BBOX_dtype)
+    )
+    evaluator = CocoEvaluator({1: "car"}, 100, 100)
+    evaluator.partial_eval([recording.labels], [recording.detections])
+    (boxes,) = evaluator.recordings
+    return find_waits(recording, boxes, match_boxes(boxes), PROTOCOL, score)
+
+
+def detection(t, score=0.9):
+    return (t * 1000, 0, 0, 20, 20, 1, 0, score)
+
+
+def test_a_track_waits_from_its_first_label_that_counts():
+    labels = rows((150, 0, 5, 1, 7), (190, 0, 20, 1, 7), (250, 0, 20, 1, 7), (300, 0, 20, 1, 7))
+    found = waits(labels, [detection(200, 0.4), detection(250, 0.6), detection(300)])
+    assert found.tracks == 1
+    assert found.found.tolist() == [60_000], "found at 250 ms, large enough from 190 ms on"
+    assert waits(labels, [detection(200, 0.4)]).found.tolist() == []
+
+
+def test_tracks_of_the_skipped_start_are_not_waited_for():
+    labels = rows((100, 0, 20, 1, 7), (200, 0, 20, 1, 7), (200, 50, 20, 1, 8))
+    assert waits(labels, [detection(200)]).tracks == 1
+
+
+def test_summary():
+    found = summarize_waits([Waits(3, np.array([50_000, 150_000])), Waits(1, np.array([], np.int64))])
+    assert found == Latency(4, 0.5, pytest.approx(100), pytest.approx(140))
+    assert summarize_waits([]) == Latency(0, 0.0, None, None)

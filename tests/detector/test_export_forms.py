@@ -1,0 +1,129 @@
+import json
+import typing
+
+import pytest
+import torch
+from small_detector import PARAMS, clip, small_ssd
+
+from detector import jitting_test
+from detector.agreement import compare_rows
+from detector.export_form import PRECISIONS
+from detector.export_forms import EXPORT_FORMS, ONNX_PACKAGES, export_model, in_precision, load_form
+from detector.jitting import INFO_NAME, export_ssd
+
+CASES = [(name, precision) for name, form in EXPORT_FORMS.items() for precision in form.precisions]
+SCRIPTED = [case for case in CASES if case[0].startswith("torchscript")]
+# Compiling takes ten seconds and more; the forms of the same graph stand for it.
+QUICK = [*SCRIPTED, ("torch-export", "float32"), ("torch-export", "bf16")]
+
+
+@pytest.fixture(scope="module")
+def ssd():
+    return small_ssd()
+
+
+@pytest.fixture(scope="module")
+def exported(ssd, tmp_path_factory):
+    made = {}
+
+    def export(name, precision):
+        if (name, precision) not in made:
+            folder = tmp_path_factory.mktemp("form")
+            export_ssd(in_precision(ssd, precision), PARAMS, folder, 0.5, 0.3, form=EXPORT_FORMS[name])
+            made[name, precision] = folder, json.loads((folder / INFO_NAME).read_text())
+        return made[name, precision]
+
+    return export
+
+
+@pytest.mark.parametrize("streams", [1, 4])
+@pytest.mark.parametrize(("name", "precision"), QUICK)
+def test_every_form_answers_as_the_detector_before_and_after_reset(ssd, exported, name, precision, streams):
+    folder, info = exported(name, precision)
+    assert (info["form"], info["precision"], info["file"]) == (name, precision, EXPORT_FORMS[name].file)
+    model = load_form(folder, info)
+    ssd.reset_all()
+    keep = torch.arange(streams) % 2
+    with torch.no_grad():
+        for seed in range(4):
+            found = compare_rows(ssd(clip(2, streams, seed), -1.0), model.forward(clip(2, streams, seed), -1.0))
+            assert found.detections > 50 and found.fault(precision) == ""
+            for each in (ssd, model):
+                each.reset(keep) if seed < 2 else each.reset_all()
+
+
+@pytest.mark.parametrize(("name", "precision"), [case for case in QUICK if case[1] == "float32"])
+def test_an_export_leaves_the_detector_as_it_was(ssd, tmp_path, name, precision):
+    weights = [weight.stride() for weight in ssd.parameters()]
+    export_ssd(ssd, PARAMS, tmp_path, 0.5, 0.3, form=EXPORT_FORMS[name])
+    assert [weight.stride() for weight in ssd.parameters()] == weights
+    assert any(isinstance(layer, torch.nn.BatchNorm2d) for layer in ssd.modules())
+
+
+@pytest.mark.parametrize(("name", "precision"), [case for case in QUICK if case[1] == "float32"])
+def test_every_form_suppresses(ssd, exported, name, precision):
+    model = load_form(*exported(name, precision))
+    ssd.reset_all()
+    with torch.no_grad():
+        expected = ssd.detect(clip(2, 2), 0.3)
+    found = model.detect(clip(2, 2), 0.3)
+    assert 0 < len(expected[0][0]) < len(ssd(clip(2, 2), 0.3)[0][0])
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("name", "precision"), SCRIPTED)
+@pytest.mark.parametrize("testcase", jitting_test.TESTCASES.values())
+def test_reference_test_cases(exported, name, precision, testcase):
+    testcase(str(exported(name, precision)[0] / "model.ptjit"), 40, 56)
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS.values())
+def test_frames_come_in_any_precision(exported, dtype):
+    model = load_form(*exported("torchscript", "bf16"))
+    rows = model(clip(2, 1).to(dtype), 0.3)[0][0]
+    assert rows.dtype == torch.float32 and len(rows) > 0
+    assert model.forward_network_without_box_decoding(clip(2, 1).to(dtype))[1].dtype == torch.float32
+
+
+def test_frames_of_another_size(exported):
+    model = load_form(*exported("torch-export", "float32"))
+    with pytest.raises(ValueError, match=r"x: got frames of shape \(2, 32, 96\), allowed: \(2, 64, 96\), as exported"):
+        model(clip(2, 1)[:, :, :, :32])
+
+
+def test_the_command_line_names_the_forms_and_precisions():
+    from evlab.verbs import export
+
+    hints = typing.get_type_hints(export)
+    assert typing.get_args(hints["form"]) == tuple(EXPORT_FORMS)
+    assert typing.get_args(hints["precision"]) == tuple(PRECISIONS)
+
+
+@pytest.mark.parametrize(
+    ("form", "precision", "message"),
+    [
+        ("tensorrt", "float32", "form: got 'tensorrt', allowed: torchscript, torchscript-frozen"),
+        ("onnx", "half", "precision: got 'half', allowed for onnx: float32"),
+    ],
+)
+def test_what_cannot_be_exported(tmp_path, form, precision, message):
+    with pytest.raises(ValueError, match=message):
+        export_model(None, tmp_path, 0.5, 0.3, form, precision)
+
+
+def test_precision_of_the_detector_itself(ssd, tmp_path):
+    with pytest.raises(ValueError, match="precision: got half, allowed for torchscript-cpu: float32, bf16"):
+        export_ssd(in_precision(ssd, "half"), PARAMS, tmp_path / "x", 0.5, 0.3, form=EXPORT_FORMS["torchscript-cpu"])
+    assert not (tmp_path / "x").exists()
+
+
+def test_onnx_says_what_is_missing(ssd, tmp_path, monkeypatch):
+    monkeypatch.setattr("detector.export_forms.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=f"form: onnx needs .*allowed: pip install {' '.join(ONNX_PACKAGES)}"):
+        export_ssd(ssd, PARAMS, tmp_path, 0.5, 0.3, form=EXPORT_FORMS["onnx"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_an_unknown_form(tmp_path):
+    with pytest.raises(ValueError, match=r"info_ssd_jit.json: form is 'x', allowed: torchscript"):
+        load_form(tmp_path, {"form": "x"})

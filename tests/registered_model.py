@@ -1,0 +1,54 @@
+"""Exported detectors that have learnt nothing, and versions of them in a registry."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+
+from detector.config import Config
+from detector.jitting import SSD, export_ssd
+from detector.single_stage_detector import SingleStageDetector
+from evlab.registry import register
+from evlab.tracking import Tracker
+
+NAME = "street"
+PROTOCOL = {"skip_us": 500_000, "time_tol_us": 50_000, "min_box_diag": 30.0, "min_box_side": 10.0}
+TAGS = {"config_fingerprint": "c0ffee", "data_fingerprint": "da7a"}
+
+
+def export_untrained(folder: Path) -> Path:
+    """Export a detector of cars (id 3 of its label map) with random weights, for histograms of 120 x 160."""
+    torch.manual_seed(0)
+    net = SingleStageDetector("Vanilla", 2, 1, 2, 8, "PSEE_ANCHORS", num_levels=2)
+    label_map = {"classes": ["car"], "label_map": {1: "bus", 3: "car"}}
+    params = {**vars(Config().to_hparams()), **label_map, "height": 120, "width": 160}
+    export_ssd(SSD(net), params, folder, nms_thresh=0.5, score_thresh=0.0)
+    return folder
+
+
+def copy_export(export: Path, folder: Path, model: bytes | None = None, **info) -> Path:
+    """The export with another model file (its hash goes along) or other settings."""
+    folder.mkdir()
+    model = (export / "model.ptjit").read_bytes() if model is None else model
+    (folder / "model.ptjit").write_bytes(model)
+    settings = json.loads((export / "info_ssd_jit.json").read_text())
+    settings = {**settings, "sha256": hashlib.sha256(model).hexdigest(), **info}
+    (folder / "info_ssd_jit.json").write_text(json.dumps(settings))
+    return folder
+
+
+def register_version(tracker: Tracker, export: Path, mean_ap: float = 0.5, protocol: dict = PROTOCOL, **tags) -> int:
+    """Register an export as measured."""
+    run_id = tracker.start_run("trial", {"model.feature_base": 2})
+    metrics = {"mean_ap": mean_ap, "mean_ap50": 0.75}
+    return register(tracker, run_id, export, NAME, metrics, protocol, "# card", {**TAGS, **tags})
+
+
+def bare_version(tracker: Tracker, name: str, **tags) -> int:
+    """A version without files, as if it had been registered with these tags."""
+    client = tracker.client
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    tags = {"export_checks": "passed", "mean_ap50": "0.5", "protocol": "{}", "classes": "[]", **TAGS, **tags}
+    return int(client.create_model_version(name, "file:///nowhere", tags=tags).version)

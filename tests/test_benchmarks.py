@@ -1,0 +1,34 @@
+"""Every benchmark runs with tiny sizes. Each checks by itself that the results it compares are equal."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent / "benchmarks"
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs a script as its own command would; the rows of its last line, which is JSON."""
+    monkeypatch.syspath_prepend(FOLDER)
+
+    def call(name, *options):
+        monkeypatch.setattr(sys, "argv", [name, "--small", *options])
+        runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+        return json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+
+    return call
+
+
+def takes_small(path):
+    source = path.read_text()
+    return path.stem not in ("__main__", "rounds") and ("arguments(__doc__" in source or '"--small"' in source)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(FOLDER.glob("*.py")) if takes_small(path)])
+def test_benchmark_runs(run, name):
+    rows = run(name)
+    assert rows and all(row["ratio"] > 0 for row in rows)
