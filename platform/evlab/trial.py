@@ -1,9 +1,11 @@
 """A trial of a search: the configuration that its sample makes, and the work of the process that trains it."""
 
+import atexit
 import gc
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ def run_trial(config: dict[str, Any], resolve: Resolve, folder: Path, threads: i
     from evlab.callbacks import ReportMetrics
     from evlab.costs import model_costs
 
+    _leave_imports_out_of_collections()
     place = _place()
 
     def report(metrics: dict[str, Any], checkpoint: Path) -> None:
@@ -75,6 +78,13 @@ def run_trial_of_workers(config: dict[str, Any], resolve: Resolve, folder: Path,
         best = (sample.tune.metric, sample.tune.mode)
         place = _place() / WORKERS
         run_workers(sample, place, use_gpu, best=best, threads=threads, callbacks=[TuneReportCallback()])
+
+
+@cache
+def _leave_imports_out_of_collections() -> None:
+    """What was imported stays for good: looking at it after every trial would take longer than all else here."""
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # or libraries say at the end that their objects leaked
 
 
 def _place() -> Path:

@@ -139,11 +139,11 @@ def main() -> None:
         (folder / "space.yaml").write_text(SPACE)
         samples = load_space(folder / "space.yaml").random_samples(config, args.trials, 0)
         for _ in range(args.rounds):
-            for form, times in (
-                ("evlab", by_evlab(config, folder, args.trials)),
-                ("by hand", by_hand(config, folder, samples)),
+            for form, search in (
+                ("evlab", partial(by_evlab, trials=args.trials)),
+                ("by hand", partial(by_hand, samples=samples)),
             ):
-                ends = sorted(times)
+                ends = sorted(search(config, folder))
                 gaps = [later - earlier for earlier, later in zip(ends[:-1], ends[1:], strict=True)]
                 print(f"{form}: {', '.join(f'{gap:.2f}' for gap in gaps)} s", flush=True)
                 seconds[form] += gaps

@@ -102,7 +102,7 @@ def main() -> None:
         address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.getsockname()[1])}
     environment = {**os.environ, **address, "OMP_NUM_THREADS": "1"}
     options = ["--rounds", str(args.rounds), "--steps", str(args.steps), *["--small"] * args.small]
-    options += ["--bf16"] * _bf16_is_faster()
+    options += ["--bf16"] * (not args.small and _bf16_is_faster())
     command = [sys.executable, __file__, *options, "--rank"]
     ranks = [
         subprocess.Popen([*command, str(rank)], env=environment, stdout=subprocess.PIPE, text=True)

@@ -33,7 +33,7 @@ def space_file(tmp_path):
 
 
 def test_a_population_from_draws_to_a_schedule(tiny_config, space_file, ray_head):
-    result = tune(tiny_config.with_overrides({"train.max_epochs": 3}), space_file, {"tune.space_seed": 1})
+    result = tune(tiny_config.with_overrides({"train.max_epochs": 6}), space_file, {"tune.space_seed": 1})
     tracker = Tracker(tiny_config.track.tracking_uri, tiny_config.track.experiment)
     runs = tracker.runs(result.run_id)
     assert {run.status for run in runs} == {"FINISHED"} and len(runs) == 3

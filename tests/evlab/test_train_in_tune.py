@@ -8,7 +8,7 @@ from evlab.tracking import Tracker
 from evlab.tune import prepare, tune
 
 SPACE = """
-tune: {num_samples: 2, searcher: grid, final_seeds: 1, grace_epochs: 1, reduction_factor: 2}
+tune: {searcher: grid, scheduler: none, final_seeds: 1}
 train: {workers: 2, max_epochs: 2}
 space:
   optim.lr: {grid: [0.005, 1.0e-9]}
@@ -22,21 +22,19 @@ def space_file(tmp_path):
     return path
 
 
-def test_trials_of_two_workers_each(tiny_config, space_file, ray_head, monkeypatch):
+def test_trials_of_two_workers_each(tiny_config, space_file, ray_head):
     if ray_head.cpus < 2:
         pytest.skip("Ray has one CPU here")
-    result = tune(tiny_config, space_file)
+    result = tune(tiny_config, space_file, {"train.max_epochs": 1})
     tracker = Tracker(tiny_config.track.tracking_uri, tiny_config.track.experiment)
     runs = tracker.runs(result.run_id)
     assert [run.status for run in runs] == ["FINISHED", "FINISHED"]
-    best, other = sorted(runs, key=lambda run: -run.metrics["val_mean_ap"])
+    best = max(runs, key=lambda run: run.metrics["val_mean_ap"])
     assert best.params["optim.lr"] == str(Config.load(result.best_config).optim.lr) == "0.005"
     curve = tracker.metric_history(best.run_id, "val_mean_ap")
-    assert [epoch for epoch, _ in curve] == [1, 2]
+    assert [epoch for epoch, _ in curve] == [1]
     assert result.score == max(value for _, value in curve) > 0
     assert result.best_checkpoint.is_file() and result.best_run_id == best.run_id
-    # The other one learnt nothing: if it came second it was stopped, and what had been reserved for it is free.
-    assert other.tags["early_stopped"] in ("true", "false")
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+"""What a long training holds at once."""
+
 import gc
 
 import psutil
@@ -8,6 +10,8 @@ from evlab.train import check_config, fit
 
 
 class Memory(pl.Callback):
+    """The process' resident memory at the end of each epoch."""
+
     def __init__(self):
         self.by_epoch = []
 
@@ -17,7 +21,7 @@ class Memory(pl.Callback):
 
 
 def test_memory_stays_flat_over_epochs(tiny_config):
-    settings = {"train.max_epochs": 30, "train.limit_train_batches": 2, "train.limit_val_batches": 1}
+    settings = {"train.max_epochs": 30, "train.limit_train_batches": 1, "train.limit_val_batches": 1}
     memory = Memory()
     fit(check_config(tiny_config.with_overrides(settings)), [memory, ReportMetrics(lambda *_: None)], threads=1)
     assert len(memory.by_epoch) == 30
