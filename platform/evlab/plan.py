@@ -15,7 +15,7 @@ from evlab.runtime import Resources, cpu_count, ray_session
 from evlab.space import Space
 from evlab.throughput import measure_rate
 
-__all__ = ["concurrent_trials", "describe_plan", "trial_count", "trial_limits"]
+__all__ = ["concurrent_trials", "describe_plan", "trial_count", "trial_limits", "trial_reserves"]
 
 SHOWN_SAMPLES = 3
 LONG = 20
@@ -59,6 +59,14 @@ def trial_limits(config: Config, resources: Resources, count: int) -> tuple[int,
     if resources.use_gpu(config.train.use_gpu):
         limits["gpu"] = min(1.0, resources.gpus / concurrent) or 1.0
     return threads, limits
+
+
+def trial_reserves(config: Config, resources: Resources, count: int) -> dict[str, float]:
+    """Processors ("cpu") and GPUs ("gpu") of a whole trial, those of its workers included; arguments as above."""
+    workers = config.train.workers
+    if workers == 1:
+        return trial_limits(config, resources, count)[1]
+    return {"cpu": workers} | ({"gpu": workers} if resources.use_gpu(config.train.use_gpu) else {})
 
 
 def describe_plan(config: Config, space: Space) -> str:

@@ -224,10 +224,15 @@ class StudyLog(Callback):
         measured.sort(key=lambda pair: pair[0][metric], reverse=mode == "max")
         winners = {record.name for _, record in measured[: max(1, self.base.tune.final_top_k)]}
         winners |= {one.name for one in self.front()}
-        for _, record in measured:
+        wanted: set[Path] = set()
+        if isinstance(self.scheduler, Population):
+            ended_ids = {key for key, record in self.trials.items() if record.status in ENDED}
+            wanted = set(self.scheduler.wanted([trial for trial in trials if trial.trial_id not in ended_ids]))
+        for best, record in measured:
             if record.name not in winners:
-                wanted = self.scheduler.wanted(trials) if isinstance(self.scheduler, Population) else ()
-                self._remove(record.folder, set(wanted))
+                self._remove(record.folder, wanted)
+            elif isinstance(self.scheduler, Population):
+                self._remove(record.folder, {*wanted, self.folder / best["checkpoint"]})
 
     def _kept(self, record: TrialRecord, trials: list) -> set[Path]:
         """Checkpoints of a population that are still wanted: Ray itself would remove what others may take over."""

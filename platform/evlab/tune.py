@@ -1,6 +1,7 @@
 """Search: trials of a space under Ray Tune, of one process or of several workers, and `best.yaml` at the end."""
 
 import functools
+import json
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from detector.config import Config
 from evlab import EvlabError
 from evlab.anchor_lists import resolve_lists
 from evlab.pareto import front_table, front_yaml
-from evlab.plan import concurrent_trials, trial_limits
+from evlab.plan import concurrent_trials, trial_limits, trial_reserves
 from evlab.runs import (
     BEST_CHECKPOINT,
     CONFIG_FILE,
@@ -209,11 +210,14 @@ class _Study:
         """Run trials to their end."""
         from ray import tune as ray_tune
 
+        from evlab.population import Population
         from evlab.study import StudyLog
 
         # Ray prints the whole traceback of each failed trial; the log tells its reason, and its run keeps the rest.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         threads, limits = self._limits(count)
+        reserves = trial_reserves(self.config, self.resources, count)
+        self.tracker.set_tag(self.run_id, "trial_resources", json.dumps(reserves))
         resolve_trial = functools.partial(trial_config, self.config, self.space)
         alone, use_gpu = self.config.train.workers == 1, self.resources.use_gpu(self.config.train.use_gpu)
         work = functools.partial(
@@ -234,7 +238,8 @@ class _Study:
             tune_config = ray_tune.TuneConfig(
                 scheduler=scheduler,
                 reuse_actors=alone,
-                max_concurrent_trials=self._concurrent(count),
+                # A population takes turns, all of it: what its trials reserve says how many run at a time.
+                max_concurrent_trials=None if isinstance(scheduler, Population) else self._concurrent(count),
                 trial_dirname_creator=_dirname,
                 **search,
             )

@@ -47,6 +47,8 @@ def test_a_population_from_draws_to_a_schedule(tiny_config, space_file, ray_head
         assert set(settings) == {"optim.lr", "anchors.fg_iou_threshold"}
 
     # Nothing is left of the checkpoints that nobody can win with or take over.
+    assert len([path for path in result.path.glob("search/*/checkpoint_*") if path.is_dir()]) == 2  # tune.final_top_k
+
     best = Config.load(result.best_config)
     checkpoint = torch.load(result.best_checkpoint, weights_only=True)
     assert checkpoint["hyper_parameters"]["lr"] == best.optim.lr

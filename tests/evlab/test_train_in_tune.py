@@ -2,7 +2,7 @@ import pytest
 
 from detector.config import Config
 from evlab import EvlabError
-from evlab.plan import concurrent_trials, describe_plan, trial_limits
+from evlab.plan import concurrent_trials, describe_plan, trial_limits, trial_reserves
 from evlab.runtime import Resources
 from evlab.tracking import Tracker
 from evlab.tune import prepare, tune
@@ -53,6 +53,18 @@ def test_as_many_trials_as_have_place_for_all_their_workers(resources, changes, 
     config = Config().with_overrides({"train.workers": 2, **changes})
     assert concurrent_trials(config, resources, 20) == at_a_time
     assert trial_limits(config, resources, 20) == (threads, {"memory": 1})  # what starts workers reserves no CPU
+
+
+@pytest.mark.parametrize(
+    ("changes", "reserves"),
+    [
+        ({"train.workers": 2}, {"cpu": 2, "gpu": 2}),
+        ({"train.workers": 2, "train.use_gpu": False}, {"cpu": 2}),
+        ({"train.workers": 1, "train.use_gpu": False, "tune.max_concurrent": 4}, {"cpu": 4.0}),
+    ],
+)
+def test_what_a_trial_takes_from_the_cluster(changes, reserves):
+    assert trial_reserves(Config().with_overrides(changes), Resources(16, 4, False), 20) == reserves
 
 
 @pytest.mark.parametrize(
