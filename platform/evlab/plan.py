@@ -63,7 +63,7 @@ def trial_limits(config: Config, resources: Resources, count: int) -> tuple[int,
 
 def trial_reserves(config: Config, resources: Resources, count: int) -> dict[str, float]:
     """Processors ("cpu") and GPUs ("gpu") of a whole trial, those of its workers included; arguments as above."""
-    workers = config.train.workers
+    workers = float(config.train.workers)
     if workers == 1:
         return trial_limits(config, resources, count)[1]
     return {"cpu": workers} | ({"gpu": workers} if resources.use_gpu(config.train.use_gpu) else {})
