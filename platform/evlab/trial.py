@@ -97,10 +97,13 @@ def _place() -> Path:
 @contextmanager
 def _noting_failures(folder: Path) -> Iterator[None]:
     from ray import tune as ray_tune
+    from ray.train._internal.session import get_session
 
+    path = failure_file(folder, ray_tune.get_context().get_trial_id())
     try:
         yield
     except CheckpointError:
         raise
     except Exception:
-        note_failure(failure_file(folder, ray_tune.get_context().get_trial_id()), traceback.format_exc())
+        if get_session() is not None:  # else the trial was stopped, and its workers are no more
+            note_failure(path, traceback.format_exc())

@@ -22,14 +22,16 @@ def space_file(tmp_path):
     return path
 
 
-def test_trials_of_two_workers_each(tiny_config, space_file, ray_head):
+def test_a_trial_of_two_workers(tiny_config, space_file, ray_head):
+    """One, as it takes a while to start its processes."""
     if ray_head.cpus < 2:
         pytest.skip("Ray has one CPU here")
+    space_file.write_text(SPACE.replace("[0.005, 1.0e-9]", "[0.005]"))
     result = tune(tiny_config, space_file, {"train.max_epochs": 1})
     tracker = Tracker(tiny_config.track.tracking_uri, tiny_config.track.experiment)
     runs = tracker.runs(result.run_id)
-    assert [run.status for run in runs] == ["FINISHED", "FINISHED"]
-    best = max(runs, key=lambda run: run.metrics["val_mean_ap"])
+    (best,) = runs
+    assert best.status == "FINISHED"
     assert best.params["optim.lr"] == str(Config.load(result.best_config).optim.lr) == "0.005"
     curve = tracker.metric_history(best.run_id, "val_mean_ap")
     assert [epoch for epoch, _ in curve] == [1]
