@@ -17,6 +17,7 @@ __all__ = [
     "best_operating_point",
     "calibrate",
     "confusion_matrix",
+    "found_labels",
     "match_boxes",
 ]
 
@@ -136,6 +137,13 @@ def _iou(first: np.ndarray, second: np.ndarray) -> float:
     if w <= 0 or h <= 0:
         return 0.0
     return w * h / (first[2] * first[3] + second[2] * second[3] - w * h)
+
+
+def found_labels(boxes: FrameBoxes, matches: Matches, score: float) -> np.ndarray:
+    """(M,) bool: which labels were found by a detection of at least this score."""
+    found = matches.label >= 0
+    found[found] = boxes.detection_score[matches.label[found]] >= score
+    return found
 
 
 def best_operating_point(parts: Sequence[tuple[FrameBoxes, Matches]]) -> OperatingPoint:

@@ -6,16 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from detector.coco_library import FrameBoxes
 from detector.evaluation import Protocol, RecordingBoxes
 from detector.evaluation_matches import (
     Calibration,
     Confusion,
-    Matches,
     OperatingPoint,
     best_operating_point,
     calibrate,
     confusion_matrix,
+    found_labels,
     match_boxes,
 )
 from detector.evaluation_tracks import Latency, find_waits, summarize_waits, track_figures
@@ -118,12 +117,17 @@ def measure_details(
         find_waits(recording, *part, protocol, point.score) for recording, part in zip(recordings, parts, strict=True)
     ]
     quantities = [_quantities(recording, rates) for recording in recordings]
+    found = [found_labels(*part, point.score) for part in parts]
     slices = {}
     for name, slicing in SLICES.items():
         if all(name in of_labels for of_labels, _ in quantities):
             labels = [_slice_of(of_labels[name], slicing) for of_labels, _ in quantities]
-            detections = [_slice_of(found[name], slicing) for _, found in quantities] if slicing.of_detections else None
-            slices[name] = _measure(evaluator, slicing, labels, detections, _found(parts, point.score))
+            detections = (
+                [_slice_of(of_detections[name], slicing) for _, of_detections in quantities]
+                if slicing.of_detections
+                else None
+            )
+            slices[name] = _measure(evaluator, slicing, labels, detections, found)
     boxes = [part for part, _ in parts]
     confusion = confusion_matrix(boxes, evaluator.classes, point.score)
     return Details(point, slices, confusion, calibrate(parts), summarize_waits(waits))
@@ -144,16 +148,6 @@ def _quantities(recording: RecordingBoxes, rates: Rates | None) -> tuple[dict[st
 
 def _slice_of(values: np.ndarray, slicing: Slicing) -> np.ndarray:
     return np.where(np.isnan(values), -1, np.digitize(values, slicing.edges))
-
-
-def _found(parts: Sequence[tuple[FrameBoxes, Matches]], score: float) -> list[np.ndarray]:
-    """(M,) of each recording, which labels were found by a detection of at least this score."""
-    found = []
-    for boxes, matches in parts:
-        hit = matches.label >= 0
-        hit[hit] = boxes.detection_score[matches.label[hit]] >= score
-        found.append(hit)
-    return found
 
 
 def _measure(

@@ -7,7 +7,7 @@ import numpy as np
 
 from detector.coco_library import FrameBoxes
 from detector.evaluation import Protocol, RecordingBoxes
-from detector.evaluation_matches import Matches
+from detector.evaluation_matches import Matches, found_labels
 from detector.metrics import filter_boxes
 
 __all__ = ["Latency", "TrackFigures", "Waits", "find_waits", "summarize_waits", "track_figures"]
@@ -139,8 +139,7 @@ def find_waits(
     left_out |= {int(numbers[track]) for track in repeated}
     rows = recording.labels[boxes.label_row]
     onsets = _first_times(_identity(counting), counting["t"])
-    hit = matches.label >= 0
-    hit[hit] = boxes.detection_score[matches.label[hit]] >= score
+    hit = found_labels(boxes, matches, score)
     answers = recording.detections["t"][boxes.detection_row[matches.label[hit]]]
     found = _first_times(_identity(rows[hit]), answers)
     wanted = set(_identity(rows).tolist()) - left_out

@@ -9,7 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["METHODS", "PRECISIONS", "TORCHSCRIPT", "ExportForm", "load_torchscript", "save_torchscript"]
+__all__ = ["INFO_NAME", "METHODS", "PRECISIONS", "TORCHSCRIPT", "ExportForm", "load_torchscript", "save_torchscript"]
+
+INFO_NAME = "info_ssd_jit.json"
+"""The file beside an exported model that says how to feed it."""
 
 METHODS = ("detect", "forward_network_without_box_decoding", "reset", "reset_all")
 """What an exported model offers beside `forward`."""

@@ -21,7 +21,7 @@ from detector.anchors import ANCHOR_LISTS
 from detector.config import Config
 from detector.decoding import crop_boxes, decode_boxes, non_max_suppression, select_rows
 from detector.events.writing import whole_file
-from detector.export_form import PRECISIONS, TORCHSCRIPT, ExportForm
+from detector.export_form import INFO_NAME, PRECISIONS, TORCHSCRIPT, ExportForm
 from detector.preprocess import byte_code
 from detector.single_stage_detector import SingleStageDetector
 
@@ -36,7 +36,6 @@ __all__ = [
 ]
 
 MODEL_NAME = TORCHSCRIPT.file
-INFO_NAME = "info_ssd_jit.json"
 
 
 class BoxDecoder(nn.Module):

@@ -109,7 +109,7 @@ class ConvRNN(nn.Module):
         The gradient of a bf16 convolution of stride 2 over a single pixel holds memory that oneDNN 3.13 never wrote;
         for one pixel the stride means nothing.
         """
-        if x.size(2) == 1 and x.size(3) == 1:
+        if not torch.jit.is_scripting() and x.size(2) == 1 and x.size(3) == 1:
             return torch.conv2d(x, self.x2h.weight, self.x2h.bias, padding=1)
         return self.x2h(x)
 
@@ -155,7 +155,7 @@ class ConvLSTM(ConvRNN):
         Returns:
             (T * B, cout, h, w) hidden states.
         """
-        gates_x = self.x2h(x) if torch.jit.is_scripting() else self.convolve_input(x)
+        gates_x = self.convolve_input(x)
         hidden, memory = self.initial_state(gates_x, batch_size, 2)
         if not torch.jit.is_scripting() and torch.is_grad_enabled():
             states, memory = lstm_sequence(gates_x, self.h2h.weight.to(gates_x.dtype), hidden, memory)
@@ -189,7 +189,7 @@ class ConvGRU(ConvRNN):
 
     def forward(self, x: Tensor, batch_size: int) -> Tensor:
         """Advance `batch_size` streams; as `ConvLSTM.forward`."""
-        gates_x = self.x2h(x) if torch.jit.is_scripting() else self.convolve_input(x)
+        gates_x = self.convolve_input(x)
         hidden = self.initial_state(gates_x, batch_size, 1)[0]
         outputs: list[Tensor] = []
         for gates_t in gates_x.split(batch_size):

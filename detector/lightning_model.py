@@ -138,7 +138,7 @@ class LightningDetectionModel(pl.LightningModule):
         self.width: int | None = None
         self.detector = build_ssd(Config.from_hparams(self.hparams))
         self.measured: Measured | None = None
-        self._predictions = self._new_predictions()
+        self._predictions = self.new_predictions()
         self._loss_sum = torch.zeros(())
         self._loss_count = 0
 
@@ -316,9 +316,10 @@ class LightningDetectionModel(pl.LightningModule):
 
     def _start_inference(self) -> None:
         self.detector.reset_all()
-        self._predictions = self._new_predictions()
+        self._predictions = self.new_predictions()
 
-    def _new_predictions(self) -> FramePredictions:
+    def new_predictions(self) -> FramePredictions:
+        """A collection of labels and detections by the model's classes and protocol."""
         ids = {name: key for key, name in self.label_map.items()}
         class_ids = [ids[name] for name in self.classes]
         return FramePredictions(dict(zip(class_ids, self.classes, strict=True)), class_ids, self.protocol)
@@ -354,7 +355,7 @@ class LightningDetectionModel(pl.LightningModule):
         """Restore what `on_save_checkpoint` kept."""
         self.label_map = checkpoint["dataset"]["label_map"]
         self.height, self.width = checkpoint["dataset"]["height"], checkpoint["dataset"]["width"]
-        self._predictions = self._new_predictions()
+        self._predictions = self.new_predictions()
 
     def demo_video(self, epoch: int = 0, num_batches: int = 100, show_video: bool = False) -> Path:
         """Run the detector on the first batches of the test split and write `demo_<epoch>.gif`.

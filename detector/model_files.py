@@ -7,11 +7,9 @@ from typing import Any
 
 import torch
 
-from detector.export_form import TORCHSCRIPT, load_torchscript
+from detector.export_form import INFO_NAME, TORCHSCRIPT, load_torchscript
 
 __all__ = ["INFO_NAME", "load_exported"]
-
-INFO_NAME = "info_ssd_jit.json"
 
 ANY_DEVICE = (TORCHSCRIPT.name, "torchscript-frozen")
 """Forms of export that a GPU runs; the others are made for the CPU."""

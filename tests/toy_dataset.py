@@ -8,6 +8,21 @@ import numpy as np
 
 from detector.events.labels import BBOX_dtype, save_labels
 
+TOY_SETTINGS = {
+    "data.num_tbins": 5,
+    "data.batch_size": 2,
+    "data.num_workers": 0,
+    "data.min_box_diag": 0,
+    "data.min_box_side": 0,
+    "data.skip_us": 0,
+    "model.first_stride": 8,
+    "model.num_levels": 2,
+    "anchors.base_size": 16,
+    "optim.lr": 5e-3,
+    "train.precision": "32-true",
+}
+"""What suits the dataset; how wide the network is and how long it is trained is not in it."""
+
 HEIGHT, WIDTH, DELTA_T = 64, 96, 50_000
 SIZES = {0: (20, 20), 1: (14, 32)}  # class id: width, height
 

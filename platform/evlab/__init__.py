@@ -2,7 +2,7 @@
 
 import os
 
-__all__ = ["RAY_ENVIRONMENT", "EvlabError", "last_line"]
+__all__ = ["RAY_ENVIRONMENT", "EvlabError", "last_line", "one_line"]
 
 # Ray reads these when it is imported. Workers on this machine inherit them; to a cluster a job takes them along.
 RAY_ENVIRONMENT = {
@@ -27,6 +27,11 @@ for _key, _value in {**RAY_ENVIRONMENT, **({} if "RAY_ADDRESS" in os.environ els
 
 class EvlabError(Exception):
     """A failure that one line explains; the command line prints it without a traceback."""
+
+
+def one_line(error: Exception) -> str:
+    """An error's text without line breaks."""
+    return " ".join(str(error).split())
 
 
 def last_line(text: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Any
 
-from evlab import EvlabError
+from evlab import EvlabError, one_line
 from evlab.arguments import parse, summary
 from evlab.verbs import VERBS
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, EvlabError) as error:
         if "EVLAB_TRACEBACK" in os.environ:
             raise
-        print(f"evlab: error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"evlab: error: {one_line(error)}", file=sys.stderr)
         return USER_ERROR
     except (KeyboardInterrupt, SystemExit) as error:
         if isinstance(error, KeyboardInterrupt) or interrupts.came:  # Lightning turns an interrupt into an exit

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from detector.config import Config
-from evlab.runs import BEST_CHECKPOINT, RECORD_FILE, read_record
+from detector.events.writing import whole_file
+from evlab import one_line
+from evlab.runs import BEST_CHECKPOINT, RECORD_FILE, read_record, write_text
 
 if TYPE_CHECKING:
     import torch
@@ -208,7 +210,7 @@ def _read(checkpoint: Path) -> dict[str, Any]:
     try:
         content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error)[:120]
         raise ValueError(f"{checkpoint}: not a checkpoint of a detector: {reason}") from None
     if not isinstance(content, dict) or not {"hyper_parameters", "state_dict", "dataset"} <= content.keys():
         raise ValueError(f"{checkpoint}: not a checkpoint of a detector, allowed: what `evlab train` writes")
@@ -221,17 +223,13 @@ def _measure(
     import torch
     from tqdm import tqdm
 
-    from detector.evaluation import FramePredictions
     from detector.evaluation_rates import event_rates
     from detector.evaluation_slices import measure_details
     from detector.evaluation_streams import check_state_leak, stream
 
     use_gpu = torch.cuda.is_available() if config.train.use_gpu == "auto" else bool(config.train.use_gpu)
     device, dataset = torch.device("cuda" if use_gpu else "cpu"), loader.dataset.dataset
-    ids = {name: key for key, name in model.label_map.items()}
-    class_ids = [ids[name] for name in model.classes]
-    classes = dict(zip(class_ids, model.classes, strict=True))
-    predictions = FramePredictions(classes, class_ids, model.protocol)
+    predictions = model.new_predictions()
     detector = model.to(device).eval().detector
     stream(detector, tqdm(loader, "detect", unit="batch"), predictions, device, _arithmetic(config, device))
     leak = check_state_leak(detector, dataset, model.protocol.nms_thresh, device)
@@ -241,7 +239,7 @@ def _measure(
     measured = predictions.measure()
     details = measure_details(
         predictions.recordings(),
-        classes,
+        predictions.classes,
         dataset.shape[-2:],
         model.protocol,
         lambda recording, boxes: event_rates(files[recording.path], boxes, *preprocess),
@@ -303,8 +301,9 @@ def _log(found: Evaluation, figures: "Mapping[str, Figure]", checkpoint: Path, c
     from evlab.tracking import Tracker
 
     for name, figure in figures.items():
-        figure.savefig(found.folder / name, format="png")
-    (found.folder / "metrics.txt").write_text(found.text() + "\n")
+        with whole_file(found.folder / name) as part:
+            figure.savefig(part, format="png")
+    write_text(found.folder / "metrics.txt", found.text() + "\n")
     if (checkpoint.parent / RECORD_FILE).is_file():
         record = read_record(checkpoint.parent)
         tracker = Tracker(record.tracking_uri, record.experiment)

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from evlab import one_line
 from evlab.registry import check_registered
 from evlab.tracking import Tracker
 from evlab.turns import Refusal, next_turn, take_turn
@@ -186,7 +187,7 @@ def _check_files(tracker: Tracker, version: Any) -> None:
         try:
             check_registered(tracker, version, Path(folder))
         except (ValueError, OSError) as error:
-            reason = " ".join(str(error).split()).replace(folder, version.source)
+            reason = one_line(error).replace(folder, version.source)
             raise Refusal(f"the registered files of version {version.version} do not pass: {reason}") from None
 
 
@@ -196,7 +197,7 @@ def _model(client: Any, name: str) -> Any:
     try:
         return client.get_registered_model(name)
     except MlflowException as error:
-        raise ValueError(f"name: got {name!r}: {_one_line(error)}") from None
+        raise ValueError(f"name: got {name!r}: {one_line(error)}") from None
 
 
 def _version(client: Any, name: str, version: int) -> Any:
@@ -205,7 +206,7 @@ def _version(client: Any, name: str, version: int) -> Any:
     try:
         return client.get_model_version(name, str(version))
     except MlflowException as error:
-        raise ValueError(f"version: got {version} of model {name!r}: {_one_line(error)}") from None
+        raise ValueError(f"version: got {version} of model {name!r}: {one_line(error)}") from None
 
 
 def _champion(model: Any) -> int | None:
@@ -228,7 +229,3 @@ def _last_turn(model: Any) -> int:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

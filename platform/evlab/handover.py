@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from evlab.gate import GateResult, promote
 from evlab.model_card import model_card
 from evlab.registry import register
+from evlab.runs import SPACE_FILE, read_record
 from evlab.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -43,7 +44,6 @@ def register_checkpoint(checkpoint: str | Path, tracker: Tracker, name: str) -> 
     """
     from evlab.evaluate import evaluate, find_checkpoint
     from evlab.export import export
-    from evlab.runs import read_record
 
     path = find_checkpoint(checkpoint)
     run_id = read_record(path.parent).run_id
@@ -154,7 +154,7 @@ def search_text(tracker: Tracker, run_id: str) -> str | None:
     counts = ", ".join(f"{count} {state}" for state, count in states.items())
     text = f"{len(trials)} trials ({counts}) of `{study.name}`, MLflow run {parent}."
     with tempfile.TemporaryDirectory() as folder:
-        if not any(file.path == "space.yaml" for file in tracker.client.list_artifacts(parent)):
+        if not any(file.path == SPACE_FILE for file in tracker.client.list_artifacts(parent)):
             return text
-        space = Path(tracker.client.download_artifacts(parent, "space.yaml", folder)).read_text()
+        space = Path(tracker.client.download_artifacts(parent, SPACE_FILE, folder)).read_text()
     return f"{text}\n\n```yaml\n{space.strip()}\n```"

@@ -13,6 +13,7 @@ from detector.data.statistics import LabelStatistics
 from detector.data.survey import FileSurvey, labels_at, sample_frames, survey_file
 from detector.events.writing import whole_file
 from detector.settings import DataConfig
+from evlab import one_line
 from evlab.inspect_figures import Sample, boxes_figure, rate_figure, samples_figure
 from evlab.inspect_text import survey_text
 from evlab.runs import unique_folder
@@ -79,7 +80,7 @@ def _survey(
             bar.update(end - bar.n)
     if not surveys:
         raise failures[0]
-    return surveys, [" ".join(str(error).split()) for error in failures]
+    return surveys, [one_line(error) for error in failures]
 
 
 def _advance(bar: tqdm, size: int, part: float) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from evlab import one_line
+
 __all__ = ["Outbox"]
 
 PAUSES_S = (0.5, 2.0, 5.0)
@@ -113,7 +115,7 @@ class Outbox:
                 self._waiting.popleft()
                 if not outage and not self._waiting:  # the caller's own
                     raise
-                _log.warning("%s: not recorded: %s (%s)", self.address, letter.what, _one_line(error))
+                _log.warning("%s: not recorded: %s (%s)", self.address, letter.what, one_line(error)[:300])
             else:
                 self._waiting.popleft()
         return None
@@ -130,7 +132,10 @@ class Outbox:
         if not self._away:
             self._away = True
             _log.warning(
-                "%s does not answer: %s and what follows is kept for later (%s)", self.address, what, _one_line(error)
+                "%s does not answer: %s and what follows is kept for later (%s)",
+                self.address,
+                what,
+                one_line(error)[:300],
             )
 
 
@@ -140,7 +145,3 @@ def _is_outage(error: Exception) -> bool:
     if code is not None:
         return code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
     return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evlab import one_line
 from evlab.tracking import Tracker
 
 __all__ = [
@@ -112,7 +113,7 @@ def fetch(tracker: Tracker, name: str, version: int | str, folder: Path) -> Path
         else:
             found = client.get_model_version_by_alias(name, str(version))
     except MlflowException as error:
-        raise ValueError(f"version: got {version!r} of model {name!r}: {_one_line(error)}") from None
+        raise ValueError(f"version: got {version!r} of model {name!r}: {one_line(error)}") from None
     return _download(tracker, found, folder) / "artifacts"
 
 
@@ -223,7 +224,7 @@ def _run_cases(model: Path) -> None:
         try:
             case(str(model), 120, 160)
         except Exception as error:  # the cases assert, and a broken file raises whatever TorchScript raises
-            reason = _one_line(error)[:300] or type(error).__name__
+            reason = one_line(error)[:300] or type(error).__name__
             raise ValueError(f"{model}: the check '{name}' failed: {reason}") from error
 
 
@@ -276,7 +277,7 @@ def _download(tracker: Tracker, version: Any, folder: Path) -> Path:
             download_artifacts(version.source, dst_path=str(folder), tracking_uri=tracker.uri, registry_uri=tracker.uri)
         )
     except MlflowException as error:
-        raise OSError(f"{version.source}: cannot be read: {_one_line(error)}") from None
+        raise OSError(f"{version.source}: cannot be read: {one_line(error)}") from None
 
 
 def _save_pyfunc(path: Path, model_dir: Path, info: Mapping[str, Any], run_id: str, logged: Any) -> None:
@@ -335,7 +336,3 @@ def _ensure_registered_model(client: Any, name: str) -> None:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -11,16 +11,12 @@ from detector.config import Config
 from evlab.anchor_lists import anchors_of, coverage_of, list_name, training_boxes
 from evlab.domains import Domain
 from evlab.pareto import Candidate, front
-from evlab.runs import CONFIG_FILE, COSTS, read_record
+from evlab.runs import CONFIG_FILE, COSTS, RESOURCES_TAG, SPACE_FILE, read_record
 from evlab.space import Space, load_space
 from evlab.tracking import RunInfo, Tracker
 from evlab.trial import SEED
 
 __all__ = ["Study", "StudyTrial", "measure_coverages", "read_study", "value_text"]
-
-SPACE_FILE = "space.yaml"
-RESOURCES_TAG = "trial_resources"
-"""Tag of the study's run: what a trial reserves, as JSON, such as `{"cpu": 1, "gpu": 1}`."""
 
 LEAST_TRIALS = 4
 """With fewer, an importance means nothing."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from detector.config import Config
 from detector.events.writing import whole_file
-from evlab import EvlabError
+from evlab import EvlabError, one_line
 
 if TYPE_CHECKING:
     from evlab.tracking import Tracker
@@ -27,6 +27,8 @@ __all__ = [
     "CONFIG_FILE",
     "COSTS",
     "RECORD_FILE",
+    "RESOURCES_TAG",
+    "SPACE_FILE",
     "CheckpointError",
     "RunRecord",
     "checkpoint_file",
@@ -42,7 +44,9 @@ __all__ = [
     "write_text",
 ]
 
-BEST_CHECKPOINT, CONFIG_FILE, RECORD_FILE = "best.ckpt", "config.yaml", "run.json"
+BEST_CHECKPOINT, CONFIG_FILE, RECORD_FILE, SPACE_FILE = "best.ckpt", "config.yaml", "run.json", "space.yaml"
+RESOURCES_TAG = "trial_resources"
+"""Tag of a study's run: what a trial reserves, as JSON, such as `{"cpu": 1, "gpu": 1}`."""
 CHECKPOINT_NAME = "checkpoint.ckpt"
 """The file in a checkpoint folder of Ray's."""
 COSTS = ("parameters", "latency_ms")
@@ -57,7 +61,7 @@ class CheckpointError(EvlabError):
     @classmethod
     def of(cls, path: Path, error: OSError) -> "CheckpointError":
         """The error of writing in a folder."""
-        reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+        reason = os.strerror(error.errno) if error.errno else one_line(error)
         return cls(f"{path}: a checkpoint cannot be written: {reason}; make room, then go on with --resume")
 
 

@@ -72,8 +72,7 @@ class StudyLog(Callback):
     """Follows the trials of a study, logs each as a child run and prints a table now and then.
 
     Ray keeps its state with that of the search, so that a study whose process was killed goes on with it. With it
-    goes the state of the scheduler, which Ray itself forgets: without what the rungs of ASHA saw before, other
-    trials would be stopped than in a study that was not killed.
+    goes the state of the scheduler.
 
     Args:
         tracker: the MLflow store.
@@ -81,7 +80,7 @@ class StudyLog(Callback):
         folder: the study's.
         base: configuration of the study, for its metric and epochs.
         resolve: makes a trial's configuration of its sample.
-        scheduler: Ray's scheduler of the search, if there is one.
+        scheduler: one of `evlab.schedulers`, if there is one.
         prefix: start of the trials' names.
         every_s: seconds between tables.
         write: takes the table's text.
@@ -107,19 +106,15 @@ class StudyLog(Callback):
 
     def get_state(self) -> dict[str, Any]:
         """What Ray keeps of it."""
-        if isinstance(self.scheduler, Population):
-            return {"trials": self.trials, "scheduler": self.scheduler.get_state()}
-        return {"trials": self.trials, "scheduler": vars(self.scheduler) if self.scheduler else {}}
+        return {"trials": self.trials, "scheduler": self.scheduler.get_state() if self.scheduler else {}}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on with a search that was cut off; runs of trials that it does not know of are ended."""
         now = time.monotonic()
         self._start = self._last_table = now
         self.trials = {key: replace(record, started=now - record.seconds) for key, record in state["trials"].items()}
-        if isinstance(self.scheduler, Population):
+        if self.scheduler:
             self.scheduler.set_state(state["scheduler"])
-        elif self.scheduler:
-            vars(self.scheduler).update(state["scheduler"])
         known = {record.run_id for record in self.trials.values()}
         for run in self.tracker.runs(self.parent):
             if run.status == "RUNNING" and run.name.startswith(self.prefix) and run.run_id not in known:

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from evlab import one_line
 from evlab.outbox import Outbox
 
 __all__ = ["END_STATES", "RunInfo", "Tracker", "default_uri", "ui_command"]
@@ -293,7 +294,7 @@ class Tracker:
                 return self._create_experiment()
         except MlflowException as error:
             raise ValueError(
-                f"track.tracking_uri: got {self.uri!r}, which cannot be used ({_one_line(error)}); "
+                f"track.tracking_uri: got {self.uri!r}, which cannot be used ({_shorten(one_line(error), 300)}); "
                 "allowed: a running server's http://..., or sqlite:///FILE"
             ) from None
         if found.lifecycle_stage == "deleted":
@@ -349,7 +350,3 @@ def _shorten(text: str, limit: int) -> str:
 def _name(key: str) -> str:
     # A class name such as "car (parked)" is part of a metric's name; MLflow refuses its brackets.
     return re.sub(r"[^\w\-. /:]", "_", key)[:250]
-
-
-def _one_line(error: Exception) -> str:
-    return _shorten(" ".join(str(error).split()), 300)

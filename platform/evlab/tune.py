@@ -17,6 +17,8 @@ from evlab.plan import concurrent_trials, trial_limits, trial_reserves
 from evlab.runs import (
     BEST_CHECKPOINT,
     CONFIG_FILE,
+    RESOURCES_TAG,
+    SPACE_FILE,
     copy_checkpoint,
     read_record,
     unique_folder,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["StudyResult", "prepare", "resolve", "resume", "tune"]
 
-BEST_CONFIG, BEST_FOLDER, SPACE_FILE, FRONT_FILE = "best.yaml", "best", "space.yaml", "pareto.yaml"
+BEST_CONFIG, BEST_FOLDER, FRONT_FILE = "best.yaml", "best", "pareto.yaml"
 METRICS = ("train_loss", *(f"val_mean_ap{part}" for part in ("", "50", "75", "_small", "_medium", "_big")))
 
 
@@ -211,13 +213,14 @@ class _Study:
         from ray import tune as ray_tune
 
         from evlab.population import Population
+        from evlab.schedulers import SCHEDULERS
         from evlab.study import StudyLog
 
         # Ray prints the whole traceback of each failed trial; the log tells its reason, and its run keeps the rest.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        threads, limits = self._limits(count)
+        threads, limits = trial_limits(self.config, self.resources, count)
         reserves = trial_reserves(self.config, self.resources, count)
-        self.tracker.set_tag(self.run_id, "trial_resources", json.dumps(reserves))
+        self.tracker.set_tag(self.run_id, RESOURCES_TAG, json.dumps(reserves))
         resolve_trial = functools.partial(trial_config, self.config, self.space)
         alone, use_gpu = self.config.train.workers == 1, self.resources.use_gpu(self.config.train.use_gpu)
         work = functools.partial(
@@ -232,6 +235,7 @@ class _Study:
             tuner = ray_tune.Tuner.restore(str(self.folder / name), trainable, resume_errored=True)
             (log,) = cast(Any, tuner)._local_tuner.get_run_config().callbacks  # the one that Ray has just unpickled
         else:
+            concurrent = concurrent_trials(self.config, self.resources, count)
             scheduler = SCHEDULERS[self.config.tune.scheduler](self.config, self.space) if stop_early else None
             prefix = "trial" if name == "search" else name
             log = StudyLog(self.tracker, self.run_id, self.folder, self.config, resolve_trial, scheduler, prefix)
@@ -239,7 +243,7 @@ class _Study:
                 scheduler=scheduler,
                 reuse_actors=alone,
                 # A population takes turns, all of it: what its trials reserve says how many run at a time.
-                max_concurrent_trials=None if isinstance(scheduler, Population) else self._concurrent(count),
+                max_concurrent_trials=None if isinstance(scheduler, Population) else concurrent,
                 trial_dirname_creator=_dirname,
                 **search,
             )
@@ -271,12 +275,6 @@ class _Study:
                 checkpoint_score_order=settings.mode,
             ),
         )
-
-    def _concurrent(self, count: int) -> int:
-        return concurrent_trials(self.config, self.resources, count)
-
-    def _limits(self, count: int) -> tuple[int, dict[str, float]]:
-        return trial_limits(self.config, self.resources, count)
 
     def _measured(self, log: "StudyLog") -> list[_Run]:
         """The trials that have a checkpoint and a finite metric.
@@ -338,28 +336,6 @@ class _Study:
         table = front_table(found, settings.metric, settings.against)
         print(f"\n{settings.metric} against {settings.against}, the front: {path}\n{table}", flush=True)
         return path
-
-
-def _asha(config: Config, space: Space) -> Any:
-    from ray.tune.schedulers import ASHAScheduler
-
-    settings = config.tune
-    return ASHAScheduler(
-        metric=settings.metric,
-        mode=settings.mode,
-        max_t=config.train.max_epochs // config.train.val_every,
-        grace_period=settings.grace_epochs,
-        reduction_factor=settings.reduction_factor,
-    )
-
-
-def _pbt(config: Config, space: Space) -> Any:
-    from evlab.population import Population
-
-    return Population(config, space)
-
-
-SCHEDULERS = {"asha": _asha, "pbt": _pbt, "none": lambda config, space: None}
 
 
 def _check(config: Config, space: Space) -> None:

@@ -8,17 +8,16 @@ adds the forms that take a minute to build. With the checkpoint of a trained det
 is set against that of the detector itself, and its boxes after suppression are matched with the detector's.
 """
 
-import argparse
 import json
-import statistics
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from rounds import Row, arguments, medians, parse, print_rows
 from torch import Tensor
 from torchvision.models.detection import retinanet_resnet50_fpn, ssdlite320_mobilenet_v3_large
 from torchvision.ops import box_iou
@@ -45,9 +44,9 @@ TARGETS = {("torchscript", "bf16"): 2.0, ("torchscript-cpu", "bf16"): 3.0}
 Form = Callable[[Tensor], object]
 
 
-def vanilla() -> SSD:
+def vanilla(base: int = 16, channels: int = 256) -> SSD:
     torch.manual_seed(0)
-    net = SingleStageDetector("Vanilla", 2, 3, 16, 256, "PSEE_ANCHORS")
+    net = SingleStageDetector("Vanilla", 2, 3, base, channels, "PSEE_ANCHORS")
     return SSD(net.to(memory_format=torch.contiguous_format))
 
 
@@ -60,15 +59,15 @@ def load(ssd: SSD, form: str, precision: str, height: int, width: int, params: d
         return load_form(Path(folder), json.loads((Path(folder) / INFO_NAME).read_text()))
 
 
-def forms(height: int, width: int, compiled: bool) -> Iterator[tuple[str, Form, float | None]]:
+def forms(make: Callable[[], SSD], height: int, width: int, compiled: bool) -> Iterator[tuple[str, Form, float | None]]:
     """Names, calls and targets."""
 
     def detect(model: Any) -> Form:
         return lambda frame: model.detect(frame[None, None], SCORE, NMS)
 
-    ssd = vanilla()
+    ssd = make()
     yield "eager float32", detect(ssd), None
-    yield "eager float32 channels_last", detect(vanilla().to(memory_format=torch.channels_last)), None
+    yield "eager float32 channels_last", detect(make().to(memory_format=torch.channels_last)), None
     for form, precision in SCRIPTED:
         yield f"{form} {precision}", detect(load(ssd, form, precision, height, width)), TARGETS.get((form, precision))
     optimised = torch.jit.optimize_for_inference(torch.jit.script(ssd), list(METHODS))
@@ -105,24 +104,26 @@ def peers(height: int, width: int) -> Iterator[tuple[str, Form, float | None]]:
         yield builder.__name__, lambda frame, model=model: model([torch.cat([frame, frame[:1]])]), None
 
 
-def measure(height: int, width: int, rounds: int, compiled: bool) -> list[dict[str, Any]]:
-    rows = [*forms(height, width, compiled), *peers(height, width)]
+def measure(ssd: Callable[[], SSD], height: int, width: int, rounds: int, compiled: bool) -> list[Row]:
+    rows = [*forms(ssd, height, width, compiled), *peers(height, width)]
     frame = (torch.rand(2, height, width, generator=torch.Generator().manual_seed(0)) < 0.1).float()
-    seconds: dict[str, list[float]] = {name: [] for name, *_ in rows}
+    calls = {name: partial(form, frame) for name, form, _ in rows}
     with torch.no_grad():  # what torch.compile with constant weights asks for
-        for number in range(rounds + 3):
-            for name, form, _ in rows[number % len(rows) :] + rows[: number % len(rows)]:
-                start = time.perf_counter()
-                form(frame)
-                if number >= 3:  # TorchScript and oneDNN settle in the first rounds
-                    seconds[name].append(time.perf_counter() - start)
-    base = statistics.median(seconds["eager float32"])
-    found = []
-    for name, _, target in rows:
-        median = statistics.median(seconds[name])
-        found.append({"row": name, "size": f"{width}x{height}", "ms": 1e3 * median, "ratio": base / median})
-        found[-1]["target"] = target
-    return found
+        for call in 2 * list(calls.values()):  # TorchScript and oneDNN settle in the first rounds
+            call()
+        seconds = medians(calls, rounds)
+    base, size = seconds["eager float32"], f"{width}x{height}"
+    return [
+        Row(
+            f"{name}, {size}",
+            "eager float32",
+            f"{1e3 * seconds[name]:.1f} ms",
+            f"{1e3 * base:.1f} ms",
+            base / seconds[name],
+            asked,
+        )
+        for name, _, asked in rows
+    ]
 
 
 def as_detections(rows: Tensor) -> dict[str, Tensor]:
@@ -146,7 +147,7 @@ def accuracy(checkpoint: str) -> list[dict[str, Any]]:
     others = {f"{name} {kind}": load(ssd, name, kind, model.height, model.width, params) for name, kind in SCRIPTED}
     others["torchscript half"] = load(ssd, "torchscript", "half", model.height, model.width, params)
     models = {"eager float32": ssd, **others}
-    predictions: dict[str, FramePredictions] = {name: model._new_predictions() for name in models}
+    predictions: dict[str, FramePredictions] = {name: model.new_predictions() for name in models}
     counts = {name: [0, 0] for name in models}
     for batch in model.test_dataloader():
         answers: dict[str, list] = {}
@@ -167,28 +168,18 @@ def accuracy(checkpoint: str) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=1, help="threads of torch")
-    parser.add_argument("--rounds", type=int, default=20, help="rounds of each form")
+    parser = arguments(__doc__, rounds=20)
     parser.add_argument("--compiled", action="store_true", help="also the forms that take a minute to build")
     parser.add_argument("--checkpoint", help="trained detector whose mAP is measured, too")
-    args = parser.parse_args()
+    args = parse(parser)
     warnings.simplefilter("ignore")
-    torch.set_num_threads(args.threads)
-    results: dict[str, Any] = {"benchmark": "inference", "threads": args.threads, "rows": []}
-    print(f"{'':<32} {'size':<9} {'ms':>7} {'ratio':>6} {'target':>6}")
-    for height, width in SIZES:
-        for row in measure(height, width, args.rounds, args.compiled):
-            results["rows"].append(row)
-            target = f"{row['target']:6.1f}" if row["target"] else ""
-            print(f"{row['row']:<32} {row['size']:<9} {row['ms']:7.1f} {row['ratio']:6.2f} {target}", flush=True)
-    if args.checkpoint:
-        results["accuracy"] = accuracy(args.checkpoint)
-        print(f"{'':<32} {'mAP':>7} {'lost':>8} {'boxes matched':>20}")
-        for row in results["accuracy"]:
-            share = f"{row['matched']} of {row['detections']}"
-            print(f"{row['row']:<32} {row['map']:7.4f} {row['lost']:8.4f} {share:>20}")
-    print(json.dumps(results))
+    sizes, ssd = (((64, 96),), partial(vanilla, 2, 8)) if args.small else (SIZES, vanilla)
+    rows = [row for size in sizes for row in measure(ssd, *size, args.rounds, args.compiled)]
+    found = accuracy(args.checkpoint) if args.checkpoint else []
+    for row in found:
+        share = f"{row['matched']} of {row['detections']}"
+        print(f"{row['row']:<32} mAP {row['map']:.4f} lost {row['lost']:.4f} boxes matched {share:>20}")
+    print_rows("inference", rows, threads=args.threads, accuracy=found)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@ starting the process and importing, which both forms do once a search, is left o
 store, without checks and without a table: what anybody would write first.
 """
 
-import argparse
-import json
 import os
 import statistics
 import sys
@@ -18,27 +16,20 @@ from pathlib import Path
 
 from detector.config import Config
 from evlab.runtime import ray_session
+from evlab.space import load_space
 from evlab.tracking import Tracker
 from evlab.train import check_config, quiet
 from evlab.tune import tune
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from rounds import Row, arguments, parse, print_rows  # noqa: E402
+from toy_dataset import TOY_SETTINGS, write_toy_dataset  # noqa: E402
 
 SETTINGS = {
-    "data.num_tbins": 5,
-    "data.batch_size": 2,
-    "data.num_workers": 0,
-    "data.min_box_diag": 0,
-    "data.min_box_side": 0,
-    "data.skip_us": 0,
+    **TOY_SETTINGS,
     "model.feature_base": 4,
     "model.feature_channels_out": 16,
-    "model.first_stride": 8,
-    "model.num_levels": 2,
-    "anchors.base_size": 16,
-    "optim.lr": 5e-3,
-    "train.precision": "32-true",
     "tune.searcher": "random",
     "tune.scheduler": "none",
     "tune.final_seeds": 1,
@@ -121,39 +112,32 @@ def by_evlab(config: Config, folder: Path, trials: int) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__, rounds=3)
     parser.add_argument("--trials", type=int, default=6, help="trials of a search")
-    parser.add_argument("--rounds", type=int, default=3, help="searches of each form")
     parser.add_argument("--epochs", type=int, default=3, help="epochs of a trial")
-    args = parser.parse_args()
-    from toy_dataset import write_toy_dataset
-
-    from evlab.space import load_space
-
+    args = parse(parser)
+    trials, epochs = (2, 1) if args.small else (args.trials, args.epochs)
     seconds: dict[str, list[float]] = {"by hand": [], "evlab": []}
     with tempfile.TemporaryDirectory() as name, ray_session():
         folder = Path(name)
         places = {"data.dataset_path": str(write_toy_dataset(folder / "dataset", {"train": 4, "val": 1}))}
         places |= {"train.storage": str(folder / "runs"), "track.tracking_uri": f"sqlite:///{folder / 'mlflow.db'}"}
-        config = check_config(Config().with_overrides({**SETTINGS, **places, "train.max_epochs": args.epochs}))
+        config = check_config(Config().with_overrides({**SETTINGS, **places, "train.max_epochs": epochs}))
         (folder / "space.yaml").write_text(SPACE)
-        samples = load_space(folder / "space.yaml").random_samples(config, args.trials, 0)
+        samples = load_space(folder / "space.yaml").random_samples(config, trials, 0)
         for _ in range(args.rounds):
             for form, search in (
-                ("evlab", partial(by_evlab, trials=args.trials)),
+                ("evlab", partial(by_evlab, trials=trials)),
                 ("by hand", partial(by_hand, samples=samples)),
             ):
                 ends = sorted(search(config, folder))
                 gaps = [later - earlier for earlier, later in zip(ends[:-1], ends[1:], strict=True)]
                 print(f"{form}: {', '.join(f'{gap:.2f}' for gap in gaps)} s", flush=True)
                 seconds[form] += gaps
-    medians = {form: statistics.median(values) for form, values in seconds.items()}
-    for form, values in seconds.items():
-        spread = f"{min(values):.2f} to {max(values):.2f}"
-        print(f"{form:<8} {medians[form]:6.2f} s a trial, median of {len(values)}, {spread}")
-    added = medians["evlab"] - medians["by hand"]
-    print(f"added    {added:6.2f} s, {100 * added / medians['by hand']:.0f} %  (asked: below 1 s or 5 %)")
-    print(json.dumps({"benchmark": "overhead", "seconds": medians, "added": added}))
+    ours, theirs = statistics.median(seconds["evlab"]), statistics.median(seconds["by hand"])
+    print(f"added: {ours - theirs:.2f} s a trial (asked: below 1 s or 5 %)")
+    row = Row("trial of a search", "by hand", f"{ours:.2f} s", f"{theirs:.2f} s", theirs / ours)
+    print_rows("overhead", [row], seconds=seconds)
 
 
 if __name__ == "__main__":

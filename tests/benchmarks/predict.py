@@ -2,14 +2,13 @@
 
 `python tests/benchmarks/predict.py [--seconds S] [--rounds N] [--minutes M] [--threads N]`. A synthetic recording of a
 1280x720 sensor enters networks of 640x360, one of a 304x240 sensor networks of 304x240. The rounds of all forms of
-export are interleaved in one process and their medians taken: absolute figures depend on the machine. "of network" is
-the time of the network alone, on frames in memory, over that of the stream. For memory the recording is repeated with
-its times moved on, as chunks of 10 ms that a live camera would send, and the process' resident memory is read at the
-end of each minute of the stream.
+export are interleaved in one process and their medians taken: absolute figures depend on the machine. "network alone"
+is its time, on frames in memory, over that of the stream. For memory (`--minutes`) the recording is repeated with its
+times moved on, as chunks of 10 ms that a live camera would send, and the process' resident memory is read at the end of
+each minute of the stream.
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import torch
+from rounds import Row, arguments, parse, print_rows
 
 from detector.config import Config
 from detector.events import EventReader, open_events, write_evt3
@@ -36,15 +36,15 @@ FORMS = (
     ("torchscript-cpu", "float32"),
     ("torchscript-cpu", "bf16"),
 )
-SIZES = {"640x360": (720, 1280, 1), "320x180": (720, 1280, 2), "304x240": (240, 304, 0)}
+SIZES = {"640x360": (720, 1280, 1), "320x180": (720, 1280, 2), "304x240": (240, 304, 0), "80x60": (60, 80, 0)}
 """Height and width of the sensor, and k of its division by 2^k, by the size of the network."""
 DELTA_T, CHUNK_US = 50_000, 10_000
 WARM_FRAMES = 4
 
 
-def export_untrained(folder: Path, form: str, precision: str, height: int, width: int) -> Path:
+def export_untrained(folder: Path, widths: tuple[int, int], form: str, precision: str, height: int, width: int) -> Path:
     torch.manual_seed(0)
-    net = SingleStageDetector("Vanilla", 2, 3, 16, 256, "PSEE_ANCHORS").eval()
+    net = SingleStageDetector("Vanilla", 2, 3, *widths, "PSEE_ANCHORS").eval()
     names = ["pedestrian", "two wheeler", "car"]
     params = {"classes": names, "label_map": dict(enumerate(names)), "height": height, "width": width}
     ssd = in_precision(SSD(net), precision)
@@ -78,13 +78,13 @@ def network_seconds(predictor: Predictor, shape: tuple[int, ...], frames: int) -
     return (time.perf_counter() - begin) / frames
 
 
-def measure(folder: Path, size: str, args: argparse.Namespace) -> Iterator[dict]:
+def measure(folder: Path, size: str, args: argparse.Namespace) -> Iterator[Row]:
     height, width, shift = SIZES[size]
     shape = 1, 1, 2, height >> shift, width >> shift
     rate = write_recording(folder / f"{size}.raw", args.seconds, height, width)
     predictors = {
         (form, precision): Predictor(
-            export_untrained(folder / f"{size}-{form}-{precision}", form, precision, *shape[3:])
+            export_untrained(folder / f"{size}-{form}-{precision}", args.widths, form, precision, *shape[3:])
         )
         for form, precision in FORMS
     }
@@ -98,19 +98,16 @@ def measure(folder: Path, size: str, args: argparse.Namespace) -> Iterator[dict]
             for key, predictor in predictors.items():
                 streams[key].append(stream_seconds(predictor, reader, frames))
                 networks[key].append(network_seconds(predictor, shape, frames))
-    base = statistics.median(streams[FORMS[0]])
     for (form, precision), times in streams.items():
         frame_s = statistics.median(times)
-        yield {
-            "size": size,
-            "form": form,
-            "precision": precision,
-            "Mev/s": rate,
-            "ms": 1e3 * frame_s,
-            "real_time": DELTA_T / 1e6 / frame_s,
-            "of_network": statistics.median(networks[form, precision]) / frame_s,
-            "speedup": base / frame_s,
-        }
+        share = statistics.median(networks[form, precision]) / frame_s
+        yield Row(
+            f"stream {size}, {form} {precision}, {rate:.1f} Mev/s",
+            f"real time (network alone: {share:.0%})",
+            f"{1e3 * frame_s:.1f} ms a frame",
+            f"{DELTA_T / 1e3:g} ms",
+            DELTA_T / 1e6 / frame_s,
+        )
 
 
 def repeated(reader: EventReader) -> Iterator[np.ndarray]:
@@ -144,31 +141,20 @@ def memory(folder: Path, size: str, args: argparse.Namespace) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__, rounds=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="length of the recordings")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of each form")
-    parser.add_argument("--minutes", type=int, default=10, help="minutes of stream for the memory; 0 for none")
-    parser.add_argument("--threads", type=int, default=2, help="threads of the network")
+    parser.add_argument("--minutes", type=int, default=0, help="minutes of stream for the memory")
     parser.add_argument(
         "--sizes", nargs="+", choices=SIZES, default=["640x360", "304x240"], help="sizes of the network"
     )
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    rows, memories = [], []
-    print("network   form                 precision  Mev/s      ms real time of network speedup")
+    args = parse(parser)
+    args.widths = (16, 256)
+    if args.small:
+        args.seconds, args.sizes, args.widths = 0.4, ["80x60"], (2, 8)
     with tempfile.TemporaryDirectory() as name:
-        for size in args.sizes:
-            for row in measure(Path(name), size, args):
-                rows.append(row)
-                print(
-                    f"{row['size']:<9} {row['form']:<20} {row['precision']:<9} {row['Mev/s']:6.1f} {row['ms']:7.1f} "
-                    f"{row['real_time']:9.2f} {row['of_network']:10.0%} {row['speedup']:7.2f}",
-                    flush=True,
-                )
-        for size in args.sizes if args.minutes else ():
-            memories.append(memory(Path(name), size, args))
-    threads = {"threads": args.threads, "cores": os.cpu_count()}
-    print(json.dumps({"benchmark": "predict", **threads, "rows": rows, "memory": memories}))
+        rows = [row for size in args.sizes for row in measure(Path(name), size, args)]
+        memories = [memory(Path(name), size, args) for size in args.sizes if args.minutes]
+    print_rows("predict", rows, threads=args.threads, cores=os.cpu_count(), memory=memories)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """Epochs that a search trains until it finds a good detector: the default search against plain random search.
 
-`python tests/benchmarks/search.py [--seeds N] [--record]`. Both searches are replayed with many seeds on the learning
+`python tests/benchmarks/search.py [--rounds N] [--record]`. Both searches are replayed with many seeds on the learning
 curves in search_curves.json, which are those of every combination of anchors, threshold and width below, trained once
 for real on the tests' toy dataset (`--record` trains those that the file lacks, half a minute each on one core). The
 searcher and the scheduler are Ray's own, as `evlab tune` uses them; what is replayed is the training. `--live` then
 searches once for real with each.
 """
 
-import argparse
 import heapq
 import itertools
 import json
@@ -20,7 +19,8 @@ from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from toy_dataset import write_toy_dataset
+from rounds import Row, arguments, parse, print_rows
+from toy_dataset import TOY_SETTINGS, write_toy_dataset
 
 from detector.config import Config
 from evlab.anchor_lists import resolve_lists
@@ -44,20 +44,10 @@ space:
   model.feature_base: {choice: [2, 4, 6, 8]}
 """
 SETTINGS = {
-    "data.num_tbins": 5,
-    "data.batch_size": 2,
-    "data.num_workers": 0,
-    "data.min_box_diag": 0,
-    "data.min_box_side": 0,
-    "data.skip_us": 0,
+    **TOY_SETTINGS,
     "model.feature_channels_out": 8,
-    "model.first_stride": 8,
-    "model.num_levels": 2,
-    "anchors.base_size": 16,
-    "optim.lr": 5e-3,
     "optim.lr_scheduler": "cosine",
     "train.max_epochs": EPOCHS,
-    "train.precision": "32-true",
     "tune.searcher": "grid",
 }
 
@@ -97,19 +87,11 @@ def _random(space: Space, config: Config, seed: int):
 
 def _default(space: Space, config: Config, seed: int):
     """The search of `evlab tune`: Optuna's TPE and ASHA, as Ray runs them."""
-    from ray.tune.schedulers import ASHAScheduler
-
+    from evlab.schedulers import SCHEDULERS
     from evlab.searcher import UnseenSearch
 
     search = UnseenSearch(partial(space.suggest, config), METRIC, "max", seed)
-    settings = config.tune
-    scheduler = ASHAScheduler(
-        metric=METRIC,
-        mode="max",
-        max_t=EPOCHS,
-        grace_period=settings.grace_epochs,
-        reduction_factor=settings.reduction_factor,
-    )
+    scheduler = SCHEDULERS["asha"](config, space)
 
     def suggest(name: str) -> dict:
         scheduler.on_trial_add(None, SimpleNamespace(trial_id=name))
@@ -158,13 +140,15 @@ def _replay(policy: tuple, curves: dict[str, list[float]], target: float, worker
 
 def _live(config: Config, folder: Path, target: float, settings: dict) -> str:
     """Search for real; epochs trained until a trial reached the target, in the order of their reports."""
+    from evlab.tracking import Tracker
     from evlab.tune import tune
 
     changes = {**settings, "train.storage": str(folder), "track.tracking_uri": f"sqlite:///{folder}/mlflow.db"}
     study = tune(config.with_overrides(changes), folder.parent / "space.yaml")
-    lines = [line for path in study.path.glob("search/*/result.json") for line in path.read_text().splitlines()]
-    reports = sorted((json.loads(line) for line in lines), key=lambda report: report["timestamp"])
-    values = [report[METRIC] for report in reports if METRIC in report]
+    tracker = Tracker(changes["track.tracking_uri"], config.track.experiment)
+    histories = [tracker.client.get_metric_history(run.run_id, METRIC) for run in tracker.runs(study.run_id)]
+    points = sorted((point for history in histories for point in history), key=lambda point: point.timestamp)
+    values = [point.value for point in points]
     epochs = next((number for number, value in enumerate(values, 1) if value >= target), None)
     return f"{epochs or f'not within {len(values)}'} epochs"
 
@@ -176,13 +160,12 @@ LIVE = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=50, help="replays of each search")
+    parser = arguments(__doc__, rounds=50)
     parser.add_argument("--workers", type=int, default=2, help="trials side by side")
     parser.add_argument("--quantile", type=float, default=0.9, help="share of the combinations that stay below target")
     parser.add_argument("--record", action="store_true", help="train what search_curves.json lacks first")
     parser.add_argument("--live", action="store_true", help="then search once for real with each, some 15 minutes")
-    args = parser.parse_args()
+    args = parse(parser)
     with tempfile.TemporaryDirectory() as folder:
         dataset = write_toy_dataset(Path(folder) / "dataset", {"train": 8, "val": 8})
         config, space = Config().with_overrides({**SETTINGS, "data.dataset_path": str(dataset)}), _space(folder)
@@ -195,21 +178,28 @@ def main() -> None:
         epochs = {
             name: [
                 _replay(policies[name](spaces[name], config, seed), curves, target, args.workers)
-                for seed in range(args.seeds)
+                for seed in range(args.rounds)
             ]
             for name in policies
         }
         for name, settings in LIVE.items() if args.live else ():
             print(f"{name}, live: {_live(config, Path(folder) / name, target, {**settings, 'tune.final_seeds': 1})}")
-    print(f"{len(curves)} combinations, target {METRIC} {target:.3f}, {args.seeds} seeds, {args.workers} workers")
     for name, values in epochs.items():
-        mean, spread = statistics.fmean(values), statistics.stdev(values)
-        print(
-            f"{name:<10} {mean:6.1f} +- {spread:.1f} epochs, median {statistics.median(values)}, at most {max(values)}"
-        )
-    ratio = statistics.fmean(epochs["default"]) / statistics.fmean(epochs["random"])
-    print(f"default / random: {ratio:.2f}")
-    print(json.dumps({"benchmark": "search", "epochs": epochs, "ratio": ratio}))
+        print(f"{name:<8} median {statistics.median(values)}, at most {max(values)} epochs")
+    means = {name: statistics.fmean(values) for name, values in epochs.items()}
+    row = Row(
+        f"default search to {METRIC} {target:.3f}, {len(curves)} combinations, {args.workers} side by side",
+        f"random search, {args.rounds} seeds",
+        _text(epochs["default"]),
+        _text(epochs["random"]),
+        means["random"] / means["default"],
+        2,
+    )
+    print_rows("search", [row], epochs=epochs)
+
+
+def _text(epochs: list[int]) -> str:
+    return f"{statistics.fmean(epochs):.1f} +- {statistics.pstdev(epochs):.1f} epochs"
 
 
 if __name__ == "__main__":

@@ -1,25 +1,15 @@
 import pytest
-from toy_dataset import write_toy_dataset
+from toy_dataset import TOY_SETTINGS, write_toy_dataset
 
 from detector.config import Config
 from evlab.tracking import Tracker
 
 TINY = {
-    "data.num_tbins": 5,
-    "data.batch_size": 2,
-    "data.num_workers": 0,
-    "data.min_box_diag": 0,
-    "data.min_box_side": 0,
-    "data.skip_us": 0,
+    **TOY_SETTINGS,
     "data.augment": False,
     "model.feature_base": 2,
     "model.feature_channels_out": 8,
-    "model.first_stride": 8,
-    "model.num_levels": 2,
-    "anchors.base_size": 16,
-    "optim.lr": 5e-3,
     "train.max_epochs": 2,
-    "train.precision": "32-true",
 }
 
 
@@ -39,6 +29,14 @@ def tiny_config(tiny_dataset, tmp_path, tracking_uri):
             "track.tracking_uri": tracking_uri,
         }
     )
+
+
+@pytest.fixture
+def space_file(request, tmp_path):
+    """The module's `SPACE` as a file."""
+    path = tmp_path / "space.yaml"
+    path.write_text(request.module.SPACE)
+    return path
 
 
 @pytest.fixture(scope="session")

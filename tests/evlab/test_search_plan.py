@@ -99,6 +99,15 @@ def test_long_values_have_a_line_each(tiny_config, tmp_path, machine):
         (Resources(8, 2, False), {}, 20, 4, {"cpu": 4, "gpu": 1}),
         (Resources(8, 2, False), {"tune.max_concurrent": 4}, 20, 2, {"cpu": 2, "gpu": 0.5}),
         (Resources(8, 2, False), {"train.use_gpu": False}, 20, 1, {"cpu": 1}),
+        (Resources(2, 0, False), {}, 4, 1, {"cpu": 1.0}),
+        (Resources(2, 0, False), {}, 1, 2, {"cpu": 2.0}),
+        (Resources(16, 0, False), {}, 4, 4, {"cpu": 4.0}),
+        (Resources(16, 0, False), {"tune.max_concurrent": 2}, 4, 8, {"cpu": 8.0}),
+        (Resources(2, 0, False), {"tune.max_concurrent": 4}, 8, 1, {"cpu": 0.5}),
+        (Resources(16, 2, False), {}, 4, 8, {"cpu": 8.0, "gpu": 1.0}),
+        (Resources(16, 2, False), {"tune.max_concurrent": 4}, 4, 4, {"cpu": 4.0, "gpu": 0.5}),
+        (Resources(16, 2, False), {"train.use_gpu": False}, 4, 4, {"cpu": 4.0}),
+        (Resources(16, 0, True), {"train.use_gpu": True}, 4, 4, {"cpu": 4.0, "gpu": 1.0}),
     ],
 )
 def test_what_a_trial_reserves(resources, changes, count, threads, limits):

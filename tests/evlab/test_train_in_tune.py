@@ -15,13 +15,6 @@ space:
 """
 
 
-@pytest.fixture
-def space_file(tmp_path):
-    path = tmp_path / "space.yaml"
-    path.write_text(SPACE)
-    return path
-
-
 def test_a_trial_of_two_workers(tiny_config, space_file, ray_head):
     """One, as it takes a while to start its processes."""
     if ray_head.cpus < 2:

@@ -31,13 +31,6 @@ space:
 """
 
 
-@pytest.fixture
-def space_file(tmp_path):
-    path = tmp_path / "space.yaml"
-    path.write_text(SPACE)
-    return path
-
-
 def test_a_search_from_samples_to_best_yaml(tiny_config, space_file, ray_head, tmp_path, capsys):
     """One search for everything that needs one: it takes a while to start its processes."""
     base = tiny_config.with_overrides({"optim.gradient_clip": 0})
@@ -383,25 +376,6 @@ def test_the_winner_has_the_best_mean_over_seeds(log, tmp_path):
     winner = study._winner(candidates, [run(narrow, 1, 0.1), run(wide, 1, 0.45)])
     assert [(one.sample, one.value) for one in winner] == [(wide, 0.45), (wide, 0.4)]
     assert study._winner(candidates, [])[0].value == 0.5
-
-
-@pytest.mark.parametrize(
-    ("resources", "settings", "count", "threads", "limits"),
-    [
-        (Resources(2, 0, False), {}, 4, 1, {"cpu": 1.0}),
-        (Resources(2, 0, False), {}, 1, 2, {"cpu": 2.0}),
-        (Resources(16, 0, False), {}, 4, 4, {"cpu": 4.0}),
-        (Resources(16, 0, False), {"tune.max_concurrent": 2}, 4, 8, {"cpu": 8.0}),
-        (Resources(2, 0, False), {"tune.max_concurrent": 4}, 8, 1, {"cpu": 0.5}),
-        (Resources(16, 2, False), {}, 4, 8, {"cpu": 8.0, "gpu": 1.0}),
-        (Resources(16, 2, False), {"tune.max_concurrent": 4}, 4, 4, {"cpu": 4.0, "gpu": 0.5}),
-        (Resources(16, 2, False), {"train.use_gpu": False}, 4, 4, {"cpu": 4.0}),
-        (Resources(16, 0, True), {"train.use_gpu": True}, 4, 4, {"cpu": 4.0, "gpu": 1.0}),
-    ],
-)
-def test_trials_side_by_side_share_the_machine(tiny_config, tmp_path, resources, settings, count, threads, limits):
-    study = _Study(tiny_config.with_overrides(settings), None, None, "", tmp_path, resources)
-    assert study._limits(count) == (threads, limits)
 
 
 def test_last_line():
