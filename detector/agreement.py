@@ -30,17 +30,21 @@ class Agreement(NamedTuple):
     detections: int
     matched: int
 
-    def fault(self, precision: str) -> str:
-        """What is too far apart for a network of this precision, and what is allowed; empty if nothing is."""
-        if precision == "float32":
+    def fault(self, exact: bool) -> str:
+        """What is too far apart, and what is allowed; empty if nothing is.
+
+        Args:
+            exact: whether the second detector computes in float32 throughout, as the first does.
+        """
+        if exact:
             if self.score <= 1e-3 and self.box <= 0.1:  # NaN fails, too
                 return ""
             return f"scores by {self.score:.2g}, boxes by {self.box:.2g} px, allowed: 0.001 and 0.1 px"
         if self.matched >= 0.99 * self.detections and self.score <= 0.1:
             return ""
         return (
-            f"{self.matched} of {self.detections} boxes matched, scores by {self.score:.2g}, "
-            f"allowed in {precision}: 99 %, 0.1"
+            f"{self.matched} of {self.detections} boxes matched, scores by {self.score:.2g}, allowed: at least 99 % "
+            f"and at most 0.1"
         )
 
 

@@ -32,6 +32,7 @@ class ExportForm:
         write: writes a detector, for frames of a height and width; gives what else `info_ssd_jit.json` should say
         load: opens such a file, with the content of `info_ssd_jit.json`, as an object with `forward` and, of
             `METHODS`, at least `detect`, `reset` and `reset_all`
+        rounds: whether it computes with fewer bits than its precision has
     """
 
     name: str
@@ -39,6 +40,11 @@ class ExportForm:
     precisions: tuple[str, ...]
     write: Callable[[nn.Module, Path, int, int], Mapping[str, Any]]
     load: Callable[[Path, Mapping[str, Any]], Any]
+    rounds: bool = False
+
+    def exact(self, precision: str) -> bool:
+        """Whether a file of this precision answers as the detector does but for the order of sums."""
+        return precision == "float32" and not self.rounds
 
 
 def save_torchscript(ssd: nn.Module, path: Path) -> None:

@@ -1,10 +1,10 @@
-"""Layers as exported files hold them: batch norms folded into convolutions, weights laid out for the processor."""
+"""Layers as exported files hold them: norms folded, weights laid out for the processor, hidden states in bytes."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["PackedConv", "fold_batch_norms", "pack_convolutions"]
+__all__ = ["ByteConv", "PackedConv", "fold_batch_norms", "pack_convolutions", "quantize_hidden_states"]
 
 
 def fold_batch_norms(module: nn.Module) -> None:
@@ -51,6 +51,75 @@ class PackedConv(nn.Module):
         return torch.ops.mkldnn._convolution_pointwise(
             x, self.packed[0], self.bias, self.padding, self.stride, [1, 1], 1, "none", [], ""
         )
+
+
+class ByteConv(nn.Module):
+    """A convolution on the CPU of values from -1 to 1 in bytes; the sums are exact.
+
+    Inputs are rounded to 1/127 and weights to 1/127 of the largest of their output channel (Jacob et al., 2018).
+
+    Args:
+        conv: the convolution; without groups or dilation.
+    """
+
+    packed: list[Tensor]
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        weight = conv.weight.detach().float()
+        scales = weight.abs().amax(dim=(1, 2, 3)).clamp(min=1e-12) / 127
+        self.register_buffer("weight", (weight / scales.view(-1, 1, 1, 1)).round().to(torch.int8))
+        self.register_buffer("scales", scales)
+        self.register_buffer("zeros", torch.zeros(len(scales), dtype=torch.int32))
+        self.register_buffer("bias", None if conv.bias is None else conv.bias.detach().float())
+        self.stride: list[int] = list(conv.stride)
+        self.padding: list[int] = [int(side) for side in conv.padding]
+        self.packed = torch.jit.annotate(list[Tensor], [])  # as that of `PackedConv`
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, cin, H, W) from -1 to 1 -> (N, cout, h, w) of the same type."""
+        step, zero = 1 / 127, 128
+        if len(self.packed) == 0:
+            self.packed = [
+                torch.ops.onednn.qconv_prepack(
+                    self.weight, self.scales, step, zero, self.stride, self.padding, [1, 1], 1, list(x.shape)
+                )
+            ]
+        return torch.ops.onednn.qconv2d_pointwise(
+            x.float().mul(127.0).add_(zero + 0.5).to(torch.uint8),
+            step,
+            zero,
+            self.packed[0],
+            self.scales,
+            self.zeros,
+            self.bias,
+            self.stride,
+            self.padding,
+            [1, 1],
+            1,
+            1.0,
+            0,
+            x.dtype,
+            "none",
+            [],
+            "",
+        )
+
+
+def quantize_hidden_states(levels: nn.ModuleList) -> None:
+    """Replace the convolutions of the recurrent levels that read hidden states by a `ByteConv`, in place.
+
+    These are all but the first level's `x2h`: what a level passes on is its hidden state, a product of a sigmoid and a
+    tanh. Their range is known without a calibration, and they are most of the network's work.
+
+    Args:
+        levels: recurrent cells, each reading the hidden state of the one before.
+    """
+    for number, level in enumerate(levels):
+        for name, conv in list(level.named_children()):
+            if number > 0 or name != "x2h":
+                assert isinstance(conv, nn.Conv2d)
+                setattr(level, name, ByteConv(conv))
 
 
 def pack_convolutions(module: nn.Module) -> None:

@@ -66,15 +66,16 @@ def _check_on_clip(model: "LightningDetectionModel", file: Path) -> None:
     import torch
 
     from detector.agreement import compare_rows
-    from detector.export_forms import load_form
+    from detector.export_forms import EXPORT_FORMS, load_form
     from detector.jitting import INFO_NAME, SSD
 
     info = json.loads(file.with_name(INFO_NAME).read_text())
     eager = SSD(model.detector, model.hparams["anchor_list"])
     exported = load_form(file.parent, info)
+    exact = EXPORT_FORMS[info["form"]].exact(info["precision"])
     with torch.inference_mode():
         for number, (frames, source) in enumerate(_clip(model)):
-            fault = compare_rows(eager.forward(frames, -1.0), exported.forward(frames, -1.0)).fault(info["precision"])
+            fault = compare_rows(eager.forward(frames, -1.0), exported.forward(frames, -1.0)).fault(exact)
             if fault:
                 raise ValueError(f"{file}: differs from the model by too much on batch {number} of {source}: {fault}")
 

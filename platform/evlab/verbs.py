@@ -125,21 +125,27 @@ def export(
     *,
     score_thresh: float = 0.4,
     form: Literal[
-        "torchscript", "torchscript-frozen", "torchscript-cpu", "torch-export", "aotinductor", "onnx"
+        "torchscript",
+        "torchscript-frozen",
+        "torchscript-cpu",
+        "torchscript-int8",
+        "torch-export",
+        "aotinductor",
+        "onnx",
     ] = "torchscript",
     precision: Literal["float32", "bf16", "half"] = "float32",
 ) -> None:
     """Write a trained detector as a file that runs without EvLab, and check that it answers as the detector does.
 
-    TorchScript (model.ptjit) holds the memory of the streams and takes frames of any size, in three forms: torchscript
-    for any device, torchscript-frozen with weights as constants, torchscript-cpu for CPUs, the fastest there. The other
-    forms take a frame of the trained size and the memory of one stream, and return both boxes and memory: torch-export
-    (model.pt2), aotinductor (model.pt2, machine code for this kind of processor, needs a C++ compiler), onnx
-    (model.onnx, needs pip install onnx onnxscript onnxruntime). They know no model that changes from call to call,
-    which is why they hold no memory.
+    TorchScript (model.ptjit) holds the memory of the streams and takes frames of any size, in four forms: torchscript
+    for any device, torchscript-frozen with weights as constants, torchscript-cpu for CPUs, torchscript-int8 for x86
+    with AVX-512 VNNI, the fastest there: hidden states and their weights in bytes. The other forms take a frame of the
+    trained size and the memory of one stream, and return both boxes and memory: torch-export (model.pt2), aotinductor
+    (model.pt2, machine code for this kind of processor, needs a C++ compiler), onnx (model.onnx, needs pip install onnx
+    onnxscript onnxruntime). They know no model that changes from call to call, which is why they hold no memory.
 
-    torchscript-cpu and aotinductor come in float32 and bf16, onnx in float32, the others in all precisions; half is
-    made for GPUs and slow on most CPUs.
+    torchscript-cpu, torchscript-int8 and aotinductor come in float32 and bf16, onnx in float32, the others in all
+    precisions; half is made for GPUs and slow on most CPUs.
 
     Args:
         checkpoint: checkpoint, or folder of a run or study

@@ -35,10 +35,10 @@ SIZES = ((240, 304), (360, 640))
 SCORE, NMS = 0.4, 0.5
 SCRIPTED = [
     (name, precision)
-    for name in ("torchscript", "torchscript-frozen", "torchscript-cpu")
+    for name in ("torchscript", "torchscript-frozen", "torchscript-cpu", "torchscript-int8")
     for precision in ("float32", "bf16")
 ]
-TARGETS = {("torchscript", "bf16"): 2.0, ("torchscript-cpu", "bf16"): 3.0}
+TARGETS = {("torchscript", "bf16"): 2.0, ("torchscript-int8", "bf16"): 3.0}
 """Times the speed of eager float32 that are asked for: of TorchScript in bf16, and of the fastest form."""
 
 Form = Callable[[Tensor], object]

@@ -35,6 +35,7 @@ FORMS = (
     ("torchscript-frozen", "float32"),
     ("torchscript-cpu", "float32"),
     ("torchscript-cpu", "bf16"),
+    ("torchscript-int8", "bf16"),
 )
 SIZES = {"640x360": (720, 1280, 1), "320x180": (720, 1280, 2), "304x240": (240, 304, 0), "80x60": (60, 80, 0)}
 """Height and width of the sensor, and k of its division by 2^k, by the size of the network."""

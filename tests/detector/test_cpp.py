@@ -36,7 +36,7 @@ def ssd():
     return small_ssd()
 
 
-@pytest.fixture(scope="module", params=[("torchscript", "float32"), ("torchscript-cpu", "bf16")], ids="-".join)
+@pytest.fixture(scope="module", params=[("torchscript", "float32"), ("torchscript-int8", "bf16")], ids="-".join)
 def exported(ssd, request, tmp_path_factory):
     form, precision = request.param
     folder = tmp_path_factory.mktemp("exported")

@@ -47,7 +47,7 @@ def test_every_form_answers_as_the_detector_before_and_after_reset(ssd, exported
     with torch.no_grad():
         for seed in range(4):
             found = compare_rows(ssd(clip(2, streams, seed), -1.0), model.forward(clip(2, streams, seed), -1.0))
-            assert found.detections > 50 and found.fault(precision) == ""
+            assert found.detections > 50 and found.fault(EXPORT_FORMS[name].exact(precision)) == ""
             for each in (ssd, model):
                 each.reset(keep) if seed < 2 else each.reset_all()
 
@@ -60,7 +60,7 @@ def test_an_export_leaves_the_detector_as_it_was(ssd, tmp_path, name, precision)
     assert any(isinstance(layer, torch.nn.BatchNorm2d) for layer in ssd.modules())
 
 
-@pytest.mark.parametrize(("name", "precision"), [case for case in QUICK if case[1] == "float32"])
+@pytest.mark.parametrize(("name", "precision"), [case for case in QUICK if EXPORT_FORMS[case[0]].exact(case[1])])
 def test_every_form_suppresses(ssd, exported, name, precision):
     model = load_form(*exported(name, precision))
     ssd.reset_all()

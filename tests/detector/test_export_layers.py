@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from detector.export_layers import PackedConv, fold_batch_norms, pack_convolutions
+from detector.export_layers import ByteConv, PackedConv, fold_batch_norms, pack_convolutions, quantize_hidden_states
+from detector.feature_extractors import FEATURE_EXTRACTORS
 
 
 def block():
@@ -35,3 +36,35 @@ def test_packed_convolutions_answer_the_same_at_any_size(first):
     assert sum(isinstance(layer, PackedConv) for layer in module.modules()) == 2
     for side in (first, 9, 16, 5):
         torch.testing.assert_close(run(module, side), expected[side])
+
+
+@pytest.mark.parametrize(("bias", "stride"), [(True, 1), (False, 2)])
+def test_bytes_are_summed_exactly(bias, stride):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(16, 8, 3, stride, 1, bias=bias)
+    layer = ByteConv(conv)
+    for side in (9, 4):  # what was packed for one size is right for another
+        x = torch.rand(2, 16, side, side) * 2 - 1
+        x[:, 0], x[:, 1], x[:, 2] = 1, -1, 0
+        conv.weight.data = layer.weight * layer.scales.view(-1, 1, 1, 1)
+        with torch.no_grad():
+            expected = conv((x * 127).round() / 127)
+        torch.testing.assert_close(layer(x), expected)
+        assert layer(x.bfloat16()).dtype == torch.bfloat16
+
+
+def test_weights_keep_half_a_step():
+    conv = nn.Conv2d(4, 3, 3)
+    with torch.no_grad():
+        conv.weight[1] = 0  # a channel that is off
+    layer = ByteConv(conv)
+    error = (layer.weight * layer.scales.view(-1, 1, 1, 1) - conv.weight).abs()
+    assert (error <= layer.scales.view(-1, 1, 1, 1) * 0.5001).all()
+
+
+@pytest.mark.parametrize("name", FEATURE_EXTRACTORS)
+def test_the_convolutions_that_read_hidden_states_are_quantized(name):
+    levels = FEATURE_EXTRACTORS[name](cin=2, base=2, cout=8, num_levels=3).levels
+    quantize_hidden_states(levels)
+    convs = {path for path, layer in levels.named_modules() if isinstance(layer, nn.Conv2d)}
+    assert convs == {"0.x2h"} and any(isinstance(layer, ByteConv) for layer in levels.modules())

@@ -22,7 +22,7 @@ def checkpoint(tiny_config, tmp_path):
 
 @pytest.mark.parametrize(
     ("form", "precision", "file"),
-    [("torchscript-cpu", "bf16", "model.ptjit"), ("torch-export", "float32", "model.pt2")],
+    [("torchscript-int8", "bf16", "model.ptjit"), ("torch-export", "float32", "model.pt2")],
 )
 def test_other_forms_are_checked_on_the_validation_split(checkpoint, tmp_path, monkeypatch, form, precision, file):
     folder = export(checkpoint, tmp_path / "out", form=form, precision=precision)
