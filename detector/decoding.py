@@ -6,7 +6,15 @@ The caller of an exported file needs no torchvision.
 import torch
 from torch import Tensor
 
-__all__ = ["crop_boxes", "decode_boxes", "non_max_suppression", "select_rows"]
+__all__ = ["class_scores", "crop_boxes", "decode_boxes", "non_max_suppression", "select_rows"]
+
+
+def class_scores(logits: Tensor) -> Tensor:
+    """Scores (N, A, K), float32, without background, of logits (N, A, K + 1).
+
+    A head's logits lie class by class in memory: a softmax over the last of their dimensions would copy them.
+    """
+    return logits.transpose(1, 2).float().softmax(dim=1)[:, 1:].transpose(1, 2)
 
 
 def decode_boxes(anchors: Tensor, loc_preds: Tensor, varx: float, vary: float) -> Tensor:

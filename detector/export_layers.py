@@ -1,5 +1,8 @@
 """Layers as exported files hold them: norms folded, weights laid out for the processor, hidden states in bytes."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -12,12 +15,18 @@ def fold_batch_norms(module: nn.Module) -> None:
 
     Done before weights are rounded: a batch norm of few bits would be far off.
     """
-    for block in module.modules():
-        if isinstance(block, nn.Sequential):
-            for index in range(len(block) - 1):
-                conv, norm = block[index], block[index + 1]
-                if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                    block[index], block[index + 1] = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    for block, index, conv, norm in _followed_convs(module, nn.BatchNorm2d):
+        block[index] = fuse_conv_bn_eval(conv, norm)
+        del block[index + 1]
+
+
+def _followed_convs(module: nn.Module, after: type[nn.Module]) -> Iterator[tuple[nn.Sequential, int, nn.Conv2d, Any]]:
+    """Convolutions with such a layer after them: where they are, and both; the last of a sequence first."""
+    for block in [each for each in module.modules() if isinstance(each, nn.Sequential)]:
+        for index in reversed(range(len(block) - 1)):
+            conv, layer = block[index], block[index + 1]
+            if isinstance(conv, nn.Conv2d) and isinstance(layer, after):
+                yield block, index, conv, layer
 
 
 class PackedConv(nn.Module):
@@ -28,12 +37,14 @@ class PackedConv(nn.Module):
 
     Args:
         conv: the convolution; without groups or dilation.
+        relu: take what is below zero as zero.
     """
 
     packed: list[Tensor]
 
-    def __init__(self, conv: nn.Conv2d) -> None:
+    def __init__(self, conv: nn.Conv2d, relu: bool = False) -> None:
         super().__init__()
+        self.after = "relu" if relu else "none"
         self.weight = conv.weight
         self.bias = conv.bias
         self.stride: list[int] = list(conv.stride)
@@ -49,7 +60,7 @@ class PackedConv(nn.Module):
                 )
             ]
         return torch.ops.mkldnn._convolution_pointwise(
-            x, self.packed[0], self.bias, self.padding, self.stride, [1, 1], 1, "none", [], ""
+            x, self.packed[0], self.bias, self.padding, self.stride, [1, 1], 1, self.after, [], ""
         )
 
 
@@ -123,7 +134,10 @@ def quantize_hidden_states(levels: nn.ModuleList) -> None:
 
 
 def pack_convolutions(module: nn.Module) -> None:
-    """Replace every convolution by a `PackedConv`, in place."""
+    """Replace every convolution by a `PackedConv`, with the ReLU after it, in place."""
+    for block, index, conv, _ in _followed_convs(module, nn.ReLU):
+        block[index] = PackedConv(conv, relu=True)
+        del block[index + 1]
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Conv2d):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detector.decoding import crop_boxes, decode_boxes, non_max_suppression, select_rows
+from detector.decoding import class_scores, crop_boxes, decode_boxes, non_max_suppression, select_rows
 from detector.jitting import SSD
 
 __all__ = ["Step", "StepModule", "StepRunner"]
@@ -66,7 +66,7 @@ class StepModule(nn.Module):
         after = [s.float().contiguous() for cell in cells for s in cell.state]
         self.ssd.reset_all()  # exporters refuse attributes that are not what they were
         boxes = crop_boxes(decode_boxes(self.grid, loc, self.ssd.varx, self.ssd.vary), self.height, self.width)
-        return boxes, logits.softmax(dim=2)[..., 1:], after
+        return boxes, class_scores(logits), after
 
     def _cells(self) -> list[Any]:
         return list(self.ssd.feature_extractor.levels)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from detector.anchors import ANCHOR_LISTS
 from detector.config import Config
-from detector.decoding import crop_boxes, decode_boxes, non_max_suppression, select_rows
+from detector.decoding import class_scores, crop_boxes, decode_boxes, non_max_suppression, select_rows
 from detector.events.writing import whole_file
 from detector.export_form import INFO_NAME, PRECISIONS, TORCHSCRIPT, ExportForm
 from detector.preprocess import byte_code
@@ -116,7 +116,7 @@ class SSD(nn.Module):
         """
         features = self.feature_extractor(self._frames(x))
         loc, logits = self.predict(features)
-        scores = logits.softmax(dim=2)[..., 1:]
+        scores = class_scores(logits)
         anchors = self.anchors(features, x)
         steps = self.box_decoder(anchors, loc, scores, self.varx, self.vary, score_thresh, x.size(1))
         cropped: list[list[Tensor]] = []

@@ -163,7 +163,7 @@ class ConvLSTM(ConvRNN):
             return states
         outputs: list[Tensor] = []
         for gates_t in gates_x.split(batch_size):
-            gates = gates_t + self.h2h(hidden.to(gates_t.dtype))
+            gates = self.h2h(hidden.to(gates_t.dtype)).add_(gates_t)
             in_out_forget, candidate = gates.split([3 * self.cout, self.cout], dim=1)
             i, f, o = in_out_forget.sigmoid().chunk(3, dim=1)
             memory = f * memory + i * candidate.tanh()

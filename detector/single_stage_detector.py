@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.anchors import Anchors
+from detector.decoding import class_scores
 from detector.feature_extractors import FEATURE_EXTRACTORS
 from detector.losses import DetectionLoss
 from detector.rpn import BoxHead
@@ -152,13 +153,11 @@ class SingleStageDetector(Detector):
         """
         features = self.feature_extractor(x)
         loc_preds, cls_preds = self.rpn(features)
-        # The logits lie class by class in memory: a softmax over the last of their dimensions would copy them.
-        scores = cls_preds.transpose(1, 2).float().softmax(dim=1)[:, 1:].transpose(1, 2)
         return self.box_coder.decode(
             features,
             x,
             loc_preds,
-            scores,
+            class_scores(cls_preds),
             batch_size=x.size(1),
             score_thresh=score_thresh,
             nms_thresh=nms_thresh,
