@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from detector.config import LABEL_MAP_NAME, Config, read_label_map
 from detector.data.sequence import scale_inputs
 from detector.data_factory import psee_data
-from detector.evaluation import FramePredictions, Measured, Protocol
+from detector.evaluation.predictions import FramePredictions, Measured, Protocol
 from detector.losses import DetectionLoss
 from detector.single_stage_detector import SingleStageDetector
 from detector.viz import draw_detections, save_gif

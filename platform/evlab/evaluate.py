@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from detector.evaluation import Measured
-    from detector.evaluation_slices import Details
-    from detector.evaluation_streams import StateLeak
+    from detector.evaluation.predictions import Measured
+    from detector.evaluation.slices import Details
+    from detector.evaluation.streams import StateLeak
     from detector.lightning_model import LightningDetectionModel
     from evlab.tracking import Tracker
 
@@ -37,7 +37,7 @@ class Evaluation:
 
     Args:
         metrics: `mean_ap`, `mean_ap50`, ..., and `mean_ap_<class>`
-        protocol: what makes two figures comparable, see `detector.evaluation.Protocol`
+        protocol: what makes two figures comparable, see `detector.evaluation.predictions.Protocol`
         data_fingerprint: of the split's files
         split: val or test
         folder: holds the pictures, and everything as `evaluation.json`
@@ -223,9 +223,9 @@ def _measure(
     import torch
     from tqdm import tqdm
 
-    from detector.evaluation_rates import event_rates
-    from detector.evaluation_slices import measure_details
-    from detector.evaluation_streams import check_state_leak, stream
+    from detector.evaluation.rates import event_rates
+    from detector.evaluation.slices import measure_details
+    from detector.evaluation.streams import check_state_leak, stream
 
     use_gpu = torch.cuda.is_available() if config.train.use_gpu == "auto" else bool(config.train.use_gpu)
     device, dataset = torch.device("cuda" if use_gpu else "cpu"), loader.dataset.dataset

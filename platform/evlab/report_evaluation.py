@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from detector.coco_library import installed_library
-from detector.evaluation_slices import SLICES, Details, Slice
-from detector.evaluation_streams import StateLeak
+from detector.evaluation.slices import SLICES, Details, Slice
+from detector.evaluation.streams import StateLeak
 from evlab.report import COLOURS, make_figure, text_table
 
 if TYPE_CHECKING:

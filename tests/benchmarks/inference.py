@@ -24,7 +24,7 @@ from torchvision.ops import box_iou
 
 from detector.agreement import CONFIDENT, NEAR_IOU
 from detector.config import Config
-from detector.evaluation import FramePredictions
+from detector.evaluation.predictions import FramePredictions
 from detector.export_form import METHODS
 from detector.export_forms import EXPORT_FORMS, in_precision, load_form
 from detector.jitting import INFO_NAME, SSD, export_ssd

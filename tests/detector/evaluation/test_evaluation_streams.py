@@ -6,8 +6,8 @@ from toy_dataset import HEIGHT, WIDTH, write_toy_dataset
 
 from detector.config import Config
 from detector.data_factory import psee_data
-from detector.evaluation import FramePredictions, Protocol
-from detector.evaluation_streams import check_state_leak, stream
+from detector.evaluation.predictions import FramePredictions, Protocol
+from detector.evaluation.streams import check_state_leak, stream
 
 CPU = torch.device("cpu")
 SETTINGS = {"data.num_tbins": 5, "data.batch_size": 2, "data.num_workers": 0, "data.min_box_diag": 0}

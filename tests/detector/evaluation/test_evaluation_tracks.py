@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from detector.evaluation import Protocol, RecordingBoxes
-from detector.evaluation_matches import match_boxes
-from detector.evaluation_tracks import Latency, Waits, find_waits, summarize_waits, track_figures
+from detector.evaluation.matches import match_boxes
+from detector.evaluation.predictions import Protocol, RecordingBoxes
+from detector.evaluation.tracks import Latency, Waits, find_waits, summarize_waits, track_figures
 from detector.events.types import BBOX_dtype
 from detector.metrics import CocoEvaluator, filter_boxes
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.evaluation import Protocol, RecordingBoxes
-from detector.evaluation_matches import (
+from detector.evaluation.matches import (
     Calibration,
     Confusion,
     OperatingPoint,
@@ -17,7 +16,8 @@ from detector.evaluation_matches import (
     found_labels,
     match_boxes,
 )
-from detector.evaluation_tracks import Latency, find_waits, summarize_waits, track_figures
+from detector.evaluation.predictions import Protocol, RecordingBoxes
+from detector.evaluation.tracks import Latency, find_waits, summarize_waits, track_figures
 from detector.metrics import CocoEvaluator
 
 __all__ = ["SLICES", "Details", "Slice", "Slicing", "measure_details"]

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from detector.data.files import SequenceFile
-from detector.evaluation_rates import event_rates
+from detector.evaluation.rates import event_rates
 from detector.events.types import BBOX_dtype
 
 

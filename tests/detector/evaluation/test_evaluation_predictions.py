@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from detector.data.files import VideoInfo
-from detector.evaluation import FramePredictions, Protocol
+from detector.evaluation.predictions import FramePredictions, Protocol
 from detector.events.labels import BBOX_dtype
 
 PROTOCOL = Protocol(0, 50_000, 0, 0, 0.001, 0.5)

@@ -12,7 +12,7 @@ from torch import Tensor
 from detector.box import box_iou
 from detector.data.files import SequenceFile
 from detector.data.sequence import SequenceDataset
-from detector.evaluation import FramePredictions
+from detector.evaluation.predictions import FramePredictions
 from detector.single_stage_detector import SingleStageDetector
 
 __all__ = ["StateLeak", "check_state_leak", "stream"]

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.coco_library import FrameBoxes
-from detector.evaluation import Protocol, RecordingBoxes
-from detector.evaluation_matches import Matches, found_labels
+from detector.evaluation.matches import Matches, found_labels
+from detector.evaluation.predictions import Protocol, RecordingBoxes
 from detector.metrics import filter_boxes
 
 __all__ = ["Latency", "TrackFigures", "Waits", "find_waits", "summarize_waits", "track_figures"]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from detector.coco_library import FrameBoxes
-from detector.evaluation_matches import best_operating_point, calibrate, confusion_matrix, match_boxes
+from detector.evaluation.matches import best_operating_point, calibrate, confusion_matrix, match_boxes
 
 CLASSES = {3: "car", 5: "bus"}
 
