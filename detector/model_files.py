@@ -9,10 +9,36 @@ import torch
 
 from detector.export_form import INFO_NAME, TORCHSCRIPT, load_torchscript
 
-__all__ = ["INFO_NAME", "load_exported"]
+__all__ = ["INFO_NAME", "find_exported", "load_exported"]
 
 ANY_DEVICE = (TORCHSCRIPT.name, "torchscript-frozen")
 """Forms of export that a GPU runs; the others are made for the CPU."""
+
+
+def find_exported(path: str | Path) -> tuple[Path, dict[str, Any]]:
+    """The two files of an exported detector, if they belong together.
+
+    Args:
+        path: the model file or its folder.
+
+    Returns:
+        the model file; the content of the JSON file.
+
+    Raises:
+        FileNotFoundError: one of the two files is missing.
+        ValueError: they do not belong together, or the JSON file is broken.
+    """
+    path = Path(path)
+    folder = path if path.is_dir() else path.parent
+    info = _read_info(folder, path)
+    model = folder / info.get("file", TORCHSCRIPT.file) if path.is_dir() else path
+    if not model.is_file():
+        raise FileNotFoundError(f"{model}: no such model file")
+    with model.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    if info.get("sha256") != digest:
+        raise ValueError(f"{model}: has sha256 {digest}, {INFO_NAME} beside it: {info.get('sha256')}, export it again")
+    return model, info
 
 
 def load_exported(path: str | Path, device: str | None = None) -> tuple[Any, dict[str, Any], torch.device]:
@@ -30,13 +56,7 @@ def load_exported(path: str | Path, device: str | None = None) -> tuple[Any, dic
         FileNotFoundError: one of the two files is missing.
         ValueError: they do not belong together, or one is broken.
     """
-    path = Path(path)
-    folder = path if path.is_dir() else path.parent
-    info = _read_info(folder, path)
-    model = folder / info.get("file", TORCHSCRIPT.file) if path.is_dir() else path
-    if not model.is_file():
-        raise FileNotFoundError(f"{model}: no such model file")
-    _check_digest(model, info)
+    model, info = find_exported(path)
     form = info.get("form", TORCHSCRIPT.name)
     if device is None:
         device = "cuda" if form in ANY_DEVICE and torch.cuda.is_available() else "cpu"
@@ -69,10 +89,3 @@ def _read_info(folder: Path, asked: Path) -> dict[str, Any]:
     if not isinstance(info, dict):
         raise ValueError(f"{path}: holds {type(info).__name__}, allowed: a JSON object, as `evlab export` writes it")
     return info
-
-
-def _check_digest(model: Path, info: dict[str, Any]) -> None:
-    with model.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if info.get("sha256") != digest:
-        raise ValueError(f"{model}: has sha256 {digest}, {INFO_NAME} beside it: {info.get('sha256')}, export it again")

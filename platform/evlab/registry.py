@@ -42,23 +42,10 @@ def check_export(model_dir: Path) -> dict[str, Any]:
         FileNotFoundError: one of the two files is missing.
         ValueError: the files do not belong together, or a case failed.
     """
-    from detector.jitting import INFO_NAME, MODEL_NAME
+    from detector.export_form import TORCHSCRIPT
+    from detector.model_files import find_exported
 
-    model, info_file = Path(model_dir) / MODEL_NAME, Path(model_dir) / INFO_NAME
-    for path in (model, info_file):
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{path}: no such file; an exported model is a folder with {MODEL_NAME}, {INFO_NAME}"
-            )
-    try:
-        info = json.loads(info_file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{info_file}: not JSON: {error}") from None
-    digest = _digest(model)
-    if info.get("sha256") != digest:
-        raise ValueError(
-            f"{info_file}: sha256 is {info.get('sha256')!r}, but {MODEL_NAME} has {digest!r}: export again"
-        )
+    model, info = find_exported(Path(model_dir) / TORCHSCRIPT.file)
     _run_cases(model)
     return info
 

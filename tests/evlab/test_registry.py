@@ -25,19 +25,19 @@ def test_good_export_passes(export):
 def test_export_without_one_of_its_files_is_refused(export, tmp_path, missing):
     folder = copy_export(export, tmp_path / "export")
     (folder / missing).unlink()
-    with pytest.raises(FileNotFoundError, match=f"{missing}: no such file"):
+    with pytest.raises(FileNotFoundError, match=missing):
         check_export(folder)
 
 
 def test_settings_of_another_model_are_refused(export, tmp_path):
-    with pytest.raises(ValueError, match="sha256 is 'beef', but model.ptjit has '[0-9a-f]{64}': export again"):
+    with pytest.raises(ValueError, match="model.ptjit: has sha256 [0-9a-f]{64}, .*: beef, export it again"):
         check_export(copy_export(export, tmp_path / "export", sha256="beef"))
 
 
 def test_settings_that_are_no_json_are_refused(export, tmp_path):
     folder = copy_export(export, tmp_path / "export")
     (folder / "info_ssd_jit.json").write_text("{")
-    with pytest.raises(ValueError, match="info_ssd_jit.json: not JSON"):
+    with pytest.raises(ValueError, match="info_ssd_jit.json: no JSON"):
         check_export(folder)
 
 
