@@ -6,8 +6,8 @@ Four are TorchScript (`model.ptjit`), with its memory inside, for any T, B, H an
 - `torchscript-frozen`: weights made constants of the graph, which is optimised around them; `half()` no longer
   works, and the device is chosen by `map_location` when it is loaded.
 - `torchscript-cpu`: for CPUs alone; weights in oneDNN's own order from the first call on.
-- `torchscript-int8`: the same, with hidden states and what weighs them in bytes, the rest in float32 or bf16; for x86
-  with AVX-512 VNNI, where it is the fastest.
+- `torchscript-int8`: the same, with the convolutions of the recurrent levels in bytes, the rest in float32 or bf16; for
+  x86 with AVX-512 VNNI, where it is the fastest.
 
 Three take one time step of one stream at the trained size, and the state as an argument (`StepModule`), because they
 know no changing attributes: the detector with its memory inside cannot be exported to them.
@@ -30,7 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.export_form import METHODS, PRECISIONS, TORCHSCRIPT, ExportForm, save_torchscript
-from detector.export_layers import fold_batch_norms, pack_convolutions, quantize_hidden_states
+from detector.export_layers import fold_batch_norms, pack_convolutions, quantize_levels
 from detector.export_steps import StepModule, StepRunner
 from detector.jitting import INFO_NAME, SSD, export_lightning_model
 
@@ -134,7 +134,7 @@ def _write_packed(ssd: nn.Module, path: Path, height: int, width: int) -> dict[s
 def _write_quantized(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
     quantized = copy.deepcopy(ssd)
     assert isinstance(quantized, SSD)
-    quantize_hidden_states(quantized.feature_extractor.levels)
+    quantize_levels(quantized.feature_extractor.levels)
     return _write_packed(quantized, path, height, width)
 
 

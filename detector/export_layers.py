@@ -1,4 +1,4 @@
-"""Layers as exported files hold them: norms folded, weights laid out for the processor, hidden states in bytes."""
+"""Layers as exported files hold them: norms folded, weights laid out for the processor, or in bytes."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-__all__ = ["ByteConv", "PackedConv", "fold_batch_norms", "pack_convolutions", "quantize_hidden_states"]
+__all__ = ["ByteConv", "PackedConv", "fold_batch_norms", "pack_convolutions", "quantize_levels"]
 
 
 def fold_batch_norms(module: nn.Module) -> None:
@@ -65,15 +65,18 @@ class PackedConv(nn.Module):
 
 
 class ByteConv(nn.Module):
-    """A convolution on the CPU of values from -1 to 1 in bytes; the sums are exact.
+    """A convolution on the CPU in bytes; the sums are exact.
 
-    Inputs are rounded to 1/127 and weights to 1/127 of the largest of their output channel (Jacob et al., 2018).
+    Inputs are rounded to 1/127 of the largest of their frame, weights to 1/127 of the largest of their output channel
+    (Jacob et al., 2018). Nothing needs to be known of the inputs beforehand, and what a frame answers depends on no
+    other.
 
     Args:
         conv: the convolution; without groups or dilation.
     """
 
     packed: list[Tensor]
+    bias: Tensor | None
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
@@ -82,55 +85,54 @@ class ByteConv(nn.Module):
         self.register_buffer("weight", (weight / scales.view(-1, 1, 1, 1)).round().to(torch.int8))
         self.register_buffer("scales", scales)
         self.register_buffer("zeros", torch.zeros(len(scales), dtype=torch.int32))
-        self.register_buffer("bias", None if conv.bias is None else conv.bias.detach().float())
+        self.register_buffer("bias", None if conv.bias is None else conv.bias.detach().float().view(-1, 1, 1))
         self.stride: list[int] = list(conv.stride)
         self.padding: list[int] = [int(side) for side in conv.padding]
         self.packed = torch.jit.annotate(list[Tensor], [])  # as that of `PackedConv`
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, cin, H, W) from -1 to 1 -> (N, cout, h, w) of the same type."""
-        step, zero = 1 / 127, 128
+        """(N, cin, H, W) -> (N, cout, h, w) of the same type."""
+        zero = 128
         if len(self.packed) == 0:
             self.packed = [
                 torch.ops.onednn.qconv_prepack(
-                    self.weight, self.scales, step, zero, self.stride, self.padding, [1, 1], 1, list(x.shape)
+                    self.weight, self.scales, 1.0, zero, self.stride, self.padding, [1, 1], 1, list(x.shape)
                 )
             ]
-        return torch.ops.onednn.qconv2d_pointwise(
-            x.float().mul(127.0).add_(zero + 0.5).to(torch.uint8),
-            step,
+        values = x.float()
+        step = values.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_(min=1e-12).div_(127.0)
+        y = torch.ops.onednn.qconv2d_pointwise(
+            values.div(step).add_(zero + 0.5).to(torch.uint8),
+            1.0,
             zero,
             self.packed[0],
             self.scales,
             self.zeros,
-            self.bias,
+            None,
             self.stride,
             self.padding,
             [1, 1],
             1,
             1.0,
             0,
-            x.dtype,
+            torch.float32,
             "none",
             [],
             "",
         )
+        y.mul_(step)
+        bias = self.bias
+        if bias is not None:
+            y.add_(bias)
+        return y.to(x.dtype)
 
 
-def quantize_hidden_states(levels: nn.ModuleList) -> None:
-    """Replace the convolutions of the recurrent levels that read hidden states by a `ByteConv`, in place.
-
-    These are all but the first level's `x2h`: what a level passes on is its hidden state, a product of a sigmoid and a
-    tanh. Their range is known without a calibration, and they are most of the network's work.
-
-    Args:
-        levels: recurrent cells, each reading the hidden state of the one before.
-    """
-    for number, level in enumerate(levels):
+def quantize_levels(levels: nn.ModuleList) -> None:
+    """Replace the convolutions of the recurrent levels, most of the network's work, by a `ByteConv`, in place."""
+    for level in levels:
         for name, conv in list(level.named_children()):
-            if number > 0 or name != "x2h":
-                assert isinstance(conv, nn.Conv2d)
-                setattr(level, name, ByteConv(conv))
+            assert isinstance(conv, nn.Conv2d)
+            setattr(level, name, ByteConv(conv))
 
 
 def pack_convolutions(module: nn.Module) -> None:

@@ -139,8 +139,8 @@ def export(
 
     TorchScript (model.ptjit) holds the memory of the streams and takes frames of any size, in four forms: torchscript
     for any device, torchscript-frozen with weights as constants, torchscript-cpu for CPUs, torchscript-int8 for x86
-    with AVX-512 VNNI, the fastest there: hidden states and their weights in bytes. The other forms take a frame of the
-    trained size and the memory of one stream, and return both boxes and memory: torch-export (model.pt2), aotinductor
+    with AVX-512 VNNI, the fastest there: most of its sums are of bytes. The other forms take a frame of the trained
+    size and the memory of one stream, and return both boxes and memory: torch-export (model.pt2), aotinductor
     (model.pt2, machine code for this kind of processor, needs a C++ compiler), onnx (model.onnx, needs pip install onnx
     onnxscript onnxruntime). They know no model that changes from call to call, which is why they hold no memory.
 
