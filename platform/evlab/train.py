@@ -334,6 +334,7 @@ def quiet() -> None:
     """Keep Lightning and Ray from printing what nobody asked for."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune.trainable").setLevel(logging.ERROR)  # tells each checkpoint that is taken over
     logging.getLogger().setLevel(logging.WARNING)  # Ray Train logs each report to the root
     for message in (
         ".*does not have many workers.*",

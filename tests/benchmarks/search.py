@@ -1,10 +1,10 @@
 """Epochs that a search trains until it finds a good detector: the default search against plain random search.
 
-`python tests/benchmarks/search.py [--rounds N] [--record]`. Both searches are replayed with many seeds on the learning
-curves in search_curves.json, which are those of every combination of anchors, threshold and width below, trained once
-for real on the tests' toy dataset (`--record` trains those that the file lacks, half a minute each on one core). The
-searcher and the scheduler are Ray's own, as `evlab tune` uses them; what is replayed is the training. `--live` then
-searches once for real with each.
+`python tests/benchmarks/search.py [--rounds N] [--record] [--live SEED ...]`. Both searches are replayed with many
+seeds on the learning curves in search_curves.json, which are those of every combination of anchors, threshold and width
+below, trained once for real on the tests' toy dataset (`--record` trains those that the file lacks, half a minute each
+on one core). The searcher and the scheduler are Ray's own, as `evlab tune` uses them; what is replayed is the training.
+`--live` then searches for real with each; plain random search takes the hopeless lists, too.
 """
 
 import heapq
@@ -13,9 +13,11 @@ import json
 import statistics
 import sys
 import tempfile
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -154,7 +156,7 @@ def _live(config: Config, folder: Path, target: float, settings: dict) -> str:
 
 
 LIVE = {
-    "random": {"tune.searcher": "random", "tune.scheduler": "none", "tune.num_samples": 20},
+    "random": {"tune.searcher": "random", "tune.scheduler": "none", "tune.num_samples": 30},
     "default": {"tune.searcher": "optuna", "tune.scheduler": "asha", "tune.num_samples": 36},
 }
 
@@ -164,7 +166,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="trials side by side")
     parser.add_argument("--quantile", type=float, default=0.9, help="share of the combinations that stay below target")
     parser.add_argument("--record", action="store_true", help="train what search_curves.json lacks first")
-    parser.add_argument("--live", action="store_true", help="then search once for real with each, some 15 minutes")
+    parser.add_argument(
+        "--live",
+        type=int,
+        nargs="+",
+        default=[],
+        metavar="SEED",
+        help="then search for real with each, 12 minutes a seed",
+    )
     args = parse(parser)
     with tempfile.TemporaryDirectory() as folder:
         dataset = write_toy_dataset(Path(folder) / "dataset", {"train": 8, "val": 8})
@@ -182,8 +191,10 @@ def main() -> None:
             ]
             for name in policies
         }
-        for name, settings in LIVE.items() if args.live else ():
-            print(f"{name}, live: {_live(config, Path(folder) / name, target, {**settings, 'tune.final_seeds': 1})}")
+        for seed, (name, settings) in itertools.product(args.live, LIVE.items()):
+            changes = {**settings, "tune.final_seeds": 1, "tune.space_seed": seed}
+            with patch("evlab.tune.resolve_lists", lambda space, config: space) if name == "random" else nullcontext():
+                print(f"{name}, live, seed {seed}: {_live(config, Path(folder) / f'{name}-{seed}', target, changes)}")
     for name, values in epochs.items():
         print(f"{name:<8} median {statistics.median(values)}, at most {max(values)} epochs")
     means = {name: statistics.fmean(values) for name, values in epochs.items()}
