@@ -43,8 +43,8 @@ class Agreement(NamedTuple):
         if self.matched >= 0.99 * self.detections and self.score <= 0.1:
             return ""
         return (
-            f"{self.matched} of {self.detections} boxes matched, scores by {self.score:.2g}, allowed: at least 99 % "
-            f"and at most 0.1"
+            f"{self.matched} of {self.detections} boxes matched, scores by {self.score:.2g}, "
+            "allowed: at least 99 % and at most 0.1"
         )
 
 

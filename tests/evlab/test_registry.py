@@ -21,11 +21,17 @@ def test_good_export_passes(export):
     assert check_export(export)["classes"] == ["car"]
 
 
-@pytest.mark.parametrize("missing", ["model.ptjit", "info_ssd_jit.json"])
-def test_export_without_one_of_its_files_is_refused(export, tmp_path, missing):
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("model.ptjit", "model.ptjit: no such model file"),
+        ("info_ssd_jit.json", "model.ptjit: no exported model, allowed: a model file with info_ssd_jit.json beside it"),
+    ],
+)
+def test_export_without_one_of_its_files_is_refused(export, tmp_path, missing, message):
     folder = copy_export(export, tmp_path / "export")
     (folder / missing).unlink()
-    with pytest.raises(FileNotFoundError, match=missing):
+    with pytest.raises(FileNotFoundError, match=message):
         check_export(folder)
 
 
