@@ -1,1 +1,1 @@
-"""Events, boxes and the network of EvLab. Runs alone: needs neither Ray nor MLflow. Import its modules by name."""
+"""Events, boxes and the network of EvForge. Runs alone: needs neither Ray nor MLflow. Import its modules by name."""

@@ -1,4 +1,4 @@
-"""Every setting of EvLab: one tree of frozen dataclasses, checked when it is made.
+"""Every setting of EvForge: one tree of frozen dataclasses, checked when it is made.
 
 A leaf is named `group.leaf` everywhere: the field, the YAML key, the command line's flag, the key of a search
 space and the MLflow parameter. Leaf names are unique over all groups, so the flat `argparse.Namespace` that
@@ -151,7 +151,7 @@ def read_label_map(path: str | Path) -> dict[int, str]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such label map; a dataset folder holds one, see `evlab build`")
+        raise FileNotFoundError(f"{path}: no such label map; a dataset folder holds one, see `evforge build`")
     return parse_label_map(path.read_text(), str(path))
 
 

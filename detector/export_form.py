@@ -26,7 +26,7 @@ class ExportForm:
     """A kind of file that a trained detector can be exported to.
 
     Args:
-        name: what `evlab export --form` calls it
+        name: what `evforge export --form` calls it
         file: name of the file
         precisions: keys of `PRECISIONS` that it takes
         write: writes a detector, for frames of a height and width; gives what else `info_ssd_jit.json` should say

@@ -80,12 +80,12 @@ def _load(model: Path, info: dict[str, Any], form: str, device: str) -> Any:
 def _read_info(folder: Path, asked: Path) -> dict[str, Any]:
     path = folder / INFO_NAME
     if not path.is_file():
-        allowed = f"a model file with {INFO_NAME} beside it, or their folder; `evlab export` writes them"
+        allowed = f"a model file with {INFO_NAME} beside it, or their folder; `evforge export` writes them"
         raise FileNotFoundError(f"{asked}: no exported model, allowed: {allowed}")
     try:
         info = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path}: no JSON: {error}") from None
     if not isinstance(info, dict):
-        raise ValueError(f"{path}: holds {type(info).__name__}, allowed: a JSON object, as `evlab export` writes it")
+        raise ValueError(f"{path}: holds {type(info).__name__}, allowed: a JSON object, as `evforge export` writes it")
     return info

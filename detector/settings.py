@@ -369,5 +369,5 @@ class TrackConfig:
     """
 
     tracking_uri: str | None = None
-    experiment: str = "evlab"
-    registered_model_name: str = "evlab-detector"
+    experiment: str = "evforge"
+    registered_model_name: str = "evforge-detector"

@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: on a busy machine
 @pytest.fixture(scope="session")
 def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow takes seconds to create its tables: once a session is enough."""
-    from evlab.tracking import Tracker
+    from evforge.tracking import Tracker
 
     path = tmp_path_factory.mktemp("mlflow") / "empty.db"
     Tracker(f"sqlite:///{path}", "unused")

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 TOP_LEVEL = {"LICENSE", "README.md", "cluster.yaml", "detector", "platform", "pyproject.toml", "tests", "tune_spaces"}
 HIDDEN = {".ci", ".github", ".gitignore"}
 INSTALL = "python3 -m venv .venv && .venv/bin/pip install -q uv && .venv/bin/uv sync -q --inexact --extra platform"
-COMMANDS = [f"{INSTALL} && .venv/bin/evlab quickstart", f"{INSTALL} && .venv/bin/pytest"]
+COMMANDS = [f"{INSTALL} && .venv/bin/evforge quickstart", f"{INSTALL} && .venv/bin/pytest"]
 # Folders that exist on one machine only, and hosts of package registries; written so that this file has none of them.
 MACHINE = re.compile(
     r"/hom[e]/\w|/Use[r]s/\w|/roo[t]/|/wor[k]/|/op[t]/|/mn[t]/|bash_job[s]|pythonhoste[d]|//p[y]pi|npmj[s]"
@@ -50,7 +50,7 @@ def _fenced_commands(text: str) -> list[str]:
 
 def test_platform_is_no_package():
     assert not (ROOT / "platform" / "__init__.py").exists(), "it would shadow the standard library's platform"
-    done = _python("import platform, evlab", "print(platform.python_version())")
+    done = _python("import platform, evforge", "print(platform.python_version())")
     assert done.returncode == 0, done.stderr
 
 
@@ -69,7 +69,7 @@ def test_detector_imports_nothing_of_the_platform():
         "import importlib, sys",
         "class Blocker:",
         "    def find_spec(self, name, path=None, target=None):",
-        "        if name.partition('.')[0] in ('ray', 'mlflow', 'optuna', 'evlab'):",
+        "        if name.partition('.')[0] in ('ray', 'mlflow', 'optuna', 'evforge'):",
         "            raise ImportError(f'{name} is not there')",
         "sys.meta_path.insert(0, Blocker())",
         f"for name in {[name.removesuffix('.__init__') for name in names]!r}:",
@@ -78,7 +78,7 @@ def test_detector_imports_nothing_of_the_platform():
     assert len(names) > 10 and done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("module", ["detector", "detector.config", "evlab", "evlab.cli"])
+@pytest.mark.parametrize("module", ["detector", "detector.config", "evforge", "evforge.cli"])
 def test_light_modules_leave_the_heavy_ones_out(module):
     heavy = "{'torch', 'ray', 'mlflow', 'optuna', 'matplotlib', 'pytorch_lightning'}"
     done = _python(f"import sys, {module}", f"print(sorted({heavy} & sys.modules.keys()))")

@@ -158,7 +158,7 @@ def local_files(recording: Place) -> Iterator[Path]:
     if isinstance(recording, Path):
         yield recording
         return
-    with TemporaryDirectory(prefix="evlab-") as temporary:
+    with TemporaryDirectory(prefix="evforge-") as temporary:
         folder = Path(temporary) / recording.parent.name
         folder.mkdir(exist_ok=True)
         for file in (recording, _labels_beside(recording)):

@@ -144,6 +144,6 @@ def _checksum(path: Path) -> str:
 
 def _tool_version() -> str:
     try:
-        return version("evlab")
+        return version("evforge")
     except PackageNotFoundError:  # used from the source folder
         return "unknown"

@@ -167,7 +167,7 @@ def written(target: Place) -> Iterator[Path]:
         The path, at which there is an empty file, or none; what it holds is removed if the block raises.
     """
     if isinstance(target, Address):
-        with TemporaryDirectory(prefix="evlab-") as folder:
+        with TemporaryDirectory(prefix="evforge-") as folder:
             part = Path(folder) / target.name
             yield part
             target.put(part)

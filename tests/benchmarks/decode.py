@@ -81,7 +81,7 @@ def _find_window(path: Path, last: int) -> dict[str, Callable[[], object]]:
     starts = rng.integers(0, max(1, last - WINDOW), SEARCHES).tolist()
     return {
         "window: np.searchsorted": lambda: [np.searchsorted(mapped["t"], [t0, t0 + WINDOW]) for t0 in starts],
-        "window: EvLab": lambda: [reader._bounds(t0, t0 + WINDOW) for t0 in starts],
+        "window: EvForge": lambda: [reader._bounds(t0, t0 + WINDOW) for t0 in starts],
     }
 
 
@@ -94,7 +94,7 @@ def _forms(folder: Path, count: int) -> tuple[dict[str, Callable[[], object]], l
         path = path.with_stem(name.lower())
         write(path, events, HEIGHT, WIDTH)
         forms |= {f"{name}: limit": _limit(path, count)}
-        forms |= {f"{name}: EvLab, reused": _ours(path, True), f"{name}: EvLab, fresh": _ours(path, False)}
+        forms |= {f"{name}: EvForge, reused": _ours(path, True), f"{name}: EvForge, fresh": _ours(path, False)}
         peers = {"DAT": ["expelliarmus", "faery"], "EVT2": ["faery"], "EVT3": ["faery", "evt3"]}[name]
         for peer in peers:
             form = _peer(peer, path)
@@ -119,7 +119,7 @@ def main() -> None:
     rows = []
     for name, seconds in found.items():
         group, _, peer = name.partition(": ")
-        ours = f"{group}: EvLab" if group == "window" else f"{group}: EvLab, reused"
+        ours = f"{group}: EvForge" if group == "window" else f"{group}: EvForge, reused"
         if name not in (ours, f"{group}: limit"):
             limit = found.get(f"{group}: limit", 0.0) / found[ours] or None
             figures = [_figure(group, found[form], events) for form in (ours, name)]

@@ -1,7 +1,7 @@
-"""Frames/s of a training as `evlab train` runs it in a worker, reading included, against the bare step in a loop.
+"""Frames/s of a training as `evforge train` runs it in a worker, reading included, against the bare step in a loop.
 
 `python tests/benchmarks/end_to_end.py [--rounds N] [--steps N] [--recordings N N] [--small]`. One thread, two loader
-processes, 304x240. A round is an epoch of `evlab.train.fit` (what a worker of Ray Train calls) and, right after it in
+processes, 304x240. A round is an epoch of `evforge.train.fit` (what a worker of Ray Train calls) and, right after it in
 the same process, as many bare steps of another detector on one batch that is there already: loss, gradient, clipping,
 optimizer. The rounds are done with datasets of two lengths, to show that the rate does not depend on it; an epoch has
 the same number of steps in both.
@@ -30,7 +30,7 @@ from detector.config import Config
 from detector.data.storage import create_tensors, write_frames
 from detector.events.labels import BBOX_dtype, save_labels
 from detector.lightning_model import LightningDetectionModel, resolve_precision
-from evlab.train import check_config, fit
+from evforge.train import check_config, fit
 
 STEPS, STREAMS, HEIGHT, WIDTH, DELTA_T, FRAMES = 10, 2, 240, 304, 50_000, 200
 

@@ -1,4 +1,4 @@
-"""Seconds that `evlab tune` adds to a trial, against the same trials by hand on Ray Tune and Lightning.
+"""Seconds that `evforge tune` adds to a trial, against the same trials by hand on Ray Tune and Lightning.
 
 `python tests/benchmarks/overhead.py [--trials N] [--rounds N]`. Searches of both forms take turns on one Ray, one trial
 at a time in a process that is used again; what is timed is from the end of a trial to the end of the next, so that
@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 
 from detector.config import Config
-from evlab.runtime import ray_session
-from evlab.space import load_space
-from evlab.tracking import Tracker
-from evlab.train import check_config, quiet
-from evlab.tune import tune
+from evforge.runtime import ray_session
+from evforge.space import load_space
+from evforge.tracking import Tracker
+from evforge.train import check_config, quiet
+from evforge.tune import tune
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -102,7 +102,7 @@ def _unwrapped(drawn: dict, config: Config) -> None:
     by_hand_trial(drawn["sample"], config)
 
 
-def by_evlab(config: Config, folder: Path, trials: int) -> list[float]:
+def by_evforge(config: Config, folder: Path, trials: int) -> list[float]:
     """Times at which trials ended."""
     space = folder / "space.yaml"
     space.write_text(SPACE)
@@ -117,7 +117,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3, help="epochs of a trial")
     args = parse(parser)
     trials, epochs = (2, 1) if args.small else (args.trials, args.epochs)
-    seconds: dict[str, list[float]] = {"by hand": [], "evlab": []}
+    seconds: dict[str, list[float]] = {"by hand": [], "evforge": []}
     with tempfile.TemporaryDirectory() as name, ray_session():
         folder = Path(name)
         places = {"data.dataset_path": str(write_toy_dataset(folder / "dataset", {"train": 4, "val": 1}))}
@@ -127,14 +127,14 @@ def main() -> None:
         samples = load_space(folder / "space.yaml").random_samples(config, trials, 0)
         for _ in range(args.rounds):
             for form, search in (
-                ("evlab", partial(by_evlab, trials=trials)),
+                ("evforge", partial(by_evforge, trials=trials)),
                 ("by hand", partial(by_hand, samples=samples)),
             ):
                 ends = sorted(search(config, folder))
                 gaps = [later - earlier for earlier, later in zip(ends[:-1], ends[1:], strict=True)]
                 print(f"{form}: {', '.join(f'{gap:.2f}' for gap in gaps)} s", flush=True)
                 seconds[form] += gaps
-    ours, theirs = statistics.median(seconds["evlab"]), statistics.median(seconds["by hand"])
+    ours, theirs = statistics.median(seconds["evforge"]), statistics.median(seconds["by hand"])
     print(f"added: {ours - theirs:.2f} s a trial (asked: below 1 s or 5 %)")
     row = Row("trial of a search", "by hand", f"{ours:.2f} s", f"{theirs:.2f} s", theirs / ours)
     print_rows("overhead", [row], seconds=seconds)

@@ -3,8 +3,8 @@
 `python tests/benchmarks/search.py [--rounds N] [--record] [--live SEED ...]`. Both searches are replayed with many
 seeds on the learning curves in search_curves.json, which are those of every combination of anchors, threshold and width
 below, trained once for real on the tests' toy dataset (`--record` trains those that the file lacks, half a minute each
-on one core). The searcher and the scheduler are Ray's own, as `evlab tune` uses them; what is replayed is the training.
-`--live` then searches for real with each; plain random search takes the hopeless lists, too.
+on one core). The searcher and the scheduler are Ray's own, as `evforge tune` uses them; what is replayed is the
+training. `--live` then searches for real with each; plain random search takes the hopeless lists, too.
 """
 
 import heapq
@@ -25,9 +25,9 @@ from rounds import Row, arguments, parse, print_rows
 from toy_dataset import TOY_SETTINGS, write_toy_dataset
 
 from detector.config import Config
-from evlab.anchor_lists import resolve_lists
-from evlab.space import Space, load_space
-from evlab.train import check_config, fit
+from evforge.anchor_lists import resolve_lists
+from evforge.space import Space, load_space
+from evforge.train import check_config, fit
 
 CURVES = Path(__file__).with_name("search_curves.json")
 METRIC, EPOCHS = "val_mean_ap", 9
@@ -62,7 +62,7 @@ def _space(folder: str) -> Space:
 
 def _record(config: Config, space: Space) -> None:
     """Train every combination; what is there already is kept."""
-    from evlab.callbacks import ReportMetrics
+    from evforge.callbacks import ReportMetrics
 
     config = check_config(config)
     curves = json.loads(CURVES.read_text()) if CURVES.is_file() else {}
@@ -88,9 +88,9 @@ def _random(space: Space, config: Config, seed: int):
 
 
 def _default(space: Space, config: Config, seed: int):
-    """The search of `evlab tune`: Optuna's TPE and ASHA, as Ray runs them."""
-    from evlab.schedulers import SCHEDULERS
-    from evlab.searcher import UnseenSearch
+    """The search of `evforge tune`: Optuna's TPE and ASHA, as Ray runs them."""
+    from evforge.schedulers import SCHEDULERS
+    from evforge.searcher import UnseenSearch
 
     search = UnseenSearch(partial(space.suggest, config), METRIC, "max", seed)
     scheduler = SCHEDULERS["asha"](config, space)
@@ -142,8 +142,8 @@ def _replay(policy: tuple, curves: dict[str, list[float]], target: float, worker
 
 def _live(config: Config, folder: Path, target: float, settings: dict) -> str:
     """Search for real; epochs trained until a trial reached the target, in the order of their reports."""
-    from evlab.tracking import Tracker
-    from evlab.tune import tune
+    from evforge.tracking import Tracker
+    from evforge.tune import tune
 
     changes = {**settings, "train.storage": str(folder), "track.tracking_uri": f"sqlite:///{folder}/mlflow.db"}
     study = tune(config.with_overrides(changes), folder.parent / "space.yaml")
@@ -193,7 +193,8 @@ def main() -> None:
         }
         for seed, (name, settings) in itertools.product(args.live, LIVE.items()):
             changes = {**settings, "tune.final_seeds": 1, "tune.space_seed": seed}
-            with patch("evlab.tune.resolve_lists", lambda space, config: space) if name == "random" else nullcontext():
+            unfiltered = patch("evforge.tune.resolve_lists", lambda space, config: space)
+            with unfiltered if name == "random" else nullcontext():
                 print(f"{name}, live, seed {seed}: {_live(config, Path(folder) / f'{name}-{seed}', target, changes)}")
     for name, values in epochs.items():
         print(f"{name:<8} median {statistics.median(values)}, at most {max(values)} epochs")

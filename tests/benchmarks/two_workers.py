@@ -1,8 +1,8 @@
 """Two ranks of data-parallel training, one core each: frames/s of both against two processes that share nothing.
 
 `python tests/benchmarks/two_workers.py [--rounds N] [--steps N] [--small]`. The ranks run under gloo with one thread
-each and wrap the detector as `evlab train` does. In each round both take a number of steps together, then as many each
-on its own. Afterwards the ranks hold the same weights, which is checked.
+each and wrap the detector as `evforge train` does. In each round both take a number of steps together, then as many
+each on its own. Afterwards the ranks hold the same weights, which is checked.
 """
 
 import copy

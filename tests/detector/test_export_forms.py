@@ -92,7 +92,7 @@ def test_frames_of_another_size(exported):
 
 
 def test_the_command_line_names_the_forms_and_precisions():
-    from evlab.verbs import export
+    from evforge.verbs import export
 
     hints = typing.get_type_hints(export)
     assert typing.get_args(hints["form"]) == tuple(EXPORT_FORMS)

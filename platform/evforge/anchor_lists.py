@@ -1,0 +1,141 @@
+"""Anchor lists and the training labels: lists of a search space are fitted to them, and hopeless ones dropped."""
+
+import itertools
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from detector.anchor_fit import fit_anchors
+from detector.config import Config
+from detector.coverage import AnchorPyramid, Coverage, LabelBoxes, measure_coverage
+from evforge.anchor_options import ANCHOR_LIST, fit_count, option_text
+from evforge.domains import Domain
+from evforge.space import Space
+
+__all__ = ["AnchorList", "anchors_of", "coverage_of", "fit_list", "list_name", "resolve_lists", "training_boxes"]
+
+AnchorList = str | Sequence[tuple[float, float]]
+
+HOPELESS = 0.5
+"""A list is dropped from a search if its share of covered boxes is below this fraction of the best list's."""
+
+FG = "anchors.fg_iou_threshold"
+GEOMETRY = ("anchors.base_size", "model.first_stride", "model.num_levels")
+
+
+def training_boxes(config: Config) -> LabelBoxes:
+    """The boxes that a training learns from, neither zoomed nor flipped: those that the settings of `data` leave.
+
+    Raises:
+        FileNotFoundError: the dataset or a part of it is not there.
+        ValueError: the dataset does not fit the settings, or holds no box to train on.
+    """
+    import torch
+
+    from detector.data.files import OpenFile
+    from detector.data_factory import psee_data
+
+    split = psee_data(config.to_hparams(), "train").dataset.dataset
+    boxes = torch.cat(
+        [
+            box
+            for file in split.files
+            for box in OpenFile(file).load_targets(replace(split.targets, num_tbins=file.num_frames), 0)[0]
+        ]
+    ).numpy()
+    first = split.files[0]
+    return LabelBoxes.from_corners(boxes[:, :4], boxes[:, 4], config.num_classes, first.height, first.width)
+
+
+def coverage_of(labels: LabelBoxes, config: Config, anchors: AnchorList) -> Coverage:
+    """How a list covers boxes with the other settings as they are."""
+    pyramid = AnchorPyramid(anchors, config.anchors.base_size, config.model.first_stride, config.model.num_levels)
+    return measure_coverage(labels, pyramid, config.anchors.fg_iou_threshold, config.anchors.bg_iou_threshold)
+
+
+def fit_list(labels: LabelBoxes, config: Config, count: int) -> list[tuple[float, float]]:
+    """Anchors fitted with the other settings as they are.
+
+    Raises:
+        ValueError: not as many boxes as anchors.
+    """
+    geometry = config.anchors.base_size, config.model.first_stride, config.model.num_levels
+    return fit_anchors(labels, count, *geometry, config.anchors.fg_iou_threshold)
+
+
+def list_name(anchors: AnchorList) -> str:
+    """A list in one word or a few: its name, or its pairs as `ratio:scale`."""
+    return anchors if isinstance(anchors, str) else " ".join(f"{ratio:g}:{scale:g}" for ratio, scale in anchors)
+
+
+def resolve_lists(space: Space, config: Config, write: Callable[[str], None] = print) -> Space:
+    """A space whose anchor lists are names and literal lists, without those that are hopeless.
+
+    A list is dropped if the share of training boxes that have an anchor at or above the foreground threshold,
+    low-quality matches aside, is less than half of the best list's. Whatever else is searched counts in its favour:
+    the lowest foreground threshold, and of base sizes, strides and numbers of levels those that suit it best.
+
+    Args:
+        space: the space.
+        config: the study's settings.
+        write: takes a line for each list that was fitted or dropped.
+
+    Raises:
+        ValueError: an option is no anchor list, or there are not as many boxes as anchors to fit.
+    """
+    domain = space.domains.get(ANCHOR_LIST)
+    if domain is None or (len(domain.options) < 2 and not any(map(fit_count, domain.options))):
+        return space
+    labels = training_boxes(config)
+    try:
+        lists = {_literal(labels, config, option, write): None for option in domain.options}
+    except ValueError as error:
+        raise ValueError(f"{space.path}: space.{ANCHOR_LIST}: {error}") from None
+    shares = {option: _best_share(labels, config, space, anchors_of(option)) for option in lists}
+    best = max(shares.values())
+    kept = tuple(option for option, share in shares.items() if share >= HOPELESS * best)
+    for option in lists:
+        if option not in kept:
+            figures = f"covers {shares[option]:.0%} of the training boxes, the best list {best:.0%}"
+            write(f"dropped anchors {list_name(anchors_of(option))}: {figures}")
+    return replace(space, domains={**space.domains, ANCHOR_LIST: replace(domain, options=kept)})
+
+
+def anchors_of(option: str) -> AnchorList:
+    """The list that an option of a domain stands for."""
+    return json.loads(option) if option.startswith("[") else option
+
+
+def _literal(labels: LabelBoxes, config: Config, option: Any, write: Callable[[str], None]) -> str:
+    """An option as a name or the text of a literal list."""
+    count = fit_count(option)
+    if count is None:
+        config.with_overrides({ANCHOR_LIST: json.loads(option) if str(option).startswith("[") else option})
+        return option
+    anchors = fit_list(labels, config, count)
+    write(f"fitted {count} anchors to {len(labels)} training boxes: {list_name(anchors)}")
+    return option_text(anchors)
+
+
+def _best_share(labels: LabelBoxes, config: Config, space: Space, anchors: AnchorList) -> float:
+    """The largest share of boxes that a list covers with any of the settings that the space searches."""
+    threshold = min(space.domains[FG].extremes) if FG in space.domains else config.anchors.fg_iou_threshold
+    pyramids = (AnchorPyramid(anchors, *values) for values in _geometries(space, config))
+    return max(measure_coverage(labels, pyramid, threshold, threshold).covered for pyramid in pyramids)
+
+
+def _geometries(space: Space, config: Config) -> Iterator[tuple[Any, ...]]:
+    known = config.to_flat()
+    return itertools.product(
+        *(_probes(space.domains[key]) if key in space.domains else (known[key],) for key in GEOMETRY)
+    )
+
+
+def _probes(domain: Domain) -> tuple[Any, ...]:
+    """All options, or both ends and the middle of a range."""
+    if domain.is_choice:
+        return domain.options
+    middle = math.sqrt(domain.low * domain.high) if domain.kind == "loguniform" else (domain.low + domain.high) / 2
+    return domain.low, int(middle) if domain.kind == "randint" else middle, domain.high

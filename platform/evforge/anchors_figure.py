@@ -1,0 +1,81 @@
+"""The picture of `evforge anchors`: recall over the IoU threshold, and sizes of boxes with the anchors beside them."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from detector.coverage import THRESHOLDS
+from evforge.report import COLOURS, line_style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["coverage_figure"]
+
+MAX_BOXES = 20_000
+TICKS = (2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
+MARGIN = 2
+"""How far the axes go beyond the smallest and the largest box; anchors beyond that serve none."""
+
+
+def coverage_figure(
+    curves: Mapping[str, np.ndarray],
+    fg_iou_threshold: float,
+    sides: np.ndarray,
+    levels: Sequence[np.ndarray],
+    name: str,
+    title: str,
+) -> "Figure":
+    """Recall of lists of anchors, and the shapes of one list among the boxes.
+
+    Args:
+        curves: list -> (20,) recall at each of `THRESHOLDS`.
+        fg_iou_threshold: threshold to mark.
+        sides: (n, 2) widths and heights of the boxes in pixels.
+        levels: (a, 2) widths and heights of the list's anchors, of each level.
+        name: the list's name.
+        title: says which boxes.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 5.2), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    recall, shapes = figure.subplots(1, 2)
+    figure.suptitle(title)
+    _draw_recall(recall, curves, fg_iou_threshold)
+    _draw_shapes(shapes, sides, levels, name)
+    for axes in (recall, shapes):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _draw_recall(axes: Any, curves: Mapping[str, np.ndarray], fg_iou_threshold: float) -> None:
+    axes.set(title="Boxes whose best anchor reaches an IoU", xlabel="IoU", ylabel="share of boxes", ylim=(0, 1.02))
+    for index, (name, recall) in enumerate(curves.items()):
+        axes.plot(THRESHOLDS, recall, label=name, **line_style(index))
+    axes.axvline(fg_iou_threshold, color="0.4", linewidth=1, linestyle=":", label=f"positive from {fg_iou_threshold:g}")
+    axes.set_xlim(0, 1)
+    axes.legend(frameon=False, fontsize="small", loc="lower left", handlelength=3)
+
+
+def _draw_shapes(axes: Any, sides: np.ndarray, levels: Sequence[np.ndarray], name: str) -> None:
+    from matplotlib.ticker import FixedLocator
+
+    shown = sides[:: -(-len(sides) // MAX_BOXES) or 1]
+    axes.set(title=f"Boxes, and anchors of {name}", xlabel="width in pixels", ylabel="height in pixels")
+    axes.set(xscale="log", yscale="log")
+    axes.plot(*shown.T, ".", color="0.6", markersize=3, alpha=0.4, zorder=1, label="boxes", rasterized=True)
+    for level, shape in enumerate(levels):
+        colour = COLOURS[level % len(COLOURS)]
+        axes.plot(*shape.T, "x", color=colour, markersize=7, markeredgewidth=2, label=f"anchors of level {level}")
+    low, high = shown.min(axis=0) / MARGIN, shown.max(axis=0) * MARGIN
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
+    axes.set_aspect("equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(FixedLocator(TICKS))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
+    axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))

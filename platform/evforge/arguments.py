@@ -1,0 +1,190 @@
+"""A verb's command line, made of the signature and docstring of its function.
+
+Parameters before `*` are positional, those after it are flags; their `_` may be written `-`, and a `bool` takes no
+value. A parameter of type `Settings` stands for `--config FILE`, `--print_config` and a flag `--group.leaf VALUE` for
+every leaf of the configuration. A parameter of type `Command` stands for everything after `--`.
+"""
+
+import argparse
+import inspect
+import re
+import sys
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any, Literal, NewType, NoReturn, get_args, get_origin
+
+from detector.config import Config
+
+__all__ = ["Command", "Settings", "argument_docs", "parse", "summary"]
+
+Command = NewType("Command", list[str])
+"""Another command line, word by word."""
+
+LEAF_FLAG = re.compile(r"--([A-Za-z_]\w*\.[\w.]+)(?:=(.*))?", re.DOTALL)
+DASHED_FLAG = re.compile(r"^--([a-z][a-z_]*-[a-z_-]*)(?==|$)")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the command line says about the configuration.
+
+    Args:
+        file: YAML file
+        overrides: `{"group.leaf": text}`
+        print_only: print the resolved configuration and stop
+    """
+
+    file: str | None = None
+    overrides: dict[str, str] = field(default_factory=dict)
+    print_only: bool = False
+
+    def resolve(self, base: Config | None = None, between: Mapping[str, Any] | None = None) -> Config:
+        """The configuration: the file (without one the base, or the defaults), then `between`, then the flags.
+
+        Raises:
+            ValueError: an unknown key or a value that is not allowed.
+            FileNotFoundError: there is no such file.
+            SystemExit: the configuration was to be printed, and was.
+        """
+        start = Config.load(self.file) if self.file is not None or base is None else base
+        config = start.with_overrides({**(between or {}), **self.overrides})
+        if self.print_only:
+            print(config.to_yaml(), end="")
+            sys.exit(0)
+        return config
+
+
+def parse(verb: str, function: Callable, arguments: Sequence[str]) -> dict[str, Any]:
+    """Arguments of a verb's function.
+
+    Raises:
+        ValueError: an argument is missing, unknown or malformed.
+        SystemExit: help was asked for, and printed.
+    """
+    parameters = inspect.signature(function).parameters
+    settings = next((name for name, p in parameters.items() if p.annotation is Settings), None)
+    command = next((name for name, p in parameters.items() if p.annotation is Command), None)
+    parser = _make_parser(verb, function, settings)
+    mark = list(arguments).index("--") if command and "--" in arguments else len(arguments)
+    arguments, after = arguments[:mark], arguments[mark + 1 :]
+    arguments = [DASHED_FLAG.sub(lambda flag: f"--{flag[1].replace('-', '_')}", text) for text in arguments]
+    overrides, rest = _split(arguments) if settings else ({}, arguments)
+    values, unknown = parser.parse_known_args(rest)
+    if unknown:
+        raise ValueError(f"unknown argument {unknown[0]}, {_hint(unknown[0], parser, settings is not None)}")
+    found = vars(values)
+    if settings:
+        print_only = found.pop("print_config")
+        found[settings] = Settings(found.pop("config"), overrides, print_only)
+    if command:
+        found[command] = Command(list(after))
+    return found
+
+
+def summary(thing: Any) -> str:
+    """First line of a docstring."""
+    return (inspect.getdoc(thing) or "").partition("\n")[0]
+
+
+def argument_docs(thing: Any) -> dict[str, str]:
+    """Name -> text of the `Args:` section of a Google docstring."""
+    section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)*)", inspect.getdoc(thing) or "", re.MULTILINE)
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def _make_parser(verb: str, function: Callable, settings: str | None) -> _Parser:
+    description = (inspect.getdoc(function) or "").partition("\n\nArgs:")[0]
+    parser = _Parser(
+        prog=f"evforge {verb}",
+        description=description,
+        epilog=_leaf_help() if settings else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    docs = argument_docs(function)
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name == settings:
+            parser.add_argument("--config", metavar="FILE", help="YAML file with settings")
+            parser.add_argument("--print_config", action="store_true", help="print the resolved settings and stop")
+        elif parameter.annotation is not Command:
+            _add_argument(parser, parameter, docs.get(name, ""))
+    if any(parameter.annotation is Command for parameter in inspect.signature(function).parameters.values()):
+        parser.usage = parser.format_usage().removeprefix("usage: ").rstrip() + " [-- VERB ...]"
+    return parser
+
+
+def _add_argument(parser: _Parser, parameter: inspect.Parameter, text: str) -> None:
+    required = parameter.default is inspect.Parameter.empty
+    default = None if required else parameter.default
+    options: dict[str, Any] = {"help": text.replace("%", "%%"), "default": default, **_reader(parameter.annotation)}
+    if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+        if default is not None and default is not False:
+            options["help"] += f" (default: {default})"
+        parser.add_argument(f"--{parameter.name}", required=required, **options)
+    else:
+        if not required and "nargs" not in options:
+            options["nargs"] = "?"
+        parser.add_argument(parameter.name, **options)
+
+
+def _reader(annotation: Any) -> dict[str, Any]:
+    """How argparse reads `str`, `int`, `float`, `bool`, a `Literal`, a list of one of them, and one of them or None."""
+    if annotation is bool:
+        return {"action": "store_true"}
+    if isinstance(annotation, types.UnionType):
+        annotation = next(part for part in get_args(annotation) if part is not type(None))
+    if get_origin(annotation) is list:
+        return {**_reader(get_args(annotation)[0]), "nargs": "+"}
+    if get_origin(annotation) is Literal:
+        return {"choices": get_args(annotation)}
+    return {"type": annotation, "metavar": {int: "N", float: "X"}.get(annotation, "TEXT")}
+
+
+def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Take the flags `--group.leaf VALUE` out of a command line."""
+    overrides: dict[str, str] = {}
+    rest: list[str] = []
+    waiting = iter(arguments)
+    for argument in waiting:
+        flag = LEAF_FLAG.fullmatch(argument)
+        if flag is None:
+            rest.append(argument)
+            continue
+        value = flag[2] if flag[2] is not None else next(waiting, None)
+        if value is None or (flag[2] is None and value.startswith("--")):
+            raise ValueError(f"--{flag[1]}: expects a value")
+        overrides[flag[1]] = value
+    return overrides, rest
+
+
+def _hint(argument: str, parser: argparse.ArgumentParser, with_leaves: bool) -> str:
+    flags = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
+    name = argument.partition("=")[0]
+    if with_leaves:
+        leaves = Config().to_flat()
+        same_leaf = [f"--{key}" for key in leaves if key.partition(".")[2] == name.lstrip("-")]
+        if same_leaf:
+            return f"did you mean {same_leaf[0]}?"
+        flags += [f"--{key}" for key in leaves]
+    close = get_close_matches(name, flags, n=1)
+    return f"did you mean {close[0]}?" if close else "see --help"
+
+
+def _leaf_help() -> str:
+    """Every leaf with its default and meaning."""
+    defaults, lines = Config().to_flat(), []
+    for group in fields(Config):
+        lines += ["", f"{group.name}: {summary(group.type)}"]
+        for name, text in argument_docs(group.type).items():
+            key = f"{group.name}.{name}"
+            default = "none" if defaults[key] in (None, "", []) else defaults[key]
+            lines.append(f"  --{key:<36} {text} (default: {default})")
+    return "settings, as flags or as `group: {leaf: value}` in the file:\n" + "\n".join(lines)

@@ -1,0 +1,49 @@
+"""`evforge check`: what is wrong or odd in a dataset, as lines of text and an exit code."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from detector.data.check import Finding, check_dataset
+from detector.data.inventory import Sensor
+
+__all__ = ["check", "findings_text"]
+
+LINES_OF_A_KIND = 10
+
+
+def check(paths: Sequence[str], sensor: Sensor = (None, None)) -> int:
+    """Check and print.
+
+    Args:
+        paths: a dataset folder, or recordings or tensor files.
+        sensor: height and width in pixels, for recordings that do not tell them.
+
+    Returns:
+        1 if there are errors, else 0.
+
+    Raises:
+        FileNotFoundError: there is no such path.
+        ValueError: a folder holds no recording or tensor file.
+    """
+    findings = check_dataset(*paths, sensor=sensor, progress=True)
+    print(findings_text(findings))
+    return int(any(finding.severity == "error" for finding in findings))
+
+
+def findings_text(findings: Iterable[Finding]) -> str:
+    """Findings as lines, those of one kind together and at most ten of it, then how many there are.
+
+    Args:
+        findings: sorted as `check_dataset` does.
+    """
+    lines: list[str] = []
+    counts = {"error": 0, "warning": 0}
+    for (severity, kind), group in groupby(findings, lambda finding: (finding.severity, finding.kind)):
+        found = list(group)
+        counts[severity] += len(found)
+        lines += [str(finding) for finding in found[:LINES_OF_A_KIND]]
+        if len(found) > LINES_OF_A_KIND:
+            lines.append(f"{severity:<7}  ... and {len(found) - LINES_OF_A_KIND} more files: {kind}")
+    if not lines:
+        return "nothing found: labels and recordings fit together"
+    return "\n".join([*lines, "", f"{counts['error']} error(s), {counts['warning']} warning(s)"])

@@ -1,0 +1,89 @@
+"""The `evforge` command: finds the verb, reads its command line, and turns failures into one line and an exit code.
+
+Imports nothing heavy: a verb imports torch and ray inside itself.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any
+
+from evforge import EvForgeError, one_line
+from evforge.arguments import parse, summary
+from evforge.verbs import VERBS
+
+__all__ = ["main"]
+
+USER_ERROR, INTERRUPTED = 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb.
+
+    Args:
+        arguments: command line without the program's name; the process's own if None.
+
+    Returns:
+        Exit code: 0 when the verb did its work, 1 when it says that something is wrong (doctor), 2 after an error of
+        the user's, 130 after Ctrl-C or SIGTERM.
+        Other errors are faults of the program and go on as exceptions.
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if arguments else USER_ERROR
+    verb, *rest = arguments
+    interrupts = _Interrupts()
+    try:
+        with interrupts:
+            if verb not in VERBS:
+                raise ValueError(f"unknown verb {verb!r}, allowed: {', '.join(VERBS)}")
+            return VERBS[verb](**parse(verb, VERBS[verb], rest)) or 0
+    except (ValueError, OSError, EvForgeError) as error:
+        if "EVFORGE_TRACEBACK" in os.environ:
+            raise
+        print(f"evforge: error: {one_line(error)}", file=sys.stderr)
+        return USER_ERROR
+    except (KeyboardInterrupt, SystemExit) as error:
+        if isinstance(error, KeyboardInterrupt) or interrupts.came:  # Lightning turns an interrupt into an exit
+            print("evforge: interrupted", file=sys.stderr)
+            return INTERRUPTED
+        raise
+
+
+class _Interrupts:
+    """Makes SIGTERM an interrupt like Ctrl-C, so that whatever was started is ended, and remembers that one came."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._interrupt)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self.came:  # the first one is being served
+            return
+        self.came = True
+        raise KeyboardInterrupt
+
+
+def _help() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {name:<{width}}  {summary(function)}" for name, function in VERBS.items())
+    return (
+        "usage: evforge VERB ...\n\nEvent-camera object detection: train, search, measure, export.\n\n"
+        f"verbs:\n{verbs}\n\n"
+        "`evforge VERB --help` shows the arguments of a verb. Set EVFORGE_TRACEBACK=1 to see where an error comes from."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

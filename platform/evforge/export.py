@@ -1,0 +1,97 @@
+"""Export: a trained detector as a file that runs without the training code."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evforge.evaluate import find_checkpoint, load_model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from detector.lightning_model import LightningDetectionModel
+
+__all__ = ["export"]
+
+CLIP_BATCHES = 2
+"""Batches of the validation split on which the file must answer as the model does; the second finds memory."""
+
+
+def export(
+    checkpoint: str | Path,
+    output: str | Path,
+    score_thresh: float = 0.4,
+    form: str = "torchscript",
+    precision: str = "float32",
+) -> Path:
+    """Write the model file and `info_ssd_jit.json`, and check them.
+
+    The cases of `detector.jitting_test` run on a TorchScript file. Any file must answer as the model does on a clip of
+    the validation split, or on random frames if the dataset that the model was trained on is no longer there.
+
+    Args:
+        checkpoint: checkpoint, or folder of a run or study.
+        output: folder to write to.
+        score_thresh: score from which users of the file should show a box.
+        form: key of `detector.export_forms.EXPORT_FORMS`.
+        precision: key of `detector.export_form.PRECISIONS`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileNotFoundError: there is no checkpoint.
+        ValueError: the file is no checkpoint of a detector, the form does not take the precision or needs what is not
+            installed, or the exported file fails a check.
+    """
+    from detector.export_forms import export_model
+    from detector.jitting import MODEL_NAME
+    from evforge.registry import check_export
+
+    if not 0 <= score_thresh <= 1:
+        raise ValueError(f"score_thresh: got {score_thresh}, allowed: a number from 0 to 1")
+    model = load_model(find_checkpoint(checkpoint)).eval()
+    file = export_model(model, output, model.hparams["nms_thresh"], score_thresh, form, precision)
+    if file.name == MODEL_NAME:
+        check_export(file.parent)
+    _check_on_clip(model, file)
+    return file.parent
+
+
+def _check_on_clip(model: "LightningDetectionModel", file: Path) -> None:
+    """The file answers as the model does, memory included."""
+    import torch
+
+    from detector.agreement import compare_rows
+    from detector.export_forms import EXPORT_FORMS, load_form
+    from detector.jitting import INFO_NAME, SSD
+
+    info = json.loads(file.with_name(INFO_NAME).read_text())
+    eager = SSD(model.detector, model.hparams["anchor_list"])
+    exported = load_form(file.parent, info)
+    exact = EXPORT_FORMS[info["form"]].exact(info["precision"])
+    with torch.inference_mode():
+        for number, (frames, source) in enumerate(_clip(model)):
+            fault = compare_rows(eager.forward(frames, -1.0), exported.forward(frames, -1.0)).fault(exact)
+            if fault:
+                raise ValueError(f"{file}: differs from the model by too much on batch {number} of {source}: {fault}")
+
+
+def _clip(model: "LightningDetectionModel") -> "Iterator[tuple[Tensor, str]]":
+    """Frames (T, B, C, H, W), and where they are from."""
+    import torch
+
+    from detector.data_factory import psee_data
+
+    dataset = Path(model.hparams["dataset_path"])
+    if (dataset / "val").is_dir():
+        loader = psee_data(argparse.Namespace(**{**model.hparams, "num_workers": 0}), "val")
+        yield from ((batch["inputs"], "the validation split") for batch in islice(loader, CLIP_BATCHES))
+        return
+    print(f"{dataset / 'val'}: no longer there, the file is checked on random frames only")
+    shape = (4, 2, model.config.in_channels, model.height or 120, model.width or 160)
+    generator = torch.Generator().manual_seed(0)
+    yield from ((torch.rand(shape, generator=generator), "random frames") for _ in range(CLIP_BATCHES))

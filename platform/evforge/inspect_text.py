@@ -1,0 +1,188 @@
+"""Figures of recordings and datasets as text: what `evforge inspect` prints."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from detector.data.statistics import LabelStatistics
+from detector.data.survey import FileSurvey
+from detector.settings import DataConfig
+from evforge.report import text_table
+
+__all__ = ["box_text", "dataset_text", "file_text", "survey_text"]
+
+SMALL, LARGE = 32**2, 96**2
+"""Areas in pixels between which COCO calls a box medium."""
+
+
+def survey_text(path: Path, surveys: Sequence[FileSurvey], names: Mapping[int, str], data: DataConfig) -> str:
+    """Everything about a path: its file, or its splits, and then its boxes.
+
+    Args:
+        path: what was asked for.
+        surveys: its files, at least one.
+        names: class names by id.
+        data: which boxes the protocol drops.
+    """
+    labels = [survey.labels for survey in surveys if survey.labels]
+    parts = [file_text(surveys[0], names)] if len(surveys) == 1 else [_common_text(path, surveys)]
+    if len(surveys) > 1:
+        parts.append(dataset_text(surveys, names))
+    if labels:
+        parts.append(box_text(LabelStatistics.join(labels), data))
+    return "\n\n".join(parts)
+
+
+def file_text(survey: FileSurvey, names: Mapping[int, str]) -> str:
+    """What a file holds, a line a fact.
+
+    Args:
+        survey: the file.
+        names: class names by id.
+    """
+    height, width = survey.sensor_size
+    lines = [("format", survey.format), ("sensor", f"{width} x {height} px")]
+    start, end = survey.span
+    lines.append(("time", f"{start / 1e6:.3f} to {end / 1e6:.3f} s, {survey.seconds:.3f} s long"))
+    lines += _tensor_lines(survey) if survey.header else _event_lines(survey)
+    lines += _label_lines(survey, names)
+    return "\n".join([str(survey.file.path), *(f"  {name:<14} {text}" for name, text in lines)])
+
+
+def dataset_text(surveys: Sequence[FileSurvey], names: Mapping[int, str]) -> str:
+    """A table with a line a split.
+
+    Args:
+        surveys: the files.
+        names: class names by id.
+    """
+    labels = [survey.labels for survey in surveys if survey.labels]
+    ids = sorted(set().union(*(part.class_counts() for part in labels)))
+    classes = [_class_name(key, names) for key in ids]
+    head = ["split", "files", "hours", "frames", "labelled times", "label rate", "boxes", *classes, "active px"]
+    splits = dict.fromkeys(survey.file.split or "-" for survey in surveys)
+    groups = {split: [survey for survey in surveys if (survey.file.split or "-") == split] for split in splits}
+    if len(groups) > 1:
+        groups["all"] = list(surveys)
+    rows = [_split_cells(split, group, ids) for split, group in groups.items()]
+    return text_table([head, *rows], numbers=range(1, len(head)))
+
+
+def box_text(labels: LabelStatistics, data: DataConfig) -> str:
+    """Box sizes, the share that the protocol drops, and COCO's three sizes.
+
+    Args:
+        labels: of one or several files.
+        data: `min_box_diag` and `min_box_side`.
+    """
+    w, h = labels.sizes[(labels.sizes > 0).all(axis=1)].T.astype(np.float64)
+    if not w.size:
+        return "box sizes: no boxes"
+    columns = {"width": w, "height": h, "diagonal": np.hypot(w, h), "height / width": h / w}
+    rows = [[name, *(f"{value:.3g}" for value in np.percentile(c, (5, 50, 95)))] for name, c in columns.items()]
+    dropped = (np.hypot(w, h) < data.min_box_diag) | (np.minimum(w, h) < data.min_box_side)
+    area = w * h
+    small, large = np.mean(area < SMALL), np.mean(area >= LARGE)
+    return "\n".join(
+        [
+            text_table([["box size (network px)", "5 %", "50 %", "95 %"], *rows], numbers=range(1, 4)),
+            f"below {data.min_box_diag:g} px diagonal or {data.min_box_side:g} px side, dropped by the protocol "
+            f"(data.min_box_diag, data.min_box_side): {dropped.mean():.1%}",
+            f"COCO sizes: {small:.1%} small (area < 32² px), {1 - small - large:.1%} medium, "
+            f"{large:.1%} large (from 96² px)",
+        ]
+    )
+
+
+def _common_text(path: Path, surveys: Sequence[FileSurvey]) -> str:
+    """What the files of a dataset have in common."""
+    sizes = {f"{survey.sensor_size[1]} x {survey.sensor_size[0]} px" for survey in surveys}
+    kinds = {_tensor_lines(survey)[0][1] if survey.header else survey.format for survey in surveys}
+    lines = [str(path), f"  {'sensor':<14} {', '.join(sorted(sizes))}", f"  {'files':<14} {'; '.join(sorted(kinds))}"]
+    rates = [survey.events.rates.mean() for survey in surveys if survey.events and survey.events.num_events]
+    if rates:
+        text = f"{_rate(min(rates))} to {_rate(max(rates))} mean of a file, median {_rate(float(np.median(rates)))}"
+        lines.append(f"  {'event rate':<14} {text}")
+    return "\n".join(lines)
+
+
+def _tensor_lines(survey: FileSurvey) -> list[tuple[str, str]]:
+    assert survey.header is not None
+    frames, channels, height, width = survey.header.shape
+    kind = f"{survey.header.preprocess or 'unknown preprocessing'}, {channels} x {height} x {width} "
+    return [
+        ("tensors", f"{kind}{survey.header.dtype}, {survey.delta_t / 1000:g} ms a frame"),
+        ("frames", f"{frames:,}"),
+        ("active px", f"{survey.active.mean():.2%} of a frame's (mean of {survey.active.size} frames)"),
+    ]
+
+
+def _event_lines(survey: FileSurvey) -> list[tuple[str, str]]:
+    events = survey.events
+    assert events is not None
+    edges = f"{survey.edges[0]:,} rising, {survey.edges[1]:,} falling" if any(survey.edges) else "none"
+    if not events.num_events:
+        return [("events", "none"), ("triggers", edges)]
+    on = events.num_on / events.num_events
+    peak = int(np.argmax(events.counts))
+    peak_time = (events.start + peak * survey.delta_t) / 1e6
+    gap_start, gap = events.gap
+    return [
+        ("events", f"{events.num_events:,}: ON {on:.1%}, OFF {1 - on:.1%}"),
+        (
+            "event rate",
+            f"{_rate(events.rates.mean())} mean, {_rate(events.rates[peak])} peak in 50 ms, at {peak_time:.2f} s",
+        ),
+        ("longest gap", f"{gap / 1000:.3f} ms without events, from {gap_start / 1e6:.3f} s"),
+        ("active px", f"{events.share_ever_active:.1%} ever, {survey.active.mean():.2%} in 50 ms (mean)"),
+        ("triggers", edges),
+    ]
+
+
+def _label_lines(survey: FileSurvey, names: Mapping[int, str]) -> list[tuple[str, str]]:
+    labels = survey.labels
+    if labels is None:
+        return [("labels", f"none ({survey.file.labels_path.name} is not there)")]
+    each = len(labels.sizes) / max(1, labels.times.size)
+    text = f"{len(labels.sizes):,} boxes at {labels.times.size:,} labelled times, {each:.3g} each"
+    lines = [("labels", f"{survey.file.labels_path.name}: {text}")]
+    if labels.rate_hz is None:
+        return lines
+    interval = float(np.median(labels.intervals)) / 1000
+    first, last = labels.times[0] / 1e6, labels.times[-1] / 1e6
+    counts = [f"{_class_name(key, names)}: {count:,}" for key, count in labels.class_counts().items()]
+    return [
+        *lines,
+        ("label rate", f"{labels.rate_hz:.3g} Hz (median interval {interval:g} ms), {first:.3f} to {last:.3f} s"),
+        ("boxes", ", ".join(counts) or "none"),
+        ("tracks", f"{labels.num_tracks:,}"),
+    ]
+
+
+def _split_cells(split: str, surveys: Sequence[FileSurvey], ids: Sequence[int]) -> list[str]:
+    parts = [survey.labels for survey in surveys if survey.labels]
+    labels = LabelStatistics.join(parts) if parts else None
+    counts = labels.class_counts() if labels else {}
+    return [
+        split,
+        f"{len(surveys):,}",
+        f"{sum(survey.seconds for survey in surveys) / 3600:.3f}",
+        f"{sum(survey.num_frames for survey in surveys):,}",
+        f"{labels.times.size:,}" if labels else "-",
+        f"{labels.rate_hz:.3g} Hz" if labels and labels.rate_hz else "-",
+        f"{len(labels.sizes):,}" if labels else "-",
+        *(f"{counts.get(key, 0):,}" for key in ids),
+        f"{np.concatenate([survey.active for survey in surveys]).mean():.2%}",
+    ]
+
+
+def _rate(events_per_second: float) -> str:
+    for unit, factor in (("Mev/s", 1e6), ("kev/s", 1e3)):
+        if events_per_second >= factor:
+            return f"{events_per_second / factor:.3g} {unit}"
+    return f"{events_per_second:.3g} ev/s"
+
+
+def _class_name(key: int, names: Mapping[int, str]) -> str:
+    return names.get(key, f"class {key}")

@@ -1,0 +1,258 @@
+"""What a search is going to do: its trials, what each takes, and what all of them cost. Nothing is started."""
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from detector.config import Config
+from evforge.anchor_lists import anchors_of, coverage_of, list_name, training_boxes
+from evforge.anchor_options import ANCHOR_LIST
+from evforge.anchors import coverage_table
+from evforge.domains import Domain
+from evforge.runtime import Resources, cpu_count, ray_session
+from evforge.space import Space
+from evforge.throughput import measure_rate
+
+__all__ = ["concurrent_trials", "describe_plan", "trial_count", "trial_limits", "trial_reserves"]
+
+SHOWN_SAMPLES = 3
+LONG = 20
+"""Values with more letters than these have a line each."""
+
+
+def trial_count(config: Config, space: Space) -> int:
+    """Trials of a search, without those that train the best again with further seeds."""
+    return len(space.grid_samples(config)) if config.tune.searcher == "grid" else config.tune.num_samples
+
+
+def concurrent_trials(config: Config, resources: Resources, count: int) -> int:
+    """How many of `count` trials run at a time.
+
+    Raises:
+        EvForgeError: a trial needs more workers than there are CPU cores or GPUs.
+    """
+    wanted, workers = config.tune.max_concurrent, config.train.workers
+    use_gpu = resources.use_gpu(config.train.use_gpu)
+    resources.require_workers(workers, use_gpu)
+    fitting = max(1, (resources.gpus if use_gpu else resources.cpus) // workers)
+    if use_gpu and not resources.gpus:  # a cluster without a GPU node yet: it adds nodes for trials that wait
+        fitting = count
+    if wanted == "auto":
+        return min(count, fitting)
+    # Trials of one process share cores and GPUs. Workers do not: those of a trial too many would wait, and give up.
+    return min(count, int(wanted) if workers == 1 else min(int(wanted), fitting))
+
+
+def trial_limits(config: Config, resources: Resources, count: int) -> tuple[int, dict[str, float]]:
+    """Threads of a trial, or of each of its workers, and what a trial reserves; trials side by side share the cores.
+
+    The process that starts the workers of a trial reserves next to nothing: were it a core, then processes that wait
+    for workers could hold all of them.
+    """
+    concurrent, workers = concurrent_trials(config, resources, count), config.train.workers
+    threads = max(1, resources.cpus // (concurrent * workers))
+    if workers > 1:
+        return threads, {"memory": 1}
+    limits = {"cpu": min(float(threads), resources.cpus / concurrent)}
+    if resources.use_gpu(config.train.use_gpu):
+        limits["gpu"] = min(1.0, resources.gpus / concurrent) or 1.0
+    return threads, limits
+
+
+def trial_reserves(config: Config, resources: Resources, count: int) -> dict[str, float]:
+    """Processors ("cpu") and GPUs ("gpu") of a whole trial, those of its workers included; arguments as above."""
+    workers = float(config.train.workers)
+    if workers == 1:
+        return trial_limits(config, resources, count)[1]
+    return {"cpu": workers} | ({"gpu": workers} if resources.use_gpu(config.train.use_gpu) else {})
+
+
+def describe_plan(config: Config, space: Space) -> str:
+    """The plan of a search as text.
+
+    Args:
+        config: the study's settings, checked.
+        space: the space, its anchor lists resolved.
+    """
+    count = trial_count(config, space)
+    with _resources() as resources:
+        sections = [
+            _space_text(config, space),
+            _samples_text(config, space),
+            _trials_text(config, count),
+            _resources_text(config, resources, count),
+            _cost_text(config, resources, count),
+            _coverage_text(config, space),
+        ]
+    return "\n\n".join(sections)
+
+
+@contextmanager
+def _resources() -> Iterator[Resources]:
+    """Those of the cluster that RAY_ADDRESS names, else those of this machine, without starting Ray on it."""
+    if "RAY_ADDRESS" in os.environ:
+        with ray_session() as resources:
+            yield resources
+        return
+    import torch
+
+    yield Resources(cpu_count(), torch.cuda.device_count(), grows=False)
+
+
+def _space_text(config: Config, space: Space) -> str:
+    lines = [f"space: {space.path}, {_size(config, space)}"]
+    width = max(map(len, space.domains))
+    lines += [f"  {key:<{width}}  {_domain_text(domain)}" for key, domain in space.domains.items()]
+    lines += [f"  {lower} <= {upper}" for lower, upper in space.constraints]
+    return "\n".join(lines)
+
+
+def _size(config: Config, space: Space) -> str:
+    if config.tune.searcher == "grid":
+        return f"{len(space.grid_samples(config))} combinations"
+    counts = [_num_values(domain) for domain in space.domains.values()]
+    listed = math.prod(count for count in counts if count is not None)
+    if None in counts:
+        return f"continuous: {counts.count(None)} ranges, {listed} combinations of the other keys' values"
+    return f"{'at most ' if space.constraints else ''}{listed} combinations"
+
+
+def _num_values(domain: Domain) -> int | None:
+    """None for a continuous range."""
+    if domain.is_choice:
+        return len(domain.options)
+    return int(domain.high - domain.low) + 1 if domain.kind == "randint" else None
+
+
+def _domain_text(domain: Domain) -> str:
+    if domain.is_choice:
+        values = [_value_text(option) for option in domain.options]
+        separator = "\n      " if max(map(len, values)) > LONG else ", "
+        return f"{domain.kind} of{separator.lstrip(',')}{separator.join(values)}"
+    return f"{domain.kind} from {domain.low:g} to {domain.high:g}"
+
+
+def _value_text(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return list_name(anchors_of(value)) if isinstance(value, str) and value.startswith("[[") else str(value)
+
+
+def _samples_text(config: Config, space: Space) -> str:
+    if config.tune.searcher == "grid":
+        head, samples = "first samples:", space.grid_samples(config)[:SHOWN_SAMPLES]
+    else:
+        drawn = "first samples" if config.tune.searcher == "random" else "samples such as optuna draws at first"
+        count = min(SHOWN_SAMPLES, config.tune.num_samples)
+        head, samples = f"{drawn}:", space.random_samples(config, count, config.tune.space_seed)
+    texts = (", ".join(f"{key} {_value_text(value)}" for key, value in sample.items()) for sample in samples)
+    return "\n".join([head, *(f"  {text}" for text in texts)])
+
+
+def _trials_text(config: Config, count: int) -> str:
+    settings, again = config.tune, _trials_again(config, count)
+    against = "" if settings.against == "none" else f", {settings.metric} against {settings.against}"
+    text = f"trials: {count}, by {settings.searcher}{against}"
+    if settings.scheduler == "asha":
+        text += (
+            f"; asha stops weak ones: after {settings.grace_epochs} of {_validations(config)} validations, and "
+            f"{settings.reduction_factor} times as many each time after, 1 in {settings.reduction_factor} goes on"
+        )
+    if settings.scheduler == "pbt":
+        text += (
+            f"; pbt compares them every {settings.grace_epochs} of {_validations(config)} validations: 1 in "
+            f"{settings.reduction_factor} goes on from a better one's weights, with settings near that one's"
+        )
+    if again:
+        further = settings.final_seeds - 1
+        text += f"\n  then the best {again // further} again with {further} further seeds each: {again} more"
+    return text
+
+
+def _resources_text(config: Config, resources: Resources, count: int) -> str:
+    threads, limits = trial_limits(config, resources, count)
+    together = (
+        f"{concurrent_trials(config, resources, count)} at a time, of {resources.cpus} CPUs and {resources.gpus} GPUs"
+    )
+    if config.train.workers > 1:
+        each = "GPU" if resources.use_gpu(config.train.use_gpu) else "CPU"
+        return (
+            f"resources: {config.train.workers} workers of 1 {each} a trial, each with {threads} threads; {together}\n"
+            "  a trial reserves its workers together and holds no CPU before, so that none waits for another for ever"
+        )
+    gpus = f" and {limits['gpu']:g} GPU" if "gpu" in limits else ""
+    return (
+        f"resources: {limits['cpu']:g} CPU{gpus} a trial, which has {threads} threads; {together}\n"
+        "  a trial reserves all of it before it starts, so that none waits for another for ever"
+    )
+
+
+def _cost_text(config: Config, resources: Resources, count: int) -> str:
+    train, val = _frames(config, "train"), _frames(config, "val")
+    workers = config.train.workers
+    steps = train // (config.data.num_tbins * config.data.batch_size * workers)
+    validations, epochs = _validations(config), config.train.max_epochs
+    a_trial = epochs * train + validations * val
+    again = _trials_again(config, count) * a_trial
+    most = count * a_trial + again
+    expected = round(count * a_trial * _share_with_asha(config)) + again
+    lines = [
+        f"cost: {epochs} epochs of {steps:,} steps ({train:,} frames), {validations} validations of {val:,} frames: "
+        f"{a_trial:,} frames a trial",
+        f"  at most {most:,} frames" + (f", with asha about {expected:,}" if expected < most else ""),
+    ]
+    threads, _ = trial_limits(config, resources, count)
+    if not resources.grows:
+        rate = workers * measure_rate(config, threads, resources.use_gpu(config.train.use_gpu))
+        together = rate * concurrent_trials(config, resources, count)
+        hours = [f"{frames / together / 3600:.2g} h" for frames in dict.fromkeys([expected, most])]
+        lines.append(f"  {' to '.join(hours)} at {rate:.0f} frames/s a trial, as a step with these settings just took")
+    return "\n".join(lines)
+
+
+def _frames(config: Config, mode: str) -> int:
+    """Frames of an epoch of a split."""
+    from detector.data_factory import psee_data
+
+    loader = psee_data(config.to_hparams(), mode)
+    limit = config.train.limit_train_batches if mode == "train" else config.train.limit_val_batches
+    steps = len(loader)
+    if limit is not None:
+        steps = min(steps, limit) if isinstance(limit, int) else int(steps * limit)
+    num_tbins, batch_size = loader.dataset.dataset.shape[:2]
+    return steps * num_tbins * batch_size
+
+
+def _validations(config: Config) -> int:
+    return config.train.max_epochs // config.train.val_every
+
+
+def _trials_again(config: Config, count: int) -> int:
+    """Trials that train the best again with further seeds."""
+    return min(config.tune.final_top_k, count) * (config.tune.final_seeds - 1)
+
+
+def _share_with_asha(config: Config) -> float:
+    """Part of the validations that trials reach if at each rung one in `reduction_factor` goes on."""
+    if config.tune.scheduler != "asha":
+        return 1.0
+    last, factor = _validations(config), config.tune.reduction_factor
+    rung, reached, alive = min(config.tune.grace_epochs, last), 0.0, 1.0
+    done = 0
+    while done < last:
+        reached += alive * (rung - done)
+        done, rung, alive = rung, min(rung * factor, last), alive / factor
+    return reached / last
+
+
+def _coverage_text(config: Config, space: Space) -> str:
+    if ANCHOR_LIST in space.domains:
+        lists = [anchors_of(option) for option in space.domains[ANCHOR_LIST].options]
+    else:
+        lists = [config.anchors.anchor_list]
+    labels, candidates = training_boxes(config), {list_name(anchors): anchors for anchors in lists}
+    found = {name: coverage_of(labels, config, anchors) for name, anchors in candidates.items()}
+    table = coverage_table(found, candidates, config).replace("\n", "\n  ")
+    return f"anchors: how they cover {len(labels):,} training boxes\n  {table}"

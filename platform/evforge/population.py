@@ -1,0 +1,118 @@
+"""Population-based training: weak trials go on from the checkpoints of strong ones, with settings near theirs."""
+
+import random
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import PopulationBasedTraining
+
+from detector.config import Config
+from evforge.space import Space
+
+__all__ = ["MUTABLE", "Population", "check_population"]
+
+MUTABLE = (
+    "anchors.fg_iou_threshold",
+    "anchors.bg_iou_threshold",
+    "anchors.allow_low_quality_matches",
+    "loss.focal_alpha",
+    "loss.focal_gamma",
+    "loss.loc_beta",
+    "loss.loc_weight",
+    "optim.lr",
+    "optim.weight_decay",
+    "optim.gradient_clip",
+)
+"""What may change in the middle of a training: weights learned with other values stay good."""
+
+ANEW = 0.25
+"""Probability that a value is drawn anew instead of moved."""
+
+
+def check_population(config: Config, space: Space) -> None:
+    """Refuse what a population cannot do, before anything starts.
+
+    Raises:
+        ValueError: names the key, the value and what is allowed.
+    """
+    settings, validations = config.tune, config.train.max_epochs // config.train.val_every
+    for key in space.domains:
+        if key not in MUTABLE:
+            raise ValueError(
+                f"{space.path}: space.{key}: cannot be searched with tune.scheduler pbt, whose trials go on with each "
+                f"other's weights, allowed: {', '.join(MUTABLE)}"
+            )
+    for name, value, ok, allowed in (
+        ("tune.searcher", settings.searcher, settings.searcher == "random", "random, which draws the first settings"),
+        ("tune.num_samples", settings.num_samples, settings.num_samples > 1, "at least 2, as one learns from another"),
+        ("tune.final_seeds", settings.final_seeds, settings.final_seeds == 1, "1, as it finds a schedule"),
+        ("train.workers", config.train.workers, config.train.workers == 1, "1, a trial is one process"),
+        ("tune.grace_epochs", settings.grace_epochs, settings.grace_epochs < validations, f"below {validations}"),
+    ):
+        if not ok:
+            raise ValueError(f"{name}: got {value!r}, allowed with tune.scheduler pbt: {allowed}")
+
+
+class Population(PopulationBasedTraining):
+    """Ray's scheduler, with the domains and constraints of a space, and a memory that outlives its process.
+
+    Args:
+        config: the study's settings.
+        space: what changes in flight.
+    """
+
+    def __init__(self, config: Config, space: Space) -> None:
+        settings = config.tune
+        super().__init__(
+            time_attr="epoch",
+            metric=settings.metric,
+            mode=settings.mode,
+            perturbation_interval=settings.grace_epochs * config.train.val_every,
+            quantile_fraction=1 / settings.reduction_factor,
+            custom_explore_fn=partial(_explore, space, config, random.Random(settings.space_seed)),
+            log_config=False,
+        )
+        self._last_epoch = config.train.max_epochs // config.train.val_every * config.train.val_every
+        self._remembered: dict[str, tuple[float | None, int, int]] = {}
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        """A trial of a search that was cut off stands where it stood."""
+        super().on_trial_add(tune_controller, trial)
+        if trial.trial_id in self._remembered and trial.checkpoint is not None:
+            state = self._trial_state[trial]
+            state.last_score, state.last_perturbation_time, state.last_train_time = self._remembered[trial.trial_id]
+            state.last_checkpoint, state.last_result = trial.checkpoint, trial.last_result
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict) -> str:
+        """Compare, unless the trial is at its end: going back from there would never end."""
+        if result.get("epoch", 0) >= self._last_epoch:
+            return self.CONTINUE
+        return super().on_trial_result(tune_controller, trial, result)
+
+    def get_state(self) -> dict[str, Any]:
+        """What `set_state` takes in another process."""
+        states = {trial.trial_id: state for trial, state in self._trial_state.items()}
+        return {
+            key: (state.last_score, state.last_perturbation_time, state.last_train_time)
+            for key, state in states.items()
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Remember trials that are added later."""
+        self._remembered = state
+
+    def wanted(self, trials: list[Trial]) -> Iterator[Path]:
+        """Checkpoints that a trial goes on from, or that another may take over."""
+        for trial in trials:
+            if trial.checkpoint is not None:
+                yield Path(trial.checkpoint.path)
+            state = self._trial_state.get(trial)
+            if state is not None and state.last_result and trial.path:
+                yield Path(trial.path, str(state.last_result.get("checkpoint_dir_name")))
+
+
+def _explore(space: Space, config: Config, generator: random.Random, drawn: dict[str, Any]) -> dict[str, Any]:
+    return {**drawn, "sample": space.near(config, drawn["sample"], generator, ANEW)}

@@ -1,0 +1,104 @@
+"""Detection in a recording, by a model from anywhere: a file, a run or study, the registry."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from detector.settings import TrackConfig
+
+if TYPE_CHECKING:
+    from detector.predict import Summary
+
+__all__ = ["exported_model", "predict"]
+
+REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
+
+SHOWN_FROM = 0.4
+"""Score threshold of a checkpoint's boxes, as `evforge export` has it."""
+
+
+def predict(
+    recording: str,
+    model: str,
+    outputs: Sequence[str],
+    track: TrackConfig,
+    *,
+    score_thresh: float | None = None,
+    sensor: tuple[int | None, int | None] = (None, None),
+    downsampling: int | None = None,
+) -> "Summary":
+    """Detect in a recording, see `detector.predict.predict`.
+
+    Args:
+        recording: path of a recording.
+        model: see `exported_model`.
+        outputs: files to write.
+        track: where the registry is.
+        score_thresh: lowest score of a box; the exported one if None.
+        sensor: height and width of the sensor, for recordings that do not tell it.
+        downsampling: k divides the sensor by 2^k; to the size of the training if None.
+
+    Raises:
+        FileNotFoundError: the recording or the model is not there.
+        ValueError: the recording, the model or an output cannot be used.
+    """
+    from detector.predict import predict as detect
+    from detector.predictor import Predictor
+
+    height, width = sensor
+    with exported_model(model, track) as path:
+        predictor = Predictor(path, score_thresh=score_thresh, height=height, width=width, downsampling=downsampling)
+        return detect(recording, predictor, outputs)
+
+
+@contextmanager
+def exported_model(model: str, track: TrackConfig) -> Iterator[Path]:
+    """An exported model as a file or folder, for the block.
+
+    Args:
+        model: exported model or its folder; a checkpoint, or the folder of a run or study, which is exported for the
+            time being; `models:/NAME@ALIAS` or `models:/NAME/VERSION` of the registry.
+        track: where the registry is.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is no model, or the registry does not know it.
+    """
+    from detector.model_files import INFO_NAME
+
+    path = Path(model)
+    with TemporaryDirectory(prefix="evforge-") as folder:
+        if model.startswith("models:"):
+            yield _fetch(model, track, Path(folder))
+        elif not path.exists():
+            kinds = "an exported model, a checkpoint, the folder of a run or study, models:/NAME@ALIAS"
+            raise FileNotFoundError(f"{model}: no such model, allowed: {kinds}")
+        elif path.suffix == ".ckpt" or (path.is_dir() and not (path / INFO_NAME).is_file()):
+            yield _export(path, Path(folder))
+        else:
+            yield path
+
+
+def _fetch(address: str, track: TrackConfig, folder: Path) -> Path:
+    from evforge.registry import fetch
+    from evforge.tracking import Tracker
+
+    found = REGISTERED.fullmatch(address)
+    if found is None:
+        raise ValueError(f"model: got {address!r}, allowed: models:/NAME@ALIAS or models:/NAME/VERSION")
+    tracker = Tracker(track.tracking_uri, track.experiment)
+    return fetch(tracker, found["name"], found["alias"] or found["version"], folder)
+
+
+def _export(path: Path, folder: Path) -> Path:
+    import torch
+
+    from detector.export_forms import export_model
+    from evforge.evaluate import find_checkpoint, load_model
+
+    model = load_model(find_checkpoint(path)).eval()
+    form = "torchscript" if torch.cuda.is_available() else "torchscript-cpu"
+    return export_model(model, folder, model.hparams["nms_thresh"], SHOWN_FROM, form)

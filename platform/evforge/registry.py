@@ -1,0 +1,325 @@
+"""Exported models in MLflow's registry: checked before they enter, and again where they lie."""
+
+import hashlib
+import json
+import math
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evforge import one_line
+from evforge.tracking import Tracker
+
+__all__ = [
+    "REQUIRED_TAGS",
+    "check_export",
+    "check_registered",
+    "data_fingerprint",
+    "fetch",
+    "register",
+]
+
+REQUIRED_TAGS = ("config_fingerprint", "data_fingerprint")
+SHOWN = ("mean_ap", "mean_ap50", "mean_ap75", "mean_ap_small", "mean_ap_medium", "mean_ap_big")
+"""Metrics on the page of a logged model."""
+
+EXAMPLE_SIZE = (32, 32)
+"""Height and width of the input example, which MLflow keeps as text."""
+
+
+def check_export(model_dir: Path) -> dict[str, Any]:
+    """Check an exported detector: its files belong together and the cases of `detector.jitting_test` pass.
+
+    Args:
+        model_dir: folder with `model.ptjit` and `info_ssd_jit.json`.
+
+    Returns:
+        The content of `info_ssd_jit.json`.
+
+    Raises:
+        FileNotFoundError: one of the two files is missing.
+        ValueError: the files do not belong together, or a case failed.
+    """
+    from detector.export_form import TORCHSCRIPT
+    from detector.model_files import find_exported
+
+    model, info = find_exported(Path(model_dir) / TORCHSCRIPT.file)
+    _run_cases(model)
+    return info
+
+
+def check_registered(tracker: Tracker, version: Any, folder: Path) -> dict[str, Any]:
+    """Check a registered version as it lies in the store: nothing lost, nothing changed, and `check_export` passes.
+
+    Args:
+        tracker: the store.
+        version: MLflow's entity.
+        folder: where its files are copied to.
+
+    Returns:
+        The content of `info_ssd_jit.json`.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file has changed, or a case failed.
+        OSError: the files cannot be read.
+    """
+    path = _download(tracker, version, folder)
+    for name, digest in json.loads(version.tags.get("files", "{}")).items():
+        if not (path / name).is_file():
+            raise FileNotFoundError(f"{path / name}: no such file any longer")
+        if _digest(path / name) != digest:
+            raise ValueError(f"{path / name}: is not the file that was registered")
+    return check_export(path / "artifacts")
+
+
+def fetch(tracker: Tracker, name: str, version: int | str, folder: Path) -> Path:
+    """Copy a registered detector.
+
+    Args:
+        tracker: the store.
+        name: name in the registry.
+        version: number, or an alias such as `champion`.
+        folder: where the copy goes.
+
+    Returns:
+        The folder with `model.ptjit` and `info_ssd_jit.json`.
+
+    Raises:
+        ValueError: there is no such version.
+        OSError: the files cannot be read.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = tracker.client
+    try:
+        if str(version).isdecimal():
+            found = client.get_model_version(name, str(version))
+        else:
+            found = client.get_model_version_by_alias(name, str(version))
+    except MlflowException as error:
+        raise ValueError(f"version: got {version!r} of model {name!r}: {one_line(error)}") from None
+    return _download(tracker, found, folder) / "artifacts"
+
+
+def register(
+    tracker: Tracker,
+    run_id: str,
+    model_dir: Path,
+    name: str,
+    metrics: Mapping[str, float],
+    protocol: Mapping[str, Any],
+    card: str,
+    tags: Mapping[str, Any],
+) -> int:
+    """Check an exported detector, keep it with its run and register it as the newest version, alias `candidate`.
+
+    Args:
+        tracker: the store.
+        run_id: the run that trained the model.
+        model_dir: folder with `model.ptjit` and `info_ssd_jit.json`.
+        name: name in the registry.
+        metrics: test metrics, `mean_ap` and `mean_ap50` among them.
+        protocol: how they were measured (skipped start, box filters, tolerance, score floor).
+        card: the model card, Markdown.
+        tags: further tags; `REQUIRED_TAGS` must be there: `Config.fingerprint()`, and `data_fingerprint` of the
+            test split.
+
+    Returns:
+        The version's number.
+
+    Raises:
+        FileNotFoundError: a file of the export is missing.
+        ValueError: the export fails its checks, a metric or tag is missing, or the name is none; nothing was
+            registered.
+    """
+    _check_claims(name, metrics, tags)
+    info = check_export(model_dir)
+    logged, digests = _log_model(tracker, run_id, Path(model_dir), info)
+    version_tags = {
+        **{key: str(value) for key, value in tags.items()},
+        **{key: repr(float(value)) for key, value in metrics.items()},
+        "protocol": json.dumps(dict(protocol), sort_keys=True),
+        "classes": json.dumps(info["classes"]),
+        "run_id": run_id,
+        "model_id": logged.model_id,
+        "export_checks": "passed",
+        "sha256": info["sha256"],
+        "files": json.dumps(digests),
+    }
+    client = tracker.client
+    _ensure_registered_model(client, name)
+    # The files' place, not `models:/<id>`: MLflow would look that up in the process-wide store instead of this one.
+    place = logged.artifact_location
+    version = int(
+        client.create_model_version(
+            name, place, run_id=run_id, tags=version_tags, description=card, model_id=logged.model_id
+        ).version
+    )
+    _describe(client, logged, run_id, metrics, card, {"name": name, "version": version})
+    client.set_registered_model_alias(name, "candidate", str(version))
+    return version
+
+
+def data_fingerprint(split: Path) -> str:
+    """Hash of a dataset's split: equal for equal recordings, preprocessing and labels.
+
+    What made a tensor file stands in its attributes, the source's hash included; a file that lacks it is read whole.
+
+    Args:
+        split: folder with `X.h5` and `X_bbox.npy`.
+
+    Raises:
+        FileNotFoundError: there is no tensor file in it.
+    """
+    import h5py
+
+    tensors = sorted(Path(split).glob("*.h5"))
+    if not tensors:
+        raise FileNotFoundError(f"{split}: no tensor file (X.h5) in this folder; `evforge build` makes them")
+    digest = hashlib.sha256()
+    for path in tensors:
+        with h5py.File(path) as file:
+            data = file["data"]
+            made = {key: str(value) for key, value in data.attrs.items()}
+            digest.update(json.dumps([path.name, data.shape, str(data.dtype), made], sort_keys=True).encode())
+            if "sha256" not in made:
+                for frame in data:
+                    digest.update(frame.tobytes())
+        labels = path.with_name(f"{path.stem}_bbox.npy")
+        digest.update(labels.read_bytes() if labels.is_file() else b"no labels")
+    return digest.hexdigest()[:16]
+
+
+def _check_claims(name: str, metrics: Mapping[str, float], tags: Mapping[str, Any]) -> None:
+    for key in ("mean_ap", "mean_ap50"):
+        if not math.isfinite(metrics.get(key, math.nan)):
+            raise ValueError(f"metrics: got {key} = {metrics.get(key)}, allowed: a finite number")
+    for key in REQUIRED_TAGS:
+        if not tags.get(key):
+            raise ValueError(f"tags: {key} is missing, got: {', '.join(tags) or 'none'}")
+    if not name.strip() or set(name) & set("/:"):
+        raise ValueError(f"track.registered_model_name: got {name!r}, allowed: text without / and :")
+
+
+def _run_cases(model: Path) -> None:
+    from detector.jitting_test import TESTCASES
+
+    for name, case in TESTCASES.items():
+        try:
+            case(str(model), 120, 160)
+        except Exception as error:  # the cases assert, and a broken file raises whatever TorchScript raises
+            reason = one_line(error)[:300] or type(error).__name__
+            raise ValueError(f"{model}: the check '{name}' failed: {reason}") from error
+
+
+def _log_model(tracker: Tracker, run_id: str, model_dir: Path, info: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
+    """MLflow's logged model, and the hashes of its files."""
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+
+    client = tracker.client
+    run = tracker.run_info(run_id)
+    experiment = client.get_run(run_id).info.experiment_id
+    logged = client.create_logged_model(experiment, name="detector", source_run_id=run_id, params=run.params)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model"
+            _save_pyfunc(path, model_dir, info, run_id, logged)
+            digests = {
+                file.relative_to(path).as_posix(): _digest(file) for file in sorted(path.rglob("*")) if file.is_file()
+            }
+            client.log_model_artifacts(logged.model_id, str(path))
+        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    except BaseException:
+        client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
+        raise
+    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+    return logged, digests
+
+
+def _describe(
+    client: Any, logged: Any, run_id: str, metrics: Mapping[str, float], card: str, link: Mapping[str, Any]
+) -> None:
+    """What MLflow's page of a logged model shows: its card, its metrics, and the registered version."""
+    from mlflow.entities import Metric
+
+    # A server sets the link, a database does not.
+    tags = {"mlflow.modelVersions": json.dumps([link]), "mlflow.note.content": card}
+    client.set_logged_model_tags(logged.model_id, tags)
+    now = int(time.time() * 1000)
+    found = [
+        Metric(f"test_{key}", value, now, 0, model_id=logged.model_id) for key, value in metrics.items() if key in SHOWN
+    ]
+    client.log_batch(run_id, metrics=found)
+
+
+def _download(tracker: Tracker, version: Any, folder: Path) -> Path:
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(
+            download_artifacts(version.source, dst_path=str(folder), tracking_uri=tracker.uri, registry_uri=tracker.uri)
+        )
+    except MlflowException as error:
+        raise OSError(f"{version.source}: cannot be read: {one_line(error)}") from None
+
+
+def _save_pyfunc(path: Path, model_dir: Path, info: Mapping[str, Any], run_id: str, logged: Any) -> None:
+    import mlflow
+    import numpy as np
+    import torch
+    from mlflow.models import Model
+
+    from detector.jitting import INFO_NAME, MODEL_NAME
+
+    mlflow.pyfunc.save_model(
+        path=str(path),
+        mlflow_model=Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id),
+        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+        artifacts={"ptjit": str(model_dir / MODEL_NAME), "info": str(model_dir / INFO_NAME)},
+        signature=_signature(),
+        input_example={"frames": np.zeros((1, 1, int(info["in_channels"]), *EXAMPLE_SIZE), np.float32)},
+        # Given, or MLflow spends ten seconds on finding out; a local build's suffix (+cpu) is not installable.
+        pip_requirements=[
+            f"{package.__name__}=={package.__version__.partition('+')[0]}" for package in (mlflow, torch, np)
+        ],
+    )
+
+
+def _signature() -> Any:
+    """What `pyfunc_model` takes and gives: a table of clips, each as tensor or as path of an event file."""
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import Array
+
+    frames: Any = DataType.double  # a number of JSON's is one; float32 is taken as well
+    for _ in ("T", "B", "C", "H", "W"):
+        frames = Array(frames)
+    boxes = {
+        **dict.fromkeys(("clip", "stream", "t"), DataType.long),
+        **dict.fromkeys(("x", "y", "w", "h", "score"), DataType.float),
+        "class_id": DataType.long,
+        "class": DataType.string,
+    }
+    return ModelSignature(
+        Schema([ColSpec(frames, "frames", required=False), ColSpec(DataType.string, "recording", required=False)]),
+        Schema([ColSpec(kind, name) for name, kind in boxes.items()]),
+    )
+
+
+def _ensure_registered_model(client: Any, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name, description="Event-camera detectors made by EvForge.")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

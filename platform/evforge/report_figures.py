@@ -1,0 +1,157 @@
+"""Figures of a study: what was drawn, what of it mattered, and what mAP costs."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from evforge.report import COLOURS, make_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Axis", "coverage_scatter", "importance_figure", "parallel_figure", "trade_off_figure"]
+
+LONGEST_LABEL = 22
+FEW = 6
+"""An axis with as few values has a tick at each."""
+NAMED = 12
+"""Points that are few enough to bear names."""
+
+
+class Axis(NamedTuple):
+    """An axis of `parallel_figure`.
+
+    Args:
+        name: the key.
+        values: of each trial; texts for choices, numbers for ranges.
+        log: whether the range is logarithmic.
+    """
+
+    name: str
+    values: Sequence[Any]
+    log: bool = False
+
+
+def parallel_figure(axes: Sequence[Axis], values: Sequence[float], metric: str, title: str) -> "Figure":
+    """A line a trial through what was drawn for it, to the metric; the better, the brighter and the more in front.
+
+    Args:
+        axes: what was searched.
+        values: the metric of each trial.
+        metric: its name.
+        title: of the figure.
+    """
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    columns = [*axes, Axis(metric, values)]
+    figure = make_figure((max(7.0, 2.1 * len(columns)), 5.0))
+    plot = figure.add_subplot()
+    plot.set_title(title, pad=28)
+    norm, colours = Normalize(min(values), max(values)), colormaps["viridis"]
+    places = [_places(axis) for axis in columns]
+    for trial in sorted(range(len(values)), key=lambda index: values[index]):
+        heights = [column[0][trial] for column in places]
+        plot.plot(range(len(columns)), heights, color=colours(norm(values[trial])), alpha=0.8, linewidth=1.4)
+    for x, (axis, (_, ticks)) in enumerate(zip(columns, places, strict=True)):
+        plot.axvline(x, color="0.3", linewidth=0.8, zorder=0)
+        for height, text in ticks:
+            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
+            plot.text(x + 0.03, height, text, fontsize="x-small", va="center", bbox=box, zorder=3)
+        plot.text(x, 1.06, axis.name.replace(".", ".\n", 1), fontsize="small", ha="center", va="bottom")
+    plot.set(xlim=(-0.1, len(columns) - 0.7), ylim=(-0.05, 1.05))
+    plot.set_axis_off()
+    figure.colorbar(ScalarMappable(norm, "viridis"), ax=plot, label=metric, shrink=0.8)
+    return figure
+
+
+def _places(axis: Axis) -> tuple[list[float], list[tuple[float, str]]]:
+    """Heights from 0 to 1 of an axis's values, and of its ticks with their texts."""
+    if any(isinstance(value, str) for value in axis.values):
+        names = sorted({str(value) for value in axis.values})
+        step = 1 / max(len(names) - 1, 1)
+        heights = {name: index * step if len(names) > 1 else 0.5 for index, name in enumerate(names)}
+        return [heights[str(value)] for value in axis.values], [(heights[name], _short(name)) for name in names]
+    numbers = [math.log(value) if axis.log else float(value) for value in axis.values]
+    low, high = min(numbers), max(numbers)
+    if low == high:
+        return [0.5] * len(numbers), [(0.5, f"{axis.values[0]:.3g}")]
+    few = sorted(set(numbers)) if len(set(numbers)) <= FEW else [low + part * (high - low) / 4 for part in range(5)]
+    texts = [((tick - low) / (high - low), f"{math.exp(tick) if axis.log else tick:.3g}") for tick in few]
+    return [(number - low) / (high - low) for number in numbers], texts
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
+
+
+def importance_figure(importances: Mapping[str, float], title: str) -> "Figure":
+    """A bar a key, the most important at the top.
+
+    Args:
+        importances: key -> share.
+        title: says of what.
+    """
+    figure = make_figure((6.4, 1.4 + 0.4 * max(len(importances), 1)))
+    axes = figure.add_subplot(title=title, xlabel="share of the variation explained (fANOVA)", xlim=(0, 1))
+    ranked = sorted(importances.items(), key=lambda pair: pair[1])
+    bars = axes.barh([key for key, _ in ranked], [value for _, value in ranked], color=COLOURS[0])
+    axes.bar_label(bars, fmt="{:.2f}", padding=3)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def trade_off_figure(
+    points: Mapping[str, tuple[float, float]], front: Collection[str], xlabel: str, ylabel: str, title: str
+) -> "Figure":
+    """The metric against a cost, with the front of trials that no other beats in both.
+
+    Args:
+        points: trial -> (cost, value).
+        front: names of the trials of the front, cheapest first.
+        xlabel: the cost.
+        ylabel: the metric.
+        title: of the figure.
+    """
+    figure = make_figure((6.4, 4.8))
+    axes = figure.add_subplot(title=title, xlabel=xlabel, ylabel=ylabel)
+    rest = [point for name, point in points.items() if name not in front]
+    if rest:
+        axes.plot(*zip(*rest, strict=True), "o", color="0.6", markersize=6, label="trials")
+    chosen = [points[name] for name in front]
+    axes.step(*zip(*chosen, strict=True), "o-", where="post", color=COLOURS[1], markersize=7, label="Pareto front")
+    if len(chosen) <= NAMED:
+        for name, point in zip(front, chosen, strict=True):
+            place: dict[str, Any] = {"xytext": (-5, 5), "textcoords": "offset points", "ha": "right"}
+            axes.annotate(name, point, fontsize="x-small", **place)
+    _finish(axes)
+    axes.legend(frameon=False, loc="lower right")
+    return figure
+
+
+def coverage_scatter(points: Mapping[str, tuple[float, float]], groups: Mapping[str, str], ylabel: str) -> "Figure":
+    """The metric against how many boxes the anchors cover, a colour a list of anchors.
+
+    Args:
+        points: trial -> (share of boxes, value).
+        groups: trial -> name of its list.
+        ylabel: the metric.
+    """
+    figure = make_figure((7.2, 4.8))
+    axes = figure.add_subplot(
+        title="Anchor coverage", xlabel="share of training boxes with an anchor at the foreground IoU", ylabel=ylabel
+    )
+    for index, group in enumerate(dict.fromkeys(groups.values())):
+        some = [points[name] for name in points if groups[name] == group]
+        look: dict[str, Any] = {"color": COLOURS[index % len(COLOURS)], "marker": "osD^vP*"[index // len(COLOURS) % 7]}
+        axes.plot(*zip(*some, strict=True), linestyle="", markersize=6, label=_short(group), **look)
+    _finish(axes)
+    figure.legend(loc="outside right upper", frameon=False, fontsize="small", title="anchor list")
+    return figure
+
+
+def _finish(axes: Any) -> None:
+    axes.margins(0.08)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,276 @@
+"""Search spaces: a YAML file in the key grammar of the configuration, drawn at random, as a grid or by Optuna.
+
+    tune: {num_samples: 6}                      # optional: any settings this search wants
+    space:
+      anchors.anchor_list: {choice: [PSEE_ANCHORS, [[1, 1], [2.5, 1]], {fit: 6}]}   # see evforge.anchor_options
+      anchors.fg_iou_threshold: {uniform: [0.4, 0.6]}
+      anchors.bg_iou_threshold: {uniform: [0.2, 0.5]}
+      constraints: [anchors.bg_iou_threshold <= anchors.fg_iou_threshold]
+
+A sample is `{key: primitive}`: a choice that is a list stands in it as its JSON text, because Optuna's storage and
+tables want primitives; `Space.overrides_of` gives the values back.
+"""
+
+import itertools
+import json
+import math
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+from detector.config import Config
+from evforge.anchor_options import ANCHOR_LIST, expand_options, fit_count
+from evforge.domains import Domain, parse_domain
+
+__all__ = ["Space", "load_space", "write_space"]
+
+Suggest = Callable[[str, Domain], Any]
+FIXED_GROUPS = ("tune", "track")
+
+
+@dataclass(frozen=True)
+class Space:
+    """A search space.
+
+    Args:
+        path: the file, for messages
+        settings: `{"group.leaf": value}` that the file sets for every trial
+        domains: what is searched, by key
+        constraints: pairs (a, b) of keys with a <= b
+    """
+
+    path: str
+    settings: dict[str, Any]
+    domains: dict[str, Domain]
+    constraints: tuple[tuple[str, str], ...] = ()
+
+    def overrides_of(self, sample: Mapping[str, Any]) -> dict[str, Any]:
+        """The configuration values of a sample: `{"group.leaf": value}`; other entries are left out."""
+        return {key: domain.value_of(sample[key]) for key, domain in self.domains.items()}
+
+    def random_samples(self, config: Config, count: int, seed: int) -> list[dict[str, Any]]:
+        """Independent draws; sample i depends on (seed, i) alone."""
+        return [self._draw(config, _random_suggest(random.Random(f"{seed}-{index}"))) for index in range(count)]
+
+    def grid_samples(self, config: Config) -> list[dict[str, Any]]:
+        """Every combination of the choices that meets the constraints, the last key changing fastest.
+
+        Raises:
+            ValueError: a domain is a range, not a list of choices.
+        """
+        for key, domain in self.domains.items():
+            if not domain.is_choice:
+                raise ValueError(
+                    f"{self.path}: space.{key}: got {domain.kind}, allowed with tune.searcher grid: choice or grid"
+                )
+        combinations = itertools.product(*(domain.options for domain in self.domains.values()))
+        samples = [dict(zip(self.domains, options, strict=True)) for options in combinations]
+        return [sample for sample in samples if self._meets(config, sample)]
+
+    def suggest(self, config: Config, trial: Any) -> dict[str, Any]:
+        """One sample drawn by an Optuna trial (define-by-run)."""
+        return self._draw(config, lambda key, domain: domain.suggest(trial, self._name(key, domain)))
+
+    def near(self, config: Config, sample: Mapping[str, Any], generator: random.Random, anew: float) -> dict[str, Any]:
+        """A sample beside another; each value is drawn anew with the probability `anew`."""
+
+        def suggest(key: str, domain: Domain) -> Any:
+            return domain.draw(generator) if generator.random() < anew else domain.near(sample[key], generator)
+
+        return self._draw(config, suggest)
+
+    def check(self, config: Config) -> None:
+        """Make sure that every key, domain and end of a domain gives a valid configuration.
+
+        Raises:
+            ValueError: names the file, the key, the value and what is allowed.
+        """
+        if config.tune.searcher == "grid":
+            self.grid_samples(config)
+        for key, domain in self.domains.items():
+            if domain.kind == "grid" and config.tune.searcher != "grid":
+                raise ValueError(
+                    f"{self.path}: space.{key}: got grid with tune.searcher {config.tune.searcher}, "
+                    "allowed: choice, or tune.searcher grid"
+                )
+        checked = set()
+        for index, (key, domain) in enumerate(self.domains.items()):
+            for option in domain.extremes:
+                sample = self._draw(config, _extreme_suggest(random.Random(index), key, option))
+                if json.dumps(sample) not in checked:
+                    checked.add(json.dumps(sample))
+                    self._check_sample(config, sample)
+
+    def _check_sample(self, config: Config, sample: Mapping[str, Any]) -> None:
+        try:
+            config.with_overrides(self.overrides_of(sample))
+        except ValueError as error:
+            drawn = ", ".join(f"{key} {value}" for key, value in sample.items())
+            raise ValueError(f"{self.path}: a sample ({drawn}) is no valid configuration: {error}") from None
+
+    def _draw(self, config: Config, suggest: Suggest) -> dict[str, Any]:
+        """Draw the larger side of every constraint first and cut the smaller side's domain at its value."""
+        bounds, known = self._bounds(config), config.to_flat()
+        sample: dict[str, Any] = {}
+        for key in self._order():
+            uppers = [sample.get(upper, known[upper]) for lower, upper in self.constraints if lower == key]
+            sample[key] = suggest(key, self.domains[key].within(bounds.get(key), min(uppers, default=None)))
+        return {key: sample[key] for key in self.domains}
+
+    def _order(self) -> list[str]:
+        """Keys, each after those that bound it from above."""
+        graph: dict[str, list[str]] = {key: [] for key in self.domains}
+        for lower, upper in self.constraints:
+            if lower in graph and upper in graph:
+                graph[lower].append(upper)
+        try:
+            return list(TopologicalSorter(graph).static_order())
+        except CycleError as error:
+            raise ValueError(f"{self.path}: constraints run in a circle: {' <= '.join(error.args[1])}") from None
+
+    def _bounds(self, config: Config) -> dict[str, float]:
+        """Smallest value of each constrained key that leaves room for every key below it."""
+        known = config.to_flat()
+        bounds: dict[str, float] = {}
+        constrained = set(itertools.chain.from_iterable(self.constraints))
+        for key in reversed(self._order()):
+            if key in constrained:
+                lowers = [bounds.get(lower, known[lower]) for lower, upper in self.constraints if upper == key]
+                bounds[key] = self._smallest(key, max(lowers, default=-math.inf))
+        for lower, upper in self.constraints:
+            if upper not in self.domains and bounds[lower] > known[upper]:
+                raise ValueError(
+                    f"{self.path}: constraint {lower} <= {upper} holds nowhere: the one is at least "
+                    f"{bounds[lower]}, the other is {known[upper]}"
+                )
+        return bounds
+
+    def _smallest(self, key: str, at_least: float) -> float:
+        smallest = self.domains[key].smallest(at_least)
+        if smallest is None:
+            raise ValueError(f"{self.path}: space.{key}: has no value of at least {at_least}, as the constraints need")
+        return smallest
+
+    def _meets(self, config: Config, sample: Mapping[str, Any]) -> bool:
+        values = {**config.to_flat(), **sample}
+        return all(values[lower] <= values[upper] for lower, upper in self.constraints)
+
+    def _name(self, key: str, domain: Domain) -> str:
+        # Optuna refuses a categorical parameter whose choices change: a cut choice is a parameter of its own.
+        cut = domain.is_choice and domain != self.domains[key]
+        return f"{key} of {list(domain.options)}" if cut else key
+
+
+def load_space(path: str | Path) -> Space:
+    """Read a search space.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: an unknown key, domain or constraint; names what is allowed.
+    """
+    import yaml
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such search space; tune_spaces/ holds some")
+    try:
+        tree = yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict) or not isinstance(tree.get("space"), dict) or not tree["space"]:
+        raise ValueError(f"{path}: a search space holds `space:` with lines `group.leaf: {{domain: values}}`")
+    entries = dict(tree.pop("space"))
+    constraints = entries.pop("constraints", None) or []
+    if not entries:
+        raise ValueError(f"{path}: space: got no keys, allowed: at least one `group.leaf: {{domain: values}}`")
+    domains = {key: _load_domain(str(path), key, entry) for key, entry in entries.items()}
+    _check_fits(str(path), domains)
+    pairs = tuple(_load_constraint(str(path), text, domains) for text in constraints)
+    return Space(str(path), _load_settings(str(path), tree), domains, pairs)
+
+
+def write_space(source: str | Path, space: Space, target: Path) -> None:
+    """Write a space's file anew, with the anchor lists that `space` holds by now.
+
+    Args:
+        source: the file that the space was read from.
+        space: the space.
+        target: file to write.
+    """
+    import yaml
+
+    text = Path(source).read_text()
+    tree, domain = yaml.safe_load(text), space.domains.get(ANCHOR_LIST)
+    if domain is not None and domain != load_space(source).domains[ANCHOR_LIST]:
+        tree["space"][ANCHOR_LIST] = {domain.kind: [domain.value_of(option) for option in domain.options]}
+        text = yaml.safe_dump(tree, sort_keys=False)
+    target.write_text(text)
+
+
+def _load_domain(path: str, key: str, entry: Any) -> Domain:
+    _require_key(f"{path}: space", key)
+    if key.partition(".")[0] in FIXED_GROUPS:
+        raise ValueError(f"{path}: space.{key}: cannot be searched, {' and '.join(FIXED_GROUPS)} hold for a study")
+    try:
+        return parse_domain(expand_options(entry) if key == ANCHOR_LIST else entry)
+    except ValueError as error:
+        raise ValueError(f"{path}: space.{key}: {error}") from None
+
+
+def _check_fits(path: str, domains: Mapping[str, Domain]) -> None:
+    fits = any(fit_count(option) for option in domains[ANCHOR_LIST].options) if ANCHOR_LIST in domains else False
+    if fits and "anchors.base_size" in domains:
+        raise ValueError(
+            f"{path}: space.anchors.base_size: cannot be searched beside fitted anchors, which are relative to it"
+        )
+
+
+def _load_constraint(path: str, text: Any, domains: Mapping[str, Domain]) -> tuple[str, str]:
+    lower, separator, upper = (part.strip() for part in str(text).partition("<="))
+    if not separator or not lower or not upper:
+        raise ValueError(f"{path}: space.constraints: got {text!r}, allowed: `group.leaf <= group.leaf`")
+    known = Config().to_flat()
+    for key in (lower, upper):
+        _require_key(f"{path}: space.constraints", key)
+        numeric = domains[key].is_numeric if key in domains else isinstance(known[key], int | float)
+        if not numeric:
+            raise ValueError(f"{path}: space.constraints: {key} is no number, got {text!r}")
+    if lower not in domains and upper not in domains:
+        raise ValueError(f"{path}: space.constraints: got {text!r}, of which neither key is searched")
+    return lower, upper
+
+
+def _load_settings(path: str, tree: Mapping[str, Any]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for group, leaves in tree.items():
+        if not isinstance(leaves, dict):
+            raise ValueError(f"{path}: {group}: got {leaves!r}, allowed: space, or a group of `leaf: value` lines")
+        settings.update({f"{group}.{leaf}": value for leaf, value in leaves.items()})
+    for key in settings:
+        _require_key(path, key)
+    return settings
+
+
+def _require_key(where: str, key: str) -> None:
+    known = Config().to_flat()
+    if key not in known:
+        close = get_close_matches(key, known, n=1)
+        group = [name for name in known if name.startswith(key.partition(".")[0] + ".")]
+        hint = f"did you mean {close[0]}?" if close else "allowed: " + ", ".join(group or known)
+        raise ValueError(f"{where}: unknown key {key}, {hint}")
+
+
+def _random_suggest(generator: random.Random) -> Suggest:
+    return lambda _, domain: domain.draw(generator)
+
+
+def _extreme_suggest(generator: random.Random, fixed_key: str, fixed_option: Any) -> Suggest:
+    def suggest(key: str, domain: Domain) -> Any:
+        if key == fixed_key and domain.contains(fixed_option):
+            return fixed_option
+        return generator.choice(domain.extremes)
+
+    return suggest

@@ -1,0 +1,80 @@
+import pytest
+from small_recordings import DELTA_T, NAMES, config, files_in, make_events, make_recording
+
+from evforge import EvForgeError, verbs
+from evforge.arguments import parse
+from evforge.build import RAY_FROM_BYTES, build, run_on_ray, worth_ray
+from evforge.cli import main
+
+
+def test_flags_may_be_written_with_dashes_and_some_take_no_value():
+    for flag in ("--skip_broken", "--skip-broken"):
+        values = parse("build", verbs.build, ["a-b.raw", flag, "--output", "out", "--sensor-height=8"])
+        assert (values["skip_broken"], values["recordings"], values["sensor_height"]) == (True, ["a-b.raw"], 8)
+    assert parse("build", verbs.build, ["a.raw", "--output", "out"])["skip_broken"] is False
+
+
+def test_ray_is_for_many_or_large_recordings(tmp_path, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    paths = [tmp_path / "a.raw", tmp_path / "b.raw"]
+    for path, size in zip(paths, (1, RAY_FROM_BYTES - 1), strict=True):
+        with path.open("wb") as file:
+            file.truncate(size)
+    assert worth_ray(paths)
+    assert not worth_ray(paths[1:])
+    paths[0].write_bytes(b"")
+    assert not worth_ray(paths)
+    monkeypatch.setenv("RAY_ADDRESS", "ray.example:6379")
+    assert worth_ray(paths)
+    assert not worth_ray(paths[:1])
+
+
+def test_broken_recordings_are_listed_at_the_end(tmp_path, capsys):
+    make_recording(tmp_path / "train", "good_td.dat")
+    short = make_recording(tmp_path / "train", "short_td.dat")
+    short.write_bytes(short.read_bytes()[:-3])
+    (tmp_path / "label_map_dictionary.json").write_text('{"3": "car"}')
+    recordings = [str(path) for path in sorted(tmp_path.glob("train/*.dat"))]
+    arguments = ["build", *recordings, "--output", f"file://{tmp_path}/out", f"--data.delta_t={DELTA_T}"]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"evforge: error: {short}: truncated DAT recording")
+    assert main([*arguments, "--skip-broken"]) == 0
+    output = capsys.readouterr()
+    assert output.out.startswith(f"dataset: {tmp_path}/out\nnext: evforge train --data.dataset_path {tmp_path}/out")
+    first, second = output.err.splitlines()[-2:]
+    assert first == "1 of 2 recordings skipped:"
+    assert second.startswith(f"  {short}: truncated DAT recording")
+    assert files_in(tmp_path / "out")[1] == "train/good.h5"
+
+
+@pytest.mark.usefixtures("ray_head")
+def test_tasks_make_what_one_process_makes(tmp_path, monkeypatch):
+    recordings = [
+        make_recording(tmp_path / "in", f"{name}.raw", make_events(count=count))
+        for name, count in (("a", 900), ("b", 800), ("c", 700))
+    ]
+    broken = make_recording(tmp_path / "in", "broken_td.dat")
+    content = bytearray(broken.read_bytes())
+    content[-8 * 1500 + 6] = 0xFF  # y of an event in the middle
+    broken.write_bytes(content)
+    paths = [str(path) for path in (*recordings, broken)]
+    options = (config(), {"train": (0, 1), "val": (1, 2)}, NAMES)
+    build(paths, str(tmp_path / "serial"), *options, skip_broken=True)
+    ran = []
+    monkeypatch.setattr("evforge.build.worth_ray", lambda places: True)
+    monkeypatch.setattr("evforge.build.run_on_ray", lambda *job: ran.append(True) or run_on_ray(*job))
+    build(paths, str(tmp_path / "tasks"), *options, skip_broken=True)
+    assert ran == [True]
+    names = files_in(tmp_path / "serial")
+    assert len(names) == 13
+    assert files_in(tmp_path / "tasks") == names
+    for name in names:
+        assert (tmp_path / "tasks" / name).read_bytes() == (tmp_path / "serial" / name).read_bytes()
+    with pytest.raises(ValueError, match="^/.*broken_td.dat: event outside the sensor"):
+        build(paths, str(tmp_path / "strict"), *options)
+    assert not list(tmp_path.glob("strict/**/*.part"))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "train").write_text("no folder")
+    with pytest.raises(EvForgeError, match="^build: .*File exists"):
+        build(paths[:3], str(tmp_path / "full"), *options)

@@ -1,0 +1,49 @@
+from pathlib import Path
+
+from detector.data.finding import Finding
+from detector.events import load_labels, save_labels
+from evforge.check import findings_text
+from evforge.cli import main
+
+
+def copy_labels(source, target, **changes):
+    labels = load_labels(source)
+    for name, value in changes.items():
+        labels[name][0] = value
+    save_labels(target, labels)
+
+
+def test_exit_code_says_whether_there_are_errors(tiny_dataset, tmp_path, capsys):
+    assert main(["check", str(tiny_dataset / "train")]) == 0
+    assert capsys.readouterr().out == "nothing found: labels and recordings fit together\n"
+    folder = tmp_path / "train"
+    folder.mkdir()
+    (folder / "a.h5").symlink_to(tiny_dataset / "train" / "rec0.h5")
+    (tmp_path / "label_map_dictionary.json").write_text('{"0": "block", "1": "tower"}')
+    source = tiny_dataset / "train" / "rec0_bbox.npy"
+    copy_labels(source, folder / "a_bbox.npy", x=-10)
+    assert main(["check", str(tmp_path)]) == 0
+    assert "\n\n0 error(s), 1 warning(s)\n" in capsys.readouterr().out
+    copy_labels(source, folder / "a_bbox.npy", x=-1000)
+    assert main(["check", str(tmp_path)]) == 1
+    (line, _, total) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"error    {folder / 'a_bbox.npy'}: box outside the sensor: x -1000, y ")
+    assert total == "1 error(s), 0 warning(s)"
+
+
+def test_what_cannot_be_checked_is_an_error_of_the_user(tmp_path, capsys):
+    assert main(["check", str(tmp_path / "nowhere")]) == 2
+    assert "nowhere: no such recording, tensor file or dataset folder" in capsys.readouterr().err
+
+
+def test_many_files_with_one_fault_are_cut_short():
+    findings = [Finding("error", Path(f"{index:02}.raw"), "empty recording", "no events", "one") for index in range(13)]
+    findings.append(Finding("warning", Path("data"), "label rates differ", "a", "b"))
+    lines = findings_text(findings).splitlines()
+    assert lines[0] == "error    00.raw: empty recording: no events, allowed: one"
+    assert lines[9:12] == [
+        "error    09.raw: empty recording: no events, allowed: one",
+        "error    ... and 3 more files: empty recording",
+        "warning  data: label rates differ: a, allowed: b",
+    ]
+    assert lines[-1] == "13 error(s), 1 warning(s)"

@@ -1,0 +1,201 @@
+import subprocess
+import sys
+
+import pytest
+
+from detector.config import Config
+from evforge import EvForgeError, verbs
+from evforge.arguments import Settings, argument_docs, parse
+from evforge.cli import main
+
+
+def run_verb(monkeypatch, function, *arguments):
+    monkeypatch.setitem(verbs.VERBS, "probe", function)
+    return main(["probe", *arguments])
+
+
+def test_help_lists_every_verb_and_imports_nothing_heavy():
+    code = "import sys; from evforge.cli import main; main(['--help']); print(sorted(sys.modules))"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    text, modules = output.rsplit("\n[", 1)
+    assert all(f"\n  {name}" in text for name in verbs.VERBS)
+    heavy = ("torch", "ray", "mlflow", "jsonargparse", "numpy", "optuna")
+    assert not [name for name in heavy if f"'{name}'" in modules]
+
+
+def test_without_a_verb_help_is_shown_as_an_error(capsys):
+    assert main([]) == 2
+    assert "verbs:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", verbs.VERBS)
+def test_every_verb_has_help(verb, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([verb, "--help"])
+    assert stop.value.code == 0
+    assert f"usage: evforge {verb}" in capsys.readouterr().out
+
+
+def test_help_of_a_verb_with_settings_shows_every_leaf_with_its_meaning(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    for key in Config().to_flat():
+        (line,) = [line for line in text.splitlines() if line.split()[:1] == [f"--{key}"]]
+        assert len(line.partition("(default:")[0].split()) >= 2, line
+
+
+def test_dotted_flags_override_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "c.yaml"
+    path.write_text("model: {feature_base: 8}\noptim: {lr: 1e-3}")
+    seen = []
+    function = lambda settings: seen.append(settings.resolve())  # noqa: E731
+    function.__annotations__["settings"] = Settings
+    code = run_verb(monkeypatch, function, "--config", str(path), "--model.feature_base", "24", "--data.classes=[car]")
+    assert code == 0
+    (config,) = seen
+    assert (config.model.feature_base, config.optim.lr, config.data.classes) == (24, 1e-3, ["car"])
+
+
+def test_settings_between_file_and_flags():
+    settings = Settings(None, {"model.feature_base": "24"})
+    base = Config.load(None, {"optim.lr": 0.5})
+    config = settings.resolve(base, {"model.feature_base": 8, "tune.num_samples": 3})
+    assert (config.model.feature_base, config.tune.num_samples, config.optim.lr) == (24, 3, 0.5)
+
+
+def test_print_config_prints_what_load_reads_back(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--model.feature_base", "24", "--print_config"])
+    assert stop.value.code == 0
+    path = tmp_path / "printed.yaml"
+    path.write_text(capsys.readouterr().out)
+    assert Config.load(path) == Config.load(None, {"model.feature_base": 24})
+
+
+def test_positional_list_and_required_flag():
+    values = parse("build", verbs.build, ["a.raw", "b.raw", "--output", "out", "--train", "0-20"])
+    assert values["recordings"] == ["a.raw", "b.raw"]
+    assert (values["output"], values["train"], values["val"]) == ("out", "0-20", None)
+    assert values["settings"] == Settings()
+
+
+def test_numbers_are_read_as_numbers():
+    values = parse("synth", verbs.synth, ["out", "--train", "2", "--duration_s", "1.5"])
+    assert (values["output"], values["train"], values["duration_s"], values["test"]) == ("out", 2, 1.5, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "unknown verb 'trian', allowed: quickstart, synth"),
+        (["train", "--model.feature_bas", "8"], "model.feature_bas: unknown key, did you mean model.feature_base?"),
+        (["train", "--feature_base", "8"], "unknown argument --feature_base, did you mean --model.feature_base?"),
+        (["train", "--confg", "x"], "unknown argument --confg, did you mean --config?"),
+        (["train", "--model.feature_base"], "--model.feature_base: expects a value"),
+        (["train", "--model.feature_base", "--data.height", "3"], "--model.feature_base: expects a value"),
+        (["train", "--model.feature_base", "wide"], "feature_base"),
+        (["train", "--anchors.fg_iou_threshold", "0.2"], "bg_iou_threshold: got 0.3, allowed: at most"),
+        (["train", "--anchors.anchor_list", "NO_ANCHORS"], "anchor_list"),
+        (["train", "--config", "nowhere.yaml"], "nowhere.yaml: no such configuration file"),
+        (["train"], "data.dataset_path: got '', allowed: a dataset folder"),
+        (["train", "--data.dataset_path", "nowhere"], "nowhere"),
+        (["train", "--resume", "nowhere"], "nowhere"),
+        (["build", "a.raw"], "the following arguments are required: --output"),
+        (["build", "a.raw", "--output", "out", "--train", "x"], "--train: got 'x', allowed: seconds from-to"),
+        (["build", "nowhere.raw", "--output", "out"], "nowhere.raw"),
+        (["synth", "out", "--train", "many"], "--train: invalid int value: 'many'"),
+        (["evaluate", "nowhere"], "nowhere: no checkpoint"),
+        (["export", "nowhere", "out"], "nowhere: no checkpoint"),
+        (["tune", "nowhere.yaml"], "nowhere.yaml: no such search space"),
+        (["registry", "lst"], "invalid choice: 'lst'"),
+    ],
+)
+def test_errors_of_the_user_are_one_line(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("evforge: error: ")
+    assert output.err.count("\n") == 1
+    assert message in output.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unknown_key_in_a_file_names_file_key_and_nearest(tmp_path, capsys):
+    path = tmp_path / "c.yaml"
+    path.write_text("model: {feature_bas: 8}")
+    assert main(["train", "--config", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert f"{path}: unknown key model.feature_bas, did you mean model.feature_base?" in error
+
+
+def test_own_errors_are_one_line_and_faults_go_on(monkeypatch, capsys):
+    def fails() -> None:
+        raise EvForgeError("all\ntrials failed")
+
+    def breaks() -> None:
+        raise KeyError("fault")
+
+    assert run_verb(monkeypatch, fails) == 2
+    assert capsys.readouterr().err == "evforge: error: all trials failed\n"
+    with pytest.raises(KeyError):
+        run_verb(monkeypatch, breaks)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_interrupts_end_with_130(monkeypatch, capsys, name):
+    import os
+    import signal
+
+    before = signal.getsignal(getattr(signal, name))
+    cleaned = []
+
+    def waits() -> None:
+        try:
+            os.kill(os.getpid(), getattr(signal, name))
+            signal.pause()
+        finally:
+            cleaned.append(True)
+
+    assert run_verb(monkeypatch, waits) == 130
+    assert cleaned == [True]
+    assert "evforge: interrupted" in capsys.readouterr().err
+    assert signal.getsignal(getattr(signal, name)) is before
+
+
+def test_lightnings_exit_after_an_interrupt_is_an_interrupt(monkeypatch, capsys):
+    import os
+    import signal
+
+    def exits() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            signal.pause()
+        except KeyboardInterrupt:
+            sys.exit(1)
+
+    assert run_verb(monkeypatch, exits) == 130
+
+
+def test_exit_code_of_a_verb(monkeypatch):
+    def bad() -> int:
+        return 1
+
+    assert run_verb(monkeypatch, bad) == 1
+
+
+def test_argument_docs_join_continued_lines():
+    def function(first, second):
+        """Head.
+
+        Args:
+            first: a text
+                over two lines
+            second: another
+
+        Returns:
+            nothing: at all
+        """
+
+    assert argument_docs(function) == {"first": "a text over two lines", "second": "another"}

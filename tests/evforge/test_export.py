@@ -1,0 +1,48 @@
+import json
+
+import pytest
+import torch
+from pytorch_lightning import seed_everything
+
+from detector.lightning_model import LightningDetectionModel
+from evforge.export import export
+
+
+@pytest.fixture
+def checkpoint(tiny_config, tmp_path):
+    """Of a detector that has learnt nothing, for frames of the tiny dataset."""
+    seed_everything(0, verbose=False)
+    model = LightningDetectionModel(tiny_config.to_hparams())
+    content = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}
+    model.height, model.width = 64, 96
+    model.on_save_checkpoint(content)
+    torch.save(content, tmp_path / "x.ckpt")
+    return tmp_path / "x.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("form", "precision", "file"),
+    [("torchscript-int8", "bf16", "model.ptjit"), ("torch-export", "float32", "model.pt2")],
+)
+def test_other_forms_are_checked_on_the_validation_split(checkpoint, tmp_path, monkeypatch, form, precision, file):
+    folder = export(checkpoint, tmp_path / "out", form=form, precision=precision)
+    assert sorted(path.name for path in folder.iterdir()) == ["info_ssd_jit.json", file]
+    info = json.loads((folder / "info_ssd_jit.json").read_text())
+    assert (info["form"], info["precision"], info["file"]) == (form, precision, file)
+    monkeypatch.setattr("detector.export_forms.in_precision", lambda ssd, precision: _spoilt(ssd))
+    with pytest.raises(ValueError, match=f"{file}: differs from the model by too much on batch 0 of the validation"):
+        export(checkpoint, tmp_path / "spoilt", form=form)
+
+
+def _spoilt(ssd):
+    with torch.no_grad():
+        ssd.rpn.cls_head[-1].bias[::3] -= 5
+    return ssd
+
+
+def test_without_its_dataset_a_file_is_checked_on_random_frames(checkpoint, tmp_path, capsys):
+    content = torch.load(checkpoint, weights_only=True)
+    content["hyper_parameters"]["dataset_path"] = str(tmp_path / "gone")
+    torch.save(content, checkpoint)
+    export(checkpoint, tmp_path / "out")
+    assert f"{tmp_path / 'gone' / 'val'}: no longer there" in capsys.readouterr().out

@@ -1,0 +1,63 @@
+import pytest
+
+from evforge.callbacks import ReportMetrics
+from evforge.handover import measure_speed, register_checkpoint, search_text
+from evforge.runs import CHECKPOINT_NAME, write_record
+from evforge.train import check_config, fit
+
+METRICS = ("mean_ap", "mean_ap_tower")
+
+
+@pytest.fixture
+def trained(tiny_config, tracker, tmp_path):
+    """A run's folder with its best checkpoint and record."""
+    config = check_config(tiny_config.with_overrides({"train.max_epochs": 1}))
+    folder = tmp_path / "runs" / "train-1"
+    folder.mkdir(parents=True)
+
+    def report(metrics, source):
+        (folder / "best.ckpt").write_bytes((source / CHECKPOINT_NAME).read_bytes())
+
+    fit(config, [ReportMetrics(report)], threads=1)
+    write_record(folder, config, tracker, tracker.start_run("train-1", {}))
+    return folder
+
+
+def test_a_checkpoint_becomes_a_champion_with_its_card(trained, tracker):
+    version, result = register_checkpoint(trained, tracker, "tiny")
+    assert (version, result.moved, result.reason) == (1, True, "it is the first champion")
+    found = tracker.client.get_model_version("tiny", "1")
+    card, figures = found.description.replace("&emsp;", ""), {key: float(found.tags[key]) for key in METRICS}
+    for line in (
+        f"| mAP, IoU 0.50:0.95 | {figures['mean_ap']:.4f} |",
+        f"| tower | {figures['mean_ap_tower']:.4f} |",
+        "| frame | 96 x 64, one stream, boxes included |",
+        "Nothing: it was trained with the settings below.",
+    ):
+        assert line in card.splitlines()
+    assert "test/detections.gif" in {file.path for file in tracker.client.list_artifacts(found.run_id, "test")}
+    (logged,) = tracker.client.search_logged_models([tracker.experiment_id])
+    assert logged.tags["mlflow.note.content"] == found.description
+    assert {metric.key: metric.value for metric in logged.metrics}["test_mean_ap"] == figures["mean_ap"]
+    (trained / "run.json").unlink()
+    with pytest.raises(FileNotFoundError, match="no run of evforge"):
+        register_checkpoint(trained, tracker, "tiny")
+
+
+def test_speed(export):
+    speed = measure_speed(export)
+    assert speed["frame"] == "160 x 120, one stream, boxes included"
+    assert float(speed["median time"].partition(" ms")[0]) > 0
+
+
+def test_search_text(tracker):
+    study = tracker.start_run("study-1", {})
+    tracker.log_text(study, "space:\n  optim.lr: {loguniform: [1e-4, 1e-2]}\n", "space.yaml")
+    trials = [tracker.start_run(f"trial-{number}", {}, parent=study) for number in (1, 2, 3)]
+    for trial, end in zip(trials, ("FINISHED", "FINISHED", "FAILED"), strict=True):
+        tracker.end_run(trial, end)
+    assert search_text(tracker, trials[0]) == (
+        f"3 trials (2 finished, 1 failed) of `study-1`, MLflow run {study}.\n\n"
+        "```yaml\nspace:\n  optim.lr: {loguniform: [1e-4, 1e-2]}\n```"
+    )
+    assert search_text(tracker, study) is None

@@ -1,0 +1,104 @@
+import pytest
+
+from evforge import EvForgeError, jobs
+
+
+class FakeClient:
+    """A job server whose connection breaks: each round of the log is a list of texts, then an error or the end."""
+
+    def __init__(self, rounds, status="SUCCEEDED", exit_code=0, message="done"):
+        from ray.job_submission import JobDetails
+
+        self.rounds = iter(rounds)
+        self.details = JobDetails(
+            type="SUBMISSION",
+            submission_id="job-1",
+            status=status,
+            entrypoint="python -m evforge.cli train",
+            driver_exit_code=exit_code,
+            message=message,
+            start_time=0,
+        )
+        self.asked = 0
+
+    async def tail_job_logs(self, job_id):
+        for text in next(self.rounds, []):
+            if isinstance(text, Exception):
+                raise text
+            yield text
+
+    def get_job_info(self, job_id):
+        self.asked += 1
+        return self.details
+
+
+@pytest.fixture(autouse=True)
+def _no_pauses(monkeypatch):
+    monkeypatch.setattr(jobs, "PAUSE_S", 0)
+
+
+def test_a_broken_connection_is_made_again_and_no_line_is_missing_or_twice(capsys):
+    rounds = [
+        ["one\ntw", RuntimeError("closed")],
+        ["one\n", "two\nthr"],
+        [ConnectionError("away")],
+        ["one\ntwo\nthree\n"],
+    ]
+    client = FakeClient(rounds)
+    client.get_job_info = lambda job_id: client.details if client.rounds.__length_hint__() == 0 else _running(client)
+    assert jobs.follow(client, "job-1") == 0
+    assert capsys.readouterr().out == "one\ntwo\nthree\njob job-1 succeeded\n"
+
+
+def _running(client):
+    return client.details.model_copy(update={"status": type(client.details.status)("RUNNING")})
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code", "returned", "line"),
+    [
+        ("FAILED", 2, 2, "job job-1 failed"),
+        ("FAILED", None, 1, "job job-1 failed: no such package"),
+        ("STOPPED", None, 1, "job job-1 stopped: no such package"),
+    ],
+)
+def test_the_job_s_exit_code_is_ours(status, exit_code, returned, line, capsys):
+    client = FakeClient([["text\n"]], status, exit_code, "no such\n package")
+    assert jobs.follow(client, "job-1") == returned
+    assert capsys.readouterr().out == f"text\n{line}\n"
+
+
+def test_a_cluster_that_stays_away_is_given_up(monkeypatch):
+    monkeypatch.setattr(jobs, "RECONNECTS", 2)
+    client = FakeClient([[ConnectionError("away")]] * 3)
+    with pytest.raises(EvForgeError, match="job job-1: its cluster no longer answers: away"):
+        jobs.follow(client, "job-1")
+    assert client.asked == 1  # at the beginning: there is such a job
+
+
+def test_addresses(monkeypatch):
+    for name in jobs.ADDRESS_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    assert jobs.server_address() == "http://127.0.0.1:8265"
+    monkeypatch.setenv("RAY_ADDRESS", "http://second:8265/")
+    assert jobs.server_address() == "http://second:8265"
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "https://first")
+    assert jobs.server_address() == "https://first"
+    assert jobs.server_address("http://given:1") == "http://given:1"
+    monkeypatch.setenv("RAY_API_SERVER_ADDRESS", "")
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    with pytest.raises(ValueError, match="RAY_ADDRESS: got '10.0.0.1:6379', allowed: address of Ray's dashboard"):
+        jobs.server_address()
+
+
+def test_tokens_are_found_where_ray_looks_for_them(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    assert not jobs._has_token()
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "somewhere")
+    assert jobs._has_token()
+    monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray/auth_token").write_text("secret")
+    assert jobs._has_token()

@@ -1,0 +1,69 @@
+from detector.config import Config
+from evforge.model_card import model_card
+
+PARTS = [
+    {"start": None, "stop": 10.0, "boxes": 1200, "ap": 0.05, "ap50": 0.1, "recall": 0.2},
+    {"start": 10.0, "stop": 30.0, "boxes": 800, "ap": 0.5, "ap50": 0.9, "recall": 0.875},
+    {"start": 30.0, "stop": None, "boxes": 0, "ap": None, "ap50": None, "recall": None},
+]
+WEAK = {"mean_ap_two wheeler": 0.125}
+EVALUATION = {
+    "split": "test",
+    "data_fingerprint": "da7a",
+    "classes": ["car", "two wheeler"],
+    "protocol": {"skip_us": 500_000, "min_box_diag": 30.0},
+    "metrics": {"mean_ap": 0.41666, "mean_ap50": 0.75, "mean_ap_small": 0.25, "mean_ap_car": 0.7} | WEAK,
+    "details": {"slices": {"speed": PARTS, "stream_age": PARTS[1:]}},
+    "state_leak": {"passed": True},
+}
+
+
+def _card(**changes) -> list[str]:
+    config = Config().with_overrides({"data.dataset_path": "datasets/street", "model.feature_base": 24})
+    speed = {"median time": "12.5 ms, of 15 frames"}
+    card = model_card("street", config, {**EVALUATION, **changes}, "0123abc", speed, "6 trials")
+    return card.replace("&emsp;", "").splitlines()
+
+
+def test_card_tells_everything():
+    lines = _card()
+    for line in (
+        "# street",
+        "| mAP, IoU 0.50:0.95 | 0.4167 |",
+        "| AP of small boxes, below 32 x 32 px | 0.2500 |",
+        "| two wheeler | 0.1250 |",
+        "By speed of the box's centre:",
+        "| px/s | boxes | AP | AP50 | recall |",
+        "| below 10 | 1,200 | 0.050 | 0.100 | 0.200 |",
+        "| min_box_diag | 30.0 |",
+        "| dataset | datasets/street |",
+        "| fingerprint of its test split | da7a |",
+        "| frame | 50 ms, histo |",
+        "| MLflow run | 0123abc |",
+        "| median time | 12.5 ms, of 15 frames |",
+        "6 trials",
+        "  feature_base: 24",
+        'model = mlflow.pyfunc.load_model("models:/street@champion")',
+        "evforge predict RECORDING --model models:/street@champion --output boxes.npy film.mp4",
+    ):
+        assert line in lines
+    assert not any(line.startswith("By time since the stream began") for line in lines)  # all boxes lie in one slice
+
+
+def test_failures_are_what_the_figures_say():
+    lines = _card()
+    first = lines.index("## Known failures") + 2
+    assert lines[first : first + 4] == [
+        "- two wheeler: AP 0.125, mAP is 0.417",
+        "- speed of the box's centre, below 10 px/s: AP50 0.100 of 1,200 boxes, overall 0.750",
+        "- speed of the box's centre, from 30 px/s: not in the data, so nothing is known",
+        "- time since the stream began, without memory, from 30 s: not in the data, so nothing is known",
+    ]
+    assert "- a stream's detections depend" not in "\n".join(lines)
+    assert "- a stream's detections depend" in "\n".join(_card(state_leak={"passed": False}))
+
+
+def test_a_model_of_a_single_training():
+    config = Config()
+    text = model_card("street", config, EVALUATION, "0123abc", {})
+    assert "## What it was searched over\n\nNothing: it was trained with the settings below.\n" in text

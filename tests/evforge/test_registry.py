@@ -1,0 +1,201 @@
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from registered_model import NAME, PROTOCOL, TAGS, copy_export, register_version
+
+from evforge import registry
+from evforge.registry import check_export, check_registered, data_fingerprint, fetch, register
+
+
+@pytest.fixture
+def checks_pass(monkeypatch):
+    """Leaves the export checks out where a test is about something else."""
+    monkeypatch.setattr(registry, "_run_cases", lambda model: None)
+
+
+def test_good_export_passes(export):
+    assert check_export(export)["classes"] == ["car"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("model.ptjit", "model.ptjit: no such model file"),
+        ("info_ssd_jit.json", "model.ptjit: no exported model, allowed: a model file with info_ssd_jit.json beside it"),
+    ],
+)
+def test_export_without_one_of_its_files_is_refused(export, tmp_path, missing, message):
+    folder = copy_export(export, tmp_path / "export")
+    (folder / missing).unlink()
+    with pytest.raises(FileNotFoundError, match=message):
+        check_export(folder)
+
+
+def test_settings_of_another_model_are_refused(export, tmp_path):
+    with pytest.raises(ValueError, match="model.ptjit: has sha256 [0-9a-f]{64}, .*: beef, export it again"):
+        check_export(copy_export(export, tmp_path / "export", sha256="beef"))
+
+
+def test_settings_that_are_no_json_are_refused(export, tmp_path):
+    folder = copy_export(export, tmp_path / "export")
+    (folder / "info_ssd_jit.json").write_text("{")
+    with pytest.raises(ValueError, match="info_ssd_jit.json: no JSON"):
+        check_export(folder)
+
+
+def test_damaged_model_is_refused_and_nothing_registered(export, tmp_path, tracker):
+    half = (export / "model.ptjit").read_bytes()[:5000]
+    with pytest.raises(ValueError, match="model.ptjit: the check 'forward with and without box decoding, CPU' failed"):
+        register_version(tracker, copy_export(export, tmp_path / "export", model=half))
+    assert tracker.client.search_registered_models() == []
+
+
+def test_model_whose_memory_does_nothing_is_refused(export, tmp_path, tracker):
+    class Forgetful(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.in_channels = 2
+
+        @torch.jit.export
+        def reset_all(self) -> None:
+            pass
+
+        @torch.jit.export
+        def forward_network_without_box_decoding(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return torch.zeros(x.size(0) * x.size(1), 1, 4), torch.zeros(x.size(0) * x.size(1), 1, 2)
+
+        def forward(self, x: torch.Tensor, score_thresh: float = 0.4) -> list[list[torch.Tensor]]:
+            return [[torch.zeros(0, 6) for b in range(x.size(1))] for t in range(x.size(0))]
+
+    path = tmp_path / "forgetful.ptjit"
+    torch.jit.script(Forgetful()).save(str(path))
+    with pytest.raises(ValueError, match="the check 'reset' failed: the network keeps no memory"):
+        register_version(tracker, copy_export(export, tmp_path / "export", model=path.read_bytes()))
+
+
+def test_registered_version_links_everything(export, tracker):
+    version = register_version(tracker, export, seed=3)
+    found = tracker.client.get_model_version_by_alias(NAME, "candidate")
+    (logged,) = tracker.client.search_logged_models([tracker.experiment_id])
+    assert version == int(found.version) == 1
+    assert found.description == "# card"
+    info, files = check_export(export), json.loads(found.tags.pop("files"))
+    assert files["artifacts/model.ptjit"] == info["sha256"]
+    assert files.keys() >= {"MLmodel", "pyfunc_model.py", "requirements.txt", "artifacts/info_ssd_jit.json"}
+    assert found.tags == {
+        **TAGS,
+        "seed": "3",
+        "mean_ap": "0.5",
+        "mean_ap50": "0.75",
+        "protocol": json.dumps(PROTOCOL, sort_keys=True),
+        "classes": '["car"]',
+        "run_id": found.run_id,
+        "model_id": logged.model_id,
+        "export_checks": "passed",
+        "sha256": info["sha256"],
+    }
+    assert logged.status == "READY" and logged.source_run_id == found.run_id
+    assert logged.params == {"model.feature_base": "2"}
+    (output,) = tracker.client.get_run(found.run_id).outputs.model_outputs
+    assert output.model_id == logged.model_id
+    assert logged.tags["mlflow.modelVersions"] == f'[{{"name": "{NAME}", "version": 1}}]'
+
+
+def test_kept_files_are_the_export_and_the_code_and_no_pickle(export, tracker, checks_pass, tmp_path):
+    register_version(tracker, export)
+    kept = {path.name: path for path in (tmp_path / "mlartifacts").rglob("*") if path.is_file()}
+    assert {"model.ptjit", "info_ssd_jit.json", "pyfunc_model.py", "MLmodel"} <= kept.keys()
+    assert not any(name.endswith((".pkl", ".pickle", ".lock")) for name in kept)
+    requirements = kept["requirements.txt"].read_text().split()
+    assert sorted(line.partition("==")[0] for line in requirements) == ["mlflow", "numpy", "torch"]
+    assert "+" not in " ".join(requirements)
+
+
+def test_registered_files_are_checked_where_they_lie(export, tracker, checks_pass, tmp_path):
+    version = tracker.client.get_model_version(NAME, str(register_version(tracker, export)))
+    assert check_registered(tracker, version, tmp_path / "a")["classes"] == ["car"]
+    kept = Path(version.source.removeprefix("file://"))
+    (kept / "pyfunc_model.py").write_text("import os")
+    with pytest.raises(ValueError, match="pyfunc_model.py: is not the file that was registered"):
+        check_registered(tracker, version, tmp_path / "b")
+    (kept / "artifacts" / "info_ssd_jit.json").unlink()
+    with pytest.raises(FileNotFoundError, match="info_ssd_jit.json: no such file any longer"):
+        check_registered(tracker, version, tmp_path / "c")
+
+
+def test_fetch(export, tracker, checks_pass, tmp_path):
+    register_version(tracker, export)
+    for version in (1, "1", "candidate"):
+        folder = fetch(tracker, NAME, version, tmp_path / f"{type(version)}{version}")
+        assert (folder / "model.ptjit").read_bytes() == (export / "model.ptjit").read_bytes()
+        assert (folder / "info_ssd_jit.json").is_file()
+    for unknown in (2, "champion"):
+        with pytest.raises(ValueError, match=f"version: got {unknown!r} of model 'street'"):
+            fetch(tracker, NAME, unknown, tmp_path / "other")
+
+
+@pytest.mark.parametrize("key", ["config_fingerprint", "data_fingerprint"])
+def test_missing_tag_is_refused(export, tracker, key):
+    with pytest.raises(ValueError, match=f"tags: {key} is missing"):
+        register_version(tracker, export, **{key: ""})
+
+
+@pytest.mark.parametrize("value", [None, float("nan")])
+def test_missing_metric_is_refused(export, tracker, value):
+    metrics = {"mean_ap50": 0.5} if value is None else {"mean_ap": value, "mean_ap50": 0.5}
+    with pytest.raises(ValueError, match=f"metrics: got mean_ap = {value}, allowed: a finite number"):
+        register(tracker, tracker.start_run("trial", {}), export, NAME, metrics, PROTOCOL, "", TAGS)
+
+
+def test_failed_upload_registers_nothing(export, tracker, checks_pass, monkeypatch):
+    def fail(*args):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(tracker.client, "log_model_artifacts", fail)
+    with pytest.raises(OSError, match="disk full"):
+        register_version(tracker, export)
+    (logged,) = tracker.client.search_logged_models([tracker.experiment_id])
+    assert logged.status == "FAILED"
+    assert tracker.client.search_registered_models() == []
+
+
+@pytest.mark.parametrize("name", ["a/b", "a:1", " "])
+def test_name_that_mlflow_refuses_is_named(export, tracker, name):
+    with pytest.raises(ValueError, match=f"track.registered_model_name: got '{name}', allowed: text without / and :"):
+        register(tracker, tracker.start_run("t", {}), export, name, {"mean_ap": 0.5, "mean_ap50": 0.5}, {}, "", TAGS)
+
+
+def _split(folder: Path, label: int = 0, **attributes) -> Path:
+    folder.mkdir()
+    with h5py.File(folder / "a.h5", "w") as file:
+        file["data"] = np.arange(16, dtype=np.uint8).reshape(2, 2, 2, 2)
+        file["data"].attrs.update(attributes)
+    np.save(folder / "a_bbox.npy", np.array([label]))
+    return folder
+
+
+def test_data_fingerprint_follows_labels_source_and_preprocessing(tmp_path):
+    same = {data_fingerprint(_split(tmp_path / name, sha256="x", delta_t=50_000)) for name in ("a", "b")}
+    others = {
+        data_fingerprint(_split(tmp_path / "labels", label=1, sha256="x", delta_t=50_000)),
+        data_fingerprint(_split(tmp_path / "source", sha256="y", delta_t=50_000)),
+        data_fingerprint(_split(tmp_path / "frames", sha256="x", delta_t=10_000)),
+    }
+    assert len(same) == 1 and len(others) == 3 and not same & others
+
+
+def test_data_fingerprint_reads_files_that_do_not_name_their_source(tmp_path):
+    first, second = _split(tmp_path / "a"), _split(tmp_path / "b")
+    assert data_fingerprint(first) == data_fingerprint(second)
+    with h5py.File(second / "a.h5", "a") as file:
+        file["data"][1, 1, 1, 1] = 99
+    assert data_fingerprint(first) != data_fingerprint(second)
+
+
+def test_data_fingerprint_of_no_dataset_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no tensor file"):
+        data_fingerprint(tmp_path)

@@ -1,0 +1,76 @@
+import pytest
+from registered_model import bare_version
+
+from evforge import gate
+from evforge.cli import main
+from evforge.registry_table import describe, newest, overview
+from evforge.tracking import Tracker
+
+
+@pytest.fixture
+def tracker(tracker):
+    """Two versions of a model `street`; the second is the candidate."""
+    for number, mean_ap in ((1, "0.25"), (2, "0.125")):
+        bare_version(tracker, "street", mean_ap=mean_ap)
+        tracker.client.update_model_version("street", str(number), description=f"card {number}")
+    tracker.client.set_registered_model_alias("street", "candidate", "2")
+    return tracker
+
+
+def test_overview(tracker):
+    first, second = overview(tracker).splitlines()
+    assert first.startswith("street 1  -  mAP 0.250  mAP50 0.500  run ")
+    assert second.startswith("street 2  candidate  mAP 0.125  mAP50 0.500  run ")
+
+
+def test_describe(tracker):
+    assert describe(tracker, "street") == "version 2, aliases: candidate\n\ncard 2\n\nchampions:\nnone yet"
+    assert describe(tracker, "street", 1).startswith("version 1, aliases: none\n\ncard 1\n\n")
+    with pytest.raises(ValueError, match=r"version: got 7 of model 'street', allowed: 1, 2"):
+        describe(tracker, "street", 7)
+
+
+def test_newest(tracker):
+    assert newest(tracker, "street") == 2
+    with pytest.raises(ValueError, match=r"name: got 'road', allowed: a registered model"):
+        newest(tracker, "road")
+
+
+def test_no_models(tracking_uri):
+    assert overview(Tracker(tracking_uri, "evforge")).startswith("no registered model in sqlite://")
+
+
+def test_verb(tracker, tracking_uri, capsys, monkeypatch):
+    monkeypatch.setattr(gate, "_check_files", lambda tracker, version: None)
+
+    def run(action, *more):
+        code = main(["registry", action, "--track.tracking_uri", tracking_uri, "--name", "street", *more])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    code, text = run("list")
+    assert code == 0 and "street 2  candidate" in text
+    code, text = run("promote", "--version", "1")
+    assert (code, text) == (0, "street: now champion is version 1: it is the first champion\n")
+    code, text = run("promote")
+    assert (code, text) == (
+        1,
+        "street: refused, champion stays version 1: mAP 0.1250 is not above the 0.2500 of champion 1\n",
+    )
+    bare_version(tracker, "street", mean_ap="0.5")
+    assert run("promote")[1] == "street: now champion is version 3: mAP 0.5000 is above the 0.2500 of version 1\n"
+    code, text = run("rollback")
+    assert (code, text) == (0, "street: now champion is version 1: version 1 was champion before version 3\n")
+    code, text = run("show", "--version", "1")
+    assert code == 0 and "card 1" in text
+    lines = text.splitlines()
+    assert [line.partition("  ")[2] for line in lines[lines.index("champions:") + 1 :]] == [
+        "promoted: none -> 1, it is the first champion",
+        "promoted: 1 -> 3, mAP 0.5000 is above the 0.2500 of version 1",
+        "rolled back: 3 -> 1, version 1 was champion before version 3",
+    ]
+    assert run("promote", "--version", "9")[0] == 2
+    assert run("rollback", "--version", "1") == (
+        2,
+        "evforge: error: --version: got 1, allowed with rollback: none\n",
+    )

@@ -1,0 +1,96 @@
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from evforge.report_study import report
+from evforge.report_trials import read_study
+from evforge.runs import write_record
+from evforge.tracking import Tracker
+
+SPACE = """space:
+  anchors.anchor_list: {choice: [PSEE_ANCHORS, [[1, 1], [2.5, 1]]]}
+  model.feature_base: {choice: [2, 4]}
+  optim.lr: {loguniform: [1e-4, 1e-2]}
+"""
+PARALLEL = "parallel_coordinates.png"
+
+
+@pytest.fixture
+def study(tiny_config, tmp_path):
+    """A study's folder and runs: eight trials, of which one failed; the width alone makes them good."""
+    folder = tmp_path / "study-1"
+    folder.mkdir()
+    (folder / "space.yaml").write_text(SPACE)
+    tracker = Tracker(tiny_config.track.tracking_uri, tiny_config.track.experiment)
+    parent = tracker.start_run("study-1", {}, {"trial_resources": {"cpu": 2.0}})
+    write_record(folder, tiny_config, tracker, parent)
+    for number in range(8):
+        width = 2 + 2 * (number % 2)
+        anchors = "PSEE_ANCHORS" if number % 3 else [[1, 1], [2.5, 1]]
+        drawn = {"model.feature_base": width, "anchors.anchor_list": anchors, "optim.lr": 1e-4 * (number + 1)}
+        run = tracker.start_run(f"trial-{number + 1}", {**tiny_config.to_flat(), **drawn}, {}, parent)
+        if number == 7:
+            tracker.set_tag(run, "failure", "NonFiniteLossError: the loss is <nan> & more")
+            tracker.end_run(run, "FAILED")
+            continue
+        for epoch in (1, 2):
+            figures = {"val_mean_ap": 0.1 * width + 0.01 * epoch, "parameters": 1e6 * width, "latency_ms": 5.0 * number}
+            tracker.log_metrics(run, figures, epoch)
+        tracker.end_run(run, "FINISHED")
+    return folder, tracker, parent
+
+
+def test_what_runs_tell(study):
+    found = read_study(study[0])
+    best, value = found.ranked[0]
+    assert (best.values["model.feature_base"], value, best.epochs) == (4, pytest.approx(0.42), 2)
+    assert best.history == [(1, pytest.approx(0.41)), (2, pytest.approx(0.42))]
+    assert best.config.anchors.anchor_list == "PSEE_ANCHORS"
+    assert found.trials[0].config.anchors.anchor_list == [(1.0, 1.0), (2.5, 1.0)]
+    assert (len(found.trials), len(found.measured)) == (8, 7)
+    assert found.front("latency_ms") == ["trial-1", "trial-2"]
+    assert max(found.importances(), key=found.importances().get) == "model.feature_base"
+
+
+def test_page_holds_everything(study, tmp_path):
+    folder, tracker, parent = study
+    path = report(folder)
+    assert path == folder / "report" / "report.html"
+    text = path.read_text()
+    tree = ElementTree.fromstring(text.removeprefix("<!DOCTYPE html>"))
+    assert len(tree.findall(".//img")) == 6
+    assert not re.search(r'(src|href)="(?!data:)', text), "nothing is fetched"
+    cells = [["".join(cell.itertext()) for cell in row] for row in tree.findall(".//tr")]
+    assert ["trial-8", "NonFiniteLossError: the loss is <nan> & more"] in cells
+    assert ["epochs", "14"] in cells
+    assert ["trials", "8: 7 finished, 1 failed"] in cells
+    (seconds,) = [int(row[1]) for row in cells if row[0] == "CPU seconds"]
+    assert seconds >= 0 and ["GPU seconds", "0"] in cells
+    kept = {item.path for item in tracker.client.list_artifacts(parent, "report")}
+    assert {f"report/{name}" for name in ("report.html", PARALLEL, "val_mean_ap_latency_ms.png")} <= kept
+
+
+def test_a_study_that_has_measured_nothing(tiny_config, tmp_path):
+    (tmp_path / "space.yaml").write_text(SPACE)
+    tracker = Tracker(tiny_config.track.tracking_uri, tiny_config.track.experiment)
+    parent = tracker.start_run("study", {})
+    write_record(tmp_path, tiny_config, tracker, parent)
+    tracker.start_run("trial-1", {"model.feature_base": -1}, {}, parent)
+    text = report(tmp_path, tmp_path / "out").read_text()
+    assert "No trial has a validation yet." in text
+    assert "not recorded" in text
+    assert "running" in text
+
+
+def test_what_cannot_be_drawn_says_why(study, tiny_config):
+    folder, tracker, parent = study
+    config = tiny_config.with_overrides({"data.dataset_path": str(folder / "gone")})
+    write_record(folder, config, tracker, parent)
+    text = report(folder).read_text()
+    assert "not drawn: data.dataset_path: got" in text
+
+
+def test_no_study(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no run of evforge"):
+        report(tmp_path)

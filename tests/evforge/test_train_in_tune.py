@@ -1,0 +1,95 @@
+import pytest
+
+from detector.config import Config
+from evforge import EvForgeError
+from evforge.plan import concurrent_trials, describe_plan, trial_limits, trial_reserves
+from evforge.runtime import Resources
+from evforge.tracking import Tracker
+from evforge.tune import prepare, tune
+
+SPACE = """
+tune: {searcher: grid, scheduler: none, final_seeds: 1}
+train: {workers: 2, max_epochs: 2}
+space:
+  optim.lr: {grid: [0.005, 1.0e-9]}
+"""
+
+
+def test_a_trial_of_two_workers(tiny_config, space_file, ray_head):
+    """One, as it takes a while to start its processes."""
+    if ray_head.cpus < 2:
+        pytest.skip("Ray has one CPU here")
+    space_file.write_text(SPACE.replace("[0.005, 1.0e-9]", "[0.005]"))
+    result = tune(tiny_config, space_file, {"train.max_epochs": 1})
+    tracker = Tracker(tiny_config.track.tracking_uri, tiny_config.track.experiment)
+    runs = tracker.runs(result.run_id)
+    (best,) = runs
+    assert best.status == "FINISHED"
+    assert best.params["optim.lr"] == str(Config.load(result.best_config).optim.lr) == "0.005"
+    curve = tracker.metric_history(best.run_id, "val_mean_ap")
+    assert [epoch for epoch, _ in curve] == [1]
+    assert result.score == max(value for _, value in curve) > 0
+    assert result.best_checkpoint.is_file() and result.best_run_id == best.run_id
+
+
+@pytest.mark.parametrize(
+    ("resources", "changes", "at_a_time", "threads"),
+    [
+        (Resources(8, 0, False), {}, 4, 1),
+        (Resources(8, 0, False), {"train.workers": 3}, 2, 1),
+        (Resources(8, 0, False), {"tune.max_concurrent": 1}, 1, 4),
+        (Resources(8, 0, False), {"tune.max_concurrent": 9}, 4, 1),  # the workers of a fifth would have no place
+        (Resources(16, 4, False), {}, 2, 4),
+        (Resources(16, 4, False), {"train.use_gpu": False}, 8, 1),
+        (Resources(4, 0, True), {"train.use_gpu": True}, 20, 1),
+    ],
+)
+def test_as_many_trials_as_have_place_for_all_their_workers(resources, changes, at_a_time, threads):
+    config = Config().with_overrides({"train.workers": 2, **changes})
+    assert concurrent_trials(config, resources, 20) == at_a_time
+    assert trial_limits(config, resources, 20) == (threads, {"memory": 1})  # what starts workers reserves no CPU
+
+
+@pytest.mark.parametrize(
+    ("changes", "reserves"),
+    [
+        ({"train.workers": 2}, {"cpu": 2, "gpu": 2}),
+        ({"train.workers": 2, "train.use_gpu": False}, {"cpu": 2}),
+        ({"train.workers": 1, "train.use_gpu": False, "tune.max_concurrent": 4}, {"cpu": 4.0}),
+    ],
+)
+def test_what_a_trial_takes_from_the_cluster(changes, reserves):
+    assert trial_reserves(Config().with_overrides(changes), Resources(16, 4, False), 20) == reserves
+
+
+@pytest.mark.parametrize(
+    ("resources", "changes", "message"),
+    [
+        (Resources(2, 0, False), {}, "train.workers: got 3, allowed: at most the 2 CPU cores that there are"),
+        (Resources(8, 1, False), {}, "train.workers: got 3, allowed: at most the 1 GPUs that there are"),
+    ],
+)
+def test_a_trial_larger_than_the_cluster_is_refused(resources, changes, message):
+    with pytest.raises(EvForgeError, match=message):
+        concurrent_trials(Config().with_overrides({"train.workers": 3, **changes}), resources, 4)
+
+
+def test_a_search_larger_than_the_machine_starts_nothing(tiny_config, space_file, ray_head, tmp_path):
+    with pytest.raises(EvForgeError, match=r"train.workers: got 999, allowed: at most the \d+ CPU cores"):
+        tune(tiny_config, space_file, {"train.workers": 999})
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_plan_tells_the_workers(tiny_config, space_file, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("evforge.plan.cpu_count", lambda: 8)
+    monkeypatch.setattr("evforge.plan.measure_rate", lambda *_: 10.0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    config, space = prepare(tiny_config, space_file)
+    text = describe_plan(config, space)
+    assert "resources: 2 workers of 1 CPU a trial, each with 2 threads; 2 at a time, of 8 CPUs and 0 GPUs\n" in text
+    assert "a trial reserves its workers together and holds no CPU before, so that none waits for another" in text
+    # 2 x (240 + 60) frames a trial, 2 trials, 2 x 2 workers of 10 frames a second: 30 s
+    assert "2 epochs of 12 steps (240 frames)" in text and "0.0083 h" in text
+    with pytest.raises(EvForgeError, match="train.workers: got 9, allowed: at most the 8 CPU cores"):
+        describe_plan(config.with_overrides({"train.workers": 9}), space)

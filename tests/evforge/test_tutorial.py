@@ -1,0 +1,75 @@
+import glob
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streams import SENSOR
+
+from detector.__main__ import main as detector
+from detector.events import BBOX_dtype, EventCD, load_labels, save_labels, write_evt2
+from evforge.cli import main as evforge
+
+README = Path(__file__).parents[2] / "README.md"
+SMALL = """
+data: {delta_t: 250000, num_tbins: 5, batch_size: 2, num_workers: 0, min_box_diag: 0, min_box_side: 0, augment: false}
+model: {feature_base: 2, feature_channels_out: 8, first_stride: 8, num_levels: 2}
+anchors: {base_size: 16}
+train: {max_epochs: 1, precision: 32-true}
+"""
+SECONDS = 30
+
+
+def tutorial():
+    """The lines of the section's shell block."""
+    section = re.search(r"## From a recording to boxes on a video\n(.*?)\n## ", README.read_text(), re.DOTALL)
+    block = re.search(r"```sh\n(.*?)```", section[1], re.DOTALL)
+    return block[1].splitlines()
+
+
+def write_street(path):
+    """A person who walks to and fro, and some noise."""
+    rng = np.random.default_rng(0)
+    labels = np.zeros(SECONDS * 10, BBOX_dtype)
+    labels["t"] = 100_000 * np.arange(1, len(labels) + 1)
+    labels["x"] = 40 + 30 * np.sin(labels["t"] / 2e6)
+    labels["y"], labels["w"], labels["h"] = 30, 16, 36
+    events = np.zeros(SECONDS * 2000, EventCD)
+    events["t"] = np.sort(rng.integers(0, SECONDS * 1_000_000, len(events)))
+    events["p"] = rng.integers(0, 2, len(events))
+    events["x"] = 40 + 30 * np.sin(events["t"] / 2e6) + rng.integers(0, 16, len(events))
+    events["y"] = 30 + rng.integers(0, 36, len(events))
+    noise = rng.random(len(events)) < 0.1
+    events["x"][noise], events["y"][noise] = (rng.integers(0, side, noise.sum()) for side in reversed(SENSOR))
+    write_evt2(path, events, *SENSOR)
+    save_labels(path.with_name("street_bbox.npy"), labels)
+
+
+def run(line):
+    """A line as a shell would run it, in this process: Python's and Ray's starts are paid for already."""
+    words = [file for word in shlex.split(line) for file in (sorted(glob.glob(word)) if "*" in word else [word])]
+    # The tests' Ray was started in another folder.
+    words = [str(Path(word).absolute()) if word == "dataset" and Path(word).is_dir() else word for word in words]
+    if words[:3] == ["python", "-m", "detector"]:
+        return detector(words[3:])
+    assert words[0] == "evforge"
+    return evforge(words[1:])
+
+
+@pytest.mark.usefixtures("ray_head", "tracking_uri")
+def test_the_tutorial(tmp_path, monkeypatch, capfd):
+    lines = tutorial()
+    assert 5 <= len(lines) <= 15
+    write_street(tmp_path / "street.raw")
+    recipe = tmp_path / "platform" / "evforge" / "recipes" / "pedestrians.yaml"
+    recipe.parent.mkdir(parents=True)
+    recipe.write_text(SMALL)
+    monkeypatch.chdir(tmp_path)
+    for line in lines:
+        assert run(line) == 0, (line, capfd.readouterr().err)
+    assert "120 frames, 30.0 s of recording" in capfd.readouterr().out
+    names = {path.name for path in (tmp_path / "found").iterdir()}
+    assert names == {"street.gif", "street_bbox.npy", "street.csv", "street.json"}
+    assert load_labels(tmp_path / "found" / "street_bbox.npy").dtype == BBOX_dtype
+    assert (tmp_path / "found" / "street.gif").read_bytes()[:6] == b"GIF89a"
