@@ -17,8 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0, or 2 after an error of the user's, which is said in one line.
     """
     values = _parser().parse_args(arguments)
-    from detector.predict import predict
-    from detector.predictor import Predictor
+    from detector.inference.predictor import Predictor
+    from detector.inference.recording import predict
 
     try:
         predictor = Predictor(

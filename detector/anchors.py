@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detector.assignment import AnchorGrid, pack_frames
 from detector.box import assign_priors, bbox_to_deltas, box_clamp, deltas_to_bbox, force_matches
-from detector.encoding import EncodeRule, encode_boxes
-from detector.suppression import best_scores, suppress
+from detector.matching.assignment import AnchorGrid, pack_frames
+from detector.matching.encoding import EncodeRule, encode_boxes
+from detector.matching.nms import best_scores, suppress
 
 __all__ = ["ANCHOR_LISTS", "AnchorLayer", "Anchors"]
 

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 import torch.distributed as dist
 
-from detector.config import LABEL_MAP_NAME, Config, read_label_map
-from detector.data.augment import REPRESENTATIONS, Representation
-from detector.data.files import OpenFile, SequenceFile
+from detector.config import Config
+from detector.config.checks import require_equal
+from detector.data.dataset import SequenceDataset
+from detector.data.label_map import LABEL_MAP_NAME, read_label_map
 from detector.data.loader import SequenceLoader
-from detector.data.sequence import SequenceDataset
-from detector.data.storage import read_attributes
+from detector.data.sequence_file import OpenFile, SequenceFile
 from detector.data.targets import TargetLoader
-from detector.events.labels import load_labels
-from detector.preprocess import byte_code
+from detector.data.tensor_file import read_attributes
+from detector.labels import load_labels
+from detector.preprocess.representation import byte_code, representation_of
 
 __all__ = ["get_classes_from_json", "psee_data", "setup_psee_classes", "setup_psee_load_labels"]
 
@@ -138,21 +139,13 @@ def psee_data(hparams: argparse.Namespace, mode: str, *, counts: bool = False) -
         targets,
         hparams.batch_size,
         train=train,
-        augment=_representation(hparams) if train and hparams.augment else None,
+        augment=representation_of(Config.from_hparams(hparams).data) if train and hparams.augment else None,
         reversal=hparams.reversal,
         seed=hparams.seed,
         rank=rank,
         world_size=world_size,
     )
     return SequenceLoader(dataset, hparams.num_workers, counts)
-
-
-def _representation(hparams: argparse.Namespace) -> Representation:
-    """What augmentation has to know about the files' values."""
-    found = REPRESENTATIONS[hparams.preprocess]
-    if hparams.preprocess == "event_cube" and not hparams.split_polarity:
-        return found._replace(signed=True)
-    return found
 
 
 def _check_split(folder: Path, mode: str, hparams: argparse.Namespace) -> list[SequenceFile]:
@@ -167,7 +160,7 @@ def _check_split(folder: Path, mode: str, hparams: argparse.Namespace) -> list[S
     origin = "data.height, data.width" if hparams.height or hparams.width else str(files[0].path)
     label_map = read_label_map(folder / LABEL_MAP_NAME)
     for file in files:
-        _require((file.height, file.width) == size, file.path, "height, width", (file.height, file.width), size, origin)
+        require_equal(file.path, "height, width", (file.height, file.width), size, origin)
         ids = set(np.unique(load_labels(file.labels_path)["class_id"]).tolist())
         unknown = sorted(ids - set(label_map))
         if unknown:
@@ -186,14 +179,14 @@ def _check_file(path: Path, hparams: argparse.Namespace) -> SequenceFile:
         raise ValueError(f"{path}: data has dtype {dtype}, allowed: {', '.join((byte_dtype.name, *FLOATS))}")
     channels = Config.from_hparams(hparams).in_channels
     origin = f"data.preprocess {hparams.preprocess}"
-    _require(num_channels == channels, path, "channels", num_channels, channels, origin)
+    require_equal(path, "channels", num_channels, channels, origin)
     for name in ("preprocess", "delta_t", "max_incr_per_pixel"):
         value, wanted = attrs.get(name, getattr(hparams, name)), getattr(hparams, name)
-        _require(value == wanted, path, name, value, wanted, f"data.{name}")
+        require_equal(path, name, value, wanted, f"data.{name}")
     parameters = json.loads(attrs.get("preprocess_params", "{}"))
     for name in ("num_utbins", "split_polarity"):
         value, wanted = parameters.get(name, getattr(hparams, name)), getattr(hparams, name)
-        _require(value == wanted, path, name, value, wanted, f"data.{name}")
+        require_equal(path, name, value, wanted, f"data.{name}")
     return SequenceFile(
         path,
         labels_path,
@@ -233,8 +226,3 @@ def _check_boxes(split: Path, files: list[SequenceFile], targets: TargetLoader, 
         f"and times, at least data.min_box_diag ({targets.min_box_diag}) and "
         f"data.min_box_side ({targets.min_box_side}) large"
     )
-
-
-def _require(ok: bool, path: Path, key: str, value: Any, allowed: Any, origin: str) -> None:
-    if not ok:
-        raise ValueError(f"{path}: {key} is {value}, allowed by {origin}: {allowed}")

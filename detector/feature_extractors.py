@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from detector.layers import ConvGRU, ConvLSTM, SqueezeExciteBlock, VGGBlock, conv_bn_relu
+from detector.layers.blocks import SqueezeExciteBlock, VGGBlock, conv_bn_relu
+from detector.layers.recurrent import ConvGRU, ConvLSTM
 
 __all__ = ["FEATURE_EXTRACTORS", "RecurrentPyramid", "Vanilla", "Vanilla_VGG", "Vanilla_VGGRU"]
 

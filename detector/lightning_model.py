@@ -20,13 +20,15 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from detector.config import LABEL_MAP_NAME, Config, read_label_map
-from detector.data.sequence import scale_inputs
+from detector.config import Config
+from detector.data.dataset import scale_inputs
+from detector.data.label_map import LABEL_MAP_NAME, class_names, read_label_map
 from detector.data_factory import psee_data
-from detector.evaluation.predictions import FramePredictions, Measured, Protocol
+from detector.evaluation.collector import FramePredictions, Measured, Protocol
 from detector.losses import DetectionLoss
 from detector.single_stage_detector import SingleStageDetector
-from detector.viz import draw_detections, save_gif
+from detector.utils.torch_compat import cpu_has_amx, cpu_has_avx512_bf16
+from detector.visualization.drawing import draw_detections, save_gif
 
 __all__ = ["LightningDetectionModel", "NonFiniteLossError", "bboxes_to_box_vectors", "build_ssd", "resolve_precision"]
 
@@ -40,7 +42,7 @@ def build_ssd(config: Config) -> SingleStageDetector:
     detector = SingleStageDetector(
         config.model.feature_extractor,
         config.in_channels,
-        config.num_classes,
+        len(class_names(config.data)),
         config.model.feature_base,
         config.model.feature_channels_out,
         config.anchors.anchor_list,
@@ -73,8 +75,8 @@ def resolve_precision(name: str, use_gpu: bool = False) -> str:
 @cache
 def _cpu_is_faster_in_bf16() -> bool:
     """Times a convolution: some processors with bf16 instructions need twice as long in them as in float32."""
-    if not torch.cpu._is_avx512_bf16_supported():
-        return torch.cpu._is_amx_tile_supported()
+    if not cpu_has_avx512_bf16():
+        return cpu_has_amx()
     seconds: dict[torch.dtype, list[float]] = {torch.bfloat16: [], torch.float32: []}
     with torch.inference_mode():
         for _ in range(5):
@@ -128,7 +130,7 @@ class LightningDetectionModel(pl.LightningModule):
     def __init__(self, hparams: argparse.Namespace) -> None:
         super().__init__()
         config = Config.from_hparams(hparams)
-        self.classes = config.class_names
+        self.classes = class_names(config.data)
         given = hparams if isinstance(hparams, Mapping) else vars(hparams)  # Lightning loads checkpoints with a mapping
         self.save_hyperparameters(argparse.Namespace(**{**given, "classes": self.classes}))
         self._hparams_name = "hparams"  # what Lightning finds by itself only where the argument is saved as it came

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from detector.anchors import Anchors
-from detector.decoding import class_scores
 from detector.feature_extractors import FEATURE_EXTRACTORS
 from detector.losses import DetectionLoss
+from detector.matching.decoding import class_scores
 from detector.rpn import BoxHead
 
 __all__ = ["Detector", "SingleStageDetector"]

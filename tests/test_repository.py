@@ -6,17 +6,26 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
 import pytest
 import yaml
+from repository import ROOT
 
-ROOT = Path(__file__).parents[1]
 TOP_LEVEL = {"LICENSE", "README.md", "cluster.yaml", "detector", "platform", "pyproject.toml", "tests", "tune_spaces"}
 HIDDEN = {".ci", ".github", ".gitignore"}
 INSTALL = "python3 -m venv .venv && .venv/bin/pip install -q uv && .venv/bin/uv sync -q --inexact --extra platform"
 COMMANDS = [f"{INSTALL} && .venv/bin/evforge quickstart", f"{INSTALL} && .venv/bin/pytest"]
+REFERENCE = {
+    *("anchors", "box", "data_factory", "feature_extractors", "jitting", "jitting_test"),
+    *("lightning_model", "losses", "rpn", "single_stage_detector"),
+}
+PRIVATE = re.compile(
+    r"^(ray|optuna|torch)(\.\w+)*\._(?!_)\w+|\._(local_tuner|trial_state|ot_study|ot_trials)\b|^torch\.ops\.(onednn|mkldnn)\b"
+)
+CHECKS = ".venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports"
 # Folders that exist on one machine only, and hosts of package registries; written so that this file has none of them.
 MACHINE = re.compile(
     r"/hom[e]/\w|/Use[r]s/\w|/roo[t]/|/wor[k]/|/op[t]/|/mn[t]/|bash_job[s]|pythonhoste[d]|//p[y]pi|npmj[s]"
@@ -78,7 +87,7 @@ def test_detector_imports_nothing_of_the_platform():
     assert len(names) > 10 and done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("module", ["detector", "detector.config", "evforge", "evforge.cli"])
+@pytest.mark.parametrize("module", ["detector", "detector.config", "evforge", "evforge.cli.main"])
 def test_light_modules_leave_the_heavy_ones_out(module):
     heavy = "{'torch', 'ray', 'mlflow', 'optuna', 'matplotlib', 'pytorch_lightning'}"
     done = _python(f"import sys, {module}", f"print(sorted({heavy} & sys.modules.keys()))")
@@ -96,12 +105,12 @@ def test_readme_opens_with_the_two_commands():
     assert _fenced_commands((ROOT / "README.md").read_text())[:2] == COMMANDS
 
 
-def test_continuous_integration_runs_the_second_command():
+def test_continuous_integration_runs_the_second_command_and_the_checks():
     script = ROOT / ".ci" / "run"
     lines = script.read_text().splitlines()
-    assert lines[0] == "#!/usr/bin/env bash" and "set -euo pipefail" in lines and lines[-1] == COMMANDS[1]
+    assert lines[0] == "#!/usr/bin/env bash" and "set -euo pipefail" in lines and lines[-2:] == [COMMANDS[1], CHECKS]
     assert os.access(script, os.X_OK)
-    assert COMMANDS[1] in _fenced_commands((ROOT / ".github" / "CONTRIBUTING.md").read_text())
+    assert _fenced_commands((ROOT / ".github" / "CONTRIBUTING.md").read_text())[:2] == [COMMANDS[1], CHECKS]
 
 
 def test_nothing_names_one_machine():
@@ -139,6 +148,77 @@ def test_modules_say_what_they_export():
         if not only_a_docstring and "__all__" not in _assigned(body):
             missing.append(str(path))
     assert missing == []
+
+
+def test_packages_are_small_and_say_what_belongs_there():
+    folders: dict[Path, list[str]] = {}
+    for path, _ in _sources("detector", "platform"):
+        folders.setdefault(path.parent, []).append(path.stem)
+    for folder, names in folders.items():
+        assert "__init__" in names, f"{folder} is no package"
+        modules = set(names) - {"__init__"}
+        most = 11 if folder == Path("detector") else 10  # the reference API has ten; __main__ comes beside them
+        assert len(modules) <= most, f"{folder}: {len(modules)} modules, allowed: {most}"
+        text = ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_text())) or ""
+        roots = (Path("detector"), Path("platform/evforge"))
+        assert text and (folder in roots or "Does not belong here" in text), f"{folder}: says not what belongs there"
+
+
+def test_the_top_of_the_detector_holds_the_reference_alone():
+    modules = {path.stem for path, _ in _sources("detector") if path.parent == Path("detector")}
+    assert modules == {*REFERENCE, "__init__", "__main__"}
+
+
+def test_tests_mirror_the_tree():
+    """A test file is in the folder of its package, and no two helpers or folders disagree on names."""
+    packages = {path.parent for path, _ in _sources("detector", "platform")}
+    for path, _ in _sources("tests"):
+        if path.parts[1] in ("detector", "evforge"):
+            mirrored = Path(*path.parts[1:-1]) if path.parts[1] == "detector" else Path("platform", *path.parts[1:-1])
+            assert mirrored in packages, f"{path}: there is no {mirrored}"
+
+
+def test_every_folder_of_tests_is_collected(pytestconfig):
+    """pytest leaves out folders named `build`, `dist`, `venv` and more unless told otherwise."""
+    patterns = pytestconfig.getini("norecursedirs")
+    left_out = {
+        path.parent
+        for path, _ in _sources("tests")
+        if any(fnmatch(part, pattern) for part in path.parts[1:-1] for pattern in patterns)
+    }
+    assert left_out == set()
+
+
+def test_private_parts_of_other_libraries_are_used_in_one_place_each():
+    found = []
+    for path, source in _sources("detector", "platform"):
+        if not path.stem.endswith("_compat"):
+            found += [f"{path}: {name}" for name in _private_names(ast.parse(source))]
+    assert found == []
+
+
+def _private_names(tree: ast.AST) -> Iterator[str]:
+    """Private names below Ray, Optuna and torch, and the private attributes of theirs that are known to be used."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and PRIVATE.search(ast.unparse(node)):
+            yield ast.unparse(node)
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+        module = f"{getattr(node, 'module', None) or ''}."
+        yield from (f"{module}{name}" for name in names if PRIVATE.search(f"{module}{name}".lstrip(".")))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import ray._private.state",
+        "from torch._inductor import aoti_load_package",
+        "torch.ops.mkldnn._convolution_pointwise(x)",
+        "self._trial_state[trial]",
+        "tuner._local_tuner",
+    ],
+)
+def test_private_names_are_found(line):
+    assert list(_private_names(ast.parse(line)))
 
 
 def _assigned(body: list[ast.stmt]) -> set[str]:

@@ -1,10 +1,12 @@
-"""The groups of settings, one frozen dataclass each; `config.Config` is the tree that holds them.
+"""The groups of settings, one frozen dataclass each; `Config` in `detector.config.tree` holds them.
 
 Every value is checked when a group is made; an error names the key, the value and what is allowed.
 """
 
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
+
+from detector.config.checks import require, require_choice, require_fraction, require_not_negative, require_positive
 
 __all__ = [
     "AnchorConfig",
@@ -24,33 +26,6 @@ AnchorList = Literal["PSEE_ANCHORS", "COCO_ANCHORS"] | list[tuple[float, float]]
 ClassLoss = Literal["softmax_focal_loss"]
 LrScheduler = Literal["exponential", "cosine", "none"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
-
-
-def _require(ok: bool, key: str, value: Any, allowed: str) -> None:
-    if not ok:
-        raise ValueError(f"{key}: got {value!r}, allowed: {allowed}")
-
-
-def _require_choice(key: str, value: Any, names: Any) -> None:
-    _require(value in names, key, value, "one of " + ", ".join(names))
-
-
-def _positive(group: str, section: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(section, name)
-        _require(value is None or value > 0, f"{group}.{name}", value, "a number above 0")
-
-
-def _not_negative(group: str, section: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(section, name)
-        _require(value >= 0, f"{group}.{name}", value, "a number of at least 0")
-
-
-def _fractions(group: str, section: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(section, name)
-        _require(0 <= value <= 1, f"{group}.{name}", value, "a number from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -100,16 +75,16 @@ class DataConfig:
     reversal: float = 0.0
 
     def __post_init__(self) -> None:
-        _require_choice("data.preprocess", self.preprocess, get_args(Preprocess))
-        _positive("data", self, "max_incr_per_pixel", "num_utbins", "delta_t", "height", "width")
-        _positive("data", self, "num_tbins", "batch_size")
-        _not_negative("data", self, "num_workers", "min_box_diag", "min_box_side", "skip_us", "time_tol_us")
-        _fractions("data", self, "reversal")
+        require_choice("data.preprocess", self.preprocess, get_args(Preprocess))
+        require_positive("data", self, "max_incr_per_pixel", "num_utbins", "delta_t", "height", "width")
+        require_positive("data", self, "num_tbins", "batch_size")
+        require_not_negative("data", self, "num_workers", "min_box_diag", "min_box_side", "skip_us", "time_tol_us")
+        require_fraction("data", self, "reversal")
         reversible = self.augment and "timesurface" not in self.preprocess
         allowed = f"0 with data.augment {self.augment} and data.preprocess {self.preprocess}"
-        _require(self.reversal == 0 or reversible, "data.reversal", self.reversal, allowed)
+        require(self.reversal == 0 or reversible, "data.reversal", self.reversal, allowed)
         duplicates = len(set(self.classes)) != len(self.classes)
-        _require(
+        require(
             not duplicates and "empty" not in self.classes,
             "data.classes",
             self.classes,
@@ -153,9 +128,9 @@ class ModelConfig:
     max_boxes_per_input: int = 500
 
     def __post_init__(self) -> None:
-        _positive("model", self, "feature_base", "feature_channels_out", "num_levels", "max_boxes_per_input")
-        _not_negative("model", self, "nlayers")
-        _require(self.first_stride in (8, 16), "model.first_stride", self.first_stride, "8 or 16")
+        require_positive("model", self, "feature_base", "feature_channels_out", "num_levels", "max_boxes_per_input")
+        require_not_negative("model", self, "nlayers")
+        require(self.first_stride in (8, 16), "model.first_stride", self.first_stride, "8 or 16")
 
 
 @dataclass(frozen=True)
@@ -179,26 +154,26 @@ class AnchorConfig:
     variances: tuple[float, float] = (0.1, 0.2)
 
     def __post_init__(self) -> None:
-        _positive("anchors", self, "base_size")
-        _fractions("anchors", self, "fg_iou_threshold", "bg_iou_threshold")
-        _positive("anchors", self, "fg_iou_threshold")
-        _require(
+        require_positive("anchors", self, "base_size")
+        require_fraction("anchors", self, "fg_iou_threshold", "bg_iou_threshold")
+        require_positive("anchors", self, "fg_iou_threshold")
+        require(
             self.bg_iou_threshold <= self.fg_iou_threshold,
             "anchors.bg_iou_threshold",
             self.bg_iou_threshold,
             f"at most anchors.fg_iou_threshold ({self.fg_iou_threshold})",
         )
-        _require(
+        require(
             len(self.variances) == 2 and min(self.variances) > 0,
             "anchors.variances",
             self.variances,
             "two numbers above 0",
         )
         if isinstance(self.anchor_list, str):
-            _require_choice("anchors.anchor_list", self.anchor_list, ("PSEE_ANCHORS", "COCO_ANCHORS"))
+            require_choice("anchors.anchor_list", self.anchor_list, ("PSEE_ANCHORS", "COCO_ANCHORS"))
         else:
             pairs = len(self.anchor_list) > 0 and all(len(p) == 2 and min(p) > 0 for p in self.anchor_list)
-            _require(pairs, "anchors.anchor_list", self.anchor_list, "(ratio, scale) pairs of numbers above 0")
+            require(pairs, "anchors.anchor_list", self.anchor_list, "(ratio, scale) pairs of numbers above 0")
 
 
 @dataclass(frozen=True)
@@ -220,9 +195,9 @@ class LossConfig:
     loc_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        _fractions("loss", self, "focal_alpha")
-        _not_negative("loss", self, "focal_gamma", "loc_weight")
-        _positive("loss", self, "loc_beta")
+        require_fraction("loss", self, "focal_alpha")
+        require_not_negative("loss", self, "focal_gamma", "loc_weight")
+        require_positive("loss", self, "loc_beta")
 
 
 @dataclass(frozen=True)
@@ -246,9 +221,9 @@ class OptimConfig:
     gradient_clip: float = 1.0
 
     def __post_init__(self) -> None:
-        _positive("optim", self, "lr", "lr_scheduler_step_gamma")
-        _not_negative("optim", self, "weight_decay", "warmup_steps", "gradient_clip")
-        _require_choice("optim.lr_scheduler", self.lr_scheduler, ("exponential", "cosine", "none"))
+        require_positive("optim", self, "lr", "lr_scheduler_step_gamma")
+        require_not_negative("optim", self, "weight_decay", "warmup_steps", "gradient_clip")
+        require_choice("optim.lr_scheduler", self.lr_scheduler, ("exponential", "cosine", "none"))
 
 
 @dataclass(frozen=True)
@@ -264,7 +239,7 @@ class EvalConfig:
     nms_thresh: float = 0.5
 
     def __post_init__(self) -> None:
-        _fractions("eval", self, "score_thresh", "nms_thresh")
+        require_fraction("eval", self, "score_thresh", "nms_thresh")
 
 
 @dataclass(frozen=True)
@@ -300,13 +275,13 @@ class TrainConfig:
     limit_val_batches: int | float | None = None
 
     def __post_init__(self) -> None:
-        _positive("train", self, "max_epochs", "workers", "min_workers", "val_every")
-        _positive("train", self, "limit_train_batches", "limit_val_batches")
+        require_positive("train", self, "max_epochs", "workers", "min_workers", "val_every")
+        require_positive("train", self, "limit_train_batches", "limit_val_batches")
         at_most = f"at most train.workers ({self.workers})"
-        _require((self.min_workers or 1) <= self.workers, "train.min_workers", self.min_workers, at_most)
-        _not_negative("train", self, "seed", "max_failures")
-        _require_choice("train.precision", self.precision, ("auto", "32-true", "bf16-mixed", "16-mixed"))
-        _require(self.use_gpu in ("auto", True, False), "train.use_gpu", self.use_gpu, "auto, true or false")
+        require((self.min_workers or 1) <= self.workers, "train.min_workers", self.min_workers, at_most)
+        require_not_negative("train", self, "seed", "max_failures")
+        require_choice("train.precision", self.precision, ("auto", "32-true", "bf16-mixed", "16-mixed"))
+        require(self.use_gpu in ("auto", True, False), "train.use_gpu", self.use_gpu, "auto, true or false")
 
 
 @dataclass(frozen=True)
@@ -343,14 +318,14 @@ class TuneConfig:
     space_seed: int = 0
 
     def __post_init__(self) -> None:
-        _positive("tune", self, "num_samples", "grace_epochs", "final_seeds", "final_top_k")
-        _require(self.reduction_factor > 1, "tune.reduction_factor", self.reduction_factor, "a number of at least 2")
-        _require_choice("tune.searcher", self.searcher, ("optuna", "random", "grid"))
-        _require_choice("tune.scheduler", self.scheduler, ("asha", "pbt", "none"))
-        _require_choice("tune.against", self.against, ("none", "latency_ms", "parameters"))
-        _require_choice("tune.mode", self.mode, ("max", "min"))
+        require_positive("tune", self, "num_samples", "grace_epochs", "final_seeds", "final_top_k")
+        require(self.reduction_factor > 1, "tune.reduction_factor", self.reduction_factor, "a number of at least 2")
+        require_choice("tune.searcher", self.searcher, ("optuna", "random", "grid"))
+        require_choice("tune.scheduler", self.scheduler, ("asha", "pbt", "none"))
+        require_choice("tune.against", self.against, ("none", "latency_ms", "parameters"))
+        require_choice("tune.mode", self.mode, ("max", "min"))
         concurrent = self.max_concurrent
-        _require(
+        require(
             concurrent == "auto" or (isinstance(concurrent, int) and concurrent > 0),
             "tune.max_concurrent",
             concurrent,

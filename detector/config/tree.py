@@ -17,7 +17,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from detector.settings import (
+from detector.config.groups import (
     AnchorConfig,
     DataConfig,
     EvalConfig,
@@ -29,9 +29,7 @@ from detector.settings import (
     TuneConfig,
 )
 
-__all__ = ["LABEL_MAP_NAME", "Config", "parse_label_map", "read_label_map"]
-
-LABEL_MAP_NAME = "label_map_dictionary.json"
+__all__ = ["Config"]
 
 
 @dataclass(frozen=True)
@@ -52,19 +50,6 @@ class Config:
     def in_channels(self) -> int:
         """Channels of an input frame."""
         return self.data.in_channels
-
-    @property
-    def class_names(self) -> list[str]:
-        """Names of the classes 1..K: `data.classes`, or all of the dataset's label map but "empty"."""
-        if self.data.classes:
-            return list(self.data.classes)
-        names = read_label_map(Path(self.data.dataset_path) / LABEL_MAP_NAME).values()
-        return [name for name in names if name != "empty"]
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes without background."""
-        return len(self.class_names)
 
     @classmethod
     def load(cls, path: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> "Config":
@@ -140,28 +125,6 @@ class Config:
     def fingerprint(self) -> str:
         """Hash of every leaf: equal only for equal configurations."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
-
-
-def read_label_map(path: str | Path) -> dict[int, str]:
-    """Class ids and names of a `label_map_dictionary.json` (`{"0": "pedestrian", ...}`), by id.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not a JSON object from ids to names.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such label map; a dataset folder holds one, see `evforge build`")
-    return parse_label_map(path.read_text(), str(path))
-
-
-def parse_label_map(text: str, source: str) -> dict[int, str]:
-    """The label map in a JSON text; `source` names it in the error. Otherwise as `read_label_map`."""
-    try:
-        label_map = {int(key): str(name) for key, name in json.loads(text).items()}
-    except (ValueError, AttributeError):
-        raise ValueError(f'{source}: not a label map, which looks like {{"0": "pedestrian", "1": "car"}}') from None
-    return dict(sorted(label_map.items()))
 
 
 def _type_error(message: str, tree: Mapping[str, Mapping[str, Any]]) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.anchors import ANCHOR_LISTS, AnchorLayer
-from detector.compiled import compiled
+from detector.utils.compiled import compiled
 
 __all__ = ["SIZES", "THRESHOLDS", "AnchorPyramid", "Coverage", "LabelBoxes", "measure_coverage"]
 

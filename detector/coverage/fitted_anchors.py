@@ -7,7 +7,7 @@ beyond the first or the last level leave the octave.
 
 import numpy as np
 
-from detector.coverage import AnchorPyramid, LabelBoxes, measure_coverage
+from detector.coverage.anchor_coverage import AnchorPyramid, LabelBoxes, measure_coverage
 
 __all__ = ["fit_anchors"]
 

@@ -1,1 +1,5 @@
-"""Datasets: building tensor files from recordings, and streaming them into batches."""
+"""Datasets: batches of tensor files, their labels as targets, and the fingerprint of a split.
+
+`builder/` makes datasets from recordings, `check/` looks into them. Does not belong here: reading recordings
+(`events/`) and label files (`labels/`).
+"""

@@ -3,13 +3,13 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
-from detector.compiled import compiled
+from detector.preprocess.representation import Representation
+from detector.utils.compiled import compiled
 
-__all__ = ["REPRESENTATIONS", "Augmentation", "Rect", "Representation", "draw_augmentation"]
+__all__ = ["Augmentation", "Rect", "draw_augmentation"]
 
 FLIP_PROBABILITY = 0.5
 ZOOM_PROBABILITY = 0.5
@@ -26,29 +26,6 @@ BLOCK = 32
 
 KEY_STEP, MIX_1, MIX_2 = (np.uint64(value) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 SHIFT_1, SHIFT_2, SHIFT_3, TO_53_BITS = (np.uint64(value) for value in (30, 27, 31, 11))
-
-
-class Representation(NamedTuple):
-    """What the values of a frame are, as far as augmentation has to know.
-
-    `counts`: whole numbers are numbers of events. `reversible`: what time running backwards gives can be told from
-    the values; events then have the other polarity and micro-bins the other order, which is the channels' order
-    turned around. `signed`: ON counts against OFF, so the other polarity is the other sign.
-    """
-
-    counts: bool
-    reversible: bool
-    signed: bool = False
-
-
-REPRESENTATIONS = {
-    "histo": Representation(counts=True, reversible=True),
-    "stacked_histo": Representation(counts=True, reversible=True),
-    "diff": Representation(counts=False, reversible=True, signed=True),
-    "timesurface": Representation(counts=False, reversible=False),
-    "multi_channel_timesurface": Representation(counts=False, reversible=False),
-    "event_cube": Representation(counts=False, reversible=True),
-}
 
 
 @dataclass(frozen=True)

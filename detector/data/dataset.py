@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
-from detector.compiled import compiled
-from detector.data.augment import Augmentation, Representation, draw_augmentation
-from detector.data.files import FileCache, OpenFile, SequenceFile, VideoInfo
-from detector.data.plan import LaneStep, eval_plan, train_plan
+from detector.data.augment import Augmentation, draw_augmentation
+from detector.data.schedule import LaneStep, eval_plan, train_plan
+from detector.data.sequence_file import FileCache, OpenFile, SequenceFile, VideoInfo
 from detector.data.targets import TargetLoader
+from detector.preprocess.representation import Representation
+from detector.utils.compiled import compiled
 
 __all__ = ["PackedBatch", "SequenceDataset", "StepSampler", "scale_inputs"]
 

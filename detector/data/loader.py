@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from detector.data.sequence import PackedBatch, SequenceDataset, StepSampler, scale_inputs
+from detector.data.dataset import PackedBatch, SequenceDataset, StepSampler, scale_inputs
 
 __all__ = ["SequenceLoader"]
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from detector.data.augment import Augmentation
-from detector.data.storage import TensorReader, open_tensors
 from detector.data.targets import TargetLoader, scale_labels
-from detector.events.labels import load_labels
+from detector.data.tensor_file import TensorReader, open_tensors
+from detector.labels import load_labels
 
 __all__ = ["FileCache", "OpenFile", "SequenceFile", "VideoInfo"]
 

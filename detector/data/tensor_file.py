@@ -17,7 +17,7 @@ from typing import Any, NoReturn, Protocol
 import h5py
 import numpy as np
 
-from detector.compiled import compiled
+from detector.utils.compiled import compiled
 
 __all__ = ["TensorReader", "create_tensors", "open_tensors", "read_attributes", "write_frames"]
 

@@ -1,1 +1,4 @@
-"""What detections are worth: mAP, and by size, speed, event rate and time; calibration, latency, leaks of state."""
+"""Measuring detections: COCO mAP by the event-camera protocol; `analysis/` looks further into the same detections.
+
+Does not belong here: figures and text of an evaluation, which the platform makes.
+"""

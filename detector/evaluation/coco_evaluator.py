@@ -1,45 +1,23 @@
 """COCO mAP by the protocol of event-camera detection: boxes are matched by time, then by IoU.
 
-The measure itself is a library's, see `detector.coco_library`. What is particular to event cameras, as in Perot et al.,
-"Learning to detect objects with a 1 megapixel event camera" (NeurIPS 2020): labels come at single moments, only those
-moments count, boxes at the start of a recording and small boxes do not.
+The measure itself is a library's, see `detector.evaluation.coco_backend`. What is particular to event cameras, as in
+Perot et al., "Learning to detect objects with a 1 megapixel event camera" (NeurIPS 2020): labels come at single
+moments, only those moments count, boxes at the start of a recording and small boxes do not.
 """
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from detector.coco_library import IOUS, RECALLS, FrameBoxes, coco_precision
+from detector.evaluation.box_filters import is_marker
+from detector.evaluation.coco_backend import IOUS, RECALLS, FrameBoxes, coco_precision
+from detector.evaluation.pairing import nearest_detections, thin
 
-__all__ = ["CocoEvaluator", "filter_boxes"]
+__all__ = ["CocoEvaluator"]
 
 AREA_RANGES = ((0.0, 1e10), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e10))
 """Square pixels of all, small, medium and big boxes, as COCO has them."""
 BOX_FIELDS = ("t", "x", "y", "w", "h", "class_id")
-
-
-def filter_boxes(
-    boxes: np.ndarray, first_t: int, skip_us: float, min_box_diag: float, min_box_side: float
-) -> np.ndarray:
-    """The boxes that count: not at the start of a recording and not too small. For labels and detections alike.
-
-    A row with w = h = 0 is no box: it marks a frame that was looked at and holds none. Such rows stay, but for those at
-    the start.
-
-    Args:
-        boxes: (M,) structured boxes.
-        first_t: time in microseconds at which the recording's first frame starts.
-        skip_us: boxes with `t - first_t <= skip_us` are dropped; 0 drops none.
-        min_box_diag: smallest diagonal in pixels that stays.
-        min_box_side: smallest width and smallest height in pixels that stay.
-
-    Returns:
-        The rows that stay, in their order.
-    """
-    width, height = boxes["w"].astype(np.float64), boxes["h"].astype(np.float64)
-    large = (width**2 + height**2 >= min_box_diag**2) & (width >= min_box_side) & (height >= min_box_side)
-    late = boxes["t"] - first_t > skip_us if skip_us > 0 else np.ones(len(boxes), bool)
-    return boxes[late & (large | _is_marker(boxes))]
 
 
 class CocoEvaluator:
@@ -201,10 +179,10 @@ class CocoEvaluator:
 
     def _match(self, labels: np.ndarray, detections: np.ndarray) -> FrameBoxes:
         """The labels and detections of every evaluated frame of one recording."""
-        frame_times = _thin(np.unique(labels["t"]).astype(np.int64), self.eval_rate)
+        frame_times = thin(np.unique(labels["t"]).astype(np.int64), self.eval_rate)
         label_frame = np.searchsorted(frame_times, labels["t"])
         evaluated = np.isin(labels["t"], frame_times) & self._is_box(labels)
-        rows, detection_frame = _nearest_detections(frame_times, detections["t"].astype(np.int64), self.time_tol)
+        rows, detection_frame = nearest_detections(frame_times, detections["t"].astype(np.int64), self.time_tol)
         found = self._is_box(detections[rows])
         rows = rows[found]
         return FrameBoxes(
@@ -221,7 +199,7 @@ class CocoEvaluator:
         )
 
     def _is_box(self, rows: np.ndarray) -> np.ndarray:
-        return np.isin(rows["class_id"], list(self.classes)) & ~_is_marker(rows)
+        return np.isin(rows["class_id"], list(self.classes)) & ~is_marker(rows)
 
     def _crop(self, rows: np.ndarray) -> np.ndarray:
         """(M, 4) x, y, w, h inside the frame."""
@@ -239,55 +217,9 @@ class CocoEvaluator:
         return coco_precision(self.recordings, self.classes, AREA_RANGES, *areas, verbose=self.verbose)
 
 
-def _nearest_detections(frame_times: np.ndarray, times: np.ndarray, time_tol: int) -> tuple[np.ndarray, np.ndarray]:
-    """For every frame the rows of the detection time nearest to it, within the tolerance.
-
-    Args:
-        frame_times: (F,) increasing.
-        times: (D,) times of the detections in any order.
-        time_tol: largest distance, itself allowed.
-
-    Returns:
-        rows (R,) of the detections and the frame (R,) each stands in.
-    """
-    nothing = np.zeros(0, np.int64)
-    if not len(times) or not len(frame_times):
-        return nothing, nothing
-    order = np.argsort(times, kind="stable")
-    moments, starts, counts = np.unique(times[order], return_index=True, return_counts=True)
-    later = np.searchsorted(moments, frame_times).clip(max=len(moments) - 1)
-    earlier = (later - 1).clip(min=0)
-    nearest = np.where(np.abs(moments[later] - frame_times) <= np.abs(moments[earlier] - frame_times), later, earlier)
-    counts = np.where(np.abs(moments[nearest] - frame_times) <= time_tol, counts[nearest], 0)
-    frames = np.repeat(np.arange(len(frame_times)), counts)
-    within = np.arange(len(frames)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return order[starts[nearest][frames] + within], frames
-
-
 def _areas(boxes: Sequence[np.ndarray]) -> np.ndarray:
     corners = np.concatenate([np.zeros((0, 4)), *boxes])
     return corners[:, 2] * corners[:, 3]
-
-
-def _thin(times: np.ndarray, rate: float) -> np.ndarray:
-    """Of increasing times those nearest to the instants first + k / rate, at most one an instant; all if rate is -1.
-
-    Times are rounded to the grid, because labels of "60 Hz" lie 16,666 or 16,667 us apart: waiting for a full period
-    since the last one would skip more and more.
-    """
-    if rate == -1 or not len(times):
-        return times
-    period = 1e6 / rate
-    instant = np.rint((times - times[0]) / period)
-    distance = np.abs(times - times[0] - instant * period)
-    order = np.lexsort((distance, instant))
-    _, best = np.unique(instant[order], return_index=True)
-    return times[order[best]]
-
-
-def _is_marker(rows: np.ndarray) -> np.ndarray:
-    """Rows that mark a frame without boxes."""
-    return (rows["w"] == 0) & (rows["h"] == 0)
 
 
 def _require_fields(argument: str, rows: np.ndarray, fields: tuple[str, ...]) -> None:

@@ -8,8 +8,9 @@ import numpy as np
 import torch.distributed as dist
 from torch import Tensor
 
-from detector.events.labels import BBOX_dtype
-from detector.metrics import CocoEvaluator, filter_boxes
+from detector.evaluation.box_filters import filter_boxes
+from detector.evaluation.coco_evaluator import CocoEvaluator
+from detector.events.types import BBOX_dtype
 
 __all__ = ["FramePredictions", "Measured", "Protocol", "RecordingBoxes"]
 

@@ -1,17 +1,19 @@
-"""Event recordings and label files: readers, writers and their dtypes."""
+"""Event recordings: readers, writers and their dtypes; `open_events` opens any of them.
+
+Formats are in `prophesee/` (words of a camera) and `containers/` (HDF5, tables). Does not belong here: label files.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from detector.events.dat import DatReader, write_dat
-from detector.events.evt2 import Evt2Reader, write_evt2
-from detector.events.evt3 import Evt3Reader, write_evt3
-from detector.events.evt21 import Evt21Reader
-from detector.events.hdf5 import Hdf5Reader, write_hdf5
+from detector.events.containers.hdf5 import Hdf5Reader, write_hdf5
+from detector.events.containers.tabular import TableReader
 from detector.events.header import Header, read_header
-from detector.events.labels import load_labels, save_labels
+from detector.events.prophesee.dat import DatReader, write_dat
+from detector.events.prophesee.evt2 import Evt2Reader, write_evt2
+from detector.events.prophesee.evt3 import Evt3Reader, write_evt3
+from detector.events.prophesee.evt21 import Evt21Reader
 from detector.events.reader import EventReader
-from detector.events.table import TableReader
 from detector.events.types import BBOX_dtype, EventCD, EventExtTrigger
 
 __all__ = [
@@ -20,9 +22,7 @@ __all__ = [
     "EventCD",
     "EventExtTrigger",
     "EventReader",
-    "load_labels",
     "open_events",
-    "save_labels",
     "write_dat",
     "write_evt2",
     "write_evt3",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from detector.events.columns import ColumnBuffer, Columns
+from detector.events.arrays import ColumnBuffer, Columns
 from detector.events.reader import EventReader
 
 __all__ = ["cut_frames"]

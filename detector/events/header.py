@@ -10,12 +10,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Header", "read_header", "split_line"]
+__all__ = ["Header", "read_header", "sensor_size", "split_line"]
 
 SIGNATURES = {b"\x89HDF\r\n\x1a\n": "HDF5", b"\x93NUMPY": "NPY"}
 LONGEST_HEADER = 1 << 16
 ENCODINGS = {"2.0": "EVT2", "2.1": "EVT2.1", "3.0": "EVT3", "EVT21": "EVT2.1"}
 """Encodings as `% evt` and `% format` spell them; other spellings are taken as they are."""
+
+MAX_SIDE = 1 << 16
 
 # Cameras by system_ID (OpenEB, hal_psee_plugins, device_system_id.h, Apache-2.0), for headers older than the sizes.
 VGA_SYSTEMS = {0x15, 0x17, 0x97, 0x19, 0x99, 0x1C, 0x1D, 0x21, 0xA1, 0x22, 0xA2, 0x23, 0x28, 0x29}
@@ -82,6 +84,28 @@ def read_header(path: Path) -> Header:
     if size == 0:
         raise ValueError(f"{path}: not an event recording: it begins with {head[:8]!r}, no known header")
     return Header(_format(fields), fields, size)
+
+
+def sensor_size(path: Path, found: tuple[int, int] | None, height: int | None, width: int | None) -> tuple[int, int]:
+    """Height and width of the sensor: what the file says, or else what the caller says.
+
+    Args:
+        path: the recording, named in errors.
+        found: height and width as the file has them, None if it does not tell.
+        height: in pixels, as the caller has it.
+        width: in pixels, as the caller has it.
+
+    Raises:
+        ValueError: nobody knows, the two differ, or a side is below 1 or above 65536.
+    """
+    if found is None and (height is None or width is None):
+        raise ValueError(f"{path}: the header tells no sensor size, give height and width")
+    size = found or (height or 0, width or 0)
+    if (height or size[0], width or size[1]) != size:
+        raise ValueError(f"{path}: height, width: got {height}, {width}, the header says {size[0]}, {size[1]}")
+    if min(size) < 1 or max(size) > MAX_SIDE:
+        raise ValueError(f"{path}: height, width: got {size[0]}, {size[1]}, allowed: at least 1, at most {MAX_SIDE}")
+    return size
 
 
 def split_line(line: str) -> list[str]:

@@ -9,7 +9,7 @@ values. The state is int64, see `new_state`.
 
 import numpy as np
 
-from detector.compiled import compiled
+from detector.utils.compiled import compiled
 
 __all__ = [
     "BACKWARDS",

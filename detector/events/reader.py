@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from detector.events.columns import ColumnBuffer, Columns
+from detector.events.arrays import ColumnBuffer, Columns
 from detector.events.types import EventCD, EventExtTrigger
 
 __all__ = ["CHUNK", "EventReader", "to_events"]

@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from functools import cached_property
 
-from detector.events.loops import advance
+from detector.events.kernels import advance
 
 __all__ = ["WrappingClock"]
 

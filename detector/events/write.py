@@ -1,38 +1,16 @@
-"""What all writers share: files that appear only when they are whole, and checks of the events."""
+"""What the writers of recordings share: checks of the events, events in parts, header text."""
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 
-from detector.events.columns import Columns
+from detector.events.arrays import Columns
 from detector.events.types import EventCD
 
-__all__ = ["check_events", "in_parts", "raw_header", "whole_file"]
+__all__ = ["check_events", "in_parts", "raw_header"]
 
 PART = 1 << 16
 """Events handled at once: intermediate arrays stay small, however many events there are."""
-
-
-@contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes the name of `path` only if the block ends well.
-
-    Args:
-        path: the final file, replaced if it is there.
-
-    Yields:
-        The path to write to; it is removed if the block raises.
-    """
-    path = Path(path)
-    part = path.with_name(path.name + ".part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def check_events(events: np.ndarray, height: int, width: int, *, max_side: int, period: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from detector.export_form import INFO_NAME, TORCHSCRIPT, load_torchscript
+from detector.export.form import INFO_NAME, TORCHSCRIPT, load_torchscript
 
 __all__ = ["INFO_NAME", "find_exported", "load_exported"]
 
@@ -72,7 +72,7 @@ def load_exported(path: str | Path, device: str | None = None) -> tuple[Any, dic
 def _load(model: Path, info: dict[str, Any], form: str, device: str) -> Any:
     if form.startswith(TORCHSCRIPT.name):
         return load_torchscript(model, device)
-    from detector.export_forms import load_form  # imports torchvision, which takes seconds
+    from detector.export.forms import load_form  # imports torchvision, which takes seconds
 
     return load_form(model.parent, info)
 

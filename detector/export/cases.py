@@ -1,16 +1,12 @@
-"""Checks of an exported detector: `python -m detector.jitting_test model.ptjit`.
+"""The cases that an exported TorchScript file must pass, of any precision, frozen or not."""
 
-They take TorchScript files of any precision, frozen or not.
-"""
-
-import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from detector.export_form import load_torchscript
+from detector.export.form import load_torchscript
 
 __all__ = [
     "TESTCASES",
@@ -134,24 +130,3 @@ def _cells(model: torch.jit.ScriptModule) -> list[Any]:
 
 def _equal(a: Sequence[Tensor], b: Sequence[Tensor]) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
-
-
-def _main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m detector.jitting_test", description=__doc__)
-    parser.add_argument("nn_filename", help="exported model.ptjit")
-    parser.add_argument("--height", type=int, default=120, help="frame height to try")
-    parser.add_argument("--width", type=int, default=160, help="frame width to try")
-    args = parser.parse_args()
-    failed = 0
-    for name, testcase in TESTCASES.items():
-        try:
-            testcase(args.nn_filename, args.height, args.width)
-            print(f"ok      {name}{'' if 'GPU' not in name or torch.cuda.is_available() else ': there is none here'}")
-        except Exception as error:
-            failed += 1
-            print(f"FAILED  {name}: {' '.join(str(error).split())}")
-    return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(_main())

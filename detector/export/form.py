@@ -1,6 +1,5 @@
 """What a kind of exported file is, and the plain one: TorchScript."""
 
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,18 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["INFO_NAME", "METHODS", "PRECISIONS", "TORCHSCRIPT", "ExportForm", "load_torchscript", "save_torchscript"]
+from detector.utils.torch_compat import ignoring_torchscript_deprecation
+
+__all__ = [
+    "INFO_NAME",
+    "METHODS",
+    "MODEL_NAME",
+    "PRECISIONS",
+    "TORCHSCRIPT",
+    "ExportForm",
+    "load_torchscript",
+    "save_torchscript",
+]
 
 INFO_NAME = "info_ssd_jit.json"
 """The file beside an exported model that says how to feed it."""
@@ -49,15 +59,13 @@ class ExportForm:
 
 def save_torchscript(ssd: nn.Module, path: Path) -> None:
     """Script a module, or take a scripted one, and write it."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*torch.jit.* is deprecated.*")
+    with ignoring_torchscript_deprecation():
         torch.jit.script(ssd).save(str(path))
 
 
 def load_torchscript(path: str | Path, device: str | torch.device = "cpu") -> torch.jit.ScriptModule:
     """Open an exported TorchScript file."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*torch.jit.* is deprecated.*")
+    with ignoring_torchscript_deprecation():
         return torch.jit.load(str(path), map_location=device)
 
 
@@ -70,3 +78,6 @@ TORCHSCRIPT = ExportForm(
     "torchscript", "model.ptjit", tuple(PRECISIONS), _write_torchscript, lambda path, info: load_torchscript(path)
 )
 """The plain form: weights that `to(device)` and `half()` still move, any T, B, H and W."""
+
+MODEL_NAME = TORCHSCRIPT.file
+"""File of the forms that are TorchScript."""

@@ -1,41 +1,26 @@
-"""Export of a trained detector to TorchScript, beside a JSON file that says how to feed it.
+"""The scriptable form of a trained detector: everything from a frame to boxes, its state included.
 
-The exported file holds everything from a frame to boxes, its memory included, and needs neither Python nor
-torchvision where it runs.
+Where it runs, the exported file needs neither Python nor torchvision.
 """
 
-import argparse
 import copy
-import hashlib
-import json
-import os
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from detector.anchors import ANCHOR_LISTS
-from detector.config import Config
-from detector.decoding import class_scores, crop_boxes, decode_boxes, non_max_suppression, select_rows
-from detector.events.writing import whole_file
-from detector.export_form import INFO_NAME, PRECISIONS, TORCHSCRIPT, ExportForm
-from detector.preprocess import byte_code
+from detector.matching.decoding import class_scores, crop_boxes, decode_boxes, select_rows
+from detector.matching.nms import non_max_suppression
 from detector.single_stage_detector import SingleStageDetector
 
-__all__ = [
-    "INFO_NAME",
-    "MODEL_NAME",
-    "SSD",
-    "BoxDecoder",
-    "export_lightning_model",
-    "export_ssd",
-    "non_max_suppression",
-]
+__all__ = ["SSD", "BoxDecoder", "anchor_pairs"]
 
-MODEL_NAME = TORCHSCRIPT.file
+
+def anchor_pairs(anchor_list: str | Sequence[tuple[float, float]]) -> list[list[float]]:
+    """(ratio, scale) pairs of an anchor list, given by its name or by themselves."""
+    pairs = ANCHOR_LISTS[anchor_list] if isinstance(anchor_list, str) else anchor_list
+    return [[float(ratio), float(scale)] for ratio, scale in pairs]
 
 
 class BoxDecoder(nn.Module):
@@ -88,8 +73,8 @@ class SSD(nn.Module):
     ) -> None:
         super().__init__()
         net = copy.deepcopy(net).eval()
-        given = _anchor_pairs(anchor_list)
-        if given != _anchor_pairs(net.box_coder.anchor_list):
+        given = anchor_pairs(anchor_list)
+        if given != anchor_pairs(net.box_coder.anchor_list):
             raise ValueError(f"anchor_list: got {given}, allowed: the detector's own, {net.box_coder.anchor_list}")
         net.reset_all()
         self.in_channels = net.feature_extractor.cin
@@ -168,111 +153,3 @@ class SSD(nn.Module):
 
     def _crop(self, rows: Tensor, height: int, width: int) -> Tensor:
         return torch.cat([crop_boxes(rows[:, :4], height, width), rows[:, 4:]], dim=1)
-
-
-def export_ssd(
-    ssd: SSD,
-    params: argparse.Namespace | Mapping[str, Any],
-    out_directory: str | Path,
-    nms_thresh: float,
-    score_thresh: float,
-    *,
-    form: ExportForm = TORCHSCRIPT,
-) -> Path:
-    """Write the model file (`model.ptjit`) and `info_ssd_jit.json`.
-
-    Args:
-        ssd: the detector to export, in the precision that the file should have.
-        params: flat hyperparameters (`Config.to_hparams()`) with the trained `height` and `width`, `classes` and the
-            `label_map` of files.
-        out_directory: folder to write to, made if missing.
-        nms_thresh: suppression threshold that users of the file should take.
-        score_thresh: score threshold that users of the file should take.
-        form: kind of file, see `detector.export_forms`.
-
-    Returns:
-        The model file.
-
-    Raises:
-        ValueError: the form does not take the precision, or needs a package that is not there.
-    """
-    precision = next(name for name, dtype in PRECISIONS.items() if dtype == ssd.precision.dtype)
-    if precision not in form.precisions:
-        raise ValueError(f"precision: got {precision}, allowed for {form.name}: {', '.join(form.precisions)}")
-    out = Path(out_directory)
-    out.mkdir(parents=True, exist_ok=True)
-    ssd.reset_all()  # live memory would be baked into the file
-    values = dict(params) if isinstance(params, Mapping) else vars(params)
-    part = out / f"part-{form.file}"  # some writers want the file's ending
-    try:
-        found = form.write(ssd, part, values["height"], values["width"])
-        info = {
-            **_info(ssd, values, nms_thresh, score_thresh),
-            **{"form": form.name, "file": form.file, "precision": precision},
-            **found,
-            "sha256": hashlib.sha256(part.read_bytes()).hexdigest(),
-        }
-        os.replace(part, out / form.file)
-    finally:
-        part.unlink(missing_ok=True)
-    with whole_file(out / INFO_NAME) as info_part:
-        info_part.write_text(json.dumps(info, indent=2) + "\n")
-    return out / form.file
-
-
-def export_lightning_model(
-    lightning_model: Any,
-    out_directory: str | Path,
-    nms_thresh: float,
-    score_thresh: float,
-    *,
-    form: ExportForm = TORCHSCRIPT,
-    prepare: Callable[[SSD], SSD] = lambda ssd: ssd,
-) -> Path:
-    """Write the model file and `info_ssd_jit.json` of a trained `LightningDetectionModel`; see `export_ssd`.
-
-    Args:
-        lightning_model: the trained model.
-        out_directory, nms_thresh, score_thresh, form: see `export_ssd`.
-        prepare: what is done to the detector before, such as another precision.
-    """
-    hparams = lightning_model.hparams
-    ssd = prepare(SSD(lightning_model.detector, hparams["anchor_list"]).cpu())
-    params = {
-        **hparams,
-        "classes": lightning_model.classes,
-        "label_map": lightning_model.label_map,
-        "height": lightning_model.height,
-        "width": lightning_model.width,
-    }
-    return export_ssd(ssd, params, out_directory, nms_thresh, score_thresh, form=form)
-
-
-def _info(ssd: SSD, params: Mapping[str, Any], nms_thresh: float, score_thresh: float) -> dict[str, Any]:
-    """What a program needs to feed the model and to read its rows."""
-    data = Config.from_hparams(params).data
-    return {
-        "preprocess": params["preprocess"],
-        "preprocess_params": {"max_incr_per_pixel": data.max_incr_per_pixel, **data.utbin_parameters},
-        "normalisation": {"divisor_of_counts": byte_code(data)[1]},
-        "in_channels": data.in_channels,
-        "delta_t": params["delta_t"],
-        "num_tbins": params["num_tbins"],
-        "height": params["height"],
-        "width": params["width"],
-        "classes": list(params["classes"]),
-        "label_map": {str(key): name for key, name in params["label_map"].items()},
-        "anchor_list": _anchor_pairs(ssd.anchors.anchor_list),
-        "base_size": params["base_size"],
-        "strides": list(ssd.feature_extractor.strides),
-        "variances": [ssd.varx, ssd.vary],
-        "score_thresh": score_thresh,
-        "nms_thresh": nms_thresh,
-        "max_boxes_per_input": params["max_boxes_per_input"],
-        "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
-    }
-
-
-def _anchor_pairs(anchor_list: str | Sequence[tuple[float, float]]) -> list[list[float]]:
-    pairs = ANCHOR_LISTS[anchor_list] if isinstance(anchor_list, str) else anchor_list
-    return [[float(ratio), float(scale)] for ratio, scale in pairs]

@@ -9,13 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detector.data.sequence import scale_inputs
+from detector.config.checks import require
+from detector.config.groups import DataConfig
+from detector.data.dataset import scale_inputs
 from detector.events import BBOX_dtype, EventReader
-from detector.events.columns import Columns
-from detector.events.cutting import cut_frames
-from detector.model_files import INFO_NAME, load_exported
-from detector.preprocess import byte_code, histo, preprocess_function
-from detector.settings import DataConfig
+from detector.events.arrays import Columns
+from detector.events.framing import cut_frames
+from detector.export.bundle import INFO_NAME, load_exported
+from detector.preprocess import histo
+from detector.preprocess.representation import byte_code, preprocess_function
 
 __all__ = ["Events", "Frame", "Predictor"]
 
@@ -82,10 +84,10 @@ class Predictor:
         except KeyError as error:
             raise ValueError(f"{model}: {INFO_NAME} lacks {error}, export the model again") from None
         self.score_thresh = self._exported_thresh if score_thresh is None else score_thresh
-        _require(0 <= self.score_thresh <= 1, "score_thresh", score_thresh, "a number from 0 to 1")
-        _require(num_tbins >= 1, "num_tbins", num_tbins, "at least 1")
+        require(0 <= self.score_thresh <= 1, "score_thresh", score_thresh, "a number from 0 to 1")
+        require(num_tbins >= 1, "num_tbins", num_tbins, "at least 1")
         allowed = f"0 to {MAX_SHIFT}"
-        _require(downsampling is None or 0 <= downsampling <= MAX_SHIFT, "downsampling", downsampling, allowed)
+        require(downsampling is None or 0 <= downsampling <= MAX_SHIFT, "downsampling", downsampling, allowed)
         self.height, self.width = height, width
         self._downsampling, self._num_tbins = downsampling, num_tbins
         self._run: object = None
@@ -132,7 +134,8 @@ class Predictor:
         """
         lanes = [self._lane(events) for events in streams]
         sizes = {lane.size for lane in lanes}
-        _require(len(sizes) == 1, "streams", f"frames of (height, width) {sorted(sizes)}", "frames of one size")
+        if len(sizes) != 1:
+            raise ValueError(f"streams: got frames of (height, width) {sorted(sizes)}, allowed: frames of one size")
         return self._advance(lanes, sizes.pop(), histograms)
 
     def sensor_size(self, events: Events) -> tuple[int, int]:
@@ -177,7 +180,10 @@ class Predictor:
             length = max(map(len, ends))
             if not length:
                 return
-            _require(self._run is run, "predictor", "another stream in the meantime", "streams together, by frames()")
+            if self._run is not run:
+                raise ValueError(
+                    "predictor: got another stream in the meantime, allowed: streams together, by frames()"
+                )
             rows = self._detect(tensors[:length])
             for t in range(length):
                 yield [
@@ -230,8 +236,3 @@ class _Lane:
             ends.append(start + self._delta_t)
         out[len(ends) :] = 0
         return ends
-
-
-def _require(ok: bool, name: str, value: Any, allowed: str) -> None:
-    if not ok:
-        raise ValueError(f"{name}: got {value}, allowed: {allowed}")

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from detector.box_files import BOX_FILES, AddFrame, Scene
 from detector.events import EventReader, open_events
-from detector.predictor import Events, Frame, Predictor
+from detector.inference.predictor import Events, Frame, Predictor
+from detector.inference.writers import BOX_FILES, AddFrame, Scene
 
 __all__ = ["Summary", "predict"]
 

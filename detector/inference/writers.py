@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from detector.events import BBOX_dtype
-from detector.events.writing import whole_file
+from detector.utils.atomic_write import atomic_write
 
 __all__ = ["BOX_FILES", "AddFrame", "Scene"]
 
@@ -42,9 +42,9 @@ class Scene(NamedTuple):
 
 @contextmanager
 def npy_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
-    """Boxes as `detector.events.load_labels` reads them."""
+    """Boxes as `detector.labels.npy.load_labels` reads them."""
     count = 0
-    with whole_file(path) as part, part.open("w+b") as file:
+    with atomic_write(path) as part, part.open("w+b") as file:
 
         def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:
             nonlocal count
@@ -62,7 +62,7 @@ def npy_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
 @contextmanager
 def csv_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
     """A line a box: time, corner, size, class id, score, class name."""
-    with whole_file(path) as part, part.open("w", newline="") as file:
+    with atomic_write(path) as part, part.open("w", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow([*CSV_COLUMNS, "class_name"])
 
@@ -79,7 +79,7 @@ def coco_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
     categories = [{"id": key, "name": name} for key, name in scene.classes.items()]
     size = {"width": scene.width, "height": scene.height}
     first_end = count = frames = 0
-    with whole_file(path) as part, part.open("w") as file:
+    with atomic_write(path) as part, part.open("w") as file:
         file.write(f'{{"categories": {json.dumps(categories)},\n"annotations": [')
 
         def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:
@@ -101,8 +101,8 @@ def coco_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
 @contextmanager
 def film_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
     """Events with boxes, classes and scores, as fast as the recording."""
-    from detector.video import FILMS  # pictures need torchvision, which takes seconds
-    from detector.viz import draw_detections
+    from detector.visualization.drawing import draw_detections
+    from detector.visualization.video import FILMS  # pictures need torchvision, which takes seconds
 
     ids = list(scene.classes)
     with FILMS[path.suffix.lower()](path, scene.delta_t) as append:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from detector.events.types import BBOX_dtype
-from detector.events.writing import whole_file
+from detector.utils.atomic_write import atomic_write
 
 __all__ = ["load_labels", "save_labels"]
 
@@ -48,7 +48,7 @@ def save_labels(path: str | Path, labels: np.ndarray) -> None:
         ValueError: fields are missing or hold what they cannot mean.
     """
     boxes = _to_bbox(np.asarray(labels), "labels")
-    with whole_file(path) as part, part.open("wb") as file:
+    with atomic_write(path) as part, part.open("wb") as file:
         np.save(file, boxes)
 
 

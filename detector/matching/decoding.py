@@ -1,12 +1,9 @@
-"""From predictions to rows of boxes, in plain torch that can be scripted.
-
-The caller of an exported file needs no torchvision.
-"""
+"""From predictions to rows of boxes, in plain torch that can be scripted."""
 
 import torch
 from torch import Tensor
 
-__all__ = ["class_scores", "crop_boxes", "decode_boxes", "non_max_suppression", "select_rows"]
+__all__ = ["class_scores", "crop_boxes", "decode_boxes", "select_rows"]
 
 
 def class_scores(logits: Tensor) -> Tensor:
@@ -56,30 +53,3 @@ def crop_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
     x2 = (boxes[..., 0] + boxes[..., 2]).clamp(0, width)
     y2 = (boxes[..., 1] + boxes[..., 3]).clamp(0, height)
     return torch.stack([x1, y1, x2 - x1, y2 - y1], dim=-1)
-
-
-def non_max_suppression(rows: Tensor, nms_thresh: float, max_boxes: int) -> Tensor:
-    """Greedy suppression within each class, in plain torch.
-
-    Args:
-        rows: (M, 6) x1, y1, w, h, score, class_id.
-        nms_thresh: overlap above which the lower of two scores of a class is dropped.
-        max_boxes: only this many rows of the highest scores are looked at.
-
-    Returns:
-        The rows that stay, by descending score.
-    """
-    order = rows[:, 4].argsort(descending=True, stable=True)
-    rows = rows[order[:max_boxes]]
-    low, high = rows[:, :2], rows[:, :2] + rows[:, 2:4]
-    overlap = torch.minimum(high.unsqueeze(1), high) - torch.maximum(low.unsqueeze(1), low)
-    inter = overlap.clamp(min=0).prod(dim=2)
-    area = rows[:, 2] * rows[:, 3]
-    same_class = rows[:, 5].unsqueeze(1) == rows[:, 5]
-    covers = (inter > nms_thresh * (area.unsqueeze(1) + area - inter)) & same_class
-    covers = covers.triu(diagonal=1).cpu()
-    keep = torch.ones(rows.size(0), dtype=torch.bool)
-    for i in range(rows.size(0)):
-        if bool(keep[i]):
-            keep.logical_and_(covers[i].logical_not())
-    return rows[keep.to(rows.device)]

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from detector.anchor_loops import fill_targets
-from detector.assignment import AnchorGrid, FrameBoxes, assign_boxes
 from detector.box import bbox_to_deltas
-from detector.compiled import HAS_COMPILER
+from detector.matching.assignment import AnchorGrid, FrameBoxes, assign_boxes
+from detector.matching.kernels import fill_targets
+from detector.utils.compiled import HAS_COMPILER
 
 __all__ = ["EncodeRule", "encode_boxes", "encode_compiled", "encode_in_torch"]
 

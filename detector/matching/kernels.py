@@ -1,15 +1,15 @@
 """Compiled loops that assign the boxes of a batch to anchors, frame by frame: `assign_boxes` for the CPU.
 
-Only cells where an anchor can overlap a box enough are looked at, as `detector.assignment` derives; the arithmetic is
-that of `pairwise_iou`. They stand in one module because the compiler's cache notices a change of a function's own file
-only.
+Only cells where an anchor can overlap a box enough are looked at, as `detector.matching.assignment` derives; the
+arithmetic is that of `pairwise_iou`. They are in one module because the compiler's cache notices a change of a
+function's own file only.
 """
 
 from typing import Any
 
 import numpy as np
 
-from detector.compiled import compiled
+from detector.utils.compiled import compiled
 
 __all__ = ["fill_targets"]
 

@@ -1,10 +1,13 @@
-"""The best scores of each frame of a batch, and non-maximum suppression in each frame and class of it."""
+"""Non-maximum suppression: of a whole batch of frames, and of one frame in plain torch for exported models.
+
+A program that runs an exported model needs no torchvision, which is why `non_max_suppression` does without.
+"""
 
 import torch
 from torch import Tensor
 from torchvision.ops import nms
 
-__all__ = ["best_scores", "suppress"]
+__all__ = ["best_scores", "non_max_suppression", "suppress"]
 
 
 def best_scores(
@@ -70,3 +73,30 @@ def suppress(
     counts = frame[keep].bincount(minlength=num_frames).tolist()
     columns = zip(boxes[keep].split(counts), scores[keep].split(counts), labels[keep].split(counts), strict=True)
     return [{"boxes": box, "scores": score, "labels": label} for box, score, label in columns]
+
+
+def non_max_suppression(rows: Tensor, nms_thresh: float, max_boxes: int) -> Tensor:
+    """Greedy suppression within each class, in plain torch.
+
+    Args:
+        rows: (M, 6) x1, y1, w, h, score, class_id.
+        nms_thresh: overlap above which the lower of two scores of a class is dropped.
+        max_boxes: only this many rows of the highest scores are looked at.
+
+    Returns:
+        The rows that stay, by descending score.
+    """
+    order = rows[:, 4].argsort(descending=True, stable=True)
+    rows = rows[order[:max_boxes]]
+    low, high = rows[:, :2], rows[:, :2] + rows[:, 2:4]
+    overlap = torch.minimum(high.unsqueeze(1), high) - torch.maximum(low.unsqueeze(1), low)
+    inter = overlap.clamp(min=0).prod(dim=2)
+    area = rows[:, 2] * rows[:, 3]
+    same_class = rows[:, 5].unsqueeze(1) == rows[:, 5]
+    covers = (inter > nms_thresh * (area.unsqueeze(1) + area - inter)) & same_class
+    covers = covers.triu(diagonal=1).cpu()
+    keep = torch.ones(rows.size(0), dtype=torch.bool)
+    for i in range(rows.size(0)):
+        if bool(keep[i]):
+            keep.logical_and_(covers[i].logical_not())
+    return rows[keep.to(rows.device)]

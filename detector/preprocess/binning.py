@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detector.preprocess.loops import is_sorted
+from detector.preprocess.kernels import is_sorted
 
 __all__ = ["Binned", "EventColumns", "check_output", "into_bins"]
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from detector.preprocess.binning import EventColumns, check_output, into_bins
-from detector.preprocess.loops import subtract
+from detector.preprocess.kernels import subtract
 
 __all__ = ["diff"]
 

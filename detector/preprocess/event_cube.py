@@ -3,7 +3,7 @@
 import numpy as np
 
 from detector.preprocess.binning import EventColumns, check_output, into_bins
-from detector.preprocess.loops import clip, round_off, share
+from detector.preprocess.kernels import clip, round_off, share
 
 __all__ = ["event_cube"]
 

@@ -5,7 +5,7 @@ from math import ceil
 import numpy as np
 
 from detector.preprocess.binning import EventColumns, check_output, into_bins
-from detector.preprocess.loops import count, divide
+from detector.preprocess.kernels import count, divide
 
 __all__ = ["histo", "stacked_histo"]
 

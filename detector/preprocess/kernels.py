@@ -6,7 +6,7 @@ return whether all lie inside the frame and have a polarity of 0 or 1; they stop
 
 import numpy as np
 
-from detector.compiled import compiled
+from detector.utils.compiled import compiled
 
 __all__ = [
     "CHUNK",

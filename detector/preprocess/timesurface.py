@@ -3,7 +3,7 @@
 import numpy as np
 
 from detector.preprocess.binning import EventColumns, check_output, into_bins
-from detector.preprocess.loops import mark_levels, mark_times
+from detector.preprocess.kernels import mark_levels, mark_times
 
 __all__ = ["MULTI_CHANNEL_UTBINS", "multi_channel_timesurface", "timesurface"]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from detector.settings import DataConfig
+from detector.config.groups import DataConfig
 
 __all__ = [
     "TORCH_PREPROCESS",

@@ -6,7 +6,6 @@ too, for a second: their events cease while their labels go on, so only a detect
 """
 
 import json
-import os
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,10 +13,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from detector.events import BBOX_dtype, save_labels, write_dat
+from detector.events import BBOX_dtype, write_dat
+from detector.labels import save_labels
 from detector.synthetic.scene import Scene, make_scene
 from detector.synthetic.simulator import noise_events, sort_events, threshold_crossings
 from detector.synthetic.sprites import CAR, PEDESTRIAN
+from detector.utils.atomic_write import atomic_write
 
 __all__ = ["CLASSES", "make_recording", "write_dataset"]
 
@@ -143,10 +144,8 @@ def _boxes_at(scene: Scene, times: np.ndarray, time: int) -> Iterator[tuple[floa
 
 
 def _write_label_map(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps({str(key): name for key, name in CLASSES.items()}, indent=2) + "\n")
-    os.replace(part, path)
+    with atomic_write(path) as part:
+        part.write_text(json.dumps({str(key): name for key, name in CLASSES.items()}, indent=2) + "\n")
 
 
 def _check(

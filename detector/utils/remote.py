@@ -4,17 +4,11 @@ HDF5 and the readers of recordings need files on this machine: what lies at an a
 (the variable TMPDIR says where), and what goes there is made in one.
 """
 
-import fcntl
-import os
-import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
-__all__ = ["Address", "Place", "find_places", "remove_dead_parts", "to_place", "written"]
+__all__ = ["Address", "Place", "find_places", "to_place"]
 
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
 """Where an object appears only when it is whole, renaming is copying, and folders need not be made."""
@@ -151,55 +145,3 @@ def find_places(text: str | Path) -> list[Place]:
     if not found:
         raise FileNotFoundError(f"{place}: nothing there matches, needed: at least one file")
     return list(found)
-
-
-@contextmanager
-def written(target: Place) -> Iterator[Path]:
-    """Yield a path to write to; `target` appears only if the block ends well, and then it is whole.
-
-    Several processes may do so at once, each has a path of its own. One that is killed leaves it behind, with a
-    lock that ended with the process: see `remove_dead_parts`.
-
-    Args:
-        target: the final file, replaced if it is there; its folder is made.
-
-    Yields:
-        The path, at which there is an empty file, or none; what it holds is removed if the block raises.
-    """
-    if isinstance(target, Address):
-        with TemporaryDirectory(prefix="evforge-") as folder:
-            part = Path(folder) / target.name
-            yield part
-            target.put(part)
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
-    with part.open("xb") as file:
-        try:
-            _lock(file)
-            yield part
-            os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
-
-
-def remove_dead_parts(folder: Path, pattern: str = "*") -> None:
-    """Remove what processes that were killed in `written` left behind, and nothing that is still being written.
-
-    Args:
-        folder: where to look.
-        pattern: names of the final files.
-    """
-    for part in folder.glob(f"{pattern}.part"):
-        with suppress(OSError), part.open("r+b") as file:
-            if _lock(file):
-                part.unlink()
-
-
-def _lock(file: Any) -> bool:
-    """Lock a file until it is closed; False where another process has, or the file system knows no locks."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True

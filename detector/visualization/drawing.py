@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, make_grid
 
-from detector.events.writing import whole_file
-from detector.video import gif_film, to_picture
+from detector.utils.atomic_write import atomic_write
+from detector.visualization.video import gif_film, to_picture
 
 __all__ = ["contact_sheet", "draw_boxes", "draw_detections", "events_to_image", "save_gif", "save_png"]
 
@@ -134,7 +134,7 @@ def save_png(path: str | Path, image: Tensor) -> Path:
     """Write a (3, H, W) uint8 picture; the file appears only when it is whole."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         to_picture(image).save(part, format="PNG")
     return path
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from detector.events.writing import whole_file
+from detector.utils.atomic_write import atomic_write
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -51,7 +51,7 @@ def gif_film(path: Path, delta_t: int) -> Iterator[AddPicture]:
     from PIL import GifImagePlugin, Image
 
     count = 0
-    with whole_file(path) as part, part.open("wb") as file:
+    with atomic_write(path) as part, part.open("wb") as file:
 
         def add(image: Tensor) -> None:
             nonlocal count
@@ -99,7 +99,7 @@ def _by_pyav(path: Path, delta_t: int) -> Iterator[AddPicture]:
     import av
 
     stream: Any = None
-    with whole_file(path) as part, av.open(str(part), "w", format="mp4") as film:
+    with atomic_write(path) as part, av.open(str(part), "w", format="mp4") as film:
 
         def add(image: Tensor) -> None:
             nonlocal stream
@@ -118,7 +118,7 @@ def _by_pyav(path: Path, delta_t: int) -> Iterator[AddPicture]:
 @contextmanager
 def _by_ffmpeg(path: Path, delta_t: int, program: str) -> Iterator[AddPicture]:
     process: subprocess.Popen[bytes] | None = None
-    with whole_file(path) as part, tempfile.TemporaryFile() as errors:
+    with atomic_write(path) as part, tempfile.TemporaryFile() as errors:
 
         def add(image: Tensor) -> None:
             nonlocal process

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.config import Config
-from evforge.runs import unique_folder
+from evforge.recipes import find_config
+from evforge.training.run_folder import unique_folder
 
 if TYPE_CHECKING:
-    from evforge.evaluate import Evaluation
-    from evforge.tune import StudyResult
+    from evforge.evaluation.evaluate import Evaluation
+    from evforge.search.tune import StudyResult
 
 __all__ = ["quickstart", "recipe"]
 
@@ -21,7 +22,7 @@ DURATION_S, HEIGHT, WIDTH, SEED = 10.0, 120, 160, 0
 
 def recipe() -> Config:
     """The settings that the quickstart starts from, `recipes/synthetic.yaml`."""
-    return Config.load(Path(__file__).with_name("recipes") / "synthetic.yaml")
+    return Config.load(find_config("synthetic"))
 
 
 def space_file() -> Path:
@@ -57,7 +58,7 @@ def quickstart(
         ValueError: a setting does not fit.
         EvForgeError: every trial failed.
     """
-    from evforge.tune import tune
+    from evforge.search.tune import tune
 
     folder = Path(output) if output is not None else unique_folder(config.train.storage, "quickstart")
     print(f"quickstart: everything goes to {folder}", flush=True)
@@ -87,7 +88,7 @@ def _step(name: str) -> Iterator[None]:
 
 
 def _make_dataset(config: Config, folder: Path, recordings: Mapping[str, int], duration_s: float) -> Path:
-    from detector.data.build import build_dataset
+    from detector.data.builder.dataset import build_dataset
     from detector.synthetic import write_dataset
 
     source = write_dataset(folder / "recordings", recordings, duration_s, HEIGHT, WIDTH, seed=SEED)
@@ -95,13 +96,13 @@ def _make_dataset(config: Config, folder: Path, recordings: Mapping[str, int], d
 
 
 def _evaluate(study: "StudyResult", folder: Path) -> "Evaluation":
-    from evforge.evaluate import evaluate
+    from evforge.evaluation.evaluate import evaluate
 
     return evaluate(study.best_checkpoint, folder=folder / "evaluate-test")
 
 
 def _export(study: "StudyResult", folder: Path) -> Path:
-    from evforge.export import export
+    from evforge.evaluation.export import export
 
     exported = export(study.best_checkpoint, folder / "exported")
     print(f"the cases of jitting_test pass on {exported / 'model.ptjit'}")
@@ -110,10 +111,10 @@ def _export(study: "StudyResult", folder: Path) -> Path:
 
 def _register(study: "StudyResult", found: "Evaluation", exported: Path) -> str:
     """Register the model and let it through the gate if it is better than the champion."""
-    from evforge.evaluate import checkpoint_config
-    from evforge.handover import hand_over
-    from evforge.registry_table import verdict
-    from evforge.tracking import Tracker
+    from evforge.evaluation.checkpoint import checkpoint_config
+    from evforge.registry.listing import verdict
+    from evforge.registry.publish import hand_over
+    from evforge.tracking.tracker import Tracker
 
     track = checkpoint_config(study.best_checkpoint).track
     tracker, name = Tracker(track.tracking_uri, track.experiment), track.registered_model_name
@@ -122,9 +123,9 @@ def _register(study: "StudyResult", found: "Evaluation", exported: Path) -> str:
 
 
 def _results(study: "StudyResult", found: "Evaluation", exported: Path) -> str:
-    from evforge.evaluate import checkpoint_config
-    from evforge.report import trial_table
-    from evforge.tracking import ui_command
+    from evforge.evaluation.checkpoint import checkpoint_config
+    from evforge.search.trial_table import trial_table
+    from evforge.tracking.tracker import ui_command
 
     return "\n".join(
         [

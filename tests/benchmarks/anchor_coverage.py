@@ -13,7 +13,7 @@ from rounds import Row, arguments, parse, print_rows
 from torchvision.ops import box_iou
 
 from detector.anchors import Anchors
-from detector.coverage import AnchorPyramid, LabelBoxes, measure_coverage
+from detector.coverage.anchor_coverage import AnchorPyramid, LabelBoxes, measure_coverage
 
 HEIGHT, WIDTH, STRIDE, LEVELS, BASE = 360, 640, 16, 5, 24
 DENSE_BOXES = 2_000

@@ -17,9 +17,9 @@ from importlib.util import find_spec
 import numpy as np
 from rounds import Row, arguments, medians, parse, print_rows
 
-from detector import coco_library
+from detector.evaluation import coco_backend
+from detector.evaluation.coco_evaluator import CocoEvaluator
 from detector.events import BBOX_dtype
-from detector.metrics import CocoEvaluator
 
 CLASSES = ("pedestrian", "two wheeler", "car")
 HEIGHT, WIDTH = 360, 640
@@ -55,13 +55,13 @@ def random_boxes(rng: np.random.Generator, counts: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def replaced(name: str, value: Callable) -> Iterator[None]:
-    """`detector.coco_library` with another function."""
-    before = getattr(coco_library, name)
-    setattr(coco_library, name, value)
+    """`detector.evaluation.coco_backend` with another function."""
+    before = getattr(coco_backend, name)
+    setattr(coco_backend, name, value)
     try:
         yield
     finally:
-        setattr(coco_library, name, before)
+        setattr(coco_backend, name, before)
 
 
 def measure(form: str, labels: np.ndarray, detections: np.ndarray) -> dict[str, float]:
@@ -69,7 +69,7 @@ def measure(form: str, labels: np.ndarray, detections: np.ndarray) -> dict[str, 
     from pycocotools.cocoeval import COCOeval
 
     library = "faster-coco-eval" if form == "faster-coco-eval" else "pycocotools"
-    evaluation = coco_library._sparse_evaluation if form != "pycocotools" else lambda: COCOeval
+    evaluation = coco_backend._sparse_evaluation if form != "pycocotools" else lambda: COCOeval
     evaluator = CocoEvaluator(CLASSES, HEIGHT, WIDTH)
     with replaced("installed_library", lambda: library), replaced("_sparse_evaluation", evaluation):
         evaluator.partial_eval([labels], [detections])

@@ -16,8 +16,8 @@ import numpy as np
 from rounds import Row, arguments, medians, parse, print_rows
 
 from detector.events import EventCD, open_events, write_dat, write_evt2, write_evt3
-from detector.events.columns import ColumnBuffer
-from detector.events.records import CHUNK_BYTES
+from detector.events.arrays import ColumnBuffer
+from detector.events.prophesee.fixed_size import CHUNK_BYTES
 
 HEIGHT, WIDTH, RATE, CLUSTERS, WINDOW, SEARCHES = 720, 1280, 10, 24, 50_000, 20
 PEERS = {"faery": "pip install faery", "evt3": "pip install evt3", "expelliarmus": "pip install expelliarmus"}

@@ -26,8 +26,8 @@ sys.path.append(str(Path(__file__).parents[1]))
 from ecf_encoder import encode, write_chunks
 
 from detector.events import EventCD, open_events, write_hdf5
-from detector.events.columns import ColumnBuffer
-from detector.events.ecf import count_events, first_time
+from detector.events.arrays import ColumnBuffer
+from detector.events.prophesee.ecf import count_events, first_time
 
 try:
     import evlib

@@ -14,9 +14,9 @@ from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder, Matcher
 from torchvision.ops import box_iou
 
-from detector import encoding
 from detector.anchors import Anchors
 from detector.box import batch_box_iou, pack_boxes_list, xywh2xyxy
+from detector.matching import encoding
 
 FRAMES, MOST = 40, 30
 SIZES = ((360, 640, "PSEE_ANCHORS"), (720, 1280, "COCO_ANCHORS"))

@@ -1,10 +1,10 @@
 """Frames/s of a training as `evforge train` runs it in a worker, reading included, against the bare step in a loop.
 
 `python tests/benchmarks/end_to_end.py [--rounds N] [--steps N] [--recordings N N] [--small]`. One thread, two loader
-processes, 304x240. A round is an epoch of `evforge.train.fit` (what a worker of Ray Train calls) and, right after it in
-the same process, as many bare steps of another detector on one batch that is there already: loss, gradient, clipping,
-optimizer. The rounds are done with datasets of two lengths, to show that the rate does not depend on it; an epoch has
-the same number of steps in both.
+processes, 304x240. A round is an epoch of `evforge.training.train.fit` (what a worker of Ray Train calls) and, right
+after it in the same process, as many bare steps of another detector on one batch that is there already: loss, gradient,
+clipping, optimizer. The rounds are done with datasets of two lengths, to show that the rate does not depend on it; an
+epoch has the same number of steps in both.
 """
 
 import argparse
@@ -27,10 +27,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from toy_dataset import write_toy_dataset
 
 from detector.config import Config
-from detector.data.storage import create_tensors, write_frames
-from detector.events.labels import BBOX_dtype, save_labels
+from detector.data.tensor_file import create_tensors, write_frames
+from detector.events import BBOX_dtype
+from detector.labels import save_labels
 from detector.lightning_model import LightningDetectionModel, resolve_precision
-from evforge.train import check_config, fit
+from evforge.training.train import check_config, fit
 
 STEPS, STREAMS, HEIGHT, WIDTH, DELTA_T, FRAMES = 10, 2, 240, 304, 50_000, 200
 

@@ -22,11 +22,11 @@ from torch import Tensor
 from torchvision.models.detection import retinanet_resnet50_fpn, ssdlite320_mobilenet_v3_large
 from torchvision.ops import box_iou
 
-from detector.agreement import CONFIDENT, NEAR_IOU
 from detector.config import Config
-from detector.evaluation.predictions import FramePredictions
-from detector.export_form import METHODS
-from detector.export_forms import EXPORT_FORMS, in_precision, load_form
+from detector.evaluation.collector import FramePredictions
+from detector.export.form import METHODS
+from detector.export.forms import EXPORT_FORMS, in_precision, load_form
+from detector.export.parity import CONFIDENT, NEAR_IOU
 from detector.jitting import INFO_NAME, SSD, export_ssd
 from detector.lightning_model import LightningDetectionModel
 from detector.single_stage_detector import SingleStageDetector
@@ -81,7 +81,7 @@ def compiled_step(ssd: SSD, height: int, width: int) -> Form:
     """A time step that `torch.compile` optimised for constant weights; without suppression."""
     from torch._inductor import config
 
-    from detector.export_steps import StepModule
+    from detector.export.backends.stateless import StepModule
 
     config.freezing = True
     module = StepModule(in_precision(ssd, "bf16"), height, width).eval()

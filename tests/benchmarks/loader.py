@@ -19,7 +19,7 @@ from rounds import Row, arguments, medians, parse, print_rows
 from torch.utils.data import DataLoader, Dataset
 
 from detector.config import Config
-from detector.data.storage import create_tensors, write_frames
+from detector.data.tensor_file import create_tensors, write_frames
 from detector.data_factory import psee_data
 from detector.events.types import BBOX_dtype
 

@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 
 from detector.config import Config
-from evforge.runtime import ray_session
-from evforge.space import load_space
-from evforge.tracking import Tracker
-from evforge.train import check_config, quiet
-from evforge.tune import tune
+from evforge.cluster.session import ray_session
+from evforge.search.tune import tune
+from evforge.space.space import load_space
+from evforge.tracking.tracker import Tracker
+from evforge.training.train import check_config, quiet
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))

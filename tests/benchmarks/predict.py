@@ -24,9 +24,9 @@ from rounds import Row, arguments, parse, print_rows
 
 from detector.config import Config
 from detector.events import EventReader, open_events, write_evt3
-from detector.export_forms import EXPORT_FORMS, in_precision
+from detector.export.forms import EXPORT_FORMS, in_precision
+from detector.inference.predictor import Predictor
 from detector.jitting import SSD, export_ssd
-from detector.predictor import Predictor
 from detector.single_stage_detector import SingleStageDetector
 from detector.synthetic.recordings import make_recording
 

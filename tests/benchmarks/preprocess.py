@@ -21,7 +21,7 @@ import rounds
 import torch
 
 from detector.events import EventCD, open_events, write_dat
-from detector.events.columns import ColumnBuffer
+from detector.events.arrays import ColumnBuffer
 from detector.preprocess import event_cube, histo, stacked_histo, timesurface
 from detector.preprocess import torch_form as in_torch
 

@@ -25,9 +25,9 @@ from rounds import Row, arguments, parse, print_rows
 from toy_dataset import TOY_SETTINGS, write_toy_dataset
 
 from detector.config import Config
-from evforge.anchor_lists import resolve_lists
-from evforge.space import Space, load_space
-from evforge.train import check_config, fit
+from evforge.anchors.candidates import resolve_lists
+from evforge.space.space import Space, load_space
+from evforge.training.train import check_config, fit
 
 CURVES = Path(__file__).with_name("search_curves.json")
 METRIC, EPOCHS = "val_mean_ap", 9
@@ -62,7 +62,7 @@ def _space(folder: str) -> Space:
 
 def _record(config: Config, space: Space) -> None:
     """Train every combination; what is there already is kept."""
-    from evforge.callbacks import ReportMetrics
+    from evforge.training.callbacks import ReportMetrics
 
     config = check_config(config)
     curves = json.loads(CURVES.read_text()) if CURVES.is_file() else {}
@@ -89,8 +89,8 @@ def _random(space: Space, config: Config, seed: int):
 
 def _default(space: Space, config: Config, seed: int):
     """The search of `evforge tune`: Optuna's TPE and ASHA, as Ray runs them."""
-    from evforge.schedulers import SCHEDULERS
-    from evforge.searcher import UnseenSearch
+    from evforge.search.policies.samplers import UnseenSearch
+    from evforge.search.policies.schedulers import SCHEDULERS
 
     search = UnseenSearch(partial(space.suggest, config), METRIC, "max", seed)
     scheduler = SCHEDULERS["asha"](config, space)
@@ -142,8 +142,8 @@ def _replay(policy: tuple, curves: dict[str, list[float]], target: float, worker
 
 def _live(config: Config, folder: Path, target: float, settings: dict) -> str:
     """Search for real; epochs trained until a trial reached the target, in the order of their reports."""
-    from evforge.tracking import Tracker
-    from evforge.tune import tune
+    from evforge.search.tune import tune
+    from evforge.tracking.tracker import Tracker
 
     changes = {**settings, "train.storage": str(folder), "track.tracking_uri": f"sqlite:///{folder}/mlflow.db"}
     study = tune(config.with_overrides(changes), folder.parent / "space.yaml")
@@ -193,7 +193,7 @@ def main() -> None:
         }
         for seed, (name, settings) in itertools.product(args.live, LIVE.items()):
             changes = {**settings, "tune.final_seeds": 1, "tune.space_seed": seed}
-            unfiltered = patch("evforge.tune.resolve_lists", lambda space, config: space)
+            unfiltered = patch("evforge.search.tune.resolve_lists", lambda space, config: space)
             with unfiltered if name == "random" else nullcontext():
                 print(f"{name}, live, seed {seed}: {_live(config, Path(folder) / f'{name}-{seed}', target, changes)}")
     for name, values in epochs.items():

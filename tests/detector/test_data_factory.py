@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from detector.config import Config
-from detector.data.sequence import scale_inputs
+from detector.data.dataset import scale_inputs
 from detector.data_factory import get_classes_from_json, psee_data, setup_psee_classes, setup_psee_load_labels
 from detector.events.types import BBOX_dtype
 

@@ -6,8 +6,8 @@ import torch
 
 from detector import jitting, jitting_test
 from detector.config import Config
-from detector.export_form import save_torchscript
-from detector.jitting import INFO_NAME, SSD, export_ssd, non_max_suppression
+from detector.export.form import save_torchscript
+from detector.jitting import INFO_NAME, SSD, export_ssd
 from detector.single_stage_detector import SingleStageDetector
 
 SHAPE = (3, 2, 2, 64, 96)
@@ -101,37 +101,6 @@ def test_info_says_how_to_feed_the_model(exported):
 def test_other_anchors_are_refused(detector):
     with pytest.raises(ValueError, match="anchor_list: got .* allowed: the detector's own"):
         SSD(detector, [(1.0, 1.0)])
-
-
-def test_suppression_by_hand():
-    rows = torch.tensor(
-        [
-            [0.0, 0.0, 10.0, 10.0, 0.9, 1.0],
-            [0.0, 0.0, 10.0, 8.0, 0.8, 1.0],  # IoU 0.8 with the first
-            [0.0, 0.0, 10.0, 8.0, 0.7, 2.0],  # the same box in another class
-            [0.0, 6.0, 10.0, 10.0, 0.6, 1.0],  # IoU 0.25 with the first
-        ]
-    )
-    scripted = torch.jit.script(non_max_suppression)
-    for suppress in (non_max_suppression, scripted):
-        assert suppress(rows, 0.5, 500)[:, 4].tolist() == pytest.approx([0.9, 0.7, 0.6])
-        assert suppress(rows, 0.2, 500)[:, 4].tolist() == pytest.approx([0.9, 0.7])
-        assert suppress(rows, 0.5, 1)[:, 4].tolist() == pytest.approx([0.9])
-        assert suppress(rows[:0], 0.5, 500).shape == (0, 6)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_scripted_suppression_equals_torchvision(seed):
-    from torchvision.ops import batched_nms
-
-    generator = torch.Generator().manual_seed(seed)
-    corner = torch.rand(200, 2, generator=generator, dtype=torch.float64) * 50
-    size = torch.rand(200, 2, generator=generator, dtype=torch.float64) * 30 + 1
-    scores = torch.rand(200, 1, generator=generator, dtype=torch.float64)
-    labels = torch.randint(1, 4, (200, 1), generator=generator)
-    rows = torch.cat([corner, size, scores, labels], 1)
-    keep = batched_nms(torch.cat([corner, corner + size], 1), scores[:, 0], labels[:, 0], 0.4)
-    assert torch.equal(torch.jit.script(non_max_suppression)(rows, 0.4, 500), rows[keep])
 
 
 @pytest.mark.parametrize("testcase", jitting_test.TESTCASES.values())

@@ -9,7 +9,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from toy_dataset import write_toy_dataset
 
 from detector.config import Config
-from detector.events.labels import BBOX_dtype
+from detector.events.types import BBOX_dtype
 from detector.lightning_model import (
     LightningDetectionModel,
     NonFiniteLossError,

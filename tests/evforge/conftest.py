@@ -1,16 +1,10 @@
+import resource
+
 import pytest
-from toy_dataset import TOY_SETTINGS, write_toy_dataset
+from toy_dataset import TINY, write_toy_dataset
 
 from detector.config import Config
-from evforge.tracking import Tracker
-
-TINY = {
-    **TOY_SETTINGS,
-    "data.augment": False,
-    "model.feature_base": 2,
-    "model.feature_channels_out": 8,
-    "train.max_epochs": 2,
-}
+from evforge.tracking.tracker import Tracker
 
 
 @pytest.fixture(scope="session")
@@ -39,14 +33,6 @@ def space_file(request, tmp_path):
     return path
 
 
-@pytest.fixture(scope="session")
-def export(tmp_path_factory):
-    """A detector that has learnt nothing, as exported."""
-    from registered_model import export_untrained
-
-    return export_untrained(tmp_path_factory.mktemp("exported"))
-
-
 @pytest.fixture
 def tracker(tracking_uri):
     """A store of this test alone."""
@@ -56,7 +42,22 @@ def tracker(tracking_uri):
 @pytest.fixture(scope="session")
 def ray_head():
     """One Ray head for all tests that need one."""
-    from evforge.runtime import ray_session
+    from evforge.cluster.session import ray_session
 
     with ray_session(dashboard=True) as resources:
         yield resources
+
+
+@pytest.fixture
+def checks_pass(monkeypatch):
+    """Leaves the checks of exported files out where a test is about something else."""
+    monkeypatch.setattr("detector.export.check._run_cases", lambda model: None)
+
+
+@pytest.fixture
+def small_disk():
+    """Files of this process can have 1 KB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -5,8 +5,8 @@ import yaml
 
 from detector.config import Config
 from evforge.quickstart import quickstart, recipe, space_file
-from evforge.space import load_space
-from evforge.tracking import Tracker
+from evforge.space.space import load_space
+from evforge.tracking.tracker import Tracker
 
 SMALL = {"train": 2, "val": 1, "test": 1}
 CHANGES = {

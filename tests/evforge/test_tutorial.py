@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from repository import ROOT
 from streams import SENSOR
 
 from detector.__main__ import main as detector
-from detector.events import BBOX_dtype, EventCD, load_labels, save_labels, write_evt2
-from evforge.cli import main as evforge
+from detector.events import BBOX_dtype, EventCD, write_evt2
+from detector.labels import load_labels, save_labels
+from evforge.cli.main import main as evforge
 
-README = Path(__file__).parents[2] / "README.md"
+README = ROOT / "README.md"
 SMALL = """
 data: {delta_t: 250000, num_tbins: 5, batch_size: 2, num_workers: 0, min_box_diag: 0, min_box_side: 0, augment: false}
 model: {feature_base: 2, feature_channels_out: 8, first_stride: 8, num_levels: 2}
@@ -62,9 +64,9 @@ def test_the_tutorial(tmp_path, monkeypatch, capfd):
     lines = tutorial()
     assert 5 <= len(lines) <= 15
     write_street(tmp_path / "street.raw")
-    recipe = tmp_path / "platform" / "evforge" / "recipes" / "pedestrians.yaml"
-    recipe.parent.mkdir(parents=True)
-    recipe.write_text(SMALL)
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "pedestrians.yaml").write_text(SMALL)
+    monkeypatch.setattr("evforge.recipes.FOLDER", tmp_path / "recipes")
     monkeypatch.chdir(tmp_path)
     for line in lines:
         assert run(line) == 0, (line, capfd.readouterr().err)

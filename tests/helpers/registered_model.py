@@ -9,8 +9,8 @@ import torch
 from detector.config import Config
 from detector.jitting import SSD, export_ssd
 from detector.single_stage_detector import SingleStageDetector
-from evforge.registry import register
-from evforge.tracking import Tracker
+from evforge.registry.register import register
+from evforge.tracking.tracker import Tracker
 
 NAME = "street"
 PROTOCOL = {"skip_us": 500_000, "time_tol_us": 50_000, "min_box_diag": 30.0, "min_box_side": 10.0}

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.events import BBOX_dtype, EventCD, save_labels, write_dat, write_evt2
-from detector.settings import DataConfig
+from detector.config.groups import DataConfig
+from detector.events import BBOX_dtype, EventCD, write_dat, write_evt2
+from detector.labels import save_labels
 
 HEIGHT, WIDTH, DELTA_T = 8, 12, 100_000
 START = 1_200_000

@@ -6,7 +6,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from detector.events.labels import BBOX_dtype, save_labels
+from detector.events import BBOX_dtype
+from detector.labels import save_labels
 
 TOY_SETTINGS = {
     "data.num_tbins": 5,
@@ -22,6 +23,15 @@ TOY_SETTINGS = {
     "train.precision": "32-true",
 }
 """What suits the dataset; how wide the network is and how long it is trained is not in it."""
+
+TINY = {
+    **TOY_SETTINGS,
+    "data.augment": False,
+    "model.feature_base": 2,
+    "model.feature_channels_out": 8,
+    "train.max_epochs": 2,
+}
+"""A detector that learns something in a second."""
 
 HEIGHT, WIDTH, DELTA_T = 64, 96, 50_000
 SIZES = {0: (20, 20), 1: (14, 32)}  # class id: width, height

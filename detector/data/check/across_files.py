@@ -11,8 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from detector.data.finding import Finding
-from detector.data.inventory import DataFile, TensorHeader
+from detector.data.check.finding import Finding
+from detector.data.check.inventory import DataFile, TensorHeader
 
 __all__ = ["CheckedFile", "check_set"]
 

@@ -8,11 +8,9 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from detector.config import LABEL_MAP_NAME, read_label_map
-from detector.data.check_labels import CheckedLabels, LabelContext, check_labels
-from detector.data.check_set import CheckedFile, check_set
-from detector.data.finding import Finding, count_findings, refusal
-from detector.data.inventory import (
+from detector.data.check.across_files import CheckedFile, check_set
+from detector.data.check.finding import Finding, count_findings, refusal
+from detector.data.check.inventory import (
     DataFile,
     Sensor,
     TensorHeader,
@@ -21,7 +19,9 @@ from detector.data.inventory import (
     read_tensor_header,
     stray_labels,
 )
-from detector.data.statistics import BIN_US, scan_events
+from detector.data.check.label_file import CheckedLabels, LabelContext, check_labels
+from detector.data.check.statistics import BIN_US, scan_events
+from detector.data.label_map import LABEL_MAP_NAME, read_label_map
 
 __all__ = ["Finding", "check_dataset"]
 

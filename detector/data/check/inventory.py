@@ -7,9 +7,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from detector.config import LABEL_MAP_NAME
-from detector.data.build_plan import SPLITS, recording_stem
-from detector.data.storage import read_attributes
+from detector.data.builder.plan import SPLITS, recording_stem
+from detector.data.label_map import LABEL_MAP_NAME
+from detector.data.tensor_file import read_attributes
 from detector.events import EventReader, open_events
 
 __all__ = ["DataFile", "Sensor", "TensorHeader", "find_data", "label_map_path", "read_tensor_header", "stray_labels"]

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.data.finding import Finding, count_findings, refusal
-from detector.events import BBOX_dtype, load_labels
-from detector.events.labels import LEGACY_NAMES
+from detector.data.check.finding import Finding, count_findings, refusal
+from detector.events import BBOX_dtype
+from detector.labels import load_labels
+from detector.labels.npy import LEGACY_NAMES
 
 __all__ = ["CheckedLabels", "LabelContext", "check_labels"]
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from detector.data.targets import scale_labels
 from detector.events import EventReader
-from detector.events.columns import ColumnBuffer
+from detector.events.arrays import ColumnBuffer
 
 __all__ = ["BIN_US", "Advance", "EventStatistics", "LabelStatistics", "label_statistics", "scan_events"]
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-from detector.data.inventory import DataFile, TensorHeader, read_tensor_header
-from detector.data.statistics import (
+from detector.config.groups import DataConfig
+from detector.data.check.inventory import DataFile, TensorHeader, read_tensor_header
+from detector.data.check.statistics import (
     BIN_US,
     Advance,
     EventStatistics,
@@ -16,10 +17,10 @@ from detector.data.statistics import (
     scan_events,
 )
 from detector.data.targets import scale_labels
-from detector.events import EventReader, load_labels
+from detector.events import EventReader
 from detector.events.header import read_header
+from detector.labels import load_labels
 from detector.preprocess import histo
-from detector.settings import DataConfig
 
 __all__ = ["FileSurvey", "labels_at", "sample_frames", "survey_file"]
 

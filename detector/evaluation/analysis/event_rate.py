@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from detector.data.files import SequenceFile
-from detector.data.storage import open_tensors
+from detector.data.sequence_file import SequenceFile
+from detector.data.tensor_file import open_tensors
 
 __all__ = ["COUNTING", "event_rates"]
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detector.coco_library import FrameBoxes
-from detector.compiled import compiled
+from detector.evaluation.coco_backend import FrameBoxes
+from detector.utils.compiled import compiled
 
 __all__ = [
     "Calibration",

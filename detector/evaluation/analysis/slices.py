@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from detector.evaluation.matches import (
+from detector.evaluation.analysis.matches import (
     Calibration,
     Confusion,
     OperatingPoint,
@@ -16,9 +16,9 @@ from detector.evaluation.matches import (
     found_labels,
     match_boxes,
 )
-from detector.evaluation.predictions import Protocol, RecordingBoxes
-from detector.evaluation.tracks import Latency, find_waits, summarize_waits, track_figures
-from detector.metrics import CocoEvaluator
+from detector.evaluation.analysis.tracks import Latency, find_waits, summarize_waits, track_figures
+from detector.evaluation.coco_evaluator import CocoEvaluator
+from detector.evaluation.collector import Protocol, RecordingBoxes
 
 __all__ = ["SLICES", "Details", "Slice", "Slicing", "measure_details"]
 

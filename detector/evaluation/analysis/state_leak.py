@@ -1,7 +1,6 @@
-"""A detector over the streams of a split, and the check that nothing leaks from one stream into another."""
+"""Check that nothing leaks from one stream into another."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,12 +9,11 @@ import torch
 from torch import Tensor
 
 from detector.box import box_iou
-from detector.data.files import SequenceFile
-from detector.data.sequence import SequenceDataset
-from detector.evaluation.predictions import FramePredictions
+from detector.data.dataset import SequenceDataset
+from detector.data.sequence_file import SequenceFile
 from detector.single_stage_detector import SingleStageDetector
 
-__all__ = ["StateLeak", "check_state_leak", "stream"]
+__all__ = ["StateLeak", "check_state_leak"]
 
 CHECKED_FILES, CHECKED_WINDOWS = 4, 3
 SAME_IOU, SAME_SCORE = 0.95, 0.01
@@ -46,34 +44,6 @@ class StateLeak:
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         return asdict(self)
-
-
-@torch.inference_mode()
-def stream(
-    detector: SingleStageDetector,
-    batches: Iterable[dict[str, Any]],
-    predictions: FramePredictions,
-    device: torch.device,
-    autocast: AbstractContextManager,
-) -> None:
-    """Detect on the batches of a split, in order, and collect what is said about labelled frames.
-
-    Args:
-        detector: in evaluation mode, on the device; its state is cleared before and after.
-        batches: see `SequenceDataset.__getitem__`.
-        predictions: takes the detections; its protocol holds their score floor and the overlap of the suppression.
-        device: where the detector is.
-        autocast: arithmetic of the network.
-    """
-    protocol = predictions.protocol
-    detector.reset_all()
-    with autocast:
-        for batch in batches:
-            detector.reset(batch["mask_keep_memory"].to(device))
-            inputs = batch["inputs"].to(device, non_blocking=True)
-            found = detector.get_boxes(inputs, protocol.score_thresh, protocol.nms_thresh)
-            predictions.add(found, batch["video_infos"], batch["frame_is_labeled"])
-    detector.reset_all()
 
 
 @torch.inference_mode()

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detector.coco_library import FrameBoxes
-from detector.evaluation.matches import Matches, found_labels
-from detector.evaluation.predictions import Protocol, RecordingBoxes
-from detector.metrics import filter_boxes
+from detector.evaluation.analysis.matches import Matches, found_labels
+from detector.evaluation.box_filters import filter_boxes
+from detector.evaluation.coco_backend import FrameBoxes
+from detector.evaluation.collector import Protocol, RecordingBoxes
 
 __all__ = ["Latency", "TrackFigures", "Waits", "find_waits", "summarize_waits", "track_figures"]
 

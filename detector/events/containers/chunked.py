@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.events.columns import ColumnBuffer, Columns
+from detector.events.arrays import ColumnBuffer, Columns
 from detector.events.reader import EventReader
 
 __all__ = ["BlockReader", "find_names"]

@@ -12,14 +12,14 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from detector.events.blocks import BlockReader, find_names
-from detector.events.columns import ColumnBuffer, Columns
-from detector.events.ecf import count_events, decode, first_time
-from detector.events.header import Header
+from detector.events.arrays import ColumnBuffer, Columns
+from detector.events.containers.chunked import BlockReader, find_names
+from detector.events.header import Header, sensor_size
+from detector.events.prophesee.ecf import count_events, decode, first_time
 from detector.events.reader import CHUNK, to_events
-from detector.events.records import sensor_size
 from detector.events.types import EventCD, EventExtTrigger
-from detector.events.writing import check_events, whole_file
+from detector.events.write import check_events
+from detector.utils.atomic_write import atomic_write
 
 __all__ = ["Hdf5Reader", "write_hdf5"]
 
@@ -165,7 +165,7 @@ def write_hdf5(path: str | Path, events: np.ndarray, height: int, width: int) ->
     """
     check_events(events, height, width, max_side=MAX_SIDE, period=LAST_TIME)
     indexes = _indexes(events["t"])
-    with whole_file(path) as part, h5py.File(part, "w") as file:
+    with atomic_write(path) as part, h5py.File(part, "w", locking=False) as file:
         file.attrs.update({"version": "1.0", "geometry": f"{width}x{height}"})
         stored = _create(file, "CD/events", EventCD, events.size)
         for start in range(0, events.size, CHUNK):

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.events.blocks import BlockReader, find_names
-from detector.events.columns import Columns
-from detector.events.header import Header, split_line
+from detector.events.arrays import Columns
+from detector.events.containers.chunked import BlockReader, find_names
+from detector.events.header import Header, sensor_size, split_line
 from detector.events.reader import CHUNK
-from detector.events.records import sensor_size
 
 __all__ = ["TableReader"]
 

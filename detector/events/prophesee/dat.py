@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.events.clock import WrappingClock
-from detector.events.columns import Columns
+from detector.events.arrays import Columns
 from detector.events.header import Header
-from detector.events.loops import DAT_PERIOD, decode_dat, new_state
-from detector.events.records import RecordReader
-from detector.events.writing import check_events, in_parts, whole_file
+from detector.events.kernels import DAT_PERIOD, decode_dat, new_state
+from detector.events.prophesee.fixed_size import RecordReader
+from detector.events.unwrap import WrappingClock
+from detector.events.write import check_events, in_parts
+from detector.utils.atomic_write import atomic_write
 
 __all__ = ["DatReader", "write_dat"]
 
@@ -81,7 +82,7 @@ def write_dat(path: str | Path, events: np.ndarray, height: int, width: int) -> 
     """
     check_events(events, height, width, max_side=MAX_SIDE, period=DAT_PERIOD)
     header = f"% Data file containing CD events.\n% Version 2\n% Height {height}\n% Width {width}\n"
-    with whole_file(path) as part, part.open("wb") as file:
+    with atomic_write(path) as part, part.open("wb") as file:
         file.write(header.encode() + bytes([EVENT_TYPES[-1], EVENT_SIZE]))
         for x, y, p, t in in_parts(events):
             words = np.empty((t.size, 2), "<u4")

@@ -17,8 +17,8 @@ The loops never read or write outside what they are given, whatever the bytes ar
 
 import numpy as np
 
-from detector.compiled import compiled
-from detector.events.columns import Columns
+from detector.events.arrays import Columns
+from detector.utils.compiled import compiled
 
 __all__ = ["count_events", "decode", "first_time"]
 

@@ -5,10 +5,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from detector.events.columns import Columns
-from detector.events.loops import EVT2_PERIOD, decode_evt2
-from detector.events.words import WordReader
-from detector.events.writing import check_events, in_parts, raw_header, whole_file
+from detector.events.arrays import Columns
+from detector.events.kernels import EVT2_PERIOD, decode_evt2
+from detector.events.prophesee.raw import WordReader
+from detector.events.write import check_events, in_parts, raw_header
+from detector.utils.atomic_write import atomic_write
 
 __all__ = ["Evt2Reader", "write_evt2"]
 
@@ -47,7 +48,7 @@ def write_evt2(path: str | Path, events: np.ndarray, height: int, width: int) ->
     """
     check_events(events, height, width, max_side=MAX_SIDE, period=EVT2_PERIOD)
     last = -1
-    with whole_file(path) as part, part.open("wb") as file:
+    with atomic_write(path) as part, part.open("wb") as file:
         file.write(raw_header("EVT2", "2.0", height, width))
         for columns in in_parts(events):
             _encode(columns, last).tofile(file)

@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from detector.events.columns import Columns
+from detector.events.arrays import Columns
 from detector.events.header import Header
-from detector.events.loops import decode_evt21
-from detector.events.words import TIME_HIGH, WordReader
+from detector.events.kernels import decode_evt21
+from detector.events.prophesee.raw import TIME_HIGH, WordReader
 
 __all__ = ["Evt21Reader"]
 

@@ -12,20 +12,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from detector.events.clock import WrappingClock
-from detector.events.columns import Columns
-from detector.events.loops import (
-    BASE,
-    EVT3_JITTER,
-    ROW,
-    SIGN,
-    decode_evt3,
-    encode_evt3,
-    new_state,
-    scan_evt3,
-)
-from detector.events.words import TIME_HIGH, WordReader
-from detector.events.writing import check_events, in_parts, raw_header, whole_file
+from detector.events.arrays import Columns
+from detector.events.kernels import BASE, EVT3_JITTER, ROW, SIGN, decode_evt3, encode_evt3, new_state, scan_evt3
+from detector.events.prophesee.raw import TIME_HIGH, WordReader
+from detector.events.unwrap import WrappingClock
+from detector.events.write import check_events, in_parts, raw_header
+from detector.utils.atomic_write import atomic_write
 
 __all__ = ["Evt3Reader", "write_evt3"]
 
@@ -120,7 +112,7 @@ def write_evt3(path: str | Path, events: np.ndarray, height: int, width: int) ->
     """
     check_events(events, height, width, max_side=MAX_SIDE, period=MAX_TIME)
     state, words = np.full(3, -1), np.empty(WORDS, "<u2")
-    with whole_file(path) as part, part.open("wb") as file:
+    with atomic_write(path) as part, part.open("wb") as file:
         file.write(raw_header("EVT3", "3.0", height, width))
         for columns in in_parts(events):
             done = 0

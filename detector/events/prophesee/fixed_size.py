@@ -8,18 +8,17 @@ from typing import ClassVar
 
 import numpy as np
 
-from detector.events.columns import ColumnBuffer, Columns
-from detector.events.header import Header
-from detector.events.loops import BACKWARDS, BASE, OUTSIDE, ROW, TIME
+from detector.events.arrays import ColumnBuffer, Columns
+from detector.events.header import Header, sensor_size
+from detector.events.kernels import BACKWARDS, BASE, OUTSIDE, ROW, TIME
 from detector.events.reader import EventReader
 
-__all__ = ["RecordReader", "sensor_size"]
+__all__ = ["RecordReader"]
 
 CHUNK_BYTES = 1 << 19
 """Decoded at once: a chunk and what it becomes stay in the processor's cache."""
 
 PAGE_BYTES = 1 << 12
-MAX_SIDE = 1 << 16
 
 
 class RecordReader(EventReader):
@@ -71,7 +70,7 @@ class RecordReader(EventReader):
 
     @abstractmethod
     def _fill(self, records: np.ndarray, state: np.ndarray, columns: Columns, count: int) -> int:
-        """Decode records behind the first `count` events; see `detector.events.loops`."""
+        """Decode records behind the first `count` events; see `detector.events.kernels`."""
 
     def read_columns(self, t0: int | None = None, t1: int | None = None, out: ColumnBuffer | None = None) -> Columns:
         """Events of [t0, t1) as x, y, p, t; see `EventReader.read_columns`."""
@@ -145,25 +144,3 @@ class RecordReader(EventReader):
         if size != records.nbytes:
             raise ValueError(f"{self.path}: read {size} of {records.nbytes} bytes, allowed: a file that stays as it is")
         return records
-
-
-def sensor_size(path: Path, found: tuple[int, int] | None, height: int | None, width: int | None) -> tuple[int, int]:
-    """Height and width of the sensor: what the file says, or else what the caller says.
-
-    Args:
-        path: the recording, named in errors.
-        found: height and width as the file has them, None if it does not tell.
-        height: in pixels, as the caller has it.
-        width: in pixels, as the caller has it.
-
-    Raises:
-        ValueError: nobody knows, the two differ, or a side is below 1 or above 65536.
-    """
-    if found is None and (height is None or width is None):
-        raise ValueError(f"{path}: the header tells no sensor size, give height and width")
-    size = found or (height or 0, width or 0)
-    if (height or size[0], width or size[1]) != size:
-        raise ValueError(f"{path}: height, width: got {height}, {width}, the header says {size[0]}, {size[1]}")
-    if min(size) < 1 or max(size) > MAX_SIDE:
-        raise ValueError(f"{path}: height, width: got {size[0]}, {size[1]}, allowed: at least 1, at most {MAX_SIDE}")
-    return size

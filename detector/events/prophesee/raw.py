@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from detector.events.clock import WrappingClock
-from detector.events.columns import ColumnBuffer
-from detector.events.loops import ROW, find_first, find_last, new_state
-from detector.events.records import RecordReader
+from detector.events.arrays import ColumnBuffer
+from detector.events.kernels import ROW, find_first, find_last, new_state
+from detector.events.prophesee.fixed_size import RecordReader
 from detector.events.types import EventExtTrigger
+from detector.events.unwrap import WrappingClock
 
 __all__ = ["EXT_TRIGGER", "TIME_HIGH", "WordReader"]
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from detector.utils.torch_compat import convolve_bytes, convolve_reordered, reorder_byte_weight, reorder_weight
+
 __all__ = ["ByteConv", "PackedConv", "fold_batch_norms", "pack_convolutions", "quantize_levels"]
 
 
@@ -54,14 +56,8 @@ class PackedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, cin, H, W) -> (N, cout, h, w)."""
         if len(self.packed) == 0:
-            self.packed = [
-                torch.ops.mkldnn._reorder_convolution_weight(
-                    self.weight, self.padding, self.stride, [1, 1], 1, list(x.shape)
-                )
-            ]
-        return torch.ops.mkldnn._convolution_pointwise(
-            x, self.packed[0], self.bias, self.padding, self.stride, [1, 1], 1, self.after, [], ""
-        )
+            self.packed = [reorder_weight(self.weight, self.padding, self.stride, list(x.shape))]
+        return convolve_reordered(x, self.packed[0], self.bias, self.padding, self.stride, self.after)
 
 
 class ByteConv(nn.Module):
@@ -76,6 +72,9 @@ class ByteConv(nn.Module):
     """
 
     packed: list[Tensor]
+    weight: Tensor
+    scales: Tensor
+    zeros: Tensor
     bias: Tensor | None
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -95,31 +94,12 @@ class ByteConv(nn.Module):
         zero = 128
         if len(self.packed) == 0:
             self.packed = [
-                torch.ops.onednn.qconv_prepack(
-                    self.weight, self.scales, 1.0, zero, self.stride, self.padding, [1, 1], 1, list(x.shape)
-                )
+                reorder_byte_weight(self.weight, self.scales, zero, self.padding, self.stride, list(x.shape))
             ]
         values = x.float()
         step = values.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_(min=1e-12).div_(127.0)
-        y = torch.ops.onednn.qconv2d_pointwise(
-            values.div(step).add_(zero + 0.5).to(torch.uint8),
-            1.0,
-            zero,
-            self.packed[0],
-            self.scales,
-            self.zeros,
-            None,
-            self.stride,
-            self.padding,
-            [1, 1],
-            1,
-            1.0,
-            0,
-            torch.float32,
-            "none",
-            [],
-            "",
-        )
+        rounded = values.div(step).add_(zero + 0.5).to(torch.uint8)
+        y = convolve_bytes(rounded, self.packed[0], self.scales, self.zeros, zero, self.padding, self.stride)
         y.mul_(step)
         bias = self.bias
         if bias is not None:

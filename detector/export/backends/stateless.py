@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detector.decoding import class_scores, crop_boxes, decode_boxes, non_max_suppression, select_rows
-from detector.jitting import SSD
+from detector.export.ssd import SSD
+from detector.matching.decoding import class_scores, crop_boxes, decode_boxes, select_rows
+from detector.matching.nms import non_max_suppression
 
 __all__ = ["Step", "StepModule", "StepRunner"]
 

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from detector.anchor_fit import fit_anchors
 from detector.config import Config
-from detector.coverage import AnchorPyramid, Coverage, LabelBoxes, measure_coverage
-from evforge.anchor_options import ANCHOR_LIST, fit_count, option_text
-from evforge.domains import Domain
-from evforge.space import Space
+from detector.coverage.anchor_coverage import AnchorPyramid, Coverage, LabelBoxes, measure_coverage
+from detector.coverage.fitted_anchors import fit_anchors
+from detector.data.label_map import class_names
+from evforge.space.anchor_options import ANCHOR_LIST, fit_count, option_text
+from evforge.space.domains import Domain
+from evforge.space.space import Space
 
 __all__ = ["AnchorList", "anchors_of", "coverage_of", "fit_list", "list_name", "resolve_lists", "training_boxes"]
 
@@ -34,7 +35,7 @@ def training_boxes(config: Config) -> LabelBoxes:
     """
     import torch
 
-    from detector.data.files import OpenFile
+    from detector.data.sequence_file import OpenFile
     from detector.data_factory import psee_data
 
     split = psee_data(config.to_hparams(), "train").dataset.dataset
@@ -46,7 +47,7 @@ def training_boxes(config: Config) -> LabelBoxes:
         ]
     ).numpy()
     first = split.files[0]
-    return LabelBoxes.from_corners(boxes[:, :4], boxes[:, 4], config.num_classes, first.height, first.width)
+    return LabelBoxes.from_corners(boxes[:, :4], boxes[:, 4], len(class_names(config.data)), first.height, first.width)
 
 
 def coverage_of(labels: LabelBoxes, config: Config, anchors: AnchorList) -> Coverage:

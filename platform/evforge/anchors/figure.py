@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector.coverage import THRESHOLDS
-from evforge.report import COLOURS, line_style
+from detector.coverage.anchor_coverage import THRESHOLDS
+from evforge.display.figures import COLOURS, line_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,14 +7,15 @@ from pathlib import Path
 
 from detector.anchors import ANCHOR_LISTS
 from detector.config import Config
-from detector.coverage import SIZES, THRESHOLDS, AnchorPyramid, Coverage, LabelBoxes
-from detector.events.writing import whole_file
-from evforge.anchor_lists import AnchorList, coverage_of, fit_list, list_name, training_boxes
-from evforge.anchor_options import ANCHOR_LIST, fit_count
-from evforge.anchors_figure import coverage_figure
-from evforge.report import text_table
-from evforge.runs import unique_folder
-from evforge.space import load_space
+from detector.coverage.anchor_coverage import SIZES, THRESHOLDS, AnchorPyramid, Coverage, LabelBoxes
+from detector.data.label_map import class_names
+from detector.utils.atomic_write import atomic_write
+from evforge.anchors.candidates import AnchorList, coverage_of, fit_list, list_name, training_boxes
+from evforge.anchors.figure import coverage_figure
+from evforge.display.tables import text_table
+from evforge.space.anchor_options import ANCHOR_LIST, fit_count
+from evforge.space.space import load_space
+from evforge.training.run_folder import unique_folder
 
 __all__ = ["anchors", "coverage_table"]
 
@@ -49,17 +50,17 @@ def anchors(config: Config, lists: Sequence[str] | None = None, output: str | No
     print(f"{len(labels):,} training boxes of {config.data.dataset_path} in {width}x{height} pixels\n")
     print(coverage_table(found, candidates, config))
     print(f"\nshare of boxes with an anchor at IoU {config.anchors.fg_iou_threshold:g}, by class and size\n")
-    print(_group_table(found, config.class_names))
+    print(_group_table(found, class_names(config.data)))
     best = max(found, key=lambda name: found[name].covered + found[name].mean_iou)
     print(f"\n{_advice(labels, config, best, candidates[best], found[best])}")
     folder = Path(output) if output else unique_folder(config.train.storage, "anchors")
     folder.mkdir(parents=True, exist_ok=True)
-    _write_csv(folder / "anchors.csv", found, config.class_names)
+    _write_csv(folder / "anchors.csv", found, class_names(config.data))
     curves = {name: coverage.recall for name, coverage in found.items()}
     shapes = _shapes(config, candidates[best])
     title = f"{len(labels):,} training boxes of {config.data.dataset_path}"
     figure = coverage_figure(curves, config.anchors.fg_iou_threshold, labels.boxes[:, 2:], shapes, best, title)
-    with whole_file(folder / "anchors.png") as part:
+    with atomic_write(folder / "anchors.png") as part:
         figure.savefig(part, format="png")
     return folder
 
@@ -173,7 +174,7 @@ def _shapes(config: Config, anchors: AnchorList) -> list:
 def _write_csv(path: Path, found: Mapping[str, Coverage], classes: Sequence[str]) -> None:
     recalls = [f"recall_{threshold:g}" for threshold in THRESHOLDS]
     head = ["list", "class", "size", "boxes", *recalls, "mean_iou", "covered", "positives", "ignored_share"]
-    with whole_file(path) as part, part.open("w", newline="") as file:
+    with atomic_write(path) as part, part.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(head)
         for (label, size), coverages in _parts(found, classes).items():

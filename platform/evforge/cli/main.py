@@ -11,8 +11,8 @@ from types import FrameType
 from typing import Any
 
 from evforge import EvForgeError, one_line
-from evforge.arguments import parse, summary
-from evforge.verbs import VERBS
+from evforge.cli.parser import parse, summary
+from evforge.cli.verbs import VERBS
 
 __all__ = ["main"]
 
@@ -83,7 +83,3 @@ def _help() -> str:
         f"verbs:\n{verbs}\n\n"
         "`evforge VERB --help` shows the arguments of a verb. Set EVFORGE_TRACEBACK=1 to see where an error comes from."
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

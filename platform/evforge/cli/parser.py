@@ -16,6 +16,7 @@ from difflib import get_close_matches
 from typing import Any, Literal, NewType, NoReturn, get_args, get_origin
 
 from detector.config import Config
+from evforge.recipes import find_config
 
 __all__ = ["Command", "Settings", "argument_docs", "parse", "summary"]
 
@@ -31,7 +32,7 @@ class Settings:
     """What the command line says about the configuration.
 
     Args:
-        file: YAML file
+        file: YAML file, or the name of a recipe
         overrides: `{"group.leaf": text}`
         print_only: print the resolved configuration and stop
     """
@@ -48,7 +49,9 @@ class Settings:
             FileNotFoundError: there is no such file.
             SystemExit: the configuration was to be printed, and was.
         """
-        start = Config.load(self.file) if self.file is not None or base is None else base
+        start = Config() if base is None else base
+        if self.file is not None:
+            start = Config.load(find_config(self.file))
         config = start.with_overrides({**(between or {}), **self.overrides})
         if self.print_only:
             print(config.to_yaml(), end="")
@@ -112,7 +115,7 @@ def _make_parser(verb: str, function: Callable, settings: str | None) -> _Parser
     docs = argument_docs(function)
     for name, parameter in inspect.signature(function).parameters.items():
         if name == settings:
-            parser.add_argument("--config", metavar="FILE", help="YAML file with settings")
+            parser.add_argument("--config", metavar="FILE", help="YAML file with settings, or the name of a recipe")
             parser.add_argument("--print_config", action="store_true", help="print the resolved settings and stop")
         elif parameter.annotation is not Command:
             _add_argument(parser, parameter, docs.get(name, ""))

@@ -16,9 +16,9 @@ from packaging.specifiers import SpecifierSet
 
 from detector.config import Config
 from evforge import EvForgeError
-from evforge.diagnosis import Check, Probe, Status, print_check, print_checks
-from evforge.jobs import connect, follow, use_token
-from evforge.runtime import cpu_count
+from evforge.cluster.checks import Check, Probe, Status, print_check, print_checks
+from evforge.cluster.jobs import connect, follow, use_token
+from evforge.cluster.session import cpu_count
 
 __all__ = ["Check", "doctor"]
 
@@ -44,7 +44,7 @@ def doctor(config: Config | None = None, address: str | None = None) -> int:
         print(f"\ncluster at {address}", flush=True)
         failed += _on_cluster(config, address)
     elif config is not None:
-        from evforge.preflight import local_checks
+        from evforge.cluster.preflight import local_checks
 
         failed += print_checks("settings", partial(local_checks, config))
     print(f"{failed} problem(s): see the lines with FAIL" if failed else "everything EvForge needs is there")
@@ -53,7 +53,7 @@ def doctor(config: Config | None = None, address: str | None = None) -> int:
 
 def _on_cluster(config: Config | None, address: str) -> int:
     """How many checks FAIL on a cluster: as its driver, or by a job where its job server is known."""
-    from evforge import preflight
+    from evforge.cluster import preflight
 
     versions = preflight.installed()
     if not address.startswith(("http://", "https://")):
@@ -66,7 +66,7 @@ def _on_cluster(config: Config | None, address: str) -> int:
 
 
 def _unshared(config: Config) -> Iterator[Check]:
-    from evforge.submit import unshared
+    from evforge.cluster.shipping import unshared
 
     for problem in unshared(config):
         key, _, text = problem.partition(": ")
@@ -74,15 +74,15 @@ def _unshared(config: Config) -> Iterator[Check]:
 
 
 def _ask_by_job(address: str, request: dict) -> int:
-    """Run `evforge.preflight` on the cluster, which prints its own lines; how many FAIL."""
-    from evforge.submit import launch
+    """Run `evforge.cluster.preflight` on the cluster, which prints its own lines; how many FAIL."""
+    from evforge.cluster.shipping import launch
 
     try:
         client = connect(address)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "request.json"
             file.write_text(json.dumps(request))
-            job_id = launch(client, "doctor", ["evforge.preflight", file.name], {file.name: file})
+            job_id = launch(client, "doctor", ["evforge.cluster.preflight", file.name], {file.name: file})
         return abs(follow(client, job_id))
     except EvForgeError as error:
         return print_check(Check("job server", "FAIL", str(error)))
@@ -100,14 +100,14 @@ def _packages() -> Iterator[Check]:
     for needed in _requirements("evforge", {"platform"}):
         found = _version(needed.name)
         if found is None:
-            yield Check(needed.name, "FAIL", f'not installed, needed: {needed}; install "evforge[platform]"')
+            yield Check(needed.name, "FAIL", f"not installed: {_install(needed)}")
             continue
         fits = needed.specifier.contains(found, prereleases=True)
         lacking = [part.name for part in _requirements(needed.name, needed.extras) if _version(part.name) is None]
         if not fits:
-            yield Check(needed.name, "FAIL", f"{found}, needed: {needed.specifier}")
+            yield Check(needed.name, "FAIL", f"{found}, needed: {needed.specifier}: {_install(needed)}")
         elif lacking:  # without its dashboard, for one, Ray hangs after the first trial that is stopped early
-            yield Check(needed.name, "FAIL", f"{found} without {', '.join(lacking)}; install {str(needed)!r}")
+            yield Check(needed.name, "FAIL", f"{found} without {', '.join(lacking)}: {_install(needed)}")
         else:
             yield Check(needed.name, "ok", found)
 
@@ -178,7 +178,7 @@ def _disk() -> Iterator[Check]:
 
 
 def _tracking_store() -> Iterator[Check]:
-    from evforge.tracking import Tracker, default_uri
+    from evforge.tracking.tracker import Tracker, default_uri
 
     uri = default_uri()
     with tempfile.TemporaryFile(dir=Path.cwd()):  # raises where the folder cannot be written
@@ -207,6 +207,12 @@ def _requirements(package: str, extras: Iterable[str]) -> Iterator[Requirement]:
         needed = Requirement(line)
         if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras or ("",)):
             yield needed
+
+
+def _install(needed: Requirement) -> str:
+    """The command that installs a requirement."""
+    extras = f"[{','.join(sorted(needed.extras))}]" if needed.extras else ""
+    return f"pip install '{needed.name}{extras}{needed.specifier}'"
 
 
 def _version(package: str) -> str | None:

@@ -1,13 +1,13 @@
 """Ray's job server: the way in with its token, a job's log as it grows, and what became of the job."""
 
 import asyncio
-import logging
 import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evforge import EvForgeError
+from evforge.cluster.ray_compat import quiet_job_client
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -54,8 +54,7 @@ def connect(address: str) -> "JobSubmissionClient":
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
-    for name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # or each package is announced by its hash
+    quiet_job_client()
     known = os.environ.get(ADDRESS_VARIABLES[0])
     os.environ[ADDRESS_VARIABLES[0]] = address  # the variable beats the argument
     try:

@@ -1,7 +1,7 @@
 """What would not work when a command runs: its settings seen from this machine, or from every node of a cluster.
 
-Runs where Ray's driver runs. `python -m evforge.preflight REQUEST` is the job by which `evforge doctor --address` looks
-at a cluster from its head.
+Runs where Ray's driver runs. `python -m evforge.cluster.preflight REQUEST` is the job by which
+`evforge doctor --address` looks at a cluster from its head.
 """
 
 import importlib.metadata
@@ -20,8 +20,9 @@ from pathlib import Path
 
 from detector.config import Config
 from evforge import EvForgeError, last_line
-from evforge.diagnosis import Check, print_checks
-from evforge.runtime import ray_session
+from evforge.cluster.checks import Check, print_checks
+from evforge.cluster.ray_compat import most_resources
+from evforge.cluster.session import ray_session
 
 __all__ = ["Report", "cluster_checks", "installed", "local_checks", "look", "main"]
 
@@ -86,11 +87,9 @@ def cluster_checks(config: Config | None, client: Mapping[str, str]) -> Iterator
         config: settings of the command that is to run; None to leave out what they need.
         client: versions on the machine that submits, which may differ from the driver's.
     """
-    import ray._private.state
-
     paths = _paths(config) if config else {}
     with ray_session() as resources, _storage_mark(config) as mark:
-        most = ray._private.state.state.get_max_resources_from_cluster_config() or {}
+        most = most_resources() or {}
         nodes = _ask_nodes({**paths, **mark}, _server(config) if config else "")
         yield Check("nodes", "ok", f"{len(nodes)} with {resources.cpus} CPUs and {resources.gpus} GPUs")
         yield from _version_checks(installed(), client, nodes)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evforge import EvForgeError
+from evforge.cluster.ray_compat import most_resources, quiet_authentication
 
 __all__ = ["Resources", "cpu_count", "ray_session"]
 
@@ -70,7 +71,8 @@ def ray_session(dashboard: bool = False) -> Iterator[Resources]:
     cluster = "RAY_ADDRESS" in os.environ
     import ray
 
-    for name in ("ray._private.authentication.authentication_token_setup", "ray.tune", "ray.train"):
+    quiet_authentication()
+    for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     started, given = not ray.is_initialized(), os.environ.get("RAY_API_SERVER_ADDRESS")
     try:
@@ -88,9 +90,7 @@ def ray_session(dashboard: bool = False) -> Iterator[Resources]:
 
 def _adds_nodes() -> bool:
     """Whether the cluster has an autoscaler, which knows of more than there is now."""
-    import ray._private.state
-
-    return ray._private.state.state.get_max_resources_from_cluster_config() is not None
+    return most_resources() is not None
 
 
 def _local_options(dashboard: bool) -> dict[str, Any]:

@@ -8,14 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from detector.settings import DataConfig
+from detector.config.groups import DataConfig
 from evforge import EvForgeError, last_line
-from evforge.runtime import ray_session
+from evforge.cluster.session import ray_session
 
 if TYPE_CHECKING:
-    from detector.data.build import Step
-    from detector.data.build_plan import Plan
-    from detector.data.places import Place
+    from detector.data.builder.dataset import Step
+    from detector.data.builder.plan import Plan
+    from detector.utils.remote import Place
 
 __all__ = ["build", "run_on_ray", "worth_ray"]
 
@@ -36,7 +36,7 @@ def build(
     sensor: tuple[int | None, int | None] = (None, None),
     skip_broken: bool = False,
 ) -> "Place":
-    """Make a dataset folder, see `detector.data.build.build_dataset`.
+    """Make a dataset folder, see `detector.data.builder.dataset.build_dataset`.
 
     Args:
         recordings: paths, addresses, or addresses with `*`.
@@ -55,8 +55,8 @@ def build(
         ValueError: something does not fit.
         EvForgeError: a task failed.
     """
-    from detector.data.build import build_dataset, run_here
-    from detector.data.places import find_places, to_place
+    from detector.data.builder.dataset import build_dataset, run_here
+    from detector.utils.remote import find_places, to_place
 
     # Workers of a cluster have another working folder.
     places = [place.absolute() for text in recordings for place in find_places(text)]
@@ -118,7 +118,7 @@ def run_on_ray(recordings: Sequence["Place"], plan: "Plan") -> "Iterator[Step]":
 
 def _report_now_and_then(recording: "Place", plan: "Plan") -> "Iterator[Step]":
     """The steps of a recording, in a worker, but no more of them than anybody can see."""
-    from detector.data.build import report_steps
+    from detector.data.builder.dataset import report_steps
 
     frames, last = 0, time.monotonic()
     for step in report_steps(recording, plan):

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from detector.data.check import Finding, check_dataset
-from detector.data.inventory import Sensor
+from detector.data.check.dataset import Finding, check_dataset
+from detector.data.check.inventory import Sensor
 
 __all__ = ["check", "findings_text"]
 

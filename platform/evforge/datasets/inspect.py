@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from detector.config import Config, read_label_map
-from detector.data.inventory import DataFile, Sensor, find_data, label_map_path
-from detector.data.statistics import LabelStatistics
-from detector.data.survey import FileSurvey, labels_at, sample_frames, survey_file
-from detector.events.writing import whole_file
-from detector.settings import DataConfig
+from detector.config import Config
+from detector.config.groups import DataConfig
+from detector.data.check.inventory import DataFile, Sensor, find_data, label_map_path
+from detector.data.check.statistics import LabelStatistics
+from detector.data.check.survey import FileSurvey, labels_at, sample_frames, survey_file
+from detector.data.label_map import read_label_map
+from detector.utils.atomic_write import atomic_write
 from evforge import one_line
-from evforge.inspect_figures import Sample, boxes_figure, rate_figure, samples_figure
-from evforge.inspect_text import survey_text
-from evforge.runs import unique_folder
+from evforge.datasets.inspect_figures import Sample, boxes_figure, rate_figure, samples_figure
+from evforge.datasets.inspect_text import survey_text
+from evforge.training.run_folder import unique_folder
 
 __all__ = ["inspect"]
 
@@ -99,7 +100,7 @@ def _draw(folder: Path, title: str, surveys: Sequence[FileSurvey], names: Mappin
         figures["boxes"] = boxes_figure(LabelStatistics.join(labels), names, data, title)
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
-        with whole_file(folder / f"{name}.png") as part:
+        with atomic_write(folder / f"{name}.png") as part:
             figure.savefig(part, format="png")
     return folder
 

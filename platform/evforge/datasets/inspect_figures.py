@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detector.data.statistics import LabelStatistics
-from detector.data.survey import FileSurvey
-from detector.settings import DataConfig
-from evforge.report import COLOURS
+from detector.config.groups import DataConfig
+from detector.data.check.statistics import LabelStatistics
+from detector.data.check.survey import FileSurvey
+from evforge.display.figures import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,7 +105,7 @@ def samples_figure(samples: Sequence[Sample], names: Mapping[int, str], title: s
     """
     from matplotlib.patches import Patch
 
-    from detector.viz import OFF_COLOR, ON_COLOR
+    from detector.visualization.drawing import OFF_COLOR, ON_COLOR
 
     columns, rows = min(COLUMNS, len(samples)) or 1, -(-len(samples) // COLUMNS) or 1
     shape = samples[0].frame.shape if samples else (1, 3, 4)
@@ -235,7 +235,7 @@ def _none() -> Any:
 def _draw_sample(axes: Any, sample: Sample, colours: Mapping[int, str]) -> None:
     from matplotlib.patches import Rectangle
 
-    from detector.viz import events_to_image
+    from detector.visualization.drawing import events_to_image
 
     height, width = sample.frame.shape[1:]
     image = events_to_image(_pool(_two_polarities(sample.frame), max(1, width // PICTURE_WIDTH)))

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.data.statistics import LabelStatistics
-from detector.data.survey import FileSurvey
-from detector.settings import DataConfig
-from evforge.report import text_table
+from detector.config.groups import DataConfig
+from detector.data.check.statistics import LabelStatistics
+from detector.data.check.survey import FileSurvey
+from evforge.display.tables import text_table
 
 __all__ = ["box_text", "dataset_text", "file_text", "survey_text"]
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from detector.events.writing import whole_file
-from evforge.report import text_table
+from detector.utils.atomic_write import atomic_write
+from evforge.display.tables import text_table
 
 __all__ = ["EVALUATION_FILE", "check_comparable", "compare", "find_evaluation", "read_evaluation", "write_evaluation"]
 
@@ -17,7 +17,7 @@ RULES = ("split", "data_fingerprint", "classes", "protocol")
 
 def write_evaluation(path: Path, content: Mapping[str, Any]) -> None:
     """Write an evaluation; the file appears only when it is whole."""
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -1,6 +1,5 @@
 """A trained detector on a split: COCO mAP and figures in detail, with their protocol, curves and pictures."""
 
-import argparse
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -9,22 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from detector.config import Config
-from detector.events.writing import whole_file
-from evforge import one_line
-from evforge.runs import BEST_CHECKPOINT, RECORD_FILE, read_record, write_text
+from detector.utils.atomic_write import atomic_write
+from evforge.evaluation.checkpoint import checkpoint_config, find_checkpoint, load_model
+from evforge.training.run_folder import RECORD_FILE, read_record, write_text
 
 if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from detector.evaluation.predictions import Measured
-    from detector.evaluation.slices import Details
-    from detector.evaluation.streams import StateLeak
+    from detector.evaluation.analysis.slices import Details
+    from detector.evaluation.analysis.state_leak import StateLeak
+    from detector.evaluation.collector import Measured
     from detector.lightning_model import LightningDetectionModel
-    from evforge.tracking import Tracker
+    from evforge.tracking.tracker import Tracker
 
-__all__ = ["Evaluation", "checkpoint_config", "evaluate", "find_checkpoint", "load_model"]
+__all__ = ["Evaluation", "evaluate"]
 
 PICTURES, COLUMNS = 12, 4
 MAX_PICTURE_BATCHES = 120
@@ -37,7 +36,7 @@ class Evaluation:
 
     Args:
         metrics: `mean_ap`, `mean_ap50`, ..., and `mean_ap_<class>`
-        protocol: what makes two figures comparable, see `detector.evaluation.predictions.Protocol`
+        protocol: what makes two figures comparable, see `detector.evaluation.collector.Protocol`
         data_fingerprint: of the split's files
         split: val or test
         folder: holds the pictures, and everything as `evaluation.json`
@@ -61,7 +60,7 @@ class Evaluation:
 
     def text(self) -> str:
         """The figures and their protocol, for people."""
-        from evforge.report_evaluation import details_text, protocol_text
+        from evforge.evaluation.report import details_text, protocol_text
 
         lines = [f"{NAMES.get(name, name):<24} {value:.4f}" for name, value in self.metrics.items()]
         return "\n".join(
@@ -94,53 +93,6 @@ class Evaluation:
         }
 
 
-def find_checkpoint(path: str | Path) -> Path:
-    """The checkpoint that a path names: a file, or the best one of a run's or a study's folder.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    path = Path(path)
-    for candidate in (path, path / BEST_CHECKPOINT, path / "best" / BEST_CHECKPOINT):
-        if candidate.is_file():
-            return candidate
-    raise FileNotFoundError(f"{path}: no checkpoint, allowed: a .ckpt file, or the folder of a run or study that ended")
-
-
-def checkpoint_config(checkpoint: Path) -> Config:
-    """The configuration that a checkpoint's model was made of.
-
-    Raises:
-        ValueError: the file is no checkpoint of a detector.
-    """
-    return Config.from_hparams(_read(checkpoint)["hyper_parameters"])
-
-
-def load_model(checkpoint: Path, config: Config | None = None) -> "LightningDetectionModel":
-    """The trained model.
-
-    Args:
-        checkpoint: Lightning checkpoint.
-        config: other settings for data and evaluation; those of the checkpoint if None.
-
-    Raises:
-        ValueError: the file is no checkpoint of a detector, or its weights do not fit `config`.
-    """
-    from detector.lightning_model import LightningDetectionModel
-
-    content = _read(checkpoint)
-    hparams = config.to_hparams() if config else argparse.Namespace(**content["hyper_parameters"])
-    model = LightningDetectionModel(hparams)
-    try:
-        model.load_state_dict(content["state_dict"])
-    except RuntimeError as error:
-        raise ValueError(
-            f"{checkpoint}: its weights do not fit the settings: {str(error).splitlines()[1].strip()}"
-        ) from None
-    model.on_load_checkpoint(content)
-    return model
-
-
 def evaluate(
     checkpoint: str | Path,
     config: Config | None = None,
@@ -163,11 +115,11 @@ def evaluate(
             measured on other data or by other rules.
         FileNotFoundError: the checkpoint, the dataset or the other evaluation is not there.
     """
+    from detector.data.fingerprint import data_fingerprint
     from detector.data_factory import psee_data
-    from detector.viz import save_png
-    from evforge.comparison import EVALUATION_FILE, check_comparable, compare, find_evaluation, read_evaluation
-    from evforge.comparison import write_evaluation as write
-    from evforge.registry import data_fingerprint
+    from detector.visualization.drawing import save_png
+    from evforge.evaluation.compare import EVALUATION_FILE, check_comparable, compare, find_evaluation, read_evaluation
+    from evforge.evaluation.compare import write_evaluation as write
 
     path = find_checkpoint(checkpoint)
     config = config or checkpoint_config(path)
@@ -202,30 +154,16 @@ def evaluate(
     return found
 
 
-def _read(checkpoint: Path) -> dict[str, Any]:
-    import pickle
-
-    import torch
-
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        reason = one_line(error)[:120]
-        raise ValueError(f"{checkpoint}: not a checkpoint of a detector: {reason}") from None
-    if not isinstance(content, dict) or not {"hyper_parameters", "state_dict", "dataset"} <= content.keys():
-        raise ValueError(f"{checkpoint}: not a checkpoint of a detector, allowed: what `evforge train` writes")
-    return content
-
-
 def _measure(
     model: "LightningDetectionModel", config: Config, loader: Any
 ) -> tuple["Measured", "Details", "StateLeak"]:
     import torch
     from tqdm import tqdm
 
-    from detector.evaluation.rates import event_rates
-    from detector.evaluation.slices import measure_details
-    from detector.evaluation.streams import check_state_leak, stream
+    from detector.evaluation.analysis.event_rate import event_rates
+    from detector.evaluation.analysis.slices import measure_details
+    from detector.evaluation.analysis.state_leak import check_state_leak
+    from detector.evaluation.detect import stream
 
     use_gpu = torch.cuda.is_available() if config.train.use_gpu == "auto" else bool(config.train.use_gpu)
     device, dataset = torch.device("cuda" if use_gpu else "cpu"), loader.dataset.dataset
@@ -262,7 +200,7 @@ def _contact_sheet(model: "LightningDetectionModel", loader: Any) -> "Tensor":
     """Detections on labelled frames, spread over the first batches of the split."""
     import torch
 
-    from detector.viz import contact_sheet, draw_detections
+    from detector.visualization.drawing import contact_sheet, draw_detections
 
     batches = min(len(loader), MAX_PICTURE_BATCHES)
     chosen = {index * batches // PICTURES for index in range(PICTURES)}
@@ -284,8 +222,7 @@ def _contact_sheet(model: "LightningDetectionModel", loader: Any) -> "Tensor":
 
 def _draw(found: Evaluation, measured: "Measured") -> "dict[str, Figure]":
     """The figures of an evaluation, by file name."""
-    from evforge.report import pr_curve_figure
-    from evforge.report_evaluation import calibration_figure, confusion_figure, slices_figure
+    from evforge.evaluation.report import calibration_figure, confusion_figure, pr_curve_figure, slices_figure
 
     title = f"{found.checkpoint.parent.name}, {found.split}"
     return {
@@ -298,10 +235,10 @@ def _draw(found: Evaluation, measured: "Measured") -> "dict[str, Figure]":
 
 def _log(found: Evaluation, figures: "Mapping[str, Figure]", checkpoint: Path, config: Config) -> None:
     """Figures and pictures, to the run that trained the model; to a run of its own if that is not known."""
-    from evforge.tracking import Tracker
+    from evforge.tracking.tracker import Tracker
 
     for name, figure in figures.items():
-        with whole_file(found.folder / name) as part:
+        with atomic_write(found.folder / name) as part:
             figure.savefig(part, format="png")
     write_text(found.folder / "metrics.txt", found.text() + "\n")
     if (checkpoint.parent / RECORD_FILE).is_file():

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evforge.evaluate import find_checkpoint, load_model
+from evforge.evaluation.checkpoint import find_checkpoint, load_model
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,8 +36,8 @@ def export(
         checkpoint: checkpoint, or folder of a run or study.
         output: folder to write to.
         score_thresh: score from which users of the file should show a box.
-        form: key of `detector.export_forms.EXPORT_FORMS`.
-        precision: key of `detector.export_form.PRECISIONS`.
+        form: key of `detector.export.forms.EXPORT_FORMS`.
+        precision: key of `detector.export.form.PRECISIONS`.
 
     Returns:
         The folder.
@@ -47,9 +47,9 @@ def export(
         ValueError: the file is no checkpoint of a detector, the form does not take the precision or needs what is not
             installed, or the exported file fails a check.
     """
-    from detector.export_forms import export_model
-    from detector.jitting import MODEL_NAME
-    from evforge.registry import check_export
+    from detector.export.check import check_export
+    from detector.export.form import MODEL_NAME
+    from detector.export.forms import export_model
 
     if not 0 <= score_thresh <= 1:
         raise ValueError(f"score_thresh: got {score_thresh}, allowed: a number from 0 to 1")
@@ -65,9 +65,10 @@ def _check_on_clip(model: "LightningDetectionModel", file: Path) -> None:
     """The file answers as the model does, memory included."""
     import torch
 
-    from detector.agreement import compare_rows
-    from detector.export_forms import EXPORT_FORMS, load_form
-    from detector.jitting import INFO_NAME, SSD
+    from detector.export.form import INFO_NAME
+    from detector.export.forms import EXPORT_FORMS, load_form
+    from detector.export.parity import compare_rows
+    from detector.export.ssd import SSD
 
     info = json.loads(file.with_name(INFO_NAME).read_text())
     eager = SSD(model.detector, model.hparams["anchor_list"])

@@ -7,10 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from detector.settings import TrackConfig
+from detector.config.groups import TrackConfig
 
 if TYPE_CHECKING:
-    from detector.predict import Summary
+    from detector.inference.recording import Summary
 
 __all__ = ["exported_model", "predict"]
 
@@ -30,7 +30,7 @@ def predict(
     sensor: tuple[int | None, int | None] = (None, None),
     downsampling: int | None = None,
 ) -> "Summary":
-    """Detect in a recording, see `detector.predict.predict`.
+    """Detect in a recording, see `detector.inference.recording.predict`.
 
     Args:
         recording: path of a recording.
@@ -45,8 +45,8 @@ def predict(
         FileNotFoundError: the recording or the model is not there.
         ValueError: the recording, the model or an output cannot be used.
     """
-    from detector.predict import predict as detect
-    from detector.predictor import Predictor
+    from detector.inference.predictor import Predictor
+    from detector.inference.recording import predict as detect
 
     height, width = sensor
     with exported_model(model, track) as path:
@@ -67,7 +67,7 @@ def exported_model(model: str, track: TrackConfig) -> Iterator[Path]:
         FileNotFoundError: there is none.
         ValueError: it is no model, or the registry does not know it.
     """
-    from detector.model_files import INFO_NAME
+    from detector.export.bundle import INFO_NAME
 
     path = Path(model)
     with TemporaryDirectory(prefix="evforge-") as folder:
@@ -83,8 +83,8 @@ def exported_model(model: str, track: TrackConfig) -> Iterator[Path]:
 
 
 def _fetch(address: str, track: TrackConfig, folder: Path) -> Path:
-    from evforge.registry import fetch
-    from evforge.tracking import Tracker
+    from evforge.tracking.models import fetch
+    from evforge.tracking.tracker import Tracker
 
     found = REGISTERED.fullmatch(address)
     if found is None:
@@ -96,8 +96,8 @@ def _fetch(address: str, track: TrackConfig, folder: Path) -> Path:
 def _export(path: Path, folder: Path) -> Path:
     import torch
 
-    from detector.export_forms import export_model
-    from evforge.evaluate import find_checkpoint, load_model
+    from detector.export.forms import export_model
+    from evforge.evaluation.checkpoint import find_checkpoint, load_model
 
     model = load_model(find_checkpoint(path)).eval()
     form = "torchscript" if torch.cuda.is_available() else "torchscript-cpu"

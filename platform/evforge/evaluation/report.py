@@ -3,15 +3,24 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from detector.coco_library import installed_library
-from detector.evaluation.slices import SLICES, Details, Slice
-from detector.evaluation.streams import StateLeak
-from evforge.report import COLOURS, make_figure, text_table
+from detector.evaluation.analysis.slices import SLICES, Details, Slice
+from detector.evaluation.analysis.state_leak import StateLeak
+from detector.evaluation.coco_backend import installed_library
+from evforge.display.figures import COLOURS, add_legend, line_style, make_axes, make_figure
+from evforge.display.tables import text_table
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.figure import Figure
 
-__all__ = ["calibration_figure", "confusion_figure", "details_text", "protocol_text", "slices_figure"]
+__all__ = [
+    "calibration_figure",
+    "confusion_figure",
+    "details_text",
+    "pr_curve_figure",
+    "protocol_text",
+    "slices_figure",
+]
 
 
 def protocol_text(protocol: Mapping[str, float], split: str) -> str:
@@ -149,4 +158,22 @@ def calibration_figure(details: Details, title: str) -> "Figure":
     for axes in (upper, lower):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def pr_curve_figure(precision_recall: Mapping[str, tuple["np.ndarray", "np.ndarray"]], title: str) -> "Figure":
+    """Precision over recall, a line a class.
+
+    Args:
+        precision_recall: class name -> (recall, precision), equally long arrays in 0..1, as
+            `CocoEvaluator.precision_recall` gives them.
+        title: says on what and at which IoU it was measured.
+    """
+    figure, axes = make_axes(title, "recall", "precision")
+    for index, (name, (recall, precision)) in enumerate(precision_recall.items()):
+        label = f"{name} (AP {float(precision.mean()):.3f})"
+        axes.plot(recall, precision, label=label, clip_on=False, **line_style(index))
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.01)
+    add_legend(axes)
     return figure

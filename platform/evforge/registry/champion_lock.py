@@ -3,7 +3,8 @@
 MLflow offers no transactions, and sets aliases and tags without comparing: whoever writes last wins. What each of its
 stores does refuse is a second experiment of the same name. The name is unique in the database, be it SQLite,
 PostgreSQL, MySQL or SQL Server, whether it is used directly or by an HTTP server; so this holds between threads,
-processes and machines that see the same store. (MLflow's store of plain files is not supported by `evforge.tracking`.)
+processes and machines that see the same store. (MLflow's store of plain files is not supported by
+`evforge.tracking.tracker`.)
 Therefore turn n of a model is the experiment `<model>: champion turn n`:
 
 - it does not exist: nobody has taken the turn;

@@ -3,8 +3,8 @@
 from html import unescape
 from typing import Any
 
-from evforge.gate import GateResult, history
-from evforge.tracking import Tracker
+from evforge.registry.promotion import GateResult, history
+from evforge.tracking.tracker import Tracker
 
 __all__ = ["describe", "newest", "overview", "verdict"]
 

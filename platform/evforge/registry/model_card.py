@@ -78,7 +78,7 @@ def _data(config: Config, evaluation: Mapping[str, Any], run_id: str) -> dict[st
 
 def _slices(evaluation: Mapping[str, Any]) -> list[str]:
     """Tables by what a box is like, where there is something to tell apart."""
-    from detector.evaluation.slices import SLICES
+    from detector.evaluation.analysis.slices import SLICES
 
     tables = []
     for key, parts in evaluation["details"]["slices"].items():
@@ -91,7 +91,7 @@ def _slices(evaluation: Mapping[str, Any]) -> list[str]:
 
 def _failures(evaluation: Mapping[str, Any]) -> list[str]:
     """What the figures warn of, then what is true of every detector of this kind."""
-    from detector.evaluation.slices import SLICES
+    from detector.evaluation.analysis.slices import SLICES
 
     metrics, details = evaluation["metrics"], evaluation["details"]
     overall, overall50 = metrics["mean_ap"], metrics["mean_ap50"]

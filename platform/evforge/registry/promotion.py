@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from evforge import one_line
-from evforge.registry import check_registered
-from evforge.tracking import Tracker
-from evforge.turns import Refusal, next_turn, take_turn
+from evforge.registry.champion_lock import Refusal, next_turn, take_turn
+from evforge.registry.register import check_registered
+from evforge.tracking.tracker import Tracker
 
 __all__ = ["GateResult", "Move", "history", "promote", "rollback"]
 
@@ -61,7 +61,7 @@ def promote(tracker: Tracker, name: str, version: int | str) -> GateResult:
     """Make a version the `champion` if it beats the present one on the same test set by the same protocol.
 
     The first version passes when its checks pass. Checked anew are the registered files: their hashes, and the cases
-    of `detector.jitting_test`. Of several promotions at once one wins, see `evforge.turns`.
+    of `detector.jitting_test`. Of several promotions at once one wins, see `evforge.registry.champion_lock`.
 
     Args:
         tracker: the store.

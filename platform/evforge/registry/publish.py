@@ -1,27 +1,23 @@
 """A trained detector on its way out: measured, exported, described, registered, and sent to the gate."""
 
-import platform
-import statistics
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evforge.gate import GateResult, promote
-from evforge.model_card import model_card
-from evforge.registry import register
-from evforge.runs import SPACE_FILE, read_record
-from evforge.tracking import Tracker
+from evforge.registry.model_card import model_card
+from evforge.registry.promotion import GateResult, promote
+from evforge.registry.register import register
+from evforge.tracking.tracker import Tracker
+from evforge.training.run_folder import SPACE_FILE, read_record
 
 if TYPE_CHECKING:
-    from evforge.evaluate import Evaluation
+    from evforge.evaluation.evaluate import Evaluation
 
-__all__ = ["hand_over", "measure_speed", "register_checkpoint", "search_text"]
+__all__ = ["hand_over", "register_checkpoint", "search_text"]
 
-WARM_UP, FRAMES = 3, 15
 FILM_FRAMES = 120
 
 
@@ -42,8 +38,9 @@ def register_checkpoint(checkpoint: str | Path, tracker: Tracker, name: str) -> 
         FileNotFoundError: there is no checkpoint, or it lies in no run's folder.
         ValueError: the checkpoint, the dataset or the export cannot be used.
     """
-    from evforge.evaluate import evaluate, find_checkpoint
-    from evforge.export import export
+    from evforge.evaluation.checkpoint import find_checkpoint
+    from evforge.evaluation.evaluate import evaluate
+    from evforge.evaluation.export import export
 
     path = find_checkpoint(checkpoint)
     run_id = read_record(path.parent).run_id
@@ -66,7 +63,8 @@ def hand_over(tracker: Tracker, name: str, run_id: str, found: "Evaluation", exp
     Raises:
         ValueError: the export fails its checks; nothing was registered.
     """
-    from evforge.evaluate import checkpoint_config
+    from evforge.evaluation.checkpoint import checkpoint_config
+    from evforge.training.profiling import measure_speed
 
     config, speed = checkpoint_config(found.checkpoint), measure_speed(exported)
     tracker.log_file(run_id, write_film(found), found.split)
@@ -88,8 +86,8 @@ def write_film(found: "Evaluation") -> Path:
     import torch
 
     from detector.data_factory import psee_data
-    from detector.viz import draw_detections, save_gif
-    from evforge.evaluate import checkpoint_config, load_model
+    from detector.visualization.drawing import draw_detections, save_gif
+    from evforge.evaluation.checkpoint import checkpoint_config, load_model
 
     model, config = load_model(found.checkpoint).eval(), checkpoint_config(found.checkpoint)
     loader = psee_data(config.with_overrides({"data.batch_size": 1, "data.num_workers": 0}).to_hparams(), found.split)
@@ -103,40 +101,6 @@ def write_film(found: "Evaluation") -> Path:
                 yield draw_detections(frame[0], rows, model.classes, labels)
 
     return save_gif(found.folder / "detections.gif", islice(pictures(), FILM_FRAMES), config.data.delta_t)
-
-
-def measure_speed(exported: Path) -> dict[str, str]:
-    """How fast an exported detector answers here, boxes included: what, by what it is called.
-
-    Args:
-        exported: folder with `model.ptjit` and `info_ssd_jit.json`.
-
-    Raises:
-        FileNotFoundError: one of the two is missing.
-        ValueError: they do not belong together.
-    """
-    import torch
-
-    from detector.model_files import load_exported
-
-    loaded, info, device = load_exported(exported)
-    frame = torch.rand(1, 1, info["in_channels"], info["height"], info["width"], device=device)
-    seconds = []
-    with torch.inference_mode():
-        for _ in range(WARM_UP + FRAMES):
-            start = time.perf_counter()
-            loaded.detect(frame, info["score_thresh"], info["nms_thresh"], info["max_boxes_per_input"])
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
-    median = statistics.median(seconds[WARM_UP:])
-    where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {platform.machine()}"
-    return {
-        "frame": f"{info['width']} x {info['height']}, one stream, boxes included",
-        "median time": f"{1000 * median:.1f} ms, of {FRAMES} frames",
-        "real-time factor": f"{info['delta_t'] / 1e6 / median:.1f} at {info['delta_t'] / 1000:g} ms a frame",
-        "where": f"{where}, threads: {torch.get_num_threads()}, torch {torch.__version__}",
-    }
 
 
 def search_text(tracker: Tracker, run_id: str) -> str | None:

@@ -98,7 +98,7 @@ class EventDetector(PythonModel):
     def _of_recording(self, path: str) -> Iterator[tuple]:
         try:
             from detector.events import open_events
-            from detector.predictor import Predictor
+            from detector.inference.predictor import Predictor
         except ImportError as error:
             raise ImportError(f"recording: reading {path} needs EvForge's package `detector`: {error}") from None
         with open_events(path) as events:

@@ -9,17 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evforge import one_line
-from evforge.tracking import Tracker
+from evforge.tracking.models import download
+from evforge.tracking.tracker import Tracker
 
-__all__ = [
-    "REQUIRED_TAGS",
-    "check_export",
-    "check_registered",
-    "data_fingerprint",
-    "fetch",
-    "register",
-]
+__all__ = ["REQUIRED_TAGS", "check_registered", "register"]
 
 REQUIRED_TAGS = ("config_fingerprint", "data_fingerprint")
 SHOWN = ("mean_ap", "mean_ap50", "mean_ap75", "mean_ap_small", "mean_ap_medium", "mean_ap_big")
@@ -27,27 +20,6 @@ SHOWN = ("mean_ap", "mean_ap50", "mean_ap75", "mean_ap_small", "mean_ap_medium",
 
 EXAMPLE_SIZE = (32, 32)
 """Height and width of the input example, which MLflow keeps as text."""
-
-
-def check_export(model_dir: Path) -> dict[str, Any]:
-    """Check an exported detector: its files belong together and the cases of `detector.jitting_test` pass.
-
-    Args:
-        model_dir: folder with `model.ptjit` and `info_ssd_jit.json`.
-
-    Returns:
-        The content of `info_ssd_jit.json`.
-
-    Raises:
-        FileNotFoundError: one of the two files is missing.
-        ValueError: the files do not belong together, or a case failed.
-    """
-    from detector.export_form import TORCHSCRIPT
-    from detector.model_files import find_exported
-
-    model, info = find_exported(Path(model_dir) / TORCHSCRIPT.file)
-    _run_cases(model)
-    return info
 
 
 def check_registered(tracker: Tracker, version: Any, folder: Path) -> dict[str, Any]:
@@ -66,42 +38,15 @@ def check_registered(tracker: Tracker, version: Any, folder: Path) -> dict[str, 
         ValueError: a file has changed, or a case failed.
         OSError: the files cannot be read.
     """
-    path = _download(tracker, version, folder)
+    path = download(tracker, version, folder)
     for name, digest in json.loads(version.tags.get("files", "{}")).items():
         if not (path / name).is_file():
             raise FileNotFoundError(f"{path / name}: no such file any longer")
         if _digest(path / name) != digest:
             raise ValueError(f"{path / name}: is not the file that was registered")
+    from detector.export.check import check_export
+
     return check_export(path / "artifacts")
-
-
-def fetch(tracker: Tracker, name: str, version: int | str, folder: Path) -> Path:
-    """Copy a registered detector.
-
-    Args:
-        tracker: the store.
-        name: name in the registry.
-        version: number, or an alias such as `champion`.
-        folder: where the copy goes.
-
-    Returns:
-        The folder with `model.ptjit` and `info_ssd_jit.json`.
-
-    Raises:
-        ValueError: there is no such version.
-        OSError: the files cannot be read.
-    """
-    from mlflow.exceptions import MlflowException
-
-    client = tracker.client
-    try:
-        if str(version).isdecimal():
-            found = client.get_model_version(name, str(version))
-        else:
-            found = client.get_model_version_by_alias(name, str(version))
-    except MlflowException as error:
-        raise ValueError(f"version: got {version!r} of model {name!r}: {one_line(error)}") from None
-    return _download(tracker, found, folder) / "artifacts"
 
 
 def register(
@@ -135,6 +80,8 @@ def register(
         ValueError: the export fails its checks, a metric or tag is missing, or the name is none; nothing was
             registered.
     """
+    from detector.export.check import check_export
+
     _check_claims(name, metrics, tags)
     info = check_export(model_dir)
     logged, digests = _log_model(tracker, run_id, Path(model_dir), info)
@@ -163,36 +110,6 @@ def register(
     return version
 
 
-def data_fingerprint(split: Path) -> str:
-    """Hash of a dataset's split: equal for equal recordings, preprocessing and labels.
-
-    What made a tensor file stands in its attributes, the source's hash included; a file that lacks it is read whole.
-
-    Args:
-        split: folder with `X.h5` and `X_bbox.npy`.
-
-    Raises:
-        FileNotFoundError: there is no tensor file in it.
-    """
-    import h5py
-
-    tensors = sorted(Path(split).glob("*.h5"))
-    if not tensors:
-        raise FileNotFoundError(f"{split}: no tensor file (X.h5) in this folder; `evforge build` makes them")
-    digest = hashlib.sha256()
-    for path in tensors:
-        with h5py.File(path) as file:
-            data = file["data"]
-            made = {key: str(value) for key, value in data.attrs.items()}
-            digest.update(json.dumps([path.name, data.shape, str(data.dtype), made], sort_keys=True).encode())
-            if "sha256" not in made:
-                for frame in data:
-                    digest.update(frame.tobytes())
-        labels = path.with_name(f"{path.stem}_bbox.npy")
-        digest.update(labels.read_bytes() if labels.is_file() else b"no labels")
-    return digest.hexdigest()[:16]
-
-
 def _check_claims(name: str, metrics: Mapping[str, float], tags: Mapping[str, Any]) -> None:
     for key in ("mean_ap", "mean_ap50"):
         if not math.isfinite(metrics.get(key, math.nan)):
@@ -202,17 +119,6 @@ def _check_claims(name: str, metrics: Mapping[str, float], tags: Mapping[str, An
             raise ValueError(f"tags: {key} is missing, got: {', '.join(tags) or 'none'}")
     if not name.strip() or set(name) & set("/:"):
         raise ValueError(f"track.registered_model_name: got {name!r}, allowed: text without / and :")
-
-
-def _run_cases(model: Path) -> None:
-    from detector.jitting_test import TESTCASES
-
-    for name, case in TESTCASES.items():
-        try:
-            case(str(model), 120, 160)
-        except Exception as error:  # the cases assert, and a broken file raises whatever TorchScript raises
-            reason = one_line(error)[:300] or type(error).__name__
-            raise ValueError(f"{model}: the check '{name}' failed: {reason}") from error
 
 
 def _log_model(tracker: Tracker, run_id: str, model_dir: Path, info: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
@@ -255,25 +161,13 @@ def _describe(
     client.log_batch(run_id, metrics=found)
 
 
-def _download(tracker: Tracker, version: Any, folder: Path) -> Path:
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return Path(
-            download_artifacts(version.source, dst_path=str(folder), tracking_uri=tracker.uri, registry_uri=tracker.uri)
-        )
-    except MlflowException as error:
-        raise OSError(f"{version.source}: cannot be read: {one_line(error)}") from None
-
-
 def _save_pyfunc(path: Path, model_dir: Path, info: Mapping[str, Any], run_id: str, logged: Any) -> None:
     import mlflow
     import numpy as np
     import torch
     from mlflow.models import Model
 
-    from detector.jitting import INFO_NAME, MODEL_NAME
+    from detector.export.form import INFO_NAME, MODEL_NAME
 
     mlflow.pyfunc.save_model(
         path=str(path),

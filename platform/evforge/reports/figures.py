@@ -4,12 +4,19 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from evforge.report import COLOURS, make_figure
+from evforge.display.figures import COLOURS, add_legend, line_style, make_axes, make_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Axis", "coverage_scatter", "importance_figure", "parallel_figure", "trade_off_figure"]
+__all__ = [
+    "Axis",
+    "coverage_scatter",
+    "importance_figure",
+    "learning_curves_figure",
+    "parallel_figure",
+    "trade_off_figure",
+]
 
 LONGEST_LABEL = 22
 FEW = 6
@@ -155,3 +162,24 @@ def _finish(axes: Any) -> None:
     axes.margins(0.08)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def learning_curves_figure(
+    histories: Mapping[str, Sequence[tuple[int, float]]], title: str = "Learning curves", ylabel: str = "val mAP"
+) -> "Figure":
+    """A metric over epochs, a line a trial.
+
+    Args:
+        histories: trial name -> [(epoch, value)], as `Tracker.metric_history` gives them.
+        title: title of the figure.
+        ylabel: the metric.
+    """
+    figure, axes = make_axes(title, "epoch", ylabel)
+    for index, (name, history) in enumerate(histories.items()):
+        if history:
+            steps, values = zip(*history, strict=True)
+            axes.plot(steps, values, label=name, marker="o", markersize=3.5, **line_style(index))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_ylim(bottom=0)
+    add_legend(axes)
+    return figure

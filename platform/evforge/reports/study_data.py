@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from detector.config import Config
-from evforge.anchor_lists import anchors_of, coverage_of, list_name, training_boxes
-from evforge.domains import Domain
-from evforge.pareto import Candidate, front
-from evforge.runs import CONFIG_FILE, COSTS, RESOURCES_TAG, SPACE_FILE, read_record
-from evforge.space import Space, load_space
-from evforge.tracking import RunInfo, Tracker
-from evforge.trial import SEED
+from evforge.anchors.candidates import anchors_of, coverage_of, list_name, training_boxes
+from evforge.search.pareto import Candidate, front
+from evforge.search.trial import SEED
+from evforge.space.domains import Domain
+from evforge.space.space import Space, load_space
+from evforge.tracking.tracker import RunInfo, Tracker
+from evforge.training.run_folder import CONFIG_FILE, COSTS, RESOURCES_TAG, SPACE_FILE, read_record
 
 __all__ = ["Study", "StudyTrial", "measure_coverages", "read_study", "value_text"]
 

@@ -3,11 +3,17 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detector.events.writing import whole_file
-from evforge.report import learning_curves_figure
-from evforge.report_figures import Axis, coverage_scatter, importance_figure, parallel_figure, trade_off_figure
-from evforge.report_page import page, paragraph, picture, section, table
-from evforge.report_trials import Study, StudyTrial, measure_coverages, read_study, value_text
+from detector.utils.atomic_write import atomic_write
+from evforge.reports.figures import (
+    Axis,
+    coverage_scatter,
+    importance_figure,
+    learning_curves_figure,
+    parallel_figure,
+    trade_off_figure,
+)
+from evforge.reports.html import page, paragraph, picture, section, table
+from evforge.reports.study_data import Study, StudyTrial, measure_coverages, read_study, value_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,12 +48,12 @@ def report(folder: str | Path, output: str | Path | None = None) -> Path:
         if isinstance(figure, str):
             sections.append(section(title, paragraph(NO_FIGURE + figure)))
             continue
-        with whole_file(target / f"{name}.png") as part:
+        with atomic_write(target / f"{name}.png") as part:
             figure.savefig(part, format="png")
         sections.append(section(title, picture(target / f"{name}.png", caption)))
         study.tracker.log_file(study.run_id, target / f"{name}.png", ARTIFACTS)
     sections += [_trials(study), _failures(study)]
-    with whole_file(target / REPORT_FILE) as part:
+    with atomic_write(target / REPORT_FILE) as part:
         part.write_text(page(f"Study {study.folder.name}", sections))
     study.tracker.log_file(study.run_id, target / REPORT_FILE, ARTIFACTS)
     return target / REPORT_FILE

@@ -1,4 +1,4 @@
-"""What a search is going to do: its trials, what each takes, and what all of them cost. Nothing is started."""
+"""The dry run of a search: its trials, what each reserves, and what all of them cost. Nothing is started."""
 
 import math
 import os
@@ -7,66 +7,20 @@ from contextlib import contextmanager
 from typing import Any
 
 from detector.config import Config
-from evforge.anchor_lists import anchors_of, coverage_of, list_name, training_boxes
-from evforge.anchor_options import ANCHOR_LIST
-from evforge.anchors import coverage_table
-from evforge.domains import Domain
-from evforge.runtime import Resources, cpu_count, ray_session
-from evforge.space import Space
-from evforge.throughput import measure_rate
+from evforge.anchors.candidates import anchors_of, coverage_of, list_name, training_boxes
+from evforge.anchors.report import coverage_table
+from evforge.cluster.session import Resources, cpu_count, ray_session
+from evforge.search.placement import concurrent_trials, trial_count, trial_limits
+from evforge.space.anchor_options import ANCHOR_LIST
+from evforge.space.domains import Domain
+from evforge.space.space import Space
+from evforge.training.profiling import measure_rate
 
-__all__ = ["concurrent_trials", "describe_plan", "trial_count", "trial_limits", "trial_reserves"]
+__all__ = ["describe_plan"]
 
 SHOWN_SAMPLES = 3
 LONG = 20
 """Values with more letters than these have a line each."""
-
-
-def trial_count(config: Config, space: Space) -> int:
-    """Trials of a search, without those that train the best again with further seeds."""
-    return len(space.grid_samples(config)) if config.tune.searcher == "grid" else config.tune.num_samples
-
-
-def concurrent_trials(config: Config, resources: Resources, count: int) -> int:
-    """How many of `count` trials run at a time.
-
-    Raises:
-        EvForgeError: a trial needs more workers than there are CPU cores or GPUs.
-    """
-    wanted, workers = config.tune.max_concurrent, config.train.workers
-    use_gpu = resources.use_gpu(config.train.use_gpu)
-    resources.require_workers(workers, use_gpu)
-    fitting = max(1, (resources.gpus if use_gpu else resources.cpus) // workers)
-    if use_gpu and not resources.gpus:  # a cluster without a GPU node yet: it adds nodes for trials that wait
-        fitting = count
-    if wanted == "auto":
-        return min(count, fitting)
-    # Trials of one process share cores and GPUs. Workers do not: those of a trial too many would wait, and give up.
-    return min(count, int(wanted) if workers == 1 else min(int(wanted), fitting))
-
-
-def trial_limits(config: Config, resources: Resources, count: int) -> tuple[int, dict[str, float]]:
-    """Threads of a trial, or of each of its workers, and what a trial reserves; trials side by side share the cores.
-
-    The process that starts the workers of a trial reserves next to nothing: were it a core, then processes that wait
-    for workers could hold all of them.
-    """
-    concurrent, workers = concurrent_trials(config, resources, count), config.train.workers
-    threads = max(1, resources.cpus // (concurrent * workers))
-    if workers > 1:
-        return threads, {"memory": 1}
-    limits = {"cpu": min(float(threads), resources.cpus / concurrent)}
-    if resources.use_gpu(config.train.use_gpu):
-        limits["gpu"] = min(1.0, resources.gpus / concurrent) or 1.0
-    return threads, limits
-
-
-def trial_reserves(config: Config, resources: Resources, count: int) -> dict[str, float]:
-    """Processors ("cpu") and GPUs ("gpu") of a whole trial, those of its workers included; arguments as above."""
-    workers = float(config.train.workers)
-    if workers == 1:
-        return trial_limits(config, resources, count)[1]
-    return {"cpu": workers} | ({"gpu": workers} if resources.use_gpu(config.train.use_gpu) else {})
 
 
 def describe_plan(config: Config, space: Space) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evforge.report import text_table
+from evforge.display.tables import text_table
 
 __all__ = ["Candidate", "front", "front_table", "front_yaml"]
 

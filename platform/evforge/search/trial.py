@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from detector.config import Config
-from evforge.runs import CheckpointError, checkpoint_file, failure_file, note_failure, whole_checkpoints
-from evforge.space import Space
-from evforge.train import fit, run_workers
+from evforge.cluster.ray_compat import trial_folder, trial_is_running
+from evforge.space.space import Space
+from evforge.training.run_folder import CheckpointError, checkpoint_file, failure_file, note_failure, whole_checkpoints
+from evforge.training.train import fit, run_workers
 
 __all__ = ["SEED", "run_trial", "run_trial_of_workers", "trial_config"]
 
@@ -46,11 +47,11 @@ def run_trial(config: dict[str, Any], resolve: Resolve, folder: Path, threads: i
     import torch
     from ray import tune as ray_tune
 
-    from evforge.callbacks import ReportMetrics
-    from evforge.costs import model_costs
+    from evforge.training.callbacks import ReportMetrics
+    from evforge.training.profiling import model_costs
 
     _leave_imports_out_of_collections()
-    place = _place()
+    place = trial_folder()
 
     def report(metrics: dict[str, Any], checkpoint: Path) -> None:
         with whole_checkpoints(place, checkpoint):
@@ -76,7 +77,7 @@ def run_trial_of_workers(config: dict[str, Any], resolve: Resolve, folder: Path,
     with _noting_failures(folder):
         sample = resolve(config.get("sample", config))
         best = (sample.tune.metric, sample.tune.mode)
-        place = _place() / WORKERS
+        place = trial_folder() / WORKERS
         run_workers(sample, place, use_gpu, best=best, threads=threads, callbacks=[TuneReportCallback()])
 
 
@@ -87,17 +88,9 @@ def _leave_imports_out_of_collections() -> None:
     atexit.register(gc.unfreeze)  # or libraries say at the end that their objects leaked
 
 
-def _place() -> Path:
-    """Where Ray keeps the checkpoints of this process's trial."""
-    from ray import tune as ray_tune
-
-    return Path(ray_tune.get_context().get_storage().trial_fs_path)
-
-
 @contextmanager
 def _noting_failures(folder: Path) -> Iterator[None]:
     from ray import tune as ray_tune
-    from ray.train._internal.session import get_session
 
     path = failure_file(folder, ray_tune.get_context().get_trial_id())
     try:
@@ -105,5 +98,5 @@ def _noting_failures(folder: Path) -> Iterator[None]:
     except CheckpointError:
         raise
     except Exception:
-        if get_session() is not None:  # else the trial was stopped, and its workers are no more
+        if trial_is_running():  # else the trial was stopped, and its workers are no more
             note_failure(path, traceback.format_exc())

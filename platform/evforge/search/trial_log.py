@@ -13,11 +13,12 @@ from ray.tune import Callback
 
 from detector.config import Config
 from evforge import EvForgeError, last_line
-from evforge.pareto import Candidate, front
-from evforge.population import Population
-from evforge.report import TrialRow, trial_table
-from evforge.runs import failure_file, is_metric
-from evforge.tracking import Tracker
+from evforge.cluster.ray_compat import CHECKPOINT_FOLDERS, error_text, reported_checkpoint, start_checkpoint
+from evforge.search.pareto import Candidate, front
+from evforge.search.policies.population import Population
+from evforge.search.trial_table import TrialRow, trial_table
+from evforge.tracking.tracker import Tracker
+from evforge.training.run_folder import failure_file, is_metric
 
 __all__ = ["FOLDER", "StudyLog", "TrialRecord"]
 
@@ -80,7 +81,7 @@ class StudyLog(Callback):
         folder: the study's.
         base: configuration of the study, for its metric and epochs.
         resolve: makes a trial's configuration of its sample.
-        scheduler: one of `evforge.schedulers`, if there is one.
+        scheduler: one of `evforge.search.policies.schedulers`, if there is one.
         prefix: start of the trials' names.
         every_s: seconds between tables.
         write: takes the table's text.
@@ -146,11 +147,14 @@ class StudyLog(Callback):
 
     def _take_over(self, record: TrialRecord, trial: Any) -> None:
         """Note what a trial goes on with that was sent to another's checkpoint."""
-        checkpoint, sample = trial.latest_checkpoint_result, trial.config["sample"]
-        source = checkpoint and self.trials[Path(checkpoint.checkpoint.path).parent.name.removeprefix(FOLDER)]
-        if source is None or source is record:
+        checkpoint, sample = start_checkpoint(trial), trial.config["sample"]
+        if checkpoint is None:
             return
-        first = checkpoint.metrics["epoch"] + 1
+        folder, metrics = checkpoint
+        source = self.trials[folder.parent.name.removeprefix(FOLDER)]
+        if source is record:
+            return
+        first = metrics["epoch"] + 1
         if record.schedule[-1] == (first, sample):  # it was interrupted before its first checkpoint
             return
         record.schedule = (*(part for part in source.schedule if part[0] < first), (first, dict(sample)))
@@ -161,7 +165,7 @@ class StudyLog(Callback):
         """Log a validation."""
         record = self.trials[trial.trial_id]
         metrics = {key: value for key, value in result.items() if is_metric(key)}
-        checkpoint = result.get("checkpoint_path") or Path(record.folder or "", result.get("checkpoint_dir_name") or "")
+        checkpoint = reported_checkpoint(result, record.folder)
         new = {
             **metrics,
             "epoch": result["epoch"],
@@ -201,7 +205,7 @@ class StudyLog(Callback):
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Close the run of a trial whose process died too often."""
-        self._fail(self.trials[trial.trial_id], Path(trial.error_file).read_text() if trial.error_file else "")
+        self._fail(self.trials[trial.trial_id], error_text(trial))
 
     def _fail(self, record: TrialRecord, traceback: str) -> None:
         record.status, record.reason = "failed", last_line(traceback)
@@ -237,7 +241,7 @@ class StudyLog(Callback):
     @staticmethod
     def _remove(folder: Path | None, kept: set[Path], age_s: float = 0.0) -> None:
         """Remove the checkpoints of a trial that are of some age, but those to be kept."""
-        for checkpoint in folder.rglob("checkpoint_*") if folder else ():
+        for checkpoint in folder.rglob(CHECKPOINT_FOLDERS) if folder else ():
             if checkpoint.is_dir() and checkpoint not in kept and time.time() - checkpoint.stat().st_mtime >= age_s:
                 shutil.rmtree(checkpoint, ignore_errors=True)
 

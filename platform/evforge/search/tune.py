@@ -7,14 +7,18 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from detector.config import Config
 from evforge import EvForgeError
-from evforge.anchor_lists import resolve_lists
-from evforge.pareto import front_table, front_yaml
-from evforge.plan import concurrent_trials, trial_limits, trial_reserves
-from evforge.runs import (
+from evforge.anchors.candidates import resolve_lists
+from evforge.cluster.ray_compat import restored_callbacks, search_was_saved
+from evforge.cluster.session import Resources, ray_session
+from evforge.search.pareto import front_table, front_yaml
+from evforge.search.placement import concurrent_trials, trial_limits, trial_reserves
+from evforge.search.trial import SEED, run_trial, run_trial_of_workers, trial_config
+from evforge.space.space import Space, load_space, write_space
+from evforge.training.run_folder import (
     BEST_CHECKPOINT,
     CONFIG_FILE,
     RESOURCES_TAG,
@@ -25,15 +29,12 @@ from evforge.runs import (
     write_record,
     write_text,
 )
-from evforge.runtime import Resources, ray_session
-from evforge.space import Space, load_space, write_space
-from evforge.train import check_config
-from evforge.trial import SEED, run_trial, run_trial_of_workers, trial_config
+from evforge.training.train import check_config
 
 if TYPE_CHECKING:
-    from evforge.report import TrialRow
-    from evforge.study import StudyLog
-    from evforge.tracking import Tracker
+    from evforge.search.trial_log import StudyLog
+    from evforge.search.trial_table import TrialRow
+    from evforge.tracking.tracker import Tracker
 
 __all__ = ["StudyResult", "prepare", "resolve", "resume", "tune"]
 
@@ -102,7 +103,7 @@ def tune(config: Config, space_file: str | Path, overrides: Mapping[str, Any] | 
 
     Args:
         config: base configuration.
-        space_file: the space, see `evforge.space`; settings in it replace the base's.
+        space_file: the space, see `evforge.space.space`; settings in it replace the base's.
         overrides: `{"group.leaf": value}` that replace the space file's settings.
 
     Raises:
@@ -110,7 +111,7 @@ def tune(config: Config, space_file: str | Path, overrides: Mapping[str, Any] | 
         FileNotFoundError: the dataset or the space file is not there.
         EvForgeError: every trial failed, a sample did not reach its model, or a trial needs more than there is.
     """
-    from evforge.tracking import Tracker
+    from evforge.tracking.tracker import Tracker
 
     config, space = prepare(config, space_file, overrides)
     with ray_session(dashboard=config.train.workers > 1) as resources:
@@ -140,7 +141,7 @@ def resume(folder: str | Path) -> StudyResult:
         ValueError: the dataset no longer fits the study.
         EvForgeError: every trial failed.
     """
-    from evforge.tracking import Tracker
+    from evforge.tracking.tracker import Tracker
 
     folder = Path(folder).absolute()
     record = read_record(folder)
@@ -179,7 +180,7 @@ class _Study:
 
         settings = self.config.tune
         if settings.searcher == "optuna":
-            from evforge.searcher import UnseenSearch
+            from evforge.search.policies.samplers import UnseenSearch
 
             suggest = functools.partial(self.space.suggest, self.config)
             against = settings.against != "none"
@@ -212,9 +213,9 @@ class _Study:
         """Run trials to their end."""
         from ray import tune as ray_tune
 
-        from evforge.population import Population
-        from evforge.schedulers import SCHEDULERS
-        from evforge.study import StudyLog
+        from evforge.search.policies.population import Population
+        from evforge.search.policies.schedulers import SCHEDULERS
+        from evforge.search.trial_log import StudyLog
 
         # Ray prints the whole traceback of each failed trial; the log tells its reason, and its run keeps the rest.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
@@ -231,9 +232,9 @@ class _Study:
             use_gpu=use_gpu,
         )
         trainable = ray_tune.with_resources(work, limits)
-        if any((self.folder / name).glob("experiment_state-*.json")):
+        if search_was_saved(self.folder / name):
             tuner = ray_tune.Tuner.restore(str(self.folder / name), trainable, resume_errored=True)
-            (log,) = cast(Any, tuner)._local_tuner.get_run_config().callbacks  # the one that Ray has just unpickled
+            (log,) = restored_callbacks(tuner)
         else:
             concurrent = concurrent_trials(self.config, self.resources, count)
             scheduler = SCHEDULERS[self.config.tune.scheduler](self.config, self.space) if stop_early else None
@@ -348,7 +349,7 @@ def _check(config: Config, space: Space) -> None:
             f"tune.grace_epochs: got {settings.grace_epochs}, allowed: at most the {validations} validations of a trial"
         )
     if settings.scheduler == "pbt":
-        from evforge.population import check_population
+        from evforge.search.policies.population import check_population
 
         check_population(config, space)
     space.check(config)
@@ -369,6 +370,6 @@ def _without_seed(config: Config) -> str:
 
 
 def _dirname(trial: Any) -> str:
-    from evforge.study import FOLDER
+    from evforge.search.trial_log import FOLDER
 
     return f"{FOLDER}{trial.trial_id}"

@@ -2,7 +2,7 @@
 
     tune: {num_samples: 6}                      # optional: any settings this search wants
     space:
-      anchors.anchor_list: {choice: [PSEE_ANCHORS, [[1, 1], [2.5, 1]], {fit: 6}]}   # see evforge.anchor_options
+      anchors.anchor_list: {choice: [PSEE_ANCHORS, [[1, 1], [2.5, 1]], {fit: 6}]}   # see evforge.space.anchor_options
       anchors.fg_iou_threshold: {uniform: [0.4, 0.6]}
       anchors.bg_iou_threshold: {uniform: [0.2, 0.5]}
       constraints: [anchors.bg_iou_threshold <= anchors.fg_iou_threshold]
@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from detector.config import Config
-from evforge.anchor_options import ANCHOR_LIST, expand_options, fit_count
-from evforge.domains import Domain, parse_domain
+from evforge.space.anchor_options import ANCHOR_LIST, expand_options, fit_count
+from evforge.space.domains import Domain, parse_domain
 
 __all__ = ["Space", "load_space", "write_space"]
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from evforge import one_line
-from evforge.outbox import Outbox
+from evforge.tracking.retry_queue import Outbox
 
 __all__ = ["END_STATES", "RunInfo", "Tracker", "default_uri", "ui_command"]
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from detector.config import Config
-from evforge.runs import CHECKPOINT_NAME, CheckpointError, is_metric
+from evforge.training.run_folder import CHECKPOINT_NAME, CheckpointError, is_metric
 
 __all__ = ["OwnRates", "ProgressLine", "ReportMetrics"]
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.config import Config
-from detector.events.writing import whole_file
+from detector.utils.atomic_write import atomic_write
 from evforge import EvForgeError, one_line
+from evforge.cluster.ray_compat import CHECKPOINT_FOLDERS, drop_broken_checkpoint_list
 
 if TYPE_CHECKING:
-    from evforge.tracking import Tracker
+    from evforge.tracking.tracker import Tracker
 
 __all__ = [
     "BEST_CHECKPOINT",
@@ -119,7 +120,7 @@ def write_record(folder: Path, config: Config, tracker: "Tracker", run_id: str) 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file that is whole or not there."""
-    with whole_file(path) as part:
+    with atomic_write(path) as part:
         part.write_text(text)
 
 
@@ -135,7 +136,7 @@ def checkpoint_file(checkpoint: Any) -> Iterator[str | None]:
 
 def copy_checkpoint(folder: str | Path, target: Path) -> None:
     """Copy the file of a checkpoint's folder; a half-written file never stays."""
-    with whole_file(target) as part:
+    with atomic_write(target) as part:
         shutil.copyfile(Path(folder) / CHECKPOINT_NAME, part)
 
 
@@ -150,11 +151,11 @@ def whole_checkpoints(folder: Path, source: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder).free < SPARE_BYTES + (source / CHECKPOINT_NAME).stat().st_size:
         raise CheckpointError.of(folder, OSError(errno.ENOSPC, ""))
-    before = set(folder.glob("checkpoint_*"))
+    before = set(folder.glob(CHECKPOINT_FOLDERS))
     try:
         yield
     except OSError as error:
-        for half in set(folder.glob("checkpoint_*")) - before:
+        for half in set(folder.glob(CHECKPOINT_FOLDERS)) - before:
             shutil.rmtree(half, ignore_errors=True)
         raise CheckpointError.of(folder, error) from None
 
@@ -164,11 +165,9 @@ def last_checkpoint(folder: Path) -> str | None:
 
     The list is removed then, as Ray would fail at it; None if it is whole, or was never begun.
     """
-    listed = folder / "checkpoint_manager_snapshot.json"
-    if not listed.is_file() or listed.read_bytes().rstrip().endswith(b"}"):
+    if not drop_broken_checkpoint_list(folder):
         return None
-    listed.unlink()
-    return max(map(str, folder.glob(f"checkpoint_*/{CHECKPOINT_NAME}")), default=None)
+    return max(map(str, folder.glob(f"{CHECKPOINT_FOLDERS}/{CHECKPOINT_NAME}")), default=None)
 
 
 def failure_file(folder: Path, trial_id: str) -> Path:

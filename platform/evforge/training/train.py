@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.config import Config
+from detector.data.label_map import class_names
 from evforge import EvForgeError, last_line
-from evforge.runs import (
+from evforge.cluster.ray_compat import failure_text
+from evforge.cluster.session import Resources, cpu_count, ray_session
+from evforge.training.run_folder import (
     BEST_CHECKPOINT,
     CONFIG_FILE,
     CheckpointError,
@@ -26,13 +29,12 @@ from evforge.runs import (
     whole_checkpoints,
     write_record,
 )
-from evforge.runtime import Resources, cpu_count, ray_session
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
     import ray.train
 
-    from evforge.tracking import Tracker
+    from evforge.tracking.tracker import Tracker
 
 __all__ = ["TrainResult", "check_config", "fit", "quiet", "run_workers", "train"]
 
@@ -81,7 +83,7 @@ def check_config(config: Config) -> Config:
     for mode in ("train", "val"):
         psee_data(config.to_hparams(), mode)
     dataset = str(Path(config.data.dataset_path).absolute())
-    return config.with_overrides({"data.classes": config.class_names, "data.dataset_path": dataset})
+    return config.with_overrides({"data.classes": class_names(config.data), "data.dataset_path": dataset})
 
 
 def fit(
@@ -111,7 +113,7 @@ def fit(
     import torch
 
     from detector.lightning_model import LightningDetectionModel, resolve_precision
-    from evforge.callbacks import OwnRates
+    from evforge.training.callbacks import OwnRates
 
     quiet()
     torch.set_num_threads(threads)
@@ -151,7 +153,7 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
         FileNotFoundError: the dataset or the run to resume is not there.
         EvForgeError: the training failed, or the machine has too few CPUs or no GPU.
     """
-    from evforge.tracking import Tracker
+    from evforge.tracking.tracker import Tracker
 
     config = check_config(config)
     record = read_record(resume) if resume is not None else None
@@ -253,8 +255,8 @@ def _worker_loop(job: dict[str, Any]) -> None:
     import ray.train
 
     from detector.lightning_model import NonFiniteLossError
-    from evforge.callbacks import ProgressLine, ReportMetrics
-    from evforge.costs import model_costs
+    from evforge.training.callbacks import ProgressLine, ReportMetrics
+    from evforge.training.profiling import model_costs
 
     failure = job["folder"] / FAILURE_FILE
     if failure.is_file():  # Ray tries again after every failure, and this one would come again
@@ -326,8 +328,7 @@ def _reason(error: Exception, folder: Path) -> str:
         return failure.read_text()
     if "No space left on device" in str(error):  # from Ray's own writing
         return f"{folder}: no space left on the disk; make room, then go on with --resume"
-    causes = list(getattr(error, "worker_failures", {}).values()) or [getattr(error, "controller_failure", error)]
-    return last_line(str(causes[0]))
+    return last_line(failure_text(error))
 
 
 def quiet() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from detector.config import Config, parse_label_map, read_label_map
+from detector.config import Config
 
 
 def test_leaf_names_are_unique_and_hparams_lose_nothing():
@@ -66,13 +66,6 @@ def test_unknown_key_in_a_file_names_the_file(tmp_path):
         Config.load(tmp_path / "e.yaml")
 
 
-def test_classes_come_from_the_label_map(tmp_path):
-    (tmp_path / "label_map_dictionary.json").write_text('{"1": "car", "0": "pedestrian", "7": "empty"}')
-    config = Config().with_overrides({"data.dataset_path": str(tmp_path)})
-    assert config.class_names == ["pedestrian", "car"] and config.num_classes == 2
-    assert config.with_overrides({"data.classes": ["car"]}).class_names == ["car"]
-
-
 @pytest.mark.parametrize(
     ("choice", "channels"),
     [
@@ -88,16 +81,3 @@ def test_classes_come_from_the_label_map(tmp_path):
 def test_channels_follow_from_the_preprocessing(choice, channels):
     config = Config().with_overrides({f"data.{leaf}": value for leaf, value in choice.items()})
     assert config.in_channels == channels
-
-
-@pytest.mark.parametrize("text", ["[1]", "{", '{"a": "car"}'])
-def test_broken_label_map(tmp_path, text):
-    (tmp_path / "m.json").write_text(text)
-    with pytest.raises(ValueError, match="m.json: not a label map"):
-        read_label_map(tmp_path / "m.json")
-
-
-def test_label_map_of_a_text():
-    assert parse_label_map('{"1": "car", "0": "bus"}', "--label_map") == {0: "bus", 1: "car"}
-    with pytest.raises(ValueError, match="--label_map: not a label map"):
-        parse_label_map("{", "--label_map")

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from detector import coverage
 from detector.anchors import Anchors
 from detector.box import box_iou
-from detector.coverage import SIZES, THRESHOLDS, AnchorPyramid, LabelBoxes, measure_coverage
+from detector.coverage import anchor_coverage
+from detector.coverage.anchor_coverage import SIZES, THRESHOLDS, AnchorPyramid, LabelBoxes, measure_coverage
 
 SQUARE = [(1.0, 1.0)]
 AT = {threshold: index for index, threshold in enumerate(THRESHOLDS)}
@@ -102,15 +102,15 @@ def test_the_loop_as_plain_python(monkeypatch):
     labels, pyramid = LabelBoxes.from_corners(corners, label, 2, 40, 60), AnchorPyramid("PSEE_ANCHORS", 16, 8, 2)
     expected = measure_coverage(labels, pyramid)
     for name in ("_survey", "_to_nearest", "_shared", "_patch"):
-        function = getattr(coverage, name)
-        monkeypatch.setattr(coverage, name, getattr(function, "py_func", function))
+        function = getattr(anchor_coverage, name)
+        monkeypatch.setattr(anchor_coverage, name, getattr(function, "py_func", function))
     found = measure_coverage(labels, pyramid)
     np.testing.assert_array_equal(found.counts, expected.counts)
     np.testing.assert_allclose(found.sums, expected.sums)
 
 
 def test_of_many_boxes_a_share_is_counted(monkeypatch):
-    monkeypatch.setattr(coverage, "COUNTED_BOXES", 10)
+    monkeypatch.setattr(anchor_coverage, "COUNTED_BOXES", 10)
     # Two kinds of boxes in turn: one that an anchor fits, one that none does. Both are counted equally often.
     labels = boxes_of([[0, 0, 16, 16], [0, 0, 2, 2]] * 50)
     found = measure_coverage(labels, AnchorPyramid(SQUARE, 16, 16, 1))

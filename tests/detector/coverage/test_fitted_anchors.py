@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from detector import anchor_fit
-from detector.anchor_fit import fit_anchors
-from detector.coverage import AnchorPyramid, LabelBoxes, measure_coverage
+from detector.coverage import fitted_anchors
+from detector.coverage.anchor_coverage import AnchorPyramid, LabelBoxes, measure_coverage
+from detector.coverage.fitted_anchors import fit_anchors
 
 SIDE = 256
 
@@ -56,7 +56,7 @@ def test_evolution_raises_what_the_medians_reach(monkeypatch):
         return found.mean_iou + found.covered
 
     evolved = fit_anchors(labels, 3, 24, 16, 3)
-    monkeypatch.setattr(anchor_fit, "GENERATIONS", 0)
+    monkeypatch.setattr(fitted_anchors, "GENERATIONS", 0)
     assert value(evolved) > value(fit_anchors(labels, 3, 24, 16, 3))
 
 

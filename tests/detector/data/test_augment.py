@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from detector.data import augment
-from detector.data.augment import KEEP_RANGE, REPRESENTATIONS, ZOOM_RANGE, Augmentation, Rect, draw_augmentation
+from detector.data.augment import KEEP_RANGE, ZOOM_RANGE, Augmentation, Rect, draw_augmentation
+from detector.preprocess.representation import REPRESENTATIONS
 
 WHOLE = Rect(0, 0, 4, 4)
 HISTO = REPRESENTATIONS["histo"]

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from detector.data.augment import REPRESENTATIONS
-from detector.data.files import SequenceFile
-from detector.data.plan import LaneStep, train_plan
-from detector.data.sequence import SequenceDataset, StepSampler, scale_inputs
+from detector.data.dataset import SequenceDataset, StepSampler, scale_inputs
+from detector.data.schedule import LaneStep, train_plan
+from detector.data.sequence_file import SequenceFile
 from detector.data.targets import TargetLoader
 from detector.events.types import BBOX_dtype
+from detector.preprocess.representation import REPRESENTATIONS
 
 HEIGHT, WIDTH, DELTA_T = 4, 6, 10
 LENGTHS = [23, 7, 2, 40, 11]

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 
-from detector.data.plan import LaneStep, eval_plan, train_plan
+from detector.data.schedule import LaneStep, eval_plan, train_plan
 
 LENGTHS = [23, 7, 2, 40, 11]
 

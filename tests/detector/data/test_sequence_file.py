@@ -5,8 +5,8 @@ import h5py
 import numpy as np
 import pytest
 
-from detector.data import files
-from detector.data.files import FileCache, OpenFile, SequenceFile
+from detector.data import sequence_file
+from detector.data.sequence_file import FileCache, OpenFile, SequenceFile
 from detector.data.targets import TargetLoader
 from detector.events.types import BBOX_dtype
 
@@ -63,13 +63,13 @@ def test_as_many_files_are_open_as_may_be_and_they_do_not_travel(three, monkeypa
             opened.append(path.stem)
             self.close = lambda: closed.append(path.stem)
 
-    monkeypatch.setattr(files, "open_tensors", Reader)
+    monkeypatch.setattr(sequence_file, "open_tensors", Reader)
     cache = FileCache(2)
     for index in (0, 1, 0, 2, 0):
         assert cache[three[index]].reader is not None
     assert (opened, closed) == (["rec0", "rec1", "rec2"], ["rec1"])
     assert pickle.loads(pickle.dumps(cache))[three[0]].reader is not None
     assert opened[3:] == ["rec0"]
-    monkeypatch.setattr(files.os, "getpid", lambda: -1)  # as a forked process sees it
+    monkeypatch.setattr(sequence_file.os, "getpid", lambda: -1)  # as a forked process sees it
     assert cache[three[0]].reader is not None
     assert opened[4:] == ["rec0"]

@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 
-from detector.data import storage
-from detector.data.storage import create_tensors, open_tensors, write_frames
+from detector.data import tensor_file
+from detector.data.tensor_file import create_tensors, open_tensors, write_frames
 
 SHAPE = (7, 2, 12, 40)
 
@@ -87,7 +87,7 @@ def test_our_frames_take_the_fast_path_and_others_do_not(tmp_path):
 
 
 def test_without_machine_code_h5py_reads_and_writes(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "_has_machine_code", lambda: False)
+    monkeypatch.setattr(tensor_file, "_has_machine_code", lambda: False)
     data = frames_of("uint8")
     reader, out = open_tensors(write(tmp_path / "a.h5", data)), np.empty_like(data)
     reader.read(0, out)
@@ -95,10 +95,10 @@ def test_without_machine_code_h5py_reads_and_writes(tmp_path, monkeypatch):
     assert np.array_equal(out, data)
 
 
-PLAIN = getattr(storage._unpack, "py_func", storage._unpack)
+PLAIN = getattr(tensor_file._unpack, "py_func", tensor_file._unpack)
 
 
-@pytest.mark.parametrize("unpack", [storage._unpack, PLAIN])
+@pytest.mark.parametrize("unpack", [tensor_file._unpack, PLAIN])
 @pytest.mark.parametrize(
     ("packed", "expected"),
     [
@@ -116,7 +116,7 @@ def test_pieces_are_unpacked(unpack, packed: list[int], expected: list[int] | No
         assert out.tolist() == expected
 
 
-@pytest.mark.parametrize("unpack", [storage._unpack, PLAIN])
+@pytest.mark.parametrize("unpack", [tensor_file._unpack, PLAIN])
 @pytest.mark.parametrize(
     "packed",
     [
@@ -142,19 +142,19 @@ def test_mutated_chunks_never_write_outside():
     rng = np.random.default_rng(1)
     frame = (rng.integers(1, 6, 600) * (rng.random(600) < 0.2)).astype(np.uint8)
     buffer = np.empty(1200, np.uint8)
-    packed = buffer[: storage._pack(frame, buffer)].copy()
+    packed = buffer[: tensor_file._pack(frame, buffer)].copy()
     guarded = np.full(632, 77, np.uint8)
     for _ in range(2000):
         broken = packed[: rng.integers(1, len(packed) + 1)].copy()
         broken[rng.integers(0, len(broken), 3)] = rng.integers(0, 256, 3)
-        storage._unpack(broken, guarded[16:616])
+        tensor_file._unpack(broken, guarded[16:616])
         assert (guarded[:16] == 77).all()
         assert (guarded[616:] == 77).all()
-    assert storage._unpack(packed, guarded[16:616])
+    assert tensor_file._unpack(packed, guarded[16:616])
     assert np.array_equal(guarded[16:616], frame)
 
 
-@pytest.mark.parametrize("pack", [storage._pack, getattr(storage._pack, "py_func", storage._pack)])
+@pytest.mark.parametrize("pack", [tensor_file._pack, getattr(tensor_file._pack, "py_func", tensor_file._pack)])
 @pytest.mark.parametrize(
     ("frame", "packed"),
     [
@@ -169,7 +169,7 @@ def test_runs_of_zeros_are_packed(pack, frame: list[int], packed: list[int]):
     buffer, out = np.zeros(2 * len(frame), np.uint8), np.empty(len(frame), np.uint8)
     size = pack(np.array(frame, np.uint8), buffer)
     assert buffer[:size].tolist() == packed
-    assert storage._unpack(buffer[:size], out)
+    assert tensor_file._unpack(buffer[:size], out)
     assert out.tolist() == frame
 
 

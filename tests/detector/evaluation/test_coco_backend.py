@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from detector.coco_library import FrameBoxes, coco_precision, installed_library
+from detector.evaluation.coco_backend import FrameBoxes, coco_precision, installed_library
 
 RANGES = ((0.0, 1e10), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e10))
 CLASSES = {0: "pedestrian", 4: "car"}
@@ -41,7 +41,7 @@ def textbook(parts, values=None):
     from pycocotools.cocoeval import COCOeval
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("detector.coco_library._sparse_evaluation", lambda: COCOeval)
+        patch.setattr("detector.evaluation.coco_backend._sparse_evaluation", lambda: COCOeval)
         return precision(parts, "pycocotools", values)
 
 

@@ -1,27 +1,9 @@
 import numpy as np
 import pytest
+from measured_boxes import HALF, TWO, boxes, measure
 
+from detector.evaluation.coco_evaluator import CocoEvaluator
 from detector.events.types import BBOX_dtype
-from detector.metrics import CocoEvaluator, filter_boxes
-
-HALF = 51 / 101  # precision 1 at the recalls 0, 0.01, ..., 0.50 of 101
-
-
-def boxes(*rows, dtype=BBOX_dtype):
-    """Rows (t, x, y, w, h, class_id, score)."""
-    array = np.zeros(len(rows), dtype)
-    for index, name in enumerate(("t", "x", "y", "w", "h", "class_id", "class_confidence")):
-        array[name] = [row[index] for row in rows]
-    return array
-
-
-def measure(labels, detections, classes=("pedestrian", "car"), **options):
-    evaluator = CocoEvaluator(classes, 240, 304, **options)
-    evaluator.partial_eval([labels], [detections])
-    return evaluator.accumulate()
-
-
-TWO = boxes((100_000, 10, 10, 40, 40, 1, 1), (100_000, 100, 100, 40, 40, 1, 1))
 
 
 def test_perfect_detections_give_one():
@@ -100,52 +82,6 @@ def test_area_ranges(side, size):
     assert set(values.values()) == {0.0}
 
 
-def test_unlabelled_times_are_ignored():
-    far = TWO.copy()
-    far["t"] = 250_000
-    far["x"] += 50
-    assert measure(TWO, np.concatenate([TWO, far]))["mean_ap"] == pytest.approx(1)
-
-
-@pytest.mark.parametrize(("offset", "expected"), [(-50_001, 0), (-50_000, 1), (50_000, 1), (50_001, 0)])
-def test_tolerance_is_inclusive(offset, expected):
-    late = TWO.copy()
-    late["t"] += offset
-    assert measure(TWO, late, time_tol=50_000)["mean_ap"] == pytest.approx(expected)
-
-
-def test_frame_takes_the_nearest_detections_only():
-    """A detector that answers every 50 ms is not charged for its neighbouring answers."""
-    detections = np.concatenate([TWO, TWO, TWO])
-    detections["t"] = np.repeat([50_000, 100_000, 150_000], 2)
-    detections["class_confidence"] = np.repeat([0.9, 0.8, 0.7], 2)
-    assert measure(TWO, detections)["mean_ap"] == pytest.approx(1)
-
-
-def test_of_two_equally_near_answers_the_later_counts():
-    detections = np.concatenate([TWO, TWO])
-    detections["t"] = np.repeat([75_000, 125_000], 2)
-    detections["x"] += np.repeat([50, 0], 2)
-    assert measure(TWO, detections)["mean_ap"] == pytest.approx(1)
-    detections["x"] = np.tile(TWO["x"], 2) + np.repeat([0, 50], 2)
-    assert measure(TWO, detections)["mean_ap"] == 0
-
-
-def test_one_answer_serves_all_labels_within_reach():
-    """Labels at 60 Hz, answers at 20 Hz."""
-    labels = np.concatenate([TWO, TWO, TWO])
-    labels["t"] = np.repeat([83_333, 100_000, 116_667], 2)
-    assert measure(labels, TWO)["mean_ap"] == pytest.approx(1)
-
-
-def test_silent_answer_is_told_by_a_marker():
-    neighbour = TWO.copy()
-    neighbour["t"] = 150_000
-    silent = boxes((100_000, 0, 0, 0, 0, 7, 0))
-    assert measure(TWO, neighbour)["mean_ap"] == pytest.approx(1)
-    assert measure(TWO, np.concatenate([silent, neighbour]))["mean_ap"] == 0
-
-
 @pytest.mark.parametrize("marker", [(300_000, 5, 5, 20, 20, 9, 1), (300_000, 0, 0, 0, 0, 1, 1)])
 def test_empty_frame_counts_its_false_detections(marker):
     detections = np.concatenate([TWO[:1], TWO[:1]])
@@ -182,16 +118,6 @@ def test_boxes_are_cropped_to_the_frame():
     label = boxes((0, 0, 0, 20, 40, 1, 1))
     beyond = boxes((0, -20, -5, 40, 45, 1, 1))
     assert measure(label, beyond)["mean_ap"] == pytest.approx(1)
-
-
-def test_eval_rate_keeps_the_labels_nearest_to_its_grid():
-    # At 20 Hz of labels at 0, 16,667, 33,333, 49,999, 66,666, 99,998: those at 0, 49,999 and 99,998 count.
-    times = np.array([0, 16_667, 33_333, 49_999, 66_666, 99_998])
-    labels = np.repeat(TWO[:1], len(times))
-    labels["t"] = times
-    right = labels[[0, 3, 5]]
-    assert measure(labels, right, time_tol=0, eval_rate=20)["mean_ap"] == pytest.approx(1)
-    assert measure(labels, right, time_tol=0)["mean_ap"] == pytest.approx(HALF)
 
 
 def test_rows_in_any_order_and_packed_records():
@@ -287,22 +213,3 @@ def test_bad_recordings():
         evaluator.partial_eval([TWO], [])
     with pytest.raises(ValueError, match="detections: got fields t, x, required"):
         evaluator.partial_eval([TWO], [np.zeros(1, [("t", "i8"), ("x", "f4")])])
-
-
-def test_filter_drops_early_and_small_boxes():
-    rows = boxes(
-        (1_500_000, 0, 0, 40, 40, 0, 1),  # at first_t + skip_us: too early
-        (1_500_001, 0, 0, 40, 40, 0, 1),
-        (2_000_000, 0, 0, 18, 24, 0, 1),  # diagonal 30: stays
-        (2_000_000, 0, 0, 18, 23, 0, 1),  # diagonal 29.2
-        (2_000_000, 0, 0, 10, 40, 0, 1),  # side 10: stays
-        (2_000_000, 0, 0, 9.9, 40, 0, 1),
-        (2_000_000, 0, 0, 0, 0, 0, 1),  # marks an empty frame: stays
-    )
-    kept = filter_boxes(rows, first_t=1_000_000, skip_us=500_000, min_box_diag=30, min_box_side=10)
-    np.testing.assert_array_equal(kept, rows[[1, 2, 4, 6]])
-
-
-def test_filter_without_a_skip_keeps_the_first_moment():
-    rows = boxes((1_000_000, 0, 0, 3, 3, 0, 1))
-    assert len(filter_boxes(rows, first_t=1_000_000, skip_us=0, min_box_diag=0, min_box_side=0)) == 1

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from detector.data.files import VideoInfo
-from detector.evaluation.predictions import FramePredictions, Protocol
-from detector.events.labels import BBOX_dtype
+from detector.data.sequence_file import VideoInfo
+from detector.evaluation.collector import FramePredictions, Protocol
+from detector.events.types import BBOX_dtype
 
 PROTOCOL = Protocol(0, 50_000, 0, 0, 0.001, 0.5)
 NOTHING = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.long)}

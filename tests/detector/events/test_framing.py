@@ -4,7 +4,7 @@ from event_samples import between
 from streams import SENSOR, blob_events, chunks_of
 
 from detector.events import EventCD, open_events, write_dat
-from detector.events.cutting import _Held, cut_frames
+from detector.events.framing import _Held, cut_frames
 
 DELTA_T = 100_000
 

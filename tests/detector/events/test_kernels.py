@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from detector.events import loops
-from detector.events.columns import ColumnBuffer
+from detector.events import kernels
+from detector.events.arrays import ColumnBuffer
 
 
 def plain(loop):
@@ -25,28 +25,28 @@ def plain(loop):
     ],
 )
 def test_advance_by_hand(now, raw, slack, expected):
-    assert loops.advance(now, raw, 128, slack) == plain(loops.advance)(now, raw, 128, slack) == expected
+    assert kernels.advance(now, raw, 128, slack) == plain(kernels.advance)(now, raw, 128, slack) == expected
 
 
 def test_trailing_zeros():
     for zeros in range(32):
         for bits in (1 << zeros, 0xFFFFFFFF << zeros & 0xFFFFFFFF):
-            assert loops._trailing_zeros(bits) == zeros
+            assert kernels._trailing_zeros(bits) == zeros
 
 
 def test_words_are_found_by_their_type():
     words = np.array([0x1234, 0x8001, 0x3000, 0x8FFF], np.uint16)
-    for find, place in ((loops.find_first, 1), (loops.find_last, 3)):
+    for find, place in ((kernels.find_first, 1), (kernels.find_last, 3)):
         for loop in (find, plain(find)):
             assert loop(words, 12, 1 << 8) == place
             assert loop(words, 12, 1 << 8 | 1 << 3) == place
             assert loop(words, 12, 1 << 5) == -1
-    assert loops.find_first(words.astype(np.int64) << 48, 60, 1 << 8) == 1
+    assert kernels.find_first(words.astype(np.int64) << 48, 60, 1 << 8) == 1
 
 
 def decode(loop, words, *more):
     columns = ColumnBuffer().take(16 * words.size)
-    state = loops.new_state(1 << 14)
+    state = kernels.new_state(1 << 14)
     count = loop(words, state, *columns, 0, 640, 480, *more)
     return count, [column[: max(count, 0)].tolist() for column in columns], state.tolist()
 
@@ -62,7 +62,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_the_same_as_plain_python(name):
     words, more = CASES[name]
-    loop = getattr(loops, name)
+    loop = getattr(kernels, name)
     compiled = decode(loop, words, *more)
     assert compiled == decode(plain(loop), words, *more)
     assert compiled[0] == {"decode_dat": 2, "decode_evt2": 2, "decode_evt21": 3, "decode_evt3": 6}[name]
@@ -71,16 +71,16 @@ def test_the_same_as_plain_python(name):
 @pytest.mark.parametrize("time", [4, 1 << 31])
 def test_dat_that_is_unusual_in_plain_python(time):
     words = np.array([1 << 14, time, 640 << 32 | 1 << 14][: 2 + (time == 4)], np.int64)
-    results = [decode(loop, words) for loop in (loops.decode_dat, plain(loops.decode_dat))]
+    results = [decode(loop, words) for loop in (kernels.decode_dat, plain(kernels.decode_dat))]
     assert results[0] == results[1]
-    assert results[0][0] == (loops.BACKWARDS if time == 4 else 2)
+    assert results[0][0] == (kernels.BACKWARDS if time == 4 else 2)
 
 
 def test_a_second_part_goes_on_behind_the_first():
     words, _ = CASES["decode_evt3"]
-    columns, state = ColumnBuffer().take(200), loops.new_state(0)
-    count = loops.decode_evt3(words, state, *columns, 0, 640, 480)
-    count = loops.decode_evt3(np.array([0x2007], np.uint16), state, *columns, count, 640, 480)
+    columns, state = ColumnBuffer().take(200), kernels.new_state(0)
+    count = kernels.decode_evt3(words, state, *columns, 0, 640, 480)
+    count = kernels.decode_evt3(np.array([0x2007], np.uint16), state, *columns, count, 640, 480)
     assert (count, columns[0][6], columns[1][6], columns[3][6]) == (7, 7, 6, 5 << 12)
 
 
@@ -88,7 +88,7 @@ def test_encoding_in_plain_python():
     x = np.array([1, 2, 3, 4, 40, 7], np.uint16)
     columns = (x, np.full(6, 9, np.uint16), np.ones(6, np.int8), np.array([5, 5, 5, 5, 5, 9000], np.int64))
     written = []
-    for loop in (loops.encode_evt3, plain(loops.encode_evt3)):
+    for loop in (kernels.encode_evt3, plain(kernels.encode_evt3)):
         words = np.zeros(2000, np.uint16)
         done, size = loop(*columns, 0, np.full(3, -1), words, 640)
         written.append((done, words[:size].tolist()))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from detector.events.clock import PROBES, WrappingClock
+from detector.events.unwrap import PROBES, WrappingClock
 
 PERIOD = 128
 

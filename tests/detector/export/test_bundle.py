@@ -5,8 +5,9 @@ import pytest
 import torch
 from exported_models import export_noisy
 
-from detector import jitting, model_files
-from detector.model_files import load_exported
+from detector import jitting
+from detector.export import bundle
+from detector.export.bundle import load_exported
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def copy(exported, tmp_path):
 
 
 def test_the_name_is_that_of_the_export():
-    assert model_files.INFO_NAME == jitting.INFO_NAME
+    assert bundle.INFO_NAME == jitting.INFO_NAME
 
 
 def test_a_file_or_its_folder(exported):

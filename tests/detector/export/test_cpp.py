@@ -1,16 +1,16 @@
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 import torch
+from repository import ROOT
 from small_detector import HEIGHT, PARAMS, WIDTH, clip, small_ssd
 
-from detector.export_form import load_torchscript
-from detector.export_forms import EXPORT_FORMS, in_precision
+from detector.export.form import load_torchscript
+from detector.export.forms import EXPORT_FORMS, in_precision
 from detector.jitting import export_ssd
 
-SOURCE = Path(__file__).parents[1] / "cpp"
+SOURCE = ROOT / "tests" / "cpp"
 STEPS, SCORE, NMS, MAX_BOXES = 3, 0.45, 0.5, 500
 
 pytestmark = pytest.mark.skipif(

@@ -1,14 +1,14 @@
 import json
-import typing
 
 import pytest
 import torch
 from small_detector import PARAMS, clip, small_ssd
 
 from detector import jitting_test
-from detector.agreement import compare_rows
-from detector.export_form import PRECISIONS
-from detector.export_forms import EXPORT_FORMS, ONNX_PACKAGES, export_model, in_precision, load_form
+from detector.export.backends.onnx import ONNX_PACKAGES
+from detector.export.form import PRECISIONS
+from detector.export.forms import EXPORT_FORMS, export_model, in_precision, load_form
+from detector.export.parity import compare_rows
 from detector.jitting import INFO_NAME, export_ssd
 
 CASES = [(name, precision) for name, form in EXPORT_FORMS.items() for precision in form.precisions]
@@ -91,14 +91,6 @@ def test_frames_of_another_size(exported):
         model(clip(2, 1)[:, :, :, :32])
 
 
-def test_the_command_line_names_the_forms_and_precisions():
-    from evforge.verbs import export
-
-    hints = typing.get_type_hints(export)
-    assert typing.get_args(hints["form"]) == tuple(EXPORT_FORMS)
-    assert typing.get_args(hints["precision"]) == tuple(PRECISIONS)
-
-
 @pytest.mark.parametrize(
     ("form", "precision", "message"),
     [
@@ -118,7 +110,7 @@ def test_precision_of_the_detector_itself(ssd, tmp_path):
 
 
 def test_onnx_says_what_is_missing(ssd, tmp_path, monkeypatch):
-    monkeypatch.setattr("detector.export_forms.find_spec", lambda name: None)
+    monkeypatch.setattr("detector.export.backends.onnx.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=f"form: onnx needs .*allowed: pip install {' '.join(ONNX_PACKAGES)}"):
         export_ssd(ssd, PARAMS, tmp_path, 0.5, 0.3, form=EXPORT_FORMS["onnx"])
     assert list(tmp_path.iterdir()) == []

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from detector.agreement import compare_rows
+from detector.export.parity import compare_rows
 
 ROWS = torch.tensor(
     [

@@ -7,15 +7,16 @@ from exported_models import LABEL_MAP, export_noisy
 from numpy.lib.recfunctions import structured_to_unstructured
 from streams import SENSOR, blob_events, chunks_of
 
-from detector import predictor as module
 from detector.config import Config
-from detector.data.build import build_dataset
-from detector.data.sequence import scale_inputs
+from detector.data.builder.dataset import build_dataset
+from detector.data.dataset import scale_inputs
 from detector.data_factory import psee_data
-from detector.events import BBOX_dtype, open_events, save_labels, write_dat
-from detector.model_files import load_exported
-from detector.predictor import Predictor
-from detector.preprocess import PREPROCESS
+from detector.events import BBOX_dtype, open_events, write_dat
+from detector.export.bundle import load_exported
+from detector.inference import predictor as module
+from detector.inference.predictor import Predictor
+from detector.labels import save_labels
+from detector.preprocess.representation import REPRESENTATIONS
 
 DELTA_T = 100_000
 HEIGHT, WIDTH = SENSOR[0] // 2, SENSOR[1] // 2
@@ -92,7 +93,7 @@ class Recorder:
 
 @pytest.mark.parametrize(
     "leaves",
-    [*({"preprocess": name} for name in PREPROCESS), {"preprocess": "event_cube", "split_polarity": False}],
+    [*({"preprocess": name} for name in REPRESENTATIONS), {"preprocess": "event_cube", "split_polarity": False}],
     ids=str,
 )
 def test_frames_are_those_of_the_build(tmp_path, monkeypatch, exported, leaves):

@@ -7,9 +7,10 @@ from exported_models import export_noisy
 from streams import SENSOR, blob_events, chunks_of
 
 from detector.__main__ import main
-from detector.events import load_labels, open_events, write_dat
-from detector.predict import Summary, predict
-from detector.predictor import Predictor
+from detector.events import open_events, write_dat
+from detector.inference.predictor import Predictor
+from detector.inference.recording import Summary, predict
+from detector.labels import load_labels
 
 SENSOR_SIZE = {"height": SENSOR[0], "width": SENSOR[1]}
 
@@ -121,7 +122,7 @@ def test_recordings_that_do_not_tell_their_sensor(tmp_path, exported, recording)
         ({"--model": "nowhere"}, "nowhere: no exported model, allowed: a model file with info_ssd_jit.json"),
         ({"--output": "a.txt"}, "a.txt: unknown kind of output"),
         ({"--score_thresh": "7"}, "score_thresh: got 7.0, allowed: a number from 0 to 1"),
-        ({"recording": __file__}, "test_predict.py"),
+        ({"recording": __file__}, "test_recording.py"),
     ],
 )
 def test_errors_of_the_user_are_one_line(tmp_path, monkeypatch, capsys, exported, recording, change, message):
@@ -135,6 +136,6 @@ def test_errors_of_the_user_are_one_line(tmp_path, monkeypatch, capsys, exported
 
 def test_it_starts_without_the_heavy_packages():
     heavy = "{'torchvision', 'ray', 'mlflow', 'pytorch_lightning', 'matplotlib', 'PIL'}"
-    code = f"import sys, detector.__main__, detector.predict; print({heavy} & sys.modules.keys())"
+    code = f"import sys, detector.__main__, detector.inference.recording; print({heavy} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detector.box_files import BOX_FILES, Scene
-from detector.events import BBOX_dtype, load_labels
+from detector.events import BBOX_dtype
+from detector.inference.writers import BOX_FILES, Scene
+from detector.labels import load_labels
 
 SCENE = Scene({3: "car", 0: "walker"}, 50_000, 480, 640)
 BOXES = np.array(
@@ -62,7 +63,7 @@ def test_json_is_a_coco_dataset(tmp_path, capsys):
 
 
 def test_films_show_the_boxes(tmp_path):
-    from detector.viz import BACKGROUND, CLASS_COLORS
+    from detector.visualization.drawing import BACKGROUND, CLASS_COLORS
 
     with Image.open(write(tmp_path / "a.gif")) as film:
         assert (film.n_frames, film.size) == (3, (640, 480))

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from detector.events import BBOX_dtype, load_labels, save_labels
+from detector.events import BBOX_dtype
+from detector.labels import load_labels, save_labels
 
 
 def boxes(times):

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from detector import encoding
 from detector.anchors import Anchors
-from detector.assignment import FrameBoxes, pack_frames
 from detector.box import assign_priors, bbox_to_deltas, box_iou, xywh2xyxy
+from detector.matching import encoding
+from detector.matching.assignment import FrameBoxes, pack_frames
 
 TIE = 1e-6
 

@@ -2,8 +2,8 @@
 
 import torch
 
-from detector import anchor_loops, encoding
 from detector.anchors import Anchors
+from detector.matching import encoding, kernels
 
 
 def plain(loop):
@@ -27,8 +27,8 @@ def test_compiled_plain_and_torch_agree(monkeypatch):
     compiled = targets_of(coder, frames)
     names = ("_mark", "_match", "_next_best", "_cells_to_look_at", "_range", "_overlap", "_offsets", "_three", "_four")
     for name in names:
-        monkeypatch.setattr(anchor_loops, name, plain(getattr(anchor_loops, name)))
-    monkeypatch.setattr(encoding, "fill_targets", plain(anchor_loops.fill_targets))
+        monkeypatch.setattr(kernels, name, plain(getattr(kernels, name)))
+    monkeypatch.setattr(encoding, "fill_targets", plain(kernels.fill_targets))
     in_python = targets_of(coder, frames)
     assert (expected[1] > 0).sum() >= 8
     for loc, labels in (compiled, in_python):

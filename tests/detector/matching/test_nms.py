@@ -1,8 +1,9 @@
 """What is kept does not depend on the rest of the batch."""
 
+import pytest
 import torch
 
-from detector.suppression import best_scores, suppress
+from detector.matching.nms import best_scores, non_max_suppression, suppress
 
 
 def test_best_scores_by_hand():
@@ -33,3 +34,34 @@ def test_an_overlap_at_the_threshold_is_kept_by_exact_arithmetic():
     assert (
         len(suppress(*(c[:0] for c in (torch.ones(1).long(), boxes, boxes[:, 0], torch.ones(1).long())), 0.5, 2)) == 2
     )
+
+
+def test_suppression_by_hand():
+    rows = torch.tensor(
+        [
+            [0.0, 0.0, 10.0, 10.0, 0.9, 1.0],
+            [0.0, 0.0, 10.0, 8.0, 0.8, 1.0],  # IoU 0.8 with the first
+            [0.0, 0.0, 10.0, 8.0, 0.7, 2.0],  # the same box in another class
+            [0.0, 6.0, 10.0, 10.0, 0.6, 1.0],  # IoU 0.25 with the first
+        ]
+    )
+    scripted = torch.jit.script(non_max_suppression)
+    for function in (non_max_suppression, scripted):
+        assert function(rows, 0.5, 500)[:, 4].tolist() == pytest.approx([0.9, 0.7, 0.6])
+        assert function(rows, 0.2, 500)[:, 4].tolist() == pytest.approx([0.9, 0.7])
+        assert function(rows, 0.5, 1)[:, 4].tolist() == pytest.approx([0.9])
+        assert function(rows[:0], 0.5, 500).shape == (0, 6)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scripted_suppression_equals_torchvision(seed):
+    from torchvision.ops import batched_nms
+
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.rand(200, 2, generator=generator, dtype=torch.float64) * 50
+    size = torch.rand(200, 2, generator=generator, dtype=torch.float64) * 30 + 1
+    scores = torch.rand(200, 1, generator=generator, dtype=torch.float64)
+    labels = torch.randint(1, 4, (200, 1), generator=generator)
+    rows = torch.cat([corner, size, scores, labels], 1)
+    keep = batched_nms(torch.cat([corner, corner + size], 1), scores[:, 0], labels[:, 0], 0.4)
+    assert torch.equal(torch.jit.script(non_max_suppression)(rows, 0.4, 500), rows[keep])

@@ -4,7 +4,7 @@ from plain_preprocess import plain_columns, plain_counts, random_events
 
 from detector.events import EventCD
 from detector.preprocess import diff
-from detector.preprocess.loops import subtract
+from detector.preprocess.kernels import subtract
 
 
 def plain_diff(events, bins, height, width, duration, shift=0):

@@ -4,7 +4,7 @@ from plain_preprocess import plain_columns, plain_cube, random_events
 
 from detector.events import EventCD
 from detector.preprocess import event_cube
-from detector.preprocess.loops import share
+from detector.preprocess.kernels import share
 
 
 def test_by_hand():

@@ -4,7 +4,7 @@ from plain_preprocess import plain_columns, plain_counts, random_events
 
 from detector.events import EventCD
 from detector.preprocess import histo, stacked_histo
-from detector.preprocess.loops import CHUNK, count
+from detector.preprocess.kernels import CHUNK, count
 
 
 def test_by_hand():

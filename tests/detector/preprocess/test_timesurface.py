@@ -4,7 +4,7 @@ from plain_preprocess import plain_columns, plain_surface, random_events
 
 from detector.events import EventCD
 from detector.preprocess import multi_channel_timesurface, timesurface
-from detector.preprocess.loops import mark_levels, mark_times
+from detector.preprocess.kernels import mark_levels, mark_times
 
 
 def test_by_hand():

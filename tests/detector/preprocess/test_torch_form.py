@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 from plain_preprocess import random_events
-from test_preprocess import CHOICES
+from representations import CHOICES
 
-from detector.preprocess import byte_code, preprocess_function
+from detector.config.groups import DataConfig
+from detector.preprocess.representation import byte_code, preprocess_function
 from detector.preprocess.torch_form import TORCH_PREPROCESS, EventsToTensor, histo, signed_event_cube
-from detector.settings import DataConfig
 
 
 def tensors(events):

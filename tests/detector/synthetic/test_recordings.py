@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from detector.events import BBOX_dtype, EventCD, load_labels, open_events
+from detector.events import BBOX_dtype, EventCD, open_events
+from detector.labels import load_labels
 from detector.synthetic import make_recording, write_dataset
 from detector.synthetic.scene import Scene, SceneObject, make_scene
 

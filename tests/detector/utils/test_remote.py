@@ -1,23 +1,11 @@
-import subprocess
 import sys
 from pathlib import Path
 
-import fsspec
 import pytest
 from small_recordings import NAMES, config, files_in, make_recording
 
-from detector.data.build import build_dataset
-from detector.data.places import Address, find_places, remove_dead_parts, to_place, written
-
-
-@pytest.fixture
-def memory():
-    """A file system that fsspec reaches, empty."""
-    system = fsspec.filesystem("memory")
-    system.store.clear()
-    system.pseudo_dirs[:] = [""]
-    yield system
-    system.store.clear()
+from detector.data.builder.dataset import build_dataset
+from detector.utils.remote import Address, find_places, to_place
 
 
 def test_places_that_users_name():
@@ -44,31 +32,6 @@ def test_what_reads_an_address_is_named_if_it_is_missing(monkeypatch):
         Address("s3://bucket/a.raw").is_file()
     with pytest.raises(ValueError, match="nowhere://a: Protocol not known: nowhere, allowed: a path or an address"):
         Address("nowhere://a").is_file()
-
-
-def test_a_file_appears_when_the_block_ends_well(tmp_path, memory):
-    for target in (tmp_path / "new" / "a.txt", Address("memory://new/a.txt")):
-        with pytest.raises(KeyError), written(target) as part:
-            part.write_text("half")
-            raise KeyError
-        assert not target.is_file()
-        with written(target) as part:
-            part.write_text("whole")
-            assert not target.is_file()
-        assert target.read_text() == "whole"
-    assert files_in(tmp_path) == ["new/a.txt"]
-    assert memory.find("/") == ["/new/a.txt"]
-
-
-def test_parts_of_the_dead_are_removed_and_those_of_the_living_stay(tmp_path):
-    code = "import os, sys; from pathlib import Path; from detector.data.places import written\n"
-    code += "with written(Path(sys.argv[1])) as part: os.kill(os.getpid(), 9)"
-    root = Path(__file__).parents[3]
-    subprocess.run([sys.executable, "-c", code, tmp_path / "dead.h5"], cwd=root, check=False)
-    with written(tmp_path / "alive.h5") as part:
-        assert len(files_in(tmp_path)) == 2
-        remove_dead_parts(tmp_path)
-        assert files_in(tmp_path) == [part.name]
 
 
 def upload(memory, folder, address):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from detector.viz import (
+from detector.visualization.drawing import (
     BACKGROUND,
     CLASS_COLORS,
     OFF_COLOR,

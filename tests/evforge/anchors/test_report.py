@@ -6,11 +6,11 @@ import pytest
 from PIL import Image
 
 from detector.config import Config
-from evforge.anchor_lists import resolve_lists, training_boxes
-from evforge.anchors import anchors
-from evforge.anchors_figure import coverage_figure
-from evforge.cli import main
-from evforge.space import load_space
+from evforge.anchors.candidates import resolve_lists, training_boxes
+from evforge.anchors.figure import coverage_figure
+from evforge.anchors.report import anchors
+from evforge.cli.main import main
+from evforge.space.space import load_space
 
 # The tiny dataset: 4 training recordings of 60 labelled frames with a block of 20 x 20 and a tower of 14 x 32 in each.
 NUM_BOXES = 480
@@ -171,7 +171,7 @@ def test_the_picture_shows_curves_boxes_and_anchors():
 
 
 def test_large_label_sets_are_thinned_in_the_picture(monkeypatch):
-    monkeypatch.setattr("evforge.anchors_figure.MAX_BOXES", 10)
+    monkeypatch.setattr("evforge.anchors.figure.MAX_BOXES", 10)
     sides = np.arange(1, 26)[:, None] * np.ones(2)
     shapes = coverage_figure({}, 0.5, sides, [sides[:1]], "a", "").axes[1]
     assert shapes.get_lines()[0].get_xdata().tolist() == [1, 4, 7, 10, 13, 16, 19, 22, 25]

@@ -4,21 +4,22 @@ import sys
 import pytest
 
 from detector.config import Config
-from evforge import EvForgeError, verbs
-from evforge.arguments import Settings, argument_docs, parse
-from evforge.cli import main
+from evforge import EvForgeError
+from evforge.cli.main import main
+from evforge.cli.parser import Settings, argument_docs, parse
+from evforge.cli.verbs import VERBS
 
 
 def run_verb(monkeypatch, function, *arguments):
-    monkeypatch.setitem(verbs.VERBS, "probe", function)
+    monkeypatch.setitem(VERBS, "probe", function)
     return main(["probe", *arguments])
 
 
 def test_help_lists_every_verb_and_imports_nothing_heavy():
-    code = "import sys; from evforge.cli import main; main(['--help']); print(sorted(sys.modules))"
+    code = "import sys; from evforge.cli.main import main; main(['--help']); print(sorted(sys.modules))"
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     text, modules = output.rsplit("\n[", 1)
-    assert all(f"\n  {name}" in text for name in verbs.VERBS)
+    assert all(f"\n  {name}" in text for name in VERBS)
     heavy = ("torch", "ray", "mlflow", "jsonargparse", "numpy", "optuna")
     assert not [name for name in heavy if f"'{name}'" in modules]
 
@@ -28,7 +29,7 @@ def test_without_a_verb_help_is_shown_as_an_error(capsys):
     assert "verbs:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("verb", verbs.VERBS)
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help(verb, capsys):
     with pytest.raises(SystemExit) as stop:
         main([verb, "--help"])
@@ -74,14 +75,14 @@ def test_print_config_prints_what_load_reads_back(tmp_path, capsys):
 
 
 def test_positional_list_and_required_flag():
-    values = parse("build", verbs.build, ["a.raw", "b.raw", "--output", "out", "--train", "0-20"])
+    values = parse("build", VERBS["build"], ["a.raw", "b.raw", "--output", "out", "--train", "0-20"])
     assert values["recordings"] == ["a.raw", "b.raw"]
     assert (values["output"], values["train"], values["val"]) == ("out", "0-20", None)
     assert values["settings"] == Settings()
 
 
 def test_numbers_are_read_as_numbers():
-    values = parse("synth", verbs.synth, ["out", "--train", "2", "--duration_s", "1.5"])
+    values = parse("synth", VERBS["synth"], ["out", "--train", "2", "--duration_s", "1.5"])
     assert (values["output"], values["train"], values["duration_s"], values["test"]) == ("out", 2, 1.5, 3)
 
 

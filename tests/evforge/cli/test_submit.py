@@ -7,7 +7,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +15,15 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 import yaml
+from repository import ROOT
 
-from detector.config import Config
-from evforge import EvForgeError, jobs, submit, verbs
-from evforge.arguments import Settings, parse
-from evforge.cli import main
-from evforge.tracking import Tracker
+from evforge.cli import submit
+from evforge.cli.main import main
+from evforge.cli.parser import Settings, parse
+from evforge.cli.verbs import VERBS
+from evforge.cluster import jobs
+from evforge.tracking.tracker import Tracker
 
-ROOT = Path(__file__).parents[2]
 SHARED = {"data.dataset_path": "/data", "train.storage": "/runs", "track.tracking_uri": "http://mlflow:5000"}
 SPACE = """
 tune: {num_samples: 1, searcher: random, final_seeds: 1}
@@ -33,12 +33,12 @@ space:
 
 
 def test_whatever_follows_the_dashes_is_the_command():
-    values = parse("submit", verbs.submit, ["--address", "http://x", "--", "train", "--list", "--", "--lr=1"])
+    values = parse("submit", VERBS["submit"], ["--address", "http://x", "--", "train", "--list", "--", "--lr=1"])
     assert values == {
         **{"command": ["train", "--list", "--", "--lr=1"], "address": "http://x"},
         **{"status": None, "logs": None, "stop": None, "list": False},
     }
-    assert parse("submit", verbs.submit, ["--list"])["command"] == []
+    assert parse("submit", VERBS["submit"], ["--list"])["command"] == []
 
 
 def test_files_that_the_command_names_lie_in_the_job_s_folder_under_their_names(tmp_path):
@@ -58,58 +58,6 @@ def test_files_that_the_command_names_lie_in_the_job_s_folder_under_their_names(
         "1-space.yaml": b,
         "config.yml": config,
     }
-
-
-def test_only_the_two_packages_and_the_named_files_are_shipped(tmp_path):
-    (tmp_path / "c.yaml").write_text("train: {}")
-    contents = submit._contents({"c.yaml": tmp_path / "c.yaml"})
-    assert {name.partition("/")[0] for name in contents} == {"c.yaml", "detector", "evforge"}
-    assert {"c.yaml", "detector/config.py", "evforge/cli.py", "evforge/recipes/synthetic.yaml"} <= contents.keys()
-    assert not [name for name in contents if "__pycache__" in name or name.endswith(".pyc")]
-    with submit._archive(contents) as path:
-        with zipfile.ZipFile(path) as archive:
-            assert set(archive.namelist()) == contents.keys()
-            assert archive.read("c.yaml") == b"train: {}"
-        assert path.stat().st_size < 10**6
-    assert not path.exists()
-
-
-def test_too_much_is_refused_with_the_largest_files():
-    sizes = {"evforge/a.py": 10, "weights.json": 40_000_000, "detector/clip.npy": 20_000_000, "evforge/b.py": 5}
-    with pytest.raises(EvForgeError) as error:
-        submit._check_size(sizes)
-    assert str(error.value) == (
-        "60.0 MB would be shipped, allowed: 50 MB; the largest files: weights.json (40.0 MB), "
-        "detector/clip.npy (20.0 MB), evforge/a.py (0.0 MB)"
-    )
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "words"),
-    [
-        ("data.dataset_path", "dataset", "got 'dataset', which a job"),
-        ("data.dataset_path", "", "got ''"),
-        ("train.storage", "runs", "an absolute path"),
-        ("train.pretrained", "best.ckpt", "got 'best.ckpt'"),
-        ("track.tracking_uri", None, "got None"),
-        ("track.tracking_uri", "sqlite:///mlflow.db", "sqlite:////FOLDER/mlflow.db"),
-    ],
-)
-def test_paths_that_a_job_would_lose_are_refused(key, value, words):
-    (problem,) = submit.unshared(Config().with_overrides({**SHARED, key: value}))
-    assert problem.startswith(f"{key}: ") and words in problem
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("data.dataset_path", "s3://bucket/gen1"),
-        ("track.tracking_uri", "sqlite:////shared/mlflow.db"),
-        ("train.pretrained", "/shared/best.ckpt"),
-    ],
-)
-def test_shared_paths_and_addresses_are_allowed(key, value):
-    assert submit.unshared(Config().with_overrides({**SHARED, key: value})) == []
 
 
 def test_settings_of_the_search_space_count(tmp_path):
@@ -154,7 +102,7 @@ class Head:
     def evforge(self, *words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess:
         """Run evforge in a process of its own, which finds the token but is told nothing else."""
         return subprocess.run(
-            [sys.executable, "-m", "evforge.cli", *words],
+            [sys.executable, "-m", "evforge", *words],
             cwd=cwd,
             env=self.environment(**variables),
             capture_output=True,
@@ -278,7 +226,7 @@ def test_a_job_that_fails_fails_here_too_and_can_be_looked_at_later(head, workpl
     job = done.stdout.splitlines()[-1].split()[1]
 
     state = head.evforge("submit", "--address", head.address, "--status", job, cwd=workplace)
-    assert state.stdout.split()[:2] == [job, "FAILED"] and "python -m evforge.cli train" in state.stdout
+    assert state.stdout.split()[:2] == [job, "FAILED"] and "python -m evforge train" in state.stdout
     listed = head.evforge("submit", "--list", cwd=workplace, RAY_ADDRESS=head.address)
     assert job in listed.stdout and listed.returncode == 0
     log = head.evforge("submit", "--address", head.address, "--logs", job, cwd=workplace)
@@ -301,7 +249,7 @@ def test_without_the_token_nothing_goes(head, workplace, tmp_path):
 
 def test_ctrl_c_leaves_the_job_running_and_stop_ends_it(head, workplace):
     words = ("submit", "--address", head.address, "--", "train", "--config", "config.yaml", "--train.max_epochs", "500")
-    command = [sys.executable, "-u", "-m", "evforge.cli", *words]
+    command = [sys.executable, "-u", "-m", "evforge", *words]
     process = subprocess.Popen(command, cwd=workplace, env=head.environment(), stdout=subprocess.PIPE, text=True)
     line = next(line for line in process.stdout if line.startswith("job "))
     job = line.split()[1]

@@ -5,15 +5,14 @@ import json
 import re
 import shlex
 import tomllib
-from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from repository import ROOT
 
-from evforge.verbs import VERBS
+from evforge.cli.verbs import VERBS
 
-ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 TESTED = {
     name: version
@@ -119,11 +118,11 @@ def test_all_nodes_mount_the_claim_that_the_command_reads_and_writes(job):
 
 
 def test_entrypoint_is_a_command_of_evforge_that_may_run_as_a_job(job, monkeypatch, tmp_path):
-    from evforge.arguments import parse
-    from evforge.submit import check_job
+    from evforge.cli.parser import parse
+    from evforge.cli.submit import check_job
 
     python, *words = shlex.split(job["spec"]["entrypoint"])
-    assert (python, words[:2]) == ("python", ["-m", "evforge.cli"])
+    assert (python, words[:2]) == ("python", ["-m", "evforge"])
     verb, *rest = [word.replace("/shared/evforge", str(ROOT)) for word in words[2:]]
     check_job(verb, parse(verb, VERBS[verb], rest))
     assert json.dumps(rest).count("/shared/") == 3

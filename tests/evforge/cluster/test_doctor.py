@@ -3,10 +3,10 @@ import importlib.metadata
 import pytest
 
 from detector.config import Config
-from evforge import doctor as module
-from evforge import jobs
-from evforge.diagnosis import checks_of
-from evforge.doctor import Check, doctor
+from evforge.cluster import doctor as module
+from evforge.cluster import jobs
+from evforge.cluster.checks import checks_of
+from evforge.cluster.doctor import Check, doctor
 
 
 @pytest.fixture
@@ -61,14 +61,14 @@ def test_packages_of_the_platform_are_looked_at(installed):
 def test_too_old_and_missing_packages_fail(installed):
     installed.update({"mlflow": "2.9.0", "optuna": None})
     checks = _by_name(module._packages)
-    assert checks["mlflow"] == Check("mlflow", "FAIL", "2.9.0, needed: >=3.10")
-    assert checks["optuna"].status == "FAIL" and checks["optuna"].detail.startswith("not installed, needed: optuna>=")
+    assert checks["mlflow"] == Check("mlflow", "FAIL", "2.9.0, needed: <4,>=3.10: pip install 'mlflow<4,>=3.10'")
+    assert checks["optuna"] == Check("optuna", "FAIL", "not installed: pip install 'optuna<6,>=4.5'")
 
 
 def test_ray_without_its_dashboard_fails(installed):
     installed["aiohttp_cors"] = None
     ray = _by_name(module._packages)["ray"]
-    assert ray.status == "FAIL" and " without aiohttp_cors; install 'ray[default" in ray.detail
+    assert ray.status == "FAIL" and " without aiohttp_cors: pip install 'ray[default,train,tune]<" in ray.detail
 
 
 def test_second_lightning_is_refused(installed):

@@ -1,6 +1,7 @@
 import pytest
 
-from evforge import EvForgeError, jobs
+from evforge import EvForgeError
+from evforge.cluster import jobs
 
 
 class FakeClient:
@@ -14,7 +15,7 @@ class FakeClient:
             type="SUBMISSION",
             submission_id="job-1",
             status=status,
-            entrypoint="python -m evforge.cli train",
+            entrypoint="python -m evforge train",
             driver_exit_code=exit_code,
             message=message,
             start_time=0,

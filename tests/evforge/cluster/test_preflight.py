@@ -5,9 +5,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from detector.config import Config
-from evforge import preflight
-from evforge.diagnosis import Check
-from evforge.preflight import Report
+from evforge.cluster import preflight
+from evforge.cluster.checks import Check
+from evforge.cluster.preflight import Report
 
 VERSIONS = {"python": "3.11.4", "ray": "2.60.0", "torch": "2.15.0"}
 

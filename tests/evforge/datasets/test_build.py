@@ -1,17 +1,18 @@
 import pytest
 from small_recordings import DELTA_T, NAMES, config, files_in, make_events, make_recording
 
-from evforge import EvForgeError, verbs
-from evforge.arguments import parse
-from evforge.build import RAY_FROM_BYTES, build, run_on_ray, worth_ray
-from evforge.cli import main
+from evforge import EvForgeError
+from evforge.cli.main import main
+from evforge.cli.parser import parse
+from evforge.cli.verbs import VERBS
+from evforge.datasets.build import RAY_FROM_BYTES, build, run_on_ray, worth_ray
 
 
 def test_flags_may_be_written_with_dashes_and_some_take_no_value():
     for flag in ("--skip_broken", "--skip-broken"):
-        values = parse("build", verbs.build, ["a-b.raw", flag, "--output", "out", "--sensor-height=8"])
+        values = parse("build", VERBS["build"], ["a-b.raw", flag, "--output", "out", "--sensor-height=8"])
         assert (values["skip_broken"], values["recordings"], values["sensor_height"]) == (True, ["a-b.raw"], 8)
-    assert parse("build", verbs.build, ["a.raw", "--output", "out"])["skip_broken"] is False
+    assert parse("build", VERBS["build"], ["a.raw", "--output", "out"])["skip_broken"] is False
 
 
 def test_ray_is_for_many_or_large_recordings(tmp_path, monkeypatch):
@@ -62,8 +63,8 @@ def test_tasks_make_what_one_process_makes(tmp_path, monkeypatch):
     options = (config(), {"train": (0, 1), "val": (1, 2)}, NAMES)
     build(paths, str(tmp_path / "serial"), *options, skip_broken=True)
     ran = []
-    monkeypatch.setattr("evforge.build.worth_ray", lambda places: True)
-    monkeypatch.setattr("evforge.build.run_on_ray", lambda *job: ran.append(True) or run_on_ray(*job))
+    monkeypatch.setattr("evforge.datasets.build.worth_ray", lambda places: True)
+    monkeypatch.setattr("evforge.datasets.build.run_on_ray", lambda *job: ran.append(True) or run_on_ray(*job))
     build(paths, str(tmp_path / "tasks"), *options, skip_broken=True)
     assert ran == [True]
     names = files_in(tmp_path / "serial")

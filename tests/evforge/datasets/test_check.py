@@ -1,9 +1,9 @@
 from pathlib import Path
 
-from detector.data.finding import Finding
-from detector.events import load_labels, save_labels
-from evforge.check import findings_text
-from evforge.cli import main
+from detector.data.check.finding import Finding
+from detector.labels import load_labels, save_labels
+from evforge.cli.main import main
+from evforge.datasets.check import findings_text
 
 
 def copy_labels(source, target, **changes):

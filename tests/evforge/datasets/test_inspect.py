@@ -7,14 +7,15 @@ import pytest
 from PIL import Image
 
 from detector.config import Config
-from detector.data.inventory import find_data
-from detector.data.survey import survey_file
-from detector.events import BBOX_dtype, EventCD, save_labels, write_dat
-from detector.settings import DataConfig
-from evforge.cli import main
-from evforge.inspect import inspect
-from evforge.inspect_figures import Sample, boxes_figure, rate_figure, samples_figure
-from evforge.inspect_text import box_text, dataset_text, file_text
+from detector.config.groups import DataConfig
+from detector.data.check.inventory import find_data
+from detector.data.check.survey import survey_file
+from detector.events import BBOX_dtype, EventCD, write_dat
+from detector.labels import save_labels
+from evforge.cli.main import main
+from evforge.datasets.inspect import inspect
+from evforge.datasets.inspect_figures import Sample, boxes_figure, rate_figure, samples_figure
+from evforge.datasets.inspect_text import box_text, dataset_text, file_text
 
 HEIGHT, WIDTH = 60, 80
 NAMES = {0: "car", 1: "walker"}
@@ -181,7 +182,7 @@ def test_samples_of_any_preprocessing(channels):
 
 def test_figures_need_no_pyplot():
     code = (
-        "import sys, evforge.inspect_figures as figures; figures.samples_figure([], {}, 't');"
+        "import sys, evforge.datasets.inspect_figures as figures; figures.samples_figure([], {}, 't');"
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from evforge.comparison import compare, find_evaluation, read_evaluation, write_evaluation
+from evforge.evaluation.compare import compare, find_evaluation, read_evaluation, write_evaluation
 
 PARTS = [{"start": None, "stop": 16, "ap": None}, {"start": 16, "stop": None, "ap": 0.5}]
 FOUND = {

@@ -1,43 +1,9 @@
 import json
 
 import pytest
-import torch
-from conftest import TINY
 
-from detector.config import Config
-from evforge.callbacks import ReportMetrics
-from evforge.evaluate import checkpoint_config, evaluate, find_checkpoint, load_model
-from evforge.export import _check_on_clip, export
-from evforge.runs import CHECKPOINT_NAME, write_record
-from evforge.tracking import Tracker
-from evforge.train import check_config, fit
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tiny_dataset, tmp_path_factory):
-    """A trained checkpoint and the figures of its validation."""
-    folder = tmp_path_factory.mktemp("trained")
-    storage = {"data.dataset_path": str(tiny_dataset), "track.tracking_uri": f"sqlite:///{folder}/unused.db"}
-    reports = []
-
-    def report(metrics, source):
-        reports.append(metrics)
-        (folder / "best.ckpt").write_bytes((source / CHECKPOINT_NAME).read_bytes())
-
-    fit(check_config(Config().with_overrides({**TINY, **storage})), [ReportMetrics(report)], threads=1)
-    return folder / "best.ckpt", reports[-1]
-
-
-@pytest.fixture
-def trained(checkpoint, tiny_config, tmp_path):
-    """A run's folder with its best checkpoint and record, and the figures of its validation."""
-    folder = tmp_path / "runs" / "train-1"
-    folder.mkdir(parents=True)
-    (folder / "best.ckpt").write_bytes(checkpoint[0].read_bytes())
-    tracker = Tracker(tiny_config.track.tracking_uri, tiny_config.track.experiment)
-    run_id = tracker.start_run("train-1", {})
-    write_record(folder, tiny_config, tracker, run_id)
-    return folder, checkpoint[1], tracker, run_id
+from evforge.evaluation.checkpoint import checkpoint_config, load_model
+from evforge.evaluation.evaluate import evaluate
 
 
 def test_a_checkpoint_measures_as_it_did_in_training(trained):
@@ -98,43 +64,3 @@ def test_a_run_of_its_own_where_the_training_is_not_known(trained, tmp_path):
     (own,) = [run for run in runs if run.info.run_id != run_id]
     assert (own.info.run_name, own.info.status) == ("evaluate-lonely", "FINISHED")
     assert own.data.metrics["test_mean_ap"] == pytest.approx(found.metrics["mean_ap"])
-
-
-def test_find_checkpoint(tmp_path):
-    study = tmp_path / "study" / "best"
-    study.mkdir(parents=True)
-    (study / "best.ckpt").write_text("")
-    assert find_checkpoint(tmp_path / "study") == find_checkpoint(study) == find_checkpoint(study / "best.ckpt")
-    with pytest.raises(FileNotFoundError, match="no checkpoint, allowed: a .ckpt file, or the folder"):
-        find_checkpoint(tmp_path)
-
-
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", {"state_dict": {}}])
-def test_files_that_are_no_checkpoints(tmp_path, content):
-    path = tmp_path / "x.ckpt"
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        torch.save(content, path)
-    with pytest.raises(ValueError, match=r"x.ckpt: not a checkpoint of a detector"):
-        checkpoint_config(path)
-
-
-def test_export(trained, tmp_path):
-    folder, *_ = trained
-    exported = export(folder, tmp_path / "exported", score_thresh=0.3)
-    assert sorted(file.name for file in exported.iterdir()) == ["info_ssd_jit.json", "model.ptjit"]
-    with pytest.raises(ValueError, match=r"score_thresh: got 3, allowed: a number from 0 to 1"):
-        export(folder, tmp_path / "other", score_thresh=3)
-    assert not (tmp_path / "other").exists()
-
-
-def test_a_file_of_other_weights_is_refused(trained, tmp_path):
-    folder, *_ = trained
-    exported = export(folder, tmp_path / "exported")
-    model = load_model(find_checkpoint(folder)).eval()
-    _check_on_clip(model, exported / "model.ptjit")
-    with torch.no_grad():
-        next(model.detector.rpn.parameters()).add_(0.5)
-    with pytest.raises(ValueError, match="model.ptjit: differs from the model by .* on batch 0 of the validation"):
-        _check_on_clip(model, exported / "model.ptjit")

@@ -5,7 +5,8 @@ import torch
 from pytorch_lightning import seed_everything
 
 from detector.lightning_model import LightningDetectionModel
-from evforge.export import export
+from evforge.evaluation.checkpoint import find_checkpoint, load_model
+from evforge.evaluation.export import _check_on_clip, export
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def test_other_forms_are_checked_on_the_validation_split(checkpoint, tmp_path, m
     assert sorted(path.name for path in folder.iterdir()) == ["info_ssd_jit.json", file]
     info = json.loads((folder / "info_ssd_jit.json").read_text())
     assert (info["form"], info["precision"], info["file"]) == (form, precision, file)
-    monkeypatch.setattr("detector.export_forms.in_precision", lambda ssd, precision: _spoilt(ssd))
+    monkeypatch.setattr("detector.export.forms.in_precision", lambda ssd, precision: _spoilt(ssd))
     with pytest.raises(ValueError, match=f"{file}: differs from the model by too much on batch 0 of the validation"):
         export(checkpoint, tmp_path / "spoilt", form=form)
 
@@ -46,3 +47,23 @@ def test_without_its_dataset_a_file_is_checked_on_random_frames(checkpoint, tmp_
     torch.save(content, checkpoint)
     export(checkpoint, tmp_path / "out")
     assert f"{tmp_path / 'gone' / 'val'}: no longer there" in capsys.readouterr().out
+
+
+def test_export(trained, tmp_path):
+    folder, *_ = trained
+    exported = export(folder, tmp_path / "exported", score_thresh=0.3)
+    assert sorted(file.name for file in exported.iterdir()) == ["info_ssd_jit.json", "model.ptjit"]
+    with pytest.raises(ValueError, match=r"score_thresh: got 3, allowed: a number from 0 to 1"):
+        export(folder, tmp_path / "other", score_thresh=3)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_file_of_other_weights_is_refused(trained, tmp_path):
+    folder, *_ = trained
+    exported = export(folder, tmp_path / "exported")
+    model = load_model(find_checkpoint(folder)).eval()
+    _check_on_clip(model, exported / "model.ptjit")
+    with torch.no_grad():
+        next(model.detector.rpn.parameters()).add_(0.5)
+    with pytest.raises(ValueError, match="model.ptjit: differs from the model by .* on batch 0 of the validation"):
+        _check_on_clip(model, exported / "model.ptjit")

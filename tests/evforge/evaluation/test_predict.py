@@ -6,14 +6,14 @@ from registered_model import NAME, export_untrained, register_version
 from streams import SENSOR, blob_events
 
 from detector.data_factory import get_classes_from_json
-from detector.events import load_labels, open_events, write_dat
+from detector.events import open_events, write_dat
+from detector.inference.predictor import Predictor
 from detector.jitting import export_lightning_model
+from detector.labels import load_labels
 from detector.lightning_model import LightningDetectionModel
-from detector.predictor import Predictor
-from evforge import registry
-from evforge.cli import main
-from evforge.predict import exported_model
-from evforge.tracking import Tracker
+from evforge.cli.main import main
+from evforge.evaluation.predict import exported_model
+from evforge.tracking.tracker import Tracker
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_run_is_exported_for_the_time_being(tmp_path, recording, run_folder, t
 
 
 def test_registered_models(tmp_path, recording, tracking_uri, tiny_config, monkeypatch, capsys):
-    monkeypatch.setattr(registry, "_run_cases", lambda model: None)
+    monkeypatch.setattr("detector.export.check._run_cases", lambda model: None)
     tracker = Tracker(tracking_uri, tiny_config.track.experiment)
     exported = export_untrained(tmp_path / "model")
     version = register_version(tracker, exported)

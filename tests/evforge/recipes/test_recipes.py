@@ -1,26 +1,26 @@
-from pathlib import Path
-
 import h5py
 import numpy as np
 import pytest
 
-import evforge
 from detector.config import Config
-from detector.data.build import build_dataset
-from detector.events import BBOX_dtype, EventCD, save_labels, write_dat
+from detector.data.builder.dataset import build_dataset
+from detector.data.label_map import class_names
+from detector.events import BBOX_dtype, EventCD, write_dat
+from detector.labels import save_labels
+from evforge.recipes import FOLDER, find_config
 
 GEN1_NAMES = {0: "car", 1: "pedestrian"}
 MEGAPIXEL_NAMES = dict(enumerate(["pedestrian", "two wheeler", "car", "truck", "bus", "traffic sign", "traffic light"]))
 
 
 def load(name):
-    return Config.load(Path(evforge.__file__).with_name("recipes") / f"{name}.yaml")
+    return Config.load(find_config(name))
 
 
 def test_the_protocols_of_the_two_automotive_sets():
     gen1, megapixel = load("gen1"), load("1mpx")
-    assert gen1.class_names == ["car", "pedestrian"]
-    assert megapixel.class_names == ["pedestrian", "two wheeler", "car"]
+    assert class_names(gen1.data) == ["car", "pedestrian"]
+    assert class_names(megapixel.data) == ["pedestrian", "two wheeler", "car"]
     assert (gen1.data.height, gen1.data.width) == (240, 304)
     assert (megapixel.data.height, megapixel.data.width) == (360, 640)
     for config in (gen1, megapixel):
@@ -53,3 +53,23 @@ def test_recordings_under_their_published_names(tmp_path, name, stem, sensor, na
         assert file["data"].shape == shape
         assert np.argwhere(file["data"][:]).tolist() == [[k, 0, shape[2] - 1, shape[3] - 1] for k in range(2)]
     assert (tmp_path / "out" / "val" / f"{stem}_bbox.npy").is_file()
+
+
+def test_a_recipe_is_found_by_name_from_any_folder_and_a_file_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_config("gen1").read_text().startswith("#")
+    (tmp_path / "gen1").write_text("data: {num_tbins: 3}")
+    assert Config.load(find_config("gen1")).data.num_tbins == 3, "a file of that name comes first"
+    assert Config.load(find_config(tmp_path / "gen1")).data.num_tbins == 3
+
+
+def test_every_recipe_is_a_configuration():
+    found = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+    assert found == ["1mpx", "gen1", "pedestrians", "synthetic"]
+    assert all(Config.load(find_config(name)) != Config() for name in found)
+
+
+@pytest.mark.parametrize("name", ["gen2", "../recipes/gen1", "gen1.yml"])
+def test_an_unknown_recipe_names_those_that_there_are(name):
+    with pytest.raises(FileNotFoundError, match=f"{name}: no such configuration file, allowed: .*: 1mpx, gen1, pedest"):
+        find_config(name)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from evforge import turns
-from evforge.turns import Refusal, next_turn, take_turn
+from evforge.registry import champion_lock
+from evforge.registry.champion_lock import Refusal, next_turn, take_turn
 
 PROCESS = """
 import sys
-from evforge.tracking import Tracker
-from test_turns import take_ten
+from evforge.tracking.tracker import Tracker
+from test_champion_lock import take_ten
 
 client = Tracker(sys.argv[1], "exp").client
 print("ready", flush=True)
@@ -56,7 +56,7 @@ def test_a_turn_ends_with_an_error(tracker):
 def test_a_turn_whose_process_died(tracker, monkeypatch):
     client = tracker.client
     with take_turn(client, "street", 1) as check:
-        monkeypatch.setattr(turns, "LEASE_S", 0.0)
+        monkeypatch.setattr(champion_lock, "LEASE_S", 0.0)
         assert next_turn(client, "street", 0) == 2
         with pytest.raises(Refusal, match="it took longer than the 0 s of a turn"):
             check()

@@ -1,10 +1,10 @@
 import pytest
 from registered_model import bare_version
 
-from evforge import gate
-from evforge.cli import main
-from evforge.registry_table import describe, newest, overview
-from evforge.tracking import Tracker
+from evforge.cli.main import main
+from evforge.registry import promotion
+from evforge.registry.listing import describe, newest, overview
+from evforge.tracking.tracker import Tracker
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_no_models(tracking_uri):
 
 
 def test_verb(tracker, tracking_uri, capsys, monkeypatch):
-    monkeypatch.setattr(gate, "_check_files", lambda tracker, version: None)
+    monkeypatch.setattr(promotion, "_check_files", lambda tracker, version: None)
 
     def run(action, *more):
         code = main(["registry", action, "--track.tracking_uri", tracking_uri, "--name", "street", *more])

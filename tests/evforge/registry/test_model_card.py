@@ -1,5 +1,5 @@
 from detector.config import Config
-from evforge.model_card import model_card
+from evforge.registry.model_card import model_card
 
 PARTS = [
     {"start": None, "stop": 10.0, "boxes": 1200, "ap": 0.05, "ap50": 0.1, "recall": 0.2},

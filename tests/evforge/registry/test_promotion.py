@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from registered_model import NAME, PROTOCOL, bare_version, copy_export, register_version
 
-from evforge import gate, registry
-from evforge.gate import GateResult, history, promote, rollback
+from evforge.registry import promotion
+from evforge.registry.promotion import GateResult, history, promote, rollback
 
 
 @pytest.fixture
 def no_files(monkeypatch):
     """Leaves the check of the registered files out where a test is about something else."""
-    monkeypatch.setattr(gate, "_check_files", lambda tracker, version: None)
+    monkeypatch.setattr(promotion, "_check_files", lambda tracker, version: None)
 
 
 def _champion(tracker) -> int:
@@ -98,7 +98,7 @@ def test_files_are_checked_anew(export, tracker, tmp_path):
 def test_files_that_fail_a_case_are_refused_whatever_the_tags_say(export, tracker, tmp_path, monkeypatch):
     broken = copy_export(export, tmp_path / "broken", model=(export / "model.ptjit").read_bytes()[:5000])
     with monkeypatch.context() as patch:
-        patch.setattr(registry, "_run_cases", lambda model: None)
+        patch.setattr("detector.export.check._run_cases", lambda model: None)
         version = register_version(tracker, broken)
     found = promote(tracker, NAME, version)
     assert not found.moved
@@ -143,7 +143,7 @@ def test_rollback_to_files_that_are_gone(tracker):
     for mean_ap in ("0.25", "0.5"):
         bare_version(tracker, NAME, mean_ap=mean_ap)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gate, "_check_files", lambda tracker, version: None)
+        patch.setattr(promotion, "_check_files", lambda tracker, version: None)
         assert promote(tracker, NAME, 1).moved and promote(tracker, NAME, 2).moved
     found = rollback(tracker, NAME)
     assert not found.moved and "the registered files of version 1 do not pass" in found.reason
@@ -180,14 +180,14 @@ def test_a_promotion_judged_by_the_champion_before_loses(tracker, no_files, monk
         bare_version(tracker, NAME, mean_ap=mean_ap)
     promote(tracker, NAME, 1)
     with monkeypatch.context() as patch:
-        patch.setattr(gate, "_check_files", lambda tracker, version: _other_promotes(patch, tracker))
+        patch.setattr(promotion, "_check_files", lambda tracker, version: _other_promotes(patch, tracker))
         found = promote(tracker, NAME, 2)
     assert not found.moved and found.reason.startswith("another process moved the champion in the meantime")
     assert _champion(tracker) == 3
 
 
 def _other_promotes(patch, tracker):
-    patch.setattr(gate, "_check_files", lambda tracker, version: None)
+    patch.setattr(promotion, "_check_files", lambda tracker, version: None)
     assert promote(tracker, NAME, 3).moved
 
 

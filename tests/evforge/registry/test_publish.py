@@ -1,9 +1,9 @@
 import pytest
 
-from evforge.callbacks import ReportMetrics
-from evforge.handover import measure_speed, register_checkpoint, search_text
-from evforge.runs import CHECKPOINT_NAME, write_record
-from evforge.train import check_config, fit
+from evforge.registry.publish import register_checkpoint, search_text
+from evforge.training.callbacks import ReportMetrics
+from evforge.training.run_folder import CHECKPOINT_NAME, write_record
+from evforge.training.train import check_config, fit
 
 METRICS = ("mean_ap", "mean_ap_tower")
 
@@ -42,12 +42,6 @@ def test_a_checkpoint_becomes_a_champion_with_its_card(trained, tracker):
     (trained / "run.json").unlink()
     with pytest.raises(FileNotFoundError, match="no run of evforge"):
         register_checkpoint(trained, tracker, "tiny")
-
-
-def test_speed(export):
-    speed = measure_speed(export)
-    assert speed["frame"] == "160 x 120, one stream, boxes included"
-    assert float(speed["median time"].partition(" ms")[0]) > 0
 
 
 def test_search_text(tracker):

@@ -8,14 +8,13 @@ import torch
 from registered_model import NAME, register_version
 
 from detector.events import EventCD, open_events, write_dat
-from detector.predictor import Predictor
-from evforge import registry
+from detector.inference.predictor import Predictor
 
 
 @pytest.fixture
 def model(export, tracker, monkeypatch):
     """The registered model, as MLflow loads it."""
-    monkeypatch.setattr(registry, "_run_cases", lambda file: None)
+    monkeypatch.setattr("detector.export.check._run_cases", lambda file: None)
     register_version(tracker, export)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracker.uri)
     return mlflow.pyfunc.load_model(f"models:/{NAME}@candidate")

@@ -1,50 +1,12 @@
 import json
 from pathlib import Path
 
-import h5py
-import numpy as np
 import pytest
 import torch
 from registered_model import NAME, PROTOCOL, TAGS, copy_export, register_version
 
-from evforge import registry
-from evforge.registry import check_export, check_registered, data_fingerprint, fetch, register
-
-
-@pytest.fixture
-def checks_pass(monkeypatch):
-    """Leaves the export checks out where a test is about something else."""
-    monkeypatch.setattr(registry, "_run_cases", lambda model: None)
-
-
-def test_good_export_passes(export):
-    assert check_export(export)["classes"] == ["car"]
-
-
-@pytest.mark.parametrize(
-    ("missing", "message"),
-    [
-        ("model.ptjit", "model.ptjit: no such model file"),
-        ("info_ssd_jit.json", "model.ptjit: no exported model, allowed: a model file with info_ssd_jit.json beside it"),
-    ],
-)
-def test_export_without_one_of_its_files_is_refused(export, tmp_path, missing, message):
-    folder = copy_export(export, tmp_path / "export")
-    (folder / missing).unlink()
-    with pytest.raises(FileNotFoundError, match=message):
-        check_export(folder)
-
-
-def test_settings_of_another_model_are_refused(export, tmp_path):
-    with pytest.raises(ValueError, match="model.ptjit: has sha256 [0-9a-f]{64}, .*: beef, export it again"):
-        check_export(copy_export(export, tmp_path / "export", sha256="beef"))
-
-
-def test_settings_that_are_no_json_are_refused(export, tmp_path):
-    folder = copy_export(export, tmp_path / "export")
-    (folder / "info_ssd_jit.json").write_text("{")
-    with pytest.raises(ValueError, match="info_ssd_jit.json: no JSON"):
-        check_export(folder)
+from detector.export.check import check_export
+from evforge.registry.register import check_registered, register
 
 
 def test_damaged_model_is_refused_and_nothing_registered(export, tmp_path, tracker):
@@ -127,17 +89,6 @@ def test_registered_files_are_checked_where_they_lie(export, tracker, checks_pas
         check_registered(tracker, version, tmp_path / "c")
 
 
-def test_fetch(export, tracker, checks_pass, tmp_path):
-    register_version(tracker, export)
-    for version in (1, "1", "candidate"):
-        folder = fetch(tracker, NAME, version, tmp_path / f"{type(version)}{version}")
-        assert (folder / "model.ptjit").read_bytes() == (export / "model.ptjit").read_bytes()
-        assert (folder / "info_ssd_jit.json").is_file()
-    for unknown in (2, "champion"):
-        with pytest.raises(ValueError, match=f"version: got {unknown!r} of model 'street'"):
-            fetch(tracker, NAME, unknown, tmp_path / "other")
-
-
 @pytest.mark.parametrize("key", ["config_fingerprint", "data_fingerprint"])
 def test_missing_tag_is_refused(export, tracker, key):
     with pytest.raises(ValueError, match=f"tags: {key} is missing"):
@@ -167,35 +118,3 @@ def test_failed_upload_registers_nothing(export, tracker, checks_pass, monkeypat
 def test_name_that_mlflow_refuses_is_named(export, tracker, name):
     with pytest.raises(ValueError, match=f"track.registered_model_name: got '{name}', allowed: text without / and :"):
         register(tracker, tracker.start_run("t", {}), export, name, {"mean_ap": 0.5, "mean_ap50": 0.5}, {}, "", TAGS)
-
-
-def _split(folder: Path, label: int = 0, **attributes) -> Path:
-    folder.mkdir()
-    with h5py.File(folder / "a.h5", "w") as file:
-        file["data"] = np.arange(16, dtype=np.uint8).reshape(2, 2, 2, 2)
-        file["data"].attrs.update(attributes)
-    np.save(folder / "a_bbox.npy", np.array([label]))
-    return folder
-
-
-def test_data_fingerprint_follows_labels_source_and_preprocessing(tmp_path):
-    same = {data_fingerprint(_split(tmp_path / name, sha256="x", delta_t=50_000)) for name in ("a", "b")}
-    others = {
-        data_fingerprint(_split(tmp_path / "labels", label=1, sha256="x", delta_t=50_000)),
-        data_fingerprint(_split(tmp_path / "source", sha256="y", delta_t=50_000)),
-        data_fingerprint(_split(tmp_path / "frames", sha256="x", delta_t=10_000)),
-    }
-    assert len(same) == 1 and len(others) == 3 and not same & others
-
-
-def test_data_fingerprint_reads_files_that_do_not_name_their_source(tmp_path):
-    first, second = _split(tmp_path / "a"), _split(tmp_path / "b")
-    assert data_fingerprint(first) == data_fingerprint(second)
-    with h5py.File(second / "a.h5", "a") as file:
-        file["data"][1, 1, 1, 1] = 99
-    assert data_fingerprint(first) != data_fingerprint(second)
-
-
-def test_data_fingerprint_of_no_dataset_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no tensor file"):
-        data_fingerprint(tmp_path)

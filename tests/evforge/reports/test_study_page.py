@@ -3,10 +3,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from evforge.report_study import report
-from evforge.report_trials import read_study
-from evforge.runs import write_record
-from evforge.tracking import Tracker
+from evforge.reports.study_data import read_study
+from evforge.reports.study_page import report
+from evforge.tracking.tracker import Tracker
+from evforge.training.run_folder import write_record
 
 SPACE = """space:
   anchors.anchor_list: {choice: [PSEE_ANCHORS, [[1, 1], [2.5, 1]]]}

@@ -1,17 +1,14 @@
-from pathlib import Path
-
 import pytest
+from repository import ROOT
 
-from detector.config import Config
-from evforge import plan
-from evforge.cli import main
-from evforge.plan import describe_plan, trial_count, trial_limits
-from evforge.runtime import Resources
-from evforge.space import load_space
-from evforge.throughput import measure_rate
-from evforge.tune import prepare
+from evforge.cli.main import main
+from evforge.search import dry_run
+from evforge.search.dry_run import describe_plan
+from evforge.search.placement import trial_count
+from evforge.search.tune import prepare
+from evforge.space.space import load_space
 
-SPACES = Path(__file__).parents[2] / "tune_spaces"
+SPACES = ROOT / "tune_spaces"
 SPACE = """
 tune: {num_samples: 5, searcher: random, scheduler: none, final_seeds: 2, final_top_k: 2}
 space:
@@ -24,8 +21,8 @@ space:
 def machine(monkeypatch):
     """A machine of 8 cores on which a trial trains 10 frames a second."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(plan, "cpu_count", lambda: 8)
-    monkeypatch.setattr(plan, "measure_rate", lambda *_: 10.0)
+    monkeypatch.setattr(dry_run, "cpu_count", lambda: 8)
+    monkeypatch.setattr(dry_run, "measure_rate", lambda *_: 10.0)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
 
 
@@ -89,39 +86,9 @@ def test_long_values_have_a_line_each(tiny_config, tmp_path, machine):
     assert "choice of\n      1:1.25 2.3:1.3 2:1.3 2.5:1.3\n      PSEE_ANCHORS\n" in text
 
 
-@pytest.mark.parametrize(
-    ("resources", "changes", "count", "threads", "limits"),
-    [
-        (Resources(8, 0, False), {}, 4, 2, {"cpu": 2}),
-        (Resources(8, 0, False), {}, 20, 1, {"cpu": 1}),
-        (Resources(8, 0, False), {"tune.max_concurrent": 3}, 20, 2, {"cpu": 2}),
-        (Resources(2, 0, False), {"tune.max_concurrent": 4}, 20, 1, {"cpu": 0.5}),
-        (Resources(8, 2, False), {}, 20, 4, {"cpu": 4, "gpu": 1}),
-        (Resources(8, 2, False), {"tune.max_concurrent": 4}, 20, 2, {"cpu": 2, "gpu": 0.5}),
-        (Resources(8, 2, False), {"train.use_gpu": False}, 20, 1, {"cpu": 1}),
-        (Resources(2, 0, False), {}, 4, 1, {"cpu": 1.0}),
-        (Resources(2, 0, False), {}, 1, 2, {"cpu": 2.0}),
-        (Resources(16, 0, False), {}, 4, 4, {"cpu": 4.0}),
-        (Resources(16, 0, False), {"tune.max_concurrent": 2}, 4, 8, {"cpu": 8.0}),
-        (Resources(2, 0, False), {"tune.max_concurrent": 4}, 8, 1, {"cpu": 0.5}),
-        (Resources(16, 2, False), {}, 4, 8, {"cpu": 8.0, "gpu": 1.0}),
-        (Resources(16, 2, False), {"tune.max_concurrent": 4}, 4, 4, {"cpu": 4.0, "gpu": 0.5}),
-        (Resources(16, 2, False), {"train.use_gpu": False}, 4, 4, {"cpu": 4.0}),
-        (Resources(16, 0, True), {"train.use_gpu": True}, 4, 4, {"cpu": 4.0, "gpu": 1.0}),
-    ],
-)
-def test_what_a_trial_reserves(resources, changes, count, threads, limits):
-    assert trial_limits(Config().with_overrides(changes), resources, count) == (threads, limits)
-
-
-def test_a_step_is_measured(tiny_config):
-    config = tiny_config.with_overrides({"data.classes": tiny_config.class_names})
-    assert measure_rate(config, threads=1, use_gpu=False) > 1
-
-
 @pytest.mark.parametrize("flag", ["--dry_run", "--dry-run"])
 def test_a_dry_run_starts_nothing(tiny_config, tmp_path, machine, monkeypatch, capsys, flag):
-    monkeypatch.setattr("evforge.tune.ray_session", lambda: pytest.fail("Ray was started"))
+    monkeypatch.setattr("evforge.search.tune.ray_session", lambda: pytest.fail("Ray was started"))
     space, config = tmp_path / "space.yaml", tmp_path / "config.yaml"
     space.write_text(SPACE)
     config.write_text(tiny_config.to_yaml())

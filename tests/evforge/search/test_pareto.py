@@ -6,12 +6,12 @@ import torch
 import yaml
 
 from detector.lightning_model import LightningDetectionModel
-from evforge.costs import model_costs
-from evforge.pareto import Candidate, front, front_table, front_yaml
-from evforge.searcher import UnseenSearch
-from evforge.study import StudyLog
-from evforge.tracking import Tracker
-from evforge.train import check_config
+from evforge.search.pareto import Candidate, front, front_table, front_yaml
+from evforge.search.policies.samplers import UnseenSearch
+from evforge.search.trial_log import StudyLog
+from evforge.tracking.tracker import Tracker
+from evforge.training.profiling import model_costs
+from evforge.training.train import check_config
 
 
 def candidate(name, value, cost):

@@ -2,10 +2,9 @@ import pytest
 
 from detector.config import Config
 from evforge import EvForgeError
-from evforge.plan import concurrent_trials, describe_plan, trial_limits, trial_reserves
-from evforge.runtime import Resources
-from evforge.tracking import Tracker
-from evforge.tune import prepare, tune
+from evforge.search.dry_run import describe_plan
+from evforge.search.tune import prepare, tune
+from evforge.tracking.tracker import Tracker
 
 SPACE = """
 tune: {searcher: grid, scheduler: none, final_seeds: 1}
@@ -32,48 +31,6 @@ def test_a_trial_of_two_workers(tiny_config, space_file, ray_head):
     assert result.best_checkpoint.is_file() and result.best_run_id == best.run_id
 
 
-@pytest.mark.parametrize(
-    ("resources", "changes", "at_a_time", "threads"),
-    [
-        (Resources(8, 0, False), {}, 4, 1),
-        (Resources(8, 0, False), {"train.workers": 3}, 2, 1),
-        (Resources(8, 0, False), {"tune.max_concurrent": 1}, 1, 4),
-        (Resources(8, 0, False), {"tune.max_concurrent": 9}, 4, 1),  # the workers of a fifth would have no place
-        (Resources(16, 4, False), {}, 2, 4),
-        (Resources(16, 4, False), {"train.use_gpu": False}, 8, 1),
-        (Resources(4, 0, True), {"train.use_gpu": True}, 20, 1),
-    ],
-)
-def test_as_many_trials_as_have_place_for_all_their_workers(resources, changes, at_a_time, threads):
-    config = Config().with_overrides({"train.workers": 2, **changes})
-    assert concurrent_trials(config, resources, 20) == at_a_time
-    assert trial_limits(config, resources, 20) == (threads, {"memory": 1})  # what starts workers reserves no CPU
-
-
-@pytest.mark.parametrize(
-    ("changes", "reserves"),
-    [
-        ({"train.workers": 2}, {"cpu": 2, "gpu": 2}),
-        ({"train.workers": 2, "train.use_gpu": False}, {"cpu": 2}),
-        ({"train.workers": 1, "train.use_gpu": False, "tune.max_concurrent": 4}, {"cpu": 4.0}),
-    ],
-)
-def test_what_a_trial_takes_from_the_cluster(changes, reserves):
-    assert trial_reserves(Config().with_overrides(changes), Resources(16, 4, False), 20) == reserves
-
-
-@pytest.mark.parametrize(
-    ("resources", "changes", "message"),
-    [
-        (Resources(2, 0, False), {}, "train.workers: got 3, allowed: at most the 2 CPU cores that there are"),
-        (Resources(8, 1, False), {}, "train.workers: got 3, allowed: at most the 1 GPUs that there are"),
-    ],
-)
-def test_a_trial_larger_than_the_cluster_is_refused(resources, changes, message):
-    with pytest.raises(EvForgeError, match=message):
-        concurrent_trials(Config().with_overrides({"train.workers": 3, **changes}), resources, 4)
-
-
 def test_a_search_larger_than_the_machine_starts_nothing(tiny_config, space_file, ray_head, tmp_path):
     with pytest.raises(EvForgeError, match=r"train.workers: got 999, allowed: at most the \d+ CPU cores"):
         tune(tiny_config, space_file, {"train.workers": 999})
@@ -82,8 +39,8 @@ def test_a_search_larger_than_the_machine_starts_nothing(tiny_config, space_file
 
 def test_the_plan_tells_the_workers(tiny_config, space_file, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("evforge.plan.cpu_count", lambda: 8)
-    monkeypatch.setattr("evforge.plan.measure_rate", lambda *_: 10.0)
+    monkeypatch.setattr("evforge.search.dry_run.cpu_count", lambda: 8)
+    monkeypatch.setattr("evforge.search.dry_run.measure_rate", lambda *_: 10.0)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     config, space = prepare(tiny_config, space_file)
     text = describe_plan(config, space)

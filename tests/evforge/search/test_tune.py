@@ -13,14 +13,14 @@ import yaml
 
 from detector.config import Config
 from evforge import EvForgeError, last_line
-from evforge.runs import CHECKPOINT_NAME
-from evforge.runtime import Resources
-from evforge.space import load_space
-from evforge.study import StudyLog
-from evforge.tracking import Tracker
-from evforge.train import check_config
-from evforge.trial import trial_config
-from evforge.tune import _Run, _Study, resolve, resume, tune
+from evforge.cluster.session import Resources
+from evforge.search.trial import trial_config
+from evforge.search.trial_log import StudyLog
+from evforge.search.tune import _Run, _Study, resolve, resume, tune
+from evforge.space.space import load_space
+from evforge.tracking.tracker import Tracker
+from evforge.training.run_folder import CHECKPOINT_NAME
+from evforge.training.train import check_config
 
 SPACE = """
 tune: {num_samples: 4, searcher: optuna, final_seeds: 2, final_top_k: 1, grace_epochs: 1, reduction_factor: 2}
@@ -104,7 +104,7 @@ def test_a_killed_search_goes_on_as_if_nothing_had_happened(tiny_config, tmp_pat
     storage = tmp_path / "killed"
     config = tmp_path / "config.yaml"
     config.write_text(tiny_config.with_overrides({"train.storage": str(storage)}).to_yaml())
-    code = "import sys; from evforge.cli import main; sys.exit(main())"
+    code = "import sys; from evforge.cli.main import main; sys.exit(main())"
     process = subprocess.Popen([sys.executable, "-c", code, "tune", str(space), "--config", str(config)])
     try:
         wait_for(lambda: len(list(storage.glob("study-*/search/trial_*"))) > 1, process)
@@ -143,7 +143,7 @@ def test_an_interrupt_ends_everything(tiny_config, tmp_path, verb, name, checkpo
     config.write_text(tiny_config.with_overrides({"train.max_epochs": 100_000, "tune.max_concurrent": 1}).to_yaml())
     space = tmp_path / "space.yaml"
     space.write_text("tune: {num_samples: 2}\nspace: {anchors.fg_iou_threshold: {uniform: [0.4, 0.6]}}")
-    code = "import sys; from evforge.cli import main; sys.exit(main())"
+    code = "import sys; from evforge.cli.main import main; sys.exit(main())"
     arguments = [verb, *([str(space)] if verb == "tune" else []), "--config", str(config)]
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],

@@ -6,8 +6,8 @@ import optuna
 import pytest
 
 from detector.config import Config
-from evforge.domains import parse_domain
-from evforge.space import load_space, write_space
+from evforge.space.domains import parse_domain
+from evforge.space.space import load_space, write_space
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -1,7 +1,7 @@
 import pytest
 
-from evforge import outbox
-from evforge.outbox import EVERY_S, PATIENCE_S, Outbox
+from evforge.tracking import retry_queue
+from evforge.tracking.retry_queue import EVERY_S, PATIENCE_S, Outbox
 
 
 class Server:
@@ -42,7 +42,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(outbox, "time", clock)
+    monkeypatch.setattr(retry_queue, "time", clock)
     return clock
 
 
@@ -108,4 +108,4 @@ def test_patience_ends(clock, caplog):
 
 @pytest.mark.parametrize(("error", "later"), [(OSError(28, "full"), True), (FileNotFoundError(), False)])
 def test_which_errors_pass(error, later):
-    assert outbox._is_outage(error) is later
+    assert retry_queue._is_outage(error) is later

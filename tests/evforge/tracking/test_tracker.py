@@ -6,13 +6,14 @@ import subprocess
 import sys
 import time
 import urllib.request
-from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
+from repository import ROOT
 
-from evforge import outbox, tracking
-from evforge.tracking import END_STATES, Tracker, default_uri, ui_command
+from evforge.tracking import retry_queue
+from evforge.tracking import tracker as tracking
+from evforge.tracking.tracker import END_STATES, Tracker, default_uri, ui_command
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ class Outage:
 @pytest.fixture
 def pauses(monkeypatch) -> list[float]:
     waited: list[float] = []
-    monkeypatch.setattr(outbox.time, "sleep", waited.append)
+    monkeypatch.setattr(retry_queue.time, "sleep", waited.append)
     return waited
 
 
@@ -46,7 +47,8 @@ def test_default_is_a_database_in_the_working_folder(tmp_path, monkeypatch):
 
 
 def test_importing_the_module_does_not_import_mlflow():
-    code = "import sys, evforge.tracking, evforge.registry; sys.exit('mlflow' in sys.modules or 'torch' in sys.modules)"
+    code = "import sys, evforge.tracking.tracker, evforge.registry.register; "
+    code += "sys.exit('mlflow' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=_with_path(), check=False).returncode == 0
 
 
@@ -294,5 +296,4 @@ def _page(address: str, server: subprocess.Popen) -> bytes:
 
 
 def _with_path() -> dict[str, str]:
-    root = Path(__file__).parents[2]
-    return {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'platform'}"}
+    return {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}"}

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from detector.config import Config
-from evforge.callbacks import ProgressLine, ReportMetrics
-from evforge.runs import CHECKPOINT_NAME, is_metric
+from evforge.training.callbacks import ProgressLine, ReportMetrics
+from evforge.training.run_folder import CHECKPOINT_NAME, is_metric
 
 
 class FakeTrainer:

@@ -5,8 +5,8 @@ import gc
 import psutil
 import pytorch_lightning as pl
 
-from evforge.callbacks import ReportMetrics
-from evforge.train import check_config, fit
+from evforge.training.callbacks import ReportMetrics
+from evforge.training.train import check_config, fit
 
 
 class Memory(pl.Callback):

@@ -12,11 +12,11 @@ import torch
 
 from detector.config import Config
 from evforge import EvForgeError
-from evforge.callbacks import ReportMetrics
-from evforge.runs import CHECKPOINT_NAME, read_record, unique_folder
-from evforge.runtime import Resources, cpu_count
-from evforge.tracking import Tracker
-from evforge.train import FAILURE_FILE, _reason, _worker_loop, check_config, fit, train
+from evforge.cluster.session import Resources, cpu_count
+from evforge.tracking.tracker import Tracker
+from evforge.training.callbacks import ReportMetrics
+from evforge.training.run_folder import CHECKPOINT_NAME, read_record, unique_folder
+from evforge.training.train import FAILURE_FILE, _reason, _worker_loop, check_config, fit, train
 
 
 def run_fit(config, tmp_path, name, ckpt_path=None, threads=1):
@@ -183,7 +183,7 @@ import evforge  # sets Ray's environment
 import ray
 from ray.cluster_utils import Cluster
 from detector.config import Config
-from evforge.train import train
+from evforge.training.train import train
 
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
 second = cluster.add_node(num_cpus=1)

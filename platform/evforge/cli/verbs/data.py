@@ -1,8 +1,8 @@
-"""The verbs about recordings and datasets; like those of `evforge.verbs` they import inside themselves."""
+"""Verbs about recordings and datasets: make, build, inspect, check, and anchors for them."""
 
 from pathlib import Path
 
-from evforge.arguments import Settings
+from evforge.cli.parser import Settings
 
 __all__ = ["anchors", "build", "check", "inspect", "synth"]
 
@@ -68,7 +68,7 @@ def build(
         sensor_width: width of the sensor in pixels, for recordings that do not tell it
         skip_broken: leave recordings out that cannot be used, and list them at the end
     """
-    from evforge import build as building
+    from evforge.datasets import build as building
 
     config = settings.resolve()
     texts = {"train": train, "val": val, "test": test}
@@ -97,7 +97,7 @@ def inspect(
         sensor_height: height of the sensor in pixels, for recordings that do not tell it
         sensor_width: width of the sensor in pixels, for recordings that do not tell it
     """
-    from evforge.inspect import inspect as look
+    from evforge.datasets.inspect import inspect as look
 
     for folder in look(paths, settings.resolve(), output, (sensor_height, sensor_width)):
         print(f"pictures: {folder}")
@@ -114,7 +114,7 @@ def check(paths: list[str], *, sensor_height: int | None = None, sensor_width: i
         sensor_height: height of the sensor in pixels, for recordings that do not tell it
         sensor_width: width of the sensor in pixels, for recordings that do not tell it
     """
-    from evforge.check import check as look
+    from evforge.datasets.check import check as look
 
     return look(paths, (sensor_height, sensor_width))
 
@@ -128,7 +128,7 @@ def anchors(dataset: str, settings: Settings, *, lists: list[str] | None = None,
             settings' own, all named and two fitted ones if not given
         output: folder for picture and CSV file; runs/anchors-<time> if not given
     """
-    from evforge.anchors import anchors as look
+    from evforge.anchors.report import anchors as look
 
     folder = look(settings.resolve(between={"data.dataset_path": dataset}), lists, output)
     print(f"picture and figures: {folder}")
@@ -143,7 +143,7 @@ def _seconds(split: str, text: str) -> tuple[float, float]:
 
 
 def _label_map(text: str | None) -> dict[int, str] | None:
-    from detector.config import parse_label_map, read_label_map
+    from detector.data.label_map import parse_label_map, read_label_map
 
     if text is None:
         return None

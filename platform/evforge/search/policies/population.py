@@ -10,7 +10,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import PopulationBasedTraining
 
 from detector.config import Config
-from evforge.space import Space
+from evforge.cluster.ray_compat import last_population_checkpoint, population_memory, restore_population_memory
+from evforge.space.space import Space
 
 __all__ = ["MUTABLE", "Population", "check_population"]
 
@@ -81,10 +82,7 @@ class Population(PopulationBasedTraining):
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """A trial of a search that was cut off stands where it stood."""
         super().on_trial_add(tune_controller, trial)
-        if trial.trial_id in self._remembered and trial.checkpoint is not None:
-            state = self._trial_state[trial]
-            state.last_score, state.last_perturbation_time, state.last_train_time = self._remembered[trial.trial_id]
-            state.last_checkpoint, state.last_result = trial.checkpoint, trial.last_result
+        restore_population_memory(self, trial, self._remembered)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict) -> str:
         """Compare, unless the trial is at its end: going back from there would never end."""
@@ -94,11 +92,7 @@ class Population(PopulationBasedTraining):
 
     def get_state(self) -> dict[str, Any]:
         """What `set_state` takes in another process."""
-        states = {trial.trial_id: state for trial, state in self._trial_state.items()}
-        return {
-            key: (state.last_score, state.last_perturbation_time, state.last_train_time)
-            for key, state in states.items()
-        }
+        return population_memory(self)
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Remember trials that are added later."""
@@ -109,9 +103,9 @@ class Population(PopulationBasedTraining):
         for trial in trials:
             if trial.checkpoint is not None:
                 yield Path(trial.checkpoint.path)
-            state = self._trial_state.get(trial)
-            if state is not None and state.last_result and trial.path:
-                yield Path(trial.path, str(state.last_result.get("checkpoint_dir_name")))
+            found = last_population_checkpoint(self, trial)
+            if found is not None:
+                yield found
 
 
 def _explore(space: Space, config: Config, generator: random.Random, drawn: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any
 import optuna
 from ray.tune.search.optuna import OptunaSearch
 
+from evforge.search.optuna_compat import study_of, take_trial
+
 __all__ = ["UnseenSearch"]
 
 TRIES = 1000
@@ -36,7 +38,7 @@ class UnseenSearch(OptunaSearch):
 
     def suggest(self, trial_id: str) -> Any:
         """A new sample, or `FINISHED`."""
-        study: Any = self._ot_study
+        study = study_of(self)
         tpe = study.sampler
         try:
             for _ in range(TRIES):
@@ -45,7 +47,7 @@ class UnseenSearch(OptunaSearch):
                 if key not in self._seen:
                     self._seen.add(key)
                     return sample
-                study.tell(self._ot_trials.pop(trial_id), state=optuna.trial.TrialState.FAIL)
+                study.tell(take_trial(self, trial_id), state=optuna.trial.TrialState.FAIL)
                 study.sampler = self._random
         finally:
             study.sampler = tpe

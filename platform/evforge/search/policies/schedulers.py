@@ -6,8 +6,8 @@ from typing import Any
 from ray.tune.schedulers import ASHAScheduler
 
 from detector.config import Config
-from evforge.population import Population
-from evforge.space import Space
+from evforge.search.policies.population import Population
+from evforge.space.space import Space
 
 __all__ = ["SCHEDULERS", "SuccessiveHalving"]
 

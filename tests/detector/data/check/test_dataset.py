@@ -5,8 +5,9 @@ import h5py
 import numpy as np
 import pytest
 
-from detector.data.check import check_dataset
-from detector.events import BBOX_dtype, EventCD, save_labels, write_dat, write_evt2
+from detector.data.check.dataset import check_dataset
+from detector.events import BBOX_dtype, EventCD, write_dat, write_evt2
+from detector.labels import save_labels
 
 HEIGHT, WIDTH, DELTA_T, FRAMES = 60, 80, 50_000, 20
 NAMES = {"0": "car", "1": "walker", "2": "empty"}

@@ -2,7 +2,7 @@ import h5py
 import numpy as np
 import pytest
 
-from detector.data.inventory import find_data, read_tensor_header
+from detector.data.check.inventory import find_data, read_tensor_header
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "float16", "float32"])

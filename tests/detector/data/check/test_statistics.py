@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from detector.data.statistics import BIN_US, LabelStatistics, label_statistics, scan_events
+from detector.data.check.statistics import BIN_US, LabelStatistics, label_statistics, scan_events
 from detector.events import BBOX_dtype, EventCD, open_events, write_dat, write_evt2
 
 HEIGHT, WIDTH = 4, 5

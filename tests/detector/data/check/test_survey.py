@@ -2,10 +2,11 @@ import h5py
 import numpy as np
 import pytest
 
-from detector.data.inventory import find_data
-from detector.data.survey import labels_at, sample_frames, survey_file
-from detector.events import BBOX_dtype, EventCD, save_labels, write_dat, write_evt2
-from detector.settings import DataConfig
+from detector.config.groups import DataConfig
+from detector.data.check.inventory import find_data
+from detector.data.check.survey import labels_at, sample_frames, survey_file
+from detector.events import BBOX_dtype, EventCD, write_dat, write_evt2
+from detector.labels import save_labels
 
 HEIGHT, WIDTH = 4, 8
 

@@ -2,8 +2,8 @@ import h5py
 import numpy as np
 import pytest
 
-from detector.data.files import SequenceFile
-from detector.evaluation.rates import event_rates
+from detector.data.sequence_file import SequenceFile
+from detector.evaluation.analysis.event_rate import event_rates
 from detector.events.types import BBOX_dtype
 
 

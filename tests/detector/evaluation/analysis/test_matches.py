@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from detector.coco_library import FrameBoxes
-from detector.evaluation.matches import best_operating_point, calibrate, confusion_matrix, match_boxes
+from detector.evaluation.analysis.matches import best_operating_point, calibrate, confusion_matrix, match_boxes
+from detector.evaluation.coco_backend import FrameBoxes
 
 CLASSES = {3: "car", 5: "bus"}
 

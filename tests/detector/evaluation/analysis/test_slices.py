@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from detector.evaluation.predictions import Protocol, RecordingBoxes
-from detector.evaluation.slices import SLICES, measure_details
+from detector.evaluation.analysis.slices import SLICES, measure_details
+from detector.evaluation.collector import Protocol, RecordingBoxes
 from detector.events.types import BBOX_dtype
 
 PROTOCOL = Protocol(0, 50_000, 0, 0, 0.001, 0.5)

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
-from detector.evaluation.matches import match_boxes
-from detector.evaluation.predictions import Protocol, RecordingBoxes
-from detector.evaluation.tracks import Latency, Waits, find_waits, summarize_waits, track_figures
+from detector.evaluation.analysis.matches import match_boxes
+from detector.evaluation.analysis.tracks import Latency, Waits, find_waits, summarize_waits, track_figures
+from detector.evaluation.box_filters import filter_boxes
+from detector.evaluation.coco_evaluator import CocoEvaluator
+from detector.evaluation.collector import Protocol, RecordingBoxes
 from detector.events.types import BBOX_dtype
-from detector.metrics import CocoEvaluator, filter_boxes
 
 PROTOCOL = Protocol(100_000, 50_000, 0, 10, 0.001, 0.5)
 

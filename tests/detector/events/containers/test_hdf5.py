@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from ecf_encoder import ECF, encode, write_chunks
 
-from detector.events import EventCD, EventExtTrigger, hdf5, open_events, write_hdf5
-from detector.events.blocks import RECENT
+from detector.events import EventCD, EventExtTrigger, open_events, write_hdf5
+from detector.events.containers import hdf5
+from detector.events.containers.chunked import RECENT
 from detector.events.reader import CHUNK
 
 HEIGHT, WIDTH = 10, 20

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from detector.events import EventCD, open_events, write_dat
-from detector.events.columns import ColumnBuffer
-from detector.events.loops import DAT_PERIOD as PERIOD
-from detector.events.records import CHUNK_BYTES
+from detector.events.arrays import ColumnBuffer
+from detector.events.kernels import DAT_PERIOD as PERIOD
+from detector.events.prophesee.fixed_size import CHUNK_BYTES
 
 HEADER = b"% Data file containing CD events.\n% Version 2\n% Height 240\n% Width 304\n"
 KIND = bytes([12, 8])

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from ecf_encoder import encode
 
-from detector.events import ecf
-from detector.events.columns import ColumnBuffer
-from detector.events.ecf import count_events, decode, first_time
+from detector.events.arrays import ColumnBuffer
+from detector.events.prophesee import ecf
+from detector.events.prophesee.ecf import count_events, decode, first_time
 from detector.events.types import EventCD
 
 HEADER = struct.Struct("<IQ")

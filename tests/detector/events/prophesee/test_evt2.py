@@ -3,9 +3,9 @@ import pytest
 from event_samples import EVT2_HEADER, between, events_at
 
 from detector.events import open_events, write_evt2
-from detector.events.columns import ColumnBuffer
-from detector.events.loops import EVT2_PERIOD
-from detector.events.writing import PART
+from detector.events.arrays import ColumnBuffer
+from detector.events.kernels import EVT2_PERIOD
+from detector.events.write import PART
 
 
 def high(value):

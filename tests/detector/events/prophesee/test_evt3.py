@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from event_samples import EVT3_HEADER, between, events_at
 
-from detector.events import EventCD, evt3, open_events, write_evt3
-from detector.events.loops import EVT3_PERIOD
-from detector.events.records import CHUNK_BYTES
-from detector.events.writing import PART
+from detector.events import EventCD, open_events, write_evt3
+from detector.events.kernels import EVT3_PERIOD
+from detector.events.prophesee import evt3
+from detector.events.prophesee.fixed_size import CHUNK_BYTES
+from detector.events.write import PART
 
 
 def row(y):

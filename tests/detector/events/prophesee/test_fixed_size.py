@@ -5,10 +5,10 @@ import pytest
 from event_samples import EVT2_HEADER, EVT3_HEADER, events_at, evt21_bytes, evt21_header
 
 from detector.events import open_events, write_dat, write_evt2, write_evt3
-from detector.events.columns import ColumnBuffer
-from detector.events.evt3 import Evt3Reader
-from detector.events.records import CHUNK_BYTES
-from detector.events.writing import in_parts
+from detector.events.arrays import ColumnBuffer
+from detector.events.prophesee.evt3 import Evt3Reader
+from detector.events.prophesee.fixed_size import CHUNK_BYTES
+from detector.events.write import in_parts
 
 HUGE = 5 << 30
 HEADERS = {

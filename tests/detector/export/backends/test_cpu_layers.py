@@ -2,7 +2,13 @@ import pytest
 import torch
 from torch import nn
 
-from detector.export_layers import ByteConv, PackedConv, fold_batch_norms, pack_convolutions, quantize_levels
+from detector.export.backends.cpu_layers import (
+    ByteConv,
+    PackedConv,
+    fold_batch_norms,
+    pack_convolutions,
+    quantize_levels,
+)
 from detector.feature_extractors import FEATURE_EXTRACTORS
 
 

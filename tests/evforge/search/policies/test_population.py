@@ -7,15 +7,15 @@ import torch
 import yaml
 
 from detector.config import Config
-from evforge.callbacks import ReportMetrics
-from evforge.domains import parse_domain
-from evforge.population import MUTABLE, Population
-from evforge.runs import CHECKPOINT_NAME
-from evforge.space import load_space
-from evforge.study import StudyLog
-from evforge.tracking import Tracker
-from evforge.train import check_config, fit
-from evforge.tune import tune
+from evforge.search.policies.population import MUTABLE, Population
+from evforge.search.trial_log import StudyLog
+from evforge.search.tune import tune
+from evforge.space.domains import parse_domain
+from evforge.space.space import load_space
+from evforge.tracking.tracker import Tracker
+from evforge.training.callbacks import ReportMetrics
+from evforge.training.run_folder import CHECKPOINT_NAME
+from evforge.training.train import check_config, fit
 
 SPACE = """
 tune: {num_samples: 3, searcher: random, scheduler: pbt, grace_epochs: 1, reduction_factor: 3, final_seeds: 1}
@@ -175,7 +175,7 @@ def test_nobody_goes_back_from_the_last_epoch(population):
 
 
 def test_checkpoints_that_another_may_take_over_stay(population, tiny_config, tmp_path, monkeypatch):
-    monkeypatch.setattr("evforge.study.SETTLED_S", 0.0)
+    monkeypatch.setattr("evforge.search.trial_log.SETTLED_S", 0.0)
     config = check_config(tiny_config.with_overrides({"train.max_epochs": 8, "tune.scheduler": "pbt"}))
     tracker = Tracker(config.track.tracking_uri, config.track.experiment)
     parent = tracker.start_run("study", {})

@@ -1,6 +1,6 @@
 import pytest
 
-from evforge.searcher import UnseenSearch
+from evforge.search.policies.samplers import UnseenSearch
 
 
 def suggest(trial):

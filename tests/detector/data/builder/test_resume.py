@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from small_recordings import NAMES, config, files_in, make_events, make_labels, make_recording
 
-from detector.data import build_recording
-from detector.data.build import Step, build_dataset, run_here
-from detector.data.places import written
-from detector.events import save_labels
+from detector.data.builder import recording as build_recording
+from detector.data.builder.dataset import Step, build_dataset, run_here
+from detector.labels import save_labels
+from detector.utils.atomic_write import atomic_write
 
 CUTS = {"train": (0, 1), "val": (1, 2)}
 
@@ -20,8 +20,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from small_recordings import NAMES, config
-from detector.data.build import build_dataset
-from detector.data import build_recording as unit
+from detector.data.builder.dataset import build_dataset
+from detector.data.builder import recording as unit
 
 made = []
 frames = unit._frames
@@ -47,7 +47,7 @@ def test_killed_and_started_again_it_ends_as_if_undisturbed(tmp_path):
     recordings = [make_recording(tmp_path / "train", name, make_events(count=900)) for name in ("a.raw", "b.raw")]
     build_dataset(recordings, tmp_path / "whole", config(), None, NAMES, progress=False)
     output = tmp_path / "killed"
-    paths = os.pathsep.join([*sys.path, str(Path(__file__).parents[1]), str(Path(__file__).parents[2])])
+    paths = os.pathsep.join(sys.path)
     command = [sys.executable, "-c", KILLED, str(output), *map(str, recordings)]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -61,7 +61,7 @@ def test_killed_and_started_again_it_ends_as_if_undisturbed(tmp_path):
 
 def test_what_another_process_is_writing_stays(tmp_path):
     recording = make_recording(tmp_path / "train")
-    with written(tmp_path / "out" / "train" / "street.h5") as part:
+    with atomic_write(tmp_path / "out" / "train" / "street.h5") as part:
         part.write_bytes(b"half")
         build_dataset([recording], tmp_path / "out", config(), None, NAMES, progress=False)
         assert part.read_bytes() == b"half"

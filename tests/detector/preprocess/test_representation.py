@@ -1,23 +1,14 @@
 import numpy as np
 import pytest
 from plain_preprocess import random_events
+from representations import CHOICES
 
-from detector.preprocess import PREPROCESS, byte_code, preprocess_function
-from detector.settings import DataConfig
-
-CHOICES = [
-    {"preprocess": "histo"},
-    {"preprocess": "diff"},
-    {"preprocess": "timesurface"},
-    {"preprocess": "multi_channel_timesurface"},
-    {"preprocess": "event_cube", "num_utbins": 2},
-    {"preprocess": "event_cube", "split_polarity": False},
-    {"preprocess": "stacked_histo", "num_utbins": 4},
-]
+from detector.config.groups import DataConfig
+from detector.preprocess.representation import REPRESENTATIONS, byte_code, preprocess_function
 
 
 def test_every_name_has_its_function():
-    assert {choice["preprocess"] for choice in CHOICES} == set(PREPROCESS)
+    assert {choice["preprocess"] for choice in CHOICES} == set(REPRESENTATIONS)
 
 
 @pytest.mark.parametrize("choice", CHOICES)

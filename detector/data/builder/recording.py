@@ -13,13 +13,15 @@ from typing import Any
 import h5py
 import numpy as np
 
-from detector.data.build_plan import BROKEN, SPLITS, Piece, Plan, local_files, plan_pieces, recording_stem
-from detector.data.places import Place, written
-from detector.data.storage import create_tensors, write_frames
-from detector.events import open_events, save_labels
-from detector.events.columns import ColumnBuffer
-from detector.preprocess import byte_code, preprocess_function
-from detector.settings import DataConfig
+from detector.config.groups import DataConfig
+from detector.data.builder.plan import BROKEN, SPLITS, Piece, Plan, local_files, plan_pieces, recording_stem
+from detector.data.tensor_file import create_tensors, write_frames
+from detector.events import open_events
+from detector.events.arrays import ColumnBuffer
+from detector.labels import save_labels
+from detector.preprocess.representation import byte_code, preprocess_function
+from detector.utils.atomic_write import atomic_write
+from detector.utils.remote import Place
 
 __all__ = ["make_recording"]
 
@@ -61,8 +63,8 @@ def _make(piece: Piece, data: DataConfig, attributes: Mapping[str, Any]) -> Iter
         _write_labels(piece)
         yield piece.num_frames
         return
-    with written(piece.target) as part:
-        with h5py.File(part, "w", locking=False) as file:  # `written` has locked it
+    with atomic_write(piece.target) as part:
+        with h5py.File(part, "w", locking=False) as file:  # `atomic_write` holds a lock on it
             dataset = create_tensors(file, piece.shape, byte_code(data)[0])
             dataset.attrs.update(attributes)
             begin = 0
@@ -74,7 +76,7 @@ def _make(piece: Piece, data: DataConfig, attributes: Mapping[str, Any]) -> Iter
 
 
 def _write_labels(piece: Piece) -> None:
-    with written(piece.labels_target) as part:
+    with atomic_write(piece.labels_target) as part:
         save_labels(part, piece.labels)
 
 

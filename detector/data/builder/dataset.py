@@ -13,12 +13,13 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from tqdm import tqdm
 
-from detector.config import LABEL_MAP_NAME
-from detector.data.build_plan import BROKEN, SPLITS, Plan, check_names, find_label_map, plan_pieces
-from detector.data.build_recording import make_recording
-from detector.data.places import Address, Place, remove_dead_parts, written
-from detector.preprocess import byte_code
-from detector.settings import DataConfig
+from detector.config.groups import DataConfig
+from detector.data.builder.plan import BROKEN, SPLITS, Plan, check_names, find_label_map, plan_pieces
+from detector.data.builder.recording import make_recording
+from detector.data.label_map import LABEL_MAP_NAME
+from detector.preprocess.representation import byte_code
+from detector.utils.atomic_write import atomic_write, remove_dead_parts
+from detector.utils.remote import Address, Place
 
 __all__ = ["Step", "build_dataset", "report_steps", "run_here"]
 
@@ -104,7 +105,7 @@ def build_dataset(
                 tally.count(step)
                 bar.set_postfix_str(f"{tally.finished}/{len(usable)} recordings", refresh=False)
         tally.check(len(recordings))
-        with written(output / LABEL_MAP_NAME) as part:
+        with atomic_write(output / LABEL_MAP_NAME) as part:
             part.write_text(json.dumps({str(key): name for key, name in plan.names.items()}, indent=1) + "\n")
     return output
 

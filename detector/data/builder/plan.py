@@ -9,10 +9,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from detector.config import LABEL_MAP_NAME, parse_label_map, read_label_map
-from detector.data.places import Address, Place
-from detector.events import EventReader, load_labels, open_events
-from detector.settings import DataConfig
+from detector.config.groups import DataConfig
+from detector.data.label_map import LABEL_MAP_NAME, parse_label_map, read_label_map
+from detector.events import EventReader, open_events
+from detector.labels import load_labels
+from detector.utils.remote import Address, Place
 
 __all__ = [
     "BROKEN",

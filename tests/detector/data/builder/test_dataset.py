@@ -16,10 +16,10 @@ from small_recordings import (
     make_recording,
 )
 
-from detector.data import build_recording
-from detector.data.build import build_dataset
-from detector.events import load_labels, save_labels
-from detector.preprocess import byte_code, preprocess_function
+from detector.data.builder import recording as build_recording
+from detector.data.builder.dataset import build_dataset
+from detector.labels import load_labels, save_labels
+from detector.preprocess.representation import byte_code, preprocess_function
 
 
 def tensors(path):

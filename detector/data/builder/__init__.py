@@ -1,0 +1,4 @@
+"""Recordings and their labels to a dataset folder of tensor files.
+
+Does not belong here: reading the dataset for training.
+"""

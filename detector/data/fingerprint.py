@@ -1,0 +1,37 @@
+"""Fingerprint of a dataset's split, by which results on equal data are recognised."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import h5py
+
+__all__ = ["data_fingerprint"]
+
+
+def data_fingerprint(split: Path) -> str:
+    """Hash of a dataset's split: equal for equal recordings, preprocessing and labels.
+
+    What made a tensor file stands in its attributes, the source's hash included; a file that lacks it is read whole.
+
+    Args:
+        split: folder with `X.h5` and `X_bbox.npy`.
+
+    Raises:
+        FileNotFoundError: there is no tensor file in it.
+    """
+    tensors = sorted(Path(split).glob("*.h5"))
+    if not tensors:
+        raise FileNotFoundError(f"{split}: no tensor file (X.h5) in this folder; `evforge build` makes them")
+    digest = hashlib.sha256()
+    for path in tensors:
+        with h5py.File(path) as file:
+            data = file["data"]
+            made = {key: str(value) for key, value in data.attrs.items()}
+            digest.update(json.dumps([path.name, data.shape, str(data.dtype), made], sort_keys=True).encode())
+            if "sha256" not in made:
+                for frame in data:
+                    digest.update(frame.tobytes())
+        labels = path.with_name(f"{path.stem}_bbox.npy")
+        digest.update(labels.read_bytes() if labels.is_file() else b"no labels")
+    return digest.hexdigest()[:16]

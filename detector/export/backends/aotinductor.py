@@ -1,0 +1,32 @@
+"""AOTInductor files: machine code of one time step for processors like the one it is written on."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from detector.export.backends.stateless import StepRunner
+from detector.export.backends.torch_export import trace
+from detector.utils.torch_compat import NoCompilerError, compile_package, load_package
+
+__all__ = ["load_compiled", "write_compiled"]
+
+
+def write_compiled(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
+    """Write machine code; arguments as those of `ExportForm.write`.
+
+    Raises:
+        ValueError: there is no C++ compiler.
+    """
+    program, found = trace(ssd, height, width)
+    try:
+        compile_package(program, path)
+    except NoCompilerError:
+        raise ValueError("form: aotinductor needs a C++ compiler, allowed: install g++, or another form") from None
+    return found
+
+
+def load_compiled(path: Path, info: Mapping[str, Any]) -> StepRunner:
+    """Open such a file."""
+    return StepRunner(load_package(path), info)

@@ -1,0 +1,56 @@
+"""ONNX files of one time step."""
+
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detector.export.backends.stateless import StepRunner
+from detector.export.backends.torch_export import trace
+
+__all__ = ["ONNX_PACKAGES", "load_onnx", "write_onnx"]
+
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+"""What writes an ONNX file, and runs it for the check."""
+
+
+def write_onnx(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
+    """Write an ONNX file; arguments as those of `ExportForm.write`.
+
+    Raises:
+        ValueError: a package that it needs is not installed.
+    """
+    missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ValueError(f"form: onnx needs {', '.join(missing)}, allowed: pip install {' '.join(missing)}")
+    program, found = trace(ssd, height, width)
+    states = range(len(found["state_shapes"]))
+    torch.onnx.export(
+        program,
+        (),
+        str(path),
+        input_names=["frame", *(f"state_{i}" for i in states)],
+        output_names=["boxes", "scores", *(f"next_state_{i}" for i in states)],
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )
+    return found
+
+
+def load_onnx(path: Path, info: Mapping[str, Any]) -> StepRunner:
+    """Open such a file with ONNX Runtime on the CPU."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [each.name for each in session.get_inputs()]
+
+    def step(x: Tensor, state: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
+        values = dict(zip(names, (each.numpy() for each in (x, *state)), strict=True))
+        boxes, scores, *after = (torch.from_numpy(each) for each in session.run(None, values))
+        return boxes, scores, after
+
+    return StepRunner(step, info)

@@ -1,0 +1,37 @@
+"""Check of an exported detector before anyone relies on it."""
+
+from pathlib import Path
+from typing import Any
+
+from detector.export.bundle import find_exported
+from detector.export.cases import TESTCASES
+from detector.export.form import TORCHSCRIPT
+
+__all__ = ["check_export"]
+
+
+def check_export(model_dir: Path) -> dict[str, Any]:
+    """Check an exported detector: its files belong together and the cases of `detector.jitting_test` pass.
+
+    Args:
+        model_dir: folder with `model.ptjit` and `info_ssd_jit.json`.
+
+    Returns:
+        The content of `info_ssd_jit.json`.
+
+    Raises:
+        FileNotFoundError: one of the two files is missing.
+        ValueError: the files do not belong together, or a case failed.
+    """
+    model, info = find_exported(Path(model_dir) / TORCHSCRIPT.file)
+    _run_cases(model)
+    return info
+
+
+def _run_cases(model: Path) -> None:
+    for name, case in TESTCASES.items():
+        try:
+            case(str(model), 120, 160)
+        except Exception as error:  # the cases assert, and a broken file raises whatever TorchScript raises
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise ValueError(f"{model}: the check '{name}' failed: {reason}") from error

@@ -1,0 +1,8 @@
+"""An exported detector on recordings and streams: `Predictor`, whole recordings, and files of boxes.
+
+Does not belong here: detection in training and evaluation (`evaluation/detect.py`).
+"""
+
+from detector.inference.predictor import Predictor
+
+__all__ = ["Predictor"]

@@ -1,0 +1,76 @@
+"""Files that appear under their name only when they are complete."""
+
+import fcntl
+import glob
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from detector.utils.remote import Address, Place
+
+__all__ = ["atomic_write", "remove_dead_parts"]
+
+PART = re.compile(r"\.[0-9a-f]{8}\.part(\.\w+)?$")
+"""End of a temporary file's name."""
+
+
+@contextmanager
+def atomic_write(target: Place | str, *, keep_suffix: bool = False) -> Iterator[Path]:
+    """Yield a temporary path to write to; it is renamed to `target` only if the block ends without an error.
+
+    Several processes may write the same target at once: each has its own temporary file, and the last one wins. A
+    process that is killed leaves its temporary file behind, without the lock that it held; the next write of the same
+    target, or `remove_dead_parts`, removes it.
+
+    Args:
+        target: the final file, replaced if it exists; its folder is created.
+        keep_suffix: give the temporary file the suffix of `target`, for writers that choose a format by it.
+
+    Yields:
+        Path of an empty file; it is removed if the block raises.
+    """
+    if isinstance(target, Address):
+        with TemporaryDirectory(prefix="evforge-") as folder:
+            part = Path(folder) / target.name
+            yield part
+            target.put(part)
+        return
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    remove_dead_parts(target.parent, glob.escape(target.name))
+    part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part{target.suffix if keep_suffix else ''}")
+    with part.open("xb") as file:
+        try:
+            _lock(file)
+            yield part
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def remove_dead_parts(folder: Path, pattern: str = "*") -> None:
+    """Remove temporary files of processes that were killed in `atomic_write`; those still being written stay.
+
+    Args:
+        folder: where to look.
+        pattern: names of the final files.
+    """
+    for part in folder.glob(f"{pattern}.*.part*"):
+        if PART.search(part.name):
+            with suppress(OSError), part.open("r+b") as file:
+                if _lock(file):
+                    part.unlink()
+
+
+def _lock(file: Any) -> bool:
+    """Lock a file until it is closed; False where another process holds it, or the file system has no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

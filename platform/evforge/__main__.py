@@ -1,0 +1,10 @@
+"""`python -m evforge VERB ...`: the `evforge` command."""
+
+import sys
+
+from evforge.cli.main import main
+
+__all__ = ["main"]
+
+if __name__ == "__main__":
+    sys.exit(main())

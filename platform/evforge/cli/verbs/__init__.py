@@ -1,0 +1,32 @@
+"""The verbs of the `evforge` command: plain functions whose signatures are their command lines, one module per group.
+
+Each imports what it needs inside itself, so that `evforge --help` answers at once, and ends by printing what it made
+and where. Does not belong here: the work itself.
+"""
+
+from collections.abc import Callable
+
+from evforge.cli.verbs.cluster import doctor, submit
+from evforge.cli.verbs.data import anchors, build, check, inspect, synth
+from evforge.cli.verbs.models import evaluate, export, predict, registry, report
+from evforge.cli.verbs.training import quickstart, train, tune
+
+__all__ = ["VERBS"]
+
+VERBS: dict[str, Callable[..., int | None]] = {
+    "quickstart": quickstart,
+    "synth": synth,
+    "build": build,
+    "inspect": inspect,
+    "check": check,
+    "anchors": anchors,
+    "train": train,
+    "tune": tune,
+    "evaluate": evaluate,
+    "predict": predict,
+    "export": export,
+    "registry": registry,
+    "report": report,
+    "submit": submit,
+    "doctor": doctor,
+}

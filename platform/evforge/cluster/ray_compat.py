@@ -1,0 +1,156 @@
+"""Every use of a private or undocumented part of Ray: functions, file names, texts.
+
+Each has a test that fails when Ray moves it. Does not belong here: Ray's documented API.
+"""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ray.tune import Tuner
+    from ray.tune.experiment import Trial
+    from ray.tune.schedulers import PopulationBasedTraining
+
+__all__ = [
+    "CHECKPOINT_FOLDERS",
+    "agent_is_missing",
+    "drop_broken_checkpoint_list",
+    "error_text",
+    "failure_text",
+    "last_population_checkpoint",
+    "most_resources",
+    "population_memory",
+    "quiet_authentication",
+    "quiet_job_client",
+    "reported_checkpoint",
+    "restore_population_memory",
+    "restored_callbacks",
+    "search_was_saved",
+    "start_checkpoint",
+    "trial_folder",
+    "trial_is_running",
+]
+
+CHECKPOINT_FOLDERS = "checkpoint_*"
+"""Names of the folders that Ray Train and Ray Tune make of reported checkpoints."""
+
+CHECKPOINT_LIST = "checkpoint_manager_snapshot.json"
+"""The file in which Ray Train lists the checkpoints of a run."""
+
+SAVED_SEARCH = "experiment_state-*.json"
+"""Names of the files in which Ray Tune saves a search."""
+
+PopulationMemory = dict[str, tuple[float | None, int, int]]
+
+
+def quiet_authentication() -> None:
+    """Keep Ray from announcing where it found the cluster's token."""
+    logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
+
+
+def quiet_job_client() -> None:
+    """Keep Ray's job client from announcing each shipped package by its hash; to be called after it was imported."""
+    for name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def most_resources() -> dict[str, int] | None:
+    """Resources of a cluster whose autoscaler has started all nodes that it may; None without an autoscaler."""
+    import ray._private.state
+
+    return ray._private.state.state.get_max_resources_from_cluster_config()
+
+
+def agent_is_missing(error: RuntimeError) -> bool:
+    """Whether a head refused a job only because it has just started."""
+    return "No available agent" in str(error)
+
+
+def failure_text(error: Exception) -> str:
+    """What Ray Train's error says about the worker, or else the controller, that failed."""
+    causes = list(getattr(error, "worker_failures", {}).values()) or [getattr(error, "controller_failure", error)]
+    return str(causes[0])
+
+
+def drop_broken_checkpoint_list(folder: Path) -> bool:
+    """Remove the list of checkpoints in a run's folder if a full disk has cut it off: Ray Train would fail at it.
+
+    Returns:
+        Whether it was broken; False if it is complete or was never begun.
+    """
+    listed = folder / CHECKPOINT_LIST
+    if not listed.is_file() or listed.read_bytes().rstrip().endswith(b"}"):
+        return False
+    listed.unlink()
+    return True
+
+
+def search_was_saved(folder: Path) -> bool:
+    """Whether a search has been started in a folder, so that Ray Tune can restore it."""
+    return any(folder.glob(SAVED_SEARCH))
+
+
+def restored_callbacks(tuner: "Tuner") -> list[Any]:
+    """The callbacks that `Tuner.restore` has unpickled."""
+    local: Any = tuner._local_tuner
+    return list(local.get_run_config().callbacks)
+
+
+def trial_is_running() -> bool:
+    """In a trial's process: whether the trial is still running, and not stopped."""
+    from ray.train._internal.session import get_session
+
+    return get_session() is not None
+
+
+def trial_folder() -> Path:
+    """In a trial's process: the folder in which Ray Tune stores the trial's checkpoints."""
+    from ray import tune
+
+    return Path(tune.get_context().get_storage().trial_fs_path)
+
+
+def reported_checkpoint(result: dict[str, Any], folder: Path | None) -> Path:
+    """Folder of the checkpoint that was reported with a result of a trial.
+
+    Args:
+        result: what Ray Tune passes to `Callback.on_trial_result`.
+        folder: the trial's.
+    """
+    return Path(result.get("checkpoint_path") or Path(folder or "", result.get("checkpoint_dir_name") or ""))
+
+
+def start_checkpoint(trial: "Trial") -> tuple[Path, dict[str, Any]] | None:
+    """The checkpoint that a trial starts from: its folder, and the metrics reported with it; None if there is none."""
+    found = trial.latest_checkpoint_result
+    return None if found is None or found.checkpoint is None else (Path(found.checkpoint.path), found.metrics)
+
+
+def error_text(trial: "Trial") -> str:
+    """The traceback that Ray Tune has stored of a trial; empty if there is none."""
+    return Path(trial.error_file).read_text() if trial.error_file else ""
+
+
+def population_memory(scheduler: "PopulationBasedTraining") -> PopulationMemory:
+    """Last score and the times of the last perturbation and result, by the trial's id."""
+    return {
+        trial.trial_id: (state.last_score, state.last_perturbation_time, state.last_train_time)
+        for trial, state in scheduler._trial_state.items()
+    }
+
+
+def restore_population_memory(scheduler: "PopulationBasedTraining", trial: "Trial", memory: PopulationMemory) -> None:
+    """Give a trial that was added the memory that it had in another process; nothing if it has no checkpoint."""
+    if trial.trial_id in memory and trial.checkpoint is not None:
+        state = scheduler._trial_state[trial]
+        state.last_score, state.last_perturbation_time, state.last_train_time = memory[trial.trial_id]
+        state.last_checkpoint, state.last_result = trial.checkpoint, trial.last_result
+
+
+def last_population_checkpoint(scheduler: "PopulationBasedTraining", trial: "Trial") -> Path | None:
+    """Folder of the checkpoint that others would take over from a trial; None if there is none yet."""
+    state = scheduler._trial_state.get(trial)
+    if state is None or not state.last_result or not trial.path:
+        return None
+    return reported_checkpoint(state.last_result, Path(trial.path))

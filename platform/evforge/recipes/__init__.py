@@ -1,0 +1,25 @@
+"""Settings to start from, one YAML file each, found by name: `--config pedestrians`.
+
+Does not belong here: search spaces (`tune_spaces/`).
+"""
+
+from pathlib import Path
+
+__all__ = ["find_config"]
+
+FOLDER = Path(__file__).parent
+
+
+def find_config(name: str | Path) -> Path:
+    """The configuration file that a user names: a path, or the name of a recipe.
+
+    Raises:
+        FileNotFoundError: there is neither such a file nor such a recipe.
+    """
+    recipes = {recipe.stem: recipe for recipe in sorted(FOLDER.glob("*.yaml"))}
+    if Path(name).is_file():
+        return Path(name)
+    if str(name) not in recipes:
+        allowed = f"a YAML file, or a recipe: {', '.join(recipes)}"
+        raise FileNotFoundError(f"{name}: no such configuration file, allowed: {allowed}")
+    return recipes[str(name)]

@@ -1,0 +1,34 @@
+import pytest
+from registered_model import copy_export
+
+from detector.export.check import check_export
+
+
+def test_good_export_passes(export):
+    assert check_export(export)["classes"] == ["car"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("model.ptjit", "model.ptjit: no such model file"),
+        ("info_ssd_jit.json", "model.ptjit: no exported model, allowed: a model file with info_ssd_jit.json beside it"),
+    ],
+)
+def test_export_without_one_of_its_files_is_refused(export, tmp_path, missing, message):
+    folder = copy_export(export, tmp_path / "export")
+    (folder / missing).unlink()
+    with pytest.raises(FileNotFoundError, match=message):
+        check_export(folder)
+
+
+def test_settings_of_another_model_are_refused(export, tmp_path):
+    with pytest.raises(ValueError, match="model.ptjit: has sha256 [0-9a-f]{64}, .*: beef, export it again"):
+        check_export(copy_export(export, tmp_path / "export", sha256="beef"))
+
+
+def test_settings_that_are_no_json_are_refused(export, tmp_path):
+    folder = copy_export(export, tmp_path / "export")
+    (folder / "info_ssd_jit.json").write_text("{")
+    with pytest.raises(ValueError, match="info_ssd_jit.json: no JSON"):
+        check_export(folder)

@@ -1,0 +1,61 @@
+import pytest
+import torch
+
+from detector.layers.recurrent import ConvGRU, ConvLSTM
+
+
+def test_lstm_step_by_hand():
+    # 1x1 maps see the centre tap only; all weights 0 but the biases: gates i, f, o = 1/2, sigmoid(1), 1/2, g = tanh(2)
+    cell = ConvLSTM(1, 1)
+    with torch.no_grad():
+        cell.x2h.weight.zero_()
+        cell.h2h.weight.zero_()
+        cell.x2h.bias.copy_(torch.tensor([0.0, 1.0, 0.0, 2.0]))
+    i, f, g = torch.tensor(0.5), torch.tensor(1.0).sigmoid(), torch.tensor(2.0).tanh()
+    c1 = i * g
+    c2 = f * c1 + i * g
+    y = cell(torch.zeros(2, 1, 1, 1), batch_size=1)
+    torch.testing.assert_close(y.flatten(), torch.stack([0.5 * c1.tanh(), 0.5 * c2.tanh()]))
+
+
+def test_gru_step_by_hand():
+    cell = ConvGRU(1, 1)
+    with torch.no_grad():
+        for conv in (cell.x2h, cell.h2gates, cell.h2candidate):
+            conv.weight.zero_()
+        cell.x2h.bias.copy_(torch.tensor([0.0, 0.0, 1.0]))  # update 1/2, reset 1/2, candidate tanh(1)
+    candidate = torch.tensor(1.0).tanh()
+    y = cell(torch.zeros(2, 1, 1, 1), batch_size=1)
+    torch.testing.assert_close(y.flatten(), torch.stack([candidate / 2, candidate * 3 / 4]))
+
+
+@pytest.mark.parametrize("make", [ConvLSTM, ConvGRU])
+@pytest.mark.parametrize("scripted", [False, True])
+def test_memory(make, scripted):
+    torch.manual_seed(0)
+    cell = make(2, 3, stride=2)
+    cell = torch.jit.script(cell) if scripted else cell
+    x = torch.randn(4, 2, 6, 6)  # T = 2, B = 2
+    with torch.no_grad():
+        first = cell(x, 2)
+        second = cell(x, 2)
+        assert not torch.equal(first, second)
+        cell.reset(torch.tensor([1.0, 0.0]))  # the second call's memory: kept for stream 0, cleared for stream 1
+        third = cell(x, 2)
+        torch.testing.assert_close(third[1::2], first[1::2])
+        assert not torch.equal(third[0::2], first[0::2])
+        cell.reset_all()
+        assert torch.equal(cell(x, 2), first)
+        assert cell(x, 4).shape == first.shape, "another batch size starts clear"
+        stepwise = torch.cat([cell(x[:2], 2), cell(x[2:], 2)])
+    torch.testing.assert_close(stepwise, first)
+
+
+@pytest.mark.parametrize("make", [ConvLSTM, ConvGRU])
+def test_gradient_stops_between_calls_and_state_is_in_no_checkpoint(make):
+    cell = make(1, 1)
+    x = torch.randn(1, 1, 3, 3, requires_grad=True)
+    cell(x, 1)
+    cell(torch.randn(1, 1, 3, 3), 1).sum().backward()
+    assert x.grad is None
+    assert not any("state" in key for key in cell.state_dict())

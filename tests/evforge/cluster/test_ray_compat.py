@@ -1,0 +1,171 @@
+"""What Ray does not promise: each test fails when Ray moves the part that `ray_compat` uses."""
+
+import importlib
+import inspect
+import logging
+import re
+from pathlib import Path
+
+import pytest
+
+from evforge.cluster import ray_compat
+
+
+@pytest.mark.parametrize(
+    ("quiet", "modules"),
+    [
+        (ray_compat.quiet_authentication, ["ray._private.authentication.authentication_token_setup"]),
+        (ray_compat.quiet_job_client, ["ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"]),
+    ],
+)
+def test_the_loggers_that_are_silenced_are_those_of_the_modules(quiet, modules):
+    loggers = {name: importlib.import_module(name).logger for name in modules}
+    quiet()
+    for name, logger in loggers.items():
+        assert logger.name == name and not logger.isEnabledFor(logging.INFO)
+
+
+def test_a_head_without_an_autoscaler_has_no_most_resources(ray_head):
+    assert ray_compat.most_resources() is None
+
+
+def test_a_head_that_has_just_started_is_recognised_by_its_text():
+    from ray.dashboard.modules.job import job_head
+
+    (text,) = re.findall(r'text="(No available agent[^"]*)"', inspect.getsource(job_head))
+    assert ray_compat.agent_is_missing(RuntimeError(f"Request failed with status code 500: {text}"))
+    assert not ray_compat.agent_is_missing(RuntimeError("Request failed with status code 500: no such package"))
+
+
+def test_a_failed_training_names_its_cause():
+    import ray.train
+    from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
+
+    worker = WorkerGroupError("rank 1 failed", {1: ValueError("not a number")})
+    controller = ControllerError(RuntimeError("no place for the group"))
+    assert isinstance(worker, ray.train.TrainingFailedError)
+    assert ray_compat.failure_text(worker) == "not a number"
+    assert ray_compat.failure_text(controller) == "no place for the group"
+    assert ray_compat.failure_text(OSError("another")) == "another"
+
+
+def test_the_list_of_checkpoints_has_the_name_that_ray_gives_it():
+    from ray.train.v2._internal.constants import CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
+
+    assert ray_compat.CHECKPOINT_LIST == CHECKPOINT_MANAGER_SNAPSHOT_FILENAME
+
+
+@pytest.mark.parametrize(("text", "broken"), [('{"a": 1}\n', False), ('{"a": ', True), (None, False)])
+def test_only_a_list_that_was_cut_off_is_removed(tmp_path, text, broken):
+    path = tmp_path / ray_compat.CHECKPOINT_LIST
+    if text is not None:
+        path.write_text(text)
+    assert ray_compat.drop_broken_checkpoint_list(tmp_path) is broken
+    assert path.exists() == (text is not None and not broken)
+
+
+def test_the_path_of_a_trial_of_workers_has_the_key_that_ray_gives_it(tmp_path):
+    from ray.tune.integration.ray_train import CHECKPOINT_PATH_KEY
+
+    result = {CHECKPOINT_PATH_KEY: str(tmp_path / "workers" / "checkpoint_7"), "checkpoint_dir_name": None}
+    assert ray_compat.reported_checkpoint(result, tmp_path / "trial") == tmp_path / "workers" / "checkpoint_7"
+
+
+def _train(config):
+    """A trial that reports two checkpoints and what it sees of itself."""
+    import tempfile
+    from pathlib import Path
+
+    from ray import tune
+
+    for epoch in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "a.txt").write_text(str(epoch))
+            seen = {"running": ray_compat.trial_is_running(), "folder": str(ray_compat.trial_folder())}
+            metrics = {"epoch": epoch, "score": config["score"] * epoch, **seen}
+            tune.report(metrics, checkpoint=tune.Checkpoint.from_directory(folder))
+
+
+class Recorder:
+    """Notes what a search's callback is told."""
+
+    def __new__(cls):
+        from ray.tune import Callback
+
+        class Notes(Callback):
+            def __init__(self):
+                self.checkpoints = []
+
+            def on_trial_result(self, iteration, trials, trial, result, **info):
+                self.checkpoints.append(str(ray_compat.reported_checkpoint(result, trial.path)))
+
+            def get_state(self):
+                return {"checkpoints": self.checkpoints}
+
+            def set_state(self, state):
+                self.checkpoints = state["checkpoints"]
+
+        return Notes()
+
+
+def test_a_search_keeps_its_checkpoints_and_its_state_where_they_are_looked_for(ray_head, tmp_path):
+    from ray import tune
+
+    assert not ray_compat.search_was_saved(tmp_path / "search") and not ray_compat.trial_is_running()
+    notes = Recorder()
+    tuner = tune.Tuner(
+        tune.with_resources(_train, {"cpu": 0.1}),
+        param_space={"score": 2},
+        run_config=tune.RunConfig(name="search", storage_path=str(tmp_path), callbacks=[notes], verbose=0),
+    )
+    (result,) = tuner.fit()
+    assert (result.metrics["running"], result.metrics["folder"]) == (True, result.path)
+    found = sorted(str(path) for path in (tmp_path / "search").rglob(ray_compat.CHECKPOINT_FOLDERS))
+    assert len(found) == 2 and notes.checkpoints == found
+    assert ray_compat.search_was_saved(tmp_path / "search")
+    restored = tune.Tuner.restore(str(tmp_path / "search"), tune.with_resources(_train, {"cpu": 0.1}))
+    (callback,) = ray_compat.restored_callbacks(restored)
+    restored.fit()
+    assert callback.checkpoints == found, "the callback that was restored is the one that the search tells its state"
+
+
+class Controller:
+    search_alg = None
+
+
+def _population(trial):
+    from ray.tune.schedulers import PopulationBasedTraining
+
+    scheduler = PopulationBasedTraining(
+        time_attr="epoch", metric="score", mode="max", perturbation_interval=2, hyperparam_mutations={"a": [1, 2]}
+    )
+    scheduler.on_trial_add(Controller(), trial)
+    return scheduler
+
+
+def test_a_population_remembers_what_it_is_given(ray_head, tmp_path):
+    from ray.train._internal.session import _TrainingResult
+    from ray.train._internal.storage import StorageContext
+    from ray.tune import Checkpoint
+    from ray.tune.experiment import Trial
+    from ray.tune.registry import register_trainable
+
+    register_trainable("population_of_one", _train)
+    storage = StorageContext(str(tmp_path), "search", trial_dir_name="unused")
+    trial = Trial("population_of_one", config={"a": 1}, trial_id="one", stub=True, storage=storage)
+    scheduler, memory = _population(trial), {"one": (0.5, 4, 6)}
+    ray_compat.restore_population_memory(scheduler, trial, memory)
+    assert ray_compat.population_memory(scheduler) == {"one": (None, 0, 0)}, "a trial without a checkpoint starts"
+    assert ray_compat.last_population_checkpoint(scheduler, trial) is None
+    assert ray_compat.start_checkpoint(trial) is None and ray_compat.error_text(trial) == ""
+    trial.init_local_path()
+    trial.handle_error(RuntimeError("out of luck"))
+    assert "out of luck" in ray_compat.error_text(trial)
+    result = {"epoch": 6, "score": 0.5, "checkpoint_dir_name": "checkpoint_000005"}
+    trial.run_metadata.last_result = result
+    trial.on_checkpoint(_TrainingResult(Checkpoint.from_directory(tmp_path), result))
+    ray_compat.restore_population_memory(scheduler, trial, memory)
+    assert ray_compat.population_memory(scheduler) == memory
+    assert ray_compat.start_checkpoint(trial) == (tmp_path, result)
+    found = ray_compat.last_population_checkpoint(scheduler, trial)
+    assert found == Path(trial.path, "checkpoint_000005") and found.is_relative_to(tmp_path / "search")
