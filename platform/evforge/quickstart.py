@@ -113,12 +113,12 @@ def _register(study: "StudyResult", found: "Evaluation", exported: Path) -> str:
     """Register the model and let it through the gate if it is better than the champion."""
     from evforge.evaluation.checkpoint import checkpoint_config
     from evforge.registry.listing import verdict
-    from evforge.registry.publish import hand_over
+    from evforge.registry.publish import publish
     from evforge.tracking.tracker import Tracker
 
     track = checkpoint_config(study.best_checkpoint).track
     tracker, name = Tracker(track.tracking_uri, track.experiment), track.registered_model_name
-    version, result = hand_over(tracker, name, study.best_run_id, found, exported)
+    version, result = publish(tracker, name, study.best_run_id, found, exported)
     return f"registered as version {version}\n{verdict(name, result)}"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ray.tune import Tuner
     from ray.tune.experiment import Trial
-    from ray.tune.schedulers import PopulationBasedTraining
+    from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 
 __all__ = [
     "CHECKPOINT_FOLDERS",
@@ -25,7 +25,9 @@ __all__ = [
     "quiet_job_client",
     "reported_checkpoint",
     "restore_population_memory",
+    "restore_scheduler_memory",
     "restored_callbacks",
+    "scheduler_memory",
     "search_was_saved",
     "start_checkpoint",
     "trial_folder",
@@ -130,6 +132,16 @@ def start_checkpoint(trial: "Trial") -> tuple[Path, dict[str, Any]] | None:
 def error_text(trial: "Trial") -> str:
     """The traceback that Ray Tune has stored of a trial; empty if there is none."""
     return Path(trial.error_file).read_text() if trial.error_file else ""
+
+
+def scheduler_memory(scheduler: "TrialScheduler") -> dict[str, Any]:
+    """Everything that a scheduler knows: Ray itself stores nothing of it with a search."""
+    return vars(scheduler)
+
+
+def restore_scheduler_memory(scheduler: "TrialScheduler", memory: dict[str, Any]) -> None:
+    """Give a scheduler what another one of the same class knew, in another process."""
+    vars(scheduler).update(memory)
 
 
 def population_memory(scheduler: "PopulationBasedTraining") -> PopulationMemory:

@@ -16,7 +16,7 @@ from evforge.training.run_folder import SPACE_FILE, read_record
 if TYPE_CHECKING:
     from evforge.evaluation.evaluate import Evaluation
 
-__all__ = ["hand_over", "register_checkpoint", "search_text"]
+__all__ = ["publish", "register_checkpoint", "search_text"]
 
 FILM_FRAMES = 120
 
@@ -44,10 +44,10 @@ def register_checkpoint(checkpoint: str | Path, tracker: Tracker, name: str) -> 
 
     path = find_checkpoint(checkpoint)
     run_id = read_record(path.parent).run_id
-    return hand_over(tracker, name, run_id, evaluate(path), export(path, path.parent / "exported"))
+    return publish(tracker, name, run_id, evaluate(path), export(path, path.parent / "exported"))
 
 
-def hand_over(tracker: Tracker, name: str, run_id: str, found: "Evaluation", exported: Path) -> tuple[int, GateResult]:
+def publish(tracker: Tracker, name: str, run_id: str, found: "Evaluation", exported: Path) -> tuple[int, GateResult]:
     """Register an exported detector with its model card, and let it through the gate if it is better.
 
     Args:

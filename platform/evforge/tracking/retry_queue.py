@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from evforge import one_line
 
-__all__ = ["Outbox"]
+__all__ = ["RetryQueue"]
 
 PAUSES_S = (0.5, 2.0, 5.0)
 """Pauses before a call is tried again while nobody knows yet that the server is away."""
@@ -29,7 +29,7 @@ class _Letter:
     tries: int = 0
 
 
-class Outbox:
+class RetryQueue:
     """Calls of one process to one server.
 
     Args:

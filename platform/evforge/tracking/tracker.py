@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from evforge import one_line
-from evforge.tracking.retry_queue import Outbox
+from evforge.tracking.retry_queue import RetryQueue
 
 __all__ = ["END_STATES", "RunInfo", "Tracker", "default_uri", "ui_command"]
 
@@ -33,7 +33,7 @@ _MAX_PARAMS, _MAX_METRICS = 100, 1000  # in one request
 _MAX_PARAM_CHARS, _MAX_TAG_CHARS = 6000, 5000
 
 # Read by mlflow when it is imported or asked, so set before; what the user has set stays.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # its 7 keep a training waiting; `Outbox` retries too
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # its 7 keep a training waiting; `RetryQueue` retries too
 os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # or a working folder's uv.lock is copied into every model
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -101,15 +101,15 @@ class Tracker:
         self.uri = _checked_uri(uri)
         self.experiment = experiment
         self._client: Any = None
-        self._outbox = Outbox(self.uri, self._probe)
+        self._retries = RetryQueue(self.uri, self._probe)
         self.experiment_id = self._find_experiment()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_client": None, "_outbox": None}
+        return {**self.__dict__, "_client": None, "_retries": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._outbox = Outbox(self.uri, self._probe)
+        self._retries = RetryQueue(self.uri, self._probe)
 
     @property
     def client(self) -> Any:
@@ -118,7 +118,9 @@ class Tracker:
             from mlflow.tracking import MlflowClient
 
             logging.getLogger("mlflow").setLevel(logging.WARNING)  # news of tables and of finished uploads
-            logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # each try; `Outbox` tells of an outage
+            logging.getLogger("urllib3.connectionpool").setLevel(
+                logging.ERROR
+            )  # each try; `RetryQueue` tells of an outage
             logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)  # that uv's environments lack pip
             self._client = MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         return self._client
@@ -142,12 +144,12 @@ class Tracker:
         all_tags = {**(tags or {}), **({_PARENT_TAG: parent} if parent else {})}
         texts = {key: _shorten(_text(value), _MAX_TAG_CHARS) for key, value in all_tags.items()}
         make = partial(self.client.create_run, self.experiment_id, run_name=name, tags=texts)
-        run_id = self._outbox.ask(make).info.run_id
+        run_id = self._retries.ask(make).info.run_id
         entities = [Param(_name(key), _shorten(_text(value), _MAX_PARAM_CHARS)) for key, value in params.items()]
         try:
             for first in range(0, len(entities), _MAX_PARAMS):
                 part = entities[first : first + _MAX_PARAMS]
-                self._outbox.send("parameters", partial(self.client.log_batch, run_id, params=part))
+                self._retries.send("parameters", partial(self.client.log_batch, run_id, params=part))
         except BaseException:
             self.end_run(run_id, "FAILED")
             raise
@@ -190,11 +192,11 @@ class Tracker:
 
     def flush(self) -> None:
         """Wait for a server that is away until it has everything, minutes at most; before a process ends."""
-        self._outbox.flush()
+        self._retries.flush()
 
     def resume_run(self, run_id: str) -> None:
         """Make an ended run RUNNING again, to go on writing to it."""
-        self._outbox.send(f"the restart of run {run_id}", partial(self.client.update_run, run_id, status="RUNNING"))
+        self._retries.send(f"the restart of run {run_id}", partial(self.client.update_run, run_id, status="RUNNING"))
 
     def end_run(self, run_id: str, status: str) -> None:
         """End a run; a run that has ended already keeps its first ending.
@@ -209,7 +211,7 @@ class Tracker:
             if self.client.get_run(run_id).info.status not in END_STATES:
                 self.client.set_terminated(run_id, status)
 
-        self._outbox.send(f"the end of run {run_id}", end)
+        self._retries.send(f"the end of run {run_id}", end)
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
         """Add a point to the curve of each metric.
@@ -228,14 +230,14 @@ class Tracker:
         points = [Metric(key, value, now, int(step)) for key, value in values.items() if math.isfinite(value)]
         for first in range(0, len(points), _MAX_METRICS):
             part = points[first : first + _MAX_METRICS]
-            self._outbox.send("metrics", partial(self.client.log_batch, run_id, metrics=part))
+            self._retries.send("metrics", partial(self.client.log_batch, run_id, metrics=part))
         for key, value in values.items():
             if not math.isfinite(value):
                 self.set_tag(run_id, f"not_finite.{key}", f"{value} at step {step}")
 
     def log_text(self, run_id: str, text: str, artifact_path: str) -> None:
         """Keep `text` as the run's file `artifact_path`."""
-        self._outbox.send(artifact_path, lambda: self.client.log_text(run_id, text, artifact_path))
+        self._retries.send(artifact_path, lambda: self.client.log_text(run_id, text, artifact_path))
 
     def log_file(self, run_id: str, path: str | Path, artifact_dir: str = "") -> None:
         """Keep a copy of the file `path` in the run's folder `artifact_dir`.
@@ -245,16 +247,16 @@ class Tracker:
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path}: no such file to keep with run {run_id}")
-        self._outbox.send(str(path), lambda: self.client.log_artifact(run_id, str(path), artifact_dir or None))
+        self._retries.send(str(path), lambda: self.client.log_artifact(run_id, str(path), artifact_dir or None))
 
     def log_figure(self, run_id: str, fig: Any, artifact_path: str) -> None:
         """Keep a Matplotlib figure as the run's picture `artifact_path` (`pr_curve.png`)."""
-        self._outbox.send(artifact_path, lambda: self.client.log_figure(run_id, fig, artifact_path))
+        self._retries.send(artifact_path, lambda: self.client.log_figure(run_id, fig, artifact_path))
 
     def set_tag(self, run_id: str, key: str, value: Any) -> None:
         """Set a tag of a run; long text is shortened."""
         text = _shorten(_text(value), _MAX_TAG_CHARS)
-        self._outbox.send(f"tag {key}", lambda: self.client.set_tag(run_id, _name(key), text))
+        self._retries.send(f"tag {key}", lambda: self.client.set_tag(run_id, _name(key), text))
 
     def run_info(self, run_id: str) -> RunInfo:
         """A run as it stands in the store."""

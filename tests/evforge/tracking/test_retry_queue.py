@@ -1,7 +1,7 @@
 import pytest
 
 from evforge.tracking import retry_queue
-from evforge.tracking.retry_queue import EVERY_S, PATIENCE_S, Outbox
+from evforge.tracking.retry_queue import EVERY_S, PATIENCE_S, RetryQueue
 
 
 class Server:
@@ -48,7 +48,7 @@ def clock(monkeypatch):
 
 def test_letters_arrive_in_their_order_once_the_server_is_back(clock, caplog):
     server = Server()
-    box = Outbox("http://server", server.probe)
+    box = RetryQueue("http://server", server.probe)
     box.send(*server.letter("a"))
     server.away = True
     for text in "bcd":
@@ -68,7 +68,7 @@ def test_letters_arrive_in_their_order_once_the_server_is_back(clock, caplog):
 
 def test_a_bad_letter_holds_no_other_up(clock, caplog):
     server = Server()
-    box = Outbox("http://server", server.probe)
+    box = RetryQueue("http://server", server.probe)
     server.away = True
     for text in ("bad", "a"):
         box.send(*server.letter(text))
@@ -82,7 +82,7 @@ def test_a_bad_letter_holds_no_other_up(clock, caplog):
 
 def test_a_letter_that_a_server_always_fails_at_is_given_up(clock, caplog):
     server = Server()
-    box = Outbox("http://server", server.probe)
+    box = RetryQueue("http://server", server.probe)
     for text in ("a", "never", "b"):
         box.send(*server.letter(text))
     assert server.got == ["a", "b"] and server.tries == 1 + 4 + 1
@@ -91,7 +91,7 @@ def test_a_letter_that_a_server_always_fails_at_is_given_up(clock, caplog):
 
 def test_patience_ends(clock, caplog):
     server = Server()
-    box = Outbox("http://server", server.probe)
+    box = RetryQueue("http://server", server.probe)
     server.away = True
     box.send(*server.letter("a"))
     start = clock.now

@@ -6,6 +6,7 @@ from typing import Any
 from ray.tune.schedulers import ASHAScheduler
 
 from detector.config import Config
+from evforge.cluster.ray_compat import restore_scheduler_memory, scheduler_memory
 from evforge.search.policies.population import Population
 from evforge.space.space import Space
 
@@ -31,11 +32,11 @@ class SuccessiveHalving(ASHAScheduler):
 
     def get_state(self) -> dict[str, Any]:
         """What `set_state` takes in another process: without what the rungs saw, other trials would be stopped."""
-        return vars(self)
+        return scheduler_memory(self)
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on as another process left off."""
-        vars(self).update(state)
+        restore_scheduler_memory(self, state)
 
 
 SCHEDULERS: dict[str, Callable[[Config, Space], Any]] = {
