@@ -10,7 +10,7 @@ from detector.config import Config
 from evforge.anchors.candidates import anchors_of, coverage_of, list_name, training_boxes
 from evforge.anchors.report import coverage_table
 from evforge.cluster.session import Resources, cpu_count, ray_session
-from evforge.search.placement import concurrent_trials, trial_count, trial_limits
+from evforge.search.trial_resources import concurrent_trials, trial_count, trial_limits
 from evforge.space.anchor_options import ANCHOR_LIST
 from evforge.space.domains import Domain
 from evforge.space.space import Space

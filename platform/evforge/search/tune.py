@@ -15,8 +15,8 @@ from evforge.anchors.candidates import resolve_lists
 from evforge.cluster.ray_compat import restored_callbacks, search_was_saved
 from evforge.cluster.session import Resources, ray_session
 from evforge.search.pareto import front_table, front_yaml
-from evforge.search.placement import concurrent_trials, trial_limits, trial_reserves
 from evforge.search.trial import SEED, run_trial, run_trial_of_workers, trial_config
+from evforge.search.trial_resources import concurrent_trials, trial_limits, trial_reserves
 from evforge.space.space import Space, load_space, write_space
 from evforge.training.run_folder import (
     BEST_CHECKPOINT,

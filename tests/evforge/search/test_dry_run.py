@@ -4,7 +4,7 @@ from repository import ROOT
 from evforge.cli.main import main
 from evforge.search import dry_run
 from evforge.search.dry_run import describe_plan
-from evforge.search.placement import trial_count
+from evforge.search.trial_resources import trial_count
 from evforge.search.tune import prepare
 from evforge.space.space import load_space
 

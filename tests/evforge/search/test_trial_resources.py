@@ -3,7 +3,7 @@ import pytest
 from detector.config import Config
 from evforge import EvForgeError
 from evforge.cluster.session import Resources
-from evforge.search.placement import concurrent_trials, trial_limits, trial_reserves
+from evforge.search.trial_resources import concurrent_trials, trial_limits, trial_reserves
 
 
 @pytest.mark.parametrize(
