@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import BinaryIO
 
 from detector.utils.remote import Address, Place
 
@@ -43,10 +43,9 @@ def atomic_write(target: Place | str, *, keep_suffix: bool = False) -> Iterator[
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     remove_dead_parts(target.parent, glob.escape(target.name))
-    part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part{target.suffix if keep_suffix else ''}")
-    with part.open("xb") as file:
+    part, file = _create_part(target, target.suffix if keep_suffix else "")
+    with file:
         try:
-            _lock(file)
             yield part
             os.replace(part, target)
         finally:
@@ -67,10 +66,23 @@ def remove_dead_parts(folder: Path, pattern: str = "*") -> None:
                     part.unlink()
 
 
-def _lock(file: Any) -> bool:
-    """Lock a file until it is closed; False where another process holds it, or the file system has no locks."""
+def _create_part(target: Path, suffix: str) -> tuple[Path, BinaryIO]:
+    """A new temporary file beside `target`, locked; another process may have taken one of no lock yet for dead."""
+    while True:
+        part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part{suffix}")
+        file = part.open("xb")
+        if _lock(file) is not False and part.exists():
+            return part, file
+        file.close()
+        part.unlink(missing_ok=True)
+
+
+def _lock(file: BinaryIO) -> bool | None:
+    """Lock a file until it is closed; False where another process holds it, None where there are no locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from repository import ROOT
@@ -84,3 +85,30 @@ def test_a_writer_that_looks_at_the_suffix_finds_it(tmp_path):
         assert part.name.startswith("model.pt2.") and part.suffix == ".pt2"
         part.write_text("new")
     assert files_in(tmp_path) == ["model.pt2"]
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_part_that_another_process_takes_for_dead_is_replaced(tmp_path, monkeypatch, answer):
+    """Between its creation and its lock, another process may lock and remove it."""
+    removed = []
+
+    def lock(file):
+        if not removed:
+            removed.append(Path(file.name))
+            removed[0].unlink()
+            return answer
+        return True
+
+    monkeypatch.setattr("detector.utils.atomic_write._lock", lock)
+    with atomic_write(tmp_path / "a.txt") as part:
+        assert part.is_file() and part != removed[0]
+        part.write_text("new")
+    assert files_in(tmp_path) == ["a.txt"]
+
+
+def test_a_file_system_without_locks_writes_and_removes_nothing_of_others(tmp_path, monkeypatch):
+    monkeypatch.setattr("detector.utils.atomic_write._lock", lambda file: None)
+    (tmp_path / "a.txt.0123abcd.part").write_text("perhaps still being written")
+    with atomic_write(tmp_path / "a.txt") as part:
+        part.write_text("new")
+    assert files_in(tmp_path) == ["a.txt", "a.txt.0123abcd.part"]
