@@ -5,7 +5,6 @@ import math
 import time
 import webbrowser
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -24,13 +23,18 @@ from detector.config import Config
 from detector.data.dataset import scale_inputs
 from detector.data.label_map import LABEL_MAP_NAME, class_names, read_label_map
 from detector.data_factory import psee_data
-from detector.evaluation.collector import FramePredictions, Measured, Protocol
+from detector.evaluation.collector import NOTHING_COUNTS, FramePredictions, Measured, Protocol
+from detector.evaluation.detect import detect, detect_batch
 from detector.losses import DetectionLoss
 from detector.single_stage_detector import SingleStageDetector
 from detector.utils.torch_compat import cpu_has_amx, cpu_has_avx512_bf16
 from detector.visualization.drawing import draw_detections, save_gif
 
 __all__ = ["LightningDetectionModel", "NonFiniteLossError", "bboxes_to_box_vectors", "build_ssd", "resolve_precision"]
+
+
+SHOWN_FROM = 0.4
+"""Lowest score of a detection in a demo."""
 
 
 class NonFiniteLossError(RuntimeError):
@@ -152,7 +156,7 @@ class LightningDetectionModel(pl.LightningModule):
     @property
     def protocol(self) -> Protocol:
         """What the model's mAP figures were measured by."""
-        return Protocol(**{key.name: self.hparams[key.name] for key in fields(Protocol)})
+        return Protocol.of(self.config)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Box offsets and class logits of (T, B, C, H, W), see `SingleStageDetector.forward`."""
@@ -276,8 +280,8 @@ class LightningDetectionModel(pl.LightningModule):
     def inference_step(self, batch: dict[str, Any], batch_nb: int) -> None:
         """One step of validation: advance the streams and collect what was said about labelled frames."""
         self._note_size(batch)
-        self.detector.reset(batch["mask_keep_memory"])
-        preds = self.detector.get_boxes(batch["inputs"], self.hparams["score_thresh"], self.hparams["nms_thresh"])
+        protocol = self._predictions.protocol
+        preds = detect_batch(self.detector, batch, protocol.score_thresh, protocol.nms_thresh)
         self.accumulate_predictions(preds, batch["labels"], batch["video_infos"], batch["frame_is_labeled"])
 
     def accumulate_predictions(
@@ -299,11 +303,18 @@ class LightningDetectionModel(pl.LightningModule):
         Args:
             outputs: what this rank collected.
             mode: "val" or "test".
+
+        Raises:
+            ValueError: no labelled frame counts; a sanity check, which sees few frames, measures nothing then.
         """
         self.measured = outputs.measure()
-        self.log_dict({f"{mode}_{key}": value for key, value in self.measured.metrics.items()})
-        self.log("map", self.measured.metrics["mean_ap"], prog_bar=True, logger=False)
         self._start_inference()
+        if self.measured is not None:
+            known = {key: value for key, value in self.measured.metrics.items() if value is not None}
+            self.log_dict({f"{mode}_{key}": value for key, value in known.items()})
+            self.log("map", known["mean_ap"], prog_bar=True, logger=False)
+        elif not self.trainer.sanity_checking:
+            raise ValueError(NOTHING_COUNTS.format(mode))
 
     def _average_batch_norms(self) -> None:
         """Ranks saw different frames: without this each would validate, and rank 0 save, a network of its own."""
@@ -372,16 +383,13 @@ class LightningDetectionModel(pl.LightningModule):
         """
         folder = Path(self.trainer.default_root_dir) if self._trainer is not None else Path.cwd()
         images: list[Tensor] = []
-        self.detector.reset_all()
-        for batch in islice(self.test_dataloader(), num_batches):
-            self.detector.reset(batch["mask_keep_memory"].to(self.device))
-            preds = self.detector.get_boxes(batch["inputs"].to(self.device))
+        batches = islice(self.test_dataloader(), num_batches)
+        for batch, preds in detect(self.detector, batches, SHOWN_FROM, self.protocol.nms_thresh, self.device):
             images += [
                 draw_detections(batch["inputs"][t, 0], preds[t][0], self.classes, targets=batch["labels"][t][0])
                 for t in range(len(preds))
             ]
-        self.detector.reset_all()
-        path = save_gif(folder / f"demo_{epoch}.gif", images, delta_t=self.hparams["delta_t"])
+        path = save_gif(folder / f"demo_{epoch}.gif", images, delta_t=self.config.data.delta_t)
         if show_video:
             webbrowser.open(path.resolve().as_uri())
         return path

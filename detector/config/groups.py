@@ -48,7 +48,6 @@ class DataConfig:
         min_box_diag: smaller box diagonals (network pixels) are dropped
         min_box_side: boxes with a smaller width or height (network pixels) are dropped
         skip_us: microseconds at the start of a stream that do not count in mAP
-        time_tol_us: largest distance in microseconds between a label and its detections
         interpolation: fill unlabelled training frames with boxes interpolated along tracks
         augment: random flips, zooms and losses of events of training sequences
         reversal: share of augmented training sequences that run backwards in time
@@ -69,7 +68,6 @@ class DataConfig:
     min_box_diag: float = 30.0
     min_box_side: float = 10.0
     skip_us: int = 500_000
-    time_tol_us: int = 50_000
     interpolation: bool = False
     augment: bool = True
     reversal: float = 0.0
@@ -78,7 +76,7 @@ class DataConfig:
         require_choice("data.preprocess", self.preprocess, get_args(Preprocess))
         require_positive("data", self, "max_incr_per_pixel", "num_utbins", "delta_t", "height", "width")
         require_positive("data", self, "num_tbins", "batch_size")
-        require_not_negative("data", self, "num_workers", "min_box_diag", "min_box_side", "skip_us", "time_tol_us")
+        require_not_negative("data", self, "num_workers", "min_box_diag", "min_box_side", "skip_us")
         require_fraction("data", self, "reversal")
         reversible = self.augment and "timesurface" not in self.preprocess
         allowed = f"0 with data.augment {self.augment} and data.preprocess {self.preprocess}"
@@ -228,18 +226,22 @@ class OptimConfig:
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Decoding for the metric.
+    """Decoding for the metric, and which frames count.
 
     Args:
         score_thresh: detections below this score are dropped
         nms_thresh: of two boxes of a class that overlap more than this, the lower score is dropped
+        empty_frames: labelled frames without a box that counts: count charges false detections there; ignore leaves
+            them out, as published figures of Gen1 and 1 Mpx do
     """
 
     score_thresh: float = 0.001
     nms_thresh: float = 0.5
+    empty_frames: Literal["count", "ignore"] = "count"
 
     def __post_init__(self) -> None:
         require_fraction("eval", self, "score_thresh", "nms_thresh")
+        require_choice("eval.empty_frames", self.empty_frames, ("count", "ignore"))
 
 
 @dataclass(frozen=True)

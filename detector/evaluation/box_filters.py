@@ -1,34 +1,44 @@
-"""Which boxes count: filters by time and size, for labels and detections alike."""
+"""Which boxes count: cropped to the frame, with an area there, and not too small. For labels and detections alike."""
 
 import numpy as np
 
-__all__ = ["filter_boxes", "is_marker"]
+__all__ = ["crop_boxes", "is_large", "require_finite"]
 
 
-def filter_boxes(
-    boxes: np.ndarray, first_t: int, skip_us: float, min_box_diag: float, min_box_side: float
-) -> np.ndarray:
-    """The boxes that count: not at the start of a recording and not too small. For labels and detections alike.
-
-    A row with w = h = 0 is no box: it marks a frame that was looked at and holds none. Such rows stay, but for those at
-    the start.
+def crop_boxes(rows: np.ndarray, height: float, width: float) -> np.ndarray:
+    """Boxes inside the frame.
 
     Args:
-        boxes: (M,) structured boxes.
-        first_t: time in microseconds at which the recording's first frame starts.
-        skip_us: boxes with `t - first_t <= skip_us` are dropped; 0 drops none.
-        min_box_diag: smallest diagonal in pixels that stays.
-        min_box_side: smallest width and smallest height in pixels that stay.
+        rows: (M,) structured boxes.
+        height, width: of the frame.
 
     Returns:
-        The rows that stay, in their order.
+        (M, 4) float64 x, y, w, h; a box without a part inside the frame has w <= 0 or h <= 0.
     """
-    width, height = boxes["w"].astype(np.float64), boxes["h"].astype(np.float64)
-    large = (width**2 + height**2 >= min_box_diag**2) & (width >= min_box_side) & (height >= min_box_side)
-    late = boxes["t"] - first_t > skip_us if skip_us > 0 else np.ones(len(boxes), bool)
-    return boxes[late & (large | is_marker(boxes))]
+    x, y, w, h = (rows[name].astype(np.float64) for name in ("x", "y", "w", "h"))
+    # Sides are cut, not recomputed from corners: x + w - x is not always w.
+    cut_w = w - np.maximum(-x, 0) - np.maximum(x + w - width, 0)
+    cut_h = h - np.maximum(-y, 0) - np.maximum(y + h - height, 0)
+    return np.stack([x.clip(0, width), y.clip(0, height), cut_w, cut_h], axis=1)
 
 
-def is_marker(rows: np.ndarray) -> np.ndarray:
-    """Rows that mark a frame without boxes."""
-    return (rows["w"] == 0) & (rows["h"] == 0)
+def is_large(boxes: np.ndarray, min_diag: float, min_side: float) -> np.ndarray:
+    """(M,) bool: diagonal, width and height of boxes (M, 4) x, y, w, h are at least these."""
+    w, h = boxes[:, 2], boxes[:, 3]
+    return (w**2 + h**2 >= min_diag**2) & (w >= min_side) & (h >= min_side)
+
+
+def require_finite(argument: str, rows: np.ndarray, fields: tuple[str, ...]) -> None:
+    """Refuse boxes with a field that is nan or infinite.
+
+    Raises:
+        ValueError: names the field, the row and its time.
+    """
+    for name in fields:
+        wrong = np.flatnonzero(~np.isfinite(rows[name]))
+        if len(wrong):
+            row = wrong[0]
+            raise ValueError(
+                f"{argument}: got {rows[name][row]} for {name} in row {row} (t = {rows['t'][row]}), "
+                "allowed: finite numbers"
+            )

@@ -1,55 +1,75 @@
-"""COCO mAP by the protocol of event-camera detection: boxes are matched by time, then by IoU.
+"""COCO mAP by the protocol of event-camera detection: boxes are matched by frame, then by IoU.
 
 The measure itself is a library's, see `detector.evaluation.coco_backend`. What is particular to event cameras, as in
 Perot et al., "Learning to detect objects with a 1 megapixel event camera" (NeurIPS 2020): labels come at single
 moments, only those moments count, boxes at the start of a recording and small boxes do not.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 
-from detector.evaluation.box_filters import is_marker
+from detector.evaluation.box_filters import crop_boxes, is_large, require_finite
 from detector.evaluation.coco_backend import IOUS, RECALLS, FrameBoxes, coco_precision
-from detector.evaluation.pairing import nearest_detections, thin
+from detector.evaluation.pairing import pair_by_frame, pair_by_time, thin, whole_times
+from detector.events.frames import Frames
 
 __all__ = ["CocoEvaluator"]
 
-AREA_RANGES = ((0.0, 1e10), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e10))
-"""Square pixels of all, small, medium and big boxes, as COCO has them."""
+AREA_RANGES = {
+    "all": (0.0, 1e10),
+    "small": (0.0, 32.0**2),
+    "medium": (32.0**2, 96.0**2),
+    "big": (96.0**2, 1e10),
+}
+"""Square pixels of boxes, as COCO has them."""
 BOX_FIELDS = ("t", "x", "y", "w", "h", "class_id")
 
 
 class CocoEvaluator:
     """Mean average precision over recordings.
 
-    **Which frames count.** Every labelled time is a frame; detections far from all of them are ignored. A label row
-    whose class is not in `classes`, or with w = h = 0, makes its time a labelled frame without adding a box.
+    **Which frames count.** Every labelled time is a frame; a label row whose class is not in `classes` makes its time
+    a labelled frame without adding a box. Detections of other frames are ignored. With `empty_frames="ignore"`, frames
+    in which no box counts are left out with their detections, as the public toolbox does
+    (prophesee-ai/prophesee-automotive-dataset-toolbox, Apache-2.0); with "count" false detections there count.
 
-    **Which detections belong to a frame.** The protocol allows detections within `time_tol` of the labelled time,
-    bounds included. Of these a frame takes the ones of the **nearest** detection time (of two equally near the later,
-    whose frame holds the labelled moment). The public toolbox (prophesee-ai/prophesee-automotive-dataset-toolbox,
-    Apache-2.0) takes all of them. That is the same where the next detections lie beyond the tolerance; but of a
-    detector that answers every 50 ms it takes three copies of every object, two of which count as false.
-    A detection row whose class is not in `classes` marks a time at which the detector answered "nothing"; without
-    such a row a frame that got no answer takes its neighbour's.
+    **Which detections answer a label.** Where the `frames` of a recording are given, those of the same frame: a label
+    at t belongs to the frame with start < t <= end, as a detection at the frame's end does; of several labelled times
+    in a frame the last counts. A frame without detections answered "nothing". Without `frames`, which files of other
+    tools do not tell, see `pair_by_time`; a detector that answered nothing in a frame is then charged with the
+    detections of a neighbouring frame, unless a row with a class not in `classes` marks the time.
 
-    Boxes are cropped to the frame. Areas are in the pixels of the boxes given: small below 32^2, big above 96^2.
+    **Which boxes count.** Boxes are cropped to the frame; those without an area there and those below the smallest
+    sizes are dropped, labels and detections alike. Areas are in the pixels of the boxes given: small up to 32^2, big
+    from 96^2.
 
     **Merging.** `recordings` is a list of plain arrays, so partial results of several evaluators are joined by
-    `a.recordings += b.recordings`; their order does not matter but for ties of scores.
+    `a.recordings += b.recordings` and `a.left_out += b.left_out`; their order does not matter but for ties of scores.
 
     Args:
         classes: label map ids and names, or names of the ids 0, 1, ...; a class named "empty" is no class.
         height: frame height in pixels.
         width: frame width in pixels.
-        time_tol: largest distance in microseconds between a label and its detections.
+        time_tol: largest distance in microseconds between a label and its detections where frames are not known.
         eval_rate: frames a second that are evaluated, of the labelled ones those nearest to a regular grid that starts
             at a recording's first; -1 takes all.
         verbose: whether the COCO library prints its table.
+        skip_us: a labelled time counts later than this after the start of frame 0 (of time 0 without `frames`);
+            0 takes all.
+        min_box_diag: smallest diagonal in pixels of a box that counts.
+        min_box_side: smallest width and height in pixels of a box that counts.
+        empty_frames: whether labelled frames in which no box counts are evaluated.
+
+    Attributes:
+        recordings: boxes of the evaluated frames, by recording.
+        left_out: what was given and does not count, by reason.
 
     Raises:
-        ValueError: no class, a frame without area, a negative tolerance, a rate that is neither -1 nor positive.
+        ValueError: no class, a frame without area, a negative tolerance or filter, a rate that is neither -1 nor
+            positive.
     """
 
     def __init__(  # noqa: PLR0917
@@ -60,6 +80,11 @@ class CocoEvaluator:
         time_tol: int = 50_000,
         eval_rate: float = -1,
         verbose: bool = False,
+        *,
+        skip_us: int = 0,
+        min_box_diag: float = 0,
+        min_box_side: float = 0,
+        empty_frames: Literal["count", "ignore"] = "count",
     ) -> None:
         names = classes if isinstance(classes, Mapping) else dict(enumerate(classes))
         self.classes = {int(key): name for key, name in sorted(names.items()) if name != "empty"}
@@ -69,62 +94,86 @@ class CocoEvaluator:
             raise ValueError(f"classes: got {classes!r}, allowed: distinct names")
         if height <= 0 or width <= 0:
             raise ValueError(f"height, width: got {height}, {width}, allowed: numbers above 0")
-        if time_tol < 0:
-            raise ValueError(f"time_tol: got {time_tol}, allowed: microseconds of at least 0")
+        filters = {"time_tol": time_tol, "skip_us": skip_us, "min_box_diag": min_box_diag, "min_box_side": min_box_side}
+        for name, value in filters.items():
+            if value < 0:
+                raise ValueError(f"{name}: got {value}, allowed: numbers of at least 0")
         if eval_rate != -1 and eval_rate <= 0:
             raise ValueError(
                 f"eval_rate: got {eval_rate}, allowed: -1 for every labelled time, or a rate in Hz above 0"
             )
-        self.height, self.width, self.time_tol, self.eval_rate, self.verbose = (
-            height,
-            width,
-            time_tol,
-            eval_rate,
-            verbose,
-        )
+        if empty_frames not in ("count", "ignore"):
+            raise ValueError(f"empty_frames: got {empty_frames!r}, allowed: count, ignore")
+        self.height, self.width, self.eval_rate, self.verbose = height, width, eval_rate, verbose
+        self.time_tol, self.skip_us, self.empty_frames = time_tol, skip_us, empty_frames
+        self.min_box_diag, self.min_box_side = min_box_diag, min_box_side
         self.recordings: list[FrameBoxes] = []
+        self.left_out: Counter[str] = Counter()
         self._precision: np.ndarray | None = None
 
-    def partial_eval(self, labels: Sequence[np.ndarray], detections: Sequence[np.ndarray]) -> None:
+    def partial_eval(
+        self,
+        labels: Sequence[np.ndarray],
+        detections: Sequence[np.ndarray],
+        frames: Sequence[Frames | Sequence[int] | Mapping[str, int] | None] | None = None,
+    ) -> None:
         """Add recordings.
 
         Args:
             labels: for every recording its (M,) structured boxes with the fields of `BBOX_dtype`, in any order of rows
                 and fields, packed or not.
             detections: for every recording its (D,) structured boxes; `class_confidence` is the score.
+            frames: for every recording the frames that its detections were made from, or None where they are not
+                known. `predict` writes them beside its files, see `detector.inference.writers.read_frames`.
 
         Raises:
-            ValueError: the lists differ in length, or fields are missing.
+            ValueError: the lists differ in length, fields are missing, a time is not whole or a box not finite.
         """
-        if len(labels) != len(detections):
-            raise ValueError(
-                f"labels, detections: got {len(labels)} and {len(detections)} recordings, allowed: as many"
-            )
-        for label_rows, detection_rows in zip(labels, detections, strict=True):
-            _require_fields("labels", label_rows, BOX_FIELDS)
-            _require_fields("detections", detection_rows, (*BOX_FIELDS, "class_confidence"))
-            self.recordings.append(self._match(label_rows, detection_rows))
+        frames = [None] * len(labels) if frames is None else frames
+        if not len(labels) == len(detections) == len(frames):
+            counts = f"{len(labels)}, {len(detections)} and {len(frames)}"
+            raise ValueError(f"labels, detections, frames: got {counts} recordings, allowed: as many of each")
+        for label_rows, detection_rows, of_recording in zip(labels, detections, frames, strict=True):
+            _check("labels", label_rows, BOX_FIELDS)
+            _check("detections", detection_rows, (*BOX_FIELDS, "class_confidence"))
+            known = None if of_recording is None else Frames.of(of_recording)
+            self.recordings.append(self._match(label_rows, detection_rows, known))
 
-    def accumulate(self) -> dict[str, float]:
+    def quantities(self) -> dict[str, int]:
+        """Labels behind each metric of `accumulate()`, which has a value where there are any."""
+        boxes = _join([recording.label_boxes for recording in self.recordings])
+        classes = np.concatenate([np.zeros(0, np.int64), *(recording.label_class for recording in self.recordings)])
+        areas = boxes[:, 2] * boxes[:, 3]
+        counts = dict.fromkeys(("mean_ap", "mean_ap50", "mean_ap75"), len(boxes))
+        for size, (low, high) in list(AREA_RANGES.items())[1:]:
+            counts[f"mean_ap_{size}"] = int(((areas >= low) & (areas <= high)).sum())
+        return counts | {f"ap/{name}": int((classes == key).sum()) for key, name in self.classes.items()}
+
+    def accumulate(self) -> dict[str, float | None]:
         """Measure all recordings added so far.
 
         Returns:
-            `mean_ap` (IoU 0.50:0.95), `mean_ap50`, `mean_ap75`, `mean_ap_small`, `mean_ap_medium`, `mean_ap_big` and
-            `mean_ap_<class name>`. The keys are always the same, so that a logger or a scheduler never misses one, and
-            the values never nan: where no label can be measured by (no box of that size or class, or none at all) the
-            value is 0.0. A class without labels does not enter the means over classes.
+            `mean_ap` (IoU 0.50:0.95), `mean_ap50`, `mean_ap75`, `mean_ap_small`, `mean_ap_medium`, `mean_ap_big`, and
+            `ap/<class name>` of each class. The keys are always the same. A quantity without labels (no box of that
+            size or class) is None, and a class without labels does not enter the means over classes; but `mean_ap`
+            and `mean_ap50` are numbers, 0.0 without labels, where any frame was evaluated.
         """
-        precision = self._precision = self._evaluate()
-        all_areas = precision[..., 0]
+        areas = [_areas([part.label_boxes for part in self.recordings])]
+        areas.append(_areas([part.detection_boxes for part in self.recordings]))
+        ranges = list(AREA_RANGES.values())
+        precision = coco_precision(self.recordings, self.classes, ranges, *areas, verbose=self.verbose)
+        self._precision, all_areas = precision, precision[..., 0]
         results = {
             "mean_ap": _mean(all_areas),
             "mean_ap50": _mean(all_areas[_iou_index(0.5)]),
             "mean_ap75": _mean(all_areas[_iou_index(0.75)]),
         }
-        for area, size in enumerate(("small", "medium", "big"), start=1):
-            results[f"mean_ap_{size}"] = _mean(precision[..., area])
+        if any(recording.num_frames for recording in self.recordings):
+            results.update({name: results[name] or 0.0 for name in ("mean_ap", "mean_ap50")})
+        for index, size in enumerate(list(AREA_RANGES)[1:], start=1):
+            results[f"mean_ap_{size}"] = _mean(precision[..., index])
         for index, name in enumerate(self.classes.values()):
-            results[f"mean_ap_{name}"] = _mean(all_areas[..., index])
+            results[f"ap/{name}"] = _mean(all_areas[..., index])
         return results
 
     def precision_recall(self, iou: float = 0.5) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -134,8 +183,8 @@ class CocoEvaluator:
             iou: threshold of a match, one of 0.50, 0.55, ..., 0.95.
 
         Returns:
-            class name -> (recall (101,) 0, 0.01, ..., 1, interpolated precision (101,)); the precision is 0 beyond the
-            highest recall reached and where the class has no labels.
+            class name -> (recall (101,) 0, 0.01, ..., 1, interpolated precision (101,)), of the classes that have
+            labels; the precision is 0 beyond the highest recall reached.
 
         Raises:
             ValueError: another threshold.
@@ -143,8 +192,12 @@ class CocoEvaluator:
         """
         if self._precision is None:
             raise RuntimeError("precision_recall: nothing measured yet, call accumulate() first")
-        curves = np.maximum(self._precision[_iou_index(iou), :, :, 0], 0.0)
-        return {name: (RECALLS.copy(), curves[:, index].copy()) for index, name in enumerate(self.classes.values())}
+        curves = self._precision[_iou_index(iou), :, :, 0]
+        return {
+            name: (RECALLS.copy(), curves[:, index].copy())
+            for index, name in enumerate(self.classes.values())
+            if curves[0, index] > -1
+        }
 
     def precision_by(
         self,
@@ -172,60 +225,90 @@ class CocoEvaluator:
         ranges = [(float(index), float(index)) for index in range(count)]
         values = (np.concatenate(parts).astype(np.float64) for parts in (labels, detections))
         precision = coco_precision(self.recordings, self.classes, ranges, *values)
-        by_slice = [precision[..., index] for index in range(count)]
-        empty = [not (part > -1).any() for part in by_slice]
-        ap, ap50 = ([_mean(part[rows]) for part in by_slice] for rows in (slice(None), _iou_index(0.5)))
-        return np.where(empty, np.nan, ap), np.where(empty, np.nan, ap50)
+        parts = [precision[..., index] for index in range(count)]
+        ap, ap50 = ([_mean(part[rows]) for part in parts] for rows in (slice(None), _iou_index(0.5)))
+        return np.array(ap, np.float64), np.array(ap50, np.float64)  # None becomes nan
 
-    def _match(self, labels: np.ndarray, detections: np.ndarray) -> FrameBoxes:
+    def _match(self, labels: np.ndarray, detections: np.ndarray, frames: Frames | None) -> FrameBoxes:
         """The labels and detections of every evaluated frame of one recording."""
-        frame_times = thin(np.unique(labels["t"]).astype(np.int64), self.eval_rate)
-        label_frame = np.searchsorted(frame_times, labels["t"])
-        evaluated = np.isin(labels["t"], frame_times) & self._is_box(labels)
-        rows, detection_frame = nearest_detections(frame_times, detections["t"].astype(np.int64), self.time_tol)
-        found = self._is_box(detections[rows])
-        rows = rows[found]
+        label_times, detection_times = whole_times("labels", labels), whole_times("detections", detections)
+        moments = thin(np.unique(label_times), self.eval_rate)
+        if frames is None:
+            pairing = pair_by_time(label_times, detection_times, moments, self.time_tol)
+        else:
+            pairing = pair_by_frame(label_times, detection_times, moments, frames)
+        start = 0 if frames is None else frames.first_t
+        late = (pairing.times - start > self.skip_us) | (self.skip_us == 0)
+        label_frame = _renumber(pairing.labels, late)
+        detection_frame = _renumber(pairing.detections, late)
+        label_boxes, label_rows, reasons = self._counting(labels, label_frame)
+        detection_boxes, detection_rows, detection_reasons = self._counting(detections, detection_frame)
+        evaluated = late.copy()
+        if self.empty_frames == "ignore":
+            evaluated &= np.isin(np.arange(len(late)), label_frame[label_rows])
+            of_frame = evaluated[detection_frame[detection_rows]]
+            detection_boxes, detection_rows = detection_boxes[of_frame], detection_rows[of_frame]
+        wanted = np.isin(labels["class_id"], list(self.classes))
+        in_time = pairing.labels >= 0
+        self.left_out += Counter(
+            {
+                "labels outside of the recording": int((wanted & pairing.outside).sum()),
+                "labels before the last labelled time of their frame": int(
+                    (wanted & ~in_time & ~pairing.outside & np.isin(label_times, moments)).sum()
+                ),
+                "labels in the skipped start": int((wanted & in_time & (label_frame < 0)).sum()),
+                "label times whose detections answer a later label time": pairing.shared,
+                "labelled frames without a box that counts": int(late.sum() - evaluated.sum()),
+                **{f"labels {reason}": count for reason, count in reasons.items()},
+                **{f"detections {reason}": count for reason, count in detection_reasons.items()},
+            }
+        )
+        number = np.cumsum(evaluated) - 1
         return FrameBoxes(
-            len(frame_times),
-            label_frame[evaluated],
-            self._crop(labels[evaluated]),
-            labels["class_id"][evaluated].astype(np.int64),
-            np.flatnonzero(evaluated),
-            detection_frame[found],
-            self._crop(detections[rows]),
-            detections["class_id"][rows].astype(np.int64),
-            rows,
-            detections["class_confidence"][rows].astype(np.float64),
+            int(evaluated.sum()),
+            number[label_frame[label_rows]],
+            label_boxes,
+            labels["class_id"][label_rows].astype(np.int64),
+            label_rows,
+            number[detection_frame[detection_rows]],
+            detection_boxes,
+            detections["class_id"][detection_rows].astype(np.int64),
+            detection_rows,
+            detections["class_confidence"][detection_rows].astype(np.float64),
         )
 
-    def _is_box(self, rows: np.ndarray) -> np.ndarray:
-        return np.isin(rows["class_id"], list(self.classes)) & ~is_marker(rows)
+    def _counting(self, rows: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
+        """Boxes (n, 4) of evaluated frames that count, their rows (n,), and how many do not, by reason."""
+        found = np.flatnonzero((frame >= 0) & np.isin(rows["class_id"], list(self.classes)))
+        boxes = crop_boxes(rows[found], self.height, self.width)
+        inside = (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
+        large = inside & is_large(boxes, self.min_box_diag, self.min_box_side)
+        reasons = {
+            "without area in the frame": int((~inside).sum()),
+            "below the smallest box": int((inside & ~large).sum()),
+        }
+        return boxes[large], found[large], reasons
 
-    def _crop(self, rows: np.ndarray) -> np.ndarray:
-        """(M, 4) x, y, w, h inside the frame."""
-        x, y, w, h = (rows[name].astype(np.float64) for name in ("x", "y", "w", "h"))
-        x1, x2 = np.clip(x, 0, self.width), np.clip(x + w, 0, self.width)
-        y1, y2 = np.clip(y, 0, self.height), np.clip(y + h, 0, self.height)
-        return np.stack([x1, y1, x2 - x1, y2 - y1], axis=1)
 
-    def _evaluate(self) -> np.ndarray:
-        """Precision (IoU thresholds 10, recalls 101, classes, areas 4); -1: no labels."""
-        areas = [
-            _areas([recording.label_boxes for recording in self.recordings]),
-            _areas([recording.detection_boxes for recording in self.recordings]),
-        ]
-        return coco_precision(self.recordings, self.classes, AREA_RANGES, *areas, verbose=self.verbose)
+def _renumber(frame: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Frame of each row, -1 where the frame does not count."""
+    return np.where(np.append(counts, False)[frame], frame, -1)
+
+
+def _join(boxes: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros((0, 4)), *boxes])
 
 
 def _areas(boxes: Sequence[np.ndarray]) -> np.ndarray:
-    corners = np.concatenate([np.zeros((0, 4)), *boxes])
+    corners = _join(boxes)
     return corners[:, 2] * corners[:, 3]
 
 
-def _require_fields(argument: str, rows: np.ndarray, fields: tuple[str, ...]) -> None:
+def _check(argument: str, rows: np.ndarray, fields: tuple[str, ...]) -> None:
     found = rows.dtype.names or ()
     if not set(fields) <= set(found):
         raise ValueError(f"{argument}: got fields {', '.join(found) or 'none'}, required: {', '.join(fields)}")
+    require_finite(argument, rows, fields)
 
 
 def _iou_index(iou: float) -> int:
@@ -235,7 +318,7 @@ def _iou_index(iou: float) -> int:
     return int(close[0])
 
 
-def _mean(precision: np.ndarray) -> float:
-    """Mean where there are labels, else 0."""
+def _mean(precision: np.ndarray) -> float | None:
+    """Mean where there are labels; None without any."""
     measured = precision[precision > -1]
-    return float(measured.mean()) if measured.size else 0.0
+    return float(measured.mean()) if measured.size else None

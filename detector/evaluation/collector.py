@@ -1,20 +1,26 @@
-"""What a detector said about labelled frames, collected over recordings and ranks, and measured."""
+"""Detections of labelled frames, collected over recordings and ranks, and measured."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch.distributed as dist
 from torch import Tensor
 
-from detector.evaluation.box_filters import filter_boxes
+from detector.config import Config
+from detector.data.sequence_file import VideoInfo
 from detector.evaluation.coco_evaluator import CocoEvaluator
+from detector.events.frames import Frames
 from detector.events.types import BBOX_dtype
 
-__all__ = ["FramePredictions", "Measured", "Protocol", "RecordingBoxes"]
+__all__ = ["NOTHING_COUNTS", "FramePredictions", "Measured", "Protocol", "RecordingBoxes"]
 
-NO_CLASS = np.iinfo(np.uint32).max  # with w = h = 0: a moment at which there is no box
+NOTHING_COUNTS = (
+    "{}: no labelled frame counts: labels lie outside of the recordings or in the first data.skip_us microseconds, or "
+    "eval.empty_frames is ignore and no box is left by data.classes, data.min_box_diag and data.min_box_side"
+)
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -22,20 +28,44 @@ Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 class Protocol:
     """What makes two mAP figures comparable; lengths in network pixels, times in microseconds."""
 
-    skip_us: int
-    time_tol_us: int
-    min_box_diag: float
-    min_box_side: float
-    score_thresh: float
-    nms_thresh: float
+    skip_us: int = 0
+    min_box_diag: float = 0
+    min_box_side: float = 0
+    empty_frames: Literal["count", "ignore"] = "count"
+    score_thresh: float = 0.001
+    nms_thresh: float = 0.5
+
+    @classmethod
+    def of(cls, config: Config) -> "Protocol":
+        """The protocol that a configuration states."""
+        leaves = vars(config.to_hparams())
+        return cls(**{key.name: leaves[key.name] for key in fields(cls)})
+
+    def evaluator(self, classes: Mapping[int, str], size: tuple[int, int]) -> CocoEvaluator:
+        """An evaluator for frames of this height and width."""
+        return CocoEvaluator(
+            classes,
+            *size,
+            skip_us=self.skip_us,
+            min_box_diag=self.min_box_diag,
+            min_box_side=self.min_box_side,
+            empty_frames=self.empty_frames,
+        )
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Result of an evaluation: COCO figures, and recall and precision at IoU 0.5 of every class."""
+    """Result of an evaluation: COCO figures, recall and precision at IoU 0.5 of every class, and what did not count.
 
-    metrics: dict[str, float]
+    Args:
+        metrics: see `CocoEvaluator.accumulate`.
+        precision_recall: see `CocoEvaluator.precision_recall`.
+        left_out: see `CocoEvaluator.left_out`.
+    """
+
+    metrics: dict[str, float | None]
     precision_recall: Curves
+    left_out: dict[str, int]
 
 
 class RecordingBoxes(NamedTuple):
@@ -43,36 +73,34 @@ class RecordingBoxes(NamedTuple):
 
     Args:
         path: tensor file.
-        first_t: time in microseconds at which its first frame starts.
-        delta_t: duration of a frame in microseconds.
+        frames: of the recording.
         all_labels: every label of the recording, wanted or not.
-        labels: those of labelled frames that count by the protocol, and markers of frames without boxes.
-        detections: likewise; a detection bears the time at which its frame ends.
+        labels: those of the frames that were detected on, and those outside of the recording.
+        detections: of labelled frames; each bears the time at which its frame ends.
     """
 
     path: str
-    first_t: int
-    delta_t: int
+    frames: Frames
     all_labels: np.ndarray
     labels: np.ndarray
     detections: np.ndarray
 
 
 class FramePredictions:
-    """Labels and detections of the labelled frames of one rank.
+    """Detections of the labelled frames of one rank.
 
     Args:
         classes: label map ids and names of the classes that count.
         class_ids: label map id of each label 1..K, in their order.
-        protocol: filters and tolerances.
+        protocol: which frames and boxes count.
     """
 
     def __init__(self, classes: dict[int, str], class_ids: Sequence[int], protocol: Protocol) -> None:
         self.classes = classes
-        self.class_ids = np.asarray([NO_CLASS, *class_ids], np.uint32)
+        self.class_ids = np.asarray([0, *class_ids], np.uint32)
         self.protocol = protocol
         self.size: tuple[int, int] | None = None
-        self._frames: dict[str, tuple[Any, list[np.ndarray], list[np.ndarray]]] = {}
+        self._found: dict[str, tuple[VideoInfo, list[int], list[np.ndarray]]] = {}
 
     def add(self, preds: list[list[dict[str, Tensor]]], video_infos: Sequence, frame_is_labeled: Tensor) -> None:
         """Collect the labelled frames of a batch.
@@ -84,60 +112,43 @@ class FramePredictions:
         """
         for t, b in frame_is_labeled.nonzero().tolist():
             info, start_frame = video_infos[b]
-            begin = info.first_t + (start_frame + t) * info.delta_t
-            end = begin + info.delta_t
-            _, labels, detections = self._frames.setdefault(info.path, (info, [], []))
-            labels.append(self._last_labels(info.labels, begin, end))
-            detections.append(self._to_bbox(preds[t][b], end))
+            _, numbers, boxes = self._found.setdefault(info.path, (info, [], []))
+            numbers.append(start_frame + t)
+            boxes.append(self._to_bbox(preds[t][b], _frames(info).end(start_frame + t)))
             self.size = (info.height, info.width)
 
     def recordings(self) -> list[RecordingBoxes]:
         """What this rank collected, in the order in which recordings were met."""
-        return [
-            RecordingBoxes(
-                path, info.first_t, info.delta_t, info.labels, *(self._counted(part, info.first_t) for part in parts)
-            )
-            for path, (info, *parts) in self._frames.items()
-        ]
+        return [self._recording(*found) for found in self._found.values()]
 
-    def _counted(self, boxes: Sequence[np.ndarray], first_t: int) -> np.ndarray:
-        """The boxes of a recording that count by the protocol, see `filter_boxes`."""
-        p = self.protocol
-        return filter_boxes(np.concatenate(boxes), first_t, p.skip_us, p.min_box_diag, p.min_box_side)
+    def _recording(self, info: VideoInfo, numbers: list[int], boxes: list[np.ndarray]) -> RecordingBoxes:
+        frames = _frames(info)
+        labels = info.labels[np.isin(frames.find(info.labels["t"]), [-1, *numbers])]
+        return RecordingBoxes(info.path, frames, info.labels, labels, np.concatenate(boxes))
 
-    def measure(self) -> Measured:
-        """mAP over all ranks: gathered, computed once on rank 0, the same on every rank.
-
-        Raises:
-            ValueError: no rank saw a labelled frame.
-        """
-        pairs = [(recording.labels, recording.detections) for recording in self.recordings()]
-        gathered = _gather((self.size, pairs))
-        result: list[Any] = [None]
+    def measure(self) -> Measured | None:
+        """mAP over all ranks: gathered, computed once on rank 0, the same on every rank; None without a frame."""
+        evaluators = [] if self.size is None else [_evaluate(self.recordings(), self.classes, self.size, self.protocol)]
+        gathered = _gather([(self.size, part.recordings, part.left_out) for part in evaluators])
+        result: list[Measured | None] = [None]
         if _rank() == 0:
-            sizes = [size for size, _ in gathered if size is not None]
-            result[0] = self._evaluate(sizes[0], [pair for _, part in gathered for pair in part]) if sizes else None
+            parts = [part for of_rank in gathered for part in of_rank]
+            result[0] = self._join(parts) if parts else None
         if dist.is_initialized():
             dist.broadcast_object_list(result, src=0)
-        if result[0] is None:
-            raise ValueError("no labelled frame to measure mAP on: no label of the split lies inside its frames")
         return result[0]
 
-    def _evaluate(self, size: tuple[int, int], pairs: list[tuple[np.ndarray, np.ndarray]]) -> Measured:
-        evaluator = CocoEvaluator(self.classes, *size, time_tol=self.protocol.time_tol_us)
-        evaluator.partial_eval([labels for labels, _ in pairs], [detections for _, detections in pairs])
-        return Measured(evaluator.accumulate(), evaluator.precision_recall())
-
-    def _last_labels(self, labels: np.ndarray, begin: int, end: int) -> np.ndarray:
-        """Boxes of the last labelled time in (begin, end] that are wanted and not outside; a marker if none is."""
-        first, stop = np.searchsorted(labels["t"], [begin, end], side="right")
-        rows = labels[first:stop]
-        counts = (rows["t"] == rows["t"][-1:]) & np.isin(rows["class_id"], self.class_ids) & (rows["w"] * rows["h"] > 0)
-        return rows[counts] if counts.any() else _marker(end)
+    def _join(self, parts: list[tuple[tuple[int, int], list, Counter[str]]]) -> Measured | None:
+        whole = self.protocol.evaluator(self.classes, parts[0][0])
+        for _, recordings, left_out in parts:
+            whole.recordings += recordings
+            whole.left_out += left_out
+        if not any(recording.num_frames for recording in whole.recordings):
+            return None
+        metrics = whole.accumulate()
+        return Measured(metrics, whole.precision_recall(), dict(whole.left_out))
 
     def _to_bbox(self, detections: dict[str, Tensor], t: int) -> np.ndarray:
-        if len(detections["boxes"]) == 0:
-            return _marker(t)
         corners = detections["boxes"].float().cpu().numpy()
         rows = np.zeros(len(corners), BBOX_dtype)
         rows["t"] = t
@@ -148,10 +159,17 @@ class FramePredictions:
         return rows
 
 
-def _marker(t: int) -> np.ndarray:
-    row = np.zeros(1, BBOX_dtype)
-    row["t"], row["class_id"] = t, NO_CLASS
-    return row
+def _frames(info: VideoInfo) -> Frames:
+    return Frames(info.first_t, info.delta_t, info.num_frames)
+
+
+def _evaluate(
+    recordings: Sequence[RecordingBoxes], classes: Mapping[int, str], size: tuple[int, int], protocol: Protocol
+) -> CocoEvaluator:
+    evaluator = protocol.evaluator(classes, size)
+    labels, detections = [r.labels for r in recordings], [r.detections for r in recordings]
+    evaluator.partial_eval(labels, detections, [r.frames for r in recordings])
+    return evaluator
 
 
 def _rank() -> int:

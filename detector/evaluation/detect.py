@@ -1,40 +1,64 @@
-"""A detector over the streams of a split."""
+"""A detector over the streams of a split: the one loop by which everything is measured, checked and drawn."""
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from detector.evaluation.collector import FramePredictions
 from detector.single_stage_detector import SingleStageDetector
 
-__all__ = ["stream"]
+__all__ = ["Detections", "detect", "detect_batch"]
+
+Detections = list[list[dict[str, Tensor]]]
+"""List T of list B of boxes, see `SingleStageDetector.get_boxes`."""
+
+
+def detect_batch(
+    detector: SingleStageDetector, batch: dict[str, Any], score_thresh: float, nms_thresh: float
+) -> Detections:
+    """Clear the state of the streams that begin in a batch, then detect.
+
+    Args:
+        detector: on the batch's device; its state advances by the batch.
+        batch: see `SequenceDataset.__getitem__`.
+        score_thresh: lowest score.
+        nms_thresh: overlap above which the lower of two scores of a class is dropped.
+    """
+    detector.reset(batch["mask_keep_memory"])
+    return detector.get_boxes(batch["inputs"], score_thresh, nms_thresh)
 
 
 @torch.inference_mode()
-def stream(
+def detect(
     detector: SingleStageDetector,
     batches: Iterable[dict[str, Any]],
-    predictions: FramePredictions,
-    device: torch.device,
-    autocast: AbstractContextManager,
-) -> None:
-    """Detect on the batches of a split, in order, and collect what is said about labelled frames.
+    score_thresh: float,
+    nms_thresh: float,
+    device: torch.device | None = None,
+    autocast: AbstractContextManager | None = None,
+) -> Iterator[tuple[dict[str, Any], Detections]]:
+    """Detect on the batches of a split, in order.
 
     Args:
-        detector: in evaluation mode, on the device; its state is cleared before and after.
+        detector: its state is cleared before and after.
         batches: see `SequenceDataset.__getitem__`.
-        predictions: takes the detections; its protocol holds their score floor and the overlap of the suppression.
-        device: where the detector is.
-        autocast: arithmetic of the network.
+        score_thresh: lowest score.
+        nms_thresh: overlap above which the lower of two scores of a class is dropped.
+        device: where the detector is; the CPU if None.
+        autocast: arithmetic of the network; float32 if None.
+
+    Yields:
+        Each batch as it came, and its detections.
     """
-    protocol = predictions.protocol
+    device = device or torch.device("cpu")
     detector.reset_all()
-    with autocast:
+    try:
         for batch in batches:
-            detector.reset(batch["mask_keep_memory"].to(device))
-            inputs = batch["inputs"].to(device, non_blocking=True)
-            found = detector.get_boxes(inputs, protocol.score_thresh, protocol.nms_thresh)
-            predictions.add(found, batch["video_infos"], batch["frame_is_labeled"])
-    detector.reset_all()
+            moved = {key: batch[key].to(device, non_blocking=True) for key in ("inputs", "mask_keep_memory")}
+            with autocast or nullcontext():
+                found = detect_batch(detector, moved, score_thresh, nms_thresh)
+            yield batch, found
+    finally:
+        detector.reset_all()

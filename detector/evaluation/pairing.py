@@ -1,33 +1,81 @@
 """Which labelled times are evaluated, and which detections answer them."""
 
+from typing import NamedTuple
+
 import numpy as np
 
-__all__ = ["nearest_detections", "thin"]
+from detector.events.frames import Frames
+
+__all__ = ["SAME_TIME_US", "Pairing", "pair_by_frame", "pair_by_time", "thin", "whole_times"]
+
+SAME_TIME_US = 1_000
+"""Detections this close to a label, in microseconds, are those of its time where frames are not known."""
 
 
-def nearest_detections(frame_times: np.ndarray, times: np.ndarray, time_tol: int) -> tuple[np.ndarray, np.ndarray]:
-    """For every frame the rows of the detection time nearest to it, within the tolerance.
+class Pairing(NamedTuple):
+    """The evaluated frames F of a recording.
 
     Args:
-        frame_times: (F,) increasing.
-        times: (D,) times of the detections in any order.
-        time_tol: largest distance, itself allowed.
-
-    Returns:
-        rows (R,) of the detections and the frame (R,) each stands in.
+        times: (F,) increasing label times in microseconds.
+        labels: (M,) evaluated frame of each label; -1 for none.
+        detections: (D,) likewise for the detections.
+        outside: (M,) bool, labels outside of the recording.
+        shared: label times that were left out because their detections answer a later one.
     """
-    nothing = np.zeros(0, np.int64)
-    if not len(times) or not len(frame_times):
-        return nothing, nothing
-    order = np.argsort(times, kind="stable")
-    moments, starts, counts = np.unique(times[order], return_index=True, return_counts=True)
-    later = np.searchsorted(moments, frame_times).clip(max=len(moments) - 1)
-    earlier = (later - 1).clip(min=0)
-    nearest = np.where(np.abs(moments[later] - frame_times) <= np.abs(moments[earlier] - frame_times), later, earlier)
-    counts = np.where(np.abs(moments[nearest] - frame_times) <= time_tol, counts[nearest], 0)
-    frames = np.repeat(np.arange(len(frame_times)), counts)
-    within = np.arange(len(frames)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return order[starts[nearest][frames] + within], frames
+
+    times: np.ndarray
+    labels: np.ndarray
+    detections: np.ndarray
+    outside: np.ndarray
+    shared: int
+
+
+def pair_by_frame(label_times: np.ndarray, detection_times: np.ndarray, moments: np.ndarray, frames: Frames) -> Pairing:
+    """Pair by frame: what was labelled last in a frame is answered by the detections of that frame.
+
+    Args:
+        label_times: (M,) of all labels.
+        detection_times: (D,) of all detections.
+        moments: increasing label times that are considered, see `thin`.
+        frames: of the stream that the detections were made from.
+    """
+    numbers = frames.find(moments)
+    last = (numbers >= 0) & np.append(numbers[1:] != numbers[:-1], True)[: len(numbers)]
+    times, numbers = moments[last], numbers[last]
+    outside = frames.find(label_times) < 0
+    return Pairing(times, _find(label_times, times), _find(frames.find(detection_times), numbers), outside, 0)
+
+
+def pair_by_time(label_times: np.ndarray, detection_times: np.ndarray, moments: np.ndarray, time_tol: int) -> Pairing:
+    """Pair by time, for detections whose frames are not known.
+
+    A label at t is answered by the detection time nearest to it within `SAME_TIME_US`, else by the first one in
+    (t, t + time_tol], else by the last one in [t - time_tol, t). Of label times with one answer the last counts.
+
+    Args:
+        label_times: (M,) of all labels.
+        detection_times: (D,) of all detections.
+        moments: increasing label times that are considered, see `thin`.
+        time_tol: largest distance in microseconds, itself allowed.
+    """
+    answers, far = np.unique(detection_times), np.iinfo(np.int64).max
+    later = np.searchsorted(answers, moments)
+    padded = np.concatenate([[0], answers, [0]])
+    after = np.where(later < len(answers), padded[later + 1] - moments, far)
+    before = np.where(later > 0, moments - padded[later], far)
+    same = np.minimum(after, before) <= min(SAME_TIME_US, time_tol)
+    take_later = np.where(same, after <= before, after <= time_tol)
+    answered = same | (np.minimum(after, before) <= time_tol)
+    answer = np.where(answered, np.where(take_later, later, later - 1), -1)
+    last = ~answered
+    last[len(answer) - 1 - np.unique(answer[::-1], return_index=True)[1]] = True
+    times, answer = moments[last], answer[last]
+    of_answer = np.full(len(answers) + 1, -1)
+    of_answer[answer[answer >= 0]] = np.flatnonzero(answer >= 0)
+    detections = of_answer[np.searchsorted(answers, detection_times)]
+    return Pairing(
+        times, _find(label_times, times), detections, np.zeros(len(label_times), bool), len(moments) - len(times)
+    )
 
 
 def thin(times: np.ndarray, rate: float) -> np.ndarray:
@@ -44,3 +92,28 @@ def thin(times: np.ndarray, rate: float) -> np.ndarray:
     order = np.lexsort((distance, instant))
     _, best = np.unique(instant[order], return_index=True)
     return times[order[best]]
+
+
+def whole_times(argument: str, rows: np.ndarray) -> np.ndarray:
+    """(M,) int64 times of boxes.
+
+    Raises:
+        ValueError: a time is no whole number of microseconds.
+    """
+    times = rows["t"]
+    if times.dtype.kind not in "iu":
+        wrong = np.flatnonzero(~(np.isfinite(times) & (times == np.floor(times))))
+        if len(wrong):
+            raise ValueError(
+                f"{argument}: got t = {times[wrong[0]]} in row {wrong[0]}, allowed: whole microseconds; "
+                "multiply seconds by 1e6 and round"
+            )
+    return times.astype(np.int64)
+
+
+def _find(values: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Index of each value among increasing keys, -1 where it is not one of them."""
+    if not len(keys):
+        return np.full(len(values), -1)
+    place = np.searchsorted(keys, values).clip(max=len(keys) - 1)
+    return np.where(keys[place] == values, place, -1)

@@ -1,16 +1,19 @@
 """A whole recording through a detector, to files of boxes and films."""
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
 from detector.events import EventReader, open_events
 from detector.inference.predictor import Events, Frame, Predictor
 from detector.inference.writers import BOX_FILES, AddFrame, Scene
+from detector.utils.decoration import warn
 
 __all__ = ["Summary", "predict"]
 
@@ -70,9 +73,13 @@ def predict(
         events = recording
         if isinstance(events, str | Path):
             events = stack.enter_context(open_events(events, predictor.height, predictor.width))
-        steps = predictor.frames([events], histograms=any(path.suffix.lower() in FILM_ENDINGS for path in paths))
+        films = [path for path in paths if path.suffix.lower() in FILM_ENDINGS]
+        steps = predictor.frames([events], histograms=bool(films))
         scene = Scene(predictor.classes, predictor.delta_t, *predictor.sensor_size(events))
-        writers = [stack.enter_context(_open(path, scene)) for path in paths]
+        writers = [stack.enter_context(_open(path, scene)) for path in paths if path not in films]
+        for path in films:  # which fail alone, where there are boxes that would be lost with them
+            writer = _open(path, scene)
+            writers.append(stack.enter_context(_decorative(path, writer) if len(films) < len(paths) else writer))
         bar = stack.enter_context(tqdm(total=_length(events, scene.delta_t), unit="frame", disable=not progress))
         found = _follow(steps, writers, scene.delta_t, bar)
         if not found.frames:
@@ -92,6 +99,35 @@ def _follow(steps: Iterator[list[Frame | None]], writers: Sequence[AddFrame], de
         bar.set_postfix_str(f"{found.real_time_factor:.2f} x real time", refresh=False)
         bar.update()
     return found
+
+
+@contextmanager
+def _decorative(path: Path, writer: AbstractContextManager[AddFrame]) -> Iterator[AddFrame]:
+    """A writer whose first error is a warning and ends its work."""
+    append, error = writer.__enter__(), None
+
+    def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:
+        nonlocal error
+        if error is None:
+            try:
+                append(end, boxes, histogram)
+            except Exception as found:
+                error = found
+
+    try:
+        yield add
+    except BaseException:
+        writer.__exit__(*sys.exc_info())
+        raise
+    try:
+        if error is not None:
+            writer.__exit__(type(error), error, error.__traceback__)
+        else:
+            writer.__exit__(None, None, None)
+    except Exception as found:
+        error = error or found
+    if error is not None:
+        warn(str(path), error)
 
 
 def _open(path: Path, scene: Scene) -> AbstractContextManager[AddFrame]:

@@ -1,6 +1,7 @@
 """Files of detections, written frame by frame: NPY, CSV, COCO JSON, and films with boxes drawn on the events.
 
-Each appears only when it is whole, and holds no more than a frame in memory.
+Each appears only when it is whole, and holds no more than a frame in memory. The frames that boxes were made from are
+stored beside NPY and CSV files and inside COCO JSON, see `detector.inference.frames_file`.
 """
 
 import csv
@@ -14,6 +15,8 @@ import numpy as np
 import torch
 
 from detector.events import BBOX_dtype
+from detector.events.frames import Frames
+from detector.inference.frames_file import frames_path, write_frames
 from detector.utils.atomic_write import atomic_write
 
 __all__ = ["BOX_FILES", "AddFrame", "Scene"]
@@ -40,14 +43,37 @@ class Scene(NamedTuple):
     width: int
 
 
+class _Counted:
+    """Counts frames, and stores them beside the boxes once those are in their place."""
+
+    def __init__(self, path: Path, delta_t: int) -> None:
+        self.path, self.delta_t = path, delta_t
+        self.first_end = self.count = 0
+
+    def add(self, end: int) -> None:
+        self.first_end = self.first_end if self.count else end
+        self.count += 1
+
+    def frames(self) -> Frames:
+        return Frames(self.first_end - self.delta_t if self.count else 0, self.delta_t, self.count)
+
+    def forget(self) -> None:
+        """Remove the frames of an earlier file, which the new boxes must never be read with."""
+        frames_path(self.path).unlink(missing_ok=True)
+
+    def store(self) -> None:
+        write_frames(self.path, self.frames())
+
+
 @contextmanager
 def npy_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
     """Boxes as `detector.labels.npy.load_labels` reads them."""
-    count = 0
+    count, counted = 0, _Counted(path, scene.delta_t)
     with atomic_write(path) as part, part.open("w+b") as file:
 
         def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:
             nonlocal count
+            counted.add(end)
             file.write(boxes.tobytes())
             count += boxes.size
 
@@ -57,20 +83,26 @@ def npy_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
         file.seek(0)
         _write_npy_header(file, count)
         assert file.tell() == begin  # numpy leaves room for the digits
+        counted.forget()
+    counted.store()
 
 
 @contextmanager
 def csv_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
     """A line a box: time, corner, size, class id, score, class name."""
+    counted = _Counted(path, scene.delta_t)
     with atomic_write(path) as part, part.open("w", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow([*CSV_COLUMNS, "class_name"])
 
         def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:
+            counted.add(end)
             rows = zip(*(boxes[name].tolist() for name in CSV_COLUMNS), strict=True)
             lines.writerows([*row, scene.classes[row[5]]] for row in rows)
 
         yield add
+        counted.forget()
+    counted.store()
 
 
 @contextmanager
@@ -78,23 +110,23 @@ def coco_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
     """A COCO dataset whose images are the frames (`t` is a frame's end), its annotations the boxes with a `score`."""
     categories = [{"id": key, "name": name} for key, name in scene.classes.items()]
     size = {"width": scene.width, "height": scene.height}
-    first_end = count = frames = 0
+    count, counted = 0, _Counted(path, scene.delta_t)
     with atomic_write(path) as part, part.open("w") as file:
         file.write(f'{{"categories": {json.dumps(categories)},\n"annotations": [')
 
         def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:
-            nonlocal count, frames, first_end
-            first_end = end if frames == 0 else first_end
-            frames += 1
+            nonlocal count
+            counted.add(end)
             for box in boxes:
                 count += 1
-                file.write(("\n" if count == 1 else ",\n") + json.dumps(_annotation(count, frames, box)))
+                file.write(("\n" if count == 1 else ",\n") + json.dumps(_annotation(count, counted.count, box)))
 
         yield add
-        file.write('\n],\n"images": [')
-        for number in range(1, frames + 1):
-            image = {"id": number, "t": first_end + (number - 1) * scene.delta_t, **size}
-            file.write(("\n" if number == 1 else ",\n") + json.dumps(image))
+        frames = counted.frames()
+        file.write(f'\n],\n"info": {json.dumps(frames._asdict())},\n"images": [')
+        for number in range(frames.num_frames):
+            image = {"id": number + 1, "t": frames.end(number), **size}
+            file.write(("\n" if number == 0 else ",\n") + json.dumps(image))
         file.write("\n]}\n")
 
 

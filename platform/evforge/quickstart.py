@@ -133,7 +133,7 @@ def _results(study: "StudyResult", found: "Evaluation", exported: Path) -> str:
             "",
             f"test mAP50 {found.metrics['mean_ap50']:.3f}  mAP {found.metrics['mean_ap']:.3f}",
             f"exported model: {exported / 'model.ptjit'}",
-            f"detections on test recordings: {found.pictures}",
+            f"evaluation and images of detections: {found.folder}",
             f"best settings: {study.best_config}  (evforge train --config {study.best_config})",
             "MLflow's pages, at http://127.0.0.1:5000:",
             f"  {ui_command(checkpoint_config(study.best_checkpoint).track.tracking_uri)}",

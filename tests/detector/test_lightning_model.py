@@ -9,6 +9,8 @@ from pytorch_lightning.strategies import DDPStrategy
 from toy_dataset import write_toy_dataset
 
 from detector.config import Config
+from detector.data.dataset import SequenceDataset
+from detector.evaluation.detect import detect
 from detector.events.types import BBOX_dtype
 from detector.lightning_model import (
     LightningDetectionModel,
@@ -124,8 +126,46 @@ def test_two_ranks_measure_what_one_measures(trained):
     strategy = DDPStrategy(process_group_backend="gloo", start_method="spawn", broadcast_buffers=False)
     trainer = make_trainer(devices=2, strategy=strategy)
     two = trainer.validate(copy.deepcopy(trained), verbose=False)[0]
-    one = {f"val_{key}": value for key, value in measure(trained).items()}
+    one = {f"val_{key}": value for key, value in measure(trained).items() if value is not None}
     assert one == pytest.approx({key: two[key] for key in one}, abs=1e-6)
+    assert "val_mean_ap_big" not in two, "no box is big: there is no value, so none is logged"
+
+
+def test_validation_clears_the_state_between_recordings(trained):
+    """Three recordings in two streams: what Lightning collects is what each recording gives alone."""
+    model = copy.deepcopy(trained)
+    model.hparams.update(batch_size=2, score_thresh=0.05)
+    model.eval()
+    model._start_inference()
+    for number, batch in enumerate(model.val_dataloader()):
+        model.inference_step(model.on_after_batch_transfer(batch, 0), number)
+    together = {recording.path: recording.detections for recording in model._predictions.recordings()}
+    dataset = model.val_dataloader().dataset.dataset
+    assert len(together) == len(dataset.files) == 3
+    for file in dataset.files:
+        alone = SequenceDataset([file], dataset.targets, 1, train=False)
+        predictions = model.new_predictions()
+        for batch, boxes in detect(model.detector, (alone[0, step] for step in range(len(alone))), 0.05, 0.5):
+            predictions.add(boxes, batch["video_infos"], batch["frame_is_labeled"])
+        (expected,) = predictions.recordings()
+        found = together[str(file.path)]
+        assert len(found) == pytest.approx(len(expected.detections), abs=2), "scores at the threshold may differ"
+        assert np.sort(found["class_confidence"])[-20:] == pytest.approx(
+            np.sort(expected.detections["class_confidence"])[-20:], abs=1e-4
+        )
+
+
+def test_a_sanity_check_that_sees_no_labelled_frame_is_no_error(dataset):
+    model = make_model(dataset, **{"data.skip_us": 400_000, "train.max_epochs": 1})
+    trainer = make_trainer(max_epochs=1, num_sanity_val_steps=1)
+    trainer.fit(model)
+    assert model.measured is not None
+
+
+def test_a_validation_that_can_measure_nothing_is_an_error(dataset):
+    model = make_model(dataset, **{"data.skip_us": 60_000_000})
+    with pytest.raises(ValueError, match="val: no labelled frame counts: .*data.skip_us"):
+        make_trainer().validate(model, verbose=False)
 
 
 def test_same_seed_same_weights(dataset):

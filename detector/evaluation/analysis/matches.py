@@ -39,12 +39,15 @@ class Matches(NamedTuple):
 
 
 class OperatingPoint(NamedTuple):
-    """A score from which detections are shown, with precision, recall and their harmonic mean F1 there."""
+    """A score from which detections are shown, with precision, recall and their harmonic mean F1 there.
 
-    score: float
-    f1: float
-    precision: float
-    recall: float
+    Without labels all are None; with labels and no detections there is no score and no precision.
+    """
+
+    score: float | None
+    f1: float | None
+    precision: float | None
+    recall: float | None
 
 
 @dataclass(frozen=True)
@@ -67,17 +70,17 @@ class Calibration:
 
     Args:
         floor: lowest score that is looked at.
-        error: expected calibration error: mean distance of score and share, weighted by detections.
+        error: expected calibration error: mean distance of score and share, weighted by detections; None without any.
         detections: of each bin of scores, evenly from 0 to 1.
-        scores: mean score of each bin; 0 without detections.
-        precisions: share of each bin's detections that match a label.
+        scores: mean score of each bin; None without detections.
+        precisions: share of each bin's detections that match a label; None without detections.
     """
 
     floor: float
-    error: float
+    error: float | None
     detections: list[int]
-    scores: list[float]
-    precisions: list[float]
+    scores: list[float | None]
+    precisions: list[float | None]
 
 
 def match_boxes(boxes: FrameBoxes, iou: float = 0.5, *, same_class: bool = True, min_score: float = 0.0) -> Matches:
@@ -139,9 +142,9 @@ def _iou(first: np.ndarray, second: np.ndarray) -> float:
     return w * h / (first[2] * first[3] + second[2] * second[3] - w * h)
 
 
-def found_labels(boxes: FrameBoxes, matches: Matches, score: float) -> np.ndarray:
-    """(M,) bool: which labels were found by a detection of at least this score."""
-    found = matches.label >= 0
+def found_labels(boxes: FrameBoxes, matches: Matches, score: float | None) -> np.ndarray:
+    """(M,) bool: which labels were found by a detection of at least this score; None finds none."""
+    found = (matches.label >= 0) & (score is not None)
     found[found] = boxes.detection_score[matches.label[found]] >= score
     return found
 
@@ -155,8 +158,10 @@ def best_operating_point(parts: Sequence[tuple[FrameBoxes, Matches]]) -> Operati
     scores = np.concatenate([boxes.detection_score for boxes, _ in parts])
     right = np.concatenate([matches.detection >= 0 for _, matches in parts])
     labels = sum(len(boxes.label_frame) for boxes, _ in parts)
-    if not len(scores) or not labels:
-        return OperatingPoint(0.0, 0.0, 0.0, 0.0)
+    if not labels:
+        return OperatingPoint(None, None, None, None)
+    if not len(scores):
+        return OperatingPoint(None, 0.0, None, 0.0)
     order = np.argsort(-scores, kind="stable")
     shown, hits = np.arange(1, len(order) + 1), np.cumsum(right[order])
     f1 = 2 * hits / (shown + labels)
@@ -167,14 +172,15 @@ def best_operating_point(parts: Sequence[tuple[FrameBoxes, Matches]]) -> Operati
     )
 
 
-def confusion_matrix(parts: Sequence[FrameBoxes], classes: Mapping[int, str], score: float) -> Confusion:
+def confusion_matrix(parts: Sequence[FrameBoxes], classes: Mapping[int, str], score: float | None) -> Confusion:
     """Count pairs of boxes that overlap by 0.5, whatever their classes.
 
     Args:
         parts: the boxes.
         classes: label map ids and names.
-        score: least score of a detection.
+        score: least score of a detection; all count if None.
     """
+    score = 0.0 if score is None else score
     count, place = len(classes), {key: index for index, key in enumerate(classes)}
     table = np.zeros((count + 1, count + 1), np.int64)
     for boxes in parts:
@@ -200,5 +206,8 @@ def calibrate(parts: Sequence[tuple[FrameBoxes, Matches]]) -> Calibration:
     bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
     count = np.bincount(bins, minlength=BINS)
     mean, share = (np.bincount(bins, part, minlength=BINS) / np.maximum(count, 1) for part in (scores, right))
-    error = float((np.abs(mean - share) * count).sum() / max(len(scores), 1))
-    return Calibration(CALIBRATION_FLOOR, error, count.tolist(), mean.tolist(), share.tolist())
+    error = float((np.abs(mean - share) * count).sum() / len(scores)) if len(scores) else None
+    known = [
+        [value if some else None for value, some in zip(part.tolist(), count, strict=True)] for part in (mean, share)
+    ]
+    return Calibration(CALIBRATION_FLOOR, error, count.tolist(), *known)

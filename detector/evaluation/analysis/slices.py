@@ -1,4 +1,4 @@
-"""An evaluation in detail: average precision by what a box is like, latency, confusion and calibration."""
+"""An evaluation in detail: average precision by what a box is like, reaction time, confusion and calibration."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +16,7 @@ from detector.evaluation.analysis.matches import (
     found_labels,
     match_boxes,
 )
-from detector.evaluation.analysis.tracks import Latency, find_waits, summarize_waits, track_figures
+from detector.evaluation.analysis.tracks import Reaction, find_waits, summarize_waits, track_figures
 from detector.evaluation.coco_evaluator import CocoEvaluator
 from detector.evaluation.collector import Protocol, RecordingBoxes
 
@@ -75,18 +75,18 @@ class Details:
     """All figures beside mAP; matches are at IoU 0.5.
 
     Args:
-        operating_point: the score at which F1 is highest; confusion, recall and latency are measured there.
+        operating_point: the score at which F1 is highest; confusion, recall and reaction time are measured there.
         slices: of each of `SLICES`, those whose quantity is known.
         confusion: what was found for what.
         calibration: what scores are worth.
-        latency: how long tracks wait for their first detection.
+        reaction: how long tracks wait for their first detection, in event time.
     """
 
     operating_point: OperatingPoint
     slices: dict[str, list[Slice]]
     confusion: Confusion
     calibration: Calibration
-    latency: Latency
+    reaction: Reaction
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -109,8 +109,9 @@ def measure_details(
         protocol: by which boxes count.
         rates: events a pixel and second in boxes of a recording; slices by it are left out if None.
     """
-    evaluator = CocoEvaluator(classes, *size, time_tol=protocol.time_tol_us)
-    evaluator.partial_eval([r.labels for r in recordings], [r.detections for r in recordings])
+    evaluator = protocol.evaluator(classes, size)
+    boxes_of = [r.labels for r in recordings], [r.detections for r in recordings]
+    evaluator.partial_eval(*boxes_of, [r.frames for r in recordings])
     parts = [(boxes, match_boxes(boxes)) for boxes in evaluator.recordings]
     point = best_operating_point(parts)
     waits = [
@@ -135,12 +136,12 @@ def measure_details(
 
 def _quantities(recording: RecordingBoxes, rates: Rates | None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Of labels and of detections the quantities of `SLICES` that are known."""
-    tracks = track_figures(recording.all_labels, recording.labels, recording.delta_t)
+    tracks = track_figures(recording.all_labels, recording.labels, recording.frames.delta_t)
     of_labels = {"speed": tracks.speed, "track_age": tracks.age}
     of_detections: dict[str, np.ndarray] = {}
     for boxes, values in ((recording.labels, of_labels), (recording.detections, of_detections)):
         values["size"] = np.sqrt(boxes["w"].astype(np.float64) * boxes["h"])
-        values["stream_age"] = (boxes["t"] - recording.first_t) / 1e6
+        values["stream_age"] = (boxes["t"] - recording.frames.first_t) / 1e6
         if rates is not None:
             values["event_rate"] = rates(recording, boxes)
     return of_labels, of_detections

@@ -11,6 +11,7 @@ from torch import Tensor
 from detector.box import box_iou
 from detector.data.dataset import SequenceDataset
 from detector.data.sequence_file import SequenceFile
+from detector.evaluation.detect import detect
 from detector.single_stage_detector import SingleStageDetector
 
 __all__ = ["StateLeak", "check_state_leak"]
@@ -29,31 +30,31 @@ class StateLeak:
         files: recordings that were detected alone and in other company.
         frames: frames of each that were compared, from its first.
         detections: detections that were compared.
-        changed: share of them without their like (same class, IoU 0.95, score within 0.01) on the other side.
-        max_score_change: largest difference of scores of a detection and its like.
-        passed: whether no more than 0.1 % changed, which rounding can do.
+        changed: share of them without their like (same class, IoU 0.95, score within 0.01) on the other side; None
+            without detections.
+        max_score_change: largest difference of scores of a detection and its like; None without a pair.
+        passed: whether no more than 0.1 % changed, which rounding can do; None without detections.
     """
 
     files: int
     frames: int
     detections: int
-    changed: float
-    max_score_change: float
-    passed: bool
+    changed: float | None
+    max_score_change: float | None
+    passed: bool | None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         return asdict(self)
 
 
-@torch.inference_mode()
 def check_state_leak(
     detector: SingleStageDetector, dataset: SequenceDataset, nms_thresh: float, device: torch.device
 ) -> StateLeak:
     """Detect some recordings alone, then last to first, two at a time and each twice; compare, in float32.
 
     Args:
-        detector: in evaluation mode, on the device.
+        detector: on the device.
         dataset: the split; the first windows of up to four recordings spread over it are taken.
         nms_thresh: overlap at which detections suppress each other.
         device: where the detector is.
@@ -62,27 +63,23 @@ def check_state_leak(
     chosen = {index * len(dataset.files) // CHECKED_FILES for index in range(CHECKED_FILES)}
     files = [replace(f, num_frames=min(f.num_frames, num_frames)) for f in (dataset.files[i] for i in sorted(chosen))]
 
-    def detect(some: Sequence[SequenceFile], batch_size: int) -> Iterator[tuple[tuple[str, int], dict[str, Tensor]]]:
+    def found_in(some: Sequence[SequenceFile], batch_size: int) -> Iterator[tuple[tuple[str, int], dict[str, Tensor]]]:
         part = SequenceDataset(some, dataset.targets, batch_size, train=False)
-        detector.reset_all()
-        for step in range(len(part)):
-            batch = part[0, step]
-            detector.reset(batch["mask_keep_memory"].to(device))
-            found = detector.get_boxes(batch["inputs"].to(device), LEAST_SCORE, nms_thresh)
+        batches = (part[0, step] for step in range(len(part)))
+        for batch, found in detect(detector, batches, LEAST_SCORE, nms_thresh, device):
             for b, (info, start) in enumerate(batch["video_infos"]):
                 for t in range(len(found) if info is not None else 0):
                     if start + t < info.num_frames:
                         yield (info.path, start + t), {key: value.cpu() for key, value in found[t][b].items()}
 
-    alone = {key: boxes for file in files for key, boxes in detect([file], 1)}
-    pairs = [(alone[key], boxes) for key, boxes in detect([*reversed(files), *files], 2)]
-    detector.reset_all()
+    alone = {key: boxes for file in files for key, boxes in found_in([file], 1)}
+    pairs = [(alone[key], boxes) for key, boxes in found_in([*reversed(files), *files], 2)]
     return _compare(pairs, len(files), num_frames)
 
 
 def _compare(pairs: Sequence[tuple[dict[str, Tensor], dict[str, Tensor]]], files: int, frames: int) -> StateLeak:
     total = lonely = 0
-    largest = 0.0
+    changes: list[float] = []
     for first, second in pairs:
         sure = [side["scores"] >= LEAST_SCORE + SAME_SCORE for side in (first, second)]  # the like of others may be cut
         total += sum(int(side.sum()) for side in sure)
@@ -94,6 +91,8 @@ def _compare(pairs: Sequence[tuple[dict[str, Tensor], dict[str, Tensor]]], files
         lonely += int((sure[0] & ~near.any(1)).sum()) + int((sure[1] & ~near.any(0)).sum())
         if near.any():
             nearest = torch.where(near, change, np.inf)
-            largest = max(largest, float(nearest.amin(1)[near.any(1)].max()), float(nearest.amin(0)[near.any(0)].max()))
-    share = lonely / max(total, 1)
-    return StateLeak(files, frames, total, share, largest, share <= ALLOWED_SHARE)
+            changes += [float(nearest.amin(side)[near.any(side)].max()) for side in (0, 1)]
+    share = lonely / total if total else None
+    return StateLeak(
+        files, frames, total, share, max(changes, default=None), None if share is None else share <= ALLOWED_SHARE
+    )

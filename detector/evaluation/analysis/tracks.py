@@ -6,11 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.evaluation.analysis.matches import Matches, found_labels
-from detector.evaluation.box_filters import filter_boxes
+from detector.evaluation.box_filters import crop_boxes, is_large
 from detector.evaluation.coco_backend import FrameBoxes
 from detector.evaluation.collector import Protocol, RecordingBoxes
 
-__all__ = ["Latency", "TrackFigures", "Waits", "find_waits", "summarize_waits", "track_figures"]
+__all__ = ["Reaction", "TrackFigures", "Waits", "find_waits", "summarize_waits", "track_figures"]
 
 MAX_GAP_US = 1_500_000
 """A track that was not labelled for longer has no speed in between: the slowest labels of the field come at 1 Hz."""
@@ -41,19 +41,19 @@ class Waits(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Latency:
-    """How long after its first labelled box a track is detected, in event time.
+class Reaction:
+    """How long after its first labelled box a track is detected, in event time. Not the time that computing takes.
 
     Args:
         tracks: looked at.
-        found: share of them that was found at all.
+        found: share of them that was found at all; None without tracks.
         median_ms: of those found, the time from the first labelled box that counts to the end of the frame whose
             detection matches; None if none was found.
         p90_ms: nine of ten of those found were so by then.
     """
 
     tracks: int
-    found: float
+    found: float | None
     median_ms: float | None
     p90_ms: float | None
 
@@ -116,7 +116,7 @@ def _speeds(times: np.ndarray, centres: np.ndarray, delta_t: int) -> np.ndarray:
 
 
 def find_waits(
-    recording: RecordingBoxes, boxes: FrameBoxes, matches: Matches, protocol: Protocol, score: float
+    recording: RecordingBoxes, boxes: FrameBoxes, matches: Matches, protocol: Protocol, score: float | None
 ) -> Waits:
     """How long the tracks of a recording waited for their first detection.
 
@@ -127,14 +127,15 @@ def find_waits(
         boxes: the same as evaluated.
         matches: of the same class.
         protocol: says which labels count.
-        score: least score of a detection.
+        score: least score of a detection; None if there is none.
     """
-    p = protocol
-    counting = filter_boxes(recording.all_labels, recording.first_t, p.skip_us, p.min_box_diag, p.min_box_side)
-    counting = counting[counting["w"] * counting["h"] > 0]
-    early = recording.all_labels[recording.all_labels["t"] - recording.first_t <= p.skip_us]
-    _, _, repeated = _keys(recording.all_labels, recording.all_labels)
-    numbers = np.unique(_identity(recording.all_labels))
+    p, labels, first_t = protocol, recording.all_labels, recording.frames.first_t
+    sizes = crop_boxes(labels, np.inf, np.inf)
+    large = (sizes[:, 2:] > 0).all(axis=1) & is_large(sizes, p.min_box_diag, p.min_box_side)
+    late = labels["t"] - first_t > p.skip_us
+    counting, early = labels[large & late], labels[~late]
+    _, _, repeated = _keys(labels, labels)
+    numbers = np.unique(_identity(labels))
     left_out = {int(key) for key in _identity(early)} if p.skip_us > 0 else set()
     left_out |= {int(numbers[track]) for track in repeated}
     rows = recording.labels[boxes.label_row]
@@ -152,10 +153,10 @@ def _first_times(keys: np.ndarray, times: np.ndarray) -> dict[int, int]:
     return dict(zip(keys[order].tolist(), times[order].tolist(), strict=True))
 
 
-def summarize_waits(parts: list[Waits]) -> Latency:
-    """The latency over recordings."""
+def summarize_waits(parts: list[Waits]) -> Reaction:
+    """The reaction time over recordings."""
     tracks, found = sum(part.tracks for part in parts), np.concatenate([np.zeros(0), *(p.found for p in parts)])
     if not len(found):
-        return Latency(tracks, 0.0, None, None)
+        return Reaction(tracks, 0.0 if tracks else None, None, None)
     median, p90 = (float(value) / 1e3 for value in np.quantile(found, [0.5, 0.9]))
-    return Latency(tracks, len(found) / tracks, median, p90)
+    return Reaction(tracks, len(found) / tracks, median, p90)

@@ -2,7 +2,12 @@
 
 from collections.abc import Collection, Sequence
 
-__all__ = ["text_table"]
+__all__ = ["figure_text", "text_table"]
+
+
+def figure_text(value: float | None, digits: int = 4) -> str:
+    """A figure with this many digits after the point; "-" where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def text_table(lines: Sequence[Sequence[str]], numbers: Collection[int]) -> str:

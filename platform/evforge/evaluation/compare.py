@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.utils.atomic_write import atomic_write
-from evforge.display.tables import text_table
+from evforge.display.tables import figure_text, text_table
 
 __all__ = ["EVALUATION_FILE", "check_comparable", "compare", "find_evaluation", "read_evaluation", "write_evaluation"]
 
@@ -84,8 +84,9 @@ def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: Path) -> s
     lines = [("", "here", "there", "difference")]
     for name in first:
         a, b = first[name], second.get(name)
-        if a is not None and b is not None:
-            lines.append((name, f"{a:.4f}", f"{b:.4f}", f"{a - b:+.4f}"))
+        if a is not None or b is not None:
+            difference = f"{a - b:+.4f}" if a is not None and b is not None else "-"
+            lines.append((name, figure_text(a), figure_text(b), difference))
     return f"there: {theirs.get('checkpoint', path)}\n{text_table(lines, numbers=range(1, 4))}"
 
 
@@ -99,8 +100,8 @@ def _figures(content: Mapping[str, Any]) -> dict[str, float | None]:
     figures = dict(content["metrics"])
     figures["best F1"] = details["operating_point"]["f1"]
     figures["calibration error"] = details["calibration"]["error"]
-    figures["tracks found"] = details["latency"]["found"]
-    figures["median latency, ms"] = details["latency"]["median_ms"]
+    figures["tracks found"] = details["reaction"]["found"]
+    figures["median reaction time, ms"] = details["reaction"]["median_ms"]
     for name, parts in details["slices"].items():
         for part in parts:
             bounds = "-".join("" if part[end] is None else f"{part[end]:g}" for end in ("start", "stop"))

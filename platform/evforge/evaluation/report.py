@@ -7,7 +7,7 @@ from detector.evaluation.analysis.slices import SLICES, Details, Slice
 from detector.evaluation.analysis.state_leak import StateLeak
 from detector.evaluation.coco_backend import installed_library
 from evforge.display.figures import COLOURS, add_legend, line_style, make_axes, make_figure
-from evforge.display.tables import text_table
+from evforge.display.tables import figure_text, text_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,36 +23,41 @@ __all__ = [
 ]
 
 
-def protocol_text(protocol: Mapping[str, float], split: str) -> str:
+EMPTY = {"count": "count", "ignore": "are ignored"}
+
+
+def protocol_text(protocol: Mapping[str, Any], split: str) -> str:
     """One line that says by what rules figures were measured."""
     p = protocol
     return (
         f"protocol: COCO AP 0.50:0.95, labelled frames of {split}; first {p['skip_us'] / 1e6:g} s skipped; "
-        f"boxes under {p['min_box_diag']:g} px diagonal or {p['min_box_side']:g} px side dropped; tolerance "
-        f"{p['time_tol_us'] / 1e3:g} ms; score floor {p['score_thresh']:g}; NMS at IoU {p['nms_thresh']:g}; "
-        f"by {installed_library()}"
+        f"boxes under {p['min_box_diag']:g} px diagonal or {p['min_box_side']:g} px side dropped; frames without a box "
+        f"{EMPTY[p['empty_frames']]}; detections answer the labels of their frame; score floor "
+        f"{p['score_thresh']:g}; NMS at IoU {p['nms_thresh']:g}; by {installed_library()}"
     )
 
 
 def details_text(details: Details, leak: StateLeak) -> str:
     """Tables of the slices, and a line each for what else was measured, with how."""
-    point, latency, calibration = details.operating_point, details.latency, details.calibration
+    point, reaction, calibration = details.operating_point, details.reaction, details.calibration
     found = "none was found"
-    if latency.median_ms is not None:
-        found = f"{latency.found:.1%} found, half of these within {latency.median_ms:.0f} ms"
-        found += f" and 90 % within {latency.p90_ms:.0f} ms of event time"
-    same = f"{leak.changed:.3%} of {leak.detections} detections changed"
+    if reaction.median_ms is not None:
+        found = f"{reaction.found:.1%} found, half of these within {reaction.median_ms:.0f} ms"
+        found += f" and 90 % within {reaction.p90_ms:.0f} ms of event time"
+    f1, score, precision, recall = (figure_text(x, 3) for x in (point.f1, point.score, point.precision, point.recall))
+    leaks = {None: "impossible, no detections", True: "passed", False: "FAILED"}[leak.passed]
+    changed = "" if leak.changed is None else f": {leak.changed:.3%} of {leak.detections} detections changed"
+    change = "" if leak.max_score_change is None else f", largest score change {leak.max_score_change:.1g}"
     return "\n".join(
         [
-            f"best F1 {point.f1:.3f} at score {point.score:.3f}: precision {point.precision:.3f}, recall "
-            f"{point.recall:.3f} (IoU 0.5, all classes together); recall below and latency are measured at this score",
-            f"latency: of {latency.tracks} tracks {found} (from the first labelled box that counts to the end of the "
-            "frame that finds it; tracks of the skipped start left out)",
-            f"calibration error (ECE) {calibration.error:.3f} over {sum(calibration.detections)} detections scored "
-            f"from {calibration.floor:g} on (right: IoU 0.5 and the same class; 10 bins)",
-            f"state leak check {'passed' if leak.passed else 'FAILED'}: {same}, largest score change "
-            f"{leak.max_score_change:.1g} ({leak.files} recordings, first {leak.frames} frames, alone against last to "
-            "first, two at a time and each twice, in float32)",
+            f"best F1 {f1} at score {score}: precision {precision}, recall {recall} (IoU 0.5, all classes together); "
+            "recall below and reaction time are measured at this score",
+            f"reaction time: of {reaction.tracks} tracks {found} (from the first labelled box that counts to the end "
+            "of the frame that finds it; tracks of the skipped start left out)",
+            f"calibration error (ECE) {figure_text(calibration.error, 3)} over {sum(calibration.detections)} "
+            f"detections scored from {calibration.floor:g} on (right: IoU 0.5 and the same class; 10 bins)",
+            f"state leak check {leaks}{changed}{change} ({leak.files} recordings, first {leak.frames} frames, alone "
+            "against last to first, two at a time and each twice, in float32)",
             "",
             _slice_table(details),
             "a false detection counts in the slice in which it lies itself; in all slices of "
@@ -65,7 +70,7 @@ def _slice_table(details: Details) -> str:
     lines = [["slice", "range", "boxes", "AP", "AP50", "recall"]]
     for name, parts in details.slices.items():
         for part in filter(lambda part: part.boxes, parts):
-            figures = ("-" if value is None else f"{value:.3f}" for value in (part.ap, part.ap50, part.recall))
+            figures = (figure_text(value, 3) for value in (part.ap, part.ap50, part.recall))
             lines.append([name, f"{_range(part)} {SLICES[name].unit}", f"{part.boxes:,}", *figures])
     return text_table(lines, numbers=range(2, 6))
 
@@ -120,7 +125,7 @@ def confusion_figure(details: Details, title: str) -> "Figure":
     side = 3.2 + 0.75 * len(names)
     figure = make_figure((side + 0.8, side))
     axes = figure.add_subplot(xlabel="detected as", ylabel="labelled as")
-    axes.set_title(f"{title}\nIoU 0.5, score from {details.operating_point.score:.3f}", fontsize="medium")
+    axes.set_title(f"{title}\nIoU 0.5, score from {figure_text(details.operating_point.score, 3)}", fontsize="medium")
     shares = [[count / max(sum(row), 1) for count in row] for row in counts]
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the row", shrink=0.8)
@@ -144,7 +149,9 @@ def calibration_figure(details: Details, title: str) -> "Figure":
     found = details.calibration
     figure = make_figure((6.0, 6.0))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    figure.suptitle(f"{title}\nIoU 0.5, same class; expected calibration error {found.error:.3f}", fontsize="medium")
+    figure.suptitle(
+        f"{title}\nIoU 0.5, same class; expected calibration error {figure_text(found.error, 3)}", fontsize="medium"
+    )
     upper.plot([0, 1], [0, 1], color="0.5", linestyle=":", label="score = share")
     some = [index for index, count in enumerate(found.detections) if count]
     scores, shares = ([values[index] for index in some] for values in (found.scores, found.precisions))

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detector.config import Config
+from evforge.display.tables import figure_text
 
 __all__ = ["model_card"]
 
@@ -45,9 +46,9 @@ def model_card(
         "TorchScript, with its memory inside.",
         "## Figures",
         f"On the {evaluation['split']} split. They compare only with figures by the same protocol on the same data.",
-        _table(("", "value"), {text: f"{metrics[key]:.4f}" for key, text in OVERALL.items() if key in metrics}),
+        _table(("", "value"), {text: figure_text(metrics.get(key)) for key, text in OVERALL.items()}),
         "By class:",
-        _table(("class", "AP 0.50:0.95"), {key: f"{metrics[f'mean_ap_{key}']:.4f}" for key in classes}),
+        _table(("class", "AP 0.50:0.95"), {key: figure_text(metrics[f"ap/{key}"]) for key in classes}),
         *_slices(evaluation),
         "## Protocol",
         _table(("rule", "value"), evaluation["protocol"]),
@@ -84,7 +85,7 @@ def _slices(evaluation: Mapping[str, Any]) -> list[str]:
     for key, parts in evaluation["details"]["slices"].items():
         some = [part for part in parts if part["boxes"]]
         if len(some) > 1:
-            rows = [(_range(part), f"{part['boxes']:,}", *(_figure(part[k]) for k in FIGURES)) for part in some]
+            rows = [(_range(part), f"{part['boxes']:,}", *(figure_text(part[k], 3) for k in FIGURES)) for part in some]
             tables += [f"By {SLICES[key].title}:", _rows((SLICES[key].unit, "boxes", *FIGURES.values()), rows)]
     return tables
 
@@ -94,12 +95,14 @@ def _failures(evaluation: Mapping[str, Any]) -> list[str]:
     from detector.evaluation.analysis.slices import SLICES
 
     metrics, details = evaluation["metrics"], evaluation["details"]
+    of_class = {name: metrics[f"ap/{name}"] for name in evaluation["classes"]}
     overall, overall50 = metrics["mean_ap"], metrics["mean_ap50"]
     found = [
-        f"{name}: AP {metrics[f'mean_ap_{name}']:.3f}, mAP is {overall:.3f}"
-        for name in evaluation["classes"]
-        if metrics[f"mean_ap_{name}"] < WEAK * overall
+        f"{name}: AP {value:.3f}, mAP is {overall:.3f}"
+        for name, value in of_class.items()
+        if value is not None and value < WEAK * overall
     ]
+    found += [f"{name}: not in the data, so nothing is known" for name, value in of_class.items() if value is None]
     for key, parts in details["slices"].items():
         what = SLICES[key]
         for part in parts:
@@ -109,7 +112,7 @@ def _failures(evaluation: Mapping[str, Any]) -> list[str]:
             elif part["ap50"] is not None and part["ap50"] < WEAK * overall50:
                 found.append(f"{where}: AP50 {part['ap50']:.3f} of {part['boxes']:,} boxes, overall {overall50:.3f}")
     leak = evaluation["state_leak"]
-    if not leak["passed"]:
+    if leak["passed"] is False:
         found.append("a stream's detections depend on the streams beside it: the state-leak check failed")
     return [
         *found,
@@ -122,10 +125,6 @@ def _range(part: Mapping[str, Any]) -> str:
     if part["start"] is None:
         return f"below {part['stop']:g}"
     return f"from {part['start']:g}" if part["stop"] is None else f"{part['start']:g} to {part['stop']:g}"
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _table(head: tuple[str, str], rows: Mapping[str, Any]) -> str:

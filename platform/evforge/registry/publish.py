@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detector.utils.decoration import decoration
 from evforge.registry.model_card import model_card
 from evforge.registry.promotion import GateResult, promote
 from evforge.registry.register import register
@@ -14,11 +15,14 @@ from evforge.tracking.tracker import Tracker
 from evforge.training.run_folder import SPACE_FILE, read_record
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from evforge.evaluation.evaluate import Evaluation
 
 __all__ = ["publish", "register_checkpoint", "search_text"]
 
-FILM_FRAMES = 120
+VIDEO_FRAMES, SHOWN_FROM = 120, 0.4
+"""Of the video: frames, lowest score of a detection."""
 
 
 def register_checkpoint(checkpoint: str | Path, tracker: Tracker, name: str) -> tuple[int, GateResult]:
@@ -67,15 +71,17 @@ def publish(tracker: Tracker, name: str, run_id: str, found: "Evaluation", expor
     from evforge.training.profiling import measure_speed
 
     config, speed = checkpoint_config(found.checkpoint), measure_speed(exported)
-    tracker.log_file(run_id, write_film(found), found.split)
     card = model_card(name, config, found.to_dict(), run_id, speed, search_text(tracker, run_id))
     tags = {"config_fingerprint": config.fingerprint(), "data_fingerprint": found.data_fingerprint}
     version = register(tracker, run_id, exported, name, found.metrics, found.protocol, card, tags)
-    return version, promote(tracker, name, version)
+    result = version, promote(tracker, name, version)
+    with decoration("the video of detections"):
+        tracker.log_file(run_id, write_video(found), found.split)
+    return result
 
 
-def write_film(found: "Evaluation") -> Path:
-    """The first detections on the evaluated split, with the labels, as a film beside the evaluation's pictures.
+def write_video(found: "Evaluation") -> Path:
+    """The first detections on the evaluated split, with the labels, as a video beside the evaluation's figures.
 
     Args:
         found: the evaluation.
@@ -83,24 +89,20 @@ def write_film(found: "Evaluation") -> Path:
     Returns:
         The file, `detections.gif`.
     """
-    import torch
-
     from detector.data_factory import psee_data
+    from detector.evaluation.detect import detect
     from detector.visualization.drawing import draw_detections, save_gif
     from evforge.evaluation.checkpoint import checkpoint_config, load_model
 
-    model, config = load_model(found.checkpoint).eval(), checkpoint_config(found.checkpoint)
+    model, config = load_model(found.checkpoint), checkpoint_config(found.checkpoint)
     loader = psee_data(config.with_overrides({"data.batch_size": 1, "data.num_workers": 0}).to_hparams(), found.split)
 
-    def pictures() -> Iterator[torch.Tensor]:
-        for batch in loader:
-            with torch.inference_mode():
-                model.detector.reset(batch["mask_keep_memory"])
-                boxes = model.detector.get_boxes(batch["inputs"])
+    def images() -> "Iterator[Tensor]":
+        for batch, boxes in detect(model.detector, loader, SHOWN_FROM, model.protocol.nms_thresh):
             for frame, (rows,), (labels,) in zip(batch["inputs"], boxes, batch["labels"], strict=True):
                 yield draw_detections(frame[0], rows, model.classes, labels)
 
-    return save_gif(found.folder / "detections.gif", islice(pictures(), FILM_FRAMES), config.data.delta_t)
+    return save_gif(found.folder / "detections.gif", islice(images(), VIDEO_FRAMES), config.data.delta_t)
 
 
 def search_text(tracker: Tracker, run_id: str) -> str | None:

@@ -54,7 +54,7 @@ def register(
     run_id: str,
     model_dir: Path,
     name: str,
-    metrics: Mapping[str, float],
+    metrics: Mapping[str, float | None],
     protocol: Mapping[str, Any],
     card: str,
     tags: Mapping[str, Any],
@@ -67,7 +67,7 @@ def register(
         model_dir: folder with `model.ptjit` and `info_ssd_jit.json`.
         name: name in the registry.
         metrics: test metrics, `mean_ap` and `mean_ap50` among them.
-        protocol: how they were measured (skipped start, box filters, tolerance, score floor).
+        protocol: how they were measured (skipped start, box filters, empty frames, score floor).
         card: the model card, Markdown.
         tags: further tags; `REQUIRED_TAGS` must be there: `Config.fingerprint()`, and `data_fingerprint` of the
             test split.
@@ -87,7 +87,7 @@ def register(
     logged, digests = _log_model(tracker, run_id, Path(model_dir), info)
     version_tags = {
         **{key: str(value) for key, value in tags.items()},
-        **{key: repr(float(value)) for key, value in metrics.items()},
+        **{key: repr(float(value)) for key, value in metrics.items() if value is not None},
         "protocol": json.dumps(dict(protocol), sort_keys=True),
         "classes": json.dumps(info["classes"]),
         "run_id": run_id,
@@ -110,9 +110,10 @@ def register(
     return version
 
 
-def _check_claims(name: str, metrics: Mapping[str, float], tags: Mapping[str, Any]) -> None:
+def _check_claims(name: str, metrics: Mapping[str, float | None], tags: Mapping[str, Any]) -> None:
     for key in ("mean_ap", "mean_ap50"):
-        if not math.isfinite(metrics.get(key, math.nan)):
+        value = metrics.get(key)
+        if value is None or not math.isfinite(value):
             raise ValueError(f"metrics: got {key} = {metrics.get(key)}, allowed: a finite number")
     for key in REQUIRED_TAGS:
         if not tags.get(key):
@@ -146,7 +147,7 @@ def _log_model(tracker: Tracker, run_id: str, model_dir: Path, info: Mapping[str
 
 
 def _describe(
-    client: Any, logged: Any, run_id: str, metrics: Mapping[str, float], card: str, link: Mapping[str, Any]
+    client: Any, logged: Any, run_id: str, metrics: Mapping[str, float | None], card: str, link: Mapping[str, Any]
 ) -> None:
     """What MLflow's page of a logged model shows: its card, its metrics, and the registered version."""
     from mlflow.entities import Metric
@@ -156,7 +157,9 @@ def _describe(
     client.set_logged_model_tags(logged.model_id, tags)
     now = int(time.time() * 1000)
     found = [
-        Metric(f"test_{key}", value, now, 0, model_id=logged.model_id) for key, value in metrics.items() if key in SHOWN
+        Metric(f"test_{key}", value, now, 0, model_id=logged.model_id)
+        for key, value in metrics.items()
+        if key in SHOWN and value is not None
     ]
     client.log_batch(run_id, metrics=found)
 

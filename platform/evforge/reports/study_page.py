@@ -70,7 +70,8 @@ def _summary(study: Study) -> str:
     rules = (
         f"{metric} on the validation split of {data.dataset_path}: COCO AP 0.50:0.95 on labelled frames unless the "
         f"name says otherwise; first {data.skip_us / 1e6:g} s skipped; boxes under {data.min_box_diag:g} px diagonal "
-        f"or {data.min_box_side:g} px side dropped; tolerance {data.time_tol_us / 1e3:g} ms; score floor "
+        f"or {data.min_box_side:g} px side dropped; frames without a box "
+        f"{'count' if study.config.eval.empty_frames == 'count' else 'are ignored'}; score floor "
         f"{study.config.eval.score_thresh:g}. A trial counts with its best validation. best.yaml in the study's folder "
         "holds the settings whose mean over seeds is best."
     )

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 __all__ = ["StudyResult", "prepare", "resolve", "resume", "tune"]
 
 BEST_CONFIG, BEST_FOLDER, FRONT_FILE = "best.yaml", "best", "pareto.yaml"
-METRICS = ("train_loss", *(f"val_mean_ap{part}" for part in ("", "50", "75", "_small", "_medium", "_big")))
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class StudyResult:
         best_checkpoint: checkpoint of the best epoch of the winner's best run
         best_run_id: the MLflow run of that checkpoint
         score: mean of the winner's metric over its seeds
-        spread: their standard deviation, 0 for one seed
+        spread: their standard deviation; None for one seed
         rows: a row a trial, those with further seeds included
         run_id: the MLflow run of the study
         path: folder of the study
@@ -62,7 +61,7 @@ class StudyResult:
     best_checkpoint: Path
     best_run_id: str
     score: float
-    spread: float
+    spread: float | None
     rows: "list[TrialRow]"
     run_id: str
     path: Path
@@ -309,9 +308,11 @@ class _Study:
 
     def _write_best(self, runs: "Sequence[_Run]", rows: "list[TrialRow]") -> StudyResult:
         settings, values = self.config.tune, [run.value for run in runs]
-        score, spread = statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else 0.0
+        score, spread = statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
         winner = runs[0].config.with_overrides({SEED: self.config.train.seed})
-        figure = f"{settings.metric} {score:.4f} +- {spread:.4f}, mean and standard deviation of {len(runs)} seeds"
+        figure = f"{settings.metric} {score:.4f}, one seed"
+        if spread is not None:
+            figure = f"{settings.metric} {score:.4f} +- {spread:.4f}, mean and standard deviation of {len(runs)} seeds"
         text = f"# {self.folder.name}: {figure}\n{_schedule_text(runs[0])}{winner.to_yaml()}"
         print(f"\nthe best of {self.folder.name}: {figure}", flush=True)
         best_config = self.folder / BEST_CONFIG
@@ -321,7 +322,8 @@ class _Study:
         copy_checkpoint(runs[0].checkpoint, folder / BEST_CHECKPOINT)
         write_record(folder, runs[0].config, self.tracker, runs[0].run_id)
         self.tracker.log_text(self.run_id, text, BEST_CONFIG)
-        found = {f"best_{settings.metric}": score, f"best_{settings.metric}_spread": spread}
+        found = {f"best_{settings.metric}": score, f"best_{settings.metric}_seeds": float(len(runs))}
+        found |= {} if spread is None else {f"best_{settings.metric}_spread": spread}
         self.tracker.log_metrics(self.run_id, found, step=0)
         checkpoint = folder / BEST_CHECKPOINT
         return StudyResult(best_config, checkpoint, runs[0].run_id, score, spread, rows, self.run_id, self.folder)
@@ -340,10 +342,14 @@ class _Study:
 
 
 def _check(config: Config, space: Space) -> None:
+    from detector.evaluation.quantities import label_counts
+
     settings, validations = config.tune, config.train.max_epochs // config.train.val_every
-    names = (*METRICS, *(f"val_mean_ap_{name}" for name in config.data.classes))
+    counts = {f"val_{name}": count for name, count in label_counts(config, "val").items()}
+    names = ["train_loss", *(name for name, count in counts.items() if count)]
     if settings.metric not in names:
-        raise ValueError(f"tune.metric: got {settings.metric!r}, allowed: {', '.join(names)}")
+        lacking = "which no label of the validation split can measure, " if settings.metric in counts else ""
+        raise ValueError(f"tune.metric: got {settings.metric!r}, {lacking}allowed: {', '.join(names)}")
     if settings.scheduler == "asha" and settings.grace_epochs > validations:
         raise ValueError(
             f"tune.grace_epochs: got {settings.grace_epochs}, allowed: at most the {validations} validations of a trial"

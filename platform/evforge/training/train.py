@@ -70,6 +70,7 @@ def check_config(config: Config) -> Config:
         FileNotFoundError: the dataset, or a part of it, is not there.
     """
     from detector.data_factory import psee_data
+    from detector.evaluation.quantities import label_counts
 
     if not config.data.dataset_path:
         raise ValueError("data.dataset_path: got '', allowed: a dataset folder; `evforge build` and `synth` make one")
@@ -80,8 +81,8 @@ def check_config(config: Config) -> Config:
         )
     if config.train.pretrained is not None and not Path(config.train.pretrained).is_file():
         raise FileNotFoundError(f"train.pretrained: {config.train.pretrained}: no such checkpoint")
-    for mode in ("train", "val"):
-        psee_data(config.to_hparams(), mode)
+    psee_data(config.to_hparams(), "train")
+    label_counts(config, "val")  # which reads the split, and refuses one that measures nothing
     dataset = str(Path(config.data.dataset_path).absolute())
     return config.with_overrides({"data.classes": class_names(config.data), "data.dataset_path": dataset})
 

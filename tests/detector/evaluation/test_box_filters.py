@@ -1,23 +1,33 @@
 import numpy as np
+import pytest
 from measured_boxes import boxes
 
-from detector.evaluation.box_filters import filter_boxes
+from detector.evaluation.box_filters import crop_boxes, is_large, require_finite
 
 
-def test_filter_drops_early_and_small_boxes():
+def test_boxes_are_cut_at_all_four_sides():
     rows = boxes(
-        (1_500_000, 0, 0, 40, 40, 0, 1),  # at first_t + skip_us: too early
-        (1_500_001, 0, 0, 40, 40, 0, 1),
-        (2_000_000, 0, 0, 18, 24, 0, 1),  # diagonal 30: stays
-        (2_000_000, 0, 0, 18, 23, 0, 1),  # diagonal 29.2
-        (2_000_000, 0, 0, 10, 40, 0, 1),  # side 10: stays
-        (2_000_000, 0, 0, 9.9, 40, 0, 1),
-        (2_000_000, 0, 0, 0, 0, 0, 1),  # marks an empty frame: stays
+        (0, -5, -7, 20, 30, 0, 1),  # 15 x 23 remain
+        (0, 90, 70, 20, 30, 0, 1),  # 10 x 10 remain of 100 x 80
+        (0, 0.1, 0.1, 10, 10, 0, 1),  # untouched: exactly 10
+        (0, -10, -20, 200, 200, 0, 1),  # the whole frame
+        (0, 120, 10, 20, 20, 0, 1),  # outside
     )
-    kept = filter_boxes(rows, first_t=1_000_000, skip_us=500_000, min_box_diag=30, min_box_side=10)
-    np.testing.assert_array_equal(kept, rows[[1, 2, 4, 6]])
+    cropped = crop_boxes(rows, height=80, width=100)
+    np.testing.assert_allclose(cropped[[0, 1, 3]], [[0, 0, 15, 23], [90, 70, 10, 10], [0, 0, 100, 80]])
+    assert cropped[2, 2:].tolist() == [10.0, 10.0]
+    assert cropped[4, 2] <= 0
 
 
-def test_filter_without_a_skip_keeps_the_first_moment():
-    rows = boxes((1_000_000, 0, 0, 3, 3, 0, 1))
-    assert len(filter_boxes(rows, first_t=1_000_000, skip_us=0, min_box_diag=0, min_box_side=0)) == 1
+def test_limits_of_size_are_inclusive():
+    sizes = np.array([[18, 24], [18, 23], [10, 40], [9.9, 40], [40, 9.9]])
+    found = is_large(np.concatenate([np.zeros((5, 2)), sizes], axis=1), min_diag=30, min_side=10)
+    assert found.tolist() == [True, False, True, False, False]
+    assert is_large(np.zeros((1, 4)), 0, 0).all()
+
+
+def test_the_first_field_that_is_not_finite_is_named():
+    rows = boxes((5, 0, 0, 1, 1, 0, 1), (7, 0, np.nan, 1, 1, 0, 1))
+    require_finite("labels", rows, ("t", "x", "w", "h"))
+    with pytest.raises(ValueError, match=r"^labels: got nan for y in row 1 \(t = 7\), allowed: finite numbers$"):
+        require_finite("labels", rows, ("t", "x", "y"))

@@ -9,7 +9,7 @@ from detector.events.types import BBOX_dtype
 def test_perfect_detections_give_one():
     results = measure(TWO, TWO)
     assert results["mean_ap"] == pytest.approx(1)
-    assert results["mean_ap50"] == results["mean_ap75"] == results["mean_ap_car"] == pytest.approx(1)
+    assert results["mean_ap50"] == results["mean_ap75"] == results["ap/car"] == pytest.approx(1)
 
 
 def test_half_of_the_boxes_found():
@@ -57,20 +57,41 @@ def test_wrong_class_counts_for_neither():
 def test_class_without_labels_stays_out_of_the_mean():
     results = measure(TWO, np.concatenate([TWO, boxes((100_000, 0, 0, 30, 30, 0, 1))]))
     assert results["mean_ap"] == pytest.approx(1)
-    assert results["mean_ap_pedestrian"] == 0
+    assert results["ap/pedestrian"] is None
 
 
-def test_keys_and_zeros_without_any_label():
+def test_quantities_without_data_are_none():
     results = measure(TWO[:0], TWO)
     sizes = ["mean_ap_small", "mean_ap_medium", "mean_ap_big"]
-    assert list(results) == ["mean_ap", "mean_ap50", "mean_ap75", *sizes, "mean_ap_pedestrian", "mean_ap_car"]
-    assert set(results.values()) == {0.0}
-    assert all(type(value) is float for value in results.values())
+    assert list(results) == ["mean_ap", "mean_ap50", "mean_ap75", *sizes, "ap/pedestrian", "ap/car"]
+    assert set(results.values()) == {None}, "no frame was evaluated"
+    unwanted = TWO.copy()
+    unwanted["class_id"] = 9
+    results = measure(unwanted, TWO)
+    assert (results.pop("mean_ap"), results.pop("mean_ap50")) == (0.0, 0.0), "two false detections in a labelled frame"
+    assert set(results.values()) == {None}
 
 
 def test_no_recordings_and_no_detections():
-    assert CocoEvaluator(["car"], 240, 304).accumulate()["mean_ap"] == 0
-    assert measure(TWO, TWO[:0])["mean_ap"] == 0
+    assert CocoEvaluator(["car"], 240, 304).accumulate()["mean_ap"] is None
+    results = measure(TWO, TWO[:0])
+    assert (results["mean_ap"], results["mean_ap_medium"], results["mean_ap_big"]) == (0, 0, None)
+
+
+def test_classes_named_like_sizes_do_not_replace_them():
+    labels = boxes((0, 10, 10, 20, 20, 0, 1), (0, 100, 100, 40, 40, 1, 1))
+    results = measure(labels, labels[:1], ("small", "big"))
+    assert (results["mean_ap_small"], results["mean_ap_medium"], results["mean_ap_big"]) == (pytest.approx(1), 0, None)
+    assert (results["ap/small"], results["ap/big"]) == (pytest.approx(1), 0)
+
+
+def test_labels_behind_each_metric():
+    evaluator = CocoEvaluator(["pedestrian", "car"], 240, 304, min_box_side=5)
+    labels = boxes((0, 0, 0, 20, 20, 0, 1), (0, 0, 0, 32, 32, 1, 1), (0, 0, 0, 4, 40, 1, 1), (0, 0, 0, 9, 9, 7, 1))
+    evaluator.partial_eval([labels], [labels[:0]])
+    counts = {"mean_ap": 2, "mean_ap50": 2, "mean_ap75": 2, "mean_ap_small": 2, "mean_ap_medium": 1, "mean_ap_big": 0}
+    assert evaluator.quantities() == {**counts, "ap/pedestrian": 1, "ap/car": 1}
+    assert {name for name, value in evaluator.accumulate().items() if value is None} == {"mean_ap_big"}
 
 
 @pytest.mark.parametrize(("side", "size"), [(31, "small"), (32.5, "medium"), (95.5, "medium"), (97, "big")])
@@ -79,7 +100,7 @@ def test_area_ranges(side, size):
     results = measure(labels, labels)
     values = {name: results[f"mean_ap_{name}"] for name in ("small", "medium", "big")}
     assert values.pop(size) == pytest.approx(1)
-    assert set(values.values()) == {0.0}
+    assert set(values.values()) == {None}
 
 
 @pytest.mark.parametrize("marker", [(300_000, 5, 5, 20, 20, 9, 1), (300_000, 0, 0, 0, 0, 1, 1)])
@@ -94,7 +115,7 @@ def test_class_named_empty_is_no_class():
     empty = boxes((300_000, 0, 0, 0, 0, 2, 1))
     false = boxes((300_000, 0, 0, 40, 40, 1, 2))
     results = measure(np.concatenate([TWO, empty]), np.concatenate([TWO, false]), {1: "car", 2: "empty"})
-    assert "mean_ap_empty" not in results
+    assert "ap/empty" not in results
     assert results["mean_ap"] < 1
 
 
@@ -102,8 +123,8 @@ def test_ids_of_a_mapping_are_the_label_maps():
     labels = TWO.copy()
     labels["class_id"] = [5, 3]
     results = measure(labels, labels[:1], {5: "truck", 3: "car"})
-    assert results["mean_ap_truck"] == pytest.approx(1)
-    assert results["mean_ap_car"] == 0
+    assert results["ap/truck"] == pytest.approx(1)
+    assert results["ap/car"] == 0
 
 
 def test_at_most_100_detections_a_frame():
@@ -118,6 +139,56 @@ def test_boxes_are_cropped_to_the_frame():
     label = boxes((0, 0, 0, 20, 40, 1, 1))
     beyond = boxes((0, -20, -5, 40, 45, 1, 1))
     assert measure(label, beyond)["mean_ap"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("box", "reason"),
+    [
+        ((100_000, 400, 10, 40, 40, 1, 0.99), "outside of the frame"),
+        ((100_000, -50, 10, 40, 40, 1, 0.99), "outside of the frame"),
+        ((100_000, 10, 240, 40, 40, 1, 0.99), "touches the frame"),
+        ((100_000, 200, 10, 0, 40, 1, 0.99), "no width"),
+        ((100_000, 200, 10, 40, 0, 1, 0.99), "no height"),
+        ((100_000, 200, 50, -40, -40, 1, 0.99), "negative size"),
+    ],
+)
+def test_boxes_without_area_are_dropped_on_both_sides_and_counted(box, reason):
+    rows = np.concatenate([TWO, boxes(box)])
+    evaluator = CocoEvaluator(["pedestrian", "car"], 240, 304)
+    evaluator.partial_eval([rows], [rows])
+    assert evaluator.accumulate()["mean_ap"] == pytest.approx(1), reason
+    assert evaluator.left_out == {
+        "labels without area in the frame": 1,
+        "detections without area in the frame": 1,
+    }
+
+
+@pytest.mark.parametrize("name", ["x", "y", "w", "h", "class_confidence"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_refused(name, value):
+    wrong = TWO.copy()
+    wrong[name][1] = value
+    with pytest.raises(ValueError, match=rf"detections: got {value} for {name} in row 1 \(t = 100000\)"):
+        measure(TWO, wrong)
+    if name != "class_confidence":
+        with pytest.raises(ValueError, match=f"labels: got {value} for {name} in row 1"):
+            measure(wrong, TWO)
+
+
+def test_sizes_are_filtered_after_cropping_with_limits_included():
+    rows = boxes(
+        (0, 0, 0, 18, 24, 1, 1),  # diagonal 30
+        (0, 50, 0, 18, 23.9, 1, 1),
+        (0, 100, 0, 10, 40, 1, 1),  # side 10
+        (0, 150, 0, 9.9, 40, 1, 1),
+        (0, -30, 100, 50, 20, 1, 1),  # 20 x 20 remain: diagonal 28.3
+        (0, 0.1, 200, 10, 39, 1, 1),  # 0.1 + 10 - 0.1 is below 10 in floats; the box does not touch the border
+    )
+    evaluator = CocoEvaluator(["pedestrian", "car"], 240, 304, min_box_diag=30, min_box_side=10)
+    evaluator.partial_eval([rows], [rows])
+    assert evaluator.recordings[0].label_row.tolist() == [0, 2, 5]
+    assert evaluator.recordings[0].detection_row.tolist() == [0, 2, 5]
+    assert evaluator.left_out == {"labels below the smallest box": 3, "detections below the smallest box": 3}
 
 
 def test_rows_in_any_order_and_packed_records():
@@ -151,7 +222,7 @@ def test_precision_recall_curves():
     recall, precision = curves["car"]
     np.testing.assert_allclose(recall, np.arange(101) / 100)
     np.testing.assert_allclose(precision, [1.0] * 51 + [0.0] * 50)
-    assert not curves["pedestrian"][1].any()
+    assert "pedestrian" not in curves, "it has no labels"
     with pytest.raises(ValueError, match=r"iou: got 0\.52"):
         evaluator.precision_recall(0.52)
 
@@ -200,6 +271,9 @@ def test_prints_only_if_verbose(capsys):
         ({"height": 0}, "height, width: got 0"),
         ({"time_tol": -1}, "time_tol: got -1"),
         ({"eval_rate": 0}, "eval_rate: got 0"),
+        ({"skip_us": -1}, "skip_us: got -1"),
+        ({"min_box_side": -1}, "min_box_side: got -1"),
+        ({"empty_frames": "drop"}, "empty_frames: got 'drop'"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -209,7 +283,7 @@ def test_bad_arguments(arguments, message):
 
 def test_bad_recordings():
     evaluator = CocoEvaluator(["car"], 240, 304)
-    with pytest.raises(ValueError, match="got 1 and 0 recordings"):
+    with pytest.raises(ValueError, match="got 1, 0 and 1 recordings"):
         evaluator.partial_eval([TWO], [])
     with pytest.raises(ValueError, match="detections: got fields t, x, required"):
         evaluator.partial_eval([TWO], [np.zeros(1, [("t", "i8"), ("x", "f4")])])

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from detector.config import Config
 from detector.data.sequence_file import VideoInfo
 from detector.evaluation.collector import FramePredictions, Protocol
 from detector.events.types import BBOX_dtype
 
-PROTOCOL = Protocol(0, 50_000, 0, 0, 0.001, 0.5)
+PROTOCOL = Protocol()
 NOTHING = {"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0, dtype=torch.long)}
 
 
@@ -38,7 +39,7 @@ def measure(labels, preds, labeled, protocol=PROTOCOL, start_frame=0):
 def test_labels_1_to_k_become_ids_and_frames_become_end_times():
     labels = rows((1150, 5, 5, 10, 10, 3))  # the end of frame 2
     perfect = detection(5, 5, 15, 15, label=2)
-    assert measure(labels, [NOTHING, NOTHING, perfect], [False, False, True])["mean_ap_bus"] == pytest.approx(1.0)
+    assert measure(labels, [NOTHING, NOTHING, perfect], [False, False, True])["ap/bus"] == pytest.approx(1.0)
     assert measure(labels, [perfect], [True], start_frame=2)["mean_ap"] == pytest.approx(1.0)
     assert measure(labels, [NOTHING, NOTHING, detection(5, 5, 15, 15, label=1)], [False, False, True])["mean_ap"] == 0
 
@@ -71,6 +72,35 @@ def test_the_protocol_filters_labels_and_detections():
     assert measure(labels, [NOTHING, preds[1]], [True, True])["mean_ap"] < 0.6
 
 
-def test_nothing_labelled_is_an_error():
-    with pytest.raises(ValueError, match="no labelled frame"):
-        measure(rows((1050, 5, 5, 10, 10, 7)), [NOTHING], [False])
+def test_a_frame_whose_boxes_are_all_filtered_out_still_counts_its_false_detections():
+    labels = rows((1050, 5, 5, 10, 10, 7), (1100, 5, 5, 30, 30, 7))
+    preds = [detection(20, 10, 50, 40, score=0.99), detection(5, 5, 35, 35, score=0.5)]
+    filters = replace(PROTOCOL, min_box_diag=20)
+    assert measure(labels, preds, [True, True], filters)["mean_ap"] == pytest.approx(0.5)
+    ignoring = replace(filters, empty_frames="ignore")
+    assert measure(labels, preds, [True, True], ignoring)["mean_ap"] == pytest.approx(1.0)
+
+
+def test_frames_that_were_not_detected_on_do_not_count():
+    labels = rows((1050, 5, 5, 10, 10, 7), (1500, 5, 5, 10, 10, 7))
+    assert measure(labels, [detection(5, 5, 15, 15)], [True])["mean_ap"] == pytest.approx(1.0)
+
+
+def test_labels_outside_of_the_recording_are_counted():
+    predictions = FramePredictions({7: "car", 3: "bus"}, [7, 3], PROTOCOL)
+    labels = rows((1000, 5, 5, 10, 10, 7), (1050, 5, 5, 10, 10, 7), (1501, 5, 5, 10, 10, 7))
+    predictions.add([[NOTHING]], [(video(labels), 0)], torch.ones(1, 1, dtype=torch.bool))
+    assert predictions.measure().left_out == {"labels outside of the recording": 2}
+
+
+def test_nothing_to_measure():
+    labels = rows((1050, 5, 5, 10, 10, 7))
+    for labeled, protocol in ((False, PROTOCOL), (True, replace(PROTOCOL, skip_us=50))):
+        predictions = FramePredictions({7: "car", 3: "bus"}, [7, 3], protocol)
+        predictions.add([[NOTHING]], [(video(labels), 0)], torch.tensor([[labeled]]))
+        assert predictions.measure() is None
+
+
+def test_the_protocol_of_a_configuration():
+    settings = {"data.skip_us": 7, "data.min_box_diag": 3, "eval.empty_frames": "ignore", "eval.nms_thresh": 0.6}
+    assert Protocol.of(Config().with_overrides(settings)) == Protocol(7, 3, 10, "ignore", 0.001, 0.6)

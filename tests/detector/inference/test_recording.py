@@ -8,6 +8,8 @@ from streams import SENSOR, blob_events, chunks_of
 
 from detector.__main__ import main
 from detector.events import open_events, write_dat
+from detector.events.frames import Frames
+from detector.inference.frames_file import read_frames
 from detector.inference.predictor import Predictor
 from detector.inference.recording import Summary, predict
 from detector.labels import load_labels
@@ -42,11 +44,26 @@ def test_every_kind_of_output_in_one_pass(tmp_path, exported, recording):
         recording, predictor, [folder / f"a{kind}" for kind in (".npy", ".csv", ".json", ".gif")], progress=False
     )
     assert (found.frames, found.boxes, found.recorded_s) == (20, expected.size, 2.0)
-    assert names_in(folder) == ["a.csv", "a.gif", "a.json", "a.npy"]
+    assert names_in(folder) == ["a.csv", "a.csv.frames.json", "a.gif", "a.json", "a.npy", "a.npy.frames.json"]
+    frames = Frames(first_t=1_200_000, delta_t=100_000, num_frames=20)
+    assert {read_frames(folder / f"a{kind}") for kind in (".npy", ".csv", ".json")} == {frames}
     np.testing.assert_array_equal(load_labels(folder / "a.npy"), expected)
     assert len((folder / "a.csv").read_text().splitlines()) == 1 + expected.size
     with Image.open(folder / "a.gif") as film:
         assert (film.n_frames, film.size, film.info["duration"]) == (20, (640, 480), 100)
+
+
+def test_a_video_that_fails_does_not_take_the_boxes_with_it(tmp_path, exported, recording, monkeypatch, capsys):
+    def broken(*args, **kwargs):
+        raise MemoryError("too large")
+
+    monkeypatch.setattr("detector.visualization.drawing.draw_detections", broken)
+    found = predict(recording, Predictor(exported), [tmp_path / "a.gif", tmp_path / "a.npy"], progress=False)
+    assert len(load_labels(tmp_path / "a.npy")) == found.boxes
+    assert names_in(tmp_path) == ["a.npy", "a.npy.frames.json"]
+    assert "a.gif was not drawn: MemoryError: too large" in capsys.readouterr().err
+    with pytest.raises(MemoryError):
+        predict(recording, Predictor(exported), [tmp_path / "b.gif"], progress=False)
 
 
 def test_a_live_stream_is_written_as_the_recording(tmp_path, exported, recording):

@@ -16,7 +16,7 @@ FOUND = {
     "details": {
         "operating_point": {"f1": 0.5},
         "calibration": {"error": 0.125},
-        "latency": {"found": 1.0, "median_ms": None},
+        "reaction": {"found": 1.0, "median_ms": None},
         "slices": {"size": PARTS},
     },
 }
@@ -31,7 +31,7 @@ def test_figures_side_by_side(tmp_path):
         ["mean_ap", "0.3750", "0.2500", "+0.1250"]
     ]
     assert [line for line in lines if line.startswith("AP, size")] == ["AP, size 16-       0.5000  0.5000     +0.0000"]
-    assert not any(line.startswith("median latency") for line in lines), "not known"
+    assert not any(line.startswith("median reaction") for line in lines), "not known"
 
 
 @pytest.mark.parametrize(

@@ -11,20 +11,73 @@ def test_a_checkpoint_measures_as_it_did_in_training(trained):
     found = evaluate(folder, split="val")
     assert found.metrics["mean_ap"] == pytest.approx(figures["val_mean_ap"], abs=1e-6)
     assert found.metrics["mean_ap50"] > 0
-    assert found.pictures == folder / "evaluate-val" / "detections.png"
-    assert found.pictures.is_file()
+    assert found.folder == folder / "evaluate-val"
     logged = tracker.run_info(run_id)
     assert logged.metrics["val_mean_ap"] == pytest.approx(figures["val_mean_ap"])
     assert logged.tags["val_data_fingerprint"] == found.data_fingerprint
-    assert "tolerance 50 ms; score floor 0.001; NMS at IoU 0.5" in found.text()
+    assert (
+        "frames without a box count; detections answer the labels of their frame; score floor 0.001; NMS at IoU 0.5"
+        in found.text()
+    )
     assert found.state_leak.passed and found.state_leak.detections > 0
     assert logged.metrics["val_f1"] == pytest.approx(found.details.operating_point.f1)
-    written = {"confusion.png", "calibration.png", "slices.png", "pr_curve.png", "metrics.txt", "evaluation.json"}
+    assert logged.metrics.get("val_reaction_ms") == found.details.reaction.median_ms
+    assert "val_latency_ms" not in logged.metrics, "that is the time of computing"
+    assert (found.metrics["mean_ap_big"], "val_mean_ap_big" in logged.metrics) == (None, False)
+    assert "mean_ap_big              -\n" in found.text()
+    written = {
+        "detections.png",
+        "confusion.png",
+        "calibration.png",
+        "slices.png",
+        "pr_curve.png",
+        "metrics.txt",
+        "evaluation.json",
+    }
     assert written <= {path.name for path in found.folder.iterdir()}
     assert written <= {path.path.removeprefix("val/") for path in tracker.client.list_artifacts(run_id, "val")}
     stored = json.loads((found.folder / "evaluation.json").read_text())
     assert stored["metrics"] == found.metrics
     assert sum(part["boxes"] for part in stored["details"]["slices"]["event_rate"]) == 120, "60 frames of two boxes"
+
+
+def test_figures_are_saved_before_anything_is_drawn(trained, monkeypatch, capsys):
+    folder, _, tracker, run_id = trained
+
+    def broken(*args):
+        raise RuntimeError("no fonts\nhere")
+
+    evaluate(folder, split="val")
+    (folder / "evaluate-val" / "evaluation.json").unlink()
+    for name in ("slices_figure", "pr_curve_figure"):
+        monkeypatch.setattr(f"evforge.evaluation.report.{name}", broken)
+    monkeypatch.setattr("detector.visualization.drawing.draw_detections", broken)
+    found = evaluate(folder, split="val")
+    assert json.loads((found.folder / "evaluation.json").read_text())["metrics"] == found.metrics
+    names = {path.name for path in found.folder.iterdir()}
+    assert names == {"evaluation.json", "metrics.txt", "confusion.png", "calibration.png"}, "no old figure stays"
+    warnings = capsys.readouterr().err
+    assert warnings.count("was not drawn: RuntimeError: no fonts here") == 3
+    assert "slices.png" in warnings and "detections.png" in warnings
+
+
+@pytest.mark.parametrize("every", [20, 100])
+def test_sparse_labels_and_one_stream(trained, tmp_path, every):
+    """Labels in one of many frames only, one recording at a time: figures and a contact sheet all the same."""
+    import shutil
+
+    from detector.labels import load_labels, save_labels
+
+    folder, *_ = trained
+    config = checkpoint_config(folder / "best.ckpt")
+    sparse = shutil.copytree(config.data.dataset_path, tmp_path / "sparse")
+    for path in (sparse / "test").glob("*_bbox.npy"):
+        labels = load_labels(path)
+        times = sorted(set(labels["t"].tolist()))[-1::-every]
+        save_labels(path, labels[[t in times for t in labels["t"].tolist()]])
+    found = evaluate(folder, config.with_overrides({"data.dataset_path": str(sparse), "data.batch_size": 1}))
+    assert found.metrics["mean_ap"] is not None
+    assert (found.folder / "detections.png").is_file()
 
 
 def test_comparison_with_an_earlier_evaluation(trained, capsys):

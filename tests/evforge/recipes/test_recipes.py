@@ -25,7 +25,8 @@ def test_the_protocols_of_the_two_automotive_sets():
     assert (megapixel.data.height, megapixel.data.width) == (360, 640)
     for config in (gen1, megapixel):
         data, optim = config.data, config.optim
-        assert (data.min_box_diag, data.min_box_side, data.skip_us, data.time_tol_us) == (30, 10, 500_000, 50_000)
+        assert (data.min_box_diag, data.min_box_side, data.skip_us) == (30, 10, 500_000)
+        assert (config.eval.empty_frames, config.eval.score_thresh) == ("ignore", 0.001)
         assert (data.num_tbins, data.delta_t, data.batch_size, config.train.max_epochs) == (12, 50_000, 4, 20)
         assert (optim.lr, optim.weight_decay, optim.lr_scheduler_step_gamma) == (2e-4, 1e-5, 0.98)
         assert optim.lr_scheduler == "exponential"

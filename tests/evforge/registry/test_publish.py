@@ -5,7 +5,7 @@ from evforge.training.callbacks import ReportMetrics
 from evforge.training.run_folder import CHECKPOINT_NAME, write_record
 from evforge.training.train import check_config, fit
 
-METRICS = ("mean_ap", "mean_ap_tower")
+METRICS = ("mean_ap", "ap/tower")
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_a_checkpoint_becomes_a_champion_with_its_card(trained, tracker):
     card, figures = found.description.replace("&emsp;", ""), {key: float(found.tags[key]) for key in METRICS}
     for line in (
         f"| mAP, IoU 0.50:0.95 | {figures['mean_ap']:.4f} |",
-        f"| tower | {figures['mean_ap_tower']:.4f} |",
+        f"| tower | {figures['ap/tower']:.4f} |",
         "| frame | 96 x 64, one stream, boxes included |",
         "Nothing: it was trained with the settings below.",
     ):
@@ -42,6 +42,16 @@ def test_a_checkpoint_becomes_a_champion_with_its_card(trained, tracker):
     (trained / "run.json").unlink()
     with pytest.raises(FileNotFoundError, match="no run of evforge"):
         register_checkpoint(trained, tracker, "tiny")
+
+
+def test_a_video_that_cannot_be_drawn_costs_nothing(trained, tracker, monkeypatch, capsys):
+    def broken(*args):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("detector.visualization.drawing.save_gif", broken)
+    version, result = register_checkpoint(trained, tracker, "tiny")
+    assert (version, result.moved) == (1, True)
+    assert "warning: the video of detections was not drawn: OSError: no space left" in capsys.readouterr().err
 
 
 def test_search_text(tracker):

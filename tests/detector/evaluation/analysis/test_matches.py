@@ -52,7 +52,9 @@ def test_operating_point():
     tied = boxes._replace(detection_score=np.array([0.9, 0.8, 0.5, 0.5]))
     assert best_operating_point([(tied, match_boxes(tied))]).score == 0.5
     nothing = frame_boxes([], [])
-    assert best_operating_point([(nothing, match_boxes(nothing))]).f1 == 0
+    assert best_operating_point([(nothing, match_boxes(nothing))]) == (None, None, None, None)
+    missed = frame_boxes([(0, 0, 3)], [])
+    assert best_operating_point([(missed, match_boxes(missed))]) == (None, 0.0, None, 0.0)
 
 
 def test_confusion():
@@ -74,3 +76,6 @@ def test_calibration():
     assert found.detections == [0, 0, 1, 0, 0, 0, 0, 0, 0, 2]
     assert (found.scores[9], found.precisions[9]) == pytest.approx((0.925, 0.5))
     assert found.error == pytest.approx((2 * 0.425 + 0.25) / 3)
+    assert (found.scores[5], found.precisions[5]) == (None, None), "no detection has such a score"
+    nothing = frame_boxes([(0, 0, 3)], [])
+    assert calibrate([(nothing, match_boxes(nothing))]).error is None

@@ -5,9 +5,10 @@ import pytest
 
 from detector.evaluation.analysis.slices import SLICES, measure_details
 from detector.evaluation.collector import Protocol, RecordingBoxes
+from detector.events.frames import Frames
 from detector.events.types import BBOX_dtype
 
-PROTOCOL = Protocol(0, 50_000, 0, 0, 0.001, 0.5)
+PROTOCOL = Protocol()
 
 
 def rows(*table):
@@ -20,7 +21,7 @@ def recording():
     """A slow small car, found, and a fast large one, found in the second of two frames only."""
     labels = rows((50, 10, 20, 0, 1), (50, 100, 80, 1, 1), (100, 10, 20, 0, 1), (100, 120, 80, 1, 1))
     found = rows((50, 10, 20, 0, 0.9), (100, 10, 20, 0, 0.8), (100, 120, 80, 0, 0.7), (100, 40, 15, 0, 0.2))
-    return RecordingBoxes("a.h5", 0, 50_000, labels, labels, found)
+    return RecordingBoxes("a.h5", Frames(0, 50_000, 2), labels, labels, found)
 
 
 def measure(*recordings, rates=None):
@@ -56,8 +57,8 @@ def test_boxes_without_a_known_quantity_are_in_no_slice(recording):
 def test_details_over_recordings_survive_json(recording):
     other = recording._replace(path="b.h5", detections=recording.detections[:0])
     found = measure(recording, other)
-    assert found.latency.tracks == 4
-    assert (found.latency.found, found.latency.median_ms) == (0.5, 25.0), "after 0 and 50 ms"
+    assert found.reaction.tracks == 4
+    assert (found.reaction.found, found.reaction.median_ms) == (0.5, 25.0), "after 0 and 50 ms"
     assert found.confusion.counts == [[3, 5], [0, 0]]
     stored = json.loads(json.dumps(found.to_dict()))
     assert stored["operating_point"]["recall"] == pytest.approx(3 / 8)
@@ -66,5 +67,7 @@ def test_details_over_recordings_survive_json(recording):
 
 def test_nothing_found_at_all(recording):
     found = measure(recording._replace(detections=recording.detections[:0]))
-    assert found.operating_point.f1 == 0
+    assert found.operating_point == (None, 0.0, None, 0.0)
+    assert (found.calibration.error, found.reaction.found) == (None, 0.0)
+    assert found.confusion.counts == [[0, 4], [0, 0]]
     assert found.slices["size"][1].ap == 0

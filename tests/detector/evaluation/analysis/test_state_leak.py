@@ -15,6 +15,15 @@ def test_streams_that_keep_to_themselves_pass(loader):
     assert found.max_score_change < 1e-6
 
 
+def test_without_detections_there_is_no_verdict(loader):
+    detector = Counting()
+    detector.get_boxes = lambda x, score_thresh, nms_thresh: [
+        [{"boxes": torch.zeros(0, 4), "scores": torch.zeros(0), "labels": torch.zeros(0)}] * x.shape[1] for _ in x
+    ]
+    found = check_state_leak(detector, loader.dataset.dataset, 0.5, CPU)
+    assert (found.detections, found.changed, found.max_score_change, found.passed) == (0, None, None, None)
+
+
 @pytest.mark.parametrize("fault", [{"forgets": False}, {"looks_aside": True}])
 def test_a_leak_is_found(loader, fault):
     found = check_state_leak(Counting(**fault), loader.dataset.dataset, 0.5, CPU)

@@ -2,13 +2,12 @@ import numpy as np
 import pytest
 
 from detector.evaluation.analysis.matches import match_boxes
-from detector.evaluation.analysis.tracks import Latency, Waits, find_waits, summarize_waits, track_figures
-from detector.evaluation.box_filters import filter_boxes
-from detector.evaluation.coco_evaluator import CocoEvaluator
+from detector.evaluation.analysis.tracks import Reaction, Waits, find_waits, summarize_waits, track_figures
 from detector.evaluation.collector import Protocol, RecordingBoxes
+from detector.events.frames import Frames
 from detector.events.types import BBOX_dtype
 
-PROTOCOL = Protocol(100_000, 50_000, 0, 10, 0.001, 0.5)
+PROTOCOL = Protocol(skip_us=100_000, min_box_side=10)
 
 
 def rows(*table):
@@ -48,11 +47,10 @@ def test_markers_are_no_labels():
 
 def waits(all_labels, detections, score=0.5):
     """Evaluate boxes that all lie at the places of the labels."""
-    recording = RecordingBoxes(
-        "a.h5", 0, 50_000, all_labels, filter_boxes(all_labels, 0, 100_000, 0, 10), np.array(detections, BBOX_dtype)
-    )
-    evaluator = CocoEvaluator({1: "car"}, 100, 100)
-    evaluator.partial_eval([recording.labels], [recording.detections])
+    frames = Frames(0, 50_000, 10)
+    recording = RecordingBoxes("a.h5", frames, all_labels, all_labels, np.array(detections, BBOX_dtype))
+    evaluator = PROTOCOL.evaluator({1: "car"}, (100, 100))
+    evaluator.partial_eval([recording.labels], [recording.detections], [frames])
     (boxes,) = evaluator.recordings
     return find_waits(recording, boxes, match_boxes(boxes), PROTOCOL, score)
 
@@ -76,5 +74,5 @@ def test_tracks_of_the_skipped_start_are_not_waited_for():
 
 def test_summary():
     found = summarize_waits([Waits(3, np.array([50_000, 150_000])), Waits(1, np.array([], np.int64))])
-    assert found == Latency(4, 0.5, pytest.approx(100), pytest.approx(140))
-    assert summarize_waits([]) == Latency(0, 0.0, None, None)
+    assert found == Reaction(4, 0.5, pytest.approx(100), pytest.approx(140))
+    assert summarize_waits([]) == Reaction(0, None, None, None)

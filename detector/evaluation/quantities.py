@@ -1,0 +1,38 @@
+"""What the labels of a split can measure, before anything is detected on it."""
+
+from pathlib import Path
+
+from detector.config import Config
+from detector.data.label_map import LABEL_MAP_NAME, class_names, read_label_map
+from detector.data.sequence_file import OpenFile
+from detector.data_factory import psee_data
+from detector.evaluation.collector import NOTHING_COUNTS, Protocol
+from detector.events.frames import Frames
+
+__all__ = ["label_counts"]
+
+
+def label_counts(config: Config, split: str) -> dict[str, int]:
+    """Labels of a split behind each metric, by the protocol of a configuration.
+
+    Args:
+        config: settings, with a dataset.
+        split: "val" or "test".
+
+    Returns:
+        Metric (see `CocoEvaluator.accumulate`) -> number of labels; a metric without any will have no value.
+
+    Raises:
+        ValueError: no labelled frame of the split counts.
+    """
+    dataset = psee_data(config.with_overrides({"data.num_workers": 0}).to_hparams(), split).dataset.dataset
+    ids = {name: key for key, name in read_label_map(Path(config.data.dataset_path) / LABEL_MAP_NAME).items()}
+    classes = {ids[name]: name for name in class_names(config.data)}
+    evaluator = Protocol.of(config).evaluator(classes, dataset.shape[-2:])
+    for file in dataset.files:
+        info = OpenFile(file).info
+        frames = Frames(info.first_t, info.delta_t, info.num_frames)
+        evaluator.partial_eval([info.labels], [info.labels[:0]], [frames])
+    if not any(recording.num_frames for recording in evaluator.recordings):
+        raise ValueError(NOTHING_COUNTS.format(Path(config.data.dataset_path) / split))
+    return evaluator.quantities()

@@ -1,0 +1,52 @@
+"""Frames of a stream: which frame a label or a detection belongs to."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["Frames"]
+
+
+class Frames(NamedTuple):
+    """The frames of a stream. Frame k covers events in [first_t + k * delta_t, first_t + (k + 1) * delta_t).
+
+    What is seen in frame k is known at its end. So the labels and the detections of frame k are those with times in
+    (start, end], one half-open interval on from its events.
+
+    Args:
+        first_t: time in microseconds at which frame 0 starts: the time of the stream's first event, rounded down to a
+            multiple of `delta_t`.
+        delta_t: duration of a frame in microseconds.
+        num_frames: number of frames.
+    """
+
+    first_t: int
+    delta_t: int
+    num_frames: int
+
+    @classmethod
+    def of(cls, value: "Frames | Sequence[int] | Mapping[str, int]") -> "Frames":
+        """The frames that three numbers, in order or by name, describe.
+
+        Raises:
+            ValueError: numbers are missing, not whole, or out of range.
+        """
+        try:
+            numbers = [value[name] for name in cls._fields] if isinstance(value, Mapping) else list(value)
+            frames = cls(*(int(number) for number in numbers))
+            valid = list(frames) == numbers and frames.delta_t > 0 and frames.num_frames >= 0
+        except (KeyError, TypeError, ValueError):
+            valid = False
+        if not valid:
+            raise ValueError(f"frames: got {value!r}, allowed: whole numbers first_t, delta_t (> 0), num_frames (>= 0)")
+        return frames
+
+    def find(self, times: np.ndarray) -> np.ndarray:
+        """(M,) frame with start < time <= end for each of the times (M,) in microseconds; -1 where there is none."""
+        number = -((self.first_t - times.astype(np.int64)) // self.delta_t) - 1
+        return np.where((number >= 0) & (number < self.num_frames), number, -1)
+
+    def end(self, frame: int) -> int:
+        """Time in microseconds at which a frame ends."""
+        return self.first_t + (frame + 1) * self.delta_t

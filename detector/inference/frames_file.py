@@ -1,0 +1,45 @@
+"""The frames that a file of boxes was made from, stored with it: a frame without boxes has no row in the file."""
+
+import json
+from pathlib import Path
+
+from detector.events.frames import Frames
+from detector.utils.atomic_write import atomic_write
+
+__all__ = ["frames_path", "read_frames", "write_frames"]
+
+
+def frames_path(path: str | Path) -> Path:
+    """The JSON file beside an NPY or CSV file of boxes: `boxes.npy.frames.json`."""
+    return Path(f"{path}.frames.json")
+
+
+def write_frames(path: str | Path, frames: Frames) -> None:
+    """Write the frames of an NPY or CSV file of boxes beside it."""
+    with atomic_write(frames_path(path)) as part:
+        part.write_text(json.dumps(frames._asdict()) + "\n")
+
+
+def read_frames(path: str | Path) -> Frames | None:
+    """The frames that a file of boxes was made from; None if they are not stored, as for files of other tools.
+
+    Args:
+        path: NPY or CSV file of boxes, or COCO JSON (`info` holds the frames there, `images` one entry per frame).
+
+    Raises:
+        FileNotFoundError: there is no such file of boxes.
+        ValueError: what is stored are not frames.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file of boxes")
+    coco = path.suffix.lower() == ".json"
+    source = path if coco else frames_path(path)
+    if not source.is_file():
+        return None
+    try:
+        content = json.loads(source.read_text())
+        stored = content.get("info", {}) if coco else content
+        return Frames.of(stored) if not coco or "num_frames" in stored else None
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(f"{source}: not the frames of a file of boxes: {error}") from None
