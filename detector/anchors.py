@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from detector.box import assign_priors, bbox_to_deltas, box_clamp, deltas_to_bbox, force_matches
+from detector.config.checks import require
 from detector.matching.assignment import AnchorGrid, pack_frames
 from detector.matching.encoding import EncodeRule, encode_boxes
 from detector.matching.nms import best_scores, suppress
+from detector.utils.modes import usable_here
 
 __all__ = ["ANCHOR_LISTS", "AnchorLayer", "Anchors"]
 
@@ -88,6 +90,8 @@ class AnchorLayer(nn.Module):
         height, width = int(shape[-2]), int(shape[-1])
         grid = self.grid
         fits = grid.shape[0] == height and grid.shape[1] == width and self.grid_stride == stride
+        if not torch.jit.is_scripting():
+            fits = fits and usable_here(grid)
         if not fits or grid.device != shape.device:
             centres = self.make_grid(height, width, stride)
             sizes = self.sizes.to(centres.device).expand(height, width, self.num_anchors, 2)
@@ -112,6 +116,7 @@ class Anchors(nn.Module):
         variances: scale of the centre's and of the size's offsets (SSD)
         max_decode: decode only the best class of each anchor, else every class on its own
         first_stride: pixels from cell to cell of the first level
+        num_classes: K, the highest label that `encode` accepts on the CPU; any if None
 
     Raises:
         ValueError: an argument outside its range.
@@ -129,15 +134,16 @@ class Anchors(nn.Module):
         max_decode: bool = False,
         *,
         first_stride: int = 16,
+        num_classes: int | None = None,
     ) -> None:
         super().__init__()
-        _check("num_levels", num_levels, num_levels >= 1, "a number of at least 1")
-        _check("base_size", base_size, base_size > 0, "a number above 0")
-        _check("first_stride", first_stride, first_stride >= 1, "a number of at least 1")
-        _check("variances", variances, len(variances) == 2 and min(variances) > 0, "two numbers above 0")
-        _check("fg_iou_threshold", fg_iou_threshold, 0 < fg_iou_threshold <= 1, "a number above 0 and up to 1")
+        require(num_levels >= 1, "num_levels", num_levels, "a number of at least 1")
+        require(base_size > 0, "base_size", base_size, "a number above 0")
+        require(first_stride >= 1, "first_stride", first_stride, "a number of at least 1")
+        require(len(variances) == 2 and min(variances) > 0, "variances", variances, "two numbers above 0")
+        require(0 < fg_iou_threshold <= 1, "fg_iou_threshold", fg_iou_threshold, "a number above 0 and up to 1")
         bg_ok = 0 <= bg_iou_threshold <= fg_iou_threshold
-        _check("bg_iou_threshold", bg_iou_threshold, bg_ok, f"0 to fg_iou_threshold ({fg_iou_threshold})")
+        require(bg_ok, "bg_iou_threshold", bg_iou_threshold, f"0 to fg_iou_threshold ({fg_iou_threshold})")
         pairs = _anchor_pairs(anchor_list)
         self.num_levels = num_levels
         self.base_size = base_size
@@ -148,6 +154,7 @@ class Anchors(nn.Module):
         self.allow_low_quality_matches = allow_low_quality_matches
         self.variances = [float(variance) for variance in variances]
         self.max_decode = max_decode
+        self.num_classes = num_classes
         self.strides = [first_stride * 2**level for level in range(num_levels)]
         self.anchor_layers = nn.ModuleList([AnchorLayer(base_size * 2**level, pairs) for level in range(num_levels)])
         # Shapes (N, h, w) of the levels that the cached anchors belong to; a plain attribute, see AnchorLayer.
@@ -189,6 +196,9 @@ class Anchors(nn.Module):
         """
         if self.anchors.device != x.device or len(xs) != len(self.feature_shapes):
             return True
+        if not torch.jit.is_scripting():  # noqa: SIM102 (one condition would be compiled)
+            if not usable_here(self.anchors):
+                return True
         for level, feature in enumerate(xs):
             if [feature.shape[0], feature.shape[-2], feature.shape[-1]] != self.feature_shapes[level]:
                 return True
@@ -202,6 +212,7 @@ class Anchors(nn.Module):
         targets: Sequence[Sequence[Tensor | np.ndarray]],
         *,
         out: tuple[Tensor, Tensor] | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What each anchor should predict, as `assign_priors` defines it.
 
@@ -210,17 +221,21 @@ class Anchors(nn.Module):
             x: the network's input
             targets: list T of list B of (M, >= 5) rows x1, y1, x2, y2, label, or of `BBOX_dtype` arrays; labels 1..K
             out: an earlier result, whose memory is taken if it fits: fresh memory costs more than the rest
+            numbers: what errors call each of the N frames; 0 to N - 1 if None
 
         Returns:
             (N, A, 4) float32 offsets to the assigned box, zero where an anchor is not positive, and
             (N, A) int64 labels: -1 ignored, 0 background, else the box's label.
 
         Raises:
-            ValueError: not a target for each frame, or boxes that are not finite.
+            ValueError: not a target for each frame; or, where targets are on the CPU, coordinates that are not finite,
+                x2 < x1, y2 < y1, or labels other than 1..K. On a GPU a check would make the CPU wait.
         """
         anchors = self(features, x)
-        boxes = pack_frames([target for step in targets for target in step], len(anchors), anchors.device)
-        if out is None or out[0].shape != anchors.shape or out[0].device != anchors.device:
+        frames = [target for step in targets for target in step]
+        boxes = pack_frames(frames, len(anchors), anchors.device, self.num_classes, numbers)
+        fits = out is not None and out[0].shape == anchors.shape and out[0].device == anchors.device
+        if out is None or not fits or not all(map(usable_here, out)):
             out = anchors.new_empty(anchors.shape), anchors.new_empty(anchors.shape[:2], dtype=torch.int64)
         thresholds = (self.fg_iou_threshold, self.bg_iou_threshold, self.allow_low_quality_matches)
         encode_boxes(self._grid(anchors[0]), boxes, EncodeRule(*thresholds, self.variances), *out)
@@ -240,7 +255,7 @@ class Anchors(nn.Module):
         Returns:
             (N, A, 4) offsets and (N, A) labels, as in `encode`.
         """
-        boxes = pack_frames(targets, len(targets), anchors.device)
+        boxes = pack_frames(targets, len(targets), anchors.device, self.num_classes)
         loc = torch.zeros(len(targets), *anchors.shape, device=anchors.device)
         labels = torch.zeros(loc.shape[:2], dtype=torch.int64, device=anchors.device)
         thresholds = (self.fg_iou_threshold, self.bg_iou_threshold, self.allow_low_quality_matches)
@@ -304,7 +319,7 @@ class Anchors(nn.Module):
 
         Returns:
             list T of list B of {"boxes": (M, 4) xyxy cropped to the frame, "scores": (M,), "labels": (M,) 1..K}
-            by descending score. A box that lies outside the frame is dropped.
+            by descending score. A box that lies outside the frame, and one that holds NaN, is dropped.
 
         Raises:
             ValueError: N is not a multiple of B.
@@ -313,11 +328,10 @@ class Anchors(nn.Module):
         if num_frames % batch_size != 0:
             raise ValueError(f"batch_size: got {batch_size}, allowed: a divisor of the {num_frames} frames")
         anchors = self(features, x)
-        frame, anchor, score, label = best_scores(scores, score_thresh, max_boxes_per_input, self.max_decode)
-        boxes = deltas_to_bbox(loc_preds[frame, anchor].float(), anchors[0, anchor], self.variances)
+        frame, anchor, score, label = self._best(scores, loc_preds, score_thresh, max_boxes_per_input)
+        boxes = deltas_to_bbox(loc_preds[frame, anchor], anchors[0, anchor], self.variances)
         boxes = box_clamp(boxes, 0, 0, x.shape[-1], x.shape[-2])
-        seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        frames = suppress(frame[seen], boxes[seen], score[seen], label[seen], nms_thresh, num_frames)
+        frames = suppress(frame, boxes, score, label, nms_thresh, num_frames)
         return [frames[start : start + batch_size] for start in range(0, num_frames, batch_size)]
 
     @torch.no_grad()
@@ -334,10 +348,18 @@ class Anchors(nn.Module):
             topk: highest scores of a frame that enter non-maximum suppression
 
         Returns:
-            list N of the dicts that `decode` returns.
+            list N of the dicts that `decode` returns; boxes without area and those that hold NaN are dropped.
         """
-        frame, anchor, score, label = best_scores(scores, score_thresh, topk, self.max_decode)
+        frame, anchor, score, label = self._best(scores, boxes, score_thresh, topk)
         return suppress(frame, boxes[frame, anchor].float(), score, label, nms_thresh, len(scores))
+
+    def _best(self, scores: Tensor, values: Tensor, score_thresh: float, topk: int) -> tuple[Tensor, ...]:
+        """`best_scores` of the anchors whose (N, A, 4) values hold no NaN."""
+        best = best_scores(scores, score_thresh, topk, self.max_decode)
+        if bool(values[best[0], best[1]].isnan().any()):
+            scores = scores.masked_fill(values.isnan().any(dim=2, keepdim=True), torch.nan)
+            best = best_scores(scores, score_thresh, topk, self.max_decode)
+        return best
 
     def _grid(self, anchors: Tensor) -> AnchorGrid:
         """Where the shapes of the (A, 4) anchors of the last `forward` lie."""
@@ -367,16 +389,11 @@ def _shape_table(
     return shape[:, :2], shape[:, 2:], cell[:, :2], cell[:, 2], len(pairs)
 
 
-def _check(name: str, value: object, ok: bool, allowed: str) -> None:
-    if not ok:
-        raise ValueError(f"{name}: got {value!r}, allowed: {allowed}")
-
-
 def _anchor_pairs(anchor_list: str | Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     allowed = f"{', '.join(ANCHOR_LISTS)} or (ratio, scale) pairs of numbers above 0"
     if isinstance(anchor_list, str):
-        _check("anchor_list", anchor_list, anchor_list in ANCHOR_LISTS, allowed)
+        require(anchor_list in ANCHOR_LISTS, "anchor_list", anchor_list, allowed)
         return list(ANCHOR_LISTS[anchor_list])
     pairs_ok = len(anchor_list) > 0 and all(len(pair) == 2 and min(pair) > 0 for pair in anchor_list)
-    _check("anchor_list", anchor_list, pairs_ok, allowed)
+    require(pairs_ok, "anchor_list", anchor_list, allowed)
     return [(float(ratio), float(scale)) for ratio, scale in anchor_list]

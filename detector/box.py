@@ -1,9 +1,10 @@
 """Boxes: formats, overlap, selection, the offsets that a network regresses, and assignment to anchors.
 
-Boxes are float tensors whose last dimension holds x1, y1, x2, y2 in pixels ("xyxy") or cx, cy, w, h ("xywh").
-No function changes its arguments.
+Boxes are tensors whose last dimension holds x1, y1, x2, y2 in pixels ("xyxy") or cx, cy, w, h ("xywh"), of any real
+dtype: whole numbers and half precision are computed in float32. No function changes its arguments.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +22,7 @@ __all__ = [
     "box_nms",
     "box_select",
     "contested_claims",
+    "decode_offsets",
     "deltas_to_bbox",
     "force_matches",
     "match_each_box",
@@ -37,14 +39,21 @@ FORCED_IOU = 2.0
 _MIN_SIDE = 1e-3  # pixels; the logarithm of a box without extent stays finite
 
 
+def _real(boxes: Tensor) -> Tensor:
+    """Float32 for whole numbers, which overflow, and for half precision, which is too coarse."""
+    return boxes if boxes.dtype == torch.float64 else boxes.float()
+
+
 def xywh2xyxy(boxes: Tensor) -> Tensor:
     """Changes (..., 4) boxes from cx, cy, w, h to x1, y1, x2, y2."""
+    boxes = _real(boxes)
     half = boxes[..., 2:] / 2
     return torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], dim=-1)
 
 
 def xyxy2xywh(boxes: Tensor) -> Tensor:
     """Changes (..., 4) boxes from x1, y1, x2, y2 to cx, cy, w, h."""
+    boxes = _real(boxes)
     return torch.cat([(boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]], dim=-1)
 
 
@@ -61,6 +70,7 @@ def box_clamp(boxes: Tensor, xmin: float, ymin: float, xmax: float, ymax: float)
     Returns:
         the cropped boxes; one that lies outside has no area.
     """
+    boxes = _real(boxes)
     x = boxes[..., 0::2].clamp(xmin, xmax)
     y = boxes[..., 1::2].clamp(ymin, ymax)
     return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
@@ -79,17 +89,17 @@ def box_select(boxes: Tensor, xmin: float, ymin: float, xmax: float, ymax: float
     Returns:
         the selected (M, 4) boxes and the (N,) boolean mask that selects them.
     """
-    mask = (boxes[:, 0] >= xmin) & (boxes[:, 1] >= ymin) & (boxes[:, 2] <= xmax) & (boxes[:, 3] <= ymax)
+    x1, y1, x2, y2 = _real(boxes).unbind(1)
+    mask = (x1 >= xmin) & (y1 >= ymin) & (x2 <= xmax) & (y2 <= ymax)
     return boxes[mask], mask
 
 
 def pairwise_iou(box1: Tensor, box2: Tensor) -> Tensor:
     """Intersection over union of xyxy boxes whose leading dimensions broadcast; areas are w * h.
 
-    Half precision is raised to float32. Two boxes without area overlap by 0.
+    Two boxes without area overlap by 0.
     """
-    box1 = box1.float() if box1.dtype in (torch.float16, torch.bfloat16) else box1
-    box2 = box2.float() if box2.dtype in (torch.float16, torch.bfloat16) else box2
+    box1, box2 = _real(box1), _real(box2)
     width = torch.minimum(box1[..., 2], box2[..., 2]) - torch.maximum(box1[..., 0], box2[..., 0])
     height = torch.minimum(box1[..., 3], box2[..., 3]) - torch.maximum(box1[..., 1], box2[..., 1])
     intersection = width.clamp(min=0) * height.clamp(min=0)
@@ -133,9 +143,11 @@ def box_nms(bboxes: Tensor, scores: Tensor, threshold: float = 0.5) -> Tensor:
         threshold: of two boxes that overlap more than this, the one with the lower score goes
 
     Returns:
-        indices of the boxes that stay, by descending score.
+        indices of the boxes that stay, by descending score; those with NaN in box or score do not.
     """
-    return nms(bboxes.float(), scores.float(), threshold)
+    known = ~(bboxes.isnan().any(dim=1) | scores.isnan())
+    index = known.nonzero()[:, 0]
+    return index[nms(bboxes[index].double(), scores[index].double(), threshold)]
 
 
 def bbox_to_deltas(
@@ -155,6 +167,7 @@ def bbox_to_deltas(
     Returns:
         (..., 4) offsets dx, dy, dw, dh, which `deltas_to_bbox` turns back.
     """
+    boxes, default_boxes = _real(boxes), _real(default_boxes)
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
     size = (boxes[..., 2:] - boxes[..., :2]).clamp(min=_MIN_SIDE, max=max_width)
     offset = (centre - default_boxes[..., :2]) / (variances[0] * default_boxes[..., 2:])
@@ -176,8 +189,18 @@ def deltas_to_bbox(
     Returns:
         (..., 4) xyxy boxes in pixels.
     """
-    centre = default_boxes[..., :2] + loc_preds[..., :2] * variances[0] * default_boxes[..., 2:]
-    size = default_boxes[..., 2:] * torch.exp(loc_preds[..., 2:] * variances[1])
+    return decode_offsets(loc_preds, default_boxes, variances[0], variances[1])
+
+
+def decode_offsets(loc_preds: Tensor, default_boxes: Tensor, varx: float, vary: float) -> Tensor:
+    """`deltas_to_bbox` in a form that can be scripted.
+
+    A width or height is at most 1000 / 16 times the anchor's, as in torchvision and Detectron2: larger offsets of
+    networks that have learnt little would be infinite.
+    """
+    loc_preds, default_boxes = _real(loc_preds), _real(default_boxes)
+    centre = default_boxes[..., :2] + loc_preds[..., :2] * varx * default_boxes[..., 2:]
+    size = default_boxes[..., 2:] * torch.exp((loc_preds[..., 2:] * vary).clamp(max=math.log(1000 / 16)))
     return torch.cat([centre - size / 2, centre + size / 2], dim=-1)
 
 
@@ -197,9 +220,9 @@ def to_box_tensor(target: Tensor | np.ndarray) -> Tensor:
         missing = {"x", "y", "w", "h", "class_id"} - set(target.dtype.names)
         if missing:
             raise ValueError(f"targets: fields {target.dtype.names} lack {sorted(missing)}")
-        x, y = target["x"], target["y"]
-        columns = [x, y, x + target["w"], y + target["h"], target["class_id"]]
-        return torch.from_numpy(np.stack([column.astype(np.float32) for column in columns], axis=1))
+        # In float64: sums of small whole numbers overflow.
+        x, y, w, h, label = (target[name].astype(np.float64) for name in ("x", "y", "w", "h", "class_id"))
+        return torch.from_numpy(np.stack([x, y, x + w, y + h, label], axis=1).astype(np.float32))
     rows = torch.as_tensor(target)
     if rows.dtype == torch.float32 and rows.ndim == 2 and rows.shape[1] == 5:
         return rows

@@ -10,6 +10,7 @@ from detector.feature_extractors import FEATURE_EXTRACTORS
 from detector.losses import DetectionLoss
 from detector.matching.decoding import class_scores
 from detector.rpn import BoxHead
+from detector.utils.modes import evaluating
 
 __all__ = ["Detector", "SingleStageDetector"]
 
@@ -90,6 +91,7 @@ class SingleStageDetector(Detector):
             allow_low_quality_matches=allow_low_quality_matches,
             variances=list(variances),
             first_stride=first_stride,
+            num_classes=num_classes,
         )
         self.rpn = BoxHead(feature_channels_out, self.box_coder.num_anchors, num_classes + 1, nlayers)
         self.criterion = DetectionLoss()
@@ -119,20 +121,25 @@ class SingleStageDetector(Detector):
 
         Returns:
             `{"loc_loss", "cls_loss"}`; zeros that reach every parameter if no frame is labelled.
+
+        Raises:
+            ValueError: a target on the CPU is broken, see `Anchors.encode`; frame n = t * B + b is named.
         """
         self.reset(reset_mask)
         features = self.feature_extractor(x)
         frames = [frame for step in targets for frame in step]
+        numbers = None
         if frame_is_labeled is not None and not frame_is_labeled.all():
             selected = frame_is_labeled.flatten().nonzero().squeeze(1)
             features = [level[selected.to(level.device)] for level in features]
-            frames = [frames[n] for n in selected.tolist()]
+            numbers = selected.tolist()
+            frames = [frames[n] for n in numbers]
         if not frames:
             zero = torch.stack([p.sum() * 0.0 for p in self.parameters()]).sum()
             return {"loc_loss": zero, "cls_loss": zero}
         loc_preds, cls_preds = self.rpn(features)
         # The losses keep no target, so the next batch may write over them.
-        self._targets = self.box_coder.encode(features, x, [[frame] for frame in frames], out=self._targets)
+        self._targets = self.box_coder.encode(features, x, [frames], out=self._targets, numbers=numbers)
         loc_targets, cls_targets = self._targets
         return self.criterion(loc_preds, loc_targets, cls_preds, cls_targets)
 
@@ -140,7 +147,7 @@ class SingleStageDetector(Detector):
     def get_boxes(
         self, x: Tensor, score_thresh: float = 0.4, nms_thresh: float = 0.5, max_boxes: int | None = None
     ) -> list[list[dict[str, Tensor]]]:
-        """Advance the streams by a batch and decode its detections.
+        """Advance the streams by a batch and decode its detections, in evaluation mode; the mode is then restored.
 
         Args:
             x: (T, B, C, H, W).
@@ -151,8 +158,9 @@ class SingleStageDetector(Detector):
         Returns:
             List T of list B of `{"boxes" (M, 4) x1, y1, x2, y2 in pixels of x, "scores" (M,), "labels" (M,) 1..K}`.
         """
-        features = self.feature_extractor(x)
-        loc_preds, cls_preds = self.rpn(features)
+        with evaluating(self):
+            features = self.feature_extractor(x)
+            loc_preds, cls_preds = self.rpn(features)
         return self.box_coder.decode(
             features,
             x,
@@ -161,7 +169,7 @@ class SingleStageDetector(Detector):
             batch_size=x.size(1),
             score_thresh=score_thresh,
             nms_thresh=nms_thresh,
-            max_boxes_per_input=max_boxes or self.max_boxes_per_input,
+            max_boxes_per_input=self.max_boxes_per_input if max_boxes is None else max_boxes,
         )
 
     def reset(self, mask: Tensor) -> None:

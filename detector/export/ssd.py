@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.anchors import ANCHOR_LISTS
-from detector.matching.decoding import class_scores, crop_boxes, decode_boxes, select_rows
+from detector.matching.decoding import best_class, class_scores, decode_boxes, select_rows
 from detector.matching.nms import non_max_suppression
 from detector.single_stage_detector import SingleStageDetector
 
@@ -48,7 +48,8 @@ class BoxDecoder(nn.Module):
             batch_size: B.
 
         Returns:
-            List T of list B of (M, 6) x1, y1, w, h, score, class_id (1..K): a row for every anchor and class.
+            List T of list B of (M, 6) x1, y1, w, h, score, class_id (1..K): a row for every anchor and class, but for
+            boxes that have no area or hold NaN.
         """
         boxes = decode_boxes(anchors, loc_preds, varx, vary)
         return select_rows(boxes, cls_preds.float(), score_thresh, batch_size)
@@ -94,26 +95,21 @@ class SSD(nn.Module):
 
         Args:
             x: (T, B, C, H, W) frames, of any floating point type.
-            score_thresh: rows at or below this score are left out.
+            score_thresh: rows at or below this score are left out. A threshold below 0 leaves out nothing: two
+                detectors give rows of the same anchors and classes, boxes without area included.
 
         Returns:
-            List T of list B of (M, 6) x1, y1, w, h, score, class_id (1..K), in pixels of x, cropped to the frame.
+            List T of list B of (M, 6) x1, y1, w, h, score, class_id (1..K), in pixels of x, cropped to the frame. Boxes
+            of which nothing is left there, and those that hold NaN, are dropped.
         """
-        features = self.feature_extractor(self._frames(x))
-        loc, logits = self.predict(features)
-        scores = class_scores(logits)
-        anchors = self.anchors(features, x)
-        steps = self.box_decoder(anchors, loc, scores, self.varx, self.vary, score_thresh, x.size(1))
-        cropped: list[list[Tensor]] = []
-        for streams in steps:
-            cropped.append([self._crop(rows, x.size(3), x.size(4)) for rows in streams])
-        return cropped
+        boxes, scores = self._boxes(x)
+        return select_rows(boxes, scores, score_thresh, x.size(1), score_thresh < 0)
 
     @torch.jit.export
     def detect(
         self, x: Tensor, score_thresh: float = 0.4, nms_thresh: float = 0.5, max_boxes: int = 500
     ) -> list[list[Tensor]]:
-        """Advance the streams and decode with non-maximum suppression; rows as `forward`, by descending score.
+        """Advance the streams and decode with non-maximum suppression: the boxes of `SingleStageDetector.get_boxes`.
 
         Args:
             x: (T, B, C, H, W) frames.
@@ -121,8 +117,9 @@ class SSD(nn.Module):
             nms_thresh: overlap above which the lower of two scores of a class is dropped.
             max_boxes: rows of a frame that enter the suppression.
         """
+        boxes, scores = self._boxes(x)
         kept: list[list[Tensor]] = []
-        for streams in self.forward(x, score_thresh):
+        for streams in select_rows(boxes, scores, score_thresh, x.size(1), True):  # empty ones count in max_boxes
             kept.append([non_max_suppression(rows, nms_thresh, max_boxes) for rows in streams])
         return kept
 
@@ -151,5 +148,18 @@ class SSD(nn.Module):
             raise ValueError("x: got whole numbers, allowed: floating point frames, scaled as info_ssd_jit.json says")
         return x.to(self.precision.dtype)
 
-    def _crop(self, rows: Tensor, height: int, width: int) -> Tensor:
-        return torch.cat([crop_boxes(rows[:, :4], height, width), rows[:, 4:]], dim=1)
+    def _boxes(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes (N, A, 4) x1, y1, w, h, cropped to the frame, and scores (N, A, K)."""
+        features = self.feature_extractor(self._frames(x))
+        loc, logits = self.predict(features)
+        boxes = decode_boxes(self.anchors(features, x), loc, self.varx, self.vary, x.size(3), x.size(4))
+        return boxes, self.scores(logits)
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Scores (N, A, K) of logits; with the anchors' `max_decode`, NaN for all but the best class of an anchor."""
+        scores = class_scores(logits)
+        return best_class(scores) if self.anchors.max_decode else scores
+
+    def train(self, mode: bool = True) -> "SSD":
+        """Stays in evaluation mode, also where a module that holds it is trained."""
+        return super().train(False)

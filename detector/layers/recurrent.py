@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.layers.lstm_function import lstm_sequence
+from detector.utils.modes import usable_here
 
 __all__ = ["ConvGRU", "ConvLSTM", "ConvRNN"]
 
@@ -63,9 +64,11 @@ class ConvRNN(nn.Module):
         """The state carried over; zeros where the size or the device of the input changed."""
         shape = [batch_size, self.cout, x.size(2), x.size(3)]
         state: list[Tensor] = []
-        for s in self.state:
-            if list(s.shape) == shape and s.device == x.device:
-                state.append(s)
+        for kept in self.state:
+            if list(kept.shape) == shape and kept.device == x.device:
+                state.append(kept)
+        if not torch.jit.is_scripting():
+            state = [kept if usable_here(kept) else kept.clone() for kept in state]
         if len(state) != count:
             zeros = torch.zeros(shape, dtype=torch.float32, device=x.device)
             state = [zeros] * count

@@ -65,28 +65,52 @@ class _Pairs(NamedTuple):
     iou: Tensor
 
 
-def pack_frames(targets: Sequence[Tensor | np.ndarray], num_frames: int, device: torch.device) -> FrameBoxes:
-    """Puts the boxes of all frames one after another.
+def pack_frames(
+    targets: Sequence[Tensor | np.ndarray],
+    num_frames: int,
+    device: torch.device,
+    num_classes: int | None = None,
+    numbers: Sequence[int] | None = None,
+) -> FrameBoxes:
+    """Puts the boxes of all frames one after another. Those on the CPU are checked.
 
     Args:
         targets: the boxes of each frame, in a form that `to_box_tensor` takes
         num_frames: frames of the batch
         device: where the result lies
+        num_classes: highest label; any if None
+        numbers: what errors call each frame; 0 to `num_frames` - 1 if None
 
     Raises:
-        ValueError: not as many targets as frames, or boxes that are not finite.
+        ValueError: not as many targets as frames, coordinates that are not finite, x2 < x1, y2 < y1, or labels other
+            than 1 to `num_classes`.
     """
     if len(targets) != num_frames:
         raise ValueError(f"targets: got {len(targets)} frames, allowed: one for each of the {num_frames} frames")
     frames = [to_box_tensor(target) for target in targets]
     rows = torch.cat(frames) if frames else torch.zeros(0, 5)
-    if not bool(rows.isfinite().all()):
-        bad = next(index for index, frame in enumerate(frames) if not bool(frame.isfinite().all()))
-        raise ValueError(f"targets: frame {bad} holds {frames[bad].tolist()}, allowed: finite numbers")
     counts = torch.tensor([len(frame) for frame in frames], dtype=torch.int64)
-    frame_of_row = torch.repeat_interleave(torch.arange(num_frames), counts).to(device)
+    frame_of_row = torch.repeat_interleave(torch.arange(num_frames), counts)
+    if rows.device.type == "cpu":
+        _check_rows(rows.detach().numpy(), frame_of_row.numpy(), num_classes, numbers)
     rows = rows.to(device)
-    return FrameBoxes(rows[:, :4], rows[:, 4].long(), frame_of_row, num_frames)
+    return FrameBoxes(rows[:, :4], rows[:, 4].long(), frame_of_row.to(device), num_frames)
+
+
+def _check_rows(rows: np.ndarray, frames: np.ndarray, num_classes: int | None, numbers: Sequence[int] | None) -> None:
+    low, high, label = rows[:, :2], rows[:, 2:4], rows[:, 4]
+    box_ok = (np.isfinite(low) & np.isfinite(high) & (low <= high)).all(axis=1)
+    label_ok = (label >= 1) & (label <= (num_classes or np.finfo(np.float32).max)) & (label == np.floor(label))
+    if (box_ok & label_ok).all():
+        return
+    row = int(np.argmin(box_ok & label_ok))
+    frame = frames[row] if numbers is None else numbers[frames[row]]
+    if not box_ok[row]:
+        found, allowed = f"box {rows[row, :4].tolist()}", "finite numbers x1, y1, x2, y2 with x1 <= x2 and y1 <= y2"
+    else:
+        found = f"label {label[row]:g}"
+        allowed = "whole numbers from 1" + ("" if num_classes is None else f" to {num_classes}")
+    raise ValueError(f"targets: frame {frame} holds {found}, allowed: {allowed}")
 
 
 def assign_boxes(

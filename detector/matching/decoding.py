@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor
 
-__all__ = ["class_scores", "crop_boxes", "decode_boxes", "select_rows"]
+from detector.box import decode_offsets
+from detector.matching.nms import has_area
+
+__all__ = ["best_class", "class_scores", "decode_boxes", "select_rows"]
 
 
 def class_scores(logits: Tensor) -> Tensor:
@@ -14,15 +17,38 @@ def class_scores(logits: Tensor) -> Tensor:
     return logits.transpose(1, 2).float().softmax(dim=1)[:, 1:].transpose(1, 2)
 
 
-def decode_boxes(anchors: Tensor, loc_preds: Tensor, varx: float, vary: float) -> Tensor:
-    """Boxes (N, A, 4) x1, y1, w, h, float32, of anchors and offsets; see `BoxDecoder.forward`."""
-    loc = loc_preds.float()
-    size = anchors[..., 2:] * torch.exp((loc[..., 2:] * vary).clamp(max=10.0))
-    corner = anchors[..., :2] + loc[..., :2] * varx * anchors[..., 2:] - 0.5 * size
-    return torch.cat([corner, size], dim=2)
+def best_class(scores: Tensor) -> Tensor:
+    """Scores (N, A, K) of which each anchor keeps the highest, the first of equal ones; the others are NaN."""
+    best = scores.masked_fill(scores.isnan(), -torch.inf).max(dim=2, keepdim=True).indices
+    return torch.full_like(scores, torch.nan).scatter(2, best, scores.gather(2, best))
 
 
-def select_rows(boxes: Tensor, scores: Tensor, score_thresh: float, batch_size: int) -> list[list[Tensor]]:
+def decode_boxes(
+    anchors: Tensor, loc_preds: Tensor, varx: float, vary: float, height: int | None = None, width: int | None = None
+) -> Tensor:
+    """Boxes of anchors and offsets, cropped to a frame where its height and width are given.
+
+    Cropping corners, as `Anchors.decode` does, leaves no area where that leaves none.
+
+    Args:
+        anchors: (N, A, 4) cx, cy, w, h.
+        loc_preds: (N, A, 4) offsets.
+        varx, vary: scale of the centre's and of the size's offsets.
+        height, width: size of the frame.
+
+    Returns:
+        (N, A, 4) x1, y1, w, h, float32.
+    """
+    x1, y1, x2, y2 = decode_offsets(loc_preds.float(), anchors, varx, vary).unbind(2)
+    if height is not None and width is not None:
+        x1, x2 = x1.clamp(0, width), x2.clamp(0, width)
+        y1, y2 = y1.clamp(0, height), y2.clamp(0, height)
+    return torch.stack([x1, y1, x2 - x1, y2 - y1], dim=2)
+
+
+def select_rows(
+    boxes: Tensor, scores: Tensor, score_thresh: float, batch_size: int, keep_empty: bool = False
+) -> list[list[Tensor]]:
     """Rows of the scores above a threshold.
 
     Args:
@@ -30,6 +56,7 @@ def select_rows(boxes: Tensor, scores: Tensor, score_thresh: float, batch_size: 
         scores: (N, A, K) scores without background.
         score_thresh: rows at or below this score are left out.
         batch_size: B.
+        keep_empty: keep the rows of boxes that have no area or hold NaN.
 
     Returns:
         List T of list B of (M, 6) x1, y1, w, h, score, class_id (1..K), ordered by anchor and class.
@@ -42,14 +69,7 @@ def select_rows(boxes: Tensor, scores: Tensor, score_thresh: float, batch_size: 
             index = (scores[n] > score_thresh).nonzero()
             anchor, label = index[:, 0], index[:, 1]
             score = scores[n][anchor, label].unsqueeze(1)
-            streams.append(torch.cat([boxes[n][anchor], score, (label + 1).unsqueeze(1).float()], dim=1))
+            rows = torch.cat([boxes[n][anchor], score, (label + 1).unsqueeze(1).float()], dim=1)
+            streams.append(rows if keep_empty else rows[has_area(rows)])
         steps.append(streams)
     return steps
-
-
-def crop_boxes(boxes: Tensor, height: int, width: int) -> Tensor:
-    """Boxes (..., 4) x1, y1, w, h, cropped to the frame."""
-    x1, y1 = boxes[..., 0].clamp(0, width), boxes[..., 1].clamp(0, height)
-    x2 = (boxes[..., 0] + boxes[..., 2]).clamp(0, width)
-    y2 = (boxes[..., 1] + boxes[..., 3]).clamp(0, height)
-    return torch.stack([x1, y1, x2 - x1, y2 - y1], dim=-1)

@@ -19,7 +19,7 @@ Four = tuple[Number, Number, Number, Number]
 
 ZERO, HALF, ONE, TINY = np.float32(0), np.float32(0.5), np.float32(1), np.float32(1e-12)
 SLACK = np.float32(1e-3)  # cells; more than the rounding of a cell's bounds
-FORCED, ABOVE_ALL = np.float32(2), np.float32(3)  # stand above every overlap
+FORCED = np.float32(2)  # above every overlap
 LEAST_SIDE, MOST_SIDE = np.float32(1e-3), np.float32(10000)  # pixels; those of `bbox_to_deltas`
 
 
@@ -55,7 +55,6 @@ def fill_targets(
     touched = np.empty(anchors.shape[0], np.int32)
     holder = np.full(anchors.shape[0], -1, np.int32)
     wanted, strength = np.empty(boxes.shape[0], np.int64), np.empty(boxes.shape[0], np.float32)
-    losses = np.zeros(boxes.shape[0], np.int64)
     fg, bg = settings[0], settings[1]
     threshold = bg if bg > ZERO else fg
     for frame in range(starts.size - 1):
@@ -68,7 +67,7 @@ def fill_targets(
                 box, _four(boxes, box), shapes, cells, threshold, best, owner, touched, count
             )
         if low_quality:
-            _match(start, stop, boxes, shapes, cells, threshold, wanted, strength, losses, holder)
+            _match(start, stop, boxes, shapes, cells, wanted, strength, holder)
             for box in range(start, stop):
                 anchor = wanted[box]
                 if anchor >= 0:
@@ -102,7 +101,7 @@ def _mark(
     top, chosen = -ONE, -1
     for s in range(shapes.shape[0]):
         shape, cell = _three(shapes, s), _four(cells, s)
-        low_x, high_x, low_y, high_y = _cells_to_look_at(box, shape, cell, threshold, -1)
+        low_x, high_x, low_y, high_y = _cells_to_look_at(box, shape, cell, threshold, False)
         for y in range(low_y, high_y + 1):
             for x in range(low_x, high_x + 1):
                 iou = _overlap(box, shape, x, y)
@@ -125,74 +124,98 @@ def _match(
     boxes: np.ndarray,
     shapes: np.ndarray,
     cells: np.ndarray,
-    threshold: Number,
     wanted: np.ndarray,
     strength: np.ndarray,
-    losses: np.ndarray,
     holder: np.ndarray,
 ) -> None:
     """Find the anchor that each box of a frame holds, see `match_each_box`: into `wanted`, -1 for none.
 
-    Going down its own order, a box that lost k times wants its best anchor but k: the nearest k + 1 columns and rows
-    hold it.
+    A box takes the best anchor that no stronger box holds. The box that held it, if any, looks for another one. As
+    holders only become stronger, an anchor that refuses a box once never has to be offered to it again.
     """
     for first in range(start, stop):
-        if wanted[first] < 0:
-            strength[first], wanted[first] = _next_best(_four(boxes, first), shapes, cells, threshold, 0, ABOVE_ALL, -1)
         box: Any = first
-        while wanted[box] >= 0:
+        while box >= 0:
             anchor = wanted[box]
-            other = holder[anchor]
-            if other < 0:
-                holder[anchor] = box
+            if anchor < 0 or not _accepts(anchor, box, strength[box], holder, strength):
+                strength[box], anchor = _best_free(box, _four(boxes, box), shapes, cells, holder, strength)
+                wanted[box] = anchor
+            if anchor < 0:
                 break
-            if strength[box] > strength[other] or (strength[box] == strength[other] and box < other):
-                holder[anchor] = box
-                box = np.int64(other)
-            losses[box] += 1
-            strength[box], wanted[box] = _next_best(
-                _four(boxes, box), shapes, cells, threshold, losses[box], strength[box], anchor
-            )
+            other = np.int64(holder[anchor])
+            holder[anchor] = box
+            box = other
 
 
 @compiled
-def _next_best(
-    box: Four, shapes: np.ndarray, cells: np.ndarray, threshold: Number, margin: int, below: Number, after: int
+def _accepts(anchor: int, box: int, iou: Number, holder: np.ndarray, strength: np.ndarray) -> bool:
+    """Whether an anchor is free or held by a box that overlaps it less; of equal overlaps the first box keeps it."""
+    other = holder[anchor]
+    return other < 0 or iou > strength[other] or (iou == strength[other] and box < other)
+
+
+@compiled
+def _best_free(
+    number: int, box: Four, shapes: np.ndarray, cells: np.ndarray, holder: np.ndarray, strength: np.ndarray
 ) -> tuple[Number, int]:
-    """The highest overlap below one (of equals the lowest anchor after one), and its anchor, -1 for none."""
-    top, chosen = -ONE, -1
+    """The highest overlap with an anchor that accepts a box, and the first such anchor; -1 for none.
+
+    Step 1 looks at the nearest cells. Step 2 looks wherever overlaps reach the best found so far, so it misses no
+    better anchor and no equal one. Step 3: without any overlap, the first anchor that accepts.
+    """
+    top, chosen = _search(number, box, shapes, cells, True, ZERO, -1, holder, strength)
+    top, chosen = _search(number, box, shapes, cells, False, top, chosen, holder, strength)
+    if chosen >= 0:
+        return top, chosen
+    for anchor in range(holder.shape[0]):
+        if _accepts(anchor, number, ZERO, holder, strength):
+            return ZERO, anchor
+    return -ONE, -1
+
+
+@compiled
+def _search(
+    number: int,
+    box: Four,
+    shapes: np.ndarray,
+    cells: np.ndarray,
+    nearest: bool,
+    top: Number,
+    chosen: int,
+    holder: np.ndarray,
+    strength: np.ndarray,
+) -> tuple[Number, int]:
+    """`_best_free` among the nearest cells, or wherever overlaps reach `top`; what is better than `chosen`, if any."""
     for s in range(shapes.shape[0]):
         shape, cell = _three(shapes, s), _four(cells, s)
-        low_x, high_x, low_y, high_y = _cells_to_look_at(box, shape, cell, threshold, margin)
+        low_x, high_x, low_y, high_y = _cells_to_look_at(box, shape, cell, top, nearest)
         for y in range(low_y, high_y + 1):
             for x in range(low_x, high_x + 1):
                 iou = _overlap(box, shape, x, y)
-                anchor = cell[2] + (y * cell[0] + x) * cell[3]
-                free = iou < below or (iou == below and anchor > after)
-                if free and (iou > top or (iou == top and anchor < chosen)):
-                    top, chosen = iou, anchor
+                if iou >= top and iou > ZERO:
+                    anchor = cell[2] + (y * cell[0] + x) * cell[3]
+                    better = iou > top or anchor < chosen
+                    if better and _accepts(anchor, number, iou, holder, strength):
+                        top, chosen = iou, anchor
     return top, chosen
 
 
 @compiled
-def _cells_to_look_at(box: Four, shape: Three, cell: Four, threshold: Number, margin: int) -> tuple[int, int, int, int]:
-    """First and last column and row where the shape may overlap the box by the threshold.
-
-    A margin of k >= 0 adds the nearest k + 1 columns and rows; without (-1) there may be nothing to look at.
-    """
+def _cells_to_look_at(
+    box: Four, shape: Three, cell: Four, threshold: Number, nearest: bool
+) -> tuple[int, int, int, int]:
+    """First and last column and row of the nearest cells, or of those where the shape may overlap by the threshold."""
     width, height, stride = box[2] - box[0], box[3] - box[1], shape[2]
     most_x = width if width < shape[0] else shape[0]
     most_y = height if height < shape[1] else shape[1]
     shared = (width * height + shape[0] * shape[1]) * (threshold / (ONE + threshold))
-    reach_x = reach_y = -ONE
-    if shared <= most_x * most_y * (ONE + SLACK):
+    if nearest:  # half a cell around a centre inside the grid always holds the nearest cell
+        reach_x = reach_y = HALF
+    elif most_x > ZERO and most_y > ZERO and shared <= most_x * most_y * (ONE + SLACK):
         reach_x = ((width + shape[0]) * HALF - shared / most_y) / stride
         reach_y = ((height + shape[1]) * HALF - shared / most_x) / stride
-    elif margin < 0:
+    else:
         return 0, -1, 0, -1
-    if margin >= 0:  # half a cell around a centre inside the grid always holds the nearest cell
-        least = HALF + np.float32(margin)
-        reach_x, reach_y = max(reach_x, least), max(reach_y, least)
     low_x, high_x = _range((box[0] + box[2]) * HALF / stride - HALF, reach_x + SLACK, cell[0])
     low_y, high_y = _range((box[1] + box[3]) * HALF / stride - HALF, reach_y + SLACK, cell[1])
     return low_x, high_x, low_y, high_y

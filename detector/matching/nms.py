@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
-__all__ = ["best_scores", "non_max_suppression", "suppress"]
+__all__ = ["best_scores", "has_area", "non_max_suppression", "suppress"]
 
 
 def best_scores(
@@ -16,7 +16,7 @@ def best_scores(
     """The highest scores of each frame. Of equal ones the first anchor and label win, whatever else is in the batch.
 
     Args:
-        scores: (N, A, K) scores without background
+        scores: (N, A, K) scores without background; NaN counts as no score
         score_thresh: scores up to this are left out
         topk: how many of each frame
         max_decode: only the best label of each anchor
@@ -26,12 +26,12 @@ def best_scores(
     """
     labels = None
     if max_decode:
-        best, labels = scores.max(dim=2)
+        best, labels = scores.masked_fill(scores.isnan(), -torch.inf).max(dim=2)
         scores = best[..., None]
     chosen = scores > score_thresh
-    if int(chosen.count_nonzero()) > 2 * topk * len(scores) and topk < scores.shape[1]:
+    if 0 < topk < scores.shape[1] and int(chosen.count_nonzero()) > 2 * topk * len(scores):
         # The k best scores are no lower than the k-th best anchor's: a search among fewer numbers.
-        floor = scores.amax(dim=2).topk(topk, dim=1).values[:, -1]
+        floor = scores.masked_fill(~chosen, -torch.inf).amax(dim=2).topk(topk, dim=1).values[:, -1]
         chosen &= scores >= floor[:, None, None]
     frame, anchor, label = chosen.nonzero(as_tuple=True)
     score = scores[frame, anchor, label].float()
@@ -49,8 +49,9 @@ def suppress(
 ) -> list[dict[str, Tensor]]:
     """Drop, of two boxes of a frame and class that overlap more than a threshold, the one with the lower score.
 
-    Overlaps are computed in float64, so what is kept depends neither on rounding nor on the size of the batch. Shifting
-    groups apart by their coordinates, to treat them as one, would lose precision.
+    Boxes without area and rows that hold NaN are dropped first. Overlaps are computed in float64, so what is kept
+    depends neither on rounding nor on the size of the batch. Shifting groups apart by their coordinates, to treat them
+    as one, would lose precision.
 
     Args:
         frame: (M,) frame of each candidate; candidates are ordered by frame and descending score
@@ -63,6 +64,8 @@ def suppress(
     Returns:
         list N of {"boxes", "scores", "labels"} by descending score.
     """
+    seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & ~scores.isnan()
+    frame, boxes, scores, labels = frame[seen], boxes[seen], scores[seen], labels[seen]
     group = frame * (labels.max() + 1 if len(labels) else 1) + labels
     order = group.argsort(stable=True)
     sizes = group[order].unique_consecutive(return_counts=True)[1].tolist()
@@ -75,8 +78,15 @@ def suppress(
     return [{"boxes": box, "scores": score, "labels": label} for box, score, label in columns]
 
 
+def has_area(rows: Tensor) -> Tensor:
+    """(M,) whether rows (M, >= 4) x1, y1, w, h hold a box that has an area and no NaN."""
+    return (rows[:, 2] > 0) & (rows[:, 3] > 0) & rows.isnan().any(dim=1).logical_not()
+
+
 def non_max_suppression(rows: Tensor, nms_thresh: float, max_boxes: int) -> Tensor:
-    """Greedy suppression within each class, in plain torch.
+    """Greedy suppression within each class, in plain torch: what `best_scores` and `suppress` do for a batch.
+
+    Rows that hold NaN are dropped first, boxes without area after the highest scores are chosen.
 
     Args:
         rows: (M, 6) x1, y1, w, h, score, class_id.
@@ -86,14 +96,17 @@ def non_max_suppression(rows: Tensor, nms_thresh: float, max_boxes: int) -> Tens
     Returns:
         The rows that stay, by descending score.
     """
+    rows = rows[rows.isnan().any(dim=1).logical_not()]
     order = rows[:, 4].argsort(descending=True, stable=True)
     rows = rows[order[:max_boxes]]
-    low, high = rows[:, :2], rows[:, :2] + rows[:, 2:4]
+    rows = rows[has_area(rows)]
+    low = rows[:, :2].double()
+    high = low + rows[:, 2:4].double()
     overlap = torch.minimum(high.unsqueeze(1), high) - torch.maximum(low.unsqueeze(1), low)
     inter = overlap.clamp(min=0).prod(dim=2)
-    area = rows[:, 2] * rows[:, 3]
+    area = (high - low).prod(dim=1)
     same_class = rows[:, 5].unsqueeze(1) == rows[:, 5]
-    covers = (inter > nms_thresh * (area.unsqueeze(1) + area - inter)) & same_class
+    covers = (inter / (area.unsqueeze(1) + area - inter) > nms_thresh) & same_class
     covers = covers.triu(diagonal=1).cpu()
     keep = torch.ones(rows.size(0), dtype=torch.bool)
     for i in range(rows.size(0)):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.export.ssd import SSD
-from detector.matching.decoding import class_scores, crop_boxes, decode_boxes, select_rows
+from detector.matching.decoding import decode_boxes, select_rows
 from detector.matching.nms import non_max_suppression
 
 __all__ = ["Step", "StepModule", "StepRunner"]
@@ -66,8 +66,8 @@ class StepModule(nn.Module):
         loc, logits = self.ssd.predict(features)
         after = [s.float().contiguous() for cell in cells for s in cell.state]
         self.ssd.reset_all()  # exporters refuse attributes that are not what they were
-        boxes = crop_boxes(decode_boxes(self.grid, loc, self.ssd.varx, self.ssd.vary), self.height, self.width)
-        return boxes, class_scores(logits), after
+        boxes = decode_boxes(self.grid, loc, self.ssd.varx, self.ssd.vary, self.height, self.width)
+        return boxes, self.ssd.scores(logits), after
 
     def _cells(self) -> list[Any]:
         return list(self.ssd.feature_extractor.levels)
@@ -91,25 +91,31 @@ class StepRunner:
         """As `forward`."""
         return self.forward(x, score_thresh)
 
-    @torch.no_grad()
     def forward(self, x: Tensor, score_thresh: float = 0.4) -> list[list[Tensor]]:
         """Advance the streams and decode without non-maximum suppression; see `SSD.forward`.
 
         Raises:
             ValueError: the frames are not of the exported size.
         """
+        return self._rows(x, score_thresh, score_thresh < 0)
+
+    @torch.no_grad()
+    def _rows(self, x: Tensor, score_thresh: float, keep_empty: bool) -> list[list[Tensor]]:
         if tuple(x.shape[2:]) != self._frame:
             raise ValueError(f"x: got frames of shape {tuple(x.shape[2:])}, allowed: {self._frame}, as exported")
         if len(self._states) != x.shape[1]:
             self._states = [self._start] * x.shape[1]
         frames = x.float().contiguous()
-        return [[self._advance(b, frame[b : b + 1], score_thresh) for b in range(len(frame))] for frame in frames]
+        return [
+            [self._advance(b, frame[b : b + 1], score_thresh, keep_empty) for b in range(len(frame))]
+            for frame in frames
+        ]
 
     def detect(
         self, x: Tensor, score_thresh: float = 0.4, nms_thresh: float = 0.5, max_boxes: int = 500
     ) -> list[list[Tensor]]:
         """Advance the streams and decode with non-maximum suppression; see `SSD.detect`."""
-        steps = self.forward(x, score_thresh)
+        steps = self._rows(x, score_thresh, True)
         return [[non_max_suppression(rows, nms_thresh, max_boxes) for rows in streams] for streams in steps]
 
     def reset(self, mask: Tensor) -> None:
@@ -121,6 +127,6 @@ class StepRunner:
         """Clear the memory of all streams."""
         self._states = []
 
-    def _advance(self, stream: int, x: Tensor, score_thresh: float) -> Tensor:
+    def _advance(self, stream: int, x: Tensor, score_thresh: float, keep_empty: bool) -> Tensor:
         boxes, scores, self._states[stream] = self._step(x, self._states[stream])
-        return select_rows(boxes, scores, score_thresh, 1)[0][0]
+        return select_rows(boxes, scores, score_thresh, 1, keep_empty)[0][0]
