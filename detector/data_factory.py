@@ -53,10 +53,9 @@ def setup_psee_classes(label_map_path: str | Path, wanted_classes: list[str] = [
         ValueError: it is no label map, or a wanted class is not in it.
     """
     label_map = read_label_map(label_map_path)
-    names = list(label_map.values())
-    known = [name for name in names if name != "empty"]
-    if not known or len(set(names)) < len(names) or min(label_map) < 0:
-        raise ValueError(f"{label_map_path}: classes are {label_map}, allowed: distinct names for ids from 0 on")
+    known = [name for name in label_map.values() if name != "empty"]
+    if not known:
+        raise ValueError(f"{label_map_path}: classes are {label_map}, allowed: distinct names, one at least not empty")
     for name in wanted_classes:
         if name not in known:
             raise ValueError(f"data.classes: got {name!r}, allowed by {label_map_path}: {', '.join(known)}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from detector.config.checks import require, require_choice, require_fraction, require_not_negative, require_positive
+from detector.config.class_names import check_class_names
 
 __all__ = [
     "AnchorConfig",
@@ -81,6 +82,7 @@ class DataConfig:
         reversible = self.augment and "timesurface" not in self.preprocess
         allowed = f"0 with data.augment {self.augment} and data.preprocess {self.preprocess}"
         require(self.reversal == 0 or reversible, "data.reversal", self.reversal, allowed)
+        check_class_names("data.classes", self.classes)
         duplicates = len(set(self.classes)) != len(self.classes)
         require(
             not duplicates and "empty" not in self.classes,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from detector.data.augment import Augmentation
+from detector.data.frames import FrameGrid
 
 __all__ = ["TargetLoader", "scale_labels"]
 
@@ -85,14 +86,15 @@ class TargetLoader:
     ) -> tuple[np.ndarray, list[int], np.ndarray]:
         """The same as one (M, 5) array of the boxes of all frames, T counts of them, and a (T,) array."""
         last_frame = first_frame + self.num_tbins if num_frames is None else num_frames
-        inside = slice(*np.clip([-first_frame, last_frame - first_frame], 0, self.num_tbins))
-        ends = first_t + (np.arange(first_frame, first_frame + self.num_tbins) + 1) * delta_t
-        rows, frames = _last_of_each_frame(labels, ends, delta_t, inside)
+        begin, stop = np.clip([-first_frame, last_frame - first_frame], 0, self.num_tbins).tolist()
+        grid = FrameGrid(first_t + first_frame * delta_t, delta_t, self.num_tbins)
+        rows, frames = grid.part(begin, stop).last_of_each_frame(labels)
+        frames = frames + begin
         labeled = np.zeros(self.num_tbins, bool)
         labeled[frames] = True
         if self.interpolation:
-            for frame in np.arange(self.num_tbins)[inside][~labeled[inside]]:
-                between = self._between(labels, ends[frame])
+            for frame in begin + np.flatnonzero(~labeled[begin:stop]):
+                between = self._between(labels, grid.start + (int(frame) + 1) * delta_t)
                 if between is not None:
                     labeled[frame] = True
                     rows = np.concatenate([rows, between])
@@ -177,17 +179,3 @@ def _corners(labels: np.ndarray, scale: float, height: int, width: int) -> tuple
     x1, x2 = (x * scale).clip(0, width), ((x + labels["w"]) * scale).clip(0, width)
     y1, y2 = (y * scale).clip(0, height), ((y + labels["h"]) * scale).clip(0, height)
     return x1, y1, x2, y2
-
-
-def _last_of_each_frame(
-    labels: np.ndarray, ends: np.ndarray, delta_t: int, inside: slice
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the last labelled timestamp of each frame inside the file, and the index of the frame of each row."""
-    bounds = np.append(ends[:1] - delta_t, ends)
-    first, stop = np.searchsorted(labels["t"], bounds[[inside.start, inside.stop]], side="right")
-    rows = labels[first:stop]
-    frames = np.searchsorted(ends, rows["t"], side="left")
-    last = np.zeros(len(ends), np.int64)
-    last[frames] = rows["t"]  # sorted by time: the last one written stays
-    counted = rows["t"] == last[frames]
-    return rows[counted], frames[counted]

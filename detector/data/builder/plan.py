@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from detector.config.groups import DataConfig
-from detector.data.label_map import LABEL_MAP_NAME, parse_label_map, read_label_map
+from detector.data.label_map import LABEL_MAP_NAME, check_label_map, parse_label_map, read_label_map
 from detector.events import EventReader, open_events
 from detector.labels import load_labels
 from detector.utils.remote import Address, Place
@@ -128,7 +128,7 @@ def find_label_map(recordings: Iterable[Place], output: Place, given: Mapping[in
         FileNotFoundError: none is given and a recording has none.
         ValueError: two differ (that of an existing `output` included), or it is empty.
     """
-    found = {} if given is None else {"label_map": dict(sorted(given.items()))}
+    found = {} if given is None else {"label_map": check_label_map(given, "label_map")}
     for recording in recordings if given is None else ():
         path = _label_map_near(recording)
         if path is None:
@@ -250,7 +250,10 @@ def _label_map_near(recording: Place) -> Place | None:
 
 
 def _read_label_map(path: Place) -> dict[int, str]:
-    return read_label_map(path) if isinstance(path, Path) else parse_label_map(path.read_text(), str(path))
+    if isinstance(path, Path):
+        return read_label_map(path)
+    with path.open() as file:
+        return parse_label_map(file.read(), str(path))
 
 
 def _load_labels(recording: Path, path: Path, names: Mapping[int, str]) -> np.ndarray:

@@ -11,7 +11,21 @@ def test_classes_come_from_the_label_map(tmp_path):
     assert class_names(config.with_overrides({"data.classes": ["car"]}).data) == ["car"]
 
 
-@pytest.mark.parametrize("text", ["[1]", "{", '{"a": "car"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1]",
+        "{",
+        '{"a": "car"}',
+        '{"1.0": "car"}',
+        '{"1_0": "car"}',
+        '{"car": 0}',
+        "3",
+        "null",
+        "NaN",
+        '[["0", "car"]]',
+    ],
+)
 def test_broken_label_map(tmp_path, text):
     (tmp_path / "m.json").write_text(text)
     with pytest.raises(ValueError, match="m.json: not a label map"):
@@ -22,3 +36,34 @@ def test_label_map_of_a_text():
     assert parse_label_map('{"1": "car", "0": "bus"}', "--label_map") == {0: "bus", 1: "car"}
     with pytest.raises(ValueError, match="--label_map: not a label map"):
         parse_label_map("{", "--label_map")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"0": "car", "1": "car"}', r"classes are \{0: 'car', 1: 'car'\}, allowed: distinct names for ids from 0 to"),
+        ('{"-1": "car"}', r"classes are \{-1: 'car'\}, allowed: distinct names for ids from 0 to 999999"),
+        ('{"4294967295": "car"}', "classes are .*allowed: distinct names for ids from 0 to 999999"),
+        ('{"0": "car", "0": "bus"}', "class id 0 has several names, allowed: one name per id"),
+        ('{"0": "car", "00": "bus"}', "class id 0 has several names"),
+        ('{"0": ""}', "got the class name '', allowed: printable text"),
+        ('{"0": "a\\nb"}', r"got the class name 'a\\nb', allowed"),
+        ('{"0": " car"}', "got the class name ' car', allowed"),
+        ('{"0": null}', "got the class name None, allowed"),
+        ('{"0": ["car"]}', r"got the class name \['car'\], allowed"),
+    ],
+)
+def test_label_maps_whose_ids_or_names_cannot_be_used(tmp_path, text: str, message: str):
+    (tmp_path / "m.json").write_text(text)
+    with pytest.raises(ValueError, match=f"m.json: {message}") as caught:
+        read_label_map(tmp_path / "m.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_label_maps_are_utf_8_with_or_without_a_mark(tmp_path):
+    for encoding in ("utf-8", "utf-8-sig"):
+        (tmp_path / "m.json").write_bytes('{"0": "Fußgänger (Straße)", "1": "background"}'.encode(encoding))
+        assert read_label_map(tmp_path / "m.json") == {0: "Fußgänger (Straße)", 1: "background"}
+    (tmp_path / "m.json").write_bytes('{"0": "Fußgänger"}'.encode("latin-1"))
+    with pytest.raises(ValueError, match="m.json: not a label map"):
+        read_label_map(tmp_path / "m.json")

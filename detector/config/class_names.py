@@ -1,0 +1,38 @@
+"""Names of classes: which are allowed, and how they appear in metric and file names."""
+
+import re
+from collections.abc import Iterable
+
+__all__ = ["check_class_names", "metric_name"]
+
+MAX_BYTES = 200
+"""MLflow stores 250 characters of a metric's name, file systems 255 bytes of a file's."""
+
+UNSAFE = re.compile(r"[^\w\-. ]|_(?=x)|^\.")
+"""What MLflow or a file system refuses, the start of an escape, and the dot of "..", "." and hidden files."""
+
+
+def metric_name(class_name: str) -> str:
+    """A class name as part of a metric's or file's name: letters of any script, digits, `_`, `-`, `.` and spaces.
+
+    Every other character becomes `_x<hex>_`; two names never become the same one. "car (parked)" becomes
+    "car _x28_parked_x29_".
+    """
+    return UNSAFE.sub(lambda found: f"_x{ord(found[0]):x}_", class_name)
+
+
+def check_class_names(source: str, names: Iterable[object]) -> None:
+    """Raise a ValueError that begins with `source` for the first name that is not a printable text without padding.
+
+    Args:
+        source: where the names come from, a file or a setting.
+        names: class names, "empty" included.
+    """
+    for name in names:
+        ok = isinstance(name, str) and name.isprintable() and name == name.strip() != ""
+        if not ok or len(metric_name(str(name)).encode()) > MAX_BYTES:
+            shown = name if not isinstance(name, str) or len(name) <= 60 else f"{name[:60]}..."
+            raise ValueError(
+                f"{source}: got the class name {shown!r}, allowed: printable text without blanks at its ends, "
+                f"at most {MAX_BYTES} bytes long"
+            )
