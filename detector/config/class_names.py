@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-__all__ = ["check_class_names", "metric_name"]
+__all__ = ["check_class_names", "metric_key", "metric_name"]
 
 MAX_BYTES = 200
 """MLflow stores 250 characters of a metric's name, file systems 255 bytes of a file's."""
@@ -19,6 +19,12 @@ def metric_name(class_name: str) -> str:
     "car _x28_parked_x29_".
     """
     return UNSAFE.sub(lambda found: f"_x{ord(found[0]):x}_", class_name)
+
+
+def metric_key(key: str) -> str:
+    """A metric such as `val_ap/<class>` under the name by which MLflow takes it; two keys never become the same one."""
+    head, separator, class_name = key.partition("ap/")
+    return head + separator + metric_name(class_name)
 
 
 def check_class_names(source: str, names: Iterable[object]) -> None:

@@ -10,6 +10,7 @@ from detector.config import Config
 from detector.coverage.anchor_coverage import SIZES, THRESHOLDS, AnchorPyramid, Coverage, LabelBoxes
 from detector.data.label_map import class_names
 from detector.utils.atomic_write import atomic_write
+from detector.utils.decoration import decoration
 from evforge.anchors.candidates import AnchorList, coverage_of, fit_list, list_name, training_boxes
 from evforge.anchors.figure import coverage_figure
 from evforge.display.tables import text_table
@@ -59,8 +60,9 @@ def anchors(config: Config, lists: Sequence[str] | None = None, output: str | No
     curves = {name: coverage.recall for name, coverage in found.items()}
     shapes = _shapes(config, candidates[best])
     title = f"{len(labels):,} training boxes of {config.data.dataset_path}"
-    figure = coverage_figure(curves, config.anchors.fg_iou_threshold, labels.boxes[:, 2:], shapes, best, title)
-    with atomic_write(folder / "anchors.png") as part:
+    with decoration(str(folder / "anchors.png")), atomic_write(folder / "anchors.png") as part:
+        sizes = labels.boxes[:, 2:]
+        figure = coverage_figure(curves, config.anchors.fg_iou_threshold, sizes, shapes, best, title)
         figure.savefig(part, format="png")
     return folder
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from detector.config.class_names import metric_key
 from evforge.tracking.models import download
 from evforge.tracking.tracker import Tracker
 
@@ -87,7 +88,7 @@ def register(
     logged, digests = _log_model(tracker, run_id, Path(model_dir), info)
     version_tags = {
         **{key: str(value) for key, value in tags.items()},
-        **{key: repr(float(value)) for key, value in metrics.items() if value is not None},
+        **{metric_key(key): repr(float(value)) for key, value in metrics.items() if value is not None},
         "protocol": json.dumps(dict(protocol), sort_keys=True),
         "classes": json.dumps(info["classes"]),
         "run_id": run_id,

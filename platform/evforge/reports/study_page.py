@@ -1,9 +1,14 @@
 """`evforge report`: a study as one page of HTML with its pictures, and the same in MLflow."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detector.config.class_names import metric_name
 from detector.utils.atomic_write import atomic_write
+from detector.utils.decoration import warn
+from evforge import one_line
 from evforge.reports.figures import (
     Axis,
     coverage_scatter,
@@ -44,19 +49,32 @@ def report(folder: str | Path, output: str | Path | None = None) -> Path:
     target = Path(output) if output is not None else study.folder / ARTIFACTS
     target.mkdir(parents=True, exist_ok=True)
     sections = [_summary(study), _cost(study)]
-    for name, (title, caption, figure) in _figures(study).items():
-        if isinstance(figure, str):
-            sections.append(section(title, paragraph(NO_FIGURE + figure)))
-            continue
-        with atomic_write(target / f"{name}.png") as part:
-            figure.savefig(part, format="png")
-        sections.append(section(title, picture(target / f"{name}.png", caption)))
-        study.tracker.log_file(study.run_id, target / f"{name}.png", ARTIFACTS)
+    for name, (title, caption, draw) in _figures(study).items():
+        path = target / f"{name}.png"
+        reason = _save(path, draw)
+        sections.append(section(title, paragraph(NO_FIGURE + reason) if reason else picture(path, caption)))
+        if not reason:
+            study.tracker.log_file(study.run_id, path, ARTIFACTS)
     sections += [_trials(study), _failures(study)]
     with atomic_write(target / REPORT_FILE) as part:
         part.write_text(page(f"Study {study.folder.name}", sections))
     study.tracker.log_file(study.run_id, target / REPORT_FILE, ARTIFACTS)
     return target / REPORT_FILE
+
+
+def _save(path: Path, draw: "Callable[[], Figure | str]") -> str:
+    """Draw a figure to a file; why there is none, if there is none: a figure that fails never costs the page."""
+    path.unlink(missing_ok=True)
+    try:
+        figure = draw()
+        if isinstance(figure, str):
+            return figure
+        with atomic_write(path) as part:
+            figure.savefig(part, format="png")
+    except Exception as error:
+        warn(str(path), error)
+        return one_line(error)
+    return ""
 
 
 def _summary(study: Study) -> str:
@@ -96,36 +114,40 @@ def _cost(study: Study) -> str:
     return section("Total cost", table(("", ""), rows, numbers=()), paragraph(note))
 
 
-def _figures(study: Study) -> "dict[str, tuple[str, str, Figure | str]]":
-    """File name -> title, caption, and the figure or why there is none."""
+def _figures(study: Study) -> "dict[str, tuple[str, str, Callable[[], Figure | str]]]":
+    """File name -> title, caption, and what draws the figure or says why there is none."""
     metric = study.config.tune.metric
-    found: dict[str, tuple[str, str, Figure | str]] = {}
+    found: dict[str, tuple[str, str, Callable[[], Figure | str]]] = {}
     if not study.measured:
         return found
     curves = {trial.name: trial.history for trial, _ in study.measured}
     found["learning_curves"] = (
         "Learning curves",
         f"{metric} after every validation; a curve that ends was stopped or failed.",
-        learning_curves_figure(curves, "Learning curves", metric),
+        partial(learning_curves_figure, curves, "Learning curves", metric),
     )
-    found["parallel_coordinates"] = "What was drawn", "A line a trial; bright lines are good.", _parallel(study)
+    found["parallel_coordinates"] = (
+        "What was drawn",
+        "A line a trial; bright lines are good.",
+        partial(_parallel, study),
+    )
     found["importance"] = (
         "What mattered",
         "Share of the metric's variation that each setting explains, alone and together with others (Optuna, fANOVA). "
         "Of few trials it is a hint, not a proof.",
-        _importance(study),
+        partial(_importance, study),
     )
     for cost in COSTS:
         title = f"{metric} against {'latency' if cost == 'latency_ms' else cost}"
-        found[f"{metric}_{cost}"] = (
+        found[f"{metric_name(metric)}_{cost}"] = (
             title,
             "Trials of the front are beaten by no other in both. Latency is that on the trial's own machine.",
-            _trade_off(study, cost, title),
+            partial(_trade_off, study, cost, title),
         )
     found["anchor_coverage"] = (
         "Anchor coverage",
         "Share of training boxes with an anchor at the trial's foreground IoU, low-quality matches aside.",
-        _coverage(study),
+        partial(_coverage, study),
     )
     return found
 

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from detector.config.class_names import metric_key
 from evforge import one_line
 from evforge.tracking.retry_queue import RetryQueue
 
@@ -226,7 +227,7 @@ class Tracker:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        values = {_name(key): float(value) for key, value in metrics.items()}
+        values = {metric_key(key): float(value) for key, value in metrics.items()}
         points = [Metric(key, value, now, int(step)) for key, value in values.items() if math.isfinite(value)]
         for first in range(0, len(points), _MAX_METRICS):
             part = points[first : first + _MAX_METRICS]
@@ -279,7 +280,7 @@ class Tracker:
 
     def metric_history(self, run_id: str, key: str) -> list[tuple[int, float]]:
         """The curve of a metric as (step, value) by step; of a step that was logged twice the later value counts."""
-        points = sorted(self.client.get_metric_history(run_id, _name(key)), key=lambda point: point.timestamp)
+        points = sorted(self.client.get_metric_history(run_id, metric_key(key)), key=lambda point: point.timestamp)
         return sorted({point.step: point.value for point in points}.items())
 
     def _probe(self) -> None:
@@ -350,5 +351,5 @@ def _shorten(text: str, limit: int) -> str:
 
 
 def _name(key: str) -> str:
-    # A class name such as "car (parked)" is part of a metric's name; MLflow refuses its brackets.
+    # The name of a space file can be part of a tag's; MLflow refuses brackets.
     return re.sub(r"[^\w\-. /:]", "_", key)[:250]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.config import Config
-from detector.config.class_names import check_class_names, metric_name
+from detector.config.class_names import check_class_names, metric_key, metric_name
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,10 @@ def test_settings_are_checked_before_anything_starts():
     with pytest.raises(ValueError, match=r"data.classes: got the class name 'a\\nb', allowed"):
         Config().with_overrides({"data.classes": ["car", "a\nb"]})
     assert Config().with_overrides({"data.classes": ["../../x"]}).data.classes == ["../../x"]
+
+
+def test_metrics_of_classes_are_told_apart():
+    assert metric_key("val_mean_ap") == "val_mean_ap"
+    assert metric_key("val_ap/car") == "val_ap/car"
+    assert metric_key("val_ap/a/b") == "val_ap/a_x2f_b"
+    assert metric_key("val_ap/../../x") == "val_ap/_x2e_._x2f_.._x2f_x"

@@ -91,6 +91,17 @@ def test_what_cannot_be_drawn_says_why(study, tiny_config):
     assert "not drawn: data.dataset_path: got" in text
 
 
+def test_a_figure_that_fails_costs_the_page_nothing(study, monkeypatch, capsys):
+    def broken(*args):
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr("evforge.reports.study_page.parallel_figure", broken)
+    text = report(study[0]).read_text()
+    assert "not drawn: RuntimeError: no fonts" in text or "not drawn: no fonts" in text
+    assert "parallel_coordinates.png was not drawn: RuntimeError: no fonts" in capsys.readouterr().err
+    assert len(ElementTree.fromstring(text.removeprefix("<!DOCTYPE html>")).findall(".//img")) == 5
+
+
 def test_no_study(tmp_path):
     with pytest.raises(FileNotFoundError, match="no run of evforge"):
         report(tmp_path)

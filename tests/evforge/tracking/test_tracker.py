@@ -128,10 +128,11 @@ def test_listing_goes_on_over_pages(tracker, monkeypatch):
 
 def test_metrics_make_curves(tracker):
     run_id = tracker.start_run("trial", {})
-    tracker.log_metrics(run_id, {"val_mean_ap": 0.25, "val_mean_ap_car (parked)": 0.5}, step=1)
+    tracker.log_metrics(run_id, {"val_mean_ap": 0.25, "val_ap/car (parked)": 0.5, "val_ap/car [parked]": 0.75}, step=1)
     tracker.log_metrics(run_id, {"val_mean_ap": 0.125}, step=0)
     assert tracker.metric_history(run_id, "val_mean_ap") == [(0, 0.125), (1, 0.25)]
-    assert tracker.metric_history(run_id, "val_mean_ap_car (parked)") == [(1, 0.5)]
+    assert tracker.metric_history(run_id, "val_ap/car (parked)") == [(1, 0.5)]
+    assert tracker.metric_history(run_id, "val_ap/car [parked]") == [(1, 0.75)], "two names, two curves"
     assert tracker.metric_history(run_id, "never") == []
 
 

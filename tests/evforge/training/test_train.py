@@ -38,7 +38,7 @@ def test_fit_reports_every_metric_of_every_epoch_and_resumes_equal(tiny_config, 
     )
     whole = run_fit(config, tmp_path, "whole")
     assert [report["epoch"] for report in whole] == [1, 2]
-    expected = {"train_loss", "val_mean_ap", "val_mean_ap50", "val_mean_ap75", "val_mean_ap_small", "val_mean_ap_block"}
+    expected = {"train_loss", "val_mean_ap", "val_mean_ap50", "val_mean_ap75", "val_mean_ap_small", "val_ap/block"}
     for report in whole:
         assert expected <= report.keys()
         assert report["fingerprint"] == config.fingerprint()
