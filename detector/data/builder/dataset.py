@@ -15,9 +15,9 @@ import numpy as np
 from tqdm import tqdm
 
 from detector.config.groups import DataConfig
+from detector.data.builder.label_counts import LabelCounts, report_lines
 from detector.data.builder.plan import BROKEN, SPLITS, Plan, check_names, find_label_map, plan_pieces
 from detector.data.builder.recording import make_recording
-from detector.data.label_counts import LabelCounts, report_lines
 from detector.data.label_map import LABEL_MAP_NAME
 from detector.labels import TimeUnit
 from detector.preprocess.representation import byte_code
@@ -106,19 +106,7 @@ def build_dataset(
     plan = Plan(output, data, cuts, names, sensor, label_time_unit, label_offset)
     check_names(recordings, plan)
     tally = _Tally(on_broken)
-    usable, frames = _survey(recordings, plan, tally, progress)
-    with _tidy(output):
-        with (
-            closing(run(usable, plan)) as steps,  # type: ignore[type-var]
-            tqdm(total=frames, unit="frame", desc="build", disable=not progress) as bar,
-        ):
-            for step in steps:
-                bar.update(step.frames)
-                tally.count(step)
-                bar.set_postfix_str(f"{tally.finished}/{len(usable)} recordings", refresh=False)
-        tally.check(len(recordings))
-        with atomic_write(output / LABEL_MAP_NAME) as part:
-            part.write_text(json.dumps({str(key): name for key, name in plan.names.items()}, indent=1) + "\n")
+    _build(recordings, plan, tally, run, progress)
     _report_labels(list(tally.labels.values()), on_labels, progress)
     return output
 
@@ -132,6 +120,22 @@ def _check_arguments(recordings: Sequence[Place], output: Place, data: DataConfi
     highest = np.iinfo(dtype).max
     if not (1 <= divisor <= highest and divisor == int(divisor)):
         raise ValueError(f"data.max_incr_per_pixel: got {divisor}, allowed: whole numbers from 1 to {highest}")
+
+
+def _build(recordings: Sequence[Place], plan: Plan, tally: "_Tally", run: Runner, progress: bool) -> None:
+    usable, frames = _survey(recordings, plan, tally, progress)
+    with _tidy(plan.output):
+        with (
+            closing(run(usable, plan)) as steps,  # type: ignore[type-var]
+            tqdm(total=frames, unit="frame", desc="build", disable=not progress) as bar,
+        ):
+            for step in steps:
+                bar.update(step.frames)
+                tally.count(step)
+                bar.set_postfix_str(f"{tally.finished}/{len(usable)} recordings", refresh=False)
+        tally.check(len(recordings))
+        with atomic_write(plan.output / LABEL_MAP_NAME) as part:
+            part.write_text(json.dumps({str(key): name for key, name in plan.names.items()}, indent=1) + "\n")
 
 
 def _report_labels(

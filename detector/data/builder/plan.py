@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from detector.config.groups import DataConfig
+from detector.data.builder.label_counts import LabelCounts, count_labels
 from detector.data.frames import FrameGrid
-from detector.data.label_counts import LabelCounts, count_labels
 from detector.data.label_map import LABEL_MAP_NAME, check_label_map, parse_label_map, read_label_map
 from detector.events import EventReader, open_events
 from detector.labels import TimeUnit, load_labels

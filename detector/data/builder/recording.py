@@ -15,8 +15,8 @@ import h5py
 import numpy as np
 
 from detector.config.groups import DataConfig
+from detector.data.builder.label_counts import LabelCounts
 from detector.data.builder.plan import BROKEN, SPLITS, Piece, Plan, local_files, plan_pieces, recording_stem
-from detector.data.label_counts import LabelCounts
 from detector.data.tensor_file import create_tensors, write_frames
 from detector.events import open_events
 from detector.events.arrays import ColumnBuffer

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from detector.data.builder.label_counts import layout_cause, repeated_rows, time_cause
 from detector.data.check.finding import Finding, count_findings, refusal
 from detector.data.frames import FrameGrid
-from detector.data.label_counts import layout_cause, repeated_rows, time_cause
 from detector.labels import TimeUnit, load_labels
 from detector.labels.npy import field_columns, to_microseconds
 

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from detector.config.groups import DataConfig
+from detector.data.builder.label_counts import LabelCounts, count_labels
 from detector.data.check.inventory import DataFile, TensorHeader, read_tensor_header
 from detector.data.check.statistics import (
     BIN_US,
@@ -18,7 +19,6 @@ from detector.data.check.statistics import (
     scan_events,
 )
 from detector.data.frames import FrameGrid
-from detector.data.label_counts import LabelCounts, count_labels
 from detector.data.targets import scale_labels
 from detector.events import EventReader
 from detector.events.header import read_header

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from detector.config.groups import DataConfig
+from detector.data.builder.label_counts import report_lines
 from detector.data.check.statistics import BIN_US, EventStatistics, LabelStatistics
 from detector.data.check.survey import FileSurvey
-from detector.data.label_counts import report_lines
 from evforge.display.tables import text_table
 
 __all__ = ["box_text", "dataset_text", "file_text", "survey_text"]

@@ -3,8 +3,8 @@ import re
 import numpy as np
 import pytest
 
+from detector.data.builder.label_counts import count_labels, layout_cause, report_lines, time_cause
 from detector.data.frames import FrameGrid
-from detector.data.label_counts import count_labels, layout_cause, report_lines, time_cause
 from detector.events.types import BBOX_dtype
 
 SECOND = 1_000_000
