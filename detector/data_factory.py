@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -160,11 +161,22 @@ def _check_split(folder: Path, mode: str, hparams: argparse.Namespace) -> list[S
     label_map = read_label_map(folder / LABEL_MAP_NAME)
     for file in files:
         require_equal(file.path, "height, width", (file.height, file.width), size, origin)
-        ids = set(np.unique(load_labels(file.labels_path)["class_id"]).tolist())
-        unknown = sorted(ids - set(label_map))
-        if unknown:
-            raise ValueError(f"{file.labels_path}: class_id is {unknown[0]}, allowed by {LABEL_MAP_NAME}: {label_map}")
+        _check_classes(file.labels_path, label_map)
     return files
+
+
+def _check_classes(labels_path: Path, label_map: dict[int, str]) -> None:
+    """Boxes of unknown classes are unwanted; where no box is of a known one, the label map is another dataset's."""
+    class_id = load_labels(labels_path)["class_id"]
+    unknown = class_id[~np.isin(class_id, list(label_map))]
+    if unknown.size and unknown.size == class_id.size:
+        raise ValueError(f"{labels_path}: class_id is {unknown.min()}, allowed by {LABEL_MAP_NAME}: {label_map}")
+    if unknown.size:
+        warnings.warn(
+            f"{labels_path}: {unknown.size} of {class_id.size} boxes are of a class_id that {LABEL_MAP_NAME} does not "
+            f"know, the smallest {unknown.min()}: they are never a target",
+            stacklevel=2,
+        )
 
 
 def _check_file(path: Path, hparams: argparse.Namespace) -> SequenceFile:

@@ -315,6 +315,12 @@ def test_labels_that_the_label_map_does_not_know_are_refused(folder):
         psee_data(settings(folder), "val")
 
 
+def test_a_few_boxes_of_unknown_classes_are_unwanted(folder):
+    write_pair(folder / "val", "rec0", rows=[(t, 0, 0, 9, 9, k, 0, 1) for t, k in ((9, 0), (10, 7), (10, 2**32 - 1))])
+    with pytest.warns(UserWarning, match="2 of 3 boxes are of a class_id that label_map_.* does not know, the .* 7:"):
+        psee_data(settings(folder), "val")
+
+
 def test_missing_labels_are_named(folder):
     (folder / "train" / "rec1_bbox.npy").unlink()
     with pytest.raises(FileNotFoundError, match=r"rec1.h5: has no labels, rec1_bbox.npy is missing"):

@@ -5,6 +5,7 @@ and tensors of a few frames; who runs the units, and where, is an argument.
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -14,9 +15,11 @@ import numpy as np
 from tqdm import tqdm
 
 from detector.config.groups import DataConfig
+from detector.data.builder.label_counts import LabelCounts, report_lines
 from detector.data.builder.plan import BROKEN, SPLITS, Plan, check_names, find_label_map, plan_pieces
 from detector.data.builder.recording import make_recording
 from detector.data.label_map import LABEL_MAP_NAME
+from detector.labels import TimeUnit
 from detector.preprocess.representation import byte_code
 from detector.utils.atomic_write import atomic_write, remove_dead_parts
 from detector.utils.remote import Address, Place
@@ -29,13 +32,15 @@ Output = TypeVar("Output", Path, Address)
 class Step(NamedTuple):
     """What is told while a recording is built: `frames` more are done; `finished` at its end.
 
-    `broken` says why a recording cannot be used, which ends it, too.
+    `broken` says why a recording cannot be used, which ends it, too. `labels` are counted for one that is not on this
+    machine; those of the others are counted before work starts.
     """
 
     recording: Place
     frames: int = 0
     finished: bool = False
     broken: str | None = None
+    labels: LabelCounts | None = None
 
 
 Runner = Callable[[Sequence[Place], Plan], Iterator[Step]]
@@ -59,14 +64,17 @@ def build_dataset(
     sensor: tuple[int | None, int | None] = (None, None),
     on_broken: Callable[[str], None] | None = None,
     run: Runner = run_here,
+    label_time_unit: TimeUnit = "us",
+    label_offset: int = 0,
+    on_labels: Callable[[LabelCounts], None] | None = None,
 ) -> Output:
     """Make `output/<split>/<stem>.h5` and `<stem>_bbox.npy` of each recording, and the label map beside the splits.
 
     The labels of `R.raw`, `R.dat` and `R_td.dat` are `R_bbox.npy` beside it. A stream starts at the multiple of
     `data.delta_t` at or before the first event. Labels are kept from just after a file's start to its end, in sensor
-    pixels and recording time. Whatever can be is checked before work starts; a finished file that was made from the
-    same recording (by its SHA-256) with the same parameters is kept, so a build that was killed goes on when it is
-    started again.
+    pixels and recording time; what of them is not used is counted and printed. Whatever can be is checked before work
+    starts; a finished file that was made from the same recording (by its SHA-256) with the same parameters is kept, so
+    a build that was killed goes on when it is started again.
 
     Args:
         recordings: files that `open_events` reads, or their addresses.
@@ -82,6 +90,9 @@ def build_dataset(
         on_broken: called with the reason for each recording that cannot be used and is left out; the first one ends
             the build if not given.
         run: what runs the units of work.
+        label_time_unit: unit of the label times: us, ms, s or ns.
+        label_offset: microseconds that are added to the label times.
+        on_labels: called with the counts of each recording's labels, which are printed to stderr if not given.
 
     Returns:
         `output`.
@@ -91,22 +102,12 @@ def build_dataset(
         ValueError: something does not fit; the message names it and what is allowed.
     """
     _check_arguments(recordings, output, data)
-    plan = Plan(output, data, cuts, find_label_map(recordings, output, label_map), sensor)
+    names = find_label_map(recordings, output, label_map)
+    plan = Plan(output, data, cuts, names, sensor, label_time_unit, label_offset)
     check_names(recordings, plan)
     tally = _Tally(on_broken)
-    usable, frames = _survey(recordings, plan, tally, progress)
-    with _tidy(output):
-        with (
-            closing(run(usable, plan)) as steps,  # type: ignore[type-var]
-            tqdm(total=frames, unit="frame", desc="build", disable=not progress) as bar,
-        ):
-            for step in steps:
-                bar.update(step.frames)
-                tally.count(step)
-                bar.set_postfix_str(f"{tally.finished}/{len(usable)} recordings", refresh=False)
-        tally.check(len(recordings))
-        with atomic_write(output / LABEL_MAP_NAME) as part:
-            part.write_text(json.dumps({str(key): name for key, name in plan.names.items()}, indent=1) + "\n")
+    _build(recordings, plan, tally, run, progress)
+    _report_labels(list(tally.labels.values()), on_labels, progress)
     return output
 
 
@@ -121,17 +122,48 @@ def _check_arguments(recordings: Sequence[Place], output: Place, data: DataConfi
         raise ValueError(f"data.max_incr_per_pixel: got {divisor}, allowed: whole numbers from 1 to {highest}")
 
 
+def _build(recordings: Sequence[Place], plan: Plan, tally: "_Tally", run: Runner, progress: bool) -> None:
+    usable, frames = _survey(recordings, plan, tally, progress)
+    with _tidy(plan.output):
+        with (
+            closing(run(usable, plan)) as steps,  # type: ignore[type-var]
+            tqdm(total=frames, unit="frame", desc="build", disable=not progress) as bar,
+        ):
+            for step in steps:
+                bar.update(step.frames)
+                tally.count(step)
+                bar.set_postfix_str(f"{tally.finished}/{len(usable)} recordings", refresh=False)
+        tally.check(len(recordings))
+        with atomic_write(plan.output / LABEL_MAP_NAME) as part:
+            part.write_text(json.dumps({str(key): name for key, name in plan.names.items()}, indent=1) + "\n")
+
+
+def _report_labels(
+    labels: Sequence[LabelCounts], on_labels: Callable[[LabelCounts], None] | None, progress: bool
+) -> None:
+    if on_labels is not None:
+        for counts in labels:
+            on_labels(counts)
+    elif progress or any(counts.faulty for counts in labels):
+        for line in report_lines(labels):
+            print(line, file=sys.stderr)
+
+
 class _Tally:
     """Counts recordings; a broken one is an error unless somebody listens."""
 
     def __init__(self, on_broken: Callable[[str], None] | None) -> None:
         self.finished = 0
+        self.labels: dict[Place, LabelCounts] = {}
         self._first_reason = ""
         self._on_broken = on_broken
 
     def count(self, step: Step) -> None:
         self.finished += step.finished
+        if step.labels is not None:
+            self.labels[step.recording] = step.labels
         if step.broken is not None:
+            self.labels.pop(step.recording, None)
             self.leave_out(ValueError(step.broken))
 
     def leave_out(self, error: Exception) -> None:
@@ -156,7 +188,9 @@ def _survey(recordings: Sequence[Place], plan: Plan, tally: _Tally, progress: bo
     for recording in tqdm(recordings, unit="recording", desc="plan", leave=False, disable=not progress):
         try:
             if isinstance(recording, Path):
-                total += sum(piece.num_frames for piece in plan_pieces(recording, plan))
+                pieces, counts = plan_pieces(recording, plan)
+                total += sum(piece.num_frames for piece in pieces)
+                tally.labels[recording] = counts
             usable.append(recording)
         except BROKEN as error:
             tally.leave_out(error)
@@ -172,13 +206,14 @@ def report_steps(recording: Place, plan: Plan) -> Iterator[Step]:
     Raises:
         OSError: a file cannot be written.
     """
+    labels: list[LabelCounts] = []
     try:
-        for frames in make_recording(recording, plan):
+        for frames in make_recording(recording, plan, labels.append):
             yield Step(recording, frames)
     except BROKEN as error:
         yield Step(recording, broken=" ".join(str(error).split()))
     else:
-        yield Step(recording, finished=True)
+        yield Step(recording, finished=True, labels=None if isinstance(recording, Path) else labels[0])
 
 
 @contextmanager

@@ -10,9 +10,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from detector.config.groups import DataConfig
+from detector.data.builder.label_counts import LabelCounts, count_labels
+from detector.data.frames import FrameGrid
 from detector.data.label_map import LABEL_MAP_NAME, check_label_map, parse_label_map, read_label_map
 from detector.events import EventReader, open_events
-from detector.labels import load_labels
+from detector.labels import TimeUnit, load_labels
 from detector.utils.remote import Address, Place
 
 __all__ = [
@@ -50,6 +52,8 @@ class Plan:
         cuts: parts of each recording; whole recordings if None
         names: class names by id
         sensor: height and width of the sensor, for recordings that do not tell it
+        label_time_unit: unit of the label times
+        label_offset: microseconds that are added to the label times
     """
 
     output: Place
@@ -57,6 +61,8 @@ class Plan:
     cuts: Cuts | None
     names: Mapping[int, str]
     sensor: tuple[int | None, int | None] = (None, None)
+    label_time_unit: TimeUnit = "us"
+    label_offset: int = 0
 
 
 @dataclass(frozen=True)
@@ -171,17 +177,13 @@ def local_files(recording: Place) -> Iterator[Path]:
             raise ValueError(str(error).replace(str(folder), str(recording.parent))) from None
 
 
-def plan_pieces(recording: Path, plan: Plan) -> list[Piece]:
-    """Open a recording and its labels, and lay down what they become.
+def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
+    """Open a recording and its labels, and lay down what they become, and what of the labels is not used.
 
     Raises:
         FileNotFoundError: the recording or its labels are missing.
         ValueError: the recording, its labels, a cut or a size does not fit.
     """
-    return list(_plan(recording, plan))
-
-
-def _plan(recording: Path, plan: Plan) -> Iterator[Piece]:
     data = plan.data
     with open_events(recording, *plan.sensor) as reader:
         first, last = reader.first_t, reader.last_t
@@ -189,27 +191,53 @@ def _plan(recording: Path, plan: Plan) -> Iterator[Piece]:
         downsampling = _downsampling(reader, data)
     if first is None or last is None:
         raise ValueError(f"{recording}: the recording holds no events, allowed: at least one")
-    start = first // data.delta_t * data.delta_t
-    length = (last - start) // data.delta_t + 1
+    grid = FrameGrid.of_events(first, last, data.delta_t)
+    ranges = list(_frame_ranges(recording, grid.num_frames, data.delta_t, plan.cuts))
+    parts = [grid.part(begin, stop) for _, begin, stop in ranges]
     labels_source = recording.with_name(f"{recording_stem(recording)}_bbox.npy")
-    labels = _load_labels(recording, labels_source, plan.names)
-    end = start + length * data.delta_t
-    if labels.size and not _within(labels, start, end).size:
-        raise ValueError(
-            f"{labels_source}: labels from {labels['t'][0]} to {labels['t'][-1]} us, "
-            f"allowed: within the recording, {start} to {end} us"
-        )
-    for split, begin, stop in _frame_ranges(recording, length, data.delta_t, plan.cuts):
-        t0, t1 = start + begin * data.delta_t, start + stop * data.delta_t
-        yield Piece(
+    labels = _load_labels(recording, labels_source, plan)
+    counts = count_labels(
+        labels,
+        str(labels_source),
+        FrameGrid(grid.start, grid.delta_t, max(grid.num_frames, *(stop for _, _, stop in ranges))),
+        (first, last),
+        cuts=parts if plan.cuts else None,
+        names=plan.names,
+        sensor_size=sensor_size,
+        scale=0.5**downsampling,
+        min_box_diag=data.min_box_diag,
+        min_box_side=data.min_box_side,
+    )
+    _check_counts(counts, labels, grid, plan.names)
+    pieces = [
+        Piece(
             recording=recording,
-            target=plan.output / split / f"{recording_stem(recording)}{f'_{t0}_{t1}' if plan.cuts else ''}.h5",
-            start=t0,
-            num_frames=stop - begin,
-            labels=_within(labels, t0, t1),
+            target=plan.output
+            / split
+            / f"{recording_stem(recording)}{f'_{part.start}_{part.end}' if plan.cuts else ''}.h5",
+            start=part.start,
+            num_frames=part.num_frames,
+            labels=labels[part.inside(labels["t"])],
             sensor_size=sensor_size,
             downsampling=downsampling,
             channels=data.in_channels,
+        )
+        for (split, _, _), part in zip(ranges, parts, strict=True)
+    ]
+    return pieces, counts
+
+
+def _check_counts(counts: LabelCounts, labels: np.ndarray, grid: FrameGrid, names: Mapping[int, str]) -> None:
+    """Labels none of which can be used are an error."""
+    if counts.boxes and counts.before + counts.after == counts.boxes:
+        raise ValueError(
+            f"{counts.source}: labels from {labels['t'][0]} to {labels['t'][-1]} us, allowed: within the recording, "
+            f"{grid.start} to {grid.end} us{''.join(f'; {cause}' for cause in counts.causes)}"
+        )
+    if counts.boxes and counts.unknown == counts.boxes:
+        known = ", ".join(f"{key} {name}" for key, name in names.items())
+        raise ValueError(
+            f"{counts.source}: class_id {labels['class_id'].min()} is not in the label map, allowed: {known}"
         )
 
 
@@ -256,20 +284,10 @@ def _read_label_map(path: Place) -> dict[int, str]:
         return parse_label_map(file.read(), str(path))
 
 
-def _load_labels(recording: Path, path: Path, names: Mapping[int, str]) -> np.ndarray:
+def _load_labels(recording: Path, path: Path, plan: Plan) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"{recording}: the recording has no labels: {path.name} is missing beside it")
-    labels = load_labels(path)
-    unknown = sorted(set(np.unique(labels["class_id"]).tolist()) - set(names))
-    if unknown:
-        known = ", ".join(f"{key} {name}" for key, name in names.items())
-        raise ValueError(f"{path}: class_id {unknown[0]} is not in the label map, allowed: {known}")
-    return labels
-
-
-def _within(labels: np.ndarray, start: int, end: int) -> np.ndarray:
-    """A frame's labels come after its start, up to and with its end."""
-    return labels[(labels["t"] > start) & (labels["t"] <= end)]
+    return load_labels(path, plan.label_time_unit, plan.label_offset)
 
 
 def _downsampling(reader: EventReader, data: DataConfig) -> int:

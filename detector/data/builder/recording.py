@@ -2,8 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from glob import escape
 from hashlib import file_digest
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +15,7 @@ import h5py
 import numpy as np
 
 from detector.config.groups import DataConfig
+from detector.data.builder.label_counts import LabelCounts
 from detector.data.builder.plan import BROKEN, SPLITS, Piece, Plan, local_files, plan_pieces, recording_stem
 from detector.data.tensor_file import create_tensors, write_frames
 from detector.events import open_events
@@ -29,12 +31,13 @@ FRAMES_AT_ONCE = 8
 """Frames made from one reading: what is held at any time is their events and tensors."""
 
 
-def make_recording(recording: Place, plan: Plan) -> Iterator[int]:
+def make_recording(recording: Place, plan: Plan, counted: Callable[[LabelCounts], object]) -> Iterator[int]:
     """Make the tensor files of a recording, or keep them if they were made from it with the same parameters.
 
     Args:
         recording: the recording; if it is not on this machine, it and its labels are copied for the time being.
         plan: what is to be made of it.
+        counted: called with what of its labels is not used.
 
     Yields:
         the number of frames done since the last time.
@@ -44,7 +47,8 @@ def make_recording(recording: Place, plan: Plan) -> Iterator[int]:
         OSError: a file cannot be written.
     """
     with local_files(recording) as path:
-        pieces = plan_pieces(path, plan)
+        pieces, counts = plan_pieces(path, plan)
+        counted(replace(counts, source=str(recording.parent / Path(counts.source).name)))
         sha256 = _checksum(path)
         _check_leftovers(recording, plan, {piece.target for piece in pieces}, sha256)
         try:

@@ -13,6 +13,7 @@ import numpy as np
 
 from detector.data.check.finding import Finding
 from detector.data.check.inventory import DataFile, TensorHeader
+from detector.data.frames import FrameGrid
 
 __all__ = ["CheckedFile", "check_set"]
 
@@ -33,14 +34,14 @@ class CheckedFile:
 
     Args:
         file: the tensor file or recording
-        span: start and end in microseconds
+        grid: its frames; of a recording those of 50 ms
         header: of a tensor file
         label_times: distinct labelled times in microseconds
         class_ids: classes of its boxes
     """
 
     file: DataFile
-    span: tuple[int, int] | None
+    grid: FrameGrid | None
     header: TensorHeader | None
     label_times: np.ndarray
     class_ids: frozenset[int] | None
@@ -171,8 +172,10 @@ def _unlabeled_frames(root: Path, files: Sequence[CheckedFile]) -> Iterator[Find
     """Only frames between the first and the last labelled one are counted."""
     labeled = total = 0
     for entry in files:
-        if entry.header is not None and entry.header.delta_t and entry.label_times.size:
-            frames = np.unique((entry.label_times - entry.header.first_t - 1) // entry.header.delta_t)
+        if entry.header is None or entry.grid is None:
+            continue
+        frames = np.unique(entry.grid.frame_of(entry.label_times[entry.grid.inside(entry.label_times)]))
+        if frames.size:
             labeled += frames.size
             total += int(frames[-1] - frames[0]) + 1
     if total and 1 - labeled / total > MAX_UNLABELED:
@@ -209,16 +212,17 @@ def _differ(one: CheckedFile, other: CheckedFile) -> bool:
 
 def _source(entry: CheckedFile) -> tuple[str, tuple[int, int]] | None:
     """Where a file comes from, and which part of it: by checksum, or else by a name `source_<start>_<end>`."""
-    if entry.span is None:
+    if entry.grid is None:
         return None
+    span = entry.grid.start, entry.grid.end
     checksum = _checksum(entry)
     if checksum is not None:
-        return checksum, entry.span
+        return checksum, span
     found = re.fullmatch(r"(.+)_(\d+)_(\d+)_bbox\.npy", entry.file.labels_path.name)
     if found is None:
         return None
     start, end = int(found[2]), int(found[3])
-    length = entry.span[1] - entry.span[0]
+    length = span[1] - span[0]
     is_time = abs(end - start - length) <= 0.1 * length  # and not a date or a number
     return (found[1], (start, end)) if is_time else None
 

@@ -21,7 +21,9 @@ from detector.data.check.inventory import (
 )
 from detector.data.check.label_file import CheckedLabels, LabelContext, check_labels
 from detector.data.check.statistics import BIN_US, scan_events
+from detector.data.frames import FrameGrid
 from detector.data.label_map import LABEL_MAP_NAME, read_label_map
+from detector.labels import TimeUnit
 
 __all__ = ["Finding", "check_dataset"]
 
@@ -29,13 +31,19 @@ Done = Callable[[int], object]
 """Told after each step how many bytes more are done."""
 
 
-def check_dataset(*paths: str | Path, sensor: Sensor = (None, None), progress: bool = False) -> list[Finding]:
+def check_dataset(
+    *paths: str | Path,
+    sensor: Sensor = (None, None),
+    progress: bool = False,
+    label_time_unit: TimeUnit = "us",
+) -> list[Finding]:
     """Look for everything that is wrong or odd in a dataset. Recordings are read to their end.
 
     Args:
         paths: a dataset folder with train/, val/ and test/, or recordings or tensor files with labels beside them.
         sensor: height and width in pixels, for recordings that do not tell them.
         progress: show a progress bar.
+        label_time_unit: unit of the label times of recordings.
 
     Returns:
         findings, errors first, those of one kind together; none for a sound dataset.
@@ -44,7 +52,7 @@ def check_dataset(*paths: str | Path, sensor: Sensor = (None, None), progress: b
         FileNotFoundError: there is no such path.
         ValueError: a folder holds no recording or tensor file.
     """
-    files = list(dict.fromkeys(file for path in paths for file in find_data(path, sensor)))
+    files = list(dict.fromkeys(file for path in paths for file in find_data(path, sensor, label_time_unit)))
     maps = _LabelMaps()
     findings, checked = [], []
     total = sum(file.path.stat().st_size for file in files)
@@ -107,7 +115,8 @@ class _Content(NamedTuple):
 
     findings: list[Finding]
     sensor_size: tuple[int, int] | None = None
-    span: tuple[int, int] | None = None
+    grid: FrameGrid | None = None
+    events: tuple[int, int] | None = None
     header: TensorHeader | None = None
 
 
@@ -115,12 +124,13 @@ def _check_file(file: DataFile, maps: _LabelMaps, done: Done) -> tuple[CheckedFi
     names = maps.of(file)
     content = _check_tensors(file.path) if file.is_tensor else _check_recording(file, done)
     if file.labels_path.is_file():
-        labels = check_labels(file.labels_path, LabelContext(content.sensor_size, content.span, names))
+        context = LabelContext(content.sensor_size, content.grid, names, content.events, file.label_time_unit)
+        labels = check_labels(file.labels_path, context)
     else:
         missing = f"{file.labels_path.name} is missing beside it"
         found = Finding("error", file.path, "recording without labels", missing, "a label file for each")
         labels = CheckedLabels([found], np.empty(0, np.int64), None)
-    entry = CheckedFile(file, content.span, content.header, labels.times, labels.class_ids)
+    entry = CheckedFile(file, content.grid, content.header, labels.times, labels.class_ids)
     return entry, [*content.findings, *labels.findings]
 
 
@@ -133,9 +143,10 @@ def _check_recording(file: DataFile, done: Done) -> _Content:
             events = scan_events(reader, lambda part: done(int(part * size)))
     except (ValueError, OSError) as error:
         return _Content([refusal(path, "recording cannot be read", error)], sensor_size)
-    if events.first_t is None:
+    if events.first_t is None or events.last_t is None:
         return _Content([Finding("error", path, "empty recording", "no events", "at least one")], sensor_size)
-    return _Content([], sensor_size, (events.start, events.start + events.counts.size * BIN_US))
+    span = events.first_t, events.last_t
+    return _Content([], sensor_size, FrameGrid.of_events(*span, BIN_US), span)
 
 
 def _check_tensors(path: Path) -> _Content:
@@ -144,7 +155,7 @@ def _check_tensors(path: Path) -> _Content:
         findings = _not_finite(path, header) if header.dtype.kind == "f" else []
     except (ValueError, OSError) as error:
         return _Content([refusal(path, "tensor file cannot be read", error)])
-    return _Content(findings, header.sensor_size, header.span, header)
+    return _Content(findings, header.sensor_size, header.grid, None, header)
 
 
 def _not_finite(path: Path, header: TensorHeader) -> list[Finding]:

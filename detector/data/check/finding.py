@@ -22,6 +22,7 @@ class Finding:
         kind: what is the matter, the same words for every file
         found: details; of repeated findings their number and the first
         allowed: what would be right
+        cause: a likely cause and what to do about it, if known
     """
 
     severity: Severity
@@ -29,9 +30,11 @@ class Finding:
     kind: str
     found: str
     allowed: str
+    cause: str = ""
 
     def __str__(self) -> str:
-        return f"{self.severity:<7}  {self.path}: {self.kind}: {self.found}, allowed: {self.allowed}"
+        text = f"{self.severity:<7}  {self.path}: {self.kind}: {self.found}, allowed: {self.allowed}"
+        return f"{text}; {self.cause}" if self.cause else text
 
 
 def count_findings(

@@ -8,9 +8,11 @@ import h5py
 import numpy as np
 
 from detector.data.builder.plan import SPLITS, recording_stem
+from detector.data.frames import FrameGrid
 from detector.data.label_map import LABEL_MAP_NAME
 from detector.data.tensor_file import read_attributes
 from detector.events import EventReader, open_events
+from detector.labels import TimeUnit, load_labels
 
 __all__ = ["DataFile", "Sensor", "TensorHeader", "find_data", "label_map_path", "read_tensor_header", "stray_labels"]
 
@@ -36,12 +38,14 @@ class DataFile:
         split: train, val or test if its folder is one, else None
         is_tensor: whether it holds frames and not events
         sensor: height and width in pixels, for recordings that do not tell them
+        label_time_unit: unit of its label times
     """
 
     path: Path
     split: str | None
     is_tensor: bool
     sensor: Sensor = (None, None)
+    label_time_unit: TimeUnit = "us"
 
     @property
     def labels_path(self) -> Path:
@@ -52,6 +56,10 @@ class DataFile:
     def open_events(self) -> EventReader:
         """Open a recording; errors as in `detector.events.open_events`."""
         return open_events(self.path, *self.sensor)
+
+    def load_labels(self) -> np.ndarray:
+        """Its labels; errors as in `detector.labels.load_labels`."""
+        return load_labels(self.labels_path, self.label_time_unit)
 
 
 @dataclass(frozen=True)
@@ -79,17 +87,18 @@ class TensorHeader:
     sha256: str | None
 
     @property
-    def span(self) -> tuple[int, int] | None:
-        """Start and end in microseconds of recording time."""
-        return None if self.delta_t is None else (self.first_t, self.first_t + self.shape[0] * self.delta_t)
+    def grid(self) -> FrameGrid | None:
+        """Its frames in recording time."""
+        return FrameGrid(self.first_t, self.delta_t, self.shape[0]) if self.delta_t else None
 
 
-def find_data(path: str | Path, sensor: Sensor = (None, None)) -> list[DataFile]:
+def find_data(path: str | Path, sensor: Sensor = (None, None), label_time_unit: TimeUnit = "us") -> list[DataFile]:
     """Files of a dataset folder, of a folder of files, or the one file that a path names.
 
     Args:
         path: folder with train/, val/ or test/, folder that holds the files itself, or a file.
         sensor: height and width in pixels, for recordings that do not tell them.
+        label_time_unit: unit of the label times of recordings; tensor files have microseconds.
 
     Returns:
         files by split and name; label files are none.
@@ -100,12 +109,15 @@ def find_data(path: str | Path, sensor: Sensor = (None, None)) -> list[DataFile]
     """
     path = Path(path)
     if path.is_file():
-        return [_data_file(path, sensor)]
+        return [_data_file(path, sensor, label_time_unit)]
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such recording, tensor file or dataset folder")
     folders = [path / split for split in SPLITS if (path / split).is_dir()] or [path]
     files = [
-        _data_file(found, sensor) for folder in folders for found in sorted(folder.iterdir()) if _is_candidate(found)
+        _data_file(found, sensor, label_time_unit)
+        for folder in folders
+        for found in sorted(folder.iterdir())
+        if _is_candidate(found)
     ]
     if not files:
         raise ValueError(
@@ -154,9 +166,9 @@ def _is_candidate(path: Path) -> bool:
     return path.is_file() and not hidden and path.suffix in SUFFIXES and not path.name.endswith(LABELS_END)
 
 
-def _data_file(path: Path, sensor: Sensor) -> DataFile:
-    split = path.absolute().parent.name
-    return DataFile(path, split if split in SPLITS else None, _is_tensor(path), sensor)
+def _data_file(path: Path, sensor: Sensor, label_time_unit: TimeUnit) -> DataFile:
+    split, is_tensor = path.absolute().parent.name, _is_tensor(path)
+    return DataFile(path, split if split in SPLITS else None, is_tensor, sensor, "us" if is_tensor else label_time_unit)
 
 
 def _is_tensor(path: Path) -> bool:

@@ -1,20 +1,24 @@
 """Faults of one label file."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from detector.data.builder.label_counts import layout_cause, repeated_rows, time_cause
 from detector.data.check.finding import Finding, count_findings, refusal
-from detector.events import BBOX_dtype
-from detector.labels import load_labels
-from detector.labels.npy import LEGACY_NAMES
+from detector.data.frames import FrameGrid
+from detector.labels import TimeUnit, load_labels
+from detector.labels.npy import field_columns, to_microseconds
 
 __all__ = ["CheckedLabels", "LabelContext", "check_labels"]
 
 EDGE_SLACK = 1.0
 """Pixels by which a box may reach beyond the sensor without a word: boxes are fitted and rounded."""
+
+EXPLAIN = ("value not finite", "class not in the label map")
+"""Findings that say what `load_labels` refuses in more detail."""
 
 Columns = dict[str, np.ndarray]
 
@@ -25,13 +29,17 @@ class LabelContext:
 
     Args:
         sensor_size: height and width in pixels
-        span: start of the first and end of the last frame in microseconds
+        grid: frames of the recording or tensor file
         names: class names by id
+        events: times of the first and last event in microseconds
+        time_unit: unit of the label times
     """
 
     sensor_size: tuple[int, int] | None = None
-    span: tuple[int, int] | None = None
+    grid: FrameGrid | None = None
     names: Mapping[int, str] | None = None
+    events: tuple[int, int] | None = None
+    time_unit: TimeUnit = "us"
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ def check_labels(path: Path, context: LabelContext) -> CheckedLabels:
         path: the label file, which exists.
         context: recording, sensor and label map.
     """
-    refused = _refusal(path)
+    refused = _refusal(path, context.time_unit)
     raw = _read_columns(path)
     if raw is None:
         return CheckedLabels([refused] if refused else [], np.empty(0, np.int64), None)
@@ -65,36 +73,61 @@ def check_labels(path: Path, context: LabelContext) -> CheckedLabels:
         "error", path, "value not finite", np.flatnonzero(~finite), lambda row: _not_finite(raw, row), "finite numbers"
     )
     labels = {name: column[finite] for name, column in raw.items()}
+    times = _microseconds(path, labels["t"], context.time_unit)
+    if times is not None:
+        labels["t"] = times
+        findings += _check_times(path, labels, context.grid)
     empty_ids = [key for key, name in (context.names or {}).items() if name == "empty"]
     is_box = ~np.isin(labels["class_id"], empty_ids)
     boxes = {name: column[is_box] for name, column in labels.items()}
     findings += [
-        *_check_times(path, labels, context.span),
         *_check_places(path, boxes, context.sensor_size),
         *_check_classes(path, labels, context.names),
         *_check_tracks(path, boxes),
     ]
+    if refused and not any(finding.kind in EXPLAIN for finding in findings):
+        findings.append(refused)
+    if times is not None and context.grid is not None:
+        cause = time_cause(labels, context.grid, context.events)
+        findings = _add_cause(findings, path, cause, ("label before the start", "label after the end"))
+    if context.sensor_size is not None:
+        cause = layout_cause(boxes, context.sensor_size)
+        findings = _add_cause(findings, path, cause, ("box outside the sensor", "box reaches beyond the sensor"))
     class_ids = frozenset(np.unique(boxes["class_id"]).tolist())
-    return CheckedLabels(findings or ([refused] if refused else []), np.unique(labels["t"]).astype(np.int64), class_ids)
+    return CheckedLabels(findings, np.empty(0, np.int64) if times is None else np.unique(times), class_ids)
 
 
-def _refusal(path: Path) -> Finding | None:
+def _add_cause(findings: list[Finding], path: Path, cause: str | None, kinds: tuple[str, ...]) -> list[Finding]:
+    """Findings with a cause: that of the first of these kinds, or else a finding of its own."""
+    if cause is None:
+        return findings
+    place = next((index for index, finding in enumerate(findings) if finding.kind in kinds), None)
+    if place is None:
+        return [*findings, Finding("warning", path, "odd labels", cause, "labels that fit the recording")]
+    return [replace(finding, cause=cause) if index == place else finding for index, finding in enumerate(findings)]
+
+
+def _refusal(path: Path, time_unit: TimeUnit) -> Finding | None:
     try:
-        load_labels(path)
+        load_labels(path, time_unit)
     except (ValueError, OSError) as error:
         return refusal(path, "unreadable labels", error)
     return None
+
+
+def _microseconds(path: Path, times: np.ndarray, time_unit: TimeUnit) -> np.ndarray | None:
+    try:
+        return to_microseconds(times, time_unit, str(path))
+    except ValueError:
+        return None
 
 
 def _read_columns(path: Path) -> Columns | None:
     """The columns as they lie in the file, whose order and values `load_labels` would mend or refuse."""
     try:
         raw = np.load(path, allow_pickle=False)
+        columns = field_columns(raw, str(path))
     except (ValueError, EOFError, OSError):
-        return None
-    found = raw.dtype.names or ()
-    columns = {name: name if name in found else LEGACY_NAMES.get(name, name) for name in BBOX_dtype.names or ()}
-    if not set(columns.values()) <= set(found) or any(raw[name].dtype.kind not in "iuf" for name in columns.values()):
         return None
     return {name: raw[column].reshape(-1) for name, column in columns.items()}
 
@@ -104,8 +137,12 @@ def _not_finite(raw: Columns, row: int) -> str:
     return f"{name} {raw[name][row]} in box {row}"
 
 
-def _check_times(path: Path, labels: Columns, span: tuple[int, int] | None) -> Iterator[Finding]:
+def _check_times(path: Path, labels: Columns, grid: FrameGrid | None) -> Iterator[Finding]:
     t = labels["t"]
+
+    def example(row: int) -> str:
+        return f"t {t[row]} us"
+
     falls = np.flatnonzero(t[1:] < t[:-1])
     yield from count_findings(
         "error",
@@ -115,12 +152,15 @@ def _check_times(path: Path, labels: Columns, span: tuple[int, int] | None) -> I
         lambda row: f"from {t[row]} to {t[row + 1]} us at box {row + 1}",
         "times that only grow",
     )
-    if span is None:
+    if grid is None:
         return
-    for kind, rows in (("label before the start", t < span[0]), ("label after the end", t > span[1])):
-        yield from count_findings(
-            "error", path, kind, np.flatnonzero(rows), lambda row: f"t {t[row]} us", f"{span[0]} to {span[1]} us"
-        )
+    allowed = f"{grid.start} to {grid.end} us"
+    before, at, after = (np.flatnonzero(rows) for rows in (t < grid.start, t == grid.start, t > grid.end))
+    yield from count_findings("error", path, "label before the start", before, example, allowed)
+    yield from count_findings("error", path, "label after the end", after, example, allowed)
+    yield from count_findings(
+        "warning", path, "label at the start", at, example, f"times after {grid.start} us; it belongs to no frame"
+    )
 
 
 def _check_places(path: Path, boxes: Columns, sensor_size: tuple[int, int] | None) -> Iterator[Finding]:
@@ -166,6 +206,14 @@ def _check_classes(path: Path, labels: Columns, names: Mapping[int, str] | None)
 
 def _check_tracks(path: Path, boxes: Columns) -> Iterator[Finding]:
     t, track, class_id = boxes["t"], boxes["track_id"], boxes["class_id"]
+    yield from count_findings(
+        "warning",
+        path,
+        "box twice",
+        repeated_rows(boxes),
+        lambda row: f"x {boxes['x'][row]:g}, y {boxes['y'][row]:g} at t {t[row]} us",
+        "each box once",
+    )
     by_time = np.lexsort((track, t))
     twice = by_time[1:][(np.diff(t[by_time]) == 0) & (np.diff(track[by_time]) == 0)]
     if twice.size and np.unique(track).size == 1:

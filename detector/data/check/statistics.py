@@ -54,9 +54,28 @@ class EventStatistics:
         return (self.first_t or 0) // BIN_US * BIN_US
 
     @property
+    def mean_rate(self) -> float | None:
+        """Events a second from the first to the last event; None if no time passes between them."""
+        duration = (self.last_t or 0) - (self.first_t or 0)
+        return self.num_events / duration * 1e6 if duration else None
+
+    @property
     def rates(self) -> np.ndarray:
-        """(N,) events a second of each bin."""
+        """(N,) events a second of each bin; too low for the first and the last, which are covered in part."""
         return self.counts / (BIN_US / 1e6)
+
+    @property
+    def curve(self) -> tuple[np.ndarray, np.ndarray]:
+        """Starts in microseconds and events a second of the bins that have events for their whole time.
+
+        Where no bin has, one point: the time of the first event and the mean rate.
+        """
+        first, last = (self.first_t or 0) - self.start, (self.last_t or 0) - self.start
+        whole = slice(-(-first // BIN_US), (last + 1) // BIN_US)
+        starts = self.start + np.arange(self.counts.size) * BIN_US
+        if whole.start < whole.stop or self.mean_rate is None:
+            return starts[whole], self.rates[whole]
+        return np.array([self.first_t]), np.array([self.mean_rate])
 
 
 @dataclass(frozen=True)

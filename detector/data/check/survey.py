@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import h5py
 import numpy as np
 
 from detector.config.groups import DataConfig
+from detector.data.builder.label_counts import LabelCounts, count_labels
 from detector.data.check.inventory import DataFile, TensorHeader, read_tensor_header
 from detector.data.check.statistics import (
     BIN_US,
@@ -16,10 +18,10 @@ from detector.data.check.statistics import (
     label_statistics,
     scan_events,
 )
+from detector.data.frames import FrameGrid
 from detector.data.targets import scale_labels
 from detector.events import EventReader
 from detector.events.header import read_header
-from detector.labels import load_labels
 from detector.preprocess import histo
 
 __all__ = ["FileSurvey", "labels_at", "sample_frames", "survey_file"]
@@ -42,6 +44,7 @@ class FileSurvey:
         sample_times: (S,) ends in microseconds of the sampled frames
         active: (S,) part of the pixels that are active in each of them
         labels: None if it has no label file
+        label_counts: what of its labels is not used
         events: of a recording
         edges: rising and falling edges of a recording's triggers
         header: of a tensor file
@@ -56,6 +59,7 @@ class FileSurvey:
     sample_times: np.ndarray
     active: np.ndarray
     labels: LabelStatistics | None
+    label_counts: LabelCounts | None = None
     events: EventStatistics | None = None
     edges: tuple[int, int] = (0, 0)
     header: TensorHeader | None = None
@@ -91,7 +95,8 @@ def survey_file(
     header = read_tensor_header(file.path)
     num_frames, _, height, width = header.shape
     delta_t = header.delta_t or data.delta_t
-    ends = header.first_t + (_spread(num_frames) + 1) * delta_t
+    grid = FrameGrid(header.first_t, delta_t, num_frames)
+    ends = grid.start + (_spread(num_frames) + 1) * delta_t
     shares = _active_shares(sample_frames(file, ends, delta_t))
     advance(1.0)
     return FileSurvey(
@@ -99,11 +104,11 @@ def survey_file(
         format="tensors",
         sensor_size=header.sensor_size,
         network_size=(height, width),
-        span=(header.first_t, header.first_t + num_frames * delta_t),
+        span=(grid.start, grid.end),
         delta_t=delta_t,
         sample_times=ends,
         active=shares,
-        labels=_survey_labels(file, names, width / header.sensor_size[1], height, width),
+        **_survey_labels(file, names, header.sensor_size, (height, width), grid),
         header=header,
     )
 
@@ -124,9 +129,9 @@ def sample_frames(file: DataFile, ends: Iterable[int], delta_t: int = BIN_US) ->
         first_t = read_tensor_header(file.path).first_t
         with h5py.File(file.path) as tensors:
             frames = tensors["data"]
-            for end in ends:
-                index = -(-(int(end) - first_t) // delta_t) - 1
-                yield frames[min(max(index, 0), len(frames) - 1)]
+            grid = FrameGrid(first_t, delta_t, len(frames))
+            for index in grid.frame_of(np.array(list(ends), np.int64)).clip(0, grid.num_frames - 1):
+                yield frames[index]
     else:
         with file.open_events() as reader:
             for end in ends:
@@ -135,7 +140,7 @@ def sample_frames(file: DataFile, ends: Iterable[int], delta_t: int = BIN_US) ->
 
 def labels_at(survey: FileSurvey, time: int) -> np.ndarray:
     """Boxes of a file's labelled time, (M,) `BBOX_dtype` in pixels of its `sample_frames`."""
-    labels = load_labels(survey.file.labels_path)
+    labels = survey.file.load_labels()
     height, width = survey.network_size if survey.file.is_tensor else survey.sensor_size
     return scale_labels(labels[labels["t"] == time], width / survey.sensor_size[1], height, width)
 
@@ -145,31 +150,44 @@ def _survey_recording(file: DataFile, data: DataConfig, names: Mapping[int, str]
         size = reader.height, reader.width
         scale = (data.width or reader.width) / reader.width
         network = round(reader.height * scale), round(reader.width * scale)
-        labels = _survey_labels(file, names, scale, *network)
         events = scan_events(reader, advance)
         edges = reader.triggers()["p"]
     ends = events.start + (_spread(events.counts.size) + 1) * BIN_US
+    span = events.first_t or 0, events.last_t or 0
+    grid = FrameGrid.of_events(*span, data.delta_t) if events.num_events else None
     return FileSurvey(
         file=file,
         format=read_header(file.path).format,
         sensor_size=size,
         network_size=network,
-        span=(events.first_t or 0, events.last_t or 0),
+        span=span,
         delta_t=BIN_US,
         sample_times=ends,
         active=_active_shares(sample_frames(file, ends)),
-        labels=labels,
+        **_survey_labels(file, names, size, network, grid, span),
         events=events,
         edges=(int(np.count_nonzero(edges)), int(np.count_nonzero(edges == 0))),
     )
 
 
 def _survey_labels(
-    file: DataFile, names: Mapping[int, str], scale: float, height: int, width: int
-) -> LabelStatistics | None:
+    file: DataFile,
+    names: Mapping[int, str],
+    sensor_size: tuple[int, int],
+    network_size: tuple[int, int],
+    grid: FrameGrid | None,
+    events: tuple[int, int] | None = None,
+) -> dict[str, Any]:
+    """`labels` and `label_counts` of a `FileSurvey`."""
     if not file.labels_path.is_file():
-        return None
-    return label_statistics(load_labels(file.labels_path), names, scale, height, width)
+        return {"labels": None}
+    labels = file.load_labels()
+    figures = label_statistics(labels, names, network_size[1] / sensor_size[1], *network_size)
+    if grid is None:
+        return {"labels": figures}
+    source = file.labels_path.name
+    counts = count_labels(labels, source, grid, events, names=names or None, sensor_size=sensor_size)
+    return {"labels": figures, "label_counts": counts}
 
 
 def _histogram(reader: EventReader, start: int, delta_t: int) -> np.ndarray:

@@ -15,6 +15,7 @@ from evforge.cluster.session import ray_session
 if TYPE_CHECKING:
     from detector.data.builder.dataset import Step
     from detector.data.builder.plan import Plan
+    from detector.labels import TimeUnit
     from detector.utils.remote import Place
 
 __all__ = ["build", "run_on_ray", "worth_ray"]
@@ -35,6 +36,8 @@ def build(
     *,
     sensor: tuple[int | None, int | None] = (None, None),
     skip_broken: bool = False,
+    label_time_unit: "TimeUnit" = "us",
+    label_offset: int = 0,
 ) -> "Place":
     """Make a dataset folder, see `detector.data.builder.dataset.build_dataset`.
 
@@ -46,6 +49,8 @@ def build(
         label_map: class names by id.
         sensor: height and width of the sensor, for recordings that do not tell it.
         skip_broken: leave recordings out that cannot be used, and say at the end which.
+        label_time_unit: unit of the label times.
+        label_offset: microseconds that are added to the label times.
 
     Returns:
         The dataset folder.
@@ -70,6 +75,8 @@ def build(
         sensor=sensor,
         on_broken=reasons.append if skip_broken else None,
         run=run_on_ray if worth_ray(places) else run_here,
+        label_time_unit=label_time_unit,
+        label_offset=label_offset,
     )
     if reasons:
         print(f"{len(reasons)} of {len(places)} recordings skipped:", *reasons, sep="\n  ", file=sys.stderr)

@@ -5,18 +5,20 @@ from itertools import groupby
 
 from detector.data.check.dataset import Finding, check_dataset
 from detector.data.check.inventory import Sensor
+from detector.labels import TimeUnit
 
 __all__ = ["check", "findings_text"]
 
 LINES_OF_A_KIND = 10
 
 
-def check(paths: Sequence[str], sensor: Sensor = (None, None)) -> int:
+def check(paths: Sequence[str], sensor: Sensor = (None, None), label_time_unit: TimeUnit = "us") -> int:
     """Check and print.
 
     Args:
         paths: a dataset folder, or recordings or tensor files.
         sensor: height and width in pixels, for recordings that do not tell them.
+        label_time_unit: unit of the label times of recordings.
 
     Returns:
         1 if there are errors, else 0.
@@ -25,7 +27,7 @@ def check(paths: Sequence[str], sensor: Sensor = (None, None)) -> int:
         FileNotFoundError: there is no such path.
         ValueError: a folder holds no recording or tensor file.
     """
-    findings = check_dataset(*paths, sensor=sensor, progress=True)
+    findings = check_dataset(*paths, sensor=sensor, progress=True, label_time_unit=label_time_unit)
     print(findings_text(findings))
     return int(any(finding.severity == "error" for finding in findings))
 

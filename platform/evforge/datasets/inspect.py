@@ -13,6 +13,7 @@ from detector.data.check.inventory import DataFile, Sensor, find_data, label_map
 from detector.data.check.statistics import LabelStatistics
 from detector.data.check.survey import FileSurvey, labels_at, sample_frames, survey_file
 from detector.data.label_map import read_label_map
+from detector.labels import TimeUnit
 from detector.utils.atomic_write import atomic_write
 from evforge import one_line
 from evforge.datasets.inspect_figures import Sample, boxes_figure, rate_figure, samples_figure
@@ -25,7 +26,11 @@ NUM_PICTURES = 8
 
 
 def inspect(
-    paths: Sequence[str], config: Config, output: str | None = None, sensor: Sensor = (None, None)
+    paths: Sequence[str],
+    config: Config,
+    output: str | None = None,
+    sensor: Sensor = (None, None),
+    label_time_unit: TimeUnit = "us",
 ) -> list[Path]:
     """Print figures of each path and draw its pictures.
 
@@ -34,6 +39,7 @@ def inspect(
         config: `data` says which boxes the protocol drops, `train.storage` where folders of runs lie.
         output: folder for the pictures, with a folder of its own for each of several paths.
         sensor: height and width in pixels, for recordings that do not tell them.
+        label_time_unit: unit of the label times of recordings.
 
     Returns:
         The folder of each path's pictures.
@@ -42,7 +48,7 @@ def inspect(
         FileNotFoundError: there is no such path.
         ValueError: none of a path's files can be read.
     """
-    found = [(Path(path), find_data(path, sensor)) for path in paths]
+    found = [(Path(path), find_data(path, sensor, label_time_unit)) for path in paths]
     folders = []
     for path, files in found:
         names = _label_map(files[0].path)

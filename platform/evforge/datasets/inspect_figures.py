@@ -177,8 +177,8 @@ def _series(survey: FileSurvey) -> tuple[np.ndarray, np.ndarray, str]:
     """Seconds, values, and what they are."""
     if survey.events is None:
         return survey.sample_times / 1e6, 100 * survey.active, "active pixels\nof a frame (%)"
-    bins = survey.events.start + np.arange(survey.events.counts.size) * survey.delta_t
-    return bins / 1e6, survey.events.rates / 1e3, "event rate\n(1000 events/s)"
+    bins, rates = survey.events.curve
+    return bins / 1e6, rates / 1e3, "event rate\n(1000 events/s)"
 
 
 def _draw_sizes(axes: Any, labels: LabelStatistics, data: DataConfig) -> None:

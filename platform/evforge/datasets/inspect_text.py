@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from detector.config.groups import DataConfig
-from detector.data.check.statistics import LabelStatistics
+from detector.data.builder.label_counts import report_lines
+from detector.data.check.statistics import BIN_US, EventStatistics, LabelStatistics
 from detector.data.check.survey import FileSurvey
 from evforge.display.tables import text_table
 
@@ -31,6 +32,10 @@ def survey_text(path: Path, surveys: Sequence[FileSurvey], names: Mapping[int, s
         parts.append(dataset_text(surveys, names))
     if labels:
         parts.append(box_text(LabelStatistics.join(labels), data))
+    counts = [survey.label_counts for survey in surveys if survey.label_counts]
+    unused = report_lines(counts, faults_only=True)
+    if unused:
+        parts.append("\n".join(unused))
     return "\n\n".join(parts)
 
 
@@ -100,7 +105,7 @@ def _common_text(path: Path, surveys: Sequence[FileSurvey]) -> str:
     sizes = {f"{survey.sensor_size[1]} x {survey.sensor_size[0]} px" for survey in surveys}
     kinds = {_tensor_lines(survey)[0][1] if survey.header else survey.format for survey in surveys}
     lines = [str(path), f"  {'sensor':<14} {', '.join(sorted(sizes))}", f"  {'files':<14} {'; '.join(sorted(kinds))}"]
-    rates = [survey.events.rates.mean() for survey in surveys if survey.events and survey.events.num_events]
+    rates = [survey.events.mean_rate for survey in surveys if survey.events and survey.events.mean_rate]
     if rates:
         text = f"{_rate(min(rates))} to {_rate(max(rates))} mean of a file, median {_rate(float(np.median(rates)))}"
         lines.append(f"  {'event rate':<14} {text}")
@@ -125,15 +130,10 @@ def _event_lines(survey: FileSurvey) -> list[tuple[str, str]]:
     if not events.num_events:
         return [("events", "none"), ("triggers", edges)]
     on = events.num_on / events.num_events
-    peak = int(np.argmax(events.counts))
-    peak_time = (events.start + peak * survey.delta_t) / 1e6
     gap_start, gap = events.gap
     return [
         ("events", f"{events.num_events:,}: ON {on:.1%}, OFF {1 - on:.1%}"),
-        (
-            "event rate",
-            f"{_rate(events.rates.mean())} mean, {_rate(events.rates[peak])} peak in 50 ms, at {peak_time:.2f} s",
-        ),
+        ("event rate", _rates(events)),
         ("longest gap", f"{gap / 1000:.3f} ms without events, from {gap_start / 1e6:.3f} s"),
         ("active px", f"{events.share_ever_active:.1%} ever, {survey.active.mean():.2%} in 50 ms (mean)"),
         ("triggers", edges),
@@ -147,14 +147,17 @@ def _label_lines(survey: FileSurvey, names: Mapping[int, str]) -> list[tuple[str
     each = len(labels.sizes) / max(1, labels.times.size)
     text = f"{len(labels.sizes):,} boxes at {labels.times.size:,} labelled times, {each:.3g} each"
     lines = [("labels", f"{survey.file.labels_path.name}: {text}")]
-    if labels.rate_hz is None:
+    if not labels.times.size:
         return lines
-    interval = float(np.median(labels.intervals)) / 1000
     first, last = labels.times[0] / 1e6, labels.times[-1] / 1e6
+    rate = f"-, at {first:.3f} s"
+    if labels.rate_hz is not None:
+        interval = float(np.median(labels.intervals)) / 1000
+        rate = f"{labels.rate_hz:.3g} Hz (median interval {interval:g} ms), {first:.3f} to {last:.3f} s"
     counts = [f"{_class_name(key, names)}: {count:,}" for key, count in labels.class_counts().items()]
     return [
         *lines,
-        ("label rate", f"{labels.rate_hz:.3g} Hz (median interval {interval:g} ms), {first:.3f} to {last:.3f} s"),
+        ("label rate", rate),
         ("boxes", ", ".join(counts) or "none"),
         ("tracks", f"{labels.num_tracks:,}"),
     ]
@@ -164,6 +167,7 @@ def _split_cells(split: str, surveys: Sequence[FileSurvey], ids: Sequence[int]) 
     parts = [survey.labels for survey in surveys if survey.labels]
     labels = LabelStatistics.join(parts) if parts else None
     counts = labels.class_counts() if labels else {}
+    active = np.concatenate([survey.active for survey in surveys])
     return [
         split,
         f"{len(surveys):,}",
@@ -173,8 +177,19 @@ def _split_cells(split: str, surveys: Sequence[FileSurvey], ids: Sequence[int]) 
         f"{labels.rate_hz:.3g} Hz" if labels and labels.rate_hz else "-",
         f"{len(labels.sizes):,}" if labels else "-",
         *(f"{counts.get(key, 0):,}" for key in ids),
-        f"{np.concatenate([survey.active for survey in surveys]).mean():.2%}",
+        f"{active.mean():.2%}" if active.size else "-",
     ]
+
+
+def _rates(events: EventStatistics) -> str:
+    """The mean over the duration, and the fullest bin unless the recording is shorter than one."""
+    if events.mean_rate is None or events.first_t is None or events.last_t is None:
+        return "-"
+    if events.last_t - events.first_t < BIN_US:
+        return f"{_rate(events.mean_rate)} mean"
+    peak = int(np.argmax(events.counts))
+    time = (events.start + peak * BIN_US) / 1e6
+    return f"{_rate(events.mean_rate)} mean, {_rate(events.rates[peak])} peak in 50 ms, at {time:.2f} s"
 
 
 def _rate(events_per_second: float) -> str:

@@ -14,6 +14,18 @@ def boxes(times):
     return labels
 
 
+def types_with(field, dtype):
+    """The fields of `BBOX_dtype`, one of them of another type."""
+    return [(name, dtype) if name == field else (name, BBOX_dtype[name].str) for name in BBOX_dtype.names]
+
+
+def load_times(path, times, dtype, name="t", **arguments):
+    labels = np.zeros(len(times), [(name if field == "t" else field, kind) for field, kind in types_with("t", dtype)])
+    labels[name] = times
+    np.save(path, labels)
+    return load_labels(path, **arguments)["t"].tolist()
+
+
 def test_round_trip_sorts_by_time_and_keeps_the_order_within(tmp_path):
     given = boxes([30, 10, 30, 20])
     save_labels(tmp_path / "a_bbox.npy", given)
@@ -87,12 +99,62 @@ def test_missing_truncated_and_foreign_files(tmp_path):
         ("x", "<f4", np.nan, "x holds NaN"),
         ("t", "<f8", np.inf, "t holds NaN or infinity"),
         ("w", "S4", b"wide", "w has dtype"),
+        ("t", "<f8", 0.1, "label field t holds fractions, the first 0.1 in box 0, allowed: .*--label_time_unit s"),
+        ("t", "<f4", 1e20, "t runs from 100000002004087734272"),
+        ("t", "<u8", 2**64 - 1, "t runs from 18446744073709551615"),
+        ("t", "<M8[us]", 5, "t has dtype"),
+        ("t", "?", True, "t has dtype bool"),
+        ("class_id", "<f8", 1.5, "class_id holds fractions, the first 1.5 in box 0, allowed: whole numbers"),
+        ("class_id", "<f8", -1.0, "class_id runs from -1 to -1"),
+        ("class_id", "<i8", 2**32, "class_id runs from 4294967296"),
+        ("track_id", "<f4", 0.25, "track_id holds fractions"),
+        ("x", "<f8", 1e300, "x runs from 1e[+]300"),
+        ("h", ("<f4", (2,)), (1, 2), "h has dtype"),
     ],
 )
 def test_values_that_would_turn_into_others_are_refused(tmp_path, field, dtype, value, message):
-    fields = [(name, dtype if name == field else BBOX_dtype[name].str) for name in BBOX_dtype.names]
-    labels = np.zeros(1, fields)
+    labels = np.zeros(1, types_with(field, dtype))
     labels[field] = value
     with pytest.raises(ValueError, match=message):
         save_labels(tmp_path / "a.npy", labels)
     assert list(tmp_path.iterdir()) == []
+    np.save(tmp_path / "a.npy", labels)
+    with pytest.raises(ValueError, match=f"a.npy: .*{message}") as caught:
+        load_labels(tmp_path / "a.npy")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["t", "ts", "timestamp"])
+def test_seconds_are_rounded_to_microseconds(tmp_path, name):
+    times = [k / 10 for k in range(100, 0, -1)]  # 0.1 * 3 and the like are no exact binary fractions
+    expected = [k * 100_000 for k in range(1, 101)]
+    assert load_times(tmp_path / "a.npy", times, "<f8", name, time_unit="s") == expected
+    with pytest.raises(ValueError, match=f"label field {name} holds fractions, the first 9.9 in box 1, allowed: whole"):
+        load_times(tmp_path / "a.npy", times, "<f8", name)
+
+
+@pytest.mark.parametrize(
+    ("times", "dtype", "unit", "expected"),
+    [
+        ([1.0, 4_294_967_297.0], "<f8", "us", [1, 2**32 + 1]),  # whole numbers in floats
+        ([-1.5, 0.0000004, 0.0000006], "<f8", "s", [-1_500_000, 0, 1]),
+        ([0.1, 0.2], "<f4", "s", [100_000, 200_000]),
+        ([1, 4295], "<i4", "s", [1_000_000, 4_295_000_000]),  # beyond 32 bits
+        ([16.667, 33.333], "<f8", "ms", [16_667, 33_333]),
+        ([7], "|u1", "ms", [7_000]),
+        ([1_499, 1_500, 5_000_000_000], "<i8", "ns", [1, 2, 5_000_000]),
+        ([1_499.0, 2_501.0], "<f8", "ns", [1, 3]),
+        ([3, 1, 2], ">i4", "us", [1, 2, 3]),
+        ([], "<f8", "s", []),
+    ],
+)
+def test_times_of_every_unit_and_type(tmp_path, times, dtype, unit, expected):
+    assert load_times(tmp_path / "a.npy", times, dtype, time_unit=unit) == expected
+    assert load_times(tmp_path / "a.npy", times, dtype, time_unit=unit, offset=-3) == [t - 3 for t in expected]
+
+
+def test_times_that_no_unit_makes_64_bits(tmp_path):
+    with pytest.raises(ValueError, match="t runs from 9223372036855 to 9223372036855 s, allowed: times of 64 bits"):
+        load_times(tmp_path / "a.npy", [9223372036855], "<i8", time_unit="s")
+    with pytest.raises(ValueError, match="label_time_unit: got 'min', allowed: us, ms, s, ns"):
+        load_times(tmp_path / "a.npy", [1], "<i8", time_unit="min")

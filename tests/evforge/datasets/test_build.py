@@ -49,6 +49,23 @@ def test_broken_recordings_are_listed_at_the_end(tmp_path, capsys):
     assert files_in(tmp_path / "out")[1] == "train/good.h5"
 
 
+def test_labels_that_are_not_kept_are_printed(tmp_path, capsys):
+    make_recording(tmp_path / "train", times=(1_200_000, 1_300_000, 5_000_000))
+    (tmp_path / "label_map_dictionary.json").write_text('{"3": "car"}')
+    recording = str(tmp_path / "train" / "street_td.dat")
+    arguments = ["build", recording, f"--data.delta_t={DELTA_T}", "--data.min_box_diag", "7", "--output"]
+    assert main([*arguments, f"{tmp_path}/out"]) == 0
+    error = capsys.readouterr().err
+    assert "labels: 1 of 3 boxes kept" in error
+    assert "  2 boxes outside the recordings: 1 at or before their start, 1 after their last frame\n" in error
+    assert "  3 boxes under data.min_box_diag or data.min_box_side" in error
+    assert main([*arguments, f"{tmp_path}/ms", "--label-time-unit", "ms"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "labels from 1200000000 to 5000000000 us, allowed: within the recording, 1200000 to 3200000 us" in error
+    assert main([*arguments, f"{tmp_path}/shifted", "--label_offset", "1"]) == 0
+    assert "labels: 2 of 3 boxes kept" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("ray_head")
 def test_tasks_make_what_one_process_makes(tmp_path, monkeypatch):
     recordings = [

@@ -15,7 +15,7 @@ from detector.labels import save_labels
 from evforge.cli.main import main
 from evforge.datasets.inspect import inspect
 from evforge.datasets.inspect_figures import Sample, boxes_figure, rate_figure, samples_figure
-from evforge.datasets.inspect_text import box_text, dataset_text, file_text
+from evforge.datasets.inspect_text import box_text, dataset_text, file_text, survey_text
 
 HEIGHT, WIDTH = 60, 80
 NAMES = {0: "car", 1: "walker"}
@@ -58,7 +58,7 @@ def test_text_of_a_recording(tmp_path):
         "  sensor         80 x 60 px",
         "  time           1.000 to 1.975 s, 0.975 s long",
         "  events         40: ON 25.0%, OFF 75.0%",
-        "  event rate     40 ev/s mean, 40 ev/s peak in 50 ms, at 1.00 s",
+        "  event rate     41 ev/s mean, 40 ev/s peak in 50 ms, at 1.00 s",
         "  longest gap    25.000 ms without events, from 1.000 s",
         "  active px      0.8% ever, 0.04% in 50 ms (mean)",
         "  triggers       none",
@@ -77,6 +77,55 @@ def test_text_of_a_recording_without_events_or_labels(tmp_path):
         "  triggers       none",
         "  labels         none (a_bbox.npy is not there)",
     ]
+
+
+def short_recording(path, times):
+    events = np.zeros(len(times), EventCD)
+    events["t"] = times
+    write_dat(path, events, HEIGHT, WIDTH)
+    return survey(path)[0]
+
+
+def test_rates_are_over_the_true_duration(tmp_path):
+    short = short_recording(tmp_path / "a.dat", np.linspace(45_600, 54_400, 1101).astype(int))  # 8.8 ms on a border
+    assert "  event rate     125 kev/s mean\n" in file_text(short, {})  # 1101 / 8.8 ms
+    curve = rate_figure([short], "a").axes[0].get_lines()[0]
+    np.testing.assert_allclose(np.stack(curve.get_data()), [[0.0456], [1101 / 8.8]])
+    long = short_recording(tmp_path / "b.dat", range(40_000, 160_001, 1000))  # one event a millisecond
+    assert "1.01 kev/s mean, 1 kev/s peak in 50 ms, at 0.05 s" in file_text(long, {})
+    curve = rate_figure([long], "b").axes[0].get_lines()[0]  # no dip at either end, where bins are covered in part
+    np.testing.assert_allclose(np.stack(curve.get_data()), [[0.05, 0.1], [1, 1]])
+    assert "  event rate     1.01 kev/s to 125 kev/s mean of a file" in survey_text(
+        tmp_path, [short, long], {}, DataConfig()
+    )
+
+
+@pytest.mark.parametrize("times", [[70_000], [70_000] * 3])
+def test_events_at_one_time_have_no_rate(tmp_path, times):
+    found = short_recording(tmp_path / "a.dat", times)
+    assert "  event rate     -\n" in file_text(found, {})
+    rate_figure([found], "a")
+    assert "event rate" not in survey_text(tmp_path, [found, found], {}, DataConfig())
+
+
+def test_one_labelled_time_has_boxes_but_no_rate(tmp_path):
+    path = write_recording(tmp_path / "a_td.dat")
+    save_labels(tmp_path / "a_bbox.npy", np.array([(1_250_000, 5, 5, 20, 10, 0, 7, 1)], BBOX_dtype))
+    assert file_text(survey(path)[0], NAMES).splitlines()[-3:] == [
+        "  label rate     -, at 1.250 s",
+        "  boxes          car: 1",
+        "  tracks         1",
+    ]
+
+
+def test_labels_that_do_not_fit_are_counted_with_their_cause(tmp_path, capsys):
+    path = write_recording(tmp_path / "a_td.dat", start=3_000_000)
+    rows = [(t, 5, 5, *SIZES[1], 0, t, 1) for t in range(50_000, 1_000_000, 50_000)]
+    save_labels(tmp_path / "a_bbox.npy", np.array(rows, BBOX_dtype))
+    assert main(["inspect", str(path), "--output", str(tmp_path / "out")]) == 0
+    text = capsys.readouterr().out
+    assert "labels: 0 of 19 boxes kept\n  19 boxes outside the recordings: 19 at or before their start, 0 after" in text
+    assert "seem about 3.0 s earlier than the events" in text
 
 
 def test_table_of_a_dataset(dataset):

@@ -1,6 +1,7 @@
 """Verbs about recordings and datasets: make, build, inspect, check, and anchors for them."""
 
 from pathlib import Path
+from typing import Literal
 
 from evforge.cli.parser import Settings
 
@@ -49,6 +50,8 @@ def build(
     sensor_height: int | None = None,
     sensor_width: int | None = None,
     skip_broken: bool = False,
+    label_time_unit: Literal["us", "ms", "s", "ns"] = "us",
+    label_offset: int = 0,
 ) -> None:
     """Turn recordings and their labels into a dataset folder of tensor files.
 
@@ -67,6 +70,8 @@ def build(
         sensor_height: height of the sensor in pixels, for recordings that do not tell it
         sensor_width: width of the sensor in pixels, for recordings that do not tell it
         skip_broken: leave recordings out that cannot be used, and list them at the end
+        label_time_unit: unit of the label times; other units than microseconds are rounded to them
+        label_offset: microseconds to add to the label times, for labels shifted against the events
     """
     from evforge.datasets import build as building
 
@@ -75,7 +80,15 @@ def build(
     cuts = {split: _seconds(split, text) for split, text in texts.items() if text is not None}
     sensor = sensor_height, sensor_width
     folder = building.build(
-        recordings, output, config.data, cuts, _label_map(label_map), sensor=sensor, skip_broken=skip_broken
+        recordings,
+        output,
+        config.data,
+        cuts,
+        _label_map(label_map),
+        sensor=sensor,
+        skip_broken=skip_broken,
+        label_time_unit=label_time_unit,
+        label_offset=label_offset,
     )
     mounted = folder if isinstance(folder, Path) else "FOLDER, a copy of it or where it is mounted"
     print(f"dataset: {folder}\nnext: evforge train --data.dataset_path {mounted}")
@@ -88,6 +101,7 @@ def inspect(
     output: str | None = None,
     sensor_height: int | None = None,
     sensor_width: int | None = None,
+    label_time_unit: Literal["us", "ms", "s", "ns"] = "us",
 ) -> None:
     """Show what recordings or datasets hold: figures, and pictures of rate, boxes and sample frames.
 
@@ -96,14 +110,21 @@ def inspect(
         output: folder for the pictures; runs/inspect-<name>-<time> if not given
         sensor_height: height of the sensor in pixels, for recordings that do not tell it
         sensor_width: width of the sensor in pixels, for recordings that do not tell it
+        label_time_unit: unit of the label times of recordings; datasets have microseconds
     """
     from evforge.datasets.inspect import inspect as look
 
-    for folder in look(paths, settings.resolve(), output, (sensor_height, sensor_width)):
+    for folder in look(paths, settings.resolve(), output, (sensor_height, sensor_width), label_time_unit):
         print(f"pictures: {folder}")
 
 
-def check(paths: list[str], *, sensor_height: int | None = None, sensor_width: int | None = None) -> int:
+def check(
+    paths: list[str],
+    *,
+    sensor_height: int | None = None,
+    sensor_width: int | None = None,
+    label_time_unit: Literal["us", "ms", "s", "ns"] = "us",
+) -> int:
     """Look for faults of a dataset: labels, times, classes, splits, broken files.
 
     A line a finding: error, if data cannot be used or would spoil a figure; warning, if it is odd. Ends with code 1
@@ -113,10 +134,11 @@ def check(paths: list[str], *, sensor_height: int | None = None, sensor_width: i
         paths: a dataset folder, or recordings or tensor files with labels beside them
         sensor_height: height of the sensor in pixels, for recordings that do not tell it
         sensor_width: width of the sensor in pixels, for recordings that do not tell it
+        label_time_unit: unit of the label times of recordings; datasets have microseconds
     """
     from evforge.datasets.check import check as look
 
-    return look(paths, (sensor_height, sensor_width))
+    return look(paths, (sensor_height, sensor_width), label_time_unit)
 
 
 def anchors(dataset: str, settings: Settings, *, lists: list[str] | None = None, output: str | None = None) -> None:

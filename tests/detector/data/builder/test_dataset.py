@@ -1,4 +1,5 @@
 import json
+from functools import partial
 
 import h5py
 import numpy as np
@@ -18,6 +19,7 @@ from small_recordings import (
 
 from detector.data.builder import recording as build_recording
 from detector.data.builder.dataset import build_dataset
+from detector.events import BBOX_dtype
 from detector.labels import load_labels, save_labels
 from detector.preprocess.representation import byte_code, preprocess_function
 
@@ -218,6 +220,77 @@ def test_missing_things_are_named_before_work_starts(tmp_path):
     refuse([good, bad], tmp_path / "out", ValueError, "class_id 7 is not in the label map, allowed: 0 walker, 3 car")
     save_labels(tmp_path / "b" / "bad_bbox.npy", make_labels([10**12]))
     refuse([good, bad], tmp_path / "out", ValueError, "bad_bbox.npy: labels from 1000000000000 .* within the recording")
+
+
+def counts_of(folder, labels, events=None, cuts=None, **options):
+    """Build of one recording with these labels: the counts, and the times that are kept."""
+    recording = make_recording(folder / "train", events=events)
+    save_labels(folder / "train" / "street_bbox.npy", labels)
+    found = []
+    options = {"on_labels": found.append, **options}
+    output = build_dataset([recording], folder / "out", config(), cuts, NAMES, progress=False, **options)
+    kept = [load_labels(path)["t"].tolist() for path in sorted(output.glob("*/*_bbox.npy"))]
+    return found, kept
+
+
+def test_labels_that_are_not_kept_are_counted(tmp_path, capsys):
+    labels = make_labels([START - 1, START, START + 1, START + 2, 3_200_000, 3_200_001, 3_200_001])
+    labels["class_id"][2] = 7
+    labels["x"][3] = WIDTH
+    (counts,), kept = counts_of(tmp_path, labels)
+    assert kept == [[START + 1, START + 2, 3_200_000]]
+    assert (counts.source, counts.boxes) == (str(tmp_path / "train" / "street_bbox.npy"), 7)
+    assert (counts.before, counts.after, counts.unknown, counts.off_sensor) == (2, 2, 1, 1)
+    assert (counts.repeated, counts.superseded) == (1, 1)
+    assert capsys.readouterr().err == ""
+    counts_of(tmp_path, labels, on_labels=None)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[:2] == [
+        "labels: 3 of 7 boxes kept",
+        "  4 boxes outside the recordings: 2 at or before their start, 2 after their last frame",
+    ]
+
+
+def test_a_label_at_the_start_of_a_cut_belongs_to_no_frame(tmp_path):
+    labels = make_labels([1_300_000, 2_200_000, 2_200_001, 3_100_000])
+    (counts,), kept = counts_of(tmp_path, labels, cuts={"train": (0, 1), "val": (1, 1.5)})
+    assert kept == [[1_300_000, 2_200_000], [2_200_001]]
+    assert (counts.before, counts.after, counts.uncut) == (0, 0, 1)
+    (counts,), kept = counts_of(tmp_path / "b", labels, cuts={"val": (1, 1.5)})
+    assert (counts.uncut, kept) == (3, [[2_200_001]])
+
+
+def test_events_later_than_labels_are_told_with_the_offset_that_mends_them(tmp_path, capsys):
+    events = make_events(first=0, last=3_049_999)
+    labels = make_labels(np.repeat(np.arange(50_000, 3_000_001, 50_000), 2))
+    labels["track_id"] = labels["x"] = np.arange(labels.size) % 2
+    counts_of(tmp_path / "sound", labels, events, on_labels=None)
+    assert capsys.readouterr().err == ""
+    events["t"] += 2_000_000
+    (counts,), kept = counts_of(tmp_path / "shifted", labels, events)
+    assert (counts.boxes, counts.before, len(kept[0])) == (120, 80, 40)
+    assert "labels (0.050 to 3.000 s) seem about 2.0 s earlier than the events (2.000 to 5.050 s)" in counts.causes[0]
+    assert counts.causes[0].endswith("give --label_offset 2000000")
+    (counts,), kept = counts_of(tmp_path / "mended", labels, events, label_offset=2_000_000)
+    assert (counts.before, counts.causes, kept[0][0], len(kept[0])) == (0, (), 2_050_000, 120)
+    events["t"] += 10**7
+    with pytest.raises(ValueError, match=r"labels from 50000 to 3000000 us, allowed: .*; .* about 12\.0 s earl"):
+        counts_of(tmp_path / "far", labels, events)
+
+
+def test_label_times_in_seconds(tmp_path):
+    kinds = [(name, "<f8" if name == "t" else BBOX_dtype[name]) for name in BBOX_dtype.names]
+    labels = make_labels([1]).astype(kinds).repeat(10)
+    labels["t"] = np.arange(1, 11) / 10 + 1.9
+    recording = make_recording(tmp_path / "train")
+    np.save(tmp_path / "train" / "street_bbox.npy", labels)
+    build = partial(build_dataset, [recording], tmp_path / "out", config(), None, NAMES, False)
+    with pytest.raises(ValueError, match="label field t holds fractions, the first 2.1 in box 1, .*--label_time_u"):
+        build()
+    build(label_time_unit="s")
+    assert load_labels(tmp_path / "out" / "train" / "street_bbox.npy")["t"].tolist() == list(
+        range(2_000_000, 2_900_001, 100_000)
+    )
 
 
 def test_recordings_that_cannot_be_used(tmp_path):

@@ -169,6 +169,81 @@ def test_labels_after_the_end_of_a_recording(recordings):
     assert (finding.found, finding.allowed) == (f"2 times, first t {END + 1} us", f"0 to {END} us")
 
 
+def test_a_label_at_the_start_belongs_to_no_frame(tensors):
+    save_labels(tensors / "train" / "train0_bbox.npy", make_labels([0, *range(100_000, END + 1, 100_000)]))
+    assert only(tensors, "warning", "label at the start").found == "2 times, first t 0 us"
+
+
+def test_labels_earlier_than_events_are_told_with_their_cause(recordings):
+    events = make_events()
+    events["t"] += 2_000_000
+    write_recording(recordings / "val" / "val0.raw", events, seed=1)
+    finding = only(recordings, "error", "label before the start")
+    assert finding.found == "20 times, first t 100000 us"
+    assert "seem about 2.0 s earlier than the events" in str(finding)
+    assert str(finding).endswith("give --label_offset 2000000")
+
+
+def with_times(times, dtype):
+    labels = make_labels(range(len(times)))
+    labels = labels.astype([(name, dtype if name == "t" else BBOX_dtype[name]) for name in BBOX_dtype.names])
+    labels["t"] = np.repeat(times, 2)
+    return labels
+
+
+def test_label_times_in_seconds(tensors):
+    write_raw(tensors / "train" / "train0_bbox.npy", with_times(np.arange(1, 11) / 10, "<f8"))
+    finding = check_dataset(tensors / "train")[0]
+    assert (finding.severity, finding.kind) == ("error", "unreadable labels")
+    assert finding.found == "label field t holds fractions, the first 0.1 in box 0"
+    assert "--label_time_unit s" in finding.allowed
+
+
+def test_label_times_of_recordings_in_other_units(recordings):
+    write_raw(recordings / "val" / "val0_bbox.npy", with_times(np.arange(1, 11) / 10, "<f8"))
+    assert check_dataset(recordings / "val" / "val0.raw", label_time_unit="s") == []
+    write_raw(recordings / "val" / "val0_bbox.npy", with_times([k * 20 for k in range(1, 51)], "<i8"))  # milliseconds
+    assert "look like milliseconds" in only(recordings / "val" / "val0.raw", "warning", "odd labels").found
+
+
+@pytest.mark.parametrize("times", [[], [0], [7], [1, 2, 3], [END], [END + 5], [0.1, 0.2], [-3, -2], [2**62]])
+@pytest.mark.parametrize("frames", [1, 2])
+def test_few_labels_and_frames_divide_nothing_by_zero(tensors, times, frames):
+    for split in ("train", "val", "test"):
+        for path in sorted((tensors / split).glob("*.h5")):
+            write_tensors(path, shape=(frames, 2, HEIGHT, WIDTH), delta_t=END)
+            write_raw(path.with_name(f"{path.stem}_bbox.npy"), with_times(times, "<f8" if 0.1 in times else "<i8"))
+    with np.errstate(all="raise"):
+        check_dataset(tensors)
+        check_dataset(tensors / "train" / "train0.h5")
+
+
+@pytest.mark.parametrize("times", [[], [70_000], [70_000] * 3, [0, 1]])
+def test_recordings_of_no_duration_divide_nothing_by_zero(recordings, times):
+    write_recording(recordings / "val" / "val0.raw", make_events(times), seed=0)
+    for label_times in ([], [70_000], [80_000, 90_000]):
+        save_labels(recordings / "val" / "val0_bbox.npy", make_labels(label_times))
+        with np.errstate(all="raise"):
+            check_dataset(recordings)
+
+
+def test_boxes_that_come_twice(tensors):
+    labels = make_labels()
+    write_raw(tensors / "train" / "train0_bbox.npy", np.insert(labels, 1, labels[0]))
+    kinds = {finding.kind: finding.found for finding in check_dataset(tensors)}
+    assert kinds["box twice"] == "x 10, y 10 at t 100000 us"
+
+
+def test_fractions_of_ids_are_refused_beside_other_findings(tensors):
+    labels = make_labels()
+    labels = labels.astype([(name, "<f8" if name == "track_id" else BBOX_dtype[name]) for name in BBOX_dtype.names])
+    labels["track_id"][3], labels["x"][3] = 2.5, 70
+    write_raw(tensors / "train" / "train0_bbox.npy", labels)
+    kinds = {finding.kind: finding.found for finding in check_dataset(tensors)}
+    assert kinds["unreadable labels"] == "label field track_id holds fractions, the first 2.5 in box 3"
+    assert "box reaches beyond the sensor" in kinds
+
+
 def test_label_times_that_fall(tensors):
     write_raw(tensors / "train" / "train0_bbox.npy", np.roll(make_labels(), 2))
     assert only(tensors, "error", "label times fall").found == "from 1000000 to 100000 us at box 2"
@@ -251,7 +326,7 @@ def test_copies_of_tensor_files_that_do_not_tell_their_source(tensors):
 
 
 def test_one_time_of_a_source_in_two_splits(tensors):
-    labels = make_labels([*range(900_000, 1_900_000, 100_000)])
+    labels = make_labels([*range(1_000_000, 1_900_001, 100_000)])
     write_tensors(tensors / "val" / "val0.h5", sha256="train0", first_t=900_000)
     save_labels(tensors / "val" / "val0_bbox.npy", labels)
     finding = only(tensors, "error", "in two splits")

@@ -25,6 +25,8 @@ def test_figures_by_hand(tmp_path, write):
     assert (found.first_t, found.last_t, found.start) == (60_000, 310_000, 50_000)
     assert found.counts.tolist() == [2, 2, 0, 0, 0, 1]
     assert found.rates.tolist() == [40, 40, 0, 0, 0, 20]  # events a second
+    assert [column.tolist() for column in found.curve] == [[100_000, 150_000, 200_000, 250_000], [40, 0, 0, 0]]
+    assert found.mean_rate == 20  # 5 events in 250 ms, not in the 300 ms of their bins
     assert (found.num_events, found.num_on) == (5, 3)
     assert found.gap == (100_001, 209_999)
     assert found.share_ever_active == pytest.approx(3 / 20)
@@ -47,7 +49,7 @@ def test_long_recordings_are_read_in_windows(tmp_path):
 
 def test_recordings_of_one_event_and_of_none(tmp_path):
     found, _ = scan(tmp_path / "one", [(70_000, 2, 2, 1)])
-    assert (found.counts.tolist(), found.gap, found.num_on) == ([1], (70_000, 0), 1)
+    assert (found.counts.tolist(), found.gap, found.num_on, found.mean_rate) == ([1], (70_000, 0), 1, None)
     found, _ = scan(tmp_path / "none", [])
     assert (found.first_t, found.last_t, found.num_events) == (None, None, 0)
 

@@ -1,0 +1,271 @@
+"""What of a recording's labels counts, what does not, and the likely cause where most do not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from detector.data.frames import FrameGrid
+
+__all__ = ["LabelCounts", "count_labels", "layout_cause", "repeated_rows", "report_lines", "time_cause"]
+
+LARGE_SHARE = 0.05
+"""Share of the boxes that must be odd before a cause is looked for."""
+
+TRIMMED = 0.01
+"""Share of the labelled times at either end that may be outliers."""
+
+FASTEST_US = 1_500
+"""Labels do not come more often than this: times that do count something longer than microseconds."""
+
+UNITS = (("s", "seconds", 1e6), ("ms", "milliseconds", 1e3), ("ns", "nanoseconds", 1e-3))
+
+MAX_CAUSES = 10
+
+Boxes = np.ndarray | Mapping[str, np.ndarray]
+"""Structured boxes, or their columns."""
+
+
+@dataclass(frozen=True)
+class LabelCounts:
+    """Boxes of one label file, or of several; a box may count in several fields.
+
+    Args:
+        source: the label file
+        boxes: all rows, those of class "empty" included
+        times: distinct labelled times
+        before: boxes at or before the start of the first frame
+        after: boxes after the end of the last frame
+        uncut: boxes inside the recording but in none of its cuts
+        superseded: labelled times followed by a later one in their frame, of which only the last counts
+        repeated: boxes equal to an earlier one in time, place and class
+        unknown: boxes of a class id that the label map does not know
+        off_sensor: boxes that lie wholly outside the sensor
+        no_area: boxes without width or height
+        small: boxes that `data.min_box_diag` or `data.min_box_side` leave out of training and mAP
+        causes: likely causes, one line each
+    """
+
+    source: str
+    boxes: int = 0
+    times: int = 0
+    before: int = 0
+    after: int = 0
+    uncut: int = 0
+    superseded: int = 0
+    repeated: int = 0
+    unknown: int = 0
+    off_sensor: int = 0
+    no_area: int = 0
+    small: int = 0
+    causes: tuple[str, ...] = ()
+
+    @property
+    def faulty(self) -> bool:
+        """Whether something is wrong, and not only small, in no cut or labelled more often than there are frames."""
+        return bool(self.causes) or any(
+            (self.before, self.after, self.repeated, self.unknown, self.off_sensor, self.no_area)
+        )
+
+
+def count_labels(
+    labels: np.ndarray,
+    source: str,
+    grid: FrameGrid,
+    events: tuple[int, int] | None = None,
+    *,
+    cuts: Sequence[FrameGrid] | None = None,
+    names: Mapping[int, str] | None = None,
+    sensor_size: tuple[int, int] | None = None,
+    scale: float = 1.0,
+    min_box_diag: float = 0.0,
+    min_box_side: float = 0.0,
+) -> LabelCounts:
+    """Count what of a label file is not used.
+
+    Args:
+        labels: (M,) `BBOX_dtype` of the whole file, sorted by t.
+        source: the file, for the report.
+        grid: frames of the recording.
+        events: times of the first and last event in microseconds; those of the frames if not known.
+        cuts: parts of the recording that are kept; all of it if not given.
+        names: class names by id; every class is known if not given.
+        sensor_size: height and width in pixels, if known.
+        scale: network pixels per sensor pixel.
+        min_box_diag: in network pixels.
+        min_box_side: in network pixels.
+    """
+    t = labels["t"]
+    inside = grid.inside(t)
+    kept = inside if cuts is None else np.logical_or.reduce([cut.inside(t) for cut in cuts])
+    times = np.unique(t[kept])
+    empty = [key for key, name in (names or {}).items() if name == "empty"]
+    boxes = labels[~np.isin(labels["class_id"], empty)]
+    x1, y1, x2, y2 = _corners(boxes)
+    area = (boxes["w"] > 0) & (boxes["h"] > 0)
+    off = np.zeros(boxes.size, bool)
+    if sensor_size is not None:
+        height, width = sensor_size
+        off = area & ((x1 >= width) | (y1 >= height) | (x2 <= 0) | (y2 <= 0))
+        x1, x2, y1, y2 = x1.clip(0, width), x2.clip(0, width), y1.clip(0, height), y2.clip(0, height)
+    w, h = (x2 - x1) * scale, (y2 - y1) * scale
+    small = area & ~off & ((np.minimum(w, h) < min_box_side) | (np.hypot(w, h) < min_box_diag))
+    causes = [time_cause(labels, grid, events), None if sensor_size is None else layout_cause(boxes, sensor_size)]
+    return LabelCounts(
+        source,
+        boxes=labels.size,
+        times=np.unique(t).size,
+        before=int((t <= grid.start).sum()),
+        after=int((t > grid.end).sum()),
+        uncut=int((inside & ~kept).sum()),
+        superseded=times.size - np.unique(grid.frame_of(times)).size,
+        repeated=repeated_rows(labels).size,
+        unknown=0 if names is None else int((~np.isin(labels["class_id"], list(names))).sum()),
+        off_sensor=int(off.sum()),
+        no_area=int((~area).sum()),
+        small=int(small.sum()),
+        causes=tuple(cause for cause in causes if cause is not None),
+    )
+
+
+def _corners(boxes: np.ndarray) -> tuple[np.ndarray, ...]:
+    x, y, w, h = (boxes[name].astype(np.float64) for name in "xywh")
+    return x, y, x + w, y + h
+
+
+def repeated_rows(labels: Boxes) -> np.ndarray:
+    """Indices of the rows that equal an earlier one in everything but track and confidence."""
+    columns = [labels[name] for name in ("t", "x", "y", "w", "h", "class_id")]
+    order = np.lexsort(columns)
+    same = [column[order][1:] == column[order][:-1] for column in columns]
+    return np.sort(order[1:][np.logical_and.reduce(same)])
+
+
+def time_cause(labels: Boxes, grid: FrameGrid, events: tuple[int, int] | None = None) -> str | None:
+    """A line that says why label times do not fit a recording, as far as their range shows it.
+
+    Args:
+        labels: boxes with `t` in any order.
+        grid: frames of the recording.
+        events: times of the first and last event; those of the frames if not known.
+    """
+    times = np.unique(labels["t"])
+    if not times.size:
+        return None
+    events = events or (grid.start, grid.end)
+    t = labels["t"]
+    outside = float(np.mean((t < grid.start) | (t > grid.end)))  # one at the start is no sign of an offset
+    cause = _unit(times, grid, events, outside)
+    if cause is not None or outside < LARGE_SHARE:
+        return cause
+    cut = int(times.size * TRIMMED)
+    trimmed = times[cut : times.size - cut]
+    ends = [(int(part[0]), int(part[-1])) for part in (times, trimmed)]
+    found = [_offset(*end, grid, events) for end in ends]
+    return next((cause for cause in found if cause is not None), None) or (
+        f"labels last {(times[-1] - times[0]) / 1e6:.3f} s, events {(events[1] - events[0]) / 1e6:.3f} s: no constant "
+        "offset fits, the recording may be cut short or another one"
+    )
+
+
+def _unit(times: np.ndarray, grid: FrameGrid, events: tuple[int, int], outside: float) -> str | None:
+    """Times closer together than labels ever are, or far beyond the events, that fit them in another unit."""
+    if times.size < 2:
+        return None
+    interval, length = float(np.median(np.diff(times))), events[1] - events[0]
+    fits = []
+    for unit, name, factor in UNITS:
+        span = (float(times[-1]) - float(times[0])) * factor
+        odd = interval < FASTEST_US if factor > 1 else outside > 0.5 and span >= 0.1 * length
+        if odd and interval * factor >= FASTEST_US and span <= 1.05 * length + grid.delta_t:
+            fits.append((span, unit, name))
+    if not fits:
+        return None
+    _, unit, name = max(fits)
+    return (
+        f"label times {times[0]} to {times[-1]} look like {name}, events last {length / 1e6:.6g} s: "
+        f"give --label_time_unit {unit}"
+    )
+
+
+def _offset(first: int, last: int, grid: FrameGrid, events: tuple[int, int]) -> str | None:
+    """The constant that brings all labels inside, if one does."""
+    # It is in (grid.start - first, grid.end - last]; labels that fill the recording leave a narrow range.
+    least, most = grid.start - first + 1, grid.end - last
+    slack = max(grid.delta_t, (events[1] - events[0]) // 50)
+    if least > most + slack:
+        return None
+    offset = (least + most) // 2
+    if events[0] > grid.delta_t and least - slack <= events[0] <= most + slack:
+        offset = events[0]
+        reason = "as if they counted from its first event"
+    elif least <= most:
+        reason = f"{least / 1e6:.3f} to {most / 1e6:.3f} s bring all of them inside"
+    else:
+        reason = "as far as their ranges tell"
+    side = "earlier" if offset > 0 else "later"
+    return (
+        f"labels ({first / 1e6:.3f} to {last / 1e6:.3f} s) seem about {abs(offset) / 1e6:.1f} s {side} than the events "
+        f"({events[0] / 1e6:.3f} to {events[1] / 1e6:.3f} s), {reason}: give --label_offset {offset}"
+    )
+
+
+def layout_cause(boxes: Boxes, sensor_size: tuple[int, int]) -> str | None:
+    """A line that says which other layout boxes have than x, y of the top-left corner, w, h in pixels.
+
+    Args:
+        boxes: without frame labels of class "empty".
+        sensor_size: height and width in pixels.
+    """
+    height, width = sensor_size
+    x, y, w, h = (boxes[name].astype(np.float64) for name in "xywh")
+    if not x.size:
+        return None
+    if max(x.max(), y.max(), w.max(), h.max()) <= 1 and min(x.min(), y.min()) >= 0 and w.max() > 0:
+        return (
+            f"x, y, w, h are at most 1, as if relative to the image: multiply them by its size, {width} x {height} px"
+        )
+    beyond = (x + w > width + 1) | (y + h > height + 1)
+    if beyond.mean() < LARGE_SHARE:
+        return None
+    if ((w > x) & (h > y) & (w <= width + 1) & (h <= height + 1)).all():
+        return "w, h look like the bottom-right corner x2, y2: store the width x2 - x and the height y2 - y"
+    centred = (x - w / 2 >= -1) & (y - h / 2 >= -1) & (x + w / 2 <= width + 1) & (y + h / 2 <= height + 1)
+    if centred.mean() > 1 - LARGE_SHARE / 5:
+        return "x, y look like the centres of the boxes: store their top-left corners, x - w / 2 and y - h / 2"
+    return None
+
+
+def report_lines(counts: Sequence[LabelCounts], *, faults_only: bool = False) -> list[str]:
+    """What of the labels of several recordings is not used, in lines; none if everything is.
+
+    Args:
+        counts: of each recording.
+        faults_only: leave out what `LabelCounts.faulty` does.
+    """
+    total = {
+        field.name: sum(getattr(part, field.name) for part in counts)
+        for field in fields(LabelCounts)
+        if field.name not in ("source", "causes")
+    }
+    texts = {
+        f"boxes outside the recordings: {total['before']:,} at or before their start, "
+        f"{total['after']:,} after their last frame": total["before"] + total["after"],
+        "boxes of a class id that is not in the label map: never a target": total["unknown"],
+        "boxes wholly outside the sensor": total["off_sensor"],
+        "boxes without width or height": total["no_area"],
+        "boxes equal to an earlier one": total["repeated"],
+    }
+    superseded = f"of {total['times']:,} labelled times followed by a later one in their frame: only the last counts"
+    if not faults_only:
+        texts["boxes in none of the cuts"] = total["uncut"]
+        texts["boxes under data.min_box_diag or data.min_box_side: not counted in training and mAP"] = total["small"]
+        texts[superseded] = total["superseded"]
+    lines = [f"  {number:,} {text}" for text, number in texts.items() if number]
+    causes = [f"  {part.source}: {cause}" for part in counts for cause in part.causes]
+    if len(causes) > MAX_CAUSES:
+        causes[MAX_CAUSES:] = [f"  ... and {len(causes) - MAX_CAUSES} more of such recordings"]
+    if not lines and not causes:
+        return []
+    kept = total["boxes"] - total["before"] - total["after"] - total["uncut"]
+    return [f"labels: {kept:,} of {total['boxes']:,} boxes kept", *lines, *causes]

@@ -1,0 +1,151 @@
+import re
+
+import numpy as np
+import pytest
+
+from detector.data.builder.label_counts import count_labels, layout_cause, report_lines, time_cause
+from detector.data.frames import FrameGrid
+from detector.events.types import BBOX_dtype
+
+SECOND = 1_000_000
+GRID = FrameGrid(0, 50_000, 200)  # 10 s
+
+
+def boxes(*rows):
+    return np.array([(t, x, y, w, h, c, track, 1) for t, x, y, w, h, c, track in rows], BBOX_dtype)
+
+
+def boxes_at(times, step=0):
+    return boxes(*((t, 1 + step * k, 2, 30, 40, 0, k) for k, t in enumerate(times)))
+
+
+def test_every_kind_is_counted_by_hand():
+    labels = boxes(
+        (0, 10, 10, 30, 20, 0, 1),  # at the start: before the first frame
+        (20_000, 10, 10, 30, 20, 0, 1),  # followed by 50,000 in its frame
+        (50_000, 10, 10, 30, 20, 0, 1),
+        (50_000, 10, 10, 30, 20, 0, 2),  # equal but for its track
+        (50_000, 10, 10, 30, 20, 7, 3),  # no such class
+        (100_000, 90, 10, 30, 20, 0, 1),  # reaches 10 px into the sensor's 100: too narrow when cut off
+        (100_000, 100, 10, 30, 20, 0, 2),  # wholly beyond it
+        (100_000, 10, 10, 0, 20, 0, 3),
+        (150_000, 0, 0, 0, 0, 9, 0),  # an empty frame
+        (10_000_001, 10, 10, 30, 20, 0, 1),  # after the end
+    )
+    counts = count_labels(
+        labels, "a", GRID, names={0: "car", 9: "empty"}, sensor_size=(80, 100), min_box_side=11, min_box_diag=1
+    )
+    assert (counts.boxes, counts.times, counts.before, counts.after, counts.uncut) == (10, 6, 1, 1, 0)
+    assert (counts.superseded, counts.repeated, counts.unknown) == (1, 1, 1)
+    assert (counts.off_sensor, counts.no_area, counts.small) == (1, 1, 1)
+    assert counts.faulty
+    assert report_lines([counts]) == [
+        "labels: 8 of 10 boxes kept",
+        "  2 boxes outside the recordings: 1 at or before their start, 1 after their last frame",
+        "  1 boxes of a class id that is not in the label map: never a target",
+        "  1 boxes wholly outside the sensor",
+        "  1 boxes without width or height",
+        "  1 boxes equal to an earlier one",
+        "  1 boxes under data.min_box_diag or data.min_box_side: not counted in training and mAP",
+        "  1 of 6 labelled times followed by a later one in their frame: only the last counts",
+        *(f"  a: {cause}" for cause in counts.causes),
+    ]
+
+
+def test_cuts_start_streams_of_their_own():
+    labels = boxes_at([50_000, 1_000_000, 1_000_001, 2_000_000, 3_000_000])
+    counts = count_labels(labels, "a", GRID, cuts=[GRID.part(0, 1), GRID.part(20, 40)])
+    assert (counts.before, counts.after, counts.uncut) == (0, 0, 2)  # 1.0 s is the start of the second cut
+    assert not counts.faulty
+
+
+def test_sizes_are_those_of_the_network():
+    counts = count_labels(boxes_at([50_000]), "a", GRID, scale=0.5, min_box_diag=25)
+    assert counts.small == 0  # 15 x 20 in network pixels
+    assert count_labels(boxes_at([50_000]), "a", GRID, scale=0.5, min_box_diag=25.1).small == 1
+
+
+def test_nothing_to_say():
+    assert report_lines([]) == []
+    assert report_lines([count_labels(boxes(), "a", GRID), count_labels(boxes_at([50_000]), "b", GRID)]) == []
+
+
+LABELS_20_HZ = np.arange(1, 201) * 50_000
+
+
+@pytest.mark.parametrize(
+    ("times", "first", "last", "expected"),
+    [
+        # events 2 s later than the labels, which count from the first event
+        (LABELS_20_HZ, 2 * SECOND, 12 * SECOND - 1, r"about 2\.0 s earlier than the events .*--label_offset 2000000$"),
+        (
+            LABELS_20_HZ,
+            2_003_000,
+            12_002_000,
+            r"about 2\.0 s earlier .* from its first event: .*_offset 2003000$",
+        ),
+        # labels 2 s later than the events, which begin near 0
+        (LABELS_20_HZ + 2 * SECOND, 3, 10 * SECOND - 1, r"about 2\.0 s later than .*--label_offset -20[0-4]\d{4}$"),
+        # absolute times of day beside events from 0 on
+        (LABELS_20_HZ + 1_700_000_000 * SECOND, 0, 10 * SECOND - 1, r"about 17000000\d\d\.\d s later"),
+        # beyond 32 bits
+        (LABELS_20_HZ, 2**33, 2**33 + 10 * SECOND, r"about 8589\.9 s earlier .*--label_offset 8589934592$"),
+        (
+            np.arange(1, 11),
+            0,
+            10 * SECOND,
+            r"times 1 to 10 look like seconds, events last 10 s: .*_time_unit s$",
+        ),
+        (LABELS_20_HZ // 1000, 0, 10 * SECOND, r"look like milliseconds, .*--label_time_unit ms$"),
+        (LABELS_20_HZ * 1000, 0, 10 * SECOND, r"look like nanoseconds, .*--label_time_unit ns$"),
+        (np.append(LABELS_20_HZ, 10**15), 2 * SECOND, 12 * SECOND - 1, r"about 2\.0 s earlier"),  # and a wild time
+        (LABELS_20_HZ * 2, 0, 10 * SECOND - 1, r"labels last 19\.900 s, events 10\.000 s: no constant offset fits"),
+    ],
+)
+def test_causes_of_times(times, first, last, expected):
+    grid = FrameGrid.of_events(first, last, 50_000)
+    cause = time_cause(boxes_at(times), grid, (first, last))
+    assert cause is not None
+    assert len(cause.splitlines()) == 1
+    assert re.search(expected, cause), cause
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        LABELS_20_HZ,
+        [0, *LABELS_20_HZ],  # one at the start
+        [round(k * 1e6 / 60) for k in range(1, 601)],
+        [16_667, 33_333, 50_000],  # the first frame only
+        [*LABELS_20_HZ, 10**15],  # one wild time
+        [5 * SECOND],
+        [],
+    ],
+)
+def test_sound_times_have_no_cause(times):
+    assert time_cause(boxes_at(times), FrameGrid.of_events(0, 10 * SECOND - 1, 50_000), (0, 10 * SECOND - 1)) is None
+
+
+def test_an_offset_that_was_found_brings_the_labels_inside():
+    for shift in (-3_456_789, 1_234_567, 2**34):
+        first, last = 5 * SECOND, 15 * SECOND - 1
+        labels = boxes_at(LABELS_20_HZ + 5 * SECOND - shift)
+        grid = FrameGrid.of_events(first, last, 50_000)
+        cause = time_cause(labels, grid, (first, last))
+        assert cause is not None
+        labels["t"] += int(cause.rpartition(" ")[2])
+        assert grid.inside(labels["t"]).mean() > 0.99
+
+
+def test_causes_of_places():
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(0, 60, 100), rng.uniform(0, 40, 100)
+    w, h = rng.uniform(20, 40, 100), rng.uniform(20, 40, 100)
+
+    def cause(*columns):
+        return layout_cause(boxes(*((k, *row, 0, k) for k, row in enumerate(zip(*columns, strict=True)))), (80, 100))
+
+    assert cause(x, y, w, h) is None
+    assert "look like the centres" in (cause(x + w / 2, y + h / 2, w, h) or "")
+    assert "look like the bottom-right corner" in (cause(x, y, x + w, y + h) or "")
+    assert "multiply them by its size, 100 x 80 px" in (cause(x / 100, y / 80, w / 100, h / 80) or "")
