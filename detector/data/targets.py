@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from detector.data.augment import Augmentation
-from detector.data.frames import FrameGrid
+from detector.events.frames import Frames
 
 __all__ = ["TargetLoader", "scale_labels"]
 
@@ -87,14 +87,14 @@ class TargetLoader:
         """The same as one (M, 5) array of the boxes of all frames, T counts of them, and a (T,) array."""
         last_frame = first_frame + self.num_tbins if num_frames is None else num_frames
         begin, stop = np.clip([-first_frame, last_frame - first_frame], 0, self.num_tbins).tolist()
-        grid = FrameGrid(first_t + first_frame * delta_t, delta_t, self.num_tbins)
+        grid = Frames(first_t + first_frame * delta_t, delta_t, self.num_tbins)
         rows, frames = grid.part(begin, stop).last_of_each_frame(labels)
         frames = frames + begin
         labeled = np.zeros(self.num_tbins, bool)
         labeled[frames] = True
         if self.interpolation:
             for frame in begin + np.flatnonzero(~labeled[begin:stop]):
-                between = self._between(labels, grid.start + (int(frame) + 1) * delta_t)
+                between = self._between(labels, grid.first_t + (int(frame) + 1) * delta_t)
                 if between is not None:
                     labeled[frame] = True
                     rows = np.concatenate([rows, between])

@@ -114,7 +114,7 @@ class FramePredictions:
             info, start_frame = video_infos[b]
             _, numbers, boxes = self._found.setdefault(info.path, (info, [], []))
             numbers.append(start_frame + t)
-            boxes.append(self._to_bbox(preds[t][b], _frames(info).end(start_frame + t)))
+            boxes.append(self._to_bbox(preds[t][b], _frames(info).end_of(start_frame + t)))
             self.size = (info.height, info.width)
 
     def recordings(self) -> list[RecordingBoxes]:

@@ -1,4 +1,4 @@
-"""Frames of a stream: which frame a label or a detection belongs to."""
+"""The rule of frames: which frame of a stream a label or a detection belongs to. All mapping of times uses it."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -42,11 +42,44 @@ class Frames(NamedTuple):
             raise ValueError(f"frames: got {value!r}, allowed: whole numbers first_t, delta_t (> 0), num_frames (>= 0)")
         return frames
 
+    @classmethod
+    def of_events(cls, first_t: int, last_t: int, delta_t: int) -> "Frames":
+        """The frames of a recording from the time of its first to that of its last event."""
+        start = first_t // delta_t * delta_t
+        return cls(start, delta_t, (last_t - start) // delta_t + 1)
+
+    @property
+    def end(self) -> int:
+        """Time in microseconds at which the last frame ends."""
+        return self.end_of(self.num_frames - 1)
+
+    def end_of(self, frame: int) -> int:
+        """Time in microseconds at which a frame ends."""
+        return self.first_t + (frame + 1) * self.delta_t
+
+    def part(self, begin: int, stop: int) -> "Frames":
+        """The frames [begin, stop) as a stream of their own."""
+        return Frames(self.first_t + begin * self.delta_t, self.delta_t, stop - begin)
+
     def find(self, times: np.ndarray) -> np.ndarray:
-        """(M,) frame with start < time <= end for each of the times (M,) in microseconds; -1 where there is none."""
+        """(M,) int64 frame with start < time <= end for each of the times (M,) in microseconds; -1 for none."""
         number = -((self.first_t - times.astype(np.int64)) // self.delta_t) - 1
         return np.where((number >= 0) & (number < self.num_frames), number, -1)
 
-    def end(self, frame: int) -> int:
-        """Time in microseconds at which a frame ends."""
-        return self.first_t + (frame + 1) * self.delta_t
+    def inside(self, times: np.ndarray) -> np.ndarray:
+        """(M,) bool: which times belong to a frame; the time at which frame 0 starts does not."""
+        return self.find(times) >= 0
+
+    def last_of_each_frame(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the last labelled time of each frame, and the frame of each row.
+
+        Args:
+            labels: (M,) structured boxes of all classes, sorted by `t`.
+        """
+        first, stop = np.searchsorted(labels["t"], [self.first_t, self.end], side="right")
+        rows = labels[first:stop]
+        frames = self.find(rows["t"])
+        last = np.zeros(self.num_frames, np.int64)
+        last[frames] = rows["t"]  # sorted by time: the last one written stays
+        counted = rows["t"] == last[frames]
+        return rows[counted], frames[counted]

@@ -125,7 +125,7 @@ def coco_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
         frames = counted.frames()
         file.write(f'\n],\n"info": {json.dumps(frames._asdict())},\n"images": [')
         for number in range(frames.num_frames):
-            image = {"id": number + 1, "t": frames.end(number), **size}
+            image = {"id": number + 1, "t": frames.end_of(number), **size}
             file.write(("\n" if number == 0 else ",\n") + json.dumps(image))
         file.write("\n]}\n")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from detector.data.frames import FrameGrid
+from detector.events.frames import Frames
 
 __all__ = ["LabelCounts", "count_labels", "layout_cause", "repeated_rows", "report_lines", "time_cause"]
 
@@ -71,10 +71,10 @@ class LabelCounts:
 def count_labels(
     labels: np.ndarray,
     source: str,
-    grid: FrameGrid,
+    grid: Frames,
     events: tuple[int, int] | None = None,
     *,
-    cuts: Sequence[FrameGrid] | None = None,
+    cuts: Sequence[Frames] | None = None,
     names: Mapping[int, str] | None = None,
     sensor_size: tuple[int, int] | None = None,
     scale: float = 1.0,
@@ -115,10 +115,10 @@ def count_labels(
         source,
         boxes=labels.size,
         times=np.unique(t).size,
-        before=int((t <= grid.start).sum()),
+        before=int((t <= grid.first_t).sum()),
         after=int((t > grid.end).sum()),
         uncut=int((inside & ~kept).sum()),
-        superseded=times.size - np.unique(grid.frame_of(times)).size,
+        superseded=times.size - np.unique(grid.find(times)).size,
         repeated=repeated_rows(labels).size,
         unknown=0 if names is None else int((~np.isin(labels["class_id"], list(names))).sum()),
         off_sensor=int(off.sum()),
@@ -141,7 +141,7 @@ def repeated_rows(labels: Boxes) -> np.ndarray:
     return np.sort(order[1:][np.logical_and.reduce(same)])
 
 
-def time_cause(labels: Boxes, grid: FrameGrid, events: tuple[int, int] | None = None) -> str | None:
+def time_cause(labels: Boxes, grid: Frames, events: tuple[int, int] | None = None) -> str | None:
     """A line that says why label times do not fit a recording, as far as their range shows it.
 
     Args:
@@ -152,9 +152,9 @@ def time_cause(labels: Boxes, grid: FrameGrid, events: tuple[int, int] | None = 
     times = np.unique(labels["t"])
     if not times.size:
         return None
-    events = events or (grid.start, grid.end)
+    events = events or (grid.first_t, grid.end)
     t = labels["t"]
-    outside = float(np.mean((t < grid.start) | (t > grid.end)))  # one at the start is no sign of an offset
+    outside = float(np.mean((t < grid.first_t) | (t > grid.end)))  # one at the start is no sign of an offset
     cause = _unit(times, grid, events, outside)
     if cause is not None or outside < LARGE_SHARE:
         return cause
@@ -168,7 +168,7 @@ def time_cause(labels: Boxes, grid: FrameGrid, events: tuple[int, int] | None = 
     )
 
 
-def _unit(times: np.ndarray, grid: FrameGrid, events: tuple[int, int], outside: float) -> str | None:
+def _unit(times: np.ndarray, grid: Frames, events: tuple[int, int], outside: float) -> str | None:
     """Times closer together than labels ever are, or far beyond the events, that fit them in another unit."""
     if times.size < 2:
         return None
@@ -188,10 +188,10 @@ def _unit(times: np.ndarray, grid: FrameGrid, events: tuple[int, int], outside: 
     )
 
 
-def _offset(first: int, last: int, grid: FrameGrid, events: tuple[int, int]) -> str | None:
+def _offset(first: int, last: int, grid: Frames, events: tuple[int, int]) -> str | None:
     """The constant that brings all labels inside, if one does."""
-    # It is in (grid.start - first, grid.end - last]; labels that fill the recording leave a narrow range.
-    least, most = grid.start - first + 1, grid.end - last
+    # It is in (grid.first_t - first, grid.end - last]; labels that fill the recording leave a narrow range.
+    least, most = grid.first_t - first + 1, grid.end - last
     slack = max(grid.delta_t, (events[1] - events[0]) // 50)
     if least > most + slack:
         return None

@@ -11,9 +11,9 @@ import numpy as np
 
 from detector.config.groups import DataConfig
 from detector.data.builder.label_counts import LabelCounts, count_labels
-from detector.data.frames import FrameGrid
 from detector.data.label_map import LABEL_MAP_NAME, check_label_map, parse_label_map, read_label_map
 from detector.events import EventReader, open_events
+from detector.events.frames import Frames
 from detector.labels import TimeUnit, load_labels
 from detector.utils.remote import Address, Place
 
@@ -191,7 +191,7 @@ def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
         downsampling = _downsampling(reader, data)
     if first is None or last is None:
         raise ValueError(f"{recording}: the recording holds no events, allowed: at least one")
-    grid = FrameGrid.of_events(first, last, data.delta_t)
+    grid = Frames.of_events(first, last, data.delta_t)
     ranges = list(_frame_ranges(recording, grid.num_frames, data.delta_t, plan.cuts))
     parts = [grid.part(begin, stop) for _, begin, stop in ranges]
     labels_source = recording.with_name(f"{recording_stem(recording)}_bbox.npy")
@@ -199,7 +199,7 @@ def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
     counts = count_labels(
         labels,
         str(labels_source),
-        FrameGrid(grid.start, grid.delta_t, max(grid.num_frames, *(stop for _, _, stop in ranges))),
+        Frames(grid.first_t, grid.delta_t, max(grid.num_frames, *(stop for _, _, stop in ranges))),
         (first, last),
         cuts=parts if plan.cuts else None,
         names=plan.names,
@@ -214,8 +214,8 @@ def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
             recording=recording,
             target=plan.output
             / split
-            / f"{recording_stem(recording)}{f'_{part.start}_{part.end}' if plan.cuts else ''}.h5",
-            start=part.start,
+            / f"{recording_stem(recording)}{f'_{part.first_t}_{part.end}' if plan.cuts else ''}.h5",
+            start=part.first_t,
             num_frames=part.num_frames,
             labels=labels[part.inside(labels["t"])],
             sensor_size=sensor_size,
@@ -227,12 +227,12 @@ def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
     return pieces, counts
 
 
-def _check_counts(counts: LabelCounts, labels: np.ndarray, grid: FrameGrid, names: Mapping[int, str]) -> None:
+def _check_counts(counts: LabelCounts, labels: np.ndarray, grid: Frames, names: Mapping[int, str]) -> None:
     """Labels none of which can be used are an error."""
     if counts.boxes and counts.before + counts.after == counts.boxes:
         raise ValueError(
             f"{counts.source}: labels from {labels['t'][0]} to {labels['t'][-1]} us, allowed: within the recording, "
-            f"{grid.start} to {grid.end} us{''.join(f'; {cause}' for cause in counts.causes)}"
+            f"{grid.first_t} to {grid.end} us{''.join(f'; {cause}' for cause in counts.causes)}"
         )
     if counts.boxes and counts.unknown == counts.boxes:
         known = ", ".join(f"{key} {name}" for key, name in names.items())

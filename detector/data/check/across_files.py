@@ -13,7 +13,7 @@ import numpy as np
 
 from detector.data.check.finding import Finding
 from detector.data.check.inventory import DataFile, TensorHeader
-from detector.data.frames import FrameGrid
+from detector.events.frames import Frames
 
 __all__ = ["CheckedFile", "check_set"]
 
@@ -41,7 +41,7 @@ class CheckedFile:
     """
 
     file: DataFile
-    grid: FrameGrid | None
+    grid: Frames | None
     header: TensorHeader | None
     label_times: np.ndarray
     class_ids: frozenset[int] | None
@@ -174,7 +174,7 @@ def _unlabeled_frames(root: Path, files: Sequence[CheckedFile]) -> Iterator[Find
     for entry in files:
         if entry.header is None or entry.grid is None:
             continue
-        frames = np.unique(entry.grid.frame_of(entry.label_times[entry.grid.inside(entry.label_times)]))
+        frames = np.unique(entry.grid.find(entry.label_times[entry.grid.inside(entry.label_times)]))
         if frames.size:
             labeled += frames.size
             total += int(frames[-1] - frames[0]) + 1
@@ -214,7 +214,7 @@ def _source(entry: CheckedFile) -> tuple[str, tuple[int, int]] | None:
     """Where a file comes from, and which part of it: by checksum, or else by a name `source_<start>_<end>`."""
     if entry.grid is None:
         return None
-    span = entry.grid.start, entry.grid.end
+    span = entry.grid.first_t, entry.grid.end
     checksum = _checksum(entry)
     if checksum is not None:
         return checksum, span

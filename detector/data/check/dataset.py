@@ -21,8 +21,8 @@ from detector.data.check.inventory import (
 )
 from detector.data.check.label_file import CheckedLabels, LabelContext, check_labels
 from detector.data.check.statistics import BIN_US, scan_events
-from detector.data.frames import FrameGrid
 from detector.data.label_map import LABEL_MAP_NAME, read_label_map
+from detector.events.frames import Frames
 from detector.labels import TimeUnit
 
 __all__ = ["Finding", "check_dataset"]
@@ -115,7 +115,7 @@ class _Content(NamedTuple):
 
     findings: list[Finding]
     sensor_size: tuple[int, int] | None = None
-    grid: FrameGrid | None = None
+    grid: Frames | None = None
     events: tuple[int, int] | None = None
     header: TensorHeader | None = None
 
@@ -146,7 +146,7 @@ def _check_recording(file: DataFile, done: Done) -> _Content:
     if events.first_t is None or events.last_t is None:
         return _Content([Finding("error", path, "empty recording", "no events", "at least one")], sensor_size)
     span = events.first_t, events.last_t
-    return _Content([], sensor_size, FrameGrid.of_events(*span, BIN_US), span)
+    return _Content([], sensor_size, Frames.of_events(*span, BIN_US), span)
 
 
 def _check_tensors(path: Path) -> _Content:

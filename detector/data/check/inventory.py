@@ -8,10 +8,10 @@ import h5py
 import numpy as np
 
 from detector.data.builder.plan import SPLITS, recording_stem
-from detector.data.frames import FrameGrid
 from detector.data.label_map import LABEL_MAP_NAME
 from detector.data.tensor_file import read_attributes
 from detector.events import EventReader, open_events
+from detector.events.frames import Frames
 from detector.labels import TimeUnit, load_labels
 
 __all__ = ["DataFile", "Sensor", "TensorHeader", "find_data", "label_map_path", "read_tensor_header", "stray_labels"]
@@ -87,9 +87,9 @@ class TensorHeader:
     sha256: str | None
 
     @property
-    def grid(self) -> FrameGrid | None:
+    def grid(self) -> Frames | None:
         """Its frames in recording time."""
-        return FrameGrid(self.first_t, self.delta_t, self.shape[0]) if self.delta_t else None
+        return Frames(self.first_t, self.delta_t, self.shape[0]) if self.delta_t else None
 
 
 def find_data(path: str | Path, sensor: Sensor = (None, None), label_time_unit: TimeUnit = "us") -> list[DataFile]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from detector.data.builder.label_counts import layout_cause, repeated_rows, time_cause
 from detector.data.check.finding import Finding, count_findings, refusal
-from detector.data.frames import FrameGrid
+from detector.events.frames import Frames
 from detector.labels import TimeUnit, load_labels
 from detector.labels.npy import field_columns, to_microseconds
 
@@ -36,7 +36,7 @@ class LabelContext:
     """
 
     sensor_size: tuple[int, int] | None = None
-    grid: FrameGrid | None = None
+    grid: Frames | None = None
     names: Mapping[int, str] | None = None
     events: tuple[int, int] | None = None
     time_unit: TimeUnit = "us"
@@ -137,7 +137,7 @@ def _not_finite(raw: Columns, row: int) -> str:
     return f"{name} {raw[name][row]} in box {row}"
 
 
-def _check_times(path: Path, labels: Columns, grid: FrameGrid | None) -> Iterator[Finding]:
+def _check_times(path: Path, labels: Columns, grid: Frames | None) -> Iterator[Finding]:
     t = labels["t"]
 
     def example(row: int) -> str:
@@ -154,12 +154,12 @@ def _check_times(path: Path, labels: Columns, grid: FrameGrid | None) -> Iterato
     )
     if grid is None:
         return
-    allowed = f"{grid.start} to {grid.end} us"
-    before, at, after = (np.flatnonzero(rows) for rows in (t < grid.start, t == grid.start, t > grid.end))
+    allowed = f"{grid.first_t} to {grid.end} us"
+    before, at, after = (np.flatnonzero(rows) for rows in (t < grid.first_t, t == grid.first_t, t > grid.end))
     yield from count_findings("error", path, "label before the start", before, example, allowed)
     yield from count_findings("error", path, "label after the end", after, example, allowed)
     yield from count_findings(
-        "warning", path, "label at the start", at, example, f"times after {grid.start} us; it belongs to no frame"
+        "warning", path, "label at the start", at, example, f"times after {grid.first_t} us; it belongs to no frame"
     )
 
 

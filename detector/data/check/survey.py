@@ -18,9 +18,9 @@ from detector.data.check.statistics import (
     label_statistics,
     scan_events,
 )
-from detector.data.frames import FrameGrid
 from detector.data.targets import scale_labels
 from detector.events import EventReader
+from detector.events.frames import Frames
 from detector.events.header import read_header
 from detector.preprocess import histo
 
@@ -95,8 +95,8 @@ def survey_file(
     header = read_tensor_header(file.path)
     num_frames, _, height, width = header.shape
     delta_t = header.delta_t or data.delta_t
-    grid = FrameGrid(header.first_t, delta_t, num_frames)
-    ends = grid.start + (_spread(num_frames) + 1) * delta_t
+    grid = Frames(header.first_t, delta_t, num_frames)
+    ends = grid.first_t + (_spread(num_frames) + 1) * delta_t
     shares = _active_shares(sample_frames(file, ends, delta_t))
     advance(1.0)
     return FileSurvey(
@@ -104,7 +104,7 @@ def survey_file(
         format="tensors",
         sensor_size=header.sensor_size,
         network_size=(height, width),
-        span=(grid.start, grid.end),
+        span=(grid.first_t, grid.end),
         delta_t=delta_t,
         sample_times=ends,
         active=shares,
@@ -129,8 +129,8 @@ def sample_frames(file: DataFile, ends: Iterable[int], delta_t: int = BIN_US) ->
         first_t = read_tensor_header(file.path).first_t
         with h5py.File(file.path) as tensors:
             frames = tensors["data"]
-            grid = FrameGrid(first_t, delta_t, len(frames))
-            for index in grid.frame_of(np.array(list(ends), np.int64)).clip(0, grid.num_frames - 1):
+            grid = Frames(first_t, delta_t, len(frames))
+            for index in grid.find(np.clip(list(ends), grid.first_t + 1, grid.end)):
                 yield frames[index]
     else:
         with file.open_events() as reader:
@@ -154,7 +154,7 @@ def _survey_recording(file: DataFile, data: DataConfig, names: Mapping[int, str]
         edges = reader.triggers()["p"]
     ends = events.start + (_spread(events.counts.size) + 1) * BIN_US
     span = events.first_t or 0, events.last_t or 0
-    grid = FrameGrid.of_events(*span, data.delta_t) if events.num_events else None
+    grid = Frames.of_events(*span, data.delta_t) if events.num_events else None
     return FileSurvey(
         file=file,
         format=read_header(file.path).format,
@@ -175,7 +175,7 @@ def _survey_labels(
     names: Mapping[int, str],
     sensor_size: tuple[int, int],
     network_size: tuple[int, int],
-    grid: FrameGrid | None,
+    grid: Frames | None,
     events: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """`labels` and `label_counts` of a `FileSurvey`."""

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from detector.data.builder.label_counts import count_labels, layout_cause, report_lines, time_cause
-from detector.data.frames import FrameGrid
+from detector.events.frames import Frames
 from detector.events.types import BBOX_dtype
 
 SECOND = 1_000_000
-GRID = FrameGrid(0, 50_000, 200)  # 10 s
+GRID = Frames(0, 50_000, 200)  # 10 s
 
 
 def boxes(*rows):
@@ -103,7 +103,7 @@ LABELS_20_HZ = np.arange(1, 201) * 50_000
     ],
 )
 def test_causes_of_times(times, first, last, expected):
-    grid = FrameGrid.of_events(first, last, 50_000)
+    grid = Frames.of_events(first, last, 50_000)
     cause = time_cause(boxes_at(times), grid, (first, last))
     assert cause is not None
     assert len(cause.splitlines()) == 1
@@ -123,14 +123,14 @@ def test_causes_of_times(times, first, last, expected):
     ],
 )
 def test_sound_times_have_no_cause(times):
-    assert time_cause(boxes_at(times), FrameGrid.of_events(0, 10 * SECOND - 1, 50_000), (0, 10 * SECOND - 1)) is None
+    assert time_cause(boxes_at(times), Frames.of_events(0, 10 * SECOND - 1, 50_000), (0, 10 * SECOND - 1)) is None
 
 
 def test_an_offset_that_was_found_brings_the_labels_inside():
     for shift in (-3_456_789, 1_234_567, 2**34):
         first, last = 5 * SECOND, 15 * SECOND - 1
         labels = boxes_at(LABELS_20_HZ + 5 * SECOND - shift)
-        grid = FrameGrid.of_events(first, last, 50_000)
+        grid = Frames.of_events(first, last, 50_000)
         cause = time_cause(labels, grid, (first, last))
         assert cause is not None
         labels["t"] += int(cause.rpartition(" ")[2])
