@@ -133,7 +133,8 @@ def _draw_curve(axes: Any, survey: FileSurvey) -> None:
     times, values, name = _series(survey)
     axes.set_ylabel(name)
     if not times.size:
-        axes.text(0.5, 0.5, "no events", transform=axes.transAxes, ha="center")
+        empty = survey.events is None or not survey.events.num_events
+        axes.text(0.5, 0.5, "no events" if empty else "all events at one time", transform=axes.transAxes, ha="center")
         return
     size = -(-times.size // MAX_POINTS)
     starts = np.arange(0, times.size, size)

@@ -182,13 +182,13 @@ def _split_cells(split: str, surveys: Sequence[FileSurvey], ids: Sequence[int]) 
 
 
 def _rates(events: EventStatistics) -> str:
-    """The mean over the duration, and the fullest bin unless the recording is shorter than one."""
+    """The mean over the duration, and the fullest bin unless the recording is too short to be sure of a whole one."""
     if events.mean_rate is None or events.first_t is None or events.last_t is None:
         return "-"
-    if events.last_t - events.first_t < BIN_US:
+    if events.last_t - events.first_t < 2 * BIN_US:
         return f"{_rate(events.mean_rate)} mean"
     peak = int(np.argmax(events.counts))
-    time = (events.start + peak * BIN_US) / 1e6
+    time = max(events.first_t, events.start + peak * BIN_US) / 1e6
     return f"{_rate(events.mean_rate)} mean, {_rate(events.rates[peak])} peak in 50 ms, at {time:.2f} s"
 
 

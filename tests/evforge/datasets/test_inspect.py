@@ -91,6 +91,8 @@ def test_rates_are_over_the_true_duration(tmp_path):
     assert "  event rate     125 kev/s mean\n" in file_text(short, {})  # 1101 / 8.8 ms
     curve = rate_figure([short], "a").axes[0].get_lines()[0]
     np.testing.assert_allclose(np.stack(curve.get_data()), [[0.0456], [1101 / 8.8]])
+    two_bins = short_recording(tmp_path / "c.dat", range(30_000, 120_001, 1000))  # no rate of a bin reaches the mean
+    assert "  event rate     1.01 kev/s mean\n" in file_text(two_bins, {})
     long = short_recording(tmp_path / "b.dat", range(40_000, 160_001, 1000))  # one event a millisecond
     assert "1.01 kev/s mean, 1 kev/s peak in 50 ms, at 0.05 s" in file_text(long, {})
     curve = rate_figure([long], "b").axes[0].get_lines()[0]  # no dip at either end, where bins are covered in part
