@@ -1,8 +1,9 @@
 """`evforge inspect`: figures and pictures of a recording or a dataset."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -15,6 +16,7 @@ from detector.data.check.survey import FileSurvey, labels_at, sample_frames, sur
 from detector.data.label_map import read_label_map
 from detector.labels import TimeUnit
 from detector.utils.atomic_write import atomic_write
+from detector.utils.decoration import decoration
 from evforge import one_line
 from evforge.datasets.inspect_figures import Sample, boxes_figure, rate_figure, samples_figure
 from evforge.datasets.inspect_text import survey_text
@@ -95,19 +97,20 @@ def _advance(bar: tqdm, size: int, part: float) -> None:
 
 
 def _draw(folder: Path, title: str, surveys: Sequence[FileSurvey], names: Mapping[int, str], data: DataConfig) -> Path:
-    """Write the pictures; a path without labels has no picture of boxes."""
+    """Write the figures; a path without labels has no figure of boxes."""
     labels = [survey.labels for survey in surveys if survey.labels]
     milliseconds = "/".join(sorted({f"{survey.delta_t / 1000:g}" for survey in surveys}))
-    figures = {
-        "event_rate": rate_figure(surveys, title),
-        "samples": samples_figure(_samples(surveys), names, f"{title}: frames of {milliseconds} ms"),
+    figures: dict[str, Callable[[], Any]] = {
+        "event_rate": lambda: rate_figure(surveys, title),
+        "samples": lambda: samples_figure(_samples(surveys), names, f"{title}: frames of {milliseconds} ms"),
     }
     if labels:
-        figures["boxes"] = boxes_figure(LabelStatistics.join(labels), names, data, title)
+        figures["boxes"] = lambda: boxes_figure(LabelStatistics.join(labels), names, data, title)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in figures.items():
-        with atomic_write(folder / f"{name}.png") as part:
-            figure.savefig(part, format="png")
+    for name, draw in figures.items():
+        path = folder / f"{name}.png"
+        with decoration(str(path)), atomic_write(path) as part:
+            draw().savefig(part, format="png")
     return folder
 
 

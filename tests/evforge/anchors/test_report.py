@@ -110,6 +110,16 @@ def test_the_verb_prints_draws_and_writes(tiny_config, tmp_path, capsys):
         assert picture.size[0] > picture.size[1] > 300
 
 
+def test_a_figure_that_fails_is_a_warning(tiny_config, tmp_path, monkeypatch, capsys):
+    def broken(*args):
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr("evforge.anchors.report.coverage_figure", broken)
+    folder = anchors(tiny_config, ["PSEE_ANCHORS"], str(tmp_path / "out"))
+    assert [path.name for path in folder.iterdir()] == ["anchors.csv"]
+    assert "anchors.png was not drawn: RuntimeError: no fonts" in capsys.readouterr().err
+
+
 def test_the_pasted_configuration_is_one(tiny_config, tmp_path, capsys):
     anchors(tiny_config, ["fit:2"], str(tmp_path / "out"))
     text = capsys.readouterr().out.partition("in a configuration:\n")[2]

@@ -190,6 +190,16 @@ def test_files_that_cannot_be_read_are_left_out(dataset, tmp_path, capsys):
     assert main(["inspect", str(tmp_path / "nowhere")]) == 2
 
 
+def test_a_figure_that_fails_is_a_warning(dataset, tmp_path, monkeypatch, capsys):
+    def broken(*args):
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr("evforge.datasets.inspect.rate_figure", broken)
+    (folder,) = inspect([str(dataset)], Config(), str(tmp_path / "out"))
+    assert sorted(path.name for path in folder.iterdir()) == ["boxes.png", "samples.png"]
+    assert "event_rate.png was not drawn: RuntimeError: no fonts" in capsys.readouterr().err
+
+
 def test_recordings_without_labels_have_no_picture_of_boxes(dataset, tmp_path):
     for path in dataset.rglob("*_bbox.npy"):
         path.unlink()

@@ -195,6 +195,12 @@ def wait_for(condition, process, timeout_s=240):
     ("changes", "message"),
     [
         ({"tune.metric": "val_map"}, "tune.metric: got 'val_map', allowed: train_loss, val_mean_ap"),
+        (
+            {"tune.metric": "val_mean_ap_big"},
+            "'val_mean_ap_big', which no label of the validation split can measure, all",
+        ),
+        ({"tune.metric": "val_ap/bus"}, "tune.metric: got 'val_ap/bus', allowed: .*val_ap/block, val_ap/tower"),
+        ({"data.skip_us": 10**9}, "val: no labelled frame counts"),
         ({"tune.grace_epochs": 3}, "tune.grace_epochs: got 3, allowed: at most the 2 validations"),
         ({"anchors.bg_iou_threshold": 0.45}, r"a sample .*bg_iou_threshold: got 0.45, allowed: at most .* \(0.4\)"),
         ({"data.dataset_path": ""}, "data.dataset_path"),
