@@ -1,7 +1,6 @@
 """The Lightning module that trains a detector and measures its COCO mAP over whole recordings."""
 
 import argparse
-import math
 import time
 import webbrowser
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from detector.data_factory import psee_data
 from detector.evaluation.collector import NOTHING_COUNTS, FramePredictions, Measured, Protocol
 from detector.evaluation.detect import detect, detect_batch
 from detector.losses import DetectionLoss
+from detector.optim.progress import end_resumed_epoch, factor_now, set_learning_rate, take_rates
 from detector.single_stage_detector import SingleStageDetector
 from detector.utils.torch_compat import cpu_has_amx, cpu_has_avx512_bf16
 from detector.visualization.drawing import draw_detections, save_gif
@@ -62,7 +62,11 @@ def build_ssd(config: Config) -> SingleStageDetector:
     )
     loss = config.loss
     detector.criterion = DetectionLoss(
-        loss.cls_loss_func, alpha=loss.focal_alpha, gamma=loss.focal_gamma, beta=loss.loc_beta
+        loss.cls_loss_func,
+        alpha=loss.focal_alpha,
+        gamma=loss.focal_gamma,
+        beta=loss.loc_beta,
+        normalizer=loss.normalizer,
     )
     return detector.to(memory_format=torch.channels_last)
 
@@ -122,7 +126,8 @@ class LightningDetectionModel(pl.LightningModule):
     Metrics are logged as `train_loss`, `val_mean_ap`, `val_mean_ap50`, ..., `test_mean_ap`, ...
 
     Args:
-        hparams: `Config.to_hparams()`. Classes left empty are read from the dataset and stored with the model.
+        hparams: `Config.to_hparams()`, or some of its leaves: what is missing, in older checkpoints for example, takes
+            its default. Classes left empty are read from the dataset and stored with the model.
 
     Attributes:
         classes: names of the labels 1..K.
@@ -136,13 +141,14 @@ class LightningDetectionModel(pl.LightningModule):
         config = Config.from_hparams(hparams)
         self.classes = class_names(config.data)
         given = hparams if isinstance(hparams, Mapping) else vars(hparams)  # Lightning loads checkpoints with a mapping
-        self.save_hyperparameters(argparse.Namespace(**{**given, "classes": self.classes}))
+        leaves = {**given, **vars(config.to_hparams()), "classes": self.classes}
+        self.save_hyperparameters(argparse.Namespace(**leaves))
         self._hparams_name = "hparams"  # what Lightning finds by itself only where the argument is saved as it came
         path = Path(config.data.dataset_path) / LABEL_MAP_NAME
         self.label_map = read_label_map(path) if path.is_file() else dict(enumerate(self.classes))
         self.height: int | None = None
         self.width: int | None = None
-        self.detector = build_ssd(Config.from_hparams(self.hparams))
+        self.detector = build_ssd(self.config)
         self.measured: Measured | None = None
         self._predictions = self.new_predictions()
         self._loss_sum = torch.zeros(())
@@ -180,11 +186,11 @@ class LightningDetectionModel(pl.LightningModule):
         losses = self.detector.compute_loss(
             batch["inputs"], batch["labels"], batch["mask_keep_memory"], batch["frame_is_labeled"]
         )
-        loss = losses["cls_loss"] + self.hparams["loc_weight"] * losses["loc_loss"]
+        loss = losses["cls_loss"] + self.config.loss.loc_weight * losses["loc_loss"]
         if not torch.isfinite(loss):
             raise NonFiniteLossError(
                 f"the loss is {loss.item()} in epoch {self.current_epoch}, batch {batch_nb}: "
-                f"a lower optim.lr (now {self.hparams['lr']}) or optim.gradient_clip may help"
+                f"a lower optim.lr (now {self.config.optim.lr}) or optim.gradient_clip may help"
             )
         self._loss_sum += loss.detach()
         self._loss_count += 1
@@ -192,32 +198,37 @@ class LightningDetectionModel(pl.LightningModule):
         return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam with a linear warm-up and the configured decay, stepped at every batch."""
+        """Adam, and its learning rate by `detector.optim.learning_rate`."""
         optim = self.config.optim
         optimizer = torch.optim.Adam(
             self.parameters(), lr=optim.lr, weight_decay=optim.weight_decay, fused=self._unscaled
         )
-        total = max(int(self.trainer.estimated_stepping_batches), 1)
-        epoch = total / self.config.train.max_epochs
-
-        def factor(step: int) -> float:
-            warm = min((step + 1) / (optim.warmup_steps + 1), 1.0)
-            if optim.lr_scheduler == "cosine":
-                progress = max(step - optim.warmup_steps, 0) / max(total - optim.warmup_steps, 1)
-                return warm * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-            if optim.lr_scheduler == "exponential":
-                return warm * optim.lr_scheduler_step_gamma ** (step // epoch)
-            return warm
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: factor_now(self.trainer, self.config))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """End a resumed epoch that is over, and give a resumed optimizer the rates of the settings."""
+        end_resumed_epoch(self.trainer)
+        take_rates(self.trainer, self.config)
+
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Set the learning rate of the batch."""
+        set_learning_rate(self.trainer, self.config)
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
+        """Set the learning rate of the next batch: the scheduler itself is only stepped with the optimizer."""
+        set_learning_rate(self.trainer, self.config)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip the gradients' norm; Lightning itself refuses to where a fused optimizer could unscale them."""
+        """Clip as the trainer says, else the norm; Lightning refuses to where a fused optimizer could unscale."""
+        if gradient_clip_val is None:
+            gradient_clip_val, gradient_clip_algorithm = self.config.optim.gradient_clip, "norm"
         if not self._unscaled:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val and gradient_clip_algorithm == "value":
+            torch.nn.utils.clip_grad_value_(self.parameters(), gradient_clip_val)
         elif gradient_clip_val:
             torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
@@ -233,18 +244,24 @@ class LightningDetectionModel(pl.LightningModule):
             checkpoint_path: Lightning checkpoint of a model with the same backbone and anchors a cell.
 
         Raises:
-            ValueError: the shapes differ elsewhere than in the classes.
+            ValueError: weights are missing, or shapes differ, elsewhere than in the class rows.
         """
         checkpoint = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+        if not isinstance(checkpoint, dict) or not {"hyper_parameters", "state_dict"} <= checkpoint.keys():
+            raise ValueError(f"{checkpoint_path}: no hyper_parameters and state_dict, allowed: a Lightning checkpoint")
         source = LightningDetectionModel(argparse.Namespace(**checkpoint["hyper_parameters"]))
-        source.load_state_dict(checkpoint["state_dict"])
-        last = f"detector.rpn.cls_head.{len(source.detector.rpn.cls_head) - 1}."
-        weights = {key: value for key, value in source.state_dict().items() if not key.startswith(last)}
-        own = self.state_dict()
+        theirs, own = checkpoint["state_dict"], self.state_dict()
+        ours, rows = _shared_weights(self), source.state_dict().keys() - _shared_weights(source)
+        weights = {key: theirs[key] for key in theirs if key in _shared_weights(source) | ours}
         for key, value in weights.items():
-            if key not in own or own[key].shape != value.shape:
+            if key not in ours or own[key].shape != value.shape:
                 expected = tuple(own[key].shape) if key in own else "no such weight"
                 raise ValueError(f"{checkpoint_path}: {key} has shape {tuple(value.shape)}, this model: {expected}")
+        missing = (ours | {key for key in rows if "cls_head" in key}) - theirs.keys()
+        if missing:
+            allowed = "a checkpoint with all weights of this model but its class rows"
+            raise ValueError(f"{checkpoint_path}: lacks {', '.join(sorted(missing))}, allowed: {allowed}")
+        source.load_state_dict({key: theirs[key] for key in rows & theirs.keys()}, strict=False)
         self.load_state_dict(weights, strict=False)
         self.detector.map_cls_weights(source.detector, source.classes, self.classes)
 
@@ -396,3 +413,9 @@ class LightningDetectionModel(pl.LightningModule):
 
     def _note_size(self, batch: dict[str, Any]) -> None:
         self.height, self.width = batch["inputs"].shape[-2:]
+
+
+def _shared_weights(model: LightningDetectionModel) -> set[str]:
+    """Names of the weights and buffers that a pretrained model gives as they are: no class rows, no state of losses."""
+    rows = f"detector.rpn.cls_head.{len(model.detector.rpn.cls_head) - 1}."
+    return {key for key in model.state_dict() if not key.startswith((rows, "detector.criterion."))}

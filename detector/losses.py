@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import smooth_l1_loss as l1
 
 __all__ = ["CLS_LOSSES", "DetectionLoss", "reduce", "smooth_l1_loss", "softmax_focal_loss"]
 
@@ -31,11 +32,10 @@ def smooth_l1_loss(pred: Tensor, target: Tensor, beta: float = 0.11, reduction: 
     Args:
         pred: (N, 4) predicted offsets of positive anchors.
         target: (N, 4) their targets.
-        beta: absolute error at which the loss turns linear.
+        beta: absolute error at which the loss turns linear; 0 for a linear loss.
         reduction: "mean", "sum" or "none".
     """
-    error = (pred.float() - target.float()).abs()
-    return reduce(torch.where(error < beta, 0.5 * error * error / beta, error - 0.5 * beta), reduction)
+    return reduce(l1(pred.float(), target.float(), beta=beta, reduction="none"), reduction)
 
 
 def softmax_focal_loss(
@@ -65,11 +65,12 @@ class _FocalLoss(torch.autograd.Function):
         log_pt = log_p.gather(1, index).squeeze(1)
         pt = log_pt.exp()
         weight = torch.where(target > 0, alpha, 1.0 - alpha).mul_(target >= 0)
-        focus = weight * (1.0 - pt) ** gamma
+        rest = -torch.expm1(log_pt)  # 1 - pt, precise where that is small
+        focus = weight * rest**gamma
         if ctx.needs_input_grad[0]:
             # d loss / d logit_j = slope * ([j is the target] - p_j), with slope = p_t * d loss / d p_t
-            slope = weight.mul_((1.0 - pt) ** (gamma - 1.0)).mul_(pt * log_pt).mul_(gamma).sub_(focus)
-            slope = torch.where(pt < 1, slope, 0.0)
+            slope = weight.mul_(rest ** (gamma - 1.0)).mul_(pt * log_pt).mul_(gamma).sub_(focus)
+            slope = torch.where(rest > 0, slope, 0.0)
             grad = log_p.exp_().mul_(slope.neg().unsqueeze(1)).scatter_add_(1, index, slope.unsqueeze(1))
             ctx.save_for_backward(grad)
             ctx.dtype = pred.dtype
@@ -82,17 +83,28 @@ class _FocalLoss(torch.autograd.Function):
         return (grad * grads[0].unsqueeze(1)).to(ctx.dtype).transpose(1, 2), None, None, None
 
 
+NORMALIZERS = ("positives", "ema")
+EMA_MOMENTUM, EMA_START = 0.9, 100.0
+
 CLS_LOSSES = {"softmax_focal_loss": softmax_focal_loss}
 
 
 class DetectionLoss(nn.Module):
-    """Classification and box loss of a batch, each divided by its number of positive anchors (at least 1).
+    """Classification and box loss of a batch, each divided by a number of positive anchors.
+
+    The number is that of the batch, at least 1 (`normalizer` "positives"), or an exponential mean of it ("ema"), as in
+    Detectron2's RetinaNet: momentum 0.9, starting from 100, updated before it divides. Batches in evaluation mode or
+    without gradient, and those without a labelled frame, leave the mean as it is. It belongs to the rank, like the
+    number; before a validation it is averaged over ranks, as all floating buffers of the model are.
 
     Args:
         cls_loss_func: name of the classification loss.
         alpha, gamma: of the focal loss.
         beta: of the smooth L1 loss.
+        normalizer: "positives" or "ema".
     """
+
+    mean_positives: Tensor
 
     def __init__(
         self,
@@ -101,14 +113,20 @@ class DetectionLoss(nn.Module):
         alpha: float = 0.25,
         gamma: float = 2.0,
         beta: float = 0.11,
+        normalizer: str = "positives",
     ) -> None:
         super().__init__()
+        if normalizer not in NORMALIZERS:
+            raise ValueError(f"normalizer: got {normalizer!r}, allowed: {', '.join(NORMALIZERS)}")
         if cls_loss_func not in CLS_LOSSES:
             raise ValueError(f"cls_loss_func: got {cls_loss_func!r}, allowed: {', '.join(CLS_LOSSES)}")
         self.cls_loss_func = CLS_LOSSES[cls_loss_func]
         self.alpha = alpha
         self.gamma = gamma
         self.beta = beta
+        self.normalizer = normalizer
+        self.register_buffer("mean_positives", torch.tensor(EMA_START))
+        self.register_load_state_dict_pre_hook(_add_mean)
 
     def forward(
         self, loc_preds: Tensor, loc_targets: Tensor, cls_preds: Tensor, cls_targets: Tensor
@@ -125,8 +143,21 @@ class DetectionLoss(nn.Module):
             `{"loc_loss", "cls_loss"}`, two scalars.
         """
         positive = cls_targets > 0
-        count = positive.sum().clamp(min=1)
+        count = self._count(positive)
         frame, anchor = positive.nonzero(as_tuple=True)
         loc_loss = smooth_l1_loss(loc_preds[frame, anchor], loc_targets[frame, anchor], beta=self.beta)
         cls_loss = self.cls_loss_func(cls_preds, cls_targets, "sum", alpha=self.alpha, gamma=self.gamma)
         return {"loc_loss": loc_loss / count, "cls_loss": cls_loss / count}
+
+    def _count(self, positive: Tensor) -> Tensor:
+        count = positive.sum().clamp(min=1)
+        if self.normalizer == "positives":
+            return count
+        if self.training and torch.is_grad_enabled():  # a new tensor: an earlier loss may still need the old one
+            self.mean_positives = EMA_MOMENTUM * self.mean_positives + (1 - EMA_MOMENTUM) * count
+        return self.mean_positives
+
+
+def _add_mean(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Checkpoints of earlier versions hold no mean."""
+    state_dict.setdefault(f"{prefix}mean_positives", torch.tensor(EMA_START))

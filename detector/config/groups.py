@@ -25,6 +25,7 @@ Preprocess = Literal["histo", "diff", "timesurface", "multi_channel_timesurface"
 FeatureExtractor = Literal["Vanilla", "Vanilla_VGG", "Vanilla_VGGRU"]
 AnchorList = Literal["PSEE_ANCHORS", "COCO_ANCHORS"] | list[tuple[float, float]]
 ClassLoss = Literal["softmax_focal_loss"]
+Normalizer = Literal["positives", "ema"]
 LrScheduler = Literal["exponential", "cosine", "none"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 
@@ -186,6 +187,8 @@ class LossConfig:
         focal_gamma: focusing exponent
         loc_beta: where the box loss turns from quadratic to linear
         loc_weight: weight of the box loss beside the classification loss
+        normalizer: what the losses of a batch are divided by: its number of positive anchors, or an exponential mean of
+            that number over batches, which frames without or with few boxes disturb less
     """
 
     cls_loss_func: ClassLoss = "softmax_focal_loss"
@@ -193,8 +196,10 @@ class LossConfig:
     focal_gamma: float = 2.0
     loc_beta: float = 0.11
     loc_weight: float = 1.0
+    normalizer: Normalizer = "positives"
 
     def __post_init__(self) -> None:
+        require_choice("loss.normalizer", self.normalizer, get_args(Normalizer))
         require_fraction("loss", self, "focal_alpha")
         require_not_negative("loss", self, "focal_gamma", "loc_weight")
         require_positive("loss", self, "loc_beta")
@@ -209,20 +214,20 @@ class OptimConfig:
         weight_decay: L2 penalty
         lr_scheduler: decay after the warm-up: by a factor an epoch, a cosine over train.max_epochs, or none
         lr_scheduler_step_gamma: the exponential schedule's factor an epoch
-        warmup_steps: optimizer steps of linear warm-up
-        gradient_clip: largest norm of the gradient; 0 turns clipping off
+        warmup_epochs: epochs of linear warm-up, fractions included
+        gradient_clip: largest norm of the gradient; 0 turns clipping off. A `gradient_clip_val` of the trainer wins
     """
 
     lr: float = 2e-4
     weight_decay: float = 1e-5
     lr_scheduler: LrScheduler = "exponential"
     lr_scheduler_step_gamma: float = 0.98
-    warmup_steps: int = 0
+    warmup_epochs: float = 0.0
     gradient_clip: float = 1.0
 
     def __post_init__(self) -> None:
         require_positive("optim", self, "lr", "lr_scheduler_step_gamma")
-        require_not_negative("optim", self, "weight_decay", "warmup_steps", "gradient_clip")
+        require_not_negative("optim", self, "weight_decay", "warmup_epochs", "gradient_clip")
         require_choice("optim.lr_scheduler", self.lr_scheduler, ("exponential", "cosine", "none"))
 
 

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 from detector.config import Config
 from evforge.training.run_folder import CHECKPOINT_NAME, CheckpointError, is_metric
 
-__all__ = ["OwnRates", "ProgressLine", "ReportMetrics"]
+__all__ = ["ProgressLine", "ReportMetrics"]
 
 
 class ReportMetrics(pl.Callback):
@@ -37,13 +37,6 @@ class ReportMetrics(pl.Callback):
         self.measure = measure
         self._measured: dict[str, float] | None = None
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A resumed epoch is over: with other workers it has more batches now, and Lightning would go on with it."""
-        batches = trainer.fit_loop.epoch_loop.batch_progress
-        if trainer.fit_loop.restarting and batches.is_last_batch:
-            for count in ("ready", "started", "processed", "completed"):
-                setattr(batches.current, count, int(trainer.num_training_batches))
-
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Save and report.
 
@@ -63,19 +56,6 @@ class ReportMetrics(pl.Callback):
             except OSError as error:
                 raise CheckpointError.of(Path(folder), error) from None
             self.report({**metrics, **self._measured, **progress, "fingerprint": fingerprint}, Path(folder))
-
-
-class OwnRates(pl.Callback):
-    """Gives a resumed optimizer the rates of the settings: its checkpoint may come from a training with others."""
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Set learning rate and weight decay where the schedule stands; equal settings change no bit."""
-        optim = Config.from_hparams(pl_module.hparams).optim
-        schedule: Any = trainer.lr_scheduler_configs[0].scheduler
-        schedule.base_lrs = [optim.lr for _ in schedule.base_lrs]
-        for group, factor in zip(schedule.optimizer.param_groups, schedule.lr_lambdas, strict=True):
-            lr = optim.lr * factor(schedule.last_epoch)
-            group.update(lr=lr, initial_lr=optim.lr, weight_decay=optim.weight_decay)
 
 
 class ProgressLine(pl.Callback):

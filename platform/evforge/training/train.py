@@ -79,6 +79,11 @@ def check_config(config: Config) -> Config:
             f"train.val_every: got {config.train.val_every}, allowed: at most train.max_epochs "
             f"({config.train.max_epochs}), or nothing is ever measured"
         )
+    if config.optim.warmup_epochs >= config.train.max_epochs:
+        raise ValueError(
+            f"optim.warmup_epochs: got {config.optim.warmup_epochs}, allowed: below train.max_epochs "
+            f"({config.train.max_epochs})"
+        )
     if config.train.pretrained is not None and not Path(config.train.pretrained).is_file():
         raise FileNotFoundError(f"train.pretrained: {config.train.pretrained}: no such checkpoint")
     psee_data(config.to_hparams(), "train")
@@ -101,7 +106,8 @@ def fit(
     Args:
         config: checked configuration.
         callbacks: Lightning callbacks; they do all reporting and saving.
-        ckpt_path: checkpoint to go on from, with the settings of `config`.
+        ckpt_path: checkpoint to resume from: weights, Adam's moments and the position come from it; learning rate,
+            weight decay and all else from `config`.
         threads: threads of torch.
         use_gpu: train on the GPU that this process sees.
         options: further arguments of `pl.Trainer`.
@@ -114,7 +120,6 @@ def fit(
     import torch
 
     from detector.lightning_model import LightningDetectionModel, resolve_precision
-    from evforge.training.callbacks import OwnRates
 
     quiet()
     torch.set_num_threads(threads)
@@ -129,8 +134,7 @@ def fit(
         check_val_every_n_epoch=config.train.val_every,
         limit_train_batches=config.train.limit_train_batches,
         limit_val_batches=config.train.limit_val_batches,
-        gradient_clip_val=config.optim.gradient_clip or None,
-        callbacks=[*callbacks, *([OwnRates()] if ckpt_path is not None else [])],
+        callbacks=list(callbacks),
         use_distributed_sampler=False,  # the loader itself gives each rank its files
         logger=False,
         enable_checkpointing=False,

@@ -34,7 +34,7 @@ def run_fit(config, tmp_path, name, ckpt_path=None, threads=1):
 
 def test_fit_reports_every_metric_of_every_epoch_and_resumes_equal(tiny_config, tmp_path):
     config = check_config(tiny_config).with_overrides(
-        {"data.augment": True, "optim.warmup_steps": 3, "optim.lr_scheduler": "cosine"}
+        {"data.augment": True, "optim.warmup_epochs": 0.3, "optim.lr_scheduler": "cosine"}
     )
     whole = run_fit(config, tmp_path, "whole")
     assert [report["epoch"] for report in whole] == [1, 2]
