@@ -81,7 +81,6 @@ class Hdf5Reader(BlockReader):
             mask, chunk = self._chunk(start)
             if mask == 0:
                 self._decode(chunk, out)
-                self._check_pixels(out[0], out[1])
                 return
             dtype = self._datasets[0].dtype  # the writer had no filter
             if len(chunk) < out[0].size * dtype.itemsize:
@@ -110,7 +109,7 @@ class Hdf5Reader(BlockReader):
             return int(self._slices(start, start + 1)[3][0])
         mask, chunk = self._chunk(start)
         if mask:
-            return int(self._block(start // self._size)[3][0])
+            return int(self._sound_block(start // self._size)[3][0])
         return first_time(chunk, self.path)
 
     def _likely(self, time: int) -> list[int]:
