@@ -150,21 +150,21 @@ def _check_dat(records, state, t, width, height):
 def decode_evt2(words, state, x, y, p, t, count, width, height):
     """Decode 32-bit words of EVT2 that follow a TIME_HIGH."""
     place, one = np.uint64(count), np.uint64(1)
-    last, high, odd = state[LAST], state[HIGH], np.int64(0)
+    last, high, odd = state[LAST], state[HIGH], state[ODD]
     for index in range(words.size):
         word = np.int64(words[index])
         kind = word >> 28
         if kind <= 1:
             time = high + (word >> 22 & 63)
             column, row = word >> 11 & 0x7FF, word & 0x7FF
-            odd |= (time - last) | (width - 1 - column) | (height - 1 - row)
+            if time < last or column >= width or row >= height:
+                odd = 1
             x[place], y[place], p[place], t[place] = column, row, kind, time
             last = time
             place += one
         elif kind == 8:
             high = advance(high, (word & 0xFFFFFFF) << 6, EVT2_PERIOD, LATEST_US)
-    state[LAST], state[HIGH] = last, high
-    state[ODD] |= odd < 0
+    state[LAST], state[HIGH], state[ODD] = last, high, odd
     return np.int64(place)
 
 
@@ -203,47 +203,52 @@ def decode_evt21(words, state, x, y, p, t, count, width, height, head_shift):
 
 
 @compiled
-def decode_evt3(words, state, x, y, p, t, count, width, height):
-    """Decode 16-bit words of EVT3 that follow a TIME_HIGH; events without a row or a column are dropped."""
+def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR0912  # words have that many types
+    """Decode 16-bit words of EVT3 that follow a TIME_HIGH; events without a row or a column are dropped.
+
+    `limit` is the first column that is odd: 0 where the row is outside the sensor or time has fallen.
+    """
     place, one = np.uint64(count), np.uint64(1)
     time, high, row, base, sign = state[TIME], state[HIGH], state[ROW], state[BASE], state[SIGN]
-    last, odd = state[LAST], np.int64(0)
+    last, odd, timed = state[LAST], state[ODD], place  # the events from `timed` on have the present time
+    limit = width if row < height and time >= last else 0
     for index in range(words.size):
         word = np.int64(words[index])
         kind = word >> 12
         if kind == 0x2:
             if row < UNSET:
                 column = word & 0x7FF
-                odd |= (time - last) | (width - 1 - column) | (height - 1 - row)
+                if column >= limit:
+                    odd = 1
                 x[place], y[place], p[place], t[place] = column, row, word >> 11 & 1, time
-                last = time
                 place += one
+        elif kind in (0x6, 0x8):
+            if place != timed:
+                last, timed = time, place
+            fresh = advance(high, (word & 0xFFF) << 12, EVT3_PERIOD, LATEST_US) if kind == 0x8 else high
+            if kind == 0x6:
+                time = high + (word & 0xFFF)
+            elif fresh != high:
+                time = high = fresh
+            limit = width if row < height and time >= last else 0
         elif kind == 0x0:
             row = word & 0x7FF
-        elif kind == 0x6:
-            time = high + (word & 0xFFF)
-        elif kind == 0x8:
-            fresh = advance(high, (word & 0xFFF) << 12, EVT3_PERIOD, LATEST_US)
-            if fresh != high:
-                time = high = fresh
+            limit = width if row < height and time >= last else 0
         elif kind in (0x4, 0x5):
             valid, size = (word & 0xFFF, 12) if kind == 0x4 else (word & 0xFF, 8)
-            if valid and row < UNSET and base < UNSET:
-                odd |= (time - last) | (height - 1 - row)
-                last = time
-                while valid:
-                    column = base + _trailing_zeros(valid)
-                    odd |= width - 1 - column
-                    x[place], y[place], t[place] = column, row, time
-                    p[place] = sign if column < width else -1  # a long row of vectors passes what x can hold
-                    place += one
-                    valid &= valid - 1
+            while valid and row < UNSET and base < UNSET:
+                column = base + _trailing_zeros(valid)
+                if column >= limit:
+                    odd = 1
+                x[place], y[place], t[place] = column, row, time
+                p[place] = sign if column < width else -1  # a long row of vectors passes what x can hold
+                place += one
+                valid &= valid - 1
             base += size
         elif kind == 0x3:
             base, sign = word & 0x7FF, word >> 11 & 1
     state[TIME], state[HIGH], state[ROW], state[BASE], state[SIGN] = time, high, row, base, sign
-    state[LAST] = last
-    state[ODD] |= odd < 0
+    state[LAST], state[ODD] = time if place != timed else last, odd
     return np.int64(place)
 
 

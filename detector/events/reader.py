@@ -38,6 +38,9 @@ class EventReader(ABC):
     period: ClassVar[int] = 0
     """Value at which stored times of events start anew, 0 if they do not."""
 
+    sure: ClassVar[bool] = True
+    """Whether a search in a sound recording finds every window, or may miss that the clock starts anew."""
+
     max_faulty_events = MAX_FAULTY
     _cut = 0
     _clean = False
@@ -59,7 +62,7 @@ class EventReader(ABC):
     @property
     def first_t(self) -> int | None:
         """Time of the first event, None if the recording has none."""
-        if not self._searched_whole():
+        if self._is_quick():
             try:
                 return self._quick_first_t()
             except DisorderError:
@@ -69,7 +72,7 @@ class EventReader(ABC):
     @property
     def last_t(self) -> int | None:
         """Time of the last event, None if the recording has none."""
-        if not self._searched_whole():
+        if self._is_quick():
             try:
                 return self._quick_last_t()
             except DisorderError:
@@ -91,7 +94,7 @@ class EventReader(ABC):
             ValueError: too many events are faulty, time falls and stays there, or the reader is closed.
         """
         buffer, whole = out or ColumnBuffer(), t0 is None and t1 is None
-        if self._clean if whole and "_mended" in vars(self) else whole or not self._searched_whole():
+        if self._is_quick(whole):
             try:
                 columns = self._quick_columns(t0, t1, buffer)
             except DisorderError:
@@ -118,8 +121,10 @@ class EventReader(ABC):
             raise ValueError(f"{self.path}: {excess}")
         return found
 
-    def _searched_whole(self) -> bool:
-        return "_mended" in vars(self) or self._is_small()
+    def _is_quick(self, whole: bool = False) -> bool:
+        """Whether to read as if nothing were faulty: before it is known to be, and where that is known not to be."""
+        scanned = "_mended" in vars(self) or (not whole and self._is_small() and self._mended is not None)
+        return self._clean and (whole or self.sure) if scanned else True
 
     @abstractmethod
     def _is_small(self) -> bool:

@@ -21,6 +21,7 @@ from detector.events.arrays import ColumnBuffer
 from detector.labels import save_labels
 from detector.preprocess.representation import byte_code, preprocess_function
 from detector.utils.atomic_write import atomic_write
+from detector.utils.hdf5_file import open_hdf5
 from detector.utils.remote import Place
 
 __all__ = ["make_recording"]
@@ -119,11 +120,11 @@ def _is_current(piece: Piece, attributes: Mapping[str, Any]) -> bool:
     if not piece.target.is_file():
         return False
     try:
-        with piece.target.open("rb") as raw, h5py.File(raw, "r") as file:
+        with piece.target.open("rb") as raw, open_hdf5(piece.target, raw) as file:
             found = file["data"].attrs
             equal = all(found.get(key) == value for key, value in attributes.items())
             return equal and file["data"].shape == piece.shape
-    except (OSError, KeyError):
+    except (OSError, KeyError, ValueError):
         return False  # a broken file is made anew
 
 
@@ -134,9 +135,15 @@ def _check_leftovers(recording: Place, plan: Plan, targets: set[Place], sha256: 
         for path in (plan.output / split).glob(f"{escape(stem)}*.h5"):
             if path in targets or not re.fullmatch(rf"{re.escape(stem)}(_\d+_\d+)?\.h5", path.name):
                 continue
-            with suppress(OSError, KeyError), path.open("rb") as raw, h5py.File(raw, "r") as file:
-                if file["data"].attrs.get("sha256") == sha256:
-                    raise ValueError(f"{path}: made earlier from {recording}, remove it or give another output")
+            if _source_of(path) == sha256:
+                raise ValueError(f"{path}: made earlier from {recording}, remove it or give another output")
+
+
+def _source_of(path: Place) -> str | None:
+    """Checksum of the recording that a tensor file was made from, None if it does not say."""
+    with suppress(OSError, KeyError, ValueError), path.open("rb") as raw, open_hdf5(path, raw) as file:
+        return file["data"].attrs.get("sha256")
+    return None
 
 
 def _checksum(path: Path) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 from tqdm import tqdm
 
@@ -22,6 +21,7 @@ from detector.data.check.inventory import (
 from detector.data.check.label_file import CheckedLabels, LabelContext, check_labels
 from detector.data.check.statistics import BIN_US, scan_events
 from detector.data.label_map import LABEL_MAP_NAME, read_label_map
+from detector.utils.hdf5_file import open_hdf5
 
 __all__ = ["Finding", "check_dataset"]
 
@@ -148,7 +148,7 @@ def _check_tensors(path: Path) -> _Content:
 
 
 def _not_finite(path: Path, header: TensorHeader) -> list[Finding]:
-    with h5py.File(path) as file:
+    with open_hdf5(path) as file:
         data = file["data"]
         frames = [index for index in range(header.shape[0]) if not np.isfinite(data[index]).all()]
     return count_findings(

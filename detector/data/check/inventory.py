@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from detector.data.builder.plan import SPLITS, recording_stem
 from detector.data.label_map import LABEL_MAP_NAME
 from detector.data.tensor_file import read_attributes
 from detector.events import EventReader, open_events
+from detector.utils.hdf5_file import open_hdf5
 
 __all__ = ["DataFile", "Sensor", "TensorHeader", "find_data", "label_map_path", "read_tensor_header", "stray_labels"]
 
@@ -164,7 +164,7 @@ def _is_tensor(path: Path) -> bool:
     if path.suffix not in HDF5_SUFFIXES:
         return False
     try:
-        with h5py.File(path) as file:
+        with open_hdf5(path) as file:
             return not any(name in file for name in EVENT_GROUPS)
-    except OSError:
+    except (OSError, ValueError):
         return True

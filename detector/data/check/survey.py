@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-import h5py
 import numpy as np
 
 from detector.config.groups import DataConfig
@@ -21,6 +20,7 @@ from detector.events import EventReader
 from detector.events.header import read_header
 from detector.labels import load_labels
 from detector.preprocess import histo
+from detector.utils.hdf5_file import open_hdf5
 
 __all__ = ["FileSurvey", "labels_at", "sample_frames", "survey_file"]
 
@@ -122,7 +122,7 @@ def sample_frames(file: DataFile, ends: Iterable[int], delta_t: int = BIN_US) ->
     """
     if file.is_tensor:
         first_t = read_tensor_header(file.path).first_t
-        with h5py.File(file.path) as tensors:
+        with open_hdf5(file.path) as tensors:
             frames = tensors["data"]
             for end in ends:
                 index = -(-(int(end) - first_t) // delta_t) - 1

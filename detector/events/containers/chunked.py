@@ -8,9 +8,9 @@ import numpy as np
 
 from detector.events.arrays import ColumnBuffer, Columns
 from detector.events.faults import DisorderError, FaultFinder, RawBlock
-from detector.events.reader import EventReader
+from detector.events.reader import CHUNK, EventReader
 
-__all__ = ["BlockReader", "find_names"]
+__all__ = ["BlockReader", "find_names", "has_fraction", "to_microseconds"]
 
 NAMES = {"x": ("x",), "y": ("y",), "p": ("p", "polarity", "pol"), "t": ("t", "timestamp", "ts")}
 """Names that columns of events bear in files of other tools."""
@@ -19,7 +19,7 @@ LAST_TIME = 1 << 62
 """Times are cut to this, so that they can be subtracted."""
 
 RECENT = 4
-"""Decoded blocks that are kept: neighbouring windows share one. A recording of no more is read before it is searched."""
+"""Decoded blocks that are kept: neighbouring windows share one. A recording of no more is read whole at first."""
 
 
 def find_names(source: object, names: Iterable[str]) -> tuple[str, str, str, str]:
@@ -39,6 +39,31 @@ def find_names(source: object, names: Iterable[str]) -> tuple[str, str, str, str
         allowed = ", ".join("|".join(known) for known in NAMES.values())
         raise ValueError(f"{source}: no events: found {', '.join(names) or 'nothing'}; required: {allowed}")
     return x, y, p, t
+
+
+def has_fraction(t: np.ndarray) -> bool:
+    """Whether times, of which the first are looked at, are seconds: numbers with fractions."""
+    head = t[:CHUNK]
+    return head.dtype.kind == "f" and bool((np.isfinite(head) & (head != np.rint(head))).any())
+
+
+def to_microseconds(source: object, t: np.ndarray, seconds: bool) -> np.ndarray:
+    """Whole microseconds of times, those with fractions rounded.
+
+    Args:
+        source: the file, named in errors.
+        t: (N,) times as a file holds them.
+        seconds: whether they are seconds and not microseconds.
+
+    Raises:
+        ValueError: one is not finite.
+    """
+    if t.dtype.kind != "f":
+        return t
+    scaled = np.rint(t.astype(np.float64) * 1e6 if seconds else t)
+    if not bool((np.abs(scaled) < LAST_TIME).all()):
+        raise ValueError(f"{source}: t is {t[np.argmax(np.abs(scaled))]}, allowed: finite times")
+    return scaled.astype(np.int64)
 
 
 class BlockReader(EventReader):
@@ -198,11 +223,7 @@ class BlockReader(EventReader):
         """Whether an event is outside the sensor or earlier than the one before it."""
         x, y, p, t = columns
         return bool(t.size) and bool(
-            x.max() >= self.width
-            or y.max() >= self.height
-            or p.min() < 0
-            or t[0] < 0
-            or (t[1:] < t[:-1]).any()
+            x.max() >= self.width or y.max() >= self.height or p.min() < 0 or t[0] < 0 or (t[1:] < t[:-1]).any()
         )
 
 

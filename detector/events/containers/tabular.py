@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from detector.events.arrays import Columns
-from detector.events.containers.chunked import BlockReader, find_names
+from detector.events.containers.chunked import BlockReader, find_names, has_fraction, to_microseconds
 from detector.events.header import Header, sensor_size, split_line
 from detector.events.reader import CHUNK
 
@@ -20,8 +20,6 @@ __all__ = ["TableReader"]
 
 ORDERS = {3: (1, 2, 3, 0), 2: (0, 1, 2, 3)}
 """Places of x, y, p, t by that of p."""
-
-MICROSECONDS = 1e6
 
 
 class TableReader(BlockReader):
@@ -39,23 +37,16 @@ class TableReader(BlockReader):
 
     def __init__(self, path: Path, header: Header, height: int | None = None, width: int | None = None) -> None:
         size = sensor_size(path, None, height, width)
-        self._columns, self._seconds, self._cut = (_map_npy if header.format == "NPY" else _read_csv)(path)
+        self._columns, self._seconds, cut = (_map_npy if header.format == "NPY" else _read_csv)(path)
         super().__init__(path, *size, len(self._columns[0]), CHUNK)
+        self._cut = cut
 
     def _load(self, start: int, out: Columns) -> None:
         x, y, p, t = (column[start : start + out[0].size] for column in self._columns)
-        self._store((x, y, p, self._microseconds(t)), out)
+        self._store((x, y, p, to_microseconds(self.path, t, self._seconds)), out)
 
     def _time(self, start: int) -> int:
-        return int(self._microseconds(self._columns[3][start : start + 1])[0])
-
-    def _microseconds(self, t: np.ndarray) -> np.ndarray:
-        if t.dtype.kind != "f":
-            return t
-        scaled = np.rint(t.astype(np.float64) * MICROSECONDS if self._seconds else t)
-        if not bool((np.abs(scaled) < 1 << 62).all()):
-            raise ValueError(f"{self.path}: t is {t[np.argmax(np.abs(scaled))]}, allowed: finite times")
-        return scaled.astype(np.int64)
+        return int(to_microseconds(self.path, self._columns[3][start : start + 1], self._seconds)[0])
 
     def close(self) -> None:
         """Let go of the file; arrays that were read stay valid."""
@@ -78,7 +69,7 @@ def _map_npy(path: Path) -> tuple[tuple[np.ndarray, ...], bool, int]:
             f"{path}: {array.dtype} of shape {array.shape}, "
             "allowed: (N,) records with fields x, y, p, t or (N, 4) numbers"
         )
-    return columns, _has_fraction(columns[3]), cut
+    return columns, has_fraction(columns[3]), cut
 
 
 def _load_npy(path: Path) -> tuple[np.ndarray, int]:
@@ -119,7 +110,7 @@ def _read_csv(path: Path) -> tuple[tuple[np.ndarray, ...], bool, int]:
     order = range(4) if named else _order(path, table[:CHUNK])
     x, y, p, t = (table[:, place] for place in order)
     points = ["." in texts[places[place]] for place in order] if row else [False]
-    return (x, y, p, t), _has_fraction(t) or (points[-1] and not all(points)), cut
+    return (x, y, p, t), has_fraction(t) or (points[-1] and not all(points)), cut
 
 
 def _line(error: Exception) -> str:
@@ -135,8 +126,3 @@ def _order(path: Path, rows: np.ndarray) -> tuple[int, int, int, int]:
             "allowed: columns t, x, y, p or x, y, p, t, or names of the columns"
         )
     return fitting[0]
-
-
-def _has_fraction(t: np.ndarray) -> bool:
-    head = t[:CHUNK]
-    return head.dtype.kind == "f" and bool((head != np.rint(head)).any())

@@ -87,7 +87,7 @@ class WordReader(RecordReader):
         return self._state(*self._block_bounds)
 
     def triggers(self) -> np.ndarray:
-        """Edges of external triggers of the whole recording, at the clock's times, as an (N,) `EventExtTrigger` array."""
+        """Edges of external triggers of the whole recording as (N,) `EventExtTrigger`, at the times of the clock."""
         parts = [np.empty(0, EventExtTrigger)]
         buffer = ColumnBuffer()
         start, stop = self._block_bounds
