@@ -26,6 +26,8 @@ JITTER = 2 << 12
 
 MAX_SIDE = 1 << 11
 MAX_TIME = 1 << 32
+"""First time and steps of time that are written: a silence costs three words for each period in it."""
+
 WORDS = 1 << 18
 
 
@@ -84,7 +86,7 @@ def write_evt3(path: str | Path, events: np.ndarray, height: int, width: int) ->
     Raises:
         ValueError: an event lies outside the sensor, or times cannot be held (see `check_events`).
     """
-    check_events(events, height, width, max_side=MAX_SIDE, period=MAX_TIME)
+    check_events(events, height, width, max_side=MAX_SIDE, period=MAX_TIME, longest=MAX_TIME)
     state, words = np.full(3, -1), np.empty(WORDS, "<u2")
     with atomic_write(path) as part, part.open("wb") as file:
         file.write(raw_header("EVT3", "3.0", height, width))
