@@ -13,7 +13,7 @@ from weakref import WeakMethod
 
 import numpy as np
 
-from detector.events.arrays import ColumnBuffer, Columns
+from detector.events.arrays import ColumnBuffer, Columns, cut, join
 from detector.events.kernels import (
     AHEAD,
     BEFORE,
@@ -32,7 +32,7 @@ from detector.events.kernels import (
     find_faults,
 )
 
-__all__ = ["MAX_FAULTY", "OPTION", "DisorderError", "FaultFinder", "Faults", "MendedBlocks"]
+__all__ = ["MAX_FAULTY", "OPTION", "DisorderError", "FaultFinder", "Faults", "MendedBlocks", "is_odd"]
 
 MAX_FAULTY = 0.001
 """Largest part of the events of a recording that may be faulty."""
@@ -107,6 +107,14 @@ class Faults:
         )
 
 
+def is_odd(columns: Columns, width: int, height: int) -> bool:
+    """Whether any event is outside the sensor (or p below 0), earlier than the one before it, or before 0."""
+    x, y, p, t = columns
+    return bool(t.size) and bool(
+        x.max() >= width or y.max() >= height or p.min() < 0 or t[0] < 0 or (t[1:] < t[:-1]).any()
+    )
+
+
 class FaultFinder:
     """Finds faulty events in a recording that is given block by block.
 
@@ -120,6 +128,8 @@ class FaultFinder:
     def __init__(self, source: object, width: int, height: int, period: int = 0) -> None:
         self.num_events = 0
         self.pending: Columns | None = None
+        self._unsent: Columns | None = None
+        self._found = [np.empty(0, np.int64)] * 2
         self.period = period
         self._source, self._limits = source, (width, height, period)
         self._facts = np.zeros(NUM_FACTS, np.int64)
@@ -162,9 +172,25 @@ class FaultFinder:
         """Decide what was kept: nothing follows."""
         return self._find(ColumnBuffer().take(0), final=True)
 
-    def fix(self) -> None:
-        """Events so far can no longer be dropped: they were given away."""
-        self._facts[FIXED] = self.num_events - (0 if self.pending is None else self.pending[3].size)
+    def mend(self, columns: Columns | None) -> Columns:
+        """Take the next events of a stream, None at its end, and give away those that are decided.
+
+        An event that was given away is no longer dropped, what follows is raised instead.
+        """
+        new = ColumnBuffer().take(0) if columns is None else columns
+        events = new if self._unsent is None else join(self._unsent, new)
+        first = self.num_events + new[3].size - events[3].size
+        self._facts[FIXED] = first
+        found = self.finish() if columns is None else self.add(new, is_odd(new, *self._limits[:2]))
+        self._found = [np.concatenate(pair) for pair in zip(self._found, found, strict=True)]
+        decided = events[3].size
+        if self.pending is not None:  # the last that is kept may be ahead of its time
+            decided = min(decided - self.pending[3].size, max(0, int(self._facts[PLACE]) - first))
+        self._unsent = cut(events, decided, events[3].size)
+        sent = self._found[0] < first + decided
+        places, times = (values[sent] for values in self._found)
+        self._found = [values[~sent] for values in self._found]
+        return _apply(cut(events, 0, decided), places - first, times)
 
     def _find(self, columns: Columns, final: bool) -> tuple[np.ndarray, np.ndarray]:
         x, y, p, t = columns
@@ -172,7 +198,7 @@ class FaultFinder:
         if self.period:
             t = t & self.period - 1
         if self.pending is not None:
-            x, y, p, t = (np.concatenate(pair) for pair in zip(self.pending, (x, y, p, t), strict=True))
+            x, y, p, t = join(self.pending, (x, y, p, t))
         found = np.empty((2, t.size + 1), np.int64)
         done, count = find_faults(x, y, p, t, self.num_events - t.size, self._facts, *self._limits, final, *found)
         if done < 0:
@@ -182,6 +208,18 @@ class FaultFinder:
             )
         self.pending = tuple(column[done:].copy() for column in (x, y, p, t)) if done < t.size else None  # type: ignore[assignment]
         return found[0, :count], found[1, :count]
+
+
+def _apply(columns: Columns, faulty: np.ndarray, right: np.ndarray) -> Columns:
+    """Events with faulty ones dropped or at their right times; the columns as they are if none are."""
+    if not faulty.size:
+        return columns
+    x, y, p, t = columns
+    t = t.copy()
+    t[faulty] = right
+    kept = np.ones(t.size, bool)
+    kept[faulty[right == NO_TIME]] = False
+    return x[kept], y[kept], p[kept], t[kept]
 
 
 class MendedBlocks:
@@ -232,13 +270,9 @@ class MendedBlocks:
         begin, end = np.searchsorted(self._places, [first, first + t.size])
         if begin == end and not self._period:
             return x, y, p, t
-        faulty, right = self._places[begin:end] - first, self._times[begin:end]
-        t = t & self._period - 1 if self._period else t.copy()
-        t[faulty] = right & self._period - 1 if self._period else right
-        kept = np.ones(t.size, bool)
-        kept[faulty[right == NO_TIME]] = False
-        x, y, p, t = x[kept], y[kept], p[kept], t[kept]
+        x, y, p, t = _apply((x, y, p, t), self._places[begin:end] - first, self._times[begin:end])
         if self._period and t.size:
+            t = t & self._period - 1
             start = self._starts[number]
             wraps = np.cumsum(np.diff(t, prepend=start & self._period - 1) < 0)
             t += (start & -self._period) + wraps * self._period
@@ -268,7 +302,8 @@ class MendedBlocks:
             before, count = count, count + block[0].size
             for column, values in zip(buffer.take(count, keep=before), block, strict=True):
                 column[before:] = values
-        x, y, p, t = buffer.take(count, keep=count)
+        columns = buffer.take(count, keep=count)
+        t = columns[3]
         first = 0 if t0 is None else int(np.searchsorted(t, t0))
         last = max(first, count if t1 is None else int(np.searchsorted(t, t1)))
-        return x[first:last], y[first:last], p[first:last], t[first:last]
+        return cut(columns, first, last)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.events.arrays import ColumnBuffer, Columns
-from detector.events.faults import DisorderError, FaultFinder, RawBlock
+from detector.events.arrays import ColumnBuffer, Columns, cut
+from detector.events.faults import DisorderError, FaultFinder, RawBlock, is_odd
 from detector.events.reader import CHUNK, EventReader
 
 __all__ = ["BlockReader", "find_names", "has_fraction", "to_microseconds"]
@@ -118,7 +118,7 @@ class BlockReader(EventReader):
     def _raw_blocks(self, finder: FaultFinder) -> Iterator[RawBlock]:
         for number in range(-(-self._count // self._size)):
             columns = self._raw_block(number)
-            yield columns, self._is_odd(columns)
+            yield columns, is_odd(columns, self.width, self.height)
 
     def _raw_block(self, number: int) -> Columns:
         self._check_open()
@@ -144,13 +144,13 @@ class BlockReader(EventReader):
         for block in range(start // self._size, -(-stop // self._size) if stop > start else 0):
             begin, end = block * self._size, min((block + 1) * self._size, self._count)
             first, after = max(begin, start), min(end, stop)
-            part = _cut(out, first - start, after - start)
+            part = cut(out, first - start, after - start)
             if (first, after) == (begin, end) and block not in self._recent:
                 self._load(begin, part)
-                if self._is_odd(part):
+                if is_odd(part, self.width, self.height):
                     raise DisorderError
             else:
-                known = _cut(self._sound_block(block), first - begin, after - begin)
+                known = cut(self._sound_block(block), first - begin, after - begin)
                 for column, values in zip(part, known, strict=True):
                     column[:] = values
             if part[3][0] < last:
@@ -192,7 +192,7 @@ class BlockReader(EventReader):
             begin = block * self._size
             columns = ColumnBuffer().take(min(self._size, self._count - begin))
             self._load(begin, columns)
-            if self._is_odd(columns):
+            if is_odd(columns, self.width, self.height):
                 raise DisorderError
             while len(self._recent) >= RECENT:
                 del self._recent[next(iter(self._recent))]
@@ -218,15 +218,3 @@ class BlockReader(EventReader):
                 values = np.where(outside, 0, values)  # noqa: PLW2901
             column[:] = values
         out[3][:] = t if t.dtype != np.uint64 else np.minimum(t, np.uint64(LAST_TIME))
-
-    def _is_odd(self, columns: Columns) -> bool:
-        """Whether an event is outside the sensor or earlier than the one before it."""
-        x, y, p, t = columns
-        return bool(t.size) and bool(
-            x.max() >= self.width or y.max() >= self.height or p.min() < 0 or t[0] < 0 or (t[1:] < t[:-1]).any()
-        )
-
-
-def _cut(columns: Columns, start: int, stop: int) -> Columns:
-    x, y, p, t = columns
-    return x[start:stop], y[start:stop], p[start:stop], t[start:stop]

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from detector.events.arrays import ColumnBuffer, Columns
+from detector.events.arrays import ColumnBuffer, Columns, cut
 from detector.events.faults import DisorderError, FaultFinder, RawBlock
 from detector.events.header import Header, sensor_size
 from detector.events.kernels import ODD
@@ -83,10 +83,11 @@ class RecordReader(EventReader):
         return self._num_records * self.record.itemsize <= SCANNED
 
     def _quick_columns(self, t0: int | None, t1: int | None, buffer: ColumnBuffer) -> Columns:
-        x, y, p, t = self._read(*self._bounds(t0, t1), buffer)
+        columns = self._read(*self._bounds(t0, t1), buffer)
+        t = columns[3]
         first = 0 if t0 is None else int(np.searchsorted(t, t0))
         last = t.size if t1 is None else int(np.searchsorted(t, t1))
-        return x[first:last], y[first:last], p[first:last], t[first:last]
+        return cut(columns, first, last)
 
     def _read(self, start: int, stop: int, buffer: ColumnBuffer) -> Columns:
         """Events of records [start, stop)."""
@@ -95,8 +96,7 @@ class RecordReader(EventReader):
         for records in self._chunks(start, stop):
             columns = buffer.take(max(stop - start, count + self.most_events * records.size), keep=count)
             count = self._decode(records, state, columns, count)
-        x, y, p, t = columns
-        return x[:count], y[:count], p[:count], t[:count]
+        return cut(columns, 0, count)
 
     def _raw_blocks(self, finder: FaultFinder) -> Iterator[RawBlock]:
         self._states = []
@@ -116,8 +116,7 @@ class RecordReader(EventReader):
         records = self._records(begin, min(begin + self._block_size, self._num_records))
         columns = self._memory.take(self.most_events * records.size)
         count = self._fill(records, state, columns, 0)
-        x, y, p, t = columns
-        return x[:count], y[:count], p[:count], t[:count]
+        return cut(columns, 0, count)
 
     @property
     def _block_size(self) -> int:
