@@ -102,7 +102,7 @@ class Faults:
         if self.total <= most:
             return None
         return (
-            f"{self.total:,} of {num_events:,} events are faulty: {self}; allowed: {int(most):,} "
+            f"{self.total:,} of {num_events:,} events are faulty: {self}, allowed: {int(most):,} "
             f"({allowed:g} of them), more with a larger {OPTION}"
         )
 

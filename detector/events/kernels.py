@@ -259,74 +259,74 @@ def _is_wrap(now, before, kept, low, period):
 
 
 @compiled
-def find_faults(x, y, p, t, first, facts, width, height, period, final, places, times):  # noqa: PLR0912  # rules
+def _is_outside(x, y, p, index, width, height):
+    return x[index] >= width or y[index] >= height or p[index] < 0
+
+
+@compiled
+def _keep(facts, time, place):
+    facts[BEFORE], facts[NOW], facts[PLACE] = facts[NOW], time, place
+    facts[KEPT] += 1
+
+
+@compiled
+def find_faults(x, y, p, t, first, facts, width, height, period, final, places, times):  # noqa: PLR0912  # the rules
     """Find faulty events, see `detector.events.faults` for the rules.
 
     Args:
         x, y, p, t: (N,) events as they are stored; p below 0 marks one outside the sensor.
         first: number of the first of them in the recording.
         facts: what earlier events left, (`NUM_FACTS`,) int64, at the beginning zeros.
-        width: of the sensor in pixels.
-        height: of the sensor in pixels.
+        width, height: of the sensor in pixels.
         period: value at which stored times start anew, 0 if they do not.
         final: whether no further events follow.
-        places: (N + 1,) filled with the numbers of faulty events.
-        times: (N + 1,) filled with their right times, or `NO_TIME` for those that are dropped.
+        places, times: (N + 1,) filled with numbers of faulty events and their right times, `NO_TIME` to drop them.
 
     Returns:
-        How many events are decided, and the number of faults; a fall that cannot be mended gives -1, and its time in
-        `facts[FALL]`.
+        How many events are decided, -1 at a fall to `facts[FALL]` that cannot be mended; and the number of faults.
     """
     count = 0
     for index in range(t.size):
-        if x[index] >= width or y[index] >= height or p[index] < 0:
-            places[count], times[count] = first + index, NO_TIME
-            facts[OUTSIDE] += 1
-            count += 1
-            continue
-        now, before, kept = facts[NOW], facts[BEFORE], facts[KEPT]
-        time = t[index]
-        wraps = False
+        now, before, kept, time, right = facts[NOW], facts[BEFORE], facts[KEPT], t[index], np.int64(NO_TIME)
+        place, wraps, outside = first + index, False, _is_outside(x, y, p, index, width, height)
         if period > 0 and kept > 0:
             time = advance(now, time, period, LATEST_US)
             wraps = time > now + LATEST_US and (time ^ now) & -period != 0
-        if time >= now and not wraps:
-            facts[BEFORE], facts[NOW], facts[PLACE], facts[KEPT] = now, time, first + index, kept + 1
+        if time >= now and not wraps and not outside:
+            _keep(facts, time, place)
             continue
         following = index + 1
-        while following < t.size and (x[following] >= width or y[following] >= height or p[following] < 0):
+        while not outside and following < t.size and _is_outside(x, y, p, following, width, height):
             following += 1
         last = following == t.size
-        if last and not final:
+        if last and not final and not outside:
             return index, count
         after = np.int64(0) if last else t[following]
-        if wraps:
+        if wraps and not outside:
             low, after = time - period, (now & -period) + after
             if _is_wrap(now, before, kept, low, period) and (last or after < now):
-                facts[BEFORE], facts[NOW], facts[PLACE], facts[KEPT] = now, time, first + index, kept + 1
+                _keep(facts, time, place)
                 continue
             time = low
         elif period > 0 and kept > 0:
             after = advance(now, after, period, LATEST_US)
-        if last or after >= now:  # late
-            if now - time > LATEST_US:
-                places[count], times[count] = first + index, NO_TIME
-                facts[DROPPED] += 1
-            else:
-                places[count], times[count] = first + index, now
-                facts[LATE] += 1
-                facts[BEFORE], facts[PLACE], facts[KEPT] = now, first + index, kept + 1
-        elif kept > 0 and before <= time and facts[PLACE] >= facts[FIXED]:  # the one before is ahead
-            places[count], times[count] = facts[PLACE], NO_TIME
-            facts[AHEAD] += 1
-            facts[NOW], facts[PLACE] = time, first + index
+        if outside:
+            kind = OUTSIDE
+        elif last or after >= now:
+            kind = LATE if now - time <= LATEST_US else DROPPED
+        elif kept > 0 and before <= time and facts[PLACE] >= facts[FIXED]:
+            kind = AHEAD
+            place, facts[NOW], facts[PLACE] = facts[PLACE], time, place
         elif now - time <= LATEST_US:
-            places[count], times[count] = first + index, now
-            facts[RAISED] += 1
-            facts[BEFORE], facts[PLACE], facts[KEPT] = now, first + index, kept + 1
+            kind = RAISED
         else:
             facts[FALL] = time
             return -1, count
+        if kind in (LATE, RAISED):
+            right = now
+            _keep(facts, now, place)
+        facts[kind] += 1
+        places[count], times[count] = place, right
         count += 1
     return t.size, count
 

@@ -23,8 +23,8 @@ class EventReader(ABC):
     """A recording: opening is immediate, reading a window of a large one reads only its own bytes.
 
     Times are the file's, in microseconds; a clock that starts anew in the file goes on here. Faulty events are dropped
-    or mended (`detector.events.faults`). A small recording is read once when it is first searched, a large one where
-    something faulty turns up; after that windows are exactly parts of the whole.
+    or mended (`detector.events.faults`). A small recording is read once when it is first searched, a large one when
+    `faults` is asked for or something faulty turns up; from then on windows are exactly parts of the whole.
 
     Args:
         path: the recording.
@@ -39,7 +39,7 @@ class EventReader(ABC):
     """Value at which stored times of events start anew, 0 if they do not."""
 
     sure: ClassVar[bool] = True
-    """Whether a search in a sound recording finds every window, or may miss that the clock starts anew."""
+    """Whether a search in a sound recording always finds its windows; words of time may be wrong where no events are."""
 
     max_faulty_events = MAX_FAULTY
     _cut = 0

@@ -5,6 +5,7 @@ and tensors of a few frames; who runs the units, and where, is an argument.
 """
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from detector.config.groups import DataConfig
 from detector.data.builder.plan import BROKEN, SPLITS, Plan, check_names, find_label_map, plan_pieces
 from detector.data.builder.recording import make_recording
 from detector.data.label_map import LABEL_MAP_NAME
+from detector.events import Faults
 from detector.preprocess.representation import byte_code
 from detector.utils.atomic_write import atomic_write, remove_dead_parts
 from detector.utils.remote import Address, Place
@@ -29,13 +31,14 @@ Output = TypeVar("Output", Path, Address)
 class Step(NamedTuple):
     """What is told while a recording is built: `frames` more are done; `finished` at its end.
 
-    `broken` says why a recording cannot be used, which ends it, too.
+    `broken` says why a recording cannot be used, which ends it, too; `faults` counts its faulty events at its end.
     """
 
     recording: Place
     frames: int = 0
     finished: bool = False
     broken: str | None = None
+    faults: Faults | None = None
 
 
 Runner = Callable[[Sequence[Place], Plan], Iterator[Step]]
@@ -131,6 +134,8 @@ class _Tally:
 
     def count(self, step: Step) -> None:
         self.finished += step.finished
+        if step.faults is not None and step.faults.total:
+            tqdm.write(f"{step.recording}: faulty events: {step.faults}", file=sys.stderr)
         if step.broken is not None:
             self.leave_out(ValueError(step.broken))
 
@@ -172,13 +177,14 @@ def report_steps(recording: Place, plan: Plan) -> Iterator[Step]:
     Raises:
         OSError: a file cannot be written.
     """
+    faults: list[Faults] = []
     try:
-        for frames in make_recording(recording, plan):
+        for frames in make_recording(recording, plan, faults=faults):
             yield Step(recording, frames)
     except BROKEN as error:
         yield Step(recording, broken=" ".join(str(error).split()))
     else:
-        yield Step(recording, finished=True)
+        yield Step(recording, finished=True, faults=faults[0] if faults[0].total else None)
 
 
 @contextmanager

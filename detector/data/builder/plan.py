@@ -183,7 +183,7 @@ def plan_pieces(recording: Path, plan: Plan) -> list[Piece]:
 
 def _plan(recording: Path, plan: Plan) -> Iterator[Piece]:
     data = plan.data
-    with open_events(recording, *plan.sensor) as reader:
+    with open_events(recording, *plan.sensor, max_faulty_events=data.max_faulty_events) as reader:
         first, last = reader.first_t, reader.last_t
         sensor_size = reader.height, reader.width
         downsampling = _downsampling(reader, data)

@@ -16,7 +16,7 @@ import numpy as np
 from detector.config.groups import DataConfig
 from detector.data.builder.plan import BROKEN, SPLITS, Piece, Plan, local_files, plan_pieces, recording_stem
 from detector.data.tensor_file import create_tensors, write_frames
-from detector.events import open_events
+from detector.events import Faults, open_events
 from detector.events.arrays import ColumnBuffer
 from detector.labels import save_labels
 from detector.preprocess.representation import byte_code, preprocess_function
@@ -30,12 +30,13 @@ FRAMES_AT_ONCE = 8
 """Frames made from one reading: what is held at any time is their events and tensors."""
 
 
-def make_recording(recording: Place, plan: Plan) -> Iterator[int]:
+def make_recording(recording: Place, plan: Plan, *, faults: list[Faults] | None = None) -> Iterator[int]:
     """Make the tensor files of a recording, or keep them if they were made from it with the same parameters.
 
     Args:
         recording: the recording; if it is not on this machine, it and its labels are copied for the time being.
         plan: what is to be made of it.
+        faults: gets the counts of its faulty events.
 
     Yields:
         the number of frames done since the last time.
@@ -49,6 +50,8 @@ def make_recording(recording: Place, plan: Plan) -> Iterator[int]:
         sha256 = _checksum(path)
         _check_leftovers(recording, plan, {piece.target for piece in pieces}, sha256)
         try:
+            if faults is not None:
+                faults.append(_faults(path, plan))
             for piece in pieces:
                 yield from _make(piece, plan.data, _attributes(piece, plan.data, sha256))
         except BROKEN:
@@ -56,6 +59,11 @@ def make_recording(recording: Place, plan: Plan) -> Iterator[int]:
                 piece.target.unlink(missing_ok=True)
                 piece.labels_target.unlink(missing_ok=True)
             raise
+
+
+def _faults(recording: Path, plan: Plan) -> Faults:
+    with open_events(recording, *plan.sensor, max_faulty_events=plan.data.max_faulty_events) as reader:
+        return reader.faults
 
 
 def _make(piece: Piece, data: DataConfig, attributes: Mapping[str, Any]) -> Iterator[int]:
@@ -85,7 +93,8 @@ def _frames(piece: Piece, data: DataConfig) -> Iterator[np.ndarray]:
     """A piece's frames (n, C, H, W), up to `FRAMES_AT_ONCE` at a time, in a buffer that is used again."""
     buffer, events = np.empty((FRAMES_AT_ONCE, *piece.shape[1:]), byte_code(data)[0]), ColumnBuffer()
     preprocess = preprocess_function(data)
-    with open_events(piece.recording, *piece.sensor_size) as reader:
+    with open_events(piece.recording, *piece.sensor_size, max_faulty_events=data.max_faulty_events) as reader:
+        _ = reader.faults  # from now on windows are exactly parts of the whole
         for begin in range(0, piece.num_frames, FRAMES_AT_ONCE):
             frames = buffer[: piece.num_frames - begin]
             start, duration = piece.start + begin * data.delta_t, len(frames) * data.delta_t

@@ -1,6 +1,7 @@
 """Check of a dataset: everything about its files that would stop a training or spoil a figure, found beforehand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ from detector.data.check.inventory import (
 from detector.data.check.label_file import CheckedLabels, LabelContext, check_labels
 from detector.data.check.statistics import BIN_US, scan_events
 from detector.data.label_map import LABEL_MAP_NAME, read_label_map
+from detector.events.faults import MAX_FAULTY
 from detector.utils.hdf5_file import open_hdf5
 
 __all__ = ["Finding", "check_dataset"]
@@ -29,13 +31,19 @@ Done = Callable[[int], object]
 """Told after each step how many bytes more are done."""
 
 
-def check_dataset(*paths: str | Path, sensor: Sensor = (None, None), progress: bool = False) -> list[Finding]:
+def check_dataset(
+    *paths: str | Path,
+    sensor: Sensor = (None, None),
+    progress: bool = False,
+    max_faulty_events: float = MAX_FAULTY,
+) -> list[Finding]:
     """Look for everything that is wrong or odd in a dataset. Recordings are read to their end.
 
     Args:
         paths: a dataset folder with train/, val/ and test/, or recordings or tensor files with labels beside them.
         sensor: height and width in pixels, for recordings that do not tell them.
         progress: show a progress bar.
+        max_faulty_events: part of a recording's events that may be faulty.
 
     Returns:
         findings, errors first, those of one kind together; none for a sound dataset.
@@ -52,7 +60,7 @@ def check_dataset(*paths: str | Path, sensor: Sensor = (None, None), progress: b
         for file in files:
             bar.set_postfix_str(file.path.name)
             end = bar.n + file.path.stat().st_size
-            entry, found = _check_file(file, maps, bar.update)
+            entry, found = _check_file(replace(file, max_faulty_events=max_faulty_events), maps, bar.update)
             bar.update(end - bar.n)
             checked.append(entry)
             findings += found
@@ -130,12 +138,14 @@ def _check_recording(file: DataFile, done: Done) -> _Content:
     try:
         with file.open_events() as reader:
             sensor_size = reader.height, reader.width
+            faults = reader.faults
             events = scan_events(reader, lambda part: done(int(part * size)))
     except (ValueError, OSError) as error:
         return _Content([refusal(path, "recording cannot be read", error)], sensor_size)
     if events.first_t is None:
         return _Content([Finding("error", path, "empty recording", "no events", "at least one")], sensor_size)
-    return _Content([], sensor_size, (events.start, events.start + events.counts.size * BIN_US))
+    found = [Finding("warning", path, "faulty events", str(faults), "none")] if faults.total else []
+    return _Content(found, sensor_size, (events.start, events.start + events.counts.size * BIN_US))
 
 
 def _check_tensors(path: Path) -> _Content:

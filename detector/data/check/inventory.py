@@ -10,6 +10,7 @@ from detector.data.builder.plan import SPLITS, recording_stem
 from detector.data.label_map import LABEL_MAP_NAME
 from detector.data.tensor_file import read_attributes
 from detector.events import EventReader, open_events
+from detector.events.faults import MAX_FAULTY
 from detector.utils.hdf5_file import open_hdf5
 
 __all__ = ["DataFile", "Sensor", "TensorHeader", "find_data", "label_map_path", "read_tensor_header", "stray_labels"]
@@ -36,12 +37,14 @@ class DataFile:
         split: train, val or test if its folder is one, else None
         is_tensor: whether it holds frames and not events
         sensor: height and width in pixels, for recordings that do not tell them
+        max_faulty_events: part of a recording's events that may be faulty
     """
 
     path: Path
     split: str | None
     is_tensor: bool
     sensor: Sensor = (None, None)
+    max_faulty_events: float = MAX_FAULTY
 
     @property
     def labels_path(self) -> Path:
@@ -51,7 +54,7 @@ class DataFile:
 
     def open_events(self) -> EventReader:
         """Open a recording; errors as in `detector.events.open_events`."""
-        return open_events(self.path, *self.sensor)
+        return open_events(self.path, *self.sensor, max_faulty_events=self.max_faulty_events)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What a recording or tensor file holds, in figures and in sampled frames."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from detector.data.check.statistics import (
     scan_events,
 )
 from detector.data.targets import scale_labels
-from detector.events import EventReader
+from detector.events import EventReader, Faults
 from detector.events.header import read_header
 from detector.labels import load_labels
 from detector.preprocess import histo
@@ -44,6 +44,7 @@ class FileSurvey:
         labels: None if it has no label file
         events: of a recording
         edges: rising and falling edges of a recording's triggers
+        faults: of a recording
         header: of a tensor file
     """
 
@@ -58,6 +59,7 @@ class FileSurvey:
     labels: LabelStatistics | None
     events: EventStatistics | None = None
     edges: tuple[int, int] = (0, 0)
+    faults: Faults = Faults()
     header: TensorHeader | None = None
 
     @property
@@ -87,7 +89,7 @@ def survey_file(
         ValueError: the file or its labels are broken.
     """
     if not file.is_tensor:
-        return _survey_recording(file, data, names, advance)
+        return _survey_recording(replace(file, max_faulty_events=data.max_faulty_events), data, names, advance)
     header = read_tensor_header(file.path)
     num_frames, _, height, width = header.shape
     delta_t = header.delta_t or data.delta_t
@@ -142,7 +144,7 @@ def labels_at(survey: FileSurvey, time: int) -> np.ndarray:
 
 def _survey_recording(file: DataFile, data: DataConfig, names: Mapping[int, str], advance: Advance) -> FileSurvey:
     with file.open_events() as reader:
-        size = reader.height, reader.width
+        size, faults = (reader.height, reader.width), reader.faults
         scale = (data.width or reader.width) / reader.width
         network = round(reader.height * scale), round(reader.width * scale)
         labels = _survey_labels(file, names, scale, *network)
@@ -161,6 +163,7 @@ def _survey_recording(file: DataFile, data: DataConfig, names: Mapping[int, str]
         labels=labels,
         events=events,
         edges=(int(np.count_nonzero(edges)), int(np.count_nonzero(edges == 0))),
+        faults=faults,
     )
 
 

@@ -41,7 +41,6 @@ class Evt3Reader(WordReader):
     payload_bits = 12
     low_bits = 12
     slack = JITTER
-    sure: ClassVar[bool] = False
     _shift = 12
 
     def _state(self, start: int, stop: int) -> np.ndarray:

@@ -44,6 +44,8 @@ class WordReader(RecordReader):
     slack: ClassVar[int] = 0
     """Microseconds that TIME_HIGH falls in sound files."""
 
+    sure: ClassVar[bool] = False
+
     _shift: int
     """Lowest bit of the type."""
 

@@ -186,7 +186,7 @@ def test_too_many_faulty_events_are_refused(tmp_path, name):
     with open_events(faulty_file(tmp_path / "a", 100, 10, name), HEIGHT, WIDTH) as reader:
         assert (reader.read().size, reader.faults) == (90, Faults(outside=10))
     message = (
-        r"b: 11 of 100 events are faulty: 11 outside the sensor \(dropped\); "
+        r"b: 11 of 100 events are faulty: 11 outside the sensor \(dropped\), "
         r"allowed: 10 \(0.001 of them\), more with a larger data.max_faulty_events$"
     )
     faulty_file(tmp_path / "b", 100, 11, name)

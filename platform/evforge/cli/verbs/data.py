@@ -103,7 +103,9 @@ def inspect(
         print(f"pictures: {folder}")
 
 
-def check(paths: list[str], *, sensor_height: int | None = None, sensor_width: int | None = None) -> int:
+def check(
+    paths: list[str], settings: Settings, *, sensor_height: int | None = None, sensor_width: int | None = None
+) -> int:
     """Look for faults of a dataset: labels, times, classes, splits, broken files.
 
     A line a finding: error, if data cannot be used or would spoil a figure; warning, if it is odd. Ends with code 1
@@ -116,7 +118,7 @@ def check(paths: list[str], *, sensor_height: int | None = None, sensor_width: i
     """
     from evforge.datasets.check import check as look
 
-    return look(paths, (sensor_height, sensor_width))
+    return look(paths, (sensor_height, sensor_width), max_faulty_events=settings.resolve().data.max_faulty_events)
 
 
 def anchors(dataset: str, settings: Settings, *, lists: list[str] | None = None, output: str | None = None) -> None:
