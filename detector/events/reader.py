@@ -39,7 +39,7 @@ class EventReader(ABC):
     """Value at which stored times of events start anew, 0 if they do not."""
 
     sure: ClassVar[bool] = True
-    """Whether a search in a sound recording always finds its windows; words of time may be wrong where no events are."""
+    """Whether a search in a sound recording always finds its windows: no words of time may be wrong beside events."""
 
     max_faulty_events = MAX_FAULTY
     _cut = 0

@@ -208,6 +208,8 @@ def _find_datasets(path: Path, file: h5py.File) -> tuple[tuple[str, str, str, st
     """Names of x, y, p, t, and the dataset of records that has them, or their four datasets."""
     place = next(place for place in PLACES if place in file)
     found = file[place]
+    if not isinstance(found, h5py.Dataset | h5py.Group):
+        raise ValueError(f"{path}: {place} is no data, required: a dataset or a group")
     if isinstance(found, h5py.Dataset):
         names, datasets = find_names(f"{path}: {place}", found.dtype.names or ()), [found]
     else:
