@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             width=values.sensor_width,
             downsampling=values.downsampling,
         )
-        print(predict(values.recording, predictor, values.output).text())
+        found = predict(values.recording, predictor, values.output, max_faulty_events=values.max_faulty_events)
+        print(found.text())
     except (ValueError, OSError) as error:
         print(f"detector: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -53,6 +54,14 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         metavar="K",
         help="divide the sensor by 2^K; to the size of the training if not given",
+    )
+    verb.add_argument(
+        "--data.max_faulty_events",
+        dest="max_faulty_events",
+        type=float,
+        default=0.001,
+        metavar="X",
+        help="part of the events that may be faulty (0.001); 10 always may, 0: none",
     )
     return parser
 

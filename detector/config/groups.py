@@ -53,6 +53,7 @@ class DataConfig:
         interpolation: fill unlabelled training frames with boxes interpolated along tracks
         augment: random flips, zooms and losses of events of training sequences
         reversal: share of augmented training sequences that run backwards in time
+        max_faulty_events: part of a recording's events that may be faulty before it is refused; 10 always may, 0: none
     """
 
     dataset_path: str = ""
@@ -73,13 +74,14 @@ class DataConfig:
     interpolation: bool = False
     augment: bool = True
     reversal: float = 0.0
+    max_faulty_events: float = 0.001
 
     def __post_init__(self) -> None:
         require_choice("data.preprocess", self.preprocess, get_args(Preprocess))
         require_positive("data", self, "max_incr_per_pixel", "num_utbins", "delta_t", "height", "width")
         require_positive("data", self, "num_tbins", "batch_size")
         require_not_negative("data", self, "num_workers", "min_box_diag", "min_box_side", "skip_us")
-        require_fraction("data", self, "reversal")
+        require_fraction("data", self, "reversal", "max_faulty_events")
         reversible = self.augment and "timesurface" not in self.preprocess
         allowed = f"0 with data.augment {self.augment} and data.preprocess {self.preprocess}"
         require(self.reversal == 0 or reversible, "data.reversal", self.reversal, allowed)

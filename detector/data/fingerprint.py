@@ -4,7 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
-import h5py
+from detector.utils.hdf5_file import open_hdf5
 
 __all__ = ["data_fingerprint"]
 
@@ -25,7 +25,7 @@ def data_fingerprint(split: Path) -> str:
         raise FileNotFoundError(f"{split}: no tensor file (X.h5) in this folder; `evforge build` makes them")
     digest = hashlib.sha256()
     for path in tensors:
-        with h5py.File(path) as file:
+        with open_hdf5(path) as file:
             data = file["data"]
             made = {key: str(value) for key, value in data.attrs.items()}
             digest.update(json.dumps([path.name, data.shape, str(data.dtype), made], sort_keys=True).encode())

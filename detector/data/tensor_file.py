@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 
 from detector.utils.compiled import compiled
+from detector.utils.hdf5_file import open_hdf5
 
 __all__ = ["TensorReader", "create_tensors", "open_tensors", "read_attributes", "write_frames"]
 
@@ -55,12 +56,12 @@ def read_attributes(path: Path) -> tuple[tuple[int, int, int, int], np.dtype, di
         ValueError: it is no whole tensor file.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             data = file.get("data")
             if not isinstance(data, h5py.Dataset):
                 raise ValueError(f"{path}: holds {', '.join(file) or 'nothing'}, needed: a dataset named data")
             shape, dtype, attributes = data.shape, data.dtype, dict(data.attrs)
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path}: not a whole HDF5 file: {' '.join(str(error).split())}") from None
     if len(shape) != 4 or min(shape) < 1:
         raise ValueError(f"{path}: data has shape {shape}, allowed: (T, C, H, W), each at least 1")
@@ -117,12 +118,9 @@ def open_tensors(path: Path) -> TensorReader:
         path: HDF5 file with a dataset `data` (T, C, H, W).
 
     Raises:
-        ValueError: it cannot be opened as an HDF5 file.
+        ValueError: it cannot be opened as an HDF5 file, or leads out of it.
     """
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path}: not a whole HDF5 file: {' '.join(str(error).split())}") from None
+    file = open_hdf5(path)
     if _is_packed(file):
         with file:
             return _PackedReader(path, file["data"])

@@ -2,12 +2,24 @@
 
 import numpy as np
 
-__all__ = ["ColumnBuffer", "Columns"]
+__all__ = ["DTYPES", "ColumnBuffer", "Columns", "cut", "join"]
 
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """x uint16, y uint16, p int8, t int64, each (N,)."""
 
 DTYPES = (np.uint16, np.uint16, np.int8, np.int64)
+
+
+def cut(columns: Columns, start: int, stop: int) -> Columns:
+    """Events [start, stop), without a copy."""
+    x, y, p, t = columns
+    return x[start:stop], y[start:stop], p[start:stop], t[start:stop]
+
+
+def join(first: Columns, second: Columns) -> Columns:
+    """The events of both, in memory of their own."""
+    x, y, p, t = (np.concatenate(pair) for pair in zip(first, second, strict=True))
+    return x, y, p, t
 
 
 class ColumnBuffer:

@@ -1,16 +1,22 @@
 """Events of one frame after another, from a recording or from whatever a camera delivers."""
 
+import warnings
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from detector.events.arrays import ColumnBuffer, Columns
+from detector.events.arrays import DTYPES, ColumnBuffer, Columns, cut, join
+from detector.events.faults import MAX_FAULTY, FaultFinder
+from detector.events.header import MAX_SIDE
+from detector.events.kernels import LATEST_US
 from detector.events.reader import EventReader
 
 __all__ = ["cut_frames"]
 
 
-def cut_frames(events: EventReader | Iterable[np.ndarray], delta_t: int) -> Iterator[tuple[int, Columns]]:
+def cut_frames(
+    events: EventReader | Iterable[np.ndarray], delta_t: int, *, height: int = MAX_SIDE, width: int = MAX_SIDE
+) -> Iterator[tuple[int, Columns]]:
     """Cut a stream into frames of `delta_t`, empty ones included, holding the events of one frame at a time.
 
     The first frame starts at the multiple of `delta_t` at or before the first event, the last one holds the last
@@ -19,15 +25,22 @@ def cut_frames(events: EventReader | Iterable[np.ndarray], delta_t: int) -> Iter
     Args:
         events: a recording, or chunks of `EventCD` events in order of time, of any length.
         delta_t: duration of a frame in microseconds.
+        height: sensor height in pixels, for chunks.
+        width: sensor width in pixels, for chunks.
+
+    Faulty events of chunks are dropped or mended as those of recordings, but one that jumped ahead by up to 100 ms and
+    was the last of its chunk stays. Where a recording would be refused for their number, a warning is given once.
 
     Yields:
         (start of the frame in microseconds, columns x, y, p, t with t from that start); the columns are overwritten by
         the next frame.
 
     Raises:
-        ValueError: events are no `EventCD` events, or time runs backwards.
+        ValueError: events are no `EventCD` events, or time falls and stays there.
     """
-    return _of_recording(events, delta_t) if isinstance(events, EventReader) else _of_chunks(events, delta_t)
+    if isinstance(events, EventReader):
+        return _of_recording(events, delta_t)
+    return _of_chunks(_Mender(height, width).mend(events), delta_t)
 
 
 def _of_recording(reader: EventReader, delta_t: int) -> Iterator[tuple[int, Columns]]:
@@ -41,25 +54,22 @@ def _of_recording(reader: EventReader, delta_t: int) -> Iterator[tuple[int, Colu
         yield start, columns
 
 
-def _of_chunks(chunks: Iterable[np.ndarray], delta_t: int) -> Iterator[tuple[int, Columns]]:
+def _of_chunks(chunks: Iterable[Columns], delta_t: int) -> Iterator[tuple[int, Columns]]:
     held = _Held()
-    start = last = None
+    start = None
     for chunk in chunks:
-        _check_fields(chunk)
-        if not chunk.size:
+        times = chunk[3]
+        if not times.size:
             continue
-        times = chunk["t"]
-        _check_order(times, last)
-        last = int(times[-1])
         if start is None:
             start = int(times[0]) // delta_t * delta_t
         done = 0
-        while last >= start + delta_t:
+        while times[-1] >= start + delta_t:
             stop = int(np.searchsorted(times, start + delta_t))
-            held.add(chunk[done:stop], start)
+            held.add(chunk, done, stop, start)
             yield start, held.take()
             start, done = start + delta_t, stop
-        held.add(chunk[done:], start)
+        held.add(chunk, done, times.size, start)
     if start is not None:
         yield start, held.take()
 
@@ -70,12 +80,13 @@ class _Held:
     def __init__(self) -> None:
         self._buffer, self._count = ColumnBuffer(), 0
 
-    def add(self, events: np.ndarray, start: int) -> None:
-        """Append events, their times counted from `start`."""
-        before, self._count = self._count, self._count + events.size
-        x, y, p, t = self._buffer.take(self._count, keep=before)
-        x[before:], y[before:], p[before:] = events["x"], events["y"], events["p"]
-        np.subtract(events["t"], start, out=t[before:])
+    def add(self, events: Columns, begin: int, stop: int, start: int) -> None:
+        """Append events [begin, stop), their times counted from `start`."""
+        before, self._count = self._count, self._count + stop - begin
+        columns = self._buffer.take(self._count, keep=before)
+        for column, values in zip(columns, events, strict=True):
+            column[before:] = values[begin:stop]
+        columns[3][before:] -= start
 
     def take(self) -> Columns:
         """All of them; the next frame begins."""
@@ -83,15 +94,54 @@ class _Held:
         return columns
 
 
-def _check_fields(chunk: np.ndarray) -> None:
+class _Mender:
+    """Drops and mends faulty events of a stream; what the next events decide is held back until they come."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self._finder = FaultFinder("events", width, height)
+        self._doubtful: Columns | None = None
+        self._warned = False
+
+    def mend(self, chunks: Iterable[np.ndarray]) -> Iterator[Columns]:
+        """Sound events in order, some at a time."""
+        for chunk in chunks:
+            if _check_fields(chunk).size:
+                yield self._finder.mend(self._hold(_columns(chunk)))
+                self._warn()
+        if self._doubtful is not None:
+            yield self._finder.mend(self._doubtful)
+        yield self._finder.mend(None)
+        self._warn()
+
+    def _hold(self, new: Columns) -> Columns:
+        """Hold back the last event if it may be ahead of its time: the next one tells."""
+        if self._doubtful is not None:
+            new = join(self._doubtful, new)
+        t = new[3]
+        before = t[-2] if t.size > 1 else self._finder.now
+        stop = t.size - int(t[-1] > before + LATEST_US and t.size + self._finder.kept > 1)
+        self._doubtful = cut(new, stop, t.size) if stop < t.size else None
+        return cut(new, 0, stop)
+
+    def _warn(self) -> None:
+        excess = None if self._warned else self._finder.faults.excess(self._finder.num_events, MAX_FAULTY)
+        if excess:
+            warnings.warn(f"events: {excess}", stacklevel=2)
+            self._warned = True
+
+
+def _columns(events: np.ndarray) -> Columns:
+    """Events as columns; p is -1 for those that no sensor has."""
+    x, y, p, t = (events[name] for name in "xypt")
+    outside = (x >= MAX_SIDE) | (y >= MAX_SIDE)
+    p = np.where(outside, -1, p > 0)
+    x, y, p, t = (np.ascontiguousarray(c, d) for c, d in zip((x, y, p, t), DTYPES, strict=True))
+    return x, y, p, t
+
+
+def _check_fields(chunk: np.ndarray) -> np.ndarray:
     wanted = {"x": np.uint16, "y": np.uint16, "p": np.int8, "t": np.int64}
     found = dict(chunk.dtype.fields or {})
     if not all(name in found and np.can_cast(found[name][0], dtype, "same_kind") for name, dtype in wanted.items()):
         raise ValueError(f"events: got chunks of {chunk.dtype}, allowed: EventCD arrays (x, y, p, t)")
-
-
-def _check_order(times: np.ndarray, last: int | None) -> None:
-    before = int(times[0]) if last is None else last
-    if times[0] < before or bool((times[1:] < times[:-1]).any()):
-        back = -int(np.diff(times, prepend=before).min())
-        raise ValueError(f"events: time runs backwards by {back} us, allowed: times that only grow")
+    return chunk

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Header", "read_header", "sensor_size", "split_line"]
+__all__ = ["MAX_SIDE", "Header", "read_header", "sensor_size", "split_line"]
 
 SIGNATURES = {b"\x89HDF\r\n\x1a\n": "HDF5", b"\x93NUMPY": "NPY"}
 LONGEST_HEADER = 1 << 16

@@ -3,8 +3,8 @@
 They stand in one module because the compiler's cache notices a change of a function's own file only.
 
 A decoder gets (N,) words, the state that earlier words left, columns with room enough, the number of events already in
-them, and the sensor's size. It returns the new number of events or, below 0, what is wrong; the state then tells the
-values. The state is int64, see `new_state`.
+them, and the sensor's size. It returns the new number of events. What is faulty in them is left as it is and sets
+`state[ODD]`, see `detector.events.faults`. The state is int64, see `new_state`.
 """
 
 import numpy as np
@@ -12,12 +12,15 @@ import numpy as np
 from detector.utils.compiled import compiled
 
 __all__ = [
-    "BACKWARDS",
     "BASE",
     "DAT_PERIOD",
     "EVT2_PERIOD",
-    "EVT3_JITTER",
-    "OUTSIDE",
+    "EVT3_PERIOD",
+    "HIGH",
+    "LAST",
+    "LATEST_US",
+    "NO_TIME",
+    "ODD",
     "ROW",
     "SIGN",
     "TIME",
@@ -28,30 +31,33 @@ __all__ = [
     "decode_evt3",
     "decode_evt21",
     "encode_evt3",
+    "find_faults",
     "find_first",
     "find_last",
     "new_state",
-    "scan_evt3",
 ]
 
-BACKWARDS, OUTSIDE = -1, -2
-"""Time runs backwards, by state[TIME] us; an event lies outside the sensor, at state[BASE], state[ROW]."""
+TIME, HIGH, ROW, BASE, SIGN, LAST, ODD = range(7)
+"""Places in a state: the clock and its upper bits; row, column and polarity that EVT3 words refer to; time of the last
+event; whether an event lies outside the sensor or is earlier than the one before it."""
 
-TIME, HIGH, ROW, BASE, SIGN = range(5)
-"""Places in a state: time of the last event, its upper bits; row, column and polarity that EVT3 words refer to."""
+UNSET = 1 << 40
+"""Row or column as long as no word has set it: more than any sensor has, whatever is added."""
 
-UNSET = 1 << 20
-"""Row or column that no word has told yet."""
+DAT_PERIOD, EVT2_PERIOD, EVT3_PERIOD = 1 << 32, 1 << 34, 1 << 24
+"""Microseconds after which stored times start anew."""
 
-DAT_PERIOD = 1 << 32
-EVT2_PERIOD = 1 << 34
-EVT3_PERIOD = 1 << 24
-EVT3_JITTER = 2 << 12
+LATEST_US = 100_000
+"""Microseconds that a time may fall and be mended; a stored time that falls so far across its end is no new period."""
 
-SCAN_STRIDE = 1 << 12
+NO_TIME = -1 << 62
+"""In place of the time of an event that is dropped."""
+
+NOW, BEFORE, PLACE, KEPT, FIXED, OUTSIDE, LATE, DROPPED, AHEAD, RAISED, FALL, NUM_FACTS = range(12)
+"""What `find_faults` remembers: times of the last two events that are kept, number of the last, how many there are, the
+first that may still be dropped; counts of faults; the time of a fall that cannot be mended."""
+
 VECTOR_WIDTH = 32
-GAP = EVT3_PERIOD // 4
-"""Microseconds between the TIME_HIGH words that fill a gap when EVT3 is written: no wrap can be missed."""
 
 DE_BRUIJN = 0x077CB531
 ZEROS = np.zeros(32, np.int64)
@@ -60,23 +66,20 @@ ZEROS[[(DE_BRUIJN << zeros) >> 27 & 31 for zeros in range(32)]] = np.arange(32)
 
 def new_state(time: int) -> np.ndarray:
     """State of a decoder at a time in microseconds, with row and column unset."""
-    return np.array([time, time, UNSET, UNSET, 0], np.int64)
+    return np.array([time, time, UNSET, UNSET, 0, time, 0], np.int64)
 
 
 @compiled
 def advance(now, raw, period, slack):
-    """Time that a stored time stands for, if it is `now` or later or at most `slack` earlier.
+    """Time that a stored time stands for, given a time before it.
 
-    A fall of more than half a period is a wrap.
+    A fall of more than half a period is a wrap; a rise that is at most `slack` short of a period goes back across one.
 
     Args:
-        now: a time before, not below 0.
+        now: a time before.
         raw: the stored time, from 0 to below `period`.
         period: value at which the stored time starts anew, a power of 2.
-        slack: how far times may fall.
-
-    Returns:
-        The time; if it is below `now - slack`, time runs backwards.
+        slack: how far times may fall across the end of a period.
     """
     time = (now & -period) + raw
     if time < now - period // 2:
@@ -109,11 +112,11 @@ def decode_dat(records, state, x, y, p, t, count, width, height):
     """Decode int64 records: t in the lower 32 bits, x from bit 32, y from bit 46, p in bit 60.
 
     Without branches in the loop it runs on whole vectors: what is unusual leaves a negative number behind, and a loop
-    event by event follows.
+    event by event follows. Times of odd records are right modulo the period.
     """
     xs, ys, ps, ts = x[count:], y[count:], p[count:], t[count:]
-    epoch = state[TIME] & -DAT_PERIOD
-    last, unusual = state[TIME] - epoch, np.int64(0)
+    epoch = state[LAST] & -DAT_PERIOD
+    last, unusual = state[LAST] - epoch, np.int64(0)
     for index in range(records.size):
         record = records[index]
         time = record & DAT_PERIOD - 1
@@ -125,56 +128,43 @@ def decode_dat(records, state, x, y, p, t, count, width, height):
         ys[index] = row
         ps[index] = record >> 60 & 1
         ts[index] = epoch + time
-    if unusual < 0:
-        return _check_dat(records, state, ts, width, height, count)
-    state[TIME] = epoch + last
+    state[LAST] = _check_dat(records, state, ts, width, height) if unusual < 0 else epoch + last
     return count + records.size
 
 
 @compiled
-def _check_dat(records, state, t, width, height, count):
-    now = state[TIME]
+def _check_dat(records, state, t, width, height):
+    """Count wraps and mark what is odd; a wrap that skips more than `LATEST_US` is doubtful. Returns the last time."""
+    now = state[LAST]
     for index in range(records.size):
         record = records[index]
-        time = advance(now, record & DAT_PERIOD - 1, DAT_PERIOD, 0)
-        if time < now:
-            state[TIME] = now - time
-            return BACKWARDS
-        state[BASE], state[ROW] = record >> 32 & 0x3FFF, record >> 46 & 0x3FFF
-        if state[BASE] >= width or state[ROW] >= height:
-            return OUTSIDE
+        time = advance(now, record & DAT_PERIOD - 1, DAT_PERIOD, LATEST_US)
+        outside = (record >> 32 & 0x3FFF) >= width or (record >> 46 & 0x3FFF) >= height
+        if outside or time < now or ((time ^ now) & -DAT_PERIOD != 0 and time > now + LATEST_US):
+            state[ODD] = 1
         t[index] = now = time
-    state[TIME] = now
-    return count + records.size
+    return now
 
 
 @compiled
 def decode_evt2(words, state, x, y, p, t, count, width, height):
     """Decode 32-bit words of EVT2 that follow a TIME_HIGH."""
     place, one = np.uint64(count), np.uint64(1)
-    last, high = state[TIME], state[HIGH]
+    last, high, odd = state[LAST], state[HIGH], state[ODD]
     for index in range(words.size):
         word = np.int64(words[index])
         kind = word >> 28
         if kind <= 1:
             time = high + (word >> 22 & 63)
             column, row = word >> 11 & 0x7FF, word & 0x7FF
-            if time < last:
-                state[TIME] = last - time
-                return BACKWARDS
-            if column >= width or row >= height:
-                state[BASE], state[ROW] = column, row
-                return OUTSIDE
+            if time < last or column >= width or row >= height:
+                odd = 1
             x[place], y[place], p[place], t[place] = column, row, kind, time
             last = time
             place += one
         elif kind == 8:
-            time = advance(high, (word & 0xFFFFFFF) << 6, EVT2_PERIOD, 0)
-            if time < high:
-                state[TIME] = high - time
-                return BACKWARDS
-            high = time
-    state[TIME], state[HIGH] = last, high
+            high = advance(high, (word & 0xFFFFFFF) << 6, EVT2_PERIOD, LATEST_US)
+    state[LAST], state[HIGH], state[ODD] = last, high, odd
     return np.int64(place)
 
 
@@ -188,7 +178,7 @@ def _trailing_zeros(bits):
 def decode_evt21(words, state, x, y, p, t, count, width, height, head_shift):
     """Decode 64-bit words of EVT2.1 that follow a TIME_HIGH; the half from bit `head_shift` (0 or 32) has the type."""
     place, one = np.uint64(count), np.uint64(1)
-    last, high = state[TIME], state[HIGH]
+    last, high, odd = state[LAST], state[HIGH], np.int64(0)
     for index in range(words.size):
         head = words[index] >> head_shift & 0xFFFFFFFF
         kind = head >> 28
@@ -196,102 +186,149 @@ def decode_evt21(words, state, x, y, p, t, count, width, height, head_shift):
             valid = words[index] >> 32 - head_shift & 0xFFFFFFFF
             time = high + (head >> 22 & 63)
             row = head & 0x7FF
-            if valid and time < last:
-                state[TIME] = last - time
-                return BACKWARDS
+            if valid:
+                odd |= (time - last) | (height - 1 - row)
+                last = time
             while valid:
                 column = (head >> 11 & 0x7FF) + _trailing_zeros(valid)
-                if column >= width or row >= height:
-                    state[BASE], state[ROW] = column, row
-                    return OUTSIDE
+                odd |= width - 1 - column
                 x[place], y[place], p[place], t[place] = column, row, kind, time
-                last = time
                 place += one
                 valid &= valid - 1
         elif kind == 8:
-            time = advance(high, (head & 0xFFFFFFF) << 6, EVT2_PERIOD, 0)
-            if time < high:
-                state[TIME] = high - time
-                return BACKWARDS
-            high = time
-    state[TIME], state[HIGH] = last, high
+            high = advance(high, (head & 0xFFFFFFF) << 6, EVT2_PERIOD, LATEST_US)
+    state[LAST], state[HIGH] = last, high
+    state[ODD] |= odd < 0
     return np.int64(place)
 
 
 @compiled
 def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR0912  # words have that many types
-    """Decode 16-bit words of EVT3 that follow a TIME_HIGH; events without a row or a column are dropped."""
+    """Decode 16-bit words of EVT3 that follow a TIME_HIGH; events without a row or a column are dropped.
+
+    `limit` is the first column that is odd: 0 where the row is outside the sensor or time has fallen.
+    """
     place, one = np.uint64(count), np.uint64(1)
     time, high, row, base, sign = state[TIME], state[HIGH], state[ROW], state[BASE], state[SIGN]
+    last, odd, timed = state[LAST], state[ODD], place  # the events from `timed` on have the present time
+    limit = width if row < height and time >= last else 0
     for index in range(words.size):
         word = np.int64(words[index])
         kind = word >> 12
         if kind == 0x2:
-            column = word & 0x7FF
-            if column < width and row < height:
+            if row < UNSET:
+                column = word & 0x7FF
+                if column >= limit:
+                    odd = 1
                 x[place], y[place], p[place], t[place] = column, row, word >> 11 & 1, time
                 place += one
-            elif row < UNSET:
-                state[BASE], state[ROW] = column, row
-                return OUTSIDE
+        elif kind in (0x6, 0x8):
+            if place != timed:
+                last, timed = time, place
+            fresh = advance(high, (word & 0xFFF) << 12, EVT3_PERIOD, LATEST_US) if kind == 0x8 else high
+            if kind == 0x6:
+                time = high + (word & 0xFFF)
+            elif fresh != high:
+                time = high = fresh
+            limit = width if row < height and time >= last else 0
         elif kind == 0x0:
             row = word & 0x7FF
-        elif kind == 0x6:
-            time = max(time, high + (word & 0xFFF))
-        elif kind == 0x8:
-            newest = time & -0x1000
-            fresh = advance(newest, (word & 0xFFF) << 12, EVT3_PERIOD, EVT3_JITTER)
-            if fresh < newest - EVT3_JITTER:
-                state[TIME] = newest - fresh
-                return BACKWARDS
-            high = fresh
-            time = max(time, high)
+            limit = width if row < height and time >= last else 0
         elif kind in (0x4, 0x5):
             valid, size = (word & 0xFFF, 12) if kind == 0x4 else (word & 0xFF, 8)
-            while valid:
+            while valid and row < UNSET and base < UNSET:
                 column = base + _trailing_zeros(valid)
-                if column < width and row < height:
-                    x[place], y[place], p[place], t[place] = column, row, sign, time
-                    place += one
-                elif row < UNSET and base < UNSET:
-                    state[BASE], state[ROW] = column, row
-                    return OUTSIDE
+                if column >= limit:
+                    odd = 1
+                x[place], y[place], t[place] = column, row, time
+                p[place] = sign if column < width else -1  # a long row of vectors passes what x can hold
+                place += one
                 valid &= valid - 1
             base += size
         elif kind == 0x3:
             base, sign = word & 0x7FF, word >> 11 & 1
     state[TIME], state[HIGH], state[ROW], state[BASE], state[SIGN] = time, high, row, base, sign
+    state[LAST], state[ODD] = time if place != timed else last, odd
     return np.int64(place)
 
 
 @compiled
-def scan_evt3(words, state, first, places, times):
-    """Note place and time of a TIME_HIGH word in every `SCAN_STRIDE` words and every quarter of the clock's period.
+def _is_wrap(now, before, kept, low, period):
+    """Whether a fall from `now` to `low` is a wrap and no event ahead of its time: its neighbours would be in order."""
+    return before > low if kept > 1 else low - now + period <= period // 4
+
+
+@compiled
+def _is_outside(x, y, p, index, width, height):
+    return x[index] >= width or y[index] >= height or p[index] < 0
+
+
+@compiled
+def _keep(facts, time, place):
+    facts[BEFORE], facts[NOW], facts[PLACE] = facts[NOW], time, place
+    facts[KEPT] += 1
+
+
+@compiled
+def find_faults(x, y, p, t, first, facts, width, height, period, final, places, times):  # noqa: PLR0912  # the rules
+    """Find faulty events, see `detector.events.faults` for the rules.
 
     Args:
-        words: (N,) words.
-        state: its time is the largest TIME_HIGH so far, its upper bits are the last that was noted.
-        first: place of the first of the words.
-        places: filled with places.
-        times: filled with times.
+        x, y, p, t: (N,) events as they are stored; p below 0 marks one outside the sensor.
+        first: number of the first of them in the recording.
+        facts: what earlier events left, (`NUM_FACTS`,) int64, at the beginning zeros.
+        width, height: of the sensor in pixels.
+        period: value at which stored times start anew, 0 if they do not.
+        final: whether no further events follow.
+        places, times: (N + 1,) filled with numbers of faulty events and their right times, `NO_TIME` to drop them.
 
     Returns:
-        The number of places, or `BACKWARDS`.
+        How many events are decided, -1 at a fall to `facts[FALL]` that cannot be mended; and the number of faults.
     """
-    count, following = 0, 0
-    for index in range(words.size):
-        word = np.int64(words[index])
-        if word >> 12 == 0x8:
-            time = advance(state[TIME], (word & 0xFFF) << 12, EVT3_PERIOD, EVT3_JITTER)
-            if time < state[TIME] - EVT3_JITTER:
-                state[TIME] -= time
-                return BACKWARDS
-            if index >= following or time >= state[HIGH] + EVT3_PERIOD // 4:
-                places[count], times[count] = first + index, time
-                state[HIGH] = time
-                count, following = count + 1, index + SCAN_STRIDE
-            state[TIME] = max(state[TIME], time)
-    return count
+    count = 0
+    for index in range(t.size):
+        now, before, kept, time, right = facts[NOW], facts[BEFORE], facts[KEPT], t[index], np.int64(NO_TIME)
+        place, wraps, outside = first + index, False, _is_outside(x, y, p, index, width, height)
+        if period > 0 and kept > 0:
+            time = advance(now, time, period, LATEST_US)
+            wraps = time > now + LATEST_US and (time ^ now) & -period != 0
+        if time >= now and not wraps and not outside:
+            _keep(facts, time, place)
+            continue
+        following = index + 1
+        while not outside and following < t.size and _is_outside(x, y, p, following, width, height):
+            following += 1
+        last = following == t.size
+        if last and not final and not outside:
+            return index, count
+        after = np.int64(0) if last else t[following]
+        if wraps and not outside:
+            low, after = time - period, (now & -period) + after
+            if _is_wrap(now, before, kept, low, period) and (last or after < now):
+                _keep(facts, time, place)
+                continue
+            time = low
+        elif period > 0 and kept > 0:
+            after = advance(now, after, period, LATEST_US)
+        if outside:
+            kind = OUTSIDE
+        elif last or after >= now:
+            kind = LATE if now - time <= LATEST_US else DROPPED
+        elif kept > 0 and before <= time and facts[PLACE] >= facts[FIXED]:
+            kind = AHEAD
+            place, facts[NOW], facts[PLACE] = facts[PLACE], time, place
+        elif now - time <= LATEST_US:
+            kind = RAISED
+        else:
+            facts[FALL] = time
+            return -1, count
+        if kind in (LATE, RAISED):
+            right = now
+            _keep(facts, now, place)
+        facts[kind] += 1
+        places[count], times[count] = place, right
+        count += 1
+    return t.size, count
 
 
 @compiled
@@ -332,16 +369,30 @@ def encode_evt3(x, y, p, t, first, state, words, width):
 
 @compiled
 def _encode_time(time, state, words, size):
-    """Append what leads from the time of the state to another: at most a TIME_HIGH every `GAP` and a TIME_LOW."""
+    """Append what leads from the time of the state to another: TIME_HIGH words and a TIME_LOW.
+
+    Readers (evt3, evlib, faery) take the first TIME_HIGH as it is and see a wrap where 0x000 follows 0xFFF; faery takes
+    0xFFF behind 0x000, or as the first word, for a step back.
+    """
     if time == state[TIME]:
         return size
-    high = time & -0x1000
-    while state[HIGH] != high:
-        if state[HIGH] < 0:  # readers take the first TIME_HIGH as it is
-            state[HIGH] = high if high < EVT3_PERIOD else 0
-        else:
-            state[HIGH] = min(high, state[HIGH] + GAP)
-        words[size] = 0x8 << 12 | state[HIGH] >> 12 & 0xFFF
+    high = time >> 12
+    if state[HIGH] < 0 and high >= 0xFFF:
+        state[HIGH] = 0x800
+        words[size] = 0x8800
+        size += 1
+    while state[HIGH] >> 12 != high >> 12 and state[HIGH] >= 0:
+        for step in (0x800, 0xFFF, 0x1000):
+            if state[HIGH] & 0xFFF < step:
+                state[HIGH] = (state[HIGH] & -0x1000) + step
+                words[size] = 0x8 << 12 | step & 0xFFF
+                size += 1
+    if state[HIGH] & 0xFFF == 0 and high & 0xFFF == 0xFFF:
+        words[size] = 0x8800
+        size += 1
+    if state[HIGH] != high:
+        state[HIGH] = high
+        words[size] = 0x8 << 12 | high & 0xFFF
         size += 1
     state[TIME] = time
     words[size] = 0x6 << 12 | time & 0xFFF

@@ -2,13 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from detector.events.arrays import ColumnBuffer, Columns
+from detector.events.faults import MAX_FAULTY, DisorderError, FaultFinder, Faults, MendedBlocks, RawBlock
 from detector.events.types import EventCD, EventExtTrigger
 
 __all__ = ["CHUNK", "EventReader", "to_events"]
@@ -18,15 +20,30 @@ CHUNK = 1 << 16
 
 
 class EventReader(ABC):
-    """A recording: opening is immediate, reading a window reads only its own bytes.
+    """A recording: opening is immediate, reading a window of a large one reads only its own bytes.
 
-    Times are the file's, in microseconds; a clock that starts anew in the file goes on here.
+    Times are the file's, in microseconds; a clock that starts anew in the file goes on here. Faulty events are dropped
+    or mended (`detector.events.faults`). A small recording is read once when it is first searched, a large one when
+    `faults` is asked for or something faulty turns up; from then on windows are exactly parts of the whole.
 
     Args:
         path: the recording.
         height: sensor height in pixels.
         width: sensor width in pixels.
+
+    Attributes:
+        max_faulty_events: largest part of the events that may be faulty; 10 always may, unless this is 0.
     """
+
+    period: ClassVar[int] = 0
+    """Value at which stored times of events start anew, 0 if they do not."""
+
+    sure: ClassVar[bool] = True
+    """Whether a search in a sound recording always finds its windows: no words of time may be wrong beside events."""
+
+    max_faulty_events = MAX_FAULTY
+    _cut = 0
+    _clean = False
 
     def __init__(self, path: Path, height: int, width: int) -> None:
         self.path = path
@@ -34,16 +51,34 @@ class EventReader(ABC):
         self.width = width
 
     @property
-    @abstractmethod
-    def first_t(self) -> int | None:
-        """Time of the first event, None if the recording has none."""
+    def faults(self) -> Faults:
+        """Faulty events of the whole recording, which is read for it unless that was done before.
+
+        Raises:
+            ValueError: there are too many, or time falls and stays there.
+        """
+        return self._check(Faults(), 0) if self._clean else self._mended.faults + Faults(cut=self._cut)
 
     @property
-    @abstractmethod
+    def first_t(self) -> int | None:
+        """Time of the first event, None if the recording has none."""
+        if self._is_quick():
+            try:
+                return self._quick_first_t()
+            except DisorderError:
+                pass
+        return self._mended.first_t
+
+    @property
     def last_t(self) -> int | None:
         """Time of the last event, None if the recording has none."""
+        if self._is_quick():
+            try:
+                return self._quick_last_t()
+            except DisorderError:
+                pass
+        return self._mended.last_t
 
-    @abstractmethod
     def read_columns(self, t0: int | None = None, t1: int | None = None, out: ColumnBuffer | None = None) -> Columns:
         """Events of [t0, t1) as separate arrays: the fast path.
 
@@ -56,12 +91,68 @@ class EventReader(ABC):
             x uint16, y uint16, p int8 (0 OFF, 1 ON), t int64, each (N,), in order of time.
 
         Raises:
-            ValueError: an event lies outside the sensor, time runs backwards, or the reader is closed.
+            ValueError: too many events are faulty, time falls and stays there, or the reader is closed.
         """
+        buffer, whole = out or ColumnBuffer(), t0 is None and t1 is None
+        if self._is_quick(whole):
+            try:
+                columns = self._quick_columns(t0, t1, buffer)
+            except DisorderError:
+                pass
+            else:
+                self._clean = self._clean or whole
+                if whole:
+                    self._check(Faults(), columns[3].size)
+                return columns
+        return self._mended.read(t0, t1, buffer)
+
+    @cached_property
+    def _mended(self) -> MendedBlocks:
+        finder = FaultFinder(self.path, self.width, self.height, self.period)
+        mended = MendedBlocks(self._raw_blocks(finder), self._raw_block, finder)
+        self._check(mended.faults, mended.num_events)
+        self._clean = mended.faults.total == 0
+        return mended
+
+    def _check(self, found: Faults, num_events: int) -> Faults:
+        found = found + Faults(cut=self._cut)
+        excess = found.excess(num_events, self.max_faulty_events)
+        if excess:
+            raise ValueError(f"{self.path}: {excess}")
+        return found
+
+    def _is_quick(self, whole: bool = False) -> bool:
+        """Whether to read as if nothing were faulty: before it is known to be, and where that is known not to be."""
+        scanned = "_mended" in vars(self) or (not whole and self._is_small() and self._mended is not None)
+        return self._clean and (whole or self.sure) if scanned else True
 
     @abstractmethod
+    def _is_small(self) -> bool:
+        """Whether to read the recording once before it is searched."""
+
+    @abstractmethod
+    def _quick_columns(self, t0: int | None, t1: int | None, buffer: ColumnBuffer) -> Columns:
+        """As `read_columns`; `DisorderError` where something is faulty."""
+
+    @abstractmethod
+    def _quick_first_t(self) -> int | None:
+        """As `first_t`; `DisorderError` where something is faulty."""
+
+    @abstractmethod
+    def _quick_last_t(self) -> int | None:
+        """As `last_t`; `DisorderError` where something is faulty."""
+
+    @abstractmethod
+    def _raw_blocks(self, finder: FaultFinder) -> Iterator[RawBlock]:
+        """All events as they are stored, block by block; `finder` has seen those that came before."""
+
+    @abstractmethod
+    def _raw_block(self, number: int) -> Columns:
+        """A block again that `_raw_blocks` gave."""
+
     def _blocks(self) -> Iterator[Columns]:
         """All events in order, some at a time; each block is valid until the next."""
+        return self._mended.blocks()
 
     def read(self, t0: int | None = None, t1: int | None = None) -> np.ndarray:
         """Events of [t0, t1) as an (N,) `EventCD` array; arguments and errors as in `read_columns`."""
@@ -134,13 +225,6 @@ class EventReader(ABC):
 
     def __exit__(self, kind: type | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self.close()
-
-    def _check_pixels(self, x: np.ndarray, y: np.ndarray) -> None:
-        if x.size and (x.max() >= self.width or y.max() >= self.height):
-            raise ValueError(
-                f"{self.path}: event outside the sensor: x up to {x.max()}, y up to {y.max()}, "
-                f"allowed: below {self.width} x {self.height}"
-            )
 
 
 def to_events(columns: Columns) -> np.ndarray:

@@ -4,6 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from functools import cached_property
 
+from detector.events.faults import DisorderError
 from detector.events.kernels import advance
 
 __all__ = ["WrappingClock"]
@@ -23,22 +24,18 @@ class WrappingClock:
         count: number of records.
         raw_at: stored time (modulo `period`) of a record.
         period: value at which the stored time starts anew, a power of 2.
-        source: the file, named in errors.
-        slack: how far times may fall without being an error.
+        slack: how far times may fall; further falls raise `DisorderError`.
     """
 
-    def __init__(
-        self, count: int, raw_at: Callable[[int], int], period: int, source: object, *, slack: int = 0
-    ) -> None:
+    def __init__(self, count: int, raw_at: Callable[[int], int], period: int, *, slack: int = 0) -> None:
         self.count = count
         self._raw_at = raw_at
         self._period = period
-        self._source = source
         self._slack = slack
 
     @cached_property
     def marks(self) -> tuple[list[int], list[int]]:
-        """Places of the probes and their times; who knows them better may set them."""
+        """Places of the probes and their times."""
         stride = min(max(1, self.count // PROBES), MAX_STRIDE)
         places, times = [0], [self._raw_at(0)]
         pending = [(place, self._raw_at(place)) for place in reversed(range(stride, self.count, stride))]
@@ -85,6 +82,4 @@ class WrappingClock:
 
     def _check(self, before: int, time: int) -> None:
         if time < before - self._slack:
-            raise ValueError(
-                f"{self._source}: time runs backwards by {before - time} us, allowed: times that only grow"
-            )
+            raise DisorderError

@@ -13,7 +13,9 @@ PART = 1 << 16
 """Events handled at once: intermediate arrays stay small, however many events there are."""
 
 
-def check_events(events: np.ndarray, height: int, width: int, *, max_side: int, period: int) -> None:
+def check_events(
+    events: np.ndarray, height: int, width: int, *, max_side: int, period: int, longest: int | None = None
+) -> None:
     """Refuse events that a file format cannot hold, before anything is written.
 
     Args:
@@ -22,6 +24,7 @@ def check_events(events: np.ndarray, height: int, width: int, *, max_side: int, 
         width: sensor width in pixels.
         max_side: largest height and width of the format.
         period: microseconds after which the format's clock starts anew.
+        longest: steps of time from this on cannot be told from shorter ones; half a period if not given.
 
     Raises:
         ValueError: a field is missing, an event lies outside the sensor, or times are not those of a recording.
@@ -38,7 +41,7 @@ def check_events(events: np.ndarray, height: int, width: int, *, max_side: int, 
         part = events[start : start + PART]
         for name, end in (("y", height), ("x", width), ("p", 2)):
             _check_range(name, part[name], end)
-        _check_steps(events["t"][max(0, start - 1) : start + PART], max(1, start), period // 2)
+        _check_steps(events["t"][max(0, start - 1) : start + PART], max(1, start), longest or period // 2)
 
 
 def in_parts(events: np.ndarray) -> Iterator[Columns]:

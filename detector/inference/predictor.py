@@ -22,7 +22,7 @@ from detector.preprocess.representation import byte_code, preprocess_function
 __all__ = ["Events", "Frame", "Predictor"]
 
 Events = EventReader | Iterable[np.ndarray]
-"""A recording, or `EventCD` chunks of any length in order of time."""
+"""A recording, or `EventCD` chunks of any length, whose faulty events are mended as far as they are known in time."""
 
 MAX_SHIFT = 4
 """Sensors are divided by up to 2^4."""
@@ -167,7 +167,8 @@ class Predictor:
 
     def _lane(self, events: Events) -> "_Lane":
         height, width = self.sensor_size(events)
-        return _Lane(cut_frames(events, self.delta_t), self._data, (height, width), self.downsampling(height, width))
+        frames = cut_frames(events, self.delta_t, height=height, width=width)
+        return _Lane(frames, self._data, (height, width), self.downsampling(height, width))
 
     def _advance(self, lanes: Sequence["_Lane"], size: tuple[int, int], histograms: bool) -> Iterator[list]:
         run = self._run = object()

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from detector.events import EventReader, open_events
+from detector.events import EventReader, Faults, open_events
+from detector.events.faults import MAX_FAULTY
 from detector.inference.predictor import Events, Frame, Predictor
 from detector.inference.writers import BOX_FILES, AddFrame, Scene
 from detector.utils.decoration import warn
@@ -28,12 +29,14 @@ class Summary(NamedTuple):
         boxes: number of boxes
         recorded_s: seconds of recording in the frames
         seconds: how long they took
+        faults: faulty events of a recording
     """
 
     frames: int
     boxes: int
     recorded_s: float
     seconds: float
+    faults: Faults = Faults()
 
     @property
     def real_time_factor(self) -> float:
@@ -42,14 +45,20 @@ class Summary(NamedTuple):
 
     def text(self) -> str:
         """One line for people."""
+        faults = f"; faulty events: {self.faults}" if self.faults.total else ""
         return (
             f"{self.boxes} boxes in {self.frames} frames, {self.recorded_s:.1f} s of recording "
-            f"in {self.seconds:.1f} s: {self.real_time_factor:.2f} x real time"
+            f"in {self.seconds:.1f} s: {self.real_time_factor:.2f} x real time{faults}"
         )
 
 
 def predict(
-    recording: str | Path | Events, predictor: Predictor, outputs: Sequence[str | Path], *, progress: bool = True
+    recording: str | Path | Events,
+    predictor: Predictor,
+    outputs: Sequence[str | Path],
+    *,
+    progress: bool = True,
+    max_faulty_events: float = MAX_FAULTY,
 ) -> Summary:
     """Detect in a recording or live stream, and write what was found while it is found.
 
@@ -58,6 +67,7 @@ def predict(
         predictor: the detector.
         outputs: files to write, by their endings `BOX_FILES`: `.npy`, `.csv`, `.json` (COCO), `.gif`, `.mp4`.
         progress: show a bar with the real-time factor.
+        max_faulty_events: part of the events of a recording's file that may be faulty, see `open_events`.
 
     Returns:
         Counts and speed, without the time to load the model.
@@ -72,7 +82,9 @@ def predict(
     with ExitStack() as stack:
         events = recording
         if isinstance(events, str | Path):
-            events = stack.enter_context(open_events(events, predictor.height, predictor.width))
+            sensor = predictor.height, predictor.width
+            events = stack.enter_context(open_events(events, *sensor, max_faulty_events=max_faulty_events))
+        faults = events.faults if isinstance(events, EventReader) else Faults()
         films = [path for path in paths if path.suffix.lower() in FILM_ENDINGS]
         steps = predictor.frames([events], histograms=bool(films))
         scene = Scene(predictor.classes, predictor.delta_t, *predictor.sensor_size(events))
@@ -84,7 +96,7 @@ def predict(
         found = _follow(steps, writers, scene.delta_t, bar)
         if not found.frames:
             raise ValueError(f"{_name(recording)}: no events, allowed: at least one")
-    return found
+    return found._replace(faults=faults)
 
 
 def _follow(steps: Iterator[list[Frame | None]], writers: Sequence[AddFrame], delta_t: int, bar: tqdm) -> Summary:

@@ -19,6 +19,7 @@ from detector.data.builder.label_counts import LabelCounts, report_lines
 from detector.data.builder.plan import BROKEN, SPLITS, Plan, check_names, find_label_map, plan_pieces
 from detector.data.builder.recording import make_recording
 from detector.data.label_map import LABEL_MAP_NAME
+from detector.events import Faults
 from detector.labels import TimeUnit
 from detector.preprocess.representation import byte_code
 from detector.utils.atomic_write import atomic_write, remove_dead_parts
@@ -32,8 +33,8 @@ Output = TypeVar("Output", Path, Address)
 class Step(NamedTuple):
     """What is told while a recording is built: `frames` more are done; `finished` at its end.
 
-    `broken` says why a recording cannot be used, which ends it, too. `labels` are counted for one that is not on this
-    machine; those of the others are counted before work starts.
+    `broken` says why a recording cannot be used, which ends it, too. `faults` counts its faulty events at its end.
+    `labels` are counted for one that is not on this machine; those of the others are counted before work starts.
     """
 
     recording: Place
@@ -41,6 +42,7 @@ class Step(NamedTuple):
     finished: bool = False
     broken: str | None = None
     labels: LabelCounts | None = None
+    faults: Faults | None = None
 
 
 Runner = Callable[[Sequence[Place], Plan], Iterator[Step]]
@@ -162,6 +164,8 @@ class _Tally:
         self.finished += step.finished
         if step.labels is not None:
             self.labels[step.recording] = step.labels
+        if step.faults is not None and step.faults.total:
+            tqdm.write(f"{step.recording}: faulty events: {step.faults}", file=sys.stderr)
         if step.broken is not None:
             self.labels.pop(step.recording, None)
             self.leave_out(ValueError(step.broken))
@@ -207,13 +211,15 @@ def report_steps(recording: Place, plan: Plan) -> Iterator[Step]:
         OSError: a file cannot be written.
     """
     labels: list[LabelCounts] = []
+    faults: list[Faults] = []
     try:
-        for frames in make_recording(recording, plan, labels.append):
+        for frames in make_recording(recording, plan, labels.append, faults.append):
             yield Step(recording, frames)
     except BROKEN as error:
         yield Step(recording, broken=" ".join(str(error).split()))
     else:
-        yield Step(recording, finished=True, labels=None if isinstance(recording, Path) else labels[0])
+        counted = None if isinstance(recording, Path) else labels[0]
+        yield Step(recording, finished=True, labels=counted, faults=faults[0] if faults[0].total else None)
 
 
 @contextmanager

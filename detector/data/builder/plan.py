@@ -185,7 +185,7 @@ def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
         ValueError: the recording, its labels, a cut or a size does not fit.
     """
     data = plan.data
-    with open_events(recording, *plan.sensor) as reader:
+    with open_events(recording, *plan.sensor, max_faulty_events=data.max_faulty_events) as reader:
         first, last = reader.first_t, reader.last_t
         sensor_size = reader.height, reader.width
         downsampling = _downsampling(reader, data)

@@ -18,11 +18,12 @@ from detector.config.groups import DataConfig
 from detector.data.builder.label_counts import LabelCounts
 from detector.data.builder.plan import BROKEN, SPLITS, Piece, Plan, local_files, plan_pieces, recording_stem
 from detector.data.tensor_file import create_tensors, write_frames
-from detector.events import open_events
+from detector.events import Faults, open_events
 from detector.events.arrays import ColumnBuffer
 from detector.labels import save_labels
 from detector.preprocess.representation import byte_code, preprocess_function
 from detector.utils.atomic_write import atomic_write
+from detector.utils.hdf5_file import open_hdf5
 from detector.utils.remote import Place
 
 __all__ = ["make_recording"]
@@ -31,13 +32,16 @@ FRAMES_AT_ONCE = 8
 """Frames made from one reading: what is held at any time is their events and tensors."""
 
 
-def make_recording(recording: Place, plan: Plan, counted: Callable[[LabelCounts], object]) -> Iterator[int]:
+def make_recording(
+    recording: Place, plan: Plan, counted: Callable[[LabelCounts], object], faulty: Callable[[Faults], object]
+) -> Iterator[int]:
     """Make the tensor files of a recording, or keep them if they were made from it with the same parameters.
 
     Args:
         recording: the recording; if it is not on this machine, it and its labels are copied for the time being.
         plan: what is to be made of it.
         counted: called with what of its labels is not used.
+        faulty: called with the counts of its faulty events.
 
     Yields:
         the number of frames done since the last time.
@@ -52,6 +56,7 @@ def make_recording(recording: Place, plan: Plan, counted: Callable[[LabelCounts]
         sha256 = _checksum(path)
         _check_leftovers(recording, plan, {piece.target for piece in pieces}, sha256)
         try:
+            faulty(_faults(path, plan))
             for piece in pieces:
                 yield from _make(piece, plan.data, _attributes(piece, plan.data, sha256))
         except BROKEN:
@@ -59,6 +64,11 @@ def make_recording(recording: Place, plan: Plan, counted: Callable[[LabelCounts]
                 piece.target.unlink(missing_ok=True)
                 piece.labels_target.unlink(missing_ok=True)
             raise
+
+
+def _faults(recording: Path, plan: Plan) -> Faults:
+    with open_events(recording, *plan.sensor, max_faulty_events=plan.data.max_faulty_events) as reader:
+        return reader.faults
 
 
 def _make(piece: Piece, data: DataConfig, attributes: Mapping[str, Any]) -> Iterator[int]:
@@ -88,7 +98,8 @@ def _frames(piece: Piece, data: DataConfig) -> Iterator[np.ndarray]:
     """A piece's frames (n, C, H, W), up to `FRAMES_AT_ONCE` at a time, in a buffer that is used again."""
     buffer, events = np.empty((FRAMES_AT_ONCE, *piece.shape[1:]), byte_code(data)[0]), ColumnBuffer()
     preprocess = preprocess_function(data)
-    with open_events(piece.recording, *piece.sensor_size) as reader:
+    with open_events(piece.recording, *piece.sensor_size, max_faulty_events=data.max_faulty_events) as reader:
+        _ = reader.faults  # from now on windows are exactly parts of the whole
         for begin in range(0, piece.num_frames, FRAMES_AT_ONCE):
             frames = buffer[: piece.num_frames - begin]
             start, duration = piece.start + begin * data.delta_t, len(frames) * data.delta_t
@@ -123,11 +134,11 @@ def _is_current(piece: Piece, attributes: Mapping[str, Any]) -> bool:
     if not piece.target.is_file():
         return False
     try:
-        with piece.target.open("rb") as raw, h5py.File(raw, "r") as file:
+        with piece.target.open("rb") as raw, open_hdf5(piece.target, raw) as file:
             found = file["data"].attrs
             equal = all(found.get(key) == value for key, value in attributes.items())
             return equal and file["data"].shape == piece.shape
-    except (OSError, KeyError):
+    except (OSError, KeyError, ValueError):
         return False  # a broken file is made anew
 
 
@@ -138,9 +149,15 @@ def _check_leftovers(recording: Place, plan: Plan, targets: set[Place], sha256: 
         for path in (plan.output / split).glob(f"{escape(stem)}*.h5"):
             if path in targets or not re.fullmatch(rf"{re.escape(stem)}(_\d+_\d+)?\.h5", path.name):
                 continue
-            with suppress(OSError, KeyError), path.open("rb") as raw, h5py.File(raw, "r") as file:
-                if file["data"].attrs.get("sha256") == sha256:
-                    raise ValueError(f"{path}: made earlier from {recording}, remove it or give another output")
+            if _source_of(path) == sha256:
+                raise ValueError(f"{path}: made earlier from {recording}, remove it or give another output")
+
+
+def _source_of(path: Place) -> str | None:
+    """Checksum of the recording that a tensor file was made from, None if it does not say."""
+    with suppress(OSError, KeyError, ValueError), path.open("rb") as raw, open_hdf5(path, raw) as file:
+        return file["data"].attrs.get("sha256")
+    return None
 
 
 def _checksum(path: Path) -> str:

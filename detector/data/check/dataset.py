@@ -1,10 +1,10 @@
 """Check of a dataset: everything about its files that would stop a training or spoil a figure, found beforehand."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 from tqdm import tqdm
 
@@ -22,8 +22,10 @@ from detector.data.check.inventory import (
 from detector.data.check.label_file import CheckedLabels, LabelContext, check_labels
 from detector.data.check.statistics import BIN_US, scan_events
 from detector.data.label_map import LABEL_MAP_NAME, read_label_map
+from detector.events.faults import MAX_FAULTY
 from detector.events.frames import Frames
 from detector.labels import TimeUnit
+from detector.utils.hdf5_file import open_hdf5
 
 __all__ = ["Finding", "check_dataset"]
 
@@ -36,6 +38,7 @@ def check_dataset(
     sensor: Sensor = (None, None),
     progress: bool = False,
     label_time_unit: TimeUnit = "us",
+    max_faulty_events: float = MAX_FAULTY,
 ) -> list[Finding]:
     """Look for everything that is wrong or odd in a dataset. Recordings are read to their end.
 
@@ -44,6 +47,7 @@ def check_dataset(
         sensor: height and width in pixels, for recordings that do not tell them.
         progress: show a progress bar.
         label_time_unit: unit of the label times of recordings.
+        max_faulty_events: part of a recording's events that may be faulty.
 
     Returns:
         findings, errors first, those of one kind together; none for a sound dataset.
@@ -60,7 +64,7 @@ def check_dataset(
         for file in files:
             bar.set_postfix_str(file.path.name)
             end = bar.n + file.path.stat().st_size
-            entry, found = _check_file(file, maps, bar.update)
+            entry, found = _check_file(replace(file, max_faulty_events=max_faulty_events), maps, bar.update)
             bar.update(end - bar.n)
             checked.append(entry)
             findings += found
@@ -140,13 +144,15 @@ def _check_recording(file: DataFile, done: Done) -> _Content:
     try:
         with file.open_events() as reader:
             sensor_size = reader.height, reader.width
+            faults = reader.faults
             events = scan_events(reader, lambda part: done(int(part * size)))
     except (ValueError, OSError) as error:
         return _Content([refusal(path, "recording cannot be read", error)], sensor_size)
     if events.first_t is None or events.last_t is None:
         return _Content([Finding("error", path, "empty recording", "no events", "at least one")], sensor_size)
+    found = [Finding("warning", path, "faulty events", str(faults), "none")] if faults.total else []
     span = events.first_t, events.last_t
-    return _Content([], sensor_size, Frames.of_events(*span, BIN_US), span)
+    return _Content(found, sensor_size, Frames.of_events(*span, BIN_US), span)
 
 
 def _check_tensors(path: Path) -> _Content:
@@ -159,7 +165,7 @@ def _check_tensors(path: Path) -> _Content:
 
 
 def _not_finite(path: Path, header: TensorHeader) -> list[Finding]:
-    with h5py.File(path) as file:
+    with open_hdf5(path) as file:
         data = file["data"]
         frames = [index for index in range(header.shape[0]) if not np.isfinite(data[index]).all()]
     return count_findings(

@@ -4,15 +4,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 from detector.data.builder.plan import SPLITS, recording_stem
 from detector.data.label_map import LABEL_MAP_NAME
 from detector.data.tensor_file import read_attributes
 from detector.events import EventReader, open_events
+from detector.events.faults import MAX_FAULTY
 from detector.events.frames import Frames
 from detector.labels import TimeUnit, load_labels
+from detector.utils.hdf5_file import open_hdf5
 
 __all__ = ["DataFile", "Sensor", "TensorHeader", "find_data", "label_map_path", "read_tensor_header", "stray_labels"]
 
@@ -39,6 +40,7 @@ class DataFile:
         is_tensor: whether it holds frames and not events
         sensor: height and width in pixels, for recordings that do not tell them
         label_time_unit: unit of its label times
+        max_faulty_events: part of a recording's events that may be faulty
     """
 
     path: Path
@@ -46,6 +48,7 @@ class DataFile:
     is_tensor: bool
     sensor: Sensor = (None, None)
     label_time_unit: TimeUnit = "us"
+    max_faulty_events: float = MAX_FAULTY
 
     @property
     def labels_path(self) -> Path:
@@ -55,7 +58,7 @@ class DataFile:
 
     def open_events(self) -> EventReader:
         """Open a recording; errors as in `detector.events.open_events`."""
-        return open_events(self.path, *self.sensor)
+        return open_events(self.path, *self.sensor, max_faulty_events=self.max_faulty_events)
 
     def load_labels(self) -> np.ndarray:
         """Its labels; errors as in `detector.labels.load_labels`."""
@@ -176,7 +179,7 @@ def _is_tensor(path: Path) -> bool:
     if path.suffix not in HDF5_SUFFIXES:
         return False
     try:
-        with h5py.File(path) as file:
+        with open_hdf5(path) as file:
             return not any(name in file for name in EVENT_GROUPS)
-    except OSError:
+    except (OSError, ValueError):
         return True

@@ -1,10 +1,9 @@
 """What a recording or tensor file holds, in figures and in sampled frames."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import h5py
 import numpy as np
 
 from detector.config.groups import DataConfig
@@ -19,10 +18,11 @@ from detector.data.check.statistics import (
     scan_events,
 )
 from detector.data.targets import scale_labels
-from detector.events import EventReader
+from detector.events import EventReader, Faults
 from detector.events.frames import Frames
 from detector.events.header import read_header
 from detector.preprocess import histo
+from detector.utils.hdf5_file import open_hdf5
 
 __all__ = ["FileSurvey", "labels_at", "sample_frames", "survey_file"]
 
@@ -47,6 +47,7 @@ class FileSurvey:
         label_counts: what of its labels is not used
         events: of a recording
         edges: rising and falling edges of a recording's triggers
+        faults: of a recording
         header: of a tensor file
     """
 
@@ -62,6 +63,7 @@ class FileSurvey:
     label_counts: LabelCounts | None = None
     events: EventStatistics | None = None
     edges: tuple[int, int] = (0, 0)
+    faults: Faults = Faults()
     header: TensorHeader | None = None
 
     @property
@@ -91,7 +93,7 @@ def survey_file(
         ValueError: the file or its labels are broken.
     """
     if not file.is_tensor:
-        return _survey_recording(file, data, names, advance)
+        return _survey_recording(replace(file, max_faulty_events=data.max_faulty_events), data, names, advance)
     header = read_tensor_header(file.path)
     num_frames, _, height, width = header.shape
     delta_t = header.delta_t or data.delta_t
@@ -127,7 +129,7 @@ def sample_frames(file: DataFile, ends: Iterable[int], delta_t: int = BIN_US) ->
     """
     if file.is_tensor:
         first_t = read_tensor_header(file.path).first_t
-        with h5py.File(file.path) as tensors:
+        with open_hdf5(file.path) as tensors:
             frames = tensors["data"]
             grid = Frames(first_t, delta_t, len(frames))
             for index in grid.find(np.clip(list(ends), grid.first_t + 1, grid.end)):
@@ -147,7 +149,7 @@ def labels_at(survey: FileSurvey, time: int) -> np.ndarray:
 
 def _survey_recording(file: DataFile, data: DataConfig, names: Mapping[int, str], advance: Advance) -> FileSurvey:
     with file.open_events() as reader:
-        size = reader.height, reader.width
+        size, faults = (reader.height, reader.width), reader.faults
         scale = (data.width or reader.width) / reader.width
         network = round(reader.height * scale), round(reader.width * scale)
         events = scan_events(reader, advance)
@@ -167,6 +169,7 @@ def _survey_recording(file: DataFile, data: DataConfig, names: Mapping[int, str]
         **_survey_labels(file, names, size, network, grid, span),
         events=events,
         edges=(int(np.count_nonzero(edges)), int(np.count_nonzero(edges == 0))),
+        faults=faults,
     )
 
 

@@ -13,13 +13,14 @@ import h5py
 import numpy as np
 
 from detector.events.arrays import ColumnBuffer, Columns
-from detector.events.containers.chunked import BlockReader, find_names
+from detector.events.containers.chunked import BlockReader, find_names, has_fraction, to_microseconds
 from detector.events.header import Header, sensor_size
 from detector.events.prophesee.ecf import count_events, decode, first_time
 from detector.events.reader import CHUNK, to_events
 from detector.events.types import EventCD, EventExtTrigger
 from detector.events.write import check_events
 from detector.utils.atomic_write import atomic_write
+from detector.utils.hdf5_file import open_hdf5
 
 __all__ = ["Hdf5Reader", "write_hdf5"]
 
@@ -59,7 +60,7 @@ class Hdf5Reader(BlockReader):
 
     def __init__(self, path: Path, header: Header, height: int | None = None, width: int | None = None) -> None:
         with _readable(path):
-            self._file = h5py.File(path, "r")
+            self._file = open_hdf5(path)
         try:
             with _readable(path):
                 self._names, self._datasets = _find_datasets(path, self._file)
@@ -75,13 +76,16 @@ class Hdf5Reader(BlockReader):
         chunk = times.chunks[0] if times.chunks else CHUNK
         # ECF chunks are decoded one by one, small ones of other filters are read together.
         super().__init__(path, *size, times.shape[0], chunk if self._ecf else chunk * max(1, CHUNK // chunk))
+        self._seconds = False
+        kind = times.dtype[self._names[3]] if times.dtype.names else times.dtype
+        if kind.kind == "f":
+            self._seconds = has_fraction(self._slices(0, CHUNK, raw=True)[3])
 
     def _load(self, start: int, out: Columns) -> None:
         if self._ecf:
             mask, chunk = self._chunk(start)
             if mask == 0:
                 self._decode(chunk, out)
-                self._check_pixels(out[0], out[1])
                 return
             dtype = self._datasets[0].dtype  # the writer had no filter
             if len(chunk) < out[0].size * dtype.itemsize:
@@ -110,7 +114,7 @@ class Hdf5Reader(BlockReader):
             return int(self._slices(start, start + 1)[3][0])
         mask, chunk = self._chunk(start)
         if mask:
-            return int(self._block(start // self._size)[3][0])
+            return int(self._sound_block(start // self._size)[3][0])
         return first_time(chunk, self.path)
 
     def _likely(self, time: int) -> list[int]:
@@ -126,13 +130,17 @@ class Hdf5Reader(BlockReader):
         with _readable(self.path):
             return self._datasets[0].id.read_direct_chunk((start,))
 
-    def _slices(self, start: int, stop: int) -> list[np.ndarray]:
-        """Events [start, stop) as x, y, p, t of any type."""
+    def _slices(self, start: int, stop: int, raw: bool = False) -> list[np.ndarray]:
+        """Events [start, stop) as x, y, p, t of any type, t in microseconds of the recording unless `raw`."""
         with _readable(self.path):
             if len(self._datasets) == 1:
                 records = self._datasets[0][start:stop]
-                return [records[name] for name in self._names]
-            *pixels, t = (dataset[start:stop] for dataset in self._datasets)
+                *pixels, t = (records[name] for name in self._names)
+            else:
+                *pixels, t = (dataset[start:stop] for dataset in self._datasets)
+            if raw:
+                return [*pixels, t]
+            t = to_microseconds(self.path, t, self._seconds)
             return [*pixels, t.astype(np.int64) + self._offset if self._offset else t]
 
     def triggers(self) -> np.ndarray:
@@ -200,6 +208,8 @@ def _find_datasets(path: Path, file: h5py.File) -> tuple[tuple[str, str, str, st
     """Names of x, y, p, t, and the dataset of records that has them, or their four datasets."""
     place = next(place for place in PLACES if place in file)
     found = file[place]
+    if not isinstance(found, h5py.Dataset | h5py.Group):
+        raise ValueError(f"{path}: {place} is no data, required: a dataset or a group")
     if isinstance(found, h5py.Dataset):
         names, datasets = find_names(f"{path}: {place}", found.dtype.names or ()), [found]
     else:

@@ -6,12 +6,13 @@ columns t, x, y, p or x, y, p, t: the polarity is that one of the last two whose
 are microseconds; times with a fraction, in text with a decimal point, are seconds.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
 
 from detector.events.arrays import Columns
-from detector.events.containers.chunked import BlockReader, find_names
+from detector.events.containers.chunked import BlockReader, find_names, has_fraction, to_microseconds
 from detector.events.header import Header, sensor_size, split_line
 from detector.events.reader import CHUNK
 
@@ -19,8 +20,6 @@ __all__ = ["TableReader"]
 
 ORDERS = {3: (1, 2, 3, 0), 2: (0, 1, 2, 3)}
 """Places of x, y, p, t by that of p."""
-
-MICROSECONDS = 1e6
 
 
 class TableReader(BlockReader):
@@ -38,23 +37,16 @@ class TableReader(BlockReader):
 
     def __init__(self, path: Path, header: Header, height: int | None = None, width: int | None = None) -> None:
         size = sensor_size(path, None, height, width)
-        self._columns, self._seconds = (_map_npy if header.format == "NPY" else _read_csv)(path)
+        self._columns, self._seconds, cut = (_map_npy if header.format == "NPY" else _read_csv)(path)
         super().__init__(path, *size, len(self._columns[0]), CHUNK)
+        self._cut = cut
 
     def _load(self, start: int, out: Columns) -> None:
         x, y, p, t = (column[start : start + out[0].size] for column in self._columns)
-        self._store((x, y, p, self._microseconds(t)), out)
+        self._store((x, y, p, to_microseconds(self.path, t, self._seconds)), out)
 
     def _time(self, start: int) -> int:
-        return int(self._microseconds(self._columns[3][start : start + 1])[0])
-
-    def _microseconds(self, t: np.ndarray) -> np.ndarray:
-        if t.dtype.kind != "f":
-            return t
-        scaled = np.rint(t * MICROSECONDS if self._seconds else t)
-        if not bool((np.abs(scaled) < 1 << 62).all()):
-            raise ValueError(f"{self.path}: t is {t[np.argmax(np.abs(scaled))]}, allowed: finite times")
-        return scaled.astype(np.int64)
+        return int(to_microseconds(self.path, self._columns[3][start : start + 1], self._seconds)[0])
 
     def close(self) -> None:
         """Let go of the file; arrays that were read stay valid."""
@@ -62,10 +54,10 @@ class TableReader(BlockReader):
         self._columns = (np.empty(0),) * 4
 
 
-def _map_npy(path: Path) -> tuple[tuple[np.ndarray, ...], bool]:
-    """Columns x, y, p, t of an NPY file, and whether its times are seconds."""
+def _map_npy(path: Path) -> tuple[tuple[np.ndarray, ...], bool, int]:
+    """Columns x, y, p, t of an NPY file, whether its times are seconds, and whether it is cut off."""
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array, cut = _load_npy(path)
     except Exception as error:  # a damaged header gives whatever numpy's and Python's parsers raise
         raise ValueError(f"{path}: not a readable NPY file: {_line(error)}") from None
     if array.dtype.names and array.ndim == 1:
@@ -77,11 +69,25 @@ def _map_npy(path: Path) -> tuple[tuple[np.ndarray, ...], bool]:
             f"{path}: {array.dtype} of shape {array.shape}, "
             "allowed: (N,) records with fields x, y, p, t or (N, 4) numbers"
         )
-    return columns, _has_fraction(columns[3])
+    return columns, has_fraction(columns[3]), cut
 
 
-def _read_csv(path: Path) -> tuple[tuple[np.ndarray, ...], bool]:
-    """Columns x, y, p, t of a CSV file, and whether its times are seconds."""
+def _load_npy(path: Path) -> tuple[np.ndarray, int]:
+    """The array of an NPY file as far as it is there, mapped into memory, and 1 if that is not all of it."""
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, by_columns, dtype = read(file)
+        start, size = file.tell(), path.stat().st_size
+    row = math.prod(shape[1:]) * dtype.itemsize
+    cut = len(shape) > 0 and not dtype.hasobject and not by_columns and 0 < size - start < shape[0] * row
+    if not cut:
+        return np.load(path, mmap_mode="r", allow_pickle=False), 0
+    return np.memmap(path, dtype, "r", start, ((size - start) // row, *shape[1:])), 1
+
+
+def _read_csv(path: Path) -> tuple[tuple[np.ndarray, ...], bool, int]:
+    """Columns x, y, p, t of a CSV file, whether its times are seconds, and whether its last line is cut off."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             first = file.readline()
@@ -94,16 +100,17 @@ def _read_csv(path: Path) -> tuple[tuple[np.ndarray, ...], bool]:
         places = [names.index(name) for name in find_names(path, names)] if named else range(4)
         delimiter = next((mark for mark in ",;" if mark in row), None)
         table = np.empty((0, 4))
+        with path.open(encoding="utf-8-sig") as file:
+            lines = file.read().splitlines(keepends=True)[int(named) :]
+        cut = int(len(lines) > 1 and lines[-1][-1] not in "\r\n" and len(split_line(lines[-1])) < len(texts))
         if row:
-            table = np.loadtxt(
-                path, delimiter=delimiter, skiprows=int(named), usecols=places, ndmin=2, encoding="utf-8-sig"
-            )
+            table = np.loadtxt(lines[: len(lines) - cut], delimiter=delimiter, usecols=places, ndmin=2)
     except ValueError as error:
         raise ValueError(f"{path}: not a readable table: {_line(error)}") from None
     order = range(4) if named else _order(path, table[:CHUNK])
     x, y, p, t = (table[:, place] for place in order)
     points = ["." in texts[places[place]] for place in order] if row else [False]
-    return (x, y, p, t), _has_fraction(t) or (points[-1] and not all(points))
+    return (x, y, p, t), has_fraction(t) or (points[-1] and not all(points)), cut
 
 
 def _line(error: Exception) -> str:
@@ -119,8 +126,3 @@ def _order(path: Path, rows: np.ndarray) -> tuple[int, int, int, int]:
             "allowed: columns t, x, y, p or x, y, p, t, or names of the columns"
         )
     return fitting[0]
-
-
-def _has_fraction(t: np.ndarray) -> bool:
-    head = t[:CHUNK]
-    return head.dtype.kind == "f" and bool((head != np.rint(head)).any())

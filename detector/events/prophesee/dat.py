@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.events.arrays import Columns
+from detector.events.arrays import ColumnBuffer, Columns
+from detector.events.faults import FaultFinder
 from detector.events.header import Header
-from detector.events.kernels import DAT_PERIOD, decode_dat, new_state
+from detector.events.kernels import DAT_PERIOD, LAST, decode_dat, new_state
 from detector.events.prophesee.fixed_size import RecordReader
 from detector.events.unwrap import WrappingClock
 from detector.events.write import check_events, in_parts
@@ -21,11 +22,15 @@ EVENT_TYPES = (0, 12)
 
 MAX_SIDE = 1 << 14
 
+LOOK = 512
+"""Records at the beginning and at the end that are looked at for the first and the last time."""
+
 
 class DatReader(RecordReader):
     """Reads DAT: little-endian u32 t (it starts anew after 71.6 minutes), then u32 of x (14 bits), y (14), p (1)."""
 
     record = np.dtype("<i8")
+    period = DAT_PERIOD
 
     def _data_start(self, header: Header) -> int:
         with self.path.open("rb") as file:
@@ -42,20 +47,23 @@ class DatReader(RecordReader):
 
     @cached_property
     def _clock(self) -> WrappingClock:
-        return WrappingClock(self._num_records, self._raw_at, DAT_PERIOD, self.path)
+        return WrappingClock(self._num_records, self._raw_at, DAT_PERIOD)
 
     def _raw_at(self, index: int) -> int:
-        return self._record_at(index) & DAT_PERIOD - 1
+        """Stored time of a record; where it alone is out of order, that of the one before."""
+        places = range(max(0, index - 1), min(index + 2, self._num_records))
+        times = [self._record_at(place) & DAT_PERIOD - 1 for place in places]
+        if len(times) == 3 and times[0] <= times[2] and not times[0] <= times[1] <= times[2]:
+            return times[0]
+        return times[index - places[0]]
 
-    @property
-    def first_t(self) -> int | None:
-        """Time of the first event, None if the recording has none."""
-        return self._clock.at(0) if self._num_records else None
+    def _quick_first_t(self) -> int | None:
+        t = self._read(0, min(LOOK, self._num_records), ColumnBuffer())[3]
+        return int(t[0]) if t.size else None
 
-    @property
-    def last_t(self) -> int | None:
-        """Time of the last event, None if the recording has none."""
-        return self._clock.at(self._num_records - 1) if self._num_records else None
+    def _quick_last_t(self) -> int | None:
+        t = self._read(max(0, self._num_records - LOOK), self._num_records, ColumnBuffer())[3]
+        return int(t[-1]) if t.size else None
 
     def _bounds(self, t0: int | None, t1: int | None) -> tuple[int, int]:
         start = 0 if t0 is None else self._clock.first_at_least(t0)
@@ -63,6 +71,13 @@ class DatReader(RecordReader):
 
     def _state(self, start: int, stop: int) -> np.ndarray:
         return new_state(self._clock.at(start) if start < stop else 0)
+
+    def _start_state(self) -> np.ndarray:
+        return new_state(self._record_at(0) & DAT_PERIOD - 1 if self._num_records else 0)
+
+    def _resume(self, state: np.ndarray, finder: FaultFinder) -> None:
+        if finder.kept:
+            state[LAST] = finder.now
 
     def _fill(self, records: np.ndarray, state: np.ndarray, columns: Columns, count: int) -> int:
         return decode_dat(records, state, *columns, count, self.width, self.height)

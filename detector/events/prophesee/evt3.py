@@ -1,21 +1,18 @@
 """RAW recordings in EVT3: 16-bit words, each of which changes a part of what the next events are.
 
 Rows, columns and times stand in words of their own; an event has those told last. TIME_HIGH and TIME_LOW hold 12 bits
-of the time each, which starts anew every 16.78 s. Cameras let TIME_LOW start anew before the next TIME_HIGH comes, or a
-TIME_HIGH fall for a moment: an event bears the largest time told so far. TIME_HIGH may fall by 2 (8.2 ms) at most;
-more, up to half the period, is an error.
+of the time each, which starts anew every 16.78 s. They say what the time is, also where it falls: cameras let TIME_LOW
+start anew before the next TIME_HIGH comes, or a TIME_HIGH fall for a moment. Only times of events are mended.
 """
 
-from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
 from detector.events.arrays import Columns
-from detector.events.kernels import BASE, EVT3_JITTER, ROW, SIGN, decode_evt3, encode_evt3, new_state, scan_evt3
+from detector.events.kernels import BASE, ROW, SIGN, decode_evt3, encode_evt3
 from detector.events.prophesee.raw import TIME_HIGH, WordReader
-from detector.events.unwrap import WrappingClock
 from detector.events.write import check_events, in_parts, raw_header
 from detector.utils.atomic_write import atomic_write
 
@@ -24,15 +21,13 @@ __all__ = ["Evt3Reader", "write_evt3"]
 ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW = 1 << 0x0, 1 << 0x2, 1 << 0x3, 1 << 0x4, 1 << 0x5, 1 << 0x6
 """Sets of types, one bit a type; other words are skipped."""
 
-SCANNED = 1 << 25
-"""Words (64 MiB) up to which a file is scanned when it is first searched, so that no wrap of the short clock is missed.
-
-In larger files wraps are counted at places 2^18 words apart, which cameras fill in 4.2 s, a quarter of a period: they
-write a TIME_HIGH every 16 us.
-"""
+JITTER = 2 << 12
+"""Microseconds that TIME_HIGH falls for a moment."""
 
 MAX_SIDE = 1 << 11
 MAX_TIME = 1 << 32
+"""First time and steps of time that are written: a silence costs three words for each period in it."""
+
 WORDS = 1 << 18
 
 
@@ -45,28 +40,8 @@ class Evt3Reader(WordReader):
     time_types: ClassVar[int] = TIME_HIGH | TIME_LOW
     payload_bits = 12
     low_bits = 12
-    slack = EVT3_JITTER
+    slack = JITTER
     _shift = 12
-
-    @cached_property
-    def _clock(self) -> WrappingClock:
-        clock = super()._clock
-        if 0 < clock.count <= SCANNED:
-            clock.marks = self._scan(clock.count)
-        return clock
-
-    def _scan(self, stop: int) -> tuple[list[int], list[int]]:
-        """Places of some TIME_HIGH words and their times, see `scan_evt3`."""
-        first = self._high_from(0)
-        marks: tuple[list[int], list[int]] = [0], [first]
-        state, start = new_state(first), 0
-        for words in self._chunks(0, stop):
-            found = np.empty((2, words.size), np.int64)
-            count = self._checked(scan_evt3(words, state, start, *found), state)
-            for mark, values in zip(marks, found[:, :count].tolist(), strict=True):
-                mark.extend(values)
-            start += words.size
-        return marks
 
     def _state(self, start: int, stop: int) -> np.ndarray:
         state = super()._state(start, stop)
@@ -110,7 +85,7 @@ def write_evt3(path: str | Path, events: np.ndarray, height: int, width: int) ->
     Raises:
         ValueError: an event lies outside the sensor, or times cannot be held (see `check_events`).
     """
-    check_events(events, height, width, max_side=MAX_SIDE, period=MAX_TIME)
+    check_events(events, height, width, max_side=MAX_SIDE, period=MAX_TIME, longest=MAX_TIME)
     state, words = np.full(3, -1), np.empty(WORDS, "<u2")
     with atomic_write(path) as part, part.open("wb") as file:
         file.write(raw_header("EVT3", "3.0", height, width))

@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from detector.events.arrays import ColumnBuffer, Columns
+from detector.events.arrays import ColumnBuffer, Columns, cut
+from detector.events.faults import DisorderError, FaultFinder, RawBlock
 from detector.events.header import Header, sensor_size
-from detector.events.kernels import BACKWARDS, BASE, OUTSIDE, ROW, TIME
+from detector.events.kernels import ODD
 from detector.events.reader import EventReader
 
 __all__ = ["RecordReader"]
@@ -19,6 +20,14 @@ CHUNK_BYTES = 1 << 19
 """Decoded at once: a chunk and what it becomes stay in the processor's cache."""
 
 PAGE_BYTES = 1 << 12
+
+BLOCK_BYTES = 1 << 16
+"""Bytes of a block of a recording that was read once; more in files of which there would be more than `MOST_BLOCKS`."""
+
+MOST_BLOCKS = 1 << 16
+
+SCANNED = 1 << 26
+"""Bytes up to which a file is read once before it is first searched, which takes well below a second."""
 
 
 class RecordReader(EventReader):
@@ -34,7 +43,7 @@ class RecordReader(EventReader):
         width: sensor width in pixels, if the header may lack it.
 
     Raises:
-        ValueError: sizes are unknown or contradict the header, or the data ends in mid-record.
+        ValueError: sizes are unknown or contradict the header.
     """
 
     record: ClassVar[np.dtype]
@@ -47,12 +56,10 @@ class RecordReader(EventReader):
         super().__init__(path, *sensor_size(path, header.sensor_size(), height, width))
         start = self._data_start(header)
         size = path.stat().st_size - start
-        if size % self.record.itemsize:
-            raise ValueError(
-                f"{path}: truncated {header.format} recording: {size} bytes of data, "
-                f"allowed: a multiple of {self.record.itemsize}"
-            )
-        self._num_records = size // self.record.itemsize
+        self._num_records, rest = divmod(size, self.record.itemsize)
+        self._cut = int(rest > 0)
+        self._states: list[np.ndarray] = []
+        self._memory = ColumnBuffer()
         self._start = start
         self._file = path.open("rb", buffering=0)
         self._page = 0, np.empty(0, self.record)
@@ -72,12 +79,15 @@ class RecordReader(EventReader):
     def _fill(self, records: np.ndarray, state: np.ndarray, columns: Columns, count: int) -> int:
         """Decode records behind the first `count` events; see `detector.events.kernels`."""
 
-    def read_columns(self, t0: int | None = None, t1: int | None = None, out: ColumnBuffer | None = None) -> Columns:
-        """Events of [t0, t1) as x, y, p, t; see `EventReader.read_columns`."""
-        x, y, p, t = self._read(*self._bounds(t0, t1), out or ColumnBuffer())
+    def _is_small(self) -> bool:
+        return self._num_records * self.record.itemsize <= SCANNED
+
+    def _quick_columns(self, t0: int | None, t1: int | None, buffer: ColumnBuffer) -> Columns:
+        columns = self._read(*self._bounds(t0, t1), buffer)
+        t = columns[3]
         first = 0 if t0 is None else int(np.searchsorted(t, t0))
         last = t.size if t1 is None else int(np.searchsorted(t, t1))
-        return x[first:last], y[first:last], p[first:last], t[first:last]
+        return cut(columns, first, last)
 
     def _read(self, start: int, stop: int, buffer: ColumnBuffer) -> Columns:
         """Events of records [start, stop)."""
@@ -86,18 +96,43 @@ class RecordReader(EventReader):
         for records in self._chunks(start, stop):
             columns = buffer.take(max(stop - start, count + self.most_events * records.size), keep=count)
             count = self._decode(records, state, columns, count)
-        x, y, p, t = columns
-        return x[:count], y[:count], p[:count], t[:count]
+        return cut(columns, 0, count)
 
-    def _blocks(self) -> Iterator[Columns]:
-        buffer = ColumnBuffer()
-        start, stop = self._bounds(None, None)
-        state = self._state(start, stop)
-        for records in self._chunks(start, stop):
-            columns = buffer.take(self.most_events * records.size)
-            count = self._decode(records, state, columns, 0)
-            x, y, p, t = columns
-            yield x[:count], y[:count], p[:count], t[:count]
+    def _raw_blocks(self, finder: FaultFinder) -> Iterator[RawBlock]:
+        self._states = []
+        start, stop = self._block_bounds
+        state = self._start_state()
+        for begin in range(start, stop, self._block_size):
+            self._resume(state, finder)
+            state[ODD] = 0
+            self._states.append(state.copy())
+            columns = self._raw(begin, state)
+            yield columns, bool(state[ODD])
+
+    def _raw_block(self, number: int) -> Columns:
+        return self._raw(self._block_bounds[0] + number * self._block_size, self._states[number].copy())
+
+    def _raw(self, begin: int, state: np.ndarray) -> Columns:
+        records = self._records(begin, min(begin + self._block_size, self._num_records))
+        columns = self._memory.take(self.most_events * records.size)
+        count = self._fill(records, state, columns, 0)
+        return cut(columns, 0, count)
+
+    @property
+    def _block_size(self) -> int:
+        return max(BLOCK_BYTES // self.record.itemsize, -(-self._num_records // MOST_BLOCKS))
+
+    @property
+    def _block_bounds(self) -> tuple[int, int]:
+        """Records that the blocks begin and end with."""
+        return 0, self._num_records
+
+    @abstractmethod
+    def _start_state(self) -> np.ndarray:
+        """State of the decoder before the first block."""
+
+    def _resume(self, state: np.ndarray, finder: FaultFinder) -> None:
+        """Correct the state of the decoder after faulty events."""
 
     def close(self) -> None:
         """Let go of the file; arrays that were read stay valid."""
@@ -105,17 +140,9 @@ class RecordReader(EventReader):
         self._page = 0, np.empty(0, self.record)
 
     def _decode(self, records: np.ndarray, state: np.ndarray, columns: Columns, count: int) -> int:
-        return self._checked(self._fill(records, state, columns, count), state)
-
-    def _checked(self, count: int, state: np.ndarray) -> int:
-        """What a loop returned, if it is no error."""
-        if count == BACKWARDS:
-            raise ValueError(f"{self.path}: time runs backwards by {state[TIME]} us, allowed: times that only grow")
-        if count == OUTSIDE:
-            raise ValueError(
-                f"{self.path}: event outside the sensor: x {state[BASE]}, y {state[ROW]}, "
-                f"allowed: below {self.width} x {self.height}"
-            )
+        count = self._fill(records, state, columns, count)
+        if state[ODD]:
+            raise DisorderError
         return count
 
     def _chunks(self, start: int, stop: int) -> Iterator[np.ndarray]:
@@ -129,7 +156,7 @@ class RecordReader(EventReader):
         """One record; the page around it is kept, because a search ends with many places close together."""
         first, page = self._page
         if not first <= index < first + page.size:
-            first = index - index % (PAGE_BYTES // self.record.itemsize)
+            first = max(0, index - PAGE_BYTES // self.record.itemsize // 2)
             page = self._records(first, min(first + PAGE_BYTES // self.record.itemsize, self._num_records))
             self._page = first, page
         return int(page[index - first])

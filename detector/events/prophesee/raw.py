@@ -42,7 +42,9 @@ class WordReader(RecordReader):
     """Bits of the time below those of TIME_HIGH."""
 
     slack: ClassVar[int] = 0
-    """Microseconds that TIME_HIGH may fall without being an error."""
+    """Microseconds that TIME_HIGH falls in sound files."""
+
+    sure: ClassVar[bool] = False
 
     _shift: int
     """Lowest bit of the type."""
@@ -58,16 +60,18 @@ class WordReader(RecordReader):
     def _clock(self) -> WrappingClock:
         count = self._last(TIME_HIGH, self._num_records) + 1
         period = 1 << self.payload_bits + self.low_bits
-        return WrappingClock(count, self._high_from, period, self.path, slack=self.slack)
+        return WrappingClock(count, self._high_from, period, slack=self.slack)
 
-    @cached_property
-    def first_t(self) -> int | None:
-        """Time of the first event, None if the recording has none."""
-        return next((int(t[0]) for _, _, _, t in self._blocks() if t.size), None)
+    def _quick_first_t(self) -> int | None:
+        start, stop = self._block_bounds
+        state = self._state(start, stop)
+        for words in self._chunks(start, stop):
+            columns = self._memory.take(self.most_events * words.size)
+            if self._decode(words, state, columns, 0):
+                return int(columns[3][0])
+        return None
 
-    @cached_property
-    def last_t(self) -> int | None:
-        """Time of the last event, None if the recording has none."""
+    def _quick_last_t(self) -> int | None:
         stop = self._num_records
         while (place := self._last(TIME_HIGH, stop := self._last(self.events, stop) + 1)) >= 0:
             high = self._clock.at(place)
@@ -77,11 +81,18 @@ class WordReader(RecordReader):
             stop = place
         return None
 
+    @property
+    def _block_bounds(self) -> tuple[int, int]:
+        return self._first_high, self._num_records
+
+    def _start_state(self) -> np.ndarray:
+        return self._state(*self._block_bounds)
+
     def triggers(self) -> np.ndarray:
-        """Edges of external triggers of the whole recording as an (N,) `EventExtTrigger` array."""
+        """Edges of external triggers of the whole recording as (N,) `EventExtTrigger`, at the times of the clock."""
         parts = [np.empty(0, EventExtTrigger)]
         buffer = ColumnBuffer()
-        start, stop = self._bounds(None, None)
+        start, stop = self._block_bounds
         state = self._state(start, stop)
         state[ROW] = 0
         for words in self._chunks(start, stop):
@@ -89,7 +100,7 @@ class WordReader(RecordReader):
             triggers = types == EXT_TRIGGER
             timed = np.where(triggers, self._as_events(words), words)[types & (self.time_types | EXT_TRIGGER) != 0]
             columns = buffer.take(timed.size)
-            count = self._decode(timed, state, columns, 0)
+            count = self._fill(timed, state, columns, 0)
             edges, payload = np.empty(count, EventExtTrigger), words[triggers] >> self._payload_shift
             edges["p"], edges["id"], edges["t"] = payload & 1, payload >> 8 & 31, columns[3][:count]
             parts.append(edges)

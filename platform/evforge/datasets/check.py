@@ -12,13 +12,20 @@ __all__ = ["check", "findings_text"]
 LINES_OF_A_KIND = 10
 
 
-def check(paths: Sequence[str], sensor: Sensor = (None, None), label_time_unit: TimeUnit = "us") -> int:
+def check(
+    paths: Sequence[str],
+    sensor: Sensor = (None, None),
+    label_time_unit: TimeUnit = "us",
+    *,
+    max_faulty_events: float = 0.001,
+) -> int:
     """Check and print.
 
     Args:
         paths: a dataset folder, or recordings or tensor files.
         sensor: height and width in pixels, for recordings that do not tell them.
         label_time_unit: unit of the label times of recordings.
+        max_faulty_events: part of a recording's events that may be faulty.
 
     Returns:
         1 if there are errors, else 0.
@@ -27,7 +34,13 @@ def check(paths: Sequence[str], sensor: Sensor = (None, None), label_time_unit: 
         FileNotFoundError: there is no such path.
         ValueError: a folder holds no recording or tensor file.
     """
-    findings = check_dataset(*paths, sensor=sensor, progress=True, label_time_unit=label_time_unit)
+    findings = check_dataset(
+        *paths,
+        sensor=sensor,
+        progress=True,
+        label_time_unit=label_time_unit,
+        max_faulty_events=max_faulty_events,
+    )
     print(findings_text(findings))
     return int(any(finding.severity == "error" for finding in findings))
 

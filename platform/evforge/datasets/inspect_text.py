@@ -137,6 +137,7 @@ def _event_lines(survey: FileSurvey) -> list[tuple[str, str]]:
         ("longest gap", f"{gap / 1000:.3f} ms without events, from {gap_start / 1e6:.3f} s"),
         ("active px", f"{events.share_ever_active:.1%} ever, {survey.active.mean():.2%} in 50 ms (mean)"),
         ("triggers", edges),
+        *([("faulty events", str(survey.faults))] if survey.faults.total else []),
     ]
 
 

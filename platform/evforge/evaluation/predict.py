@@ -29,6 +29,7 @@ def predict(
     score_thresh: float | None = None,
     sensor: tuple[int | None, int | None] = (None, None),
     downsampling: int | None = None,
+    max_faulty_events: float = 0.001,
 ) -> "Summary":
     """Detect in a recording, see `detector.inference.recording.predict`.
 
@@ -40,6 +41,7 @@ def predict(
         score_thresh: lowest score of a box; the exported one if None.
         sensor: height and width of the sensor, for recordings that do not tell it.
         downsampling: k divides the sensor by 2^k; to the size of the training if None.
+        max_faulty_events: part of the events that may be faulty.
 
     Raises:
         FileNotFoundError: the recording or the model is not there.
@@ -51,7 +53,7 @@ def predict(
     height, width = sensor
     with exported_model(model, track) as path:
         predictor = Predictor(path, score_thresh=score_thresh, height=height, width=width, downsampling=downsampling)
-        return detect(recording, predictor, outputs)
+        return detect(recording, predictor, outputs, max_faulty_events=max_faulty_events)
 
 
 @contextmanager

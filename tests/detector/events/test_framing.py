@@ -70,7 +70,7 @@ def test_a_frame_is_given_as_soon_as_it_is_complete():
 def test_only_the_events_of_one_frame_are_held(monkeypatch):
     held = []
     add = _Held.add
-    monkeypatch.setattr(_Held, "add", lambda self, events, start: (add(self, events, start), held.append(self))[0])
+    monkeypatch.setattr(_Held, "add", lambda self, *args: (add(self, *args), held.append(self))[0])
     for _ in cut_frames(chunks_of(blob_events(), [333]), DELTA_T):
         pass
     assert len(set(map(id, held))) == 1
@@ -84,10 +84,45 @@ def test_the_chunks_of_the_caller_are_not_changed():
     np.testing.assert_array_equal(events, before)
 
 
-@pytest.mark.parametrize("chunks", [[events_at(5, 4)], [events_at(5), events_at(4)], [events_at(250), events_at(160)]])
-def test_time_that_runs_backwards(chunks):
-    with pytest.raises(ValueError, match="events: time runs backwards by (1|90) us"):
-        cut(iter(chunks), 100)
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([[5, 4]], [5, 5]),
+        ([[5], [4]], [5, 5]),
+        ([[250], [160], [270]], [250, 250, 270]),
+        ([[10, 20, 900, 30], [40]], [10, 20, 30, 40]),
+        ([[10, 20, 900], [30, 40], [910]], [10, 20, 900, 900, 900, 910]),  # 900 was given away
+        ([[10, 20, 10**6], [30, 40], [50]], [10, 20, 30, 40, 50]),
+        ([[10, 20, 10**6], [], [10**6 + 1]], [10, 20, 10**6, 10**6 + 1]),
+        ([[10**6, 20], [30]], [20, 30]),
+        ([[10], [10**6]], [10, 10**6]),
+        ([[200_010], [100_009, 200_020]], [200_010, 200_020]),
+        ([[50, 60, 20], [25, 70]], [50, 60, 60, 60, 70]),
+    ],
+)
+def test_times_that_fall_in_a_stream(times, expected):
+    frames = cut((events_at(*part) for part in times), 100)
+    assert [start + t for start, columns in frames for t in columns[3].tolist()] == expected
+
+
+def test_time_that_falls_and_stays():
+    chunks = [events_at(10, 500_000, 500_001), events_at(399_000, 399_001), events_at(399_002)]
+    with pytest.raises(ValueError, match="events: time falls from 500001 to 399000 us and stays there"):
+        cut(iter(chunks), 100_000)
+
+
+def test_events_outside_the_sensor_in_a_stream():
+    events = events_at(*range(0, 400, 10)).astype([("x", "<u4"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")])
+    events["x"][[3, 39]], events["y"][7] = (65_536 + 5, 128), 96
+    frames = list(cut_frames(iter([events[:4], events[4:]]), 1000, height=96, width=128))
+    assert frames[0][1][3].tolist() == [10 * k for k in range(39) if k not in (3, 7)]
+
+
+def test_too_many_faulty_events_in_a_stream_are_warned_of_once():
+    chunks = [events_at(10 * k + 10, 10 * k + 9) for k in range(40)]
+    with pytest.warns(UserWarning, match="events: 11 of .* events are faulty: .* data.max_faulty_events") as warned:
+        assert cut(iter(chunks), 1000)
+    assert len(warned) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from detector.events.faults import DisorderError
 from detector.events.unwrap import PROBES, WrappingClock
 
 PERIOD = 128
@@ -8,7 +9,7 @@ PERIOD = 128
 
 def clock_of(times, slack=0):
     raw = [int(time) % PERIOD for time in times]
-    return WrappingClock(len(raw), raw.__getitem__, PERIOD, "file", slack=slack)
+    return WrappingClock(len(raw), raw.__getitem__, PERIOD, slack=slack)
 
 
 @pytest.mark.parametrize("count", [1, 5, PROBES, 30 * PROBES + 7])
@@ -32,7 +33,7 @@ def test_wraps_between_probes_are_found():
 def test_the_first_time_needs_one_look_and_a_search_few():
     times = np.arange(1 << 20) // 8192
     looks = []
-    clock = WrappingClock(times.size, lambda index: looks.append(index) or int(times[index]) % PERIOD, PERIOD, "file")
+    clock = WrappingClock(times.size, lambda index: looks.append(index) or int(times[index]) % PERIOD, PERIOD)
     assert clock.at(0) == 0
     assert len(looks) == 1
     assert clock.first_at_least(100) == 100 * 8192
@@ -47,7 +48,7 @@ def test_no_records():
 
 
 def test_search_meets_time_running_backwards():
-    with pytest.raises(ValueError, match="file: time runs backwards by 20 us"):
+    with pytest.raises(DisorderError):
         clock_of([10, 50, 30, 60]).first_at_least(55)
 
 
@@ -57,5 +58,5 @@ def test_small_falls_are_allowed_where_they_are():
     assert [clock.at(index) for index in range(8)] == times
     assert clock.first_at_least(10) == 3
     assert clock.first_at_least(129) == 7
-    with pytest.raises(ValueError, match="time runs backwards by 3 us"):
+    with pytest.raises(DisorderError):
         clock_of([5, 10, 7, 20], slack=2).first_at_least(15)

@@ -217,7 +217,7 @@ def test_a_second_stream_ends_the_first(exported):
 def test_chunks_need_the_size_of_the_sensor(exported):
     with pytest.raises(ValueError, match="height, width: got none, allowed: the sensor's size"):
         Predictor(exported)([blob_events()])
-    with pytest.raises(ValueError, match="xypt: y runs from .* allowed: 0 to 47"):
+    with pytest.warns(UserWarning, match="events: .* outside the sensor .dropped."):
         list(Predictor(exported, height=48, width=64)([blob_events()]))
 
 

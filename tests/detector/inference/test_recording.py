@@ -92,7 +92,7 @@ def test_nothing_to_detect_in(tmp_path, exported, live):
 
 def test_a_stream_that_breaks_leaves_no_output(tmp_path, exported):
     events = blob_events()
-    with pytest.raises(ValueError, match="time runs backwards"):
+    with pytest.raises(ValueError, match="time falls from 3150000 to 1234000 us"):
         predict([events, events], Predictor(exported, **SENSOR_SIZE), [tmp_path / "a.csv"], progress=False)
     assert names_in(tmp_path) == []
 
@@ -156,3 +156,18 @@ def test_it_starts_without_the_heavy_packages():
     code = f"import sys, detector.__main__, detector.inference.recording; print({heavy} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_faulty_events_of_a_recording_are_counted_and_told(tmp_path, exported, recording, capsys):
+    path = tmp_path / "a.dat"
+    content = bytearray(recording.read_bytes())
+    content[-8 * 500 + 6 : -8 * 496 + 6 : 8] = b"\xff" * 4  # y
+    path.write_bytes(content[:-1])
+    arguments = ["predict", str(path), "--model", str(exported), "--output", str(tmp_path / "a.csv")]
+    assert main(arguments) == 0
+    wanted = "faulty events: 4 outside the sensor (dropped), 1 cut off at the end of the file (dropped)"
+    assert capsys.readouterr().out.splitlines()[0].endswith(wanted)
+    assert main([*arguments, "--data.max_faulty_events", "0"]) == 2
+    assert "a.dat: 5 of 19,999 events are faulty" in capsys.readouterr().err
+    found = predict(recording, Predictor(exported), [], progress=False)
+    assert found.faults.total == 0 and "faulty" not in found.text()

@@ -33,19 +33,19 @@ def test_ray_is_for_many_or_large_recordings(tmp_path, monkeypatch):
 def test_broken_recordings_are_listed_at_the_end(tmp_path, capsys):
     make_recording(tmp_path / "train", "good_td.dat")
     short = make_recording(tmp_path / "train", "short_td.dat")
-    short.write_bytes(short.read_bytes()[:-3])
+    short.write_bytes(b"% Version 2\n% Height 8\n% Width 12\n\x0c")
     (tmp_path / "label_map_dictionary.json").write_text('{"3": "car"}')
     recordings = [str(path) for path in sorted(tmp_path.glob("train/*.dat"))]
     arguments = ["build", *recordings, "--output", f"file://{tmp_path}/out", f"--data.delta_t={DELTA_T}"]
     assert main(arguments) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith(f"evforge: error: {short}: truncated DAT recording")
+    assert error.startswith(f"evforge: error: {short}: not a DAT or RAW recording")
     assert main([*arguments, "--skip-broken"]) == 0
     output = capsys.readouterr()
     assert output.out.startswith(f"dataset: {tmp_path}/out\nnext: evforge train --data.dataset_path {tmp_path}/out")
     first, second = output.err.splitlines()[-2:]
     assert first == "1 of 2 recordings skipped:"
-    assert second.startswith(f"  {short}: truncated DAT recording")
+    assert second.startswith(f"  {short}: not a DAT or RAW recording")
     assert files_in(tmp_path / "out")[1] == "train/good.h5"
 
 
@@ -74,7 +74,7 @@ def test_tasks_make_what_one_process_makes(tmp_path, monkeypatch):
     ]
     broken = make_recording(tmp_path / "in", "broken_td.dat")
     content = bytearray(broken.read_bytes())
-    content[-8 * 1500 + 6] = 0xFF  # y of an event in the middle
+    content[-8 * 1500 + 6 : -8 * 1488 + 6 : 8] = b"\xff" * 12  # y of events in the middle
     broken.write_bytes(content)
     paths = [str(path) for path in (*recordings, broken)]
     options = (config(), {"train": (0, 1), "val": (1, 2)}, NAMES)
@@ -89,7 +89,7 @@ def test_tasks_make_what_one_process_makes(tmp_path, monkeypatch):
     assert files_in(tmp_path / "tasks") == names
     for name in names:
         assert (tmp_path / "tasks" / name).read_bytes() == (tmp_path / "serial" / name).read_bytes()
-    with pytest.raises(ValueError, match="^/.*broken_td.dat: event outside the sensor"):
+    with pytest.raises(ValueError, match="^/.*broken_td.dat: 12 of 3,000 events are faulty"):
         build(paths, str(tmp_path / "strict"), *options)
     assert not list(tmp_path.glob("strict/**/*.part"))
     (tmp_path / "full").mkdir()

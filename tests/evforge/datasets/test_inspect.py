@@ -69,6 +69,23 @@ def test_text_of_a_recording(tmp_path):
     ]
 
 
+def test_faulty_events_are_counted_and_printed(tmp_path, capsys):
+    path = tmp_path / "a_td.dat"
+    write_dat(path, np.zeros(200, EventCD), 8, 12)
+    content = bytearray(path.read_bytes())
+    content[-8 * 50 + 6 : -8 * 47 + 6 : 8] = b"\xff" * 3  # y
+    path.write_bytes(content)
+    arguments = ["inspect", str(path), "--output", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    assert "  faulty events  3 outside the sensor (dropped)" in capsys.readouterr().out.splitlines()
+    assert main([*arguments, "--data.max_faulty_events", "0"]) == 2
+    assert "a_td.dat: 3 of 200 events are faulty" in capsys.readouterr().err
+    main(["check", str(path)])
+    assert "faulty events" in capsys.readouterr().out
+    main(["check", str(path), "--data.max_faulty_events", "0"])
+    assert "3 of 200 events are faulty" in capsys.readouterr().out
+
+
 def test_text_of_a_recording_without_events_or_labels(tmp_path):
     write_dat(tmp_path / "a.dat", np.empty(0, EventCD), HEIGHT, WIDTH)
     lines = file_text(survey(tmp_path)[0], {}).splitlines()

@@ -120,6 +120,7 @@ def inspect(
 
 def check(
     paths: list[str],
+    settings: Settings,
     *,
     sensor_height: int | None = None,
     sensor_width: int | None = None,
@@ -138,7 +139,8 @@ def check(
     """
     from evforge.datasets.check import check as look
 
-    return look(paths, (sensor_height, sensor_width), label_time_unit)
+    sensor, allowed = (sensor_height, sensor_width), settings.resolve().data.max_faulty_events
+    return look(paths, sensor, label_time_unit, max_faulty_events=allowed)
 
 
 def anchors(dataset: str, settings: Settings, *, lists: list[str] | None = None, output: str | None = None) -> None:

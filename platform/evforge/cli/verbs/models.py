@@ -49,9 +49,16 @@ def predict(
     """
     from evforge.evaluation import predict as predicting
 
-    track, sensor = settings.resolve().track, (sensor_height, sensor_width)
+    config, sensor = settings.resolve(), (sensor_height, sensor_width)
     found = predicting.predict(
-        recording, model, output, track, score_thresh=score_thresh, sensor=sensor, downsampling=downsampling
+        recording,
+        model,
+        output,
+        config.track,
+        score_thresh=score_thresh,
+        sensor=sensor,
+        downsampling=downsampling,
+        max_faulty_events=config.data.max_faulty_events,
     )
     print(f"{found.text()}\nwritten: {' '.join(output)}")
 

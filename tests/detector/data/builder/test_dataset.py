@@ -160,13 +160,13 @@ def test_other_cuts_of_the_same_recording_are_not_mixed(tmp_path):
 def test_a_recording_that_breaks_while_it_is_read_leaves_nothing(tmp_path):
     recording = make_recording(tmp_path / "in")
     content = bytearray(recording.read_bytes())
-    content[-8 * 1500 + 6] = 0xFF  # y of an event in the middle
+    content[-8 * 1500 + 6 : -8 * 1488 + 6 : 8] = b"\xff" * 12  # y of events in the middle
     recording.write_bytes(content)
-    with pytest.raises(ValueError, match="street_td.dat: event outside the sensor"):
+    with pytest.raises(ValueError, match="street_td.dat: 12 of 3,000 events are faulty: 12 outside the sensor"):
         build_dataset([recording], tmp_path / "new", config(), {"train": (0, 2)}, NAMES, progress=False)
     assert not (tmp_path / "new").exists()
     (tmp_path / "old").mkdir()
-    with pytest.raises(ValueError, match="street_td.dat: event outside the sensor"):
+    with pytest.raises(ValueError, match="street_td.dat: 12 of 3,000 events are faulty: 12 outside the sensor"):
         build_dataset([recording], tmp_path / "old", config(), {"train": (0, 2)}, NAMES, progress=False)
     assert list((tmp_path / "old").iterdir()) == []
 
@@ -297,8 +297,8 @@ def test_recordings_that_cannot_be_used(tmp_path):
     empty = make_recording(tmp_path / "a", "empty.raw", events=make_events()[:0])
     refuse([empty], tmp_path / "out", ValueError, "empty.raw: the recording holds no events")
     cut = make_recording(tmp_path / "b")
-    cut.write_bytes(cut.read_bytes()[:-3])
-    refuse([cut], tmp_path / "out", ValueError, "street_td.dat: truncated DAT recording")
+    cut.write_bytes(b"% Version 2\n% Height 8\n% Width 12\n\x0c")
+    refuse([cut], tmp_path / "out", ValueError, "street_td.dat: not a DAT or RAW recording: event type and size are")
     twin = make_recording(tmp_path / "c")
     other = make_recording(tmp_path / "d", "street.raw")
     refuse(
@@ -306,6 +306,21 @@ def test_recordings_that_cannot_be_used(tmp_path):
     )
     (tmp_path / "file").write_text("")
     refuse([twin], tmp_path / "file", ValueError, "file: output is a file, allowed: a folder")
+
+
+def test_faulty_events_are_counted_and_printed(tmp_path, capsys):
+    recording = make_recording(tmp_path / "in" / "train")
+    content = bytearray(recording.read_bytes())
+    content[-8 * 1500 + 6 : -8 * 1495 + 6 : 8] = b"\xff" * 5
+    recording.write_bytes(content[:-3])
+    build_dataset([recording], tmp_path / "out", config(), None, NAMES, progress=False)
+    error = capsys.readouterr().err
+    wanted = "5 outside the sensor (dropped), 1 cut off at the end of the file (dropped)"
+    assert error == f"{recording}: faulty events: {wanted}\n"
+    with pytest.raises(ValueError, match="street_td.dat: 6 of 2,999 events are faulty: 5 outside"):
+        build_dataset([recording], tmp_path / "new", config(max_faulty_events=0), None, NAMES, progress=False)
+    build_dataset([make_recording(tmp_path / "ok" / "train")], tmp_path / "ok2", config(), None, NAMES, progress=False)
+    assert capsys.readouterr().err == ""
 
 
 def test_labels_of_a_recording_are_never_replaced(tmp_path):

@@ -71,14 +71,14 @@ def test_what_another_process_is_writing_stays(tmp_path):
 
 def breaks(path, offset, value):
     content = bytearray(path.read_bytes())
-    content[offset] = value
+    content[offset : offset + 8 * 12 : 8] = bytes([value]) * 12
     path.write_bytes(content)
 
 
 def test_broken_recordings_are_left_out_when_somebody_listens(tmp_path):
     good = make_recording(tmp_path, "good_td.dat")
     short = make_recording(tmp_path, "short_td.dat")
-    short.write_bytes(short.read_bytes()[:-3])
+    short.write_bytes(b"% Version 2\n% Height 8\n% Width 12\n\x0c")
     outside = make_recording(tmp_path, "outside_td.dat")
     breaks(outside, -8 * 1500 + 6, 0xFF)
     backwards = make_recording(tmp_path, "backwards_td.dat")
@@ -103,9 +103,9 @@ def test_broken_recordings_are_left_out_when_somebody_listens(tmp_path):
     ]
     found = {Path(reason.partition(":")[0]).name: reason for reason in reasons}
     assert len(reasons) == len(found) == 7
-    assert "truncated" in found["short_td.dat"]
-    assert "event outside the sensor" in found["outside_td.dat"]
-    assert "time runs backwards" in found["backwards_td.dat"]
+    assert "event type and size" in found["short_td.dat"]
+    assert "12 of 3,000 events are faulty: 12 outside the sensor" in found["outside_td.dat"]
+    assert "time falls from" in found["backwards_td.dat"]
     assert "not an event recording" in found["wrong_td.dat"]
     assert "no events" in found["empty.raw"]
     assert "no labels" in found["unlabelled_td.dat"]
@@ -117,7 +117,7 @@ def test_nothing_but_broken_recordings_is_an_error(tmp_path):
     breaks(recordings[0], -8 * 1500 + 6, 0xFF)
     recordings[1].write_bytes(b"nothing of the kind")
     reasons = []
-    with pytest.raises(ValueError, match="none of the 2 recordings can be used, the first: .*b_td.dat: not an event"):
+    with pytest.raises(ValueError, match="none of the 2 recordings can be used, the first: .*a_td.dat: 12 of 3,000"):
         build_dataset(recordings, tmp_path / "out", config(), None, NAMES, False, on_broken=reasons.append)
     assert len(reasons) == 2
     assert not (tmp_path / "out").exists()

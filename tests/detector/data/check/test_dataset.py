@@ -367,15 +367,21 @@ def test_broken_recordings(recordings):
     path = recordings / "train" / "train0_td.dat"
     whole = path.read_bytes()
     path.write_bytes(whole[:-3])
-    assert only(recordings, "error", "recording cannot be read").found.startswith("truncated DAT recording")
+    assert only(recordings, "warning", "faulty events").found == "1 cut off at the end of the file (dropped)"
     outside = bytearray(whole)
     outside[-8 * 500 + 6] = 0xFF
     path.write_bytes(outside)
-    assert only(recordings, "error", "recording cannot be read").found.startswith("event outside the sensor")
+    assert only(recordings, "warning", "faulty events").found == "1 outside the sensor (dropped)"
+    outside[-8 * 500 + 6 : -8 * 480 + 6 : 8] = b"\xff" * 20
+    path.write_bytes(outside)
+    found = only(recordings, "error", "recording cannot be read")
+    assert "events are faulty: 20 outside the sensor (dropped)" in found.found
+    assert found.allowed.endswith("more with a larger data.max_faulty_events")
     back = bytearray(whole)
-    back[-8 * 500 : -8 * 500 + 4] = bytes(4)
+    for place in range(500, 480, -1):
+        back[-8 * place : -8 * place + 4] = bytes(4)
     path.write_bytes(back)
-    assert "time runs backwards" in only(recordings, "error", "recording cannot be read").found
+    assert "time falls from" in only(recordings, "error", "recording cannot be read").found
 
 
 def test_empty_recordings(recordings):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from event_samples import EVT2_HEADER, between, events_at
 
-from detector.events import open_events, write_evt2
+from detector.events import Faults, open_events, write_evt2
 from detector.events.arrays import ColumnBuffer
 from detector.events.kernels import EVT2_PERIOD
 from detector.events.write import PART
@@ -110,24 +110,20 @@ def test_zero_events_can_be_written(tmp_path):
     assert open_events(tmp_path / "none.raw").read().size == 0
 
 
-@pytest.mark.parametrize(
-    ("words", "rest", "message"),
-    [
-        ([high(1)], b"\x01\x02", "truncated EVT2 recording: 6 bytes of data, allowed: a multiple of 4"),
-        ([high(1), cd(0, 640, 3, 0)], b"", "event outside the sensor: x 640, y 3, allowed: below 640 x 480"),
-        ([high(1), cd(0, 3, 480, 0)], b"", "event outside the sensor: x 3, y 480"),
-        ([high(9), cd(0, 1, 1, 0), high(4), cd(0, 1, 1, 0)], b"", "time runs backwards by 320 us"),
-        ([high(9), cd(7, 1, 1, 0), cd(4, 1, 1, 0)], b"", "time runs backwards by 3 us"),
-    ],
-)
-def test_broken_files_name_themselves(tmp_path, words, rest, message):
-    path = write(tmp_path, words, rest=rest)
-    with pytest.raises(ValueError, match=f"a.raw: .*{message}") as caught, open_events(path) as reader:
-        reader.read()
-    assert "\n" not in str(caught.value)
-
-
 def test_sizes_that_cannot_be_written(tmp_path):
     with pytest.raises(ValueError, match="height: got 2049, allowed: 1 to 2048"):
         write_evt2(tmp_path / "a.raw", events_at([1]), 2049, 640)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_clock_goes_where_its_words_say(tmp_path):
+    words = [high(9), high(4), cd(7, 1, 1, 0), cd(4, 2, 1, 0), high(5), 0xA << 28 | 1 << 22, high(4), cd(9, 3, 1, 0)]
+    words += [high(5), cd(0, 4, 1, 0)]
+    with open_events(write(tmp_path, words)) as reader:
+        assert reader.read()["t"].tolist() == [263, 263, 265, 320]
+        assert reader.triggers()["t"].tolist() == [321]
+        assert reader.faults == Faults(late=1)
+    words = [high(2**28 - 1), cd(0, 1, 1, 0), high(0), cd(3, 1, 1, 0), high(2**28 - 1), cd(1, 2, 1, 0), high(0)]
+    with open_events(write(tmp_path, [*words, cd(5, 1, 1, 0)])) as reader:
+        assert (reader.read()["t"] - EVT2_PERIOD).tolist() == [-64, 3, 3, 5]
+        assert reader.faults == Faults(late=1)

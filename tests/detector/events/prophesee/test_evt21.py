@@ -82,24 +82,3 @@ def test_zero_events(tmp_path):
     for halves in ([], [high(3)], [high(3), cd(0, 0, 0, 1, 0)]):
         with open_events(write(tmp_path, halves, "legacy")) as reader:
             assert (reader.first_t, reader.last_t, reader.read().size) == (None, None, 0)
-
-
-@pytest.mark.parametrize(
-    ("halves", "message"),
-    [
-        ([high(1), cd(0, 608, 3, 0, 1), cd(0, 609, 3, 0, 1 << 31)], "event outside the sensor: x 640, y 3"),
-        ([high(1), cd(0, 3, 480, 0, 1)], "event outside the sensor: x 3, y 480"),
-        ([high(9), high(4)], "time runs backwards by 320 us"),
-        ([high(9), cd(7, 1, 1, 0, 1), cd(4, 1, 1, 0, 1)], "time runs backwards by 3 us"),
-    ],
-)
-def test_broken_files_name_themselves(tmp_path, halves, message):
-    with pytest.raises(ValueError, match=f"a.raw: {message}"):
-        open_events(write(tmp_path, halves, "legacy")).read()
-
-
-def test_truncated_in_mid_word(tmp_path):
-    path = write(tmp_path, [high(1)], "legacy")
-    path.write_bytes(path.read_bytes()[:-3])
-    with pytest.raises(ValueError, match=r"a.raw: truncated EVT2.1 recording: 5 bytes of data, allowed: .* 8"):
-        open_events(path)

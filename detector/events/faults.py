@@ -1,0 +1,309 @@
+"""Faulty events: which ones are dropped or mended, how many there are, and how many are too many.
+
+Sensors and tools produce a few bad events. One outside the sensor is dropped. Where time falls from one event to the
+next: if the later one alone is out of order, it is late and is raised to its predecessor's time, or dropped if it is
+more than `LATEST_US` late; else, if the earlier one alone is, that one jumped ahead and is dropped; else falls of up to
+`LATEST_US` are raised to the largest time so far, and larger ones are refused.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
+from weakref import WeakMethod
+
+import numpy as np
+
+from detector.events.arrays import ColumnBuffer, Columns, cut, join
+from detector.events.kernels import (
+    AHEAD,
+    BEFORE,
+    DROPPED,
+    FALL,
+    FIXED,
+    KEPT,
+    LATE,
+    LATEST_US,
+    NO_TIME,
+    NOW,
+    NUM_FACTS,
+    OUTSIDE,
+    PLACE,
+    RAISED,
+    find_faults,
+)
+
+__all__ = ["MAX_FAULTY", "OPTION", "DisorderError", "FaultFinder", "Faults", "MendedBlocks", "is_odd"]
+
+MAX_FAULTY = 0.001
+"""Largest part of the events of a recording that may be faulty."""
+
+ALWAYS_ALLOWED = 10
+"""Faulty events that are allowed however few events there are, unless none are."""
+
+OPTION = "data.max_faulty_events"
+
+RawBlock = tuple[Columns, bool]
+"""Events as they are stored (p below 0 marks one outside the sensor), and whether any of them may be faulty."""
+
+
+class DisorderError(Exception):
+    """Something is faulty where events were read or searched as if nothing were."""
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Number of faulty events of each kind.
+
+    Args:
+        outside: outside the sensor, dropped
+        late: earlier than the event before, raised to its time
+        dropped: more than 100 ms earlier than the event before, dropped
+        ahead: later than the events that follow, dropped
+        raised: in falls of time of several events, raised to the largest time so far
+        cut: 1 if the file ends within an event, which is dropped
+    """
+
+    outside: int = 0
+    late: int = 0
+    dropped: int = 0
+    ahead: int = 0
+    raised: int = 0
+    cut: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(getattr(self, field.name) for field in fields(self))
+
+    def __add__(self, other: "Faults") -> "Faults":
+        return Faults(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+    def __str__(self) -> str:
+        """The counts above 0, for people; "none" if all are 0."""
+        names = {
+            "outside": "outside the sensor (dropped)",
+            "late": "late (raised)",
+            "dropped": "more than 100 ms late (dropped)",
+            "ahead": "ahead of their time (dropped)",
+            "raised": "in falls of time (raised)",
+            "cut": "cut off at the end of the file (dropped)",
+        }
+        counts = [f"{count:,} {text}" for name, text in names.items() if (count := getattr(self, name))]
+        return ", ".join(counts) or "none"
+
+    def excess(self, num_events: int, allowed: float) -> str | None:
+        """What to say if these are too many of `num_events`, None if they are not.
+
+        Args:
+            num_events: events of the recording, faulty ones included.
+            allowed: largest part of them that may be faulty; `ALWAYS_ALLOWED` always may, unless this is 0.
+        """
+        most = max(ALWAYS_ALLOWED, allowed * num_events) if allowed > 0 else 0
+        if self.total <= most:
+            return None
+        return (
+            f"{self.total:,} of {num_events:,} events are faulty: {self}, allowed: {int(most):,} "
+            f"({allowed:g} of them), more with a larger {OPTION}"
+        )
+
+
+def is_odd(columns: Columns, width: int, height: int) -> bool:
+    """Whether any event is outside the sensor (or p below 0), earlier than the one before it, or before 0."""
+    x, y, p, t = columns
+    return bool(t.size) and bool(
+        x.max() >= width or y.max() >= height or p.min() < 0 or t[0] < 0 or (t[1:] < t[:-1]).any()
+    )
+
+
+class FaultFinder:
+    """Finds faulty events in a recording that is given block by block.
+
+    Args:
+        source: the recording, named in errors.
+        width: of the sensor in pixels.
+        height: of the sensor in pixels.
+        period: value at which stored times start anew, 0 if they do not.
+    """
+
+    def __init__(self, source: object, width: int, height: int, period: int = 0) -> None:
+        self.num_events = 0
+        self.pending: Columns | None = None
+        self._unsent: Columns | None = None
+        self._found = [np.empty(0, np.int64)] * 2
+        self.period = period
+        self._source, self._limits = source, (width, height, period)
+        self._facts = np.zeros(NUM_FACTS, np.int64)
+
+    @property
+    def now(self) -> int:
+        """Time of the last event that is kept."""
+        return int(self._facts[NOW])
+
+    @property
+    def kept(self) -> int:
+        """Number of events that are kept."""
+        return int(self._facts[KEPT])
+
+    @property
+    def faults(self) -> Faults:
+        """What was found so far."""
+        return Faults(*(int(self._facts[kind]) for kind in (OUTSIDE, LATE, DROPPED, AHEAD, RAISED)))
+
+    def add(self, columns: Columns, odd: bool = True) -> tuple[np.ndarray, np.ndarray]:
+        """Take the next events.
+
+        Args:
+            columns: events; kept is what cannot be decided without those that follow.
+            odd: whether any may be faulty; if not, all are in order and within the sensor.
+
+        Returns:
+            (F,) numbers of faulty events in the recording, and (F,) their right times, `NO_TIME` for dropped ones.
+        """
+        t, facts = columns[3], self._facts
+        if not (odd or self.pending is not None) and (not t.size or t[0] >= facts[NOW]):
+            if t.size:
+                facts[BEFORE], facts[NOW] = t[-2] if t.size > 1 else facts[NOW], t[-1]
+                self.num_events += t.size
+                facts[PLACE], facts[KEPT] = self.num_events - 1, facts[KEPT] + t.size
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        return self._find(columns, final=False)
+
+    def finish(self) -> tuple[np.ndarray, np.ndarray]:
+        """Decide what was kept: nothing follows."""
+        return self._find(ColumnBuffer().take(0), final=True)
+
+    def mend(self, columns: Columns | None) -> Columns:
+        """Take the next events of a stream, None at its end, and give away those that are decided.
+
+        An event that was given away is no longer dropped, what follows is raised instead.
+        """
+        new = ColumnBuffer().take(0) if columns is None else columns
+        events = new if self._unsent is None else join(self._unsent, new)
+        first = self.num_events + new[3].size - events[3].size
+        self._facts[FIXED] = first
+        found = self.finish() if columns is None else self.add(new, is_odd(new, *self._limits[:2]))
+        self._found = [np.concatenate(pair) for pair in zip(self._found, found, strict=True)]
+        decided = events[3].size
+        if self.pending is not None:  # the last that is kept may be ahead of its time
+            decided = min(decided - self.pending[3].size, max(0, int(self._facts[PLACE]) - first))
+        self._unsent = cut(events, decided, events[3].size)
+        sent = self._found[0] < first + decided
+        places, times = (values[sent] for values in self._found)
+        self._found = [values[~sent] for values in self._found]
+        return _apply(cut(events, 0, decided), places - first, times)
+
+    def _find(self, columns: Columns, final: bool) -> tuple[np.ndarray, np.ndarray]:
+        x, y, p, t = columns
+        self.num_events += t.size
+        if self.period:
+            t = t & self.period - 1
+        if self.pending is not None:
+            x, y, p, t = join(self.pending, (x, y, p, t))
+        found = np.empty((2, t.size + 1), np.int64)
+        done, count = find_faults(x, y, p, t, self.num_events - t.size, self._facts, *self._limits, final, *found)
+        if done < 0:
+            raise ValueError(
+                f"{self._source}: time falls from {self.now} to {self._facts[FALL]} us and stays there, allowed: falls "
+                f"of up to {LATEST_US} us, or of one event; cut the recording there"
+            )
+        self.pending = tuple(column[done:].copy() for column in (x, y, p, t)) if done < t.size else None  # type: ignore[assignment]
+        return found[0, :count], found[1, :count]
+
+
+def _apply(columns: Columns, faulty: np.ndarray, right: np.ndarray) -> Columns:
+    """Events with faulty ones dropped or at their right times; the columns as they are if none are."""
+    if not faulty.size:
+        return columns
+    x, y, p, t = columns
+    t = t.copy()
+    t[faulty] = right
+    kept = np.ones(t.size, bool)
+    kept[faulty[right == NO_TIME]] = False
+    return x[kept], y[kept], p[kept], t[kept]
+
+
+class MendedBlocks:
+    """A recording in blocks, searched and read with its faulty events mended; made by reading it once.
+
+    Args:
+        blocks: all events, block by block; each is valid until the next.
+        load: gives a block again; a method of the reader that keeps this.
+        finder: nothing was given to it.
+    """
+
+    def __init__(self, blocks: Iterable[RawBlock], load: Callable[[int], Columns], finder: FaultFinder) -> None:
+        self._load, self._period = WeakMethod(load), finder.period  # the reader holds this
+        self._numbers, self._starts, self._ends = [0], [0], list[int]()
+        touched, found = set(), []
+        for number, (columns, odd) in enumerate(blocks):
+            undecided = finder.pending is not None
+            found.append(finder.add(columns, odd))
+            self._numbers.append(finder.num_events)
+            self._ends.append(finder.now)
+            self._starts.append(finder.now)
+            touched |= {number} if undecided or finder.pending is not None else set()
+        found.append(finder.finish())
+        places, times = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        order = np.argsort(places)
+        self._places, self._times = places[order], times[order]
+        self.faults, self.num_events, self.kept = finder.faults, finder.num_events, finder.kept
+        self._settle(touched | set((np.searchsorted(self._numbers, places, "right") - 1).tolist()))
+
+    def _settle(self, touched: set[int]) -> None:
+        """Right ends of blocks that were decided after their end, and of those without events behind them."""
+        for number in sorted(touched):
+            t = self[number][3]
+            end = int(t[-1]) if t.size else self._starts[number]
+            following = bisect_right(self._numbers, self._numbers[number + 1])  # 1 after the next with events
+            for block in range(number, following - 1):
+                self._ends[block] = self._starts[block + 1] = end
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, number: int) -> Columns:
+        """The events of a block, valid until the next is loaded."""
+        load = self._load()
+        assert load is not None
+        x, y, p, t = load(number)
+        first = self._numbers[number]
+        begin, end = np.searchsorted(self._places, [first, first + t.size])
+        if begin == end and not self._period:
+            return x, y, p, t
+        x, y, p, t = _apply((x, y, p, t), self._places[begin:end] - first, self._times[begin:end])
+        if self._period and t.size:
+            t = t & self._period - 1
+            start = self._starts[number]
+            wraps = np.cumsum(np.diff(t, prepend=start & self._period - 1) < 0)
+            t += (start & -self._period) + wraps * self._period
+        return x, y, p, t
+
+    def blocks(self) -> Iterator[Columns]:
+        """All blocks in order; each is valid until the next."""
+        return (self[number] for number in range(len(self)))
+
+    @property
+    def first_t(self) -> int | None:
+        """Time of the first event, None if there is none."""
+        return next((int(columns[3][0]) for columns in self.blocks() if columns[3].size), None) if self.kept else None
+
+    @property
+    def last_t(self) -> int | None:
+        """Time of the last event, None if there is none."""
+        return self._ends[-1] if self.kept else None
+
+    def read(self, t0: int | None, t1: int | None, buffer: ColumnBuffer) -> Columns:
+        """Events of [t0, t1), see `detector.events.reader.EventReader.read_columns`."""
+        begin = 0 if t0 is None else bisect_left(self._ends, t0)
+        end = len(self) if t1 is None else min(bisect_left(self._ends, t1) + 1, len(self))
+        count = 0
+        for number in range(begin, end):
+            block = self[number]
+            before, count = count, count + block[0].size
+            for column, values in zip(buffer.take(count, keep=before), block, strict=True):
+                column[before:] = values
+        columns = buffer.take(count, keep=count)
+        t = columns[3]
+        first = 0 if t0 is None else int(np.searchsorted(t, t0))
+        last = max(first, count if t1 is None else int(np.searchsorted(t, t1)))
+        return cut(columns, first, last)

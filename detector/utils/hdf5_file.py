@@ -1,0 +1,56 @@
+"""Opening HDF5 files for reading, whoever else has them open, without following what leads out of them."""
+
+from pathlib import Path
+from typing import BinaryIO
+
+import h5py
+
+__all__ = ["open_hdf5"]
+
+INSIDE = (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT)
+
+
+def open_hdf5(path: object, raw: BinaryIO | None = None) -> h5py.File:
+    """Open a file for reading, to be used in a `with` block or closed; locks of other processes do not count.
+
+    Args:
+        path: the file, named in errors.
+        raw: its open bytes, for a file that is not on this machine.
+
+    Raises:
+        ValueError: it is not a whole HDF5 file, or it has links to, or data in, other files.
+    """
+    try:
+        file = h5py.File(raw or Path(str(path)), "r", locking=False)
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        hint = "; does another process write it?" if "truncated" in reason or "for write" in reason else ""
+        raise ValueError(f"{path}: not a whole HDF5 file: {reason}{hint}") from None
+    try:
+        found = _leads_out(file)
+    except Exception as error:  # damaged files give whatever h5py's parts raise
+        file.close()
+        raise ValueError(f"{path}: not a whole HDF5 file: {' '.join(str(error).split())}") from None
+    if found:
+        file.close()
+        raise ValueError(f"{path}: {found} of another file, allowed: data in the file itself")
+    return file
+
+
+def _leads_out(file: h5py.File) -> str:
+    """What of a file is not in it; empty if all is."""
+    links: list[tuple[bytes, int]] = []
+    file.id.links.visit(lambda name, info: links.append((bytes(name), info.type)), info=True)
+    for name, kind in links:
+        text = name.decode(errors="replace")
+        if kind not in INSIDE:
+            return f"{text} is an external link to data"
+        item = h5py.h5o.open(file.id, name) if kind == h5py.h5l.TYPE_HARD else None
+        if isinstance(item, h5py.h5d.DatasetID):
+            plist = item.get_create_plist()
+            if plist.get_external_count():
+                return f"{text} is stored in external data"
+            parts = plist.get_virtual_count() if plist.get_layout() == h5py.h5d.VIRTUAL else 0
+            if any(plist.get_virtual_filename(index) not in (".", b".") for index in range(parts)):
+                return f"{text} is a virtual dataset with data"
+    return ""
