@@ -1,10 +1,8 @@
 """The Lightning module that trains a detector and measures its COCO mAP over whole recordings."""
 
 import argparse
-import time
 import webbrowser
 from collections.abc import Mapping, Sequence
-from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,10 +25,9 @@ from detector.evaluation.detect import detect, detect_batch
 from detector.losses import DetectionLoss
 from detector.optim.progress import end_resumed_epoch, factor_now, set_learning_rate, take_rates
 from detector.single_stage_detector import SingleStageDetector
-from detector.utils.torch_compat import cpu_has_amx, cpu_has_avx512_bf16
 from detector.visualization.drawing import draw_detections, save_gif
 
-__all__ = ["LightningDetectionModel", "NonFiniteLossError", "bboxes_to_box_vectors", "build_ssd", "resolve_precision"]
+__all__ = ["LightningDetectionModel", "NonFiniteLossError", "bboxes_to_box_vectors", "build_ssd"]
 
 
 SHOWN_FROM = 0.4
@@ -69,32 +66,6 @@ def build_ssd(config: Config) -> SingleStageDetector:
         normalizer=loss.normalizer,
     )
     return detector.to(memory_format=torch.channels_last)
-
-
-def resolve_precision(name: str, use_gpu: bool = False) -> str:
-    """The trainer's precision: "auto" is bf16 where the hardware is faster in it, else float32."""
-    if name != "auto":
-        return name
-    if use_gpu:
-        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-    return "bf16-mixed" if _cpu_is_faster_in_bf16() else "32-true"
-
-
-@cache
-def _cpu_is_faster_in_bf16() -> bool:
-    """Times a convolution: some processors with bf16 instructions need twice as long in them as in float32."""
-    if not cpu_has_avx512_bf16():
-        return cpu_has_amx()
-    seconds: dict[torch.dtype, list[float]] = {torch.bfloat16: [], torch.float32: []}
-    with torch.inference_mode():
-        for _ in range(5):
-            for dtype, rounds in seconds.items():
-                x = torch.ones(4, 64, 32, 32, dtype=dtype).to(memory_format=torch.channels_last)
-                weight = torch.ones(64, 64, 3, 3, dtype=dtype).to(memory_format=torch.channels_last)
-                start = time.perf_counter()
-                torch.nn.functional.conv2d(x, weight, padding=1)
-                rounds.append(time.perf_counter() - start)
-    return min(seconds[torch.bfloat16]) < min(seconds[torch.float32])
 
 
 def bboxes_to_box_vectors(bbox: np.ndarray | Tensor) -> np.ndarray | Tensor:

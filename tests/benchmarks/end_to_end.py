@@ -30,7 +30,8 @@ from detector.config import Config
 from detector.data.tensor_file import create_tensors, write_frames
 from detector.events import BBOX_dtype
 from detector.labels import save_labels
-from detector.lightning_model import LightningDetectionModel, resolve_precision
+from detector.lightning_model import LightningDetectionModel
+from detector.utils.precision import resolve_precision
 from evforge.training.train import check_config, fit
 
 STEPS, STREAMS, HEIGHT, WIDTH, DELTA_T, FRAMES = 10, 2, 240, 304, 50_000, 200

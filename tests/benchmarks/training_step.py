@@ -17,8 +17,8 @@ from rounds import Row, arguments, medians, parse, print_rows
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from detector.lightning_model import resolve_precision
 from detector.single_stage_detector import SingleStageDetector
+from detector.utils.precision import resolve_precision
 
 STEPS, STREAMS, HEIGHT, WIDTH = 10, 2, 240, 304
 BOX = torch.tensor([[40.0, 60.0, 120.0, 130.0, 1.0]])

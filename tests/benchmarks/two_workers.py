@@ -84,7 +84,7 @@ def run_rank(rank: int, rounds: int, steps: int, small: bool, bf16: bool) -> lis
 
 
 def _bf16_is_faster() -> bool:
-    from detector.lightning_model import resolve_precision
+    from detector.utils.precision import resolve_precision
 
     return resolve_precision("auto") == "bf16-mixed"
 

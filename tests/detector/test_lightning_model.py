@@ -15,7 +15,6 @@ from detector.lightning_model import (
     LightningDetectionModel,
     NonFiniteLossError,
     bboxes_to_box_vectors,
-    resolve_precision,
 )
 
 COUNTS = {"train": 6, "val": 3, "test": 1}
@@ -220,8 +219,3 @@ def test_box_vectors_of_arrays_and_tensors():
     assert bboxes_to_box_vectors(np.ones((2, 6))).shape == (2, 6)
     with pytest.raises(ValueError, match=r"bbox: got shape \(2, 4\)"):
         bboxes_to_box_vectors(torch.zeros(2, 4))
-
-
-def test_precision_is_what_was_asked_for():
-    assert resolve_precision("32-true") == "32-true"
-    assert resolve_precision("auto") in ("32-true", "bf16-mixed")

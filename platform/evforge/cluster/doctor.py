@@ -153,7 +153,7 @@ def _processor() -> Iterator[Check]:
 def _accelerators() -> Iterator[Check]:
     import torch
 
-    from detector.lightning_model import resolve_precision
+    from detector.utils.precision import resolve_precision
 
     gpu = torch.cuda.is_available()
     if gpu:

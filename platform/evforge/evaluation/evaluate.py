@@ -198,7 +198,7 @@ def _arithmetic(config: Config, device: "torch.device") -> AbstractContextManage
     """The precision of training, as Lightning sets it up."""
     import torch
 
-    from detector.lightning_model import resolve_precision
+    from detector.utils.precision import resolve_precision
 
     precision = resolve_precision(config.train.precision, device.type == "cuda")
     kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}

@@ -61,7 +61,8 @@ def measure_rate(config: Config, threads: int, use_gpu: bool) -> float:
         use_gpu: take the GPU.
     """
     from detector.data_factory import psee_data
-    from detector.lightning_model import LightningDetectionModel, resolve_precision
+    from detector.lightning_model import LightningDetectionModel
+    from detector.utils.precision import resolve_precision
 
     device = torch.device("cuda" if use_gpu else "cpu")
     precision = resolve_precision(config.train.precision, use_gpu)

@@ -119,7 +119,8 @@ def fit(
     import pytorch_lightning as pl
     import torch
 
-    from detector.lightning_model import LightningDetectionModel, resolve_precision
+    from detector.lightning_model import LightningDetectionModel
+    from detector.utils.precision import resolve_precision
 
     quiet()
     torch.set_num_threads(threads)
