@@ -65,7 +65,11 @@ def read_attributes(path: Path) -> tuple[tuple[int, int, int, int], np.dtype, di
         raise ValueError(f"{path}: not a whole HDF5 file: {' '.join(str(error).split())}") from None
     if len(shape) != 4 or min(shape) < 1:
         raise ValueError(f"{path}: data has shape {shape}, allowed: (T, C, H, W), each at least 1")
-    return shape, dtype, {name: _plain(value) for name, value in attributes.items()}
+    plain = {name: _plain(value) for name, value in attributes.items()}
+    for name in ("first_t", "delta_t"):
+        if name in plain and plain[name] != int(plain[name]):
+            raise ValueError(f"{path}: attribute {name} is {plain[name]}, allowed: whole microseconds")
+    return shape, dtype, plain
 
 
 def _plain(value: Any) -> Any:

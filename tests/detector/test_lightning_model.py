@@ -31,9 +31,9 @@ SETTINGS = {
     "model.num_levels": 2,
     "anchors.base_size": 16,
     "optim.lr": 5e-3,
-    "optim.warmup_epochs": 1.5,
+    "optim.warmup_epochs": 0.5,
     "optim.lr_scheduler": "cosine",
-    "train.max_epochs": 22,
+    "train.max_epochs": 30,
 }
 
 

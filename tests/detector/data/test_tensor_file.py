@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from detector.data import tensor_file
-from detector.data.tensor_file import create_tensors, open_tensors, write_frames
+from detector.data.tensor_file import create_tensors, open_tensors, read_attributes, write_frames
 
 SHAPE = (7, 2, 12, 40)
 
@@ -195,3 +195,16 @@ def test_a_file_that_is_cut_off_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"a.h5: not a whole HDF5 file: .*truncated"):
         open_tensors(path)
+
+
+@pytest.mark.parametrize("name", ["first_t", "delta_t"])
+def test_times_of_frames_are_whole_microseconds(tmp_path, name: str):
+    """A start in seconds would shift every label."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("data", data=np.zeros((1, 2, 4, 4), np.uint8)).attrs[name] = 50_000.0
+    assert read_attributes(path)[2][name] == 50_000
+    with h5py.File(path, "r+") as file:
+        file["data"].attrs[name] = 1.25
+    with pytest.raises(ValueError, match=f"a.h5: attribute {name} is 1.25, allowed: whole microseconds"):
+        read_attributes(path)
