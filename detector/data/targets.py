@@ -66,6 +66,9 @@ class TargetLoader:
         Returns:
             list T of (M, 5) float32 x1, y1, x2, y2, class 1..K in network pixels, and (T,) bool, which frames
             are labelled.
+
+        Raises:
+            ValueError: a wanted box of these frames has a coordinate that is not finite, or a width or height below 0.
         """
         boxes, counts, labeled = self.table(
             labels, first_frame, height, width, first_t, delta_t, num_frames, scale, augmentation
@@ -99,10 +102,23 @@ class TargetLoader:
                     labeled[frame] = True
                     rows = np.concatenate([rows, between])
                     frames = np.append(frames, np.full(len(between), frame))
+        self._check(rows, first_frame + frames)
         boxes, frames = self._boxes(rows, frames, scale, height, width, augmentation)
         order = np.argsort(frames, kind="stable")
         counts = np.bincount(frames, minlength=self.num_tbins).tolist()
         return boxes[order], counts, labeled
+
+    def _check(self, rows: np.ndarray, frames: np.ndarray) -> None:
+        x, y, w, h = (rows[name] for name in ("x", "y", "w", "h"))
+        bad = ~(np.isfinite(x) & np.isfinite(y) & np.isfinite(w) & np.isfinite(h) & (w >= 0) & (h >= 0))
+        bad &= self._classes(rows) > 0
+        if bad.any():
+            row = int(np.argmax(bad))
+            found = ", ".join(f"{name} {rows[name][row]:g}" for name in ("x", "y", "w", "h"))
+            raise ValueError(
+                f"labels: frame {frames[row]} (t {rows['t'][row]}) holds a box with {found}, "
+                "allowed: finite numbers, w and h of at least 0"
+            )
 
     def _classes(self, labels: np.ndarray) -> np.ndarray:
         padded = np.append(self.lookup, -1)  # ids are unsigned: whatever is too large, a wrapped -1 too, is unwanted

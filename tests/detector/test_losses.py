@@ -92,3 +92,73 @@ def test_wrong_names_are_refused():
         DetectionLoss("x")
     with pytest.raises(ValueError, match="mode: got 'x'"):
         reduce(torch.zeros(1), "x")
+
+
+def test_beta_0_is_a_linear_loss_with_a_finite_gradient():
+    pred = torch.tensor([[0.0, 0.5, -2.0, 3.0]], requires_grad=True)
+    loss = smooth_l1_loss(pred, torch.zeros(1, 4), beta=0.0)
+    loss.backward()
+    assert loss.item() == 5.5
+    assert pred.grad.tolist() == [[0.0, 1.0, -1.0, 1.0]]
+    tiny = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    smooth_l1_loss(tiny, torch.zeros(1, 2), beta=1e-40).backward()
+    assert tiny.grad.tolist() == [[1.0, 0.0]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("gamma", [0.0, 0.1, 0.5, 1.0, 2.0, 5.0])
+def test_extreme_logits_equal_autograd_in_float64(gamma, dtype):
+    rows = [[1e4, -1e4, 0], [-1e4, 1e4, 0], [1e4, 1e4, -1e4], [30, 0, 0], [12, 0, -12], [0, 0, 0], [0.5, -3, 2]]
+    pred = torch.tensor(rows).to(dtype).repeat(3, 1)[None].requires_grad_()
+    target = torch.arange(3).repeat_interleave(len(rows))[None]
+    loss = softmax_focal_loss(pred, target, "none", gamma=gamma)
+    loss.sum().backward()
+    plain = pred.detach().double().requires_grad_()
+    log_p = plain.log_softmax(2)
+    log_pt = log_p.gather(2, target[..., None])[..., 0]
+    rest = torch.where(torch.nn.functional.one_hot(target, 3) > 0, -torch.inf, log_p).exp().sum(2).clamp(min=1e-300)
+    expected = -torch.where(target > 0, 0.25, 0.75) * rest**gamma * log_pt
+    expected.sum().backward()
+    torch.testing.assert_close(loss.double(), expected, atol=1e-6, rtol=1e-5)
+    tolerance = {torch.float16: 1e-3, torch.bfloat16: 8e-3}.get(dtype, 1e-5)
+    torch.testing.assert_close(pred.grad.double(), plain.grad, atol=1e-6, rtol=tolerance)
+
+
+@pytest.mark.parametrize("shape", [(0, 5, 3), (2, 0, 3)])
+def test_no_anchors_give_a_zero_loss_with_a_gradient(shape):
+    pred = torch.zeros(shape, requires_grad=True)
+    loss = softmax_focal_loss(pred, torch.zeros(shape[:2], dtype=torch.int64), "sum")
+    loss.backward()
+    assert loss == 0 and pred.grad.shape == shape
+
+
+def losses_of(criterion, positives):
+    cls_targets = torch.zeros(1, 50, dtype=torch.int64)
+    cls_targets[0, :positives] = 1
+    loc = torch.ones(1, 50, 4, requires_grad=True)
+    return criterion(loc, torch.zeros(1, 50, 4), torch.zeros(1, 50, 2), cls_targets)["loc_loss"]
+
+
+def test_the_exponential_mean_of_positives():
+    criterion = DetectionLoss(beta=0.1, normalizer="ema")
+    first = losses_of(criterion, 20)  # 0.9 * 100 + 0.1 * 20 = 92
+    second = losses_of(criterion, 0)  # 0.9 * 92 + 0.1 * 1 = 82.9
+    assert first.item() == pytest.approx(20 * 4 * 0.95 / 92)
+    assert second.item() == 0 and criterion.mean_positives.item() == pytest.approx(82.9)
+    (first + second).backward()  # the second call changed nothing that the first needs
+    with torch.no_grad():
+        losses_of(criterion, 40)
+    criterion.eval()
+    assert losses_of(criterion, 40).item() == pytest.approx(40 * 4 * 0.95 / 82.9)
+    assert criterion.mean_positives.item() == pytest.approx(82.9)
+
+
+def test_the_exponential_mean_is_saved_and_missing_in_older_checkpoints():
+    criterion, other = DetectionLoss(normalizer="ema"), DetectionLoss(normalizer="ema")
+    losses_of(criterion, 20)
+    other.load_state_dict(criterion.state_dict())
+    assert other.mean_positives.item() == pytest.approx(92)
+    other.load_state_dict({})
+    assert other.mean_positives.item() == 100
+    with pytest.raises(ValueError, match="normalizer: got 'x', allowed: positives, ema"):
+        DetectionLoss(normalizer="x")

@@ -146,3 +146,19 @@ def test_classes_that_the_lookup_does_not_know_are_dropped():
     labels = labels_of(*(label(5, class_id=c) for c in (0, 1, 2, 3, 2**32 - 1)))
     boxes, _ = loader()(labels, 0, delta_t=10, **SIZE)
     assert boxes[0][:, 4].tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("field", [{"x": np.nan}, {"y": np.inf}, {"w": -3}, {"h": np.nan}])
+def test_a_broken_box_is_refused_with_its_frame_and_value(field):
+    name, value = next(iter(field.items()))
+    labels = labels_of(label(10), label(25, **field))
+    with pytest.raises(
+        ValueError, match=rf"labels: frame 2 \(t 25\) holds a box with .*{name} {value:g}.*allowed: fin"
+    ):
+        loader()(labels, 0, **SIZE, delta_t=10)
+    unwanted = labels_of(label(25, class_id=1, **field))
+    assert [len(boxes) for boxes in loader()(unwanted, 0, **SIZE, delta_t=10)[0]] == [0, 0, 0]
+
+
+def test_a_box_without_extent_is_dropped():
+    assert [len(boxes) for boxes in loader()(labels_of(label(10, w=0)), 0, **SIZE, delta_t=10)[0]] == [0, 0, 0]

@@ -65,3 +65,42 @@ def test_scripted_suppression_equals_torchvision(seed):
     rows = torch.cat([corner, size, scores, labels], 1)
     keep = batched_nms(torch.cat([corner, corner + size], 1), scores[:, 0], labels[:, 0], 0.4)
     assert torch.equal(torch.jit.script(non_max_suppression)(rows, 0.4, 500), rows[keep])
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("max_decode", [False, True])
+def test_nan_scores_are_no_scores(max_decode):
+    scores = torch.full((2, 40, 2), 0.2)
+    scores[0, 3], scores[0, 5] = torch.tensor([NAN, 0.9]), torch.tensor([0.8, NAN])
+    scores[1, :, 0] = NAN
+    scores[1, 7, 1] = 0.7
+    frame, anchor, score, label = best_scores(scores, 0.1, 2, max_decode)
+    assert frame.tolist() == [0, 0, 1, 1]
+    assert anchor[:3].tolist() == [3, 5, 7] and label[:3].tolist() == [2, 1, 2]
+    assert score[:3].tolist() == pytest.approx([0.9, 0.8, 0.7])
+
+
+def test_top_0_gives_nothing():
+    assert [len(column) for column in best_scores(torch.rand(2, 9, 2), 0.1, 0)] == [0, 0, 0, 0]
+
+
+def test_rows_without_area_or_with_nan_are_dropped_and_nan_takes_no_place():
+    rows = torch.tensor(
+        [
+            [0.0, 0.0, 10.0, 10.0, NAN, 1.0],
+            [NAN, 0.0, 10.0, 10.0, 0.9, 1.0],
+            [0.0, 0.0, 10.0, NAN, 0.9, 1.0],
+            [5.0, 5.0, 0.0, 4.0, 0.8, 1.0],  # no area: one of the two highest scores
+            [0.0, 0.0, 10.0, 10.0, 0.7, 1.0],
+            [40.0, 0.0, 10.0, 10.0, 0.6, 1.0],
+        ]
+    )
+    for function in (non_max_suppression, torch.jit.script(non_max_suppression)):
+        assert function(rows, 0.5, 2)[:, 4].tolist() == pytest.approx([0.7])
+        assert function(rows, 0.5, 9)[:, 4].tolist() == pytest.approx([0.7, 0.6])
+    corners = torch.cat([rows[:, :2], rows[:, :2] + rows[:, 2:4]], 1)
+    zeros = torch.zeros(6, dtype=torch.int64)
+    (found,) = suppress(zeros, corners, rows[:, 4], zeros + 1, 0.5, 1)
+    assert found["scores"].tolist() == pytest.approx([0.7, 0.6])
