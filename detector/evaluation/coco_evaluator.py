@@ -13,7 +13,7 @@ import numpy as np
 
 from detector.evaluation.box_filters import crop_boxes, is_large, require_finite
 from detector.evaluation.coco_backend import IOUS, RECALLS, FrameBoxes, coco_precision
-from detector.evaluation.pairing import pair_by_frame, pair_by_time, thin, whole_times
+from detector.evaluation.pairing import pair_by_frame, pair_by_time, thin, whole_numbers
 from detector.events.frames import Frames
 
 __all__ = ["CocoEvaluator"]
@@ -96,9 +96,9 @@ class CocoEvaluator:
             raise ValueError(f"height, width: got {height}, {width}, allowed: numbers above 0")
         filters = {"time_tol": time_tol, "skip_us": skip_us, "min_box_diag": min_box_diag, "min_box_side": min_box_side}
         for name, value in filters.items():
-            if value < 0:
+            if not value >= 0:  # nan included
                 raise ValueError(f"{name}: got {value}, allowed: numbers of at least 0")
-        if eval_rate != -1 and eval_rate <= 0:
+        if not (eval_rate == -1 or eval_rate > 0):
             raise ValueError(
                 f"eval_rate: got {eval_rate}, allowed: -1 for every labelled time, or a rate in Hz above 0"
             )
@@ -124,7 +124,7 @@ class CocoEvaluator:
                 and fields, packed or not.
             detections: for every recording its (D,) structured boxes; `class_confidence` is the score.
             frames: for every recording the frames that its detections were made from, or None where they are not
-                known. `predict` writes them beside its files, see `detector.inference.writers.read_frames`.
+                known. `predict` writes them beside its files, see `detector.inference.frames_file.read_frames`.
 
         Raises:
             ValueError: the lists differ in length, fields are missing, a time is not whole or a box not finite.
@@ -231,7 +231,10 @@ class CocoEvaluator:
 
     def _match(self, labels: np.ndarray, detections: np.ndarray, frames: Frames | None) -> FrameBoxes:
         """The labels and detections of every evaluated frame of one recording."""
-        label_times, detection_times = whole_times("labels", labels), whole_times("detections", detections)
+        label_times, detection_times = (
+            whole_numbers("labels", labels, "t"),
+            whole_numbers("detections", detections, "t"),
+        )
         moments = thin(np.unique(label_times), self.eval_rate)
         if frames is None:
             pairing = pair_by_time(label_times, detection_times, moments, self.time_tol)
@@ -250,6 +253,8 @@ class CocoEvaluator:
             detection_boxes, detection_rows = detection_boxes[of_frame], detection_rows[of_frame]
         wanted = np.isin(labels["class_id"], list(self.classes))
         in_time = pairing.labels >= 0
+        other = ~np.isin(detections["class_id"], list(self.classes)) & ((detections["w"] != 0) | (detections["h"] != 0))
+        late_or_early = np.zeros(len(detections), bool) if frames is None else ~frames.inside(detection_times)
         self.left_out += Counter(
             {
                 "labels outside of the recording": int((wanted & pairing.outside).sum()),
@@ -259,6 +264,8 @@ class CocoEvaluator:
                 "labels in the skipped start": int((wanted & in_time & (label_frame < 0)).sum()),
                 "label times whose detections answer a later label time": pairing.shared,
                 "labelled frames without a box that counts": int(late.sum() - evaluated.sum()),
+                "detections outside of the recording": int(late_or_early.sum()),
+                "detections of classes that are not evaluated": int(other.sum()),
                 **{f"labels {reason}": count for reason, count in reasons.items()},
                 **{f"detections {reason}": count for reason, count in detection_reasons.items()},
             }
@@ -309,6 +316,7 @@ def _check(argument: str, rows: np.ndarray, fields: tuple[str, ...]) -> None:
     if not set(fields) <= set(found):
         raise ValueError(f"{argument}: got fields {', '.join(found) or 'none'}, required: {', '.join(fields)}")
     require_finite(argument, rows, fields)
+    whole_numbers(argument, rows, "class_id")
 
 
 def _iou_index(iou: float) -> int:

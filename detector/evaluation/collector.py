@@ -110,12 +110,15 @@ class FramePredictions:
             video_infos: list B of (VideoInfo or None, index of the batch's first frame).
             frame_is_labeled: (T, B) bool.
         """
+        for info, _ in video_infos:
+            if info is not None:  # one without a labelled frame too: its labels are counted as outside
+                self._found.setdefault(info.path, (info, [], []))
+                self.size = (info.height, info.width)
         for t, b in frame_is_labeled.nonzero().tolist():
             info, start_frame = video_infos[b]
-            _, numbers, boxes = self._found.setdefault(info.path, (info, [], []))
+            _, numbers, boxes = self._found[info.path]
             numbers.append(start_frame + t)
             boxes.append(self._to_bbox(preds[t][b], _frames(info).end_of(start_frame + t)))
-            self.size = (info.height, info.width)
 
     def recordings(self) -> list[RecordingBoxes]:
         """What this rank collected, in the order in which recordings were met."""
@@ -124,7 +127,7 @@ class FramePredictions:
     def _recording(self, info: VideoInfo, numbers: list[int], boxes: list[np.ndarray]) -> RecordingBoxes:
         frames = _frames(info)
         labels = info.labels[np.isin(frames.find(info.labels["t"]), [-1, *numbers])]
-        return RecordingBoxes(info.path, frames, info.labels, labels, np.concatenate(boxes))
+        return RecordingBoxes(info.path, frames, info.labels, labels, np.concatenate([np.zeros(0, BBOX_dtype), *boxes]))
 
     def measure(self) -> Measured | None:
         """mAP over all ranks: gathered, computed once on rank 0, the same on every rank; None without a frame."""

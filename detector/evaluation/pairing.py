@@ -6,7 +6,7 @@ import numpy as np
 
 from detector.events.frames import Frames
 
-__all__ = ["SAME_TIME_US", "Pairing", "pair_by_frame", "pair_by_time", "thin", "whole_times"]
+__all__ = ["SAME_TIME_US", "Pairing", "pair_by_frame", "pair_by_time", "thin", "whole_numbers"]
 
 SAME_TIME_US = 1_000
 """Detections this close to a label, in microseconds, are those of its time where frames are not known."""
@@ -94,21 +94,22 @@ def thin(times: np.ndarray, rate: float) -> np.ndarray:
     return times[order[best]]
 
 
-def whole_times(argument: str, rows: np.ndarray) -> np.ndarray:
-    """(M,) int64 times of boxes.
+def whole_numbers(argument: str, rows: np.ndarray, name: str) -> np.ndarray:
+    """(M,) int64 values of a field of boxes, such as times.
 
     Raises:
-        ValueError: a time is no whole number of microseconds.
+        ValueError: a value is no whole number, or too large for int64.
     """
-    times = rows["t"]
-    if times.dtype.kind not in "iu":
-        wrong = np.flatnonzero(~(np.isfinite(times) & (times == np.floor(times))))
-        if len(wrong):
-            raise ValueError(
-                f"{argument}: got t = {times[wrong[0]]} in row {wrong[0]}, allowed: whole microseconds; "
-                "multiply seconds by 1e6 and round"
-            )
-    return times.astype(np.int64)
+    values = rows[name]
+    if values.dtype.kind == "f":
+        wrong = ~((values == np.floor(values)) & (np.abs(values) < 2.0**63))
+    else:
+        wrong = values > np.iinfo(np.int64).max
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        unit = " of microseconds; multiply seconds by 1e6 and round" if name == "t" else ""
+        raise ValueError(f"{argument}: got {name} = {values[row]} in row {row}, allowed: whole numbers{unit}")
+    return values.astype(np.int64)
 
 
 def _find(values: np.ndarray, keys: np.ndarray) -> np.ndarray:

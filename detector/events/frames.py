@@ -36,7 +36,7 @@ class Frames(NamedTuple):
             numbers = [value[name] for name in cls._fields] if isinstance(value, Mapping) else list(value)
             frames = cls(*(int(number) for number in numbers))
             valid = list(frames) == numbers and frames.delta_t > 0 and frames.num_frames >= 0
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, OverflowError, TypeError, ValueError):
             valid = False
         if not valid:
             raise ValueError(f"frames: got {value!r}, allowed: whole numbers first_t, delta_t (> 0), num_frames (>= 0)")

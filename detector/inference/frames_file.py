@@ -38,8 +38,11 @@ def read_frames(path: str | Path) -> Frames | None:
     if not source.is_file():
         return None
     try:
-        content = json.loads(source.read_text())
-        stored = content.get("info", {}) if coco else content
-        return Frames.of(stored) if not coco or "num_frames" in stored else None
-    except (ValueError, AttributeError, TypeError) as error:
+        stored = json.loads(source.read_text())
+        if coco:  # COCO results are a list; of other tools' files `info` is anything
+            stored = stored.get("info") if isinstance(stored, dict) else None
+            if not isinstance(stored, dict) or "num_frames" not in stored:
+                return None
+        return Frames.of(stored)
+    except ValueError as error:
         raise ValueError(f"{source}: not the frames of a file of boxes: {error}") from None

@@ -4,6 +4,7 @@ import numpy as np
 
 from detector.data.sequence_file import SequenceFile
 from detector.data.tensor_file import open_tensors
+from detector.events.frames import Frames
 
 __all__ = ["COUNTING", "event_rates"]
 
@@ -26,12 +27,12 @@ def event_rates(file: SequenceFile, boxes: np.ndarray, preprocess: str, max_incr
     Returns:
         (M,) rates; nan for boxes outside the file's frames or without area.
     """
-    frames = -((file.first_t - boxes["t"]) // file.delta_t) - 1
+    frames = Frames(file.first_t, file.delta_t, file.num_frames).find(boxes["t"])
     columns = _whole(boxes["x"], boxes["w"], file.width)
     rows = _whole(boxes["y"], boxes["h"], file.height)
     areas = (columns[1] - columns[0]) * (rows[1] - rows[0])
     rates = np.full(len(boxes), np.nan)
-    usable = (frames >= 0) & (frames < file.num_frames) & (areas > 0)
+    usable = (frames >= 0) & (areas > 0)
     scale = max_incr_per_pixel / file.divisor if preprocess in COUNTING else 1.0
     buffer = np.empty((1, file.channels, file.height, file.width), file.dtype)
     sums = np.zeros((file.height + 1, file.width + 1))

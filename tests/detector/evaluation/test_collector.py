@@ -93,6 +93,15 @@ def test_labels_outside_of_the_recording_are_counted():
     assert predictions.measure().left_out == {"labels outside of the recording": 2}
 
 
+def test_labels_of_a_recording_without_a_labelled_frame_are_counted_too():
+    predictions = FramePredictions({7: "car", 3: "bus"}, [7, 3], PROTOCOL)
+    good, bad = video(rows((1050, 5, 5, 10, 10, 7))), video(rows((9000, 5, 5, 10, 10, 7)))._replace(path="/data/b.h5")
+    labeled = torch.tensor([[True, False, False]])
+    predictions.add([[detection(5, 5, 15, 15), NOTHING, NOTHING]], [(good, 0), (bad, 0), (None, 0)], labeled)
+    found = predictions.measure()
+    assert (found.metrics["mean_ap"], found.left_out) == (pytest.approx(1), {"labels outside of the recording": 1})
+
+
 def test_nothing_to_measure():
     labels = rows((1050, 5, 5, 10, 10, 7))
     for labeled, protocol in ((False, PROTOCOL), (True, replace(PROTOCOL, skip_us=50))):

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 from measured_boxes import HALF, TWO, boxes, measure
 
 from detector.evaluation.coco_evaluator import CocoEvaluator
-from detector.evaluation.pairing import thin, whole_times
+from detector.evaluation.pairing import thin, whole_numbers
 from detector.events.frames import Frames
+from detector.events.types import BBOX_dtype
 
 
 def by_frame(labels, detections, frames, **options):
@@ -201,11 +202,31 @@ def test_eval_rate_keeps_the_labels_nearest_to_its_grid():
     assert thin(times, 20).tolist() == [0, 49_999, 99_998]
 
 
-@pytest.mark.parametrize("value", [0.5, np.nan, np.inf])
-def test_times_with_fractions_are_refused(value):
-    rows = np.zeros(2, [("t", "f8"), ("x", "f4")])
+@pytest.mark.parametrize(("value", "kind"), [(0.5, "f8"), (np.nan, "f8"), (np.inf, "f4"), (1e300, "f8"), (2**63, "u8")])
+def test_numbers_that_are_not_whole_or_too_large_are_refused(value, kind):
+    rows = np.zeros(2, [("t", kind), ("x", "f4")])
     rows["t"] = [3, value]
-    with pytest.raises(ValueError, match=f"labels: got t = {value} in row 1, allowed: whole microseconds"):
-        whole_times("labels", rows)
+    with pytest.raises(ValueError, match=r"labels: got t = .* in row 1, allowed: whole numbers of microseconds"):
+        whole_numbers("labels", rows, "t")
     rows["t"] = [3, 2**40]
-    assert whole_times("labels", rows).tolist() == [3, 2**40]
+    assert whole_numbers("labels", rows, "t").tolist() == [3, 2**40]
+
+
+def test_class_ids_with_fractions_are_refused():
+    labels = at([50_000]).astype(
+        [(name, "f4" if name == "class_id" else kind[0]) for name, kind in BBOX_dtype.fields.items()]
+    )
+    labels["class_id"] = 0.5
+    with pytest.raises(ValueError, match=r"labels: got class_id = 0.5 in row 0, allowed: whole numbers$"):
+        measure(labels, at([50_000]))
+
+
+def test_detections_that_cannot_count_are_counted():
+    """Two seconds late, or of a class that is not in the label map: mAP is 0, and the counts say why."""
+    labels, frames = at([50_000]), Frames(0, 50_000, 20)
+    evaluator, value = by_frame(labels, at([2_050_000]), frames)
+    assert (value, evaluator.left_out) == (0.0, {"detections outside of the recording": 1})
+    evaluator, value = by_frame(labels, at([50_000], class_id=2), frames)
+    assert (value, evaluator.left_out) == (0.0, {"detections of classes that are not evaluated": 1})
+    evaluator, _ = by_frame(labels, at([100_000]), frames)
+    assert evaluator.left_out == {}, "a detection in an unlabelled frame is none of these"

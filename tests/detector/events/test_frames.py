@@ -23,7 +23,18 @@ def test_ends():
 
 
 @pytest.mark.parametrize(
-    "value", [(0, 50_000), (0, 0, 3), (0, 50_000, -1), (0.5, 50_000, 3), {"first_t": 0}, {"delta_t": 1}, 7, None]
+    "value",
+    [
+        (0, 50_000),
+        (0, 0, 3),
+        (0, 50_000, -1),
+        (0.5, 50_000, 3),
+        {"first_t": 0},
+        {"delta_t": 1},
+        (float("inf"), 5, 1),
+        7,
+        None,
+    ],
 )
 def test_what_is_no_description_of_frames(value):
     with pytest.raises(ValueError, match="frames: got .*, allowed: whole numbers first_t, delta_t"):

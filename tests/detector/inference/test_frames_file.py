@@ -30,7 +30,7 @@ def test_coco_files_hold_their_frames_themselves(tmp_path):
     path = tmp_path / "boxes.json"
     path.write_text(json.dumps({"info": FRAMES._asdict(), "images": []}))
     assert read_frames(path) == FRAMES
-    for content in ({"images": []}, {"info": {"year": 2026}}):
+    for content in ({"images": []}, {"info": {"year": 2026}}, {"info": None}, [{"image_id": 1, "score": 0.5}], 7):
         path.write_text(json.dumps(content))
         assert read_frames(path) is None
 
