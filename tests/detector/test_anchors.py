@@ -11,6 +11,7 @@ from torchvision.ops import nms
 
 from detector.anchors import ANCHOR_LISTS, AnchorLayer, Anchors
 from detector.box import assign_priors, batch_box_iou, deltas_to_bbox, pack_boxes_list, xywh2xyxy
+from detector.events.types import BBOX_dtype
 
 
 def feature_maps(coder: Anchors, num_frames: int, height: int, width: int) -> list[Tensor]:
@@ -337,3 +338,76 @@ def test_decode_of_half_precision_is_float32():
     expected = coder.decode(features, x, loc.half().float(), scores.half().float(), 1)[0][0]
     assert found["boxes"].dtype == found["scores"].dtype == torch.float32
     assert torch.equal(found["boxes"], expected["boxes"])
+
+
+# Faulty input
+
+
+def encode_rows(*rows: tuple, **options: object) -> tuple[Tensor, Tensor]:
+    coder = Anchors(2, num_classes=2)
+    frames = [torch.zeros(0, 5), torch.tensor(rows)]
+    return coder.encode(feature_maps(coder, 2, 64, 96), torch.zeros(2, 1, 1, 64, 96), [frames], **options)
+
+
+@pytest.mark.parametrize("label", [3.0, 0.0, -1.0, 1.7, float("nan"), float("inf")])
+def test_a_label_outside_the_classes_is_refused_with_its_frame(label):
+    message = rf"targets: frame 1 holds label {label:g}, allowed: whole numbers from 1 to 2"
+    with pytest.raises(ValueError, match=message):
+        encode_rows((1.0, 2.0, 30.0, 40.0, 2.0), (1.0, 2.0, 30.0, 40.0, label))
+
+
+@pytest.mark.parametrize(
+    "box", [(30.0, 2.0, 1.0, 40.0), (1.0, 40.0, 30.0, 2.0), (1.0, 2.0, math.nan, 4.0), (1.0, 2.0, math.inf, 9.0)]
+)
+def test_a_box_that_is_none_is_refused_with_its_frame(box):
+    with pytest.raises(ValueError, match=rf"targets: frame 7 holds box \[.*{box[2]}.*allowed: finite numbers x1, y1"):
+        encode_rows((*box, 1.0), numbers=[5, 7])
+
+
+def test_structured_arrays_are_checked_too():
+    rows = np.zeros(1, BBOX_dtype)
+    rows["w"], rows["h"], rows["class_id"] = 9, -9, 1
+    with pytest.raises(ValueError, match=r"frame 0 holds box \[0.0, 0.0, 9.0, -9.0\]"):
+        Anchors(2).encode_anchors(torch.ones(1, 4), torch.ones(1, 4), [rows])
+    rows["h"], rows["class_id"] = 9, 0
+    with pytest.raises(ValueError, match="frame 0 holds label 0, allowed: whole numbers from 1"):
+        Anchors(2).encode_anchors(torch.ones(1, 4), torch.ones(1, 4), [rows])
+
+
+@pytest.mark.parametrize("max_decode", [False, True])
+def test_nan_displaces_no_detection(max_decode):
+    coder = Anchors(2, max_decode=max_decode)
+    x, features = torch.zeros(1, 1, 1, 64, 96), feature_maps(coder, 1, 64, 96)
+    loc, scores = torch.zeros(1, 180, 4), torch.full((1, 180, 2), 0.01)
+    scores[0, 60] = torch.tensor([0.9, math.nan])
+    scores[0, 20] = 0.95
+    loc[0, 20, 1] = math.nan
+    scores[0, 90] = math.nan
+    decoded = coder.decode(features, x, loc, scores, 1, 0.1, 0.5, 1)[0][0]
+    boxes = deltas_to_bbox(loc, coder(features, x))
+    (plain,) = coder.batched_decode(boxes, scores, 0.1, 0.5, 1)
+    for found in (decoded, plain):
+        assert found["scores"].tolist() == pytest.approx([0.9]) and found["labels"].tolist() == [1]
+    assert [len(found["scores"]) for found in coder.batched_decode(boxes, scores, 0.1, 0.5, 0)] == [0]
+    assert len(coder.decode(features, x, loc, scores, 1, 0.1, 0.5, 0)[0][0]["scores"]) == 0
+
+
+def test_boxes_without_area_are_no_detections():
+    boxes = torch.tensor([[[5.0, 5, 5, 9], [5, 5, 9, 4], [0, 0, 4, 4]]])
+    (found,) = Anchors(1).batched_decode(boxes, torch.tensor([[[0.9], [0.8], [0.7]]]), 0.1, 0.5)
+    assert found["boxes"].tolist() == [[0, 0, 4, 4]]
+
+
+def test_what_was_cached_in_inference_mode_breaks_no_training():
+    coder = Anchors(2)
+    x, features = torch.zeros(1, 1, 1, 64, 96), feature_maps(coder, 1, 64, 96)
+    with torch.inference_mode():
+        coder(features, x)
+        out = coder.encode(features, x, [[torch.zeros(0, 5)]])
+    loc = torch.zeros(1, 180, 4, requires_grad=True)
+    deltas_to_bbox(loc, coder(features, x)).sum().backward()
+    coder.encode(features, x, [[torch.tensor([[1.0, 2, 30, 40, 1]])]], out=out)
+    layer = AnchorLayer()
+    with torch.inference_mode():
+        layer(torch.tensor([4, 6]), 16)
+    deltas_to_bbox(torch.zeros(4, 6, 6, 4, requires_grad=True), layer(torch.tensor([4, 6]), 16)).sum().backward()

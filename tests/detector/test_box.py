@@ -5,6 +5,7 @@ import pytest
 import torch
 from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou as torchvision_iou
+from torchvision.ops import nms as torchvision_nms
 
 from detector import box
 from detector.box import assign_priors, bbox_to_deltas, box_iou, deltas_to_bbox, match_each_box
@@ -210,3 +211,58 @@ def test_scripted_equals_eager():
         (box.box_nms, (box2, scores, 0.2)),
     ):
         assert torch.equal(torch.jit.script(function)(*arguments), function(*arguments))
+
+
+DTYPES = [torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64, torch.float16, torch.bfloat16, torch.float32]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_dtype_gives_what_float64_gives(dtype):
+    limit = 120 if dtype == torch.int8 else 250
+    generator = torch.Generator().manual_seed(0)
+    low, size = (torch.randint(1, limit // 2, (9, 2), generator=generator) for _ in range(2))
+    boxes = torch.cat([low, low + size], dim=1).to(dtype)
+    exact = boxes.double()
+    close = {"atol": 1e-4, "rtol": 1e-5, "check_dtype": False}
+    torch.testing.assert_close(box.box_iou(boxes, boxes[:4]), torchvision_iou(exact, exact[:4]), **close)
+    batch = box.batch_box_iou(boxes, boxes.view(3, 3, 4))
+    torch.testing.assert_close(batch, torch.stack([torchvision_iou(exact, b) for b in exact.view(3, 3, 4)]), **close)
+    torch.testing.assert_close(box.xyxy2xywh(boxes), box.xyxy2xywh(exact), **close)
+    torch.testing.assert_close(box.xywh2xyxy(boxes), box.xywh2xyxy(exact), **close)
+    cropped = box.box_clamp(boxes, -1, 2.5, 77.3, 101)
+    torch.testing.assert_close(cropped, box.box_clamp(exact, -1, 2.5, 77.3, 101), **close)
+    assert torch.equal(box.box_select(boxes, -1, 2.5, 77.3, 101)[1], box.box_select(exact, -1, 2.5, 77.3, 101)[1])
+    anchors = box.xyxy2xywh(exact.flip(0))
+    deltas = box.bbox_to_deltas(boxes, anchors.float())
+    torch.testing.assert_close(deltas, box.bbox_to_deltas(exact, anchors), **close)
+    whole = box.xywh2xyxy(boxes)
+    assert whole.dtype == torch.float32
+    found = box.deltas_to_bbox((boxes / 100).to(dtype), boxes)
+    expected = box.deltas_to_bbox((boxes / 100).to(dtype).double(), exact)
+    torch.testing.assert_close(found, expected, atol=1e-2, rtol=1e-4, check_dtype=False)
+    scores = torch.arange(9) / 16
+    kept = box.box_nms(boxes, scores.half() if dtype == torch.float16 else scores, 0.3)
+    assert torch.equal(kept, torchvision_nms(exact, scores.double(), 0.3))
+    rows = torch.cat([boxes, torch.ones(9, 1).to(dtype)], dim=1)
+    assigned = box.assign_priors(rows[:, :4], rows[:, 4], exact.float() + 1, 0.5, 0.3)
+    plain = box.assign_priors(exact, torch.ones(9), exact + 1, 0.5, 0.3)
+    assert torch.equal(assigned[1], plain[1])
+
+
+def test_sizes_are_decoded_up_to_a_limit():
+    anchor = torch.tensor([[50.0, 50.0, 16.0, 8.0]])
+    found = box.deltas_to_bbox(torch.tensor([[0.0, 0.0, 1000.0, 1e30]]), anchor)
+    torch.testing.assert_close(found, torch.tensor([[-450.0, -200.0, 550.0, 300.0]]), atol=0.01, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.float32, np.float64])
+def test_small_whole_numbers_of_structured_arrays_do_not_overflow(dtype):
+    fields = [(name, dtype) for name in ("x", "y", "w", "h")] + [("class_id", np.uint8)]
+    rows = np.array([(200, 100, 100, 200, 3)], fields)
+    assert box.to_box_tensor(rows).tolist() == [[200, 100, 300, 300, 3]]
+
+
+def test_nan_displaces_no_box():
+    nan = float("nan")
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [nan, 0, 10, 10], [0, 0, 10, 9]])
+    assert box.box_nms(boxes, torch.tensor([nan, 0.5, 0.9, 0.4])).tolist() == [1]

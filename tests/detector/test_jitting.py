@@ -1,3 +1,4 @@
+import copy
 import hashlib
 import json
 
@@ -9,6 +10,7 @@ from detector.config import Config
 from detector.export.form import save_torchscript
 from detector.jitting import INFO_NAME, SSD, export_ssd
 from detector.single_stage_detector import SingleStageDetector
+from detector.utils.torch_compat import ignoring_torchscript_deprecation
 
 SHAPE = (3, 2, 2, 64, 96)
 
@@ -147,3 +149,38 @@ def test_command_line(exported, monkeypatch, capsys):
 
 def test_names():
     assert jitting.MODEL_NAME == "model.ptjit" and INFO_NAME == "info_ssd_jit.json"
+
+
+@pytest.mark.parametrize("max_decode", [False, True])
+def test_empty_and_nan_boxes_are_dropped_as_get_boxes_drops_them(detector, max_decode):
+    net = copy.deepcopy(detector)
+    net.box_coder.max_decode = max_decode
+    with torch.no_grad():  # many boxes far outside of the frame, huge ones, and one shape without numbers
+        net.rpn.box_head[-1].weight.mul_(20)
+        net.rpn.box_head[-1].bias[2 * 4] = float("nan")
+        net.rpn.cls_head[-1].bias[3 * 3 + 1] = float("nan")
+    ssd = SSD(net)
+    with ignoring_torchscript_deprecation():
+        models = {"eager": ssd, "scripted": torch.jit.script(ssd)}
+    for limit in (5, 40, 500):
+        net.reset_all()
+        expected = sum(net.get_boxes(clip(), 0.1, 0.5, limit), [])
+        assert sum(len(frame["scores"]) for frame in expected) > 20
+        for model in models.values():
+            model.reset_all()
+            for rows, frame in zip(sum(model.detect(clip(), 0.1, 0.5, limit), []), expected, strict=True):
+                assert torch.equal(rows[:, 5].long(), frame["labels"])
+                torch.testing.assert_close(rows[:, 4], frame["scores"])
+                torch.testing.assert_close(rows[:, :2], frame["boxes"][:, :2], atol=1e-3, rtol=0)
+                torch.testing.assert_close(rows[:, :2] + rows[:, 2:4], frame["boxes"][:, 2:], atol=1e-3, rtol=0)
+            model.reset_all()
+            rows = torch.cat(sum(model(clip(), 0.1), []))
+            assert (rows[:, 2:4] > 0).all() and not rows.isnan().any()
+
+
+def test_an_exported_detector_stays_in_evaluation_mode(detector):
+    ssd = SSD(detector)
+    parent = torch.nn.Sequential(ssd).train()
+    assert not any(module.training for module in ssd.modules()) and parent.training
+    assert not detector.training
+    SSD(copy.deepcopy(detector).train())

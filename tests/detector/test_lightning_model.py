@@ -1,3 +1,4 @@
+import argparse
 import copy
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import DDPStrategy
+from torch.utils.data import DataLoader
 from toy_dataset import write_toy_dataset
 
 from detector.config import Config
@@ -219,3 +221,163 @@ def test_box_vectors_of_arrays_and_tensors():
     assert bboxes_to_box_vectors(np.ones((2, 6))).shape == (2, 6)
     with pytest.raises(ValueError, match=r"bbox: got shape \(2, 4\)"):
         bboxes_to_box_vectors(torch.zeros(2, 4))
+
+
+# Learning rates, clipping and settings under a plain trainer, with a training that costs nothing
+
+
+class Idle(LightningDetectionModel):
+    """Trains nothing, in a given number of batches per epoch."""
+
+    batches, gradient = 4, 0.0
+
+    def train_dataloader(self):
+        return DataLoader(range(self.batches))
+
+    def transfer_batch_to_device(self, batch, device, dataloader_idx):
+        return batch
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return batch
+
+    def training_step(self, batch, batch_nb):
+        return sum(parameter.sum() for parameter in self.parameters()) * self.gradient
+
+
+class Recorder(pl.Callback):
+    """Learning rates and weight decay of each batch, by progress, as callbacks and the optimizer see them."""
+
+    def __init__(self, checkpoint=None, at_epoch=None):
+        self.rates, self.decays, self.norms = {}, set(), []
+        self.checkpoint, self.at_epoch = checkpoint, at_epoch
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        (group,) = trainer.optimizers[0].param_groups
+        self.rates[trainer.current_epoch + batch_idx / trainer.num_training_batches] = group["lr"]
+        self.decays.add(group["weight_decay"])
+
+    def on_before_zero_grad(self, trainer, module, optimizer):
+        grads = [p.grad for p in module.parameters() if p.grad is not None]
+        self.norms += [float(torch.stack([g.norm() for g in grads]).norm())] if grads else []
+
+    def on_train_epoch_end(self, trainer, module):
+        if trainer.current_epoch == self.at_epoch:
+            trainer.save_checkpoint(self.checkpoint)
+
+
+def idle(dataset, recorder, ckpt=None, batches=4, gradient=0.0, trainer=None, **overrides):
+    model = make_model(dataset, **overrides)
+    idle_model = Idle(model.hparams)
+    idle_model.batches, idle_model.gradient = batches, gradient
+    options = {"max_epochs": 4, "limit_val_batches": 0, "callbacks": [recorder], **(trainer or {})}
+    make_trainer(**options).fit(idle_model, ckpt_path=ckpt)
+    return recorder
+
+
+COSINE = {"optim.lr": 3e-3, "optim.lr_scheduler": "cosine", "optim.warmup_epochs": 0.5, "train.max_epochs": 20}
+
+
+@pytest.fixture(scope="module")
+def whole(dataset, tmp_path_factory):
+    path = tmp_path_factory.mktemp("rates") / "2.ckpt"
+    return idle(dataset, Recorder(path, at_epoch=1), batches=8, **COSINE)
+
+
+def test_rates_are_of_the_trainers_epochs(whole):
+    assert len(whole.rates) == 32
+    assert whole.rates[0] == pytest.approx(3e-6)
+    assert whole.rates[0.25] == pytest.approx(3e-3 * 0.5005 * 1.0, rel=1e-3)
+    assert whole.rates[2.25] == pytest.approx(1.5e-3)  # half of the way from 0.5 to 4
+
+
+@pytest.mark.parametrize(
+    ("batches", "trainer"),
+    [(4, {}), (2, {}), (16, {}), (8, {"accumulate_grad_batches": 4}), (9, {"limit_train_batches": 4})],
+)
+def test_a_resume_stays_on_the_curve(dataset, whole, batches, trainer):
+    resumed = idle(dataset, Recorder(), whole.checkpoint, batches, trainer=trainer, **COSINE)
+    assert min(resumed.rates) == 2.0
+    shared = resumed.rates.keys() & whole.rates.keys()
+    assert len(shared) >= 4
+    for progress in shared:
+        assert resumed.rates[progress] == pytest.approx(whole.rates[progress], rel=1e-9)
+
+
+def test_a_resume_with_more_epochs_follows_the_longer_curve(dataset, whole):
+    longer = idle(dataset, Recorder(), trainer={"max_epochs": 8}, **COSINE)
+    resumed = idle(dataset, Recorder(), whole.checkpoint, trainer={"max_epochs": 8}, **COSINE)
+    assert resumed.rates == {progress: rate for progress, rate in longer.rates.items() if progress >= 2}
+
+
+def test_a_resume_takes_the_rates_of_the_settings_and_keeps_the_weight_decay(dataset, whole):
+    assert whole.decays == {1e-5}
+    assert idle(dataset, Recorder(), whole.checkpoint, **COSINE).decays == {1e-5}
+    changed = idle(dataset, Recorder(), whole.checkpoint, 8, **{**COSINE, "optim.lr": 6e-3, "optim.weight_decay": 0.25})
+    assert changed.decays == {0.25}
+    assert changed.rates[2.25] == pytest.approx(2 * whole.rates[2.25])
+
+
+def test_steps_alone_bound_a_training(dataset):
+    found = idle(
+        dataset, Recorder(), trainer={"max_epochs": -1, "max_steps": 8}, **{**COSINE, "optim.warmup_epochs": 0}
+    )
+    assert found.rates[1.0] == pytest.approx(1.5e-3)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "setting", "expected"),
+    [({}, 1.0, 1.0), ({}, 0.25, 0.25), ({"gradient_clip_val": 0.5}, 1.0, 0.5), ({"gradient_clip_val": 0}, 1.0, None)],
+)
+def test_gradients_are_clipped_under_any_trainer(dataset, trainer, setting, expected):
+    options = {"max_epochs": 1, **trainer}
+    found = idle(dataset, Recorder(), gradient=10.0, trainer=options, **{"optim.gradient_clip": setting})
+    assert len(found.norms) > 0
+    assert all(norm == pytest.approx(expected, rel=1e-3) if expected else norm > 100 for norm in found.norms)
+
+
+def test_gradients_are_clipped_by_value_where_the_trainer_says_so(dataset):
+    seen = []
+    recorder = Recorder()
+    recorder.on_before_zero_grad = lambda trainer, module, optimizer: seen.extend(
+        float(p.grad.abs().max()) for p in module.parameters() if p.grad is not None
+    )
+    options = {"max_epochs": 1, "gradient_clip_val": 0.125, "gradient_clip_algorithm": "value"}
+    idle(dataset, recorder, gradient=10.0, trainer=options)
+    assert set(seen) == {0.125}
+
+
+def test_missing_leaves_take_their_defaults(dataset, trained, checkpoint, tmp_path):
+    model = LightningDetectionModel(argparse.Namespace(dataset_path=str(dataset)))
+    assert model.config == Config().with_overrides(
+        {"data.dataset_path": str(dataset), "data.classes": ["block", "tower"]}
+    )
+    assert model.protocol.skip_us == 500_000 and model.hparams["loc_weight"] == 1.0
+    content = torch.load(checkpoint, weights_only=True)
+    for leaf in ("skip_us", "loc_weight", "nms_thresh", "normalizer", "warmup_epochs", "delta_t"):
+        del content["hyper_parameters"][leaf]
+    content["hyper_parameters"]["warmup_steps"] = 10
+    del content["state_dict"]["detector.criterion.mean_positives"]
+    torch.save(content, tmp_path / "old.ckpt")
+    old = LightningDetectionModel.load_from_checkpoint(tmp_path / "old.ckpt", map_location="cpu", weights_only=True)
+    assert old.config.data.skip_us == 500_000
+    make_model(dataset).load_pretrained(str(tmp_path / "old.ckpt"))
+
+
+def test_load_pretrained_names_what_is_missing(dataset, checkpoint, tmp_path):
+    content = torch.load(checkpoint, weights_only=True)
+    path = str(tmp_path / "some.ckpt")
+    one = {key: value for key, value in content["state_dict"].items() if "levels.1." not in key}
+    torch.save(
+        {**content, "state_dict": one, "hyper_parameters": {**content["hyper_parameters"], "num_levels": 1}}, path
+    )
+    with pytest.raises(
+        ValueError, match=r"some.ckpt: lacks detector.feature_extractor.levels.1.h2h.weight, .*x2h.bias"
+    ):
+        make_model(dataset).load_pretrained(path)
+    for key in ("detector.feature_extractor.blocks.0.1.running_var", "detector.rpn.cls_head.0.bias"):
+        torch.save({**content, "state_dict": {k: v for k, v in content["state_dict"].items() if k != key}}, path)
+        with pytest.raises(ValueError, match=f"some.ckpt: lacks {key}, allowed: a checkpoint with all weights"):
+            make_model(dataset).load_pretrained(path)
+    torch.save({"a": 1}, path)
+    with pytest.raises(ValueError, match="some.ckpt: no hyper_parameters and state_dict"):
+        make_model(dataset).load_pretrained(path)

@@ -124,3 +124,57 @@ def test_class_rows_are_copied_by_name():
 def test_unknown_backbone_is_refused():
     with pytest.raises(ValueError, match="feature_extractor: got 'ResNet', allowed: one of Vanilla, Vanilla_VGG"):
         SingleStageDetector("ResNet", 2, 2, 4, 8, "PSEE_ANCHORS")
+
+
+def frozen_in_part():
+    detector = make_detector().train()
+    detector.feature_extractor.blocks[0].eval()
+    return detector
+
+
+def test_boxes_are_those_of_evaluation_mode_and_the_mode_is_restored():
+    detector = frozen_in_part()
+    before, state = [m.training for m in detector.modules()], {k: v.clone() for k, v in detector.state_dict().items()}
+    found = detector.get_boxes(clip(), 0.001)
+    assert [m.training for m in detector.modules()] == before
+    assert all(torch.equal(value, state[key]) for key, value in detector.state_dict().items())
+    detector.eval().reset_all()
+    expected = detector.get_boxes(clip(), 0.001)
+    assert sum(len(frame["scores"]) for step in expected for frame in step) > 0
+    for ours, theirs in zip(sum(found, []), sum(expected, []), strict=True):
+        assert torch.equal(ours["boxes"], theirs["boxes"]) and torch.equal(ours["scores"], theirs["scores"])
+
+
+def test_the_mode_is_restored_where_detection_fails():
+    detector = frozen_in_part()
+    before = [m.training for m in detector.modules()]
+    with pytest.raises(RuntimeError):
+        detector.get_boxes(torch.zeros(1, 1, 9, 64, 96))
+    assert [m.training for m in detector.modules()] == before
+
+
+def test_no_boxes_where_none_are_asked_for():
+    found = make_detector().get_boxes(clip(), 0.0, max_boxes=0)
+    assert [len(frame["scores"]) for step in found for frame in step] == [0] * 8
+
+
+def test_a_label_above_the_classes_is_refused_with_the_frame_of_the_batch():
+    targets = [[EMPTY, EMPTY] for _ in range(4)]
+    targets[2][1] = torch.cat([BOX[:, :4], torch.tensor([[3.0]])], dim=1)
+    labelled = torch.zeros(4, 2, dtype=torch.bool)
+    labelled[2] = True
+    with pytest.raises(ValueError, match="targets: frame 5 holds label 3, allowed: whole numbers from 1 to 2"):
+        make_detector().compute_loss(clip(), targets, torch.ones(2), labelled)
+
+
+@pytest.mark.parametrize("extractor", ["Vanilla", "Vanilla_VGGRU"])
+def test_training_goes_on_after_detection_in_inference_mode(extractor):
+    torch.manual_seed(0)
+    detector = SingleStageDetector(extractor, 2, 2, 4, 8, "PSEE_ANCHORS", num_levels=2)
+    targets = [[BOX, BOX]] * 4
+    with torch.inference_mode():
+        detector.get_boxes(clip())
+        detector.compute_loss(clip(), targets, torch.ones(2))
+    losses = detector.compute_loss(clip(), targets, torch.ones(2))  # the state is carried over
+    (losses["loc_loss"] + losses["cls_loss"]).backward()
+    assert all(torch.isfinite(p.grad).all() for p in detector.parameters())
