@@ -207,10 +207,6 @@ class LightningDetectionModel(pl.LightningModule):
         end_resumed_epoch(self.trainer)
         take_rates(self.trainer, self.config)
 
-    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Set the learning rate of the batch."""
-        set_learning_rate(self.trainer, self.config)
-
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
         """Set the learning rate of the next batch: the scheduler itself is only stepped with the optimizer."""
         set_learning_rate(self.trainer, self.config)
