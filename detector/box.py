@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.lib.recfunctions import structured_to_unstructured
 from torch import Tensor
 from torchvision.ops import nms
 
@@ -16,6 +17,7 @@ __all__ = [
     "FORCED_IOU",
     "assign_priors",
     "batch_box_iou",
+    "bboxes_to_box_vectors",
     "bbox_to_deltas",
     "box_clamp",
     "box_iou",
@@ -202,6 +204,29 @@ def decode_offsets(loc_preds: Tensor, default_boxes: Tensor, varx: float, vary: 
     centre = default_boxes[..., :2] + loc_preds[..., :2] * varx * default_boxes[..., 2:]
     size = default_boxes[..., 2:] * torch.exp((loc_preds[..., 2:] * vary).clamp(max=math.log(1000 / 16)))
     return torch.cat([centre - size / 2, centre + size / 2], dim=-1)
+
+
+def bboxes_to_box_vectors(bbox: np.ndarray | Tensor) -> np.ndarray | Tensor:
+    """Corner form of boxes.
+
+    Args:
+        bbox: structured array with the fields of `BBOX_dtype`, or an array or tensor (M, 5 or 6) that holds
+            x1, y1, x2, y2, class_id and perhaps track_id already.
+
+    Returns:
+        (M, 6) x1, y1, x2, y2, class_id, track_id (0 where there was none), of the kind that came in.
+    """
+    if isinstance(bbox, np.ndarray) and bbox.dtype.names:
+        vectors = structured_to_unstructured(bbox[["x", "y", "w", "h", "class_id", "track_id"]], dtype=np.float32)
+        vectors[:, 2:4] += vectors[:, :2]
+        return vectors
+    if bbox.ndim != 2 or bbox.shape[1] not in (5, 6):
+        raise ValueError(f"bbox: got shape {tuple(bbox.shape)}, allowed: (M, 5), (M, 6) or a structured array")
+    if bbox.shape[1] == 6:
+        return bbox
+    if isinstance(bbox, Tensor):
+        return torch.cat([bbox, torch.zeros_like(bbox[:, :1])], dim=1)
+    return np.concatenate([bbox, np.zeros_like(bbox[:, :1])], axis=1)
 
 
 def to_box_tensor(target: Tensor | np.ndarray) -> Tensor:

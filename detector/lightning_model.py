@@ -7,15 +7,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-from numpy.lib.recfunctions import structured_to_unstructured
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from detector.box import bboxes_to_box_vectors
 from detector.config import Config
 from detector.data.dataset import scale_inputs
 from detector.data.label_map import LABEL_MAP_NAME, class_names, read_label_map
@@ -66,29 +65,6 @@ def build_ssd(config: Config) -> SingleStageDetector:
         normalizer=loss.normalizer,
     )
     return detector.to(memory_format=torch.channels_last)
-
-
-def bboxes_to_box_vectors(bbox: np.ndarray | Tensor) -> np.ndarray | Tensor:
-    """Corner form of boxes.
-
-    Args:
-        bbox: structured array with the fields of `BBOX_dtype`, or an array or tensor (M, 5 or 6) that holds
-            x1, y1, x2, y2, class_id and perhaps track_id already.
-
-    Returns:
-        (M, 6) x1, y1, x2, y2, class_id, track_id (0 where there was none), of the kind that came in.
-    """
-    if isinstance(bbox, np.ndarray) and bbox.dtype.names:
-        vectors = structured_to_unstructured(bbox[["x", "y", "w", "h", "class_id", "track_id"]], dtype=np.float32)
-        vectors[:, 2:4] += vectors[:, :2]
-        return vectors
-    if bbox.ndim != 2 or bbox.shape[1] not in (5, 6):
-        raise ValueError(f"bbox: got shape {tuple(bbox.shape)}, allowed: (M, 5), (M, 6) or a structured array")
-    if bbox.shape[1] == 6:
-        return bbox
-    if isinstance(bbox, Tensor):
-        return torch.cat([bbox, torch.zeros_like(bbox[:, :1])], dim=1)
-    return np.concatenate([bbox, np.zeros_like(bbox[:, :1])], axis=1)
 
 
 class LightningDetectionModel(pl.LightningModule):
@@ -181,10 +157,6 @@ class LightningDetectionModel(pl.LightningModule):
         """End a resumed epoch that is over, and give a resumed optimizer the rates of the settings."""
         end_resumed_epoch(self.trainer)
         take_rates(self.trainer, self.config)
-
-    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Set the learning rate of the batch."""
-        set_learning_rate(self.trainer, self.config)
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
         """Set the learning rate of the next batch: the scheduler itself is only stepped with the optimizer."""

@@ -11,7 +11,6 @@ from torchvision.ops import nms
 
 from detector.anchors import ANCHOR_LISTS, AnchorLayer, Anchors
 from detector.box import assign_priors, batch_box_iou, deltas_to_bbox, pack_boxes_list, xywh2xyxy
-from detector.events.types import BBOX_dtype
 
 
 def feature_maps(coder: Anchors, num_frames: int, height: int, width: int) -> list[Tensor]:
@@ -341,37 +340,6 @@ def test_decode_of_half_precision_is_float32():
 
 
 # Faulty input
-
-
-def encode_rows(*rows: tuple, **options: object) -> tuple[Tensor, Tensor]:
-    coder = Anchors(2, num_classes=2)
-    frames = [torch.zeros(0, 5), torch.tensor(rows)]
-    return coder.encode(feature_maps(coder, 2, 64, 96), torch.zeros(2, 1, 1, 64, 96), [frames], **options)
-
-
-@pytest.mark.parametrize("label", [3.0, 0.0, -1.0, 1.7, float("nan"), float("inf")])
-def test_a_label_outside_the_classes_is_refused_with_its_frame(label):
-    message = rf"targets: frame 1 holds label {label:g}, allowed: whole numbers from 1 to 2"
-    with pytest.raises(ValueError, match=message):
-        encode_rows((1.0, 2.0, 30.0, 40.0, 2.0), (1.0, 2.0, 30.0, 40.0, label))
-
-
-@pytest.mark.parametrize(
-    "box", [(30.0, 2.0, 1.0, 40.0), (1.0, 40.0, 30.0, 2.0), (1.0, 2.0, math.nan, 4.0), (1.0, 2.0, math.inf, 9.0)]
-)
-def test_a_box_that_is_none_is_refused_with_its_frame(box):
-    with pytest.raises(ValueError, match=rf"targets: frame 7 holds box \[.*{box[2]}.*allowed: finite numbers x1, y1"):
-        encode_rows((*box, 1.0), numbers=[5, 7])
-
-
-def test_structured_arrays_are_checked_too():
-    rows = np.zeros(1, BBOX_dtype)
-    rows["w"], rows["h"], rows["class_id"] = 9, -9, 1
-    with pytest.raises(ValueError, match=r"frame 0 holds box \[0.0, 0.0, 9.0, -9.0\]"):
-        Anchors(2).encode_anchors(torch.ones(1, 4), torch.ones(1, 4), [rows])
-    rows["h"], rows["class_id"] = 9, 0
-    with pytest.raises(ValueError, match="frame 0 holds label 0, allowed: whole numbers from 1"):
-        Anchors(2).encode_anchors(torch.ones(1, 4), torch.ones(1, 4), [rows])
 
 
 @pytest.mark.parametrize("max_decode", [False, True])

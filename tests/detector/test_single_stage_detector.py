@@ -175,6 +175,8 @@ def test_training_goes_on_after_detection_in_inference_mode(extractor):
     with torch.inference_mode():
         detector.get_boxes(clip())
         detector.compute_loss(clip(), targets, torch.ones(2))
-    losses = detector.compute_loss(clip(), targets, torch.ones(2))  # the state is carried over
+    loc, logits = detector(clip())  # the state is carried over
+    (loc.sum() + logits.sum()).backward()
+    losses = detector.compute_loss(clip(), targets, torch.ones(2))
     (losses["loc_loss"] + losses["cls_loss"]).backward()
     assert all(torch.isfinite(p.grad).all() for p in detector.parameters())

@@ -54,7 +54,7 @@ def export(
     if not 0 <= score_thresh <= 1:
         raise ValueError(f"score_thresh: got {score_thresh}, allowed: a number from 0 to 1")
     model = load_model(find_checkpoint(checkpoint)).eval()
-    file = export_model(model, output, model.hparams["nms_thresh"], score_thresh, form, precision)
+    file = export_model(model, output, model.config.eval.nms_thresh, score_thresh, form, precision)
     if file.name == MODEL_NAME:
         check_export(file.parent)
     _check_on_clip(model, file)
@@ -71,7 +71,7 @@ def _check_on_clip(model: "LightningDetectionModel", file: Path) -> None:
     from detector.export.ssd import SSD
 
     info = json.loads(file.with_name(INFO_NAME).read_text())
-    eager = SSD(model.detector, model.hparams["anchor_list"])
+    eager = SSD(model.detector, model.config.anchors.anchor_list)
     exported = load_form(file.parent, info)
     exact = EXPORT_FORMS[info["form"]].exact(info["precision"])
     with torch.inference_mode():
@@ -87,7 +87,7 @@ def _clip(model: "LightningDetectionModel") -> "Iterator[tuple[Tensor, str]]":
 
     from detector.data_factory import psee_data
 
-    dataset = Path(model.hparams["dataset_path"])
+    dataset = Path(model.config.data.dataset_path)
     if (dataset / "val").is_dir():
         loader = psee_data(argparse.Namespace(**{**model.hparams, "num_workers": 0}), "val")
         yield from ((batch["inputs"], "the validation split") for batch in islice(loader, CLIP_BATCHES))

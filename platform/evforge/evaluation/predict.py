@@ -103,4 +103,4 @@ def _export(path: Path, folder: Path) -> Path:
 
     model = load_model(find_checkpoint(path)).eval()
     form = "torchscript" if torch.cuda.is_available() else "torchscript-cpu"
-    return export_model(model, folder, model.hparams["nms_thresh"], SHOWN_FROM, form)
+    return export_model(model, folder, model.config.eval.nms_thresh, SHOWN_FROM, form)

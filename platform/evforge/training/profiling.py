@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from detector.config import Config
+from detector.utils.modes import evaluating
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -35,16 +36,14 @@ def model_costs(trainer: "pl.Trainer", model: "LightningDetectionModel") -> dict
     """
     assert model.height is not None and model.width is not None
     frame = torch.zeros(1, 1, model.config.in_channels, model.height, model.width, device=model.device)
-    was_training, seconds = model.training, []
-    model.eval()
-    with torch.no_grad(), trainer.precision_plugin.forward_context():
+    seconds = []
+    with torch.no_grad(), evaluating(model), trainer.precision_plugin.forward_context():
         for _ in range(WARM_UP + TRAINING_FRAMES):
             start = time.perf_counter()
             model(frame)
             if frame.is_cuda:
                 torch.cuda.synchronize(frame.device)
             seconds.append(time.perf_counter() - start)
-    model.train(was_training)
     model.detector.reset_all()
     return {
         "parameters": float(sum(parameter.numel() for parameter in model.parameters())),

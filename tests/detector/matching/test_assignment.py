@@ -1,13 +1,16 @@
 """The sparse assignment of a batch equals its definition, `assign_priors` run frame by frame."""
 
+import math
 import random
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from detector.anchors import Anchors
 from detector.box import assign_priors, bbox_to_deltas, box_iou, xywh2xyxy
+from detector.events.types import BBOX_dtype
 from detector.matching import encoding
 from detector.matching.assignment import FrameBoxes, pack_frames
 
@@ -143,3 +146,34 @@ def test_pack_frames_refuses_what_cannot_be_assigned():
         pack_frames([torch.zeros(0, 5)], 2, torch.device("cpu"))
     with pytest.raises(ValueError, match="targets: frame 1 holds .*nan.* finite"):
         pack_frames([torch.ones(1, 5), torch.full((1, 5), torch.nan)], 2, torch.device("cpu"))
+
+
+def encode_rows(*rows: tuple, **options: object) -> tuple[Tensor, Tensor]:
+    coder = Anchors(2, num_classes=2)
+    frames = [torch.zeros(0, 5), torch.tensor(rows)]
+    return coder.encode(feature_maps(coder, 2, 64, 96), torch.zeros(2, 1, 1, 64, 96), [frames], **options)
+
+
+@pytest.mark.parametrize("label", [3.0, 0.0, -1.0, 1.7, float("nan"), float("inf")])
+def test_a_label_outside_the_classes_is_refused_with_its_frame(label):
+    message = rf"targets: frame 1 holds label {label:g}, allowed: whole numbers from 1 to 2"
+    with pytest.raises(ValueError, match=message):
+        encode_rows((1.0, 2.0, 30.0, 40.0, 2.0), (1.0, 2.0, 30.0, 40.0, label))
+
+
+@pytest.mark.parametrize(
+    "box", [(30.0, 2.0, 1.0, 40.0), (1.0, 40.0, 30.0, 2.0), (1.0, 2.0, math.nan, 4.0), (1.0, 2.0, math.inf, 9.0)]
+)
+def test_a_box_that_is_none_is_refused_with_its_frame(box):
+    with pytest.raises(ValueError, match=rf"targets: frame 7 holds box \[.*{box[2]}.*allowed: finite numbers x1, y1"):
+        encode_rows((*box, 1.0), numbers=[5, 7])
+
+
+def test_structured_arrays_are_checked_too():
+    rows = np.zeros(1, BBOX_dtype)
+    rows["w"], rows["h"], rows["class_id"] = 9, -9, 1
+    with pytest.raises(ValueError, match=r"frame 0 holds box \[0.0, 0.0, 9.0, -9.0\]"):
+        Anchors(2).encode_anchors(torch.ones(1, 4), torch.ones(1, 4), [rows])
+    rows["h"], rows["class_id"] = 9, 0
+    with pytest.raises(ValueError, match="frame 0 holds label 0, allowed: whole numbers from 1"):
+        Anchors(2).encode_anchors(torch.ones(1, 4), torch.ones(1, 4), [rows])
