@@ -4,7 +4,12 @@ import os
 import shutil
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# The same examples in every run; `HYPOTHESIS_PROFILE=default` draws new ones.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, max_examples=30)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: on a busy machine threads wait for each other
 

@@ -97,16 +97,21 @@ def pack_frames(
     return FrameBoxes(rows[:, :4], rows[:, 4].long(), frame_of_row.to(device), num_frames)
 
 
+FARTHEST = 1e9
+"""Pixels beyond which no corner of a box can be."""
+
+
 def _check_rows(rows: np.ndarray, frames: np.ndarray, num_classes: int | None, numbers: Sequence[int] | None) -> None:
     low, high, label = rows[:, :2], rows[:, 2:4], rows[:, 4]
-    box_ok = (np.isfinite(low) & np.isfinite(high) & (low <= high)).all(axis=1)
+    # nan compares as false; sums of larger corners, as offsets need them, overflow float32.
+    box_ok = np.all((low >= -FARTHEST) & (high <= FARTHEST) & (low <= high), axis=1)
     label_ok = (label >= 1) & (label <= (num_classes or np.finfo(np.float32).max)) & (label == np.floor(label))
     if (box_ok & label_ok).all():
         return
     row = int(np.argmin(box_ok & label_ok))
     frame = frames[row] if numbers is None else numbers[frames[row]]
     if not box_ok[row]:
-        found, allowed = f"box {rows[row, :4].tolist()}", "finite numbers x1, y1, x2, y2 with x1 <= x2 and y1 <= y2"
+        found, allowed = f"box {rows[row, :4].tolist()}", "finite x1, y1, x2, y2 with x1 <= x2 and y1 <= y2"
     else:
         found = f"label {label[row]:g}"
         allowed = "whole numbers from 1" + ("" if num_classes is None else f" to {num_classes}")

@@ -45,6 +45,7 @@ class Evaluation:
         details: what was measured beside mAP
         state_leak: whether a stream's detections depend on others
         left_out: labels and detections that did not count, by reason
+        precision: arithmetic of the network, which can move mAP in the fourth digit
     """
 
     metrics: dict[str, float | None]
@@ -57,6 +58,7 @@ class Evaluation:
     details: "Details"
     state_leak: "StateLeak"
     left_out: dict[str, int]
+    precision: str
 
     def text(self) -> str:
         """The figures and their protocol, for people."""
@@ -64,7 +66,7 @@ class Evaluation:
         from evforge.evaluation.report import details_text, protocol_text
 
         lines = [f"{NAMES.get(name, name):<24} {figure_text(value)}" for name, value in self.metrics.items()]
-        lines.append(protocol_text(self.protocol, self.split))
+        lines.append(f"{protocol_text(self.protocol, self.split)}; computed in {self.precision}")
         if self.left_out:
             lines.append("left out: " + "; ".join(f"{count:,} {what}" for what, count in self.left_out.items()))
         return "\n".join([*lines, details_text(self.details, self.state_leak)])
@@ -92,6 +94,7 @@ class Evaluation:
             "protocol": self.protocol,
             "metrics": self.metrics,
             "left_out": self.left_out,
+            "precision": self.precision,
             "details": self.details.to_dict(),
             "state_leak": self.state_leak.to_dict(),
         }
@@ -139,7 +142,7 @@ def evaluate(
         check_comparable(rules, other, other_path)
     loader = psee_data(config.to_hparams(), split)
     folder = folder or path.parent / f"evaluate-{split}"
-    predictions, measured, details, leak = _measure(model, config, loader)
+    predictions, measured, details, leak = _measure(model, config, loader, *(hardware := _hardware(config)))
     found = Evaluation(
         metrics=measured.metrics,
         folder=folder,
@@ -147,6 +150,7 @@ def evaluate(
         details=details,
         state_leak=leak,
         left_out=measured.left_out,
+        precision=hardware[1],
         **rules,
     )
     write(folder / EVALUATION_FILE, found.to_dict())
@@ -158,8 +162,18 @@ def evaluate(
     return found
 
 
+def _hardware(config: Config) -> tuple[bool, str]:
+    """Whether a GPU is taken, and the arithmetic: those of training here."""
+    import torch
+
+    from detector.utils.precision import resolve_precision
+
+    use_gpu = torch.cuda.is_available() if config.train.use_gpu == "auto" else bool(config.train.use_gpu)
+    return use_gpu, resolve_precision(config.train.precision, use_gpu)
+
+
 def _measure(
-    model: "LightningDetectionModel", config: Config, loader: Any
+    model: "LightningDetectionModel", config: Config, loader: Any, use_gpu: bool, precision: str
 ) -> tuple["FramePredictions", "Measured", "Details", "StateLeak"]:
     import torch
     from tqdm import tqdm
@@ -170,12 +184,11 @@ def _measure(
     from detector.evaluation.collector import NOTHING_COUNTS
     from detector.evaluation.detect import detect
 
-    use_gpu = torch.cuda.is_available() if config.train.use_gpu == "auto" else bool(config.train.use_gpu)
     device, dataset = torch.device("cuda" if use_gpu else "cpu"), loader.dataset.dataset
     predictions = model.new_predictions()
     detector, protocol = model.to(device).detector, model.protocol
     batches, limits = tqdm(loader, "detect", unit="batch"), (protocol.score_thresh, protocol.nms_thresh)
-    for batch, boxes in detect(detector, batches, *limits, device, _arithmetic(config, device)):
+    for batch, boxes in detect(detector, batches, *limits, device, _arithmetic(precision, device)):
         predictions.add(boxes, batch["video_infos"], batch["frame_is_labeled"])
     measured = predictions.measure()
     if measured is None:
@@ -194,13 +207,10 @@ def _measure(
     return predictions, measured, details, leak
 
 
-def _arithmetic(config: Config, device: "torch.device") -> AbstractContextManager:
-    """The precision of training, as Lightning sets it up."""
+def _arithmetic(precision: str, device: "torch.device") -> AbstractContextManager:
+    """A precision of training, as Lightning sets it up."""
     import torch
 
-    from detector.utils.precision import resolve_precision
-
-    precision = resolve_precision(config.train.precision, device.type == "cuda")
     kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
     return torch.autocast(device.type, kinds[precision]) if precision in kinds else nullcontext()
 

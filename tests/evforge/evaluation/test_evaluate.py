@@ -38,6 +38,7 @@ def test_a_checkpoint_measures_as_it_did_in_training(trained):
     assert written <= {path.path.removeprefix("val/") for path in tracker.client.list_artifacts(run_id, "val")}
     stored = json.loads((found.folder / "evaluation.json").read_text())
     assert stored["metrics"] == found.metrics
+    assert stored["precision"] == found.precision and f"; computed in {found.precision}" in found.text()
     assert sum(part["boxes"] for part in stored["details"]["slices"]["event_rate"]) == 120, "60 frames of two boxes"
 
 
