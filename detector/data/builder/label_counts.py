@@ -12,6 +12,9 @@ __all__ = ["LabelCounts", "count_labels", "layout_cause", "repeated_rows", "repo
 LARGE_SHARE = 0.05
 """Share of the boxes that must be odd before a cause is looked for."""
 
+OUTSIDE_SHARE = 0.02
+"""Share of the labelled times that must lie outside the recording before a cause is looked for."""
+
 TRIMMED = 0.01
 """Share of the labelled times at either end that may be outliers."""
 
@@ -153,10 +156,10 @@ def time_cause(labels: Boxes, grid: Frames, events: tuple[int, int] | None = Non
     if not times.size:
         return None
     events = events or (grid.first_t, grid.end)
-    t = labels["t"]
-    outside = float(np.mean((t < grid.first_t) | (t > grid.end)))  # one at the start is no sign of an offset
+    # Times, not boxes: a scene may begin or end with few. One at the start is no sign of an offset.
+    outside = float(np.mean((times < grid.first_t) | (times > grid.end)))
     cause = _unit(times, grid, events, outside)
-    if cause is not None or outside < LARGE_SHARE:
+    if cause is not None or outside < OUTSIDE_SHARE:
         return cause
     cut = int(times.size * TRIMMED)
     trimmed = times[cut : times.size - cut]

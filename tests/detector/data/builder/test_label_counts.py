@@ -137,6 +137,13 @@ def test_an_offset_that_was_found_brings_the_labels_inside():
         assert grid.inside(labels["t"]).mean() > 0.99
 
 
+def test_few_boxes_outside_are_told_too_if_they_are_of_many_times():
+    """Labels 0.4 s too early, and only one box in each of the first frames but ten in the others."""
+    times = [int(t) - 400_000 for t in LABELS_20_HZ for _ in range(1 if t <= SECOND else 10)]
+    cause = time_cause(boxes_at(times), GRID, (0, 10 * SECOND - 1))
+    assert cause is not None and "seem about 0.4 s earlier" in cause
+
+
 def test_causes_of_places():
     rng = np.random.default_rng(0)
     x, y = rng.uniform(0, 60, 100), rng.uniform(0, 40, 100)
