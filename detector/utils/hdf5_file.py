@@ -21,7 +21,7 @@ def open_hdf5(path: object, raw: BinaryIO | None = None) -> h5py.File:
         ValueError: it is not a whole HDF5 file, or it has links to, or data in, other files.
     """
     try:
-        file = h5py.File(raw or Path(str(path)), "r", locking=False)
+        file = _open(raw or Path(str(path)))
     except OSError as error:
         reason = " ".join(str(error).split())
         hint = "; does another process write it?" if "truncated" in reason or "for write" in reason else ""
@@ -35,6 +35,13 @@ def open_hdf5(path: object, raw: BinaryIO | None = None) -> h5py.File:
         file.close()
         raise ValueError(f"{path}: {found} of another file, allowed: data in the file itself")
     return file
+
+
+def _open(source: Path | BinaryIO) -> h5py.File:
+    try:
+        return h5py.File(source, "r")
+    except OSError:  # locked by a process that writes it, or opened in this one with other flags
+        return h5py.File(source, "r", locking=False)
 
 
 def _leads_out(file: h5py.File) -> str:

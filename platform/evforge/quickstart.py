@@ -124,6 +124,7 @@ def _register(study: "StudyResult", found: "Evaluation", exported: Path) -> str:
 
 def _results(study: "StudyResult", found: "Evaluation", exported: Path) -> str:
     from evforge.evaluation.checkpoint import checkpoint_config
+    from evforge.evaluation.evaluate import SHEET
     from evforge.search.trial_table import trial_table
     from evforge.tracking.tracker import ui_command
 
@@ -133,7 +134,7 @@ def _results(study: "StudyResult", found: "Evaluation", exported: Path) -> str:
             "",
             f"test mAP50 {found.metrics['mean_ap50']:.3f}  mAP {found.metrics['mean_ap']:.3f}",
             f"exported model: {exported / 'model.ptjit'}",
-            f"evaluation and images of detections: {found.folder}",
+            f"detections on test recordings: {found.folder / SHEET}",
             f"best settings: {study.best_config}  (evforge train --config {study.best_config})",
             "MLflow's pages, at http://127.0.0.1:5000:",
             f"  {ui_command(checkpoint_config(study.best_checkpoint).track.tracking_uri)}",

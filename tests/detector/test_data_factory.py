@@ -215,7 +215,7 @@ def test_evaluation_is_neither_augmented_nor_shuffled(folder):
         loader = psee_data(settings(folder, num_tbins=33, batch_size=8), mode)
         batch = next(iter(loader))
         assert [info.name for info, _ in batch["video_infos"]] == ["rec2", "rec0", "rec1"]
-        with h5py.File(folder / mode / "rec2.h5", locking=False) as file:  # as the loader holds it open
+        with h5py.File(folder / mode / "rec2.h5") as file:  # beside the loader, which holds it open
             expected = torch.from_numpy(file["data"][:]).float() / 5
         assert torch.equal(batch["inputs"][:, 0], expected)
         assert len(loader) == 1
