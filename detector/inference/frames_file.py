@@ -24,7 +24,8 @@ def read_frames(path: str | Path) -> Frames | None:
     """The frames that a file of boxes was made from; None if they are not stored, as for files of other tools.
 
     Args:
-        path: NPY or CSV file of boxes, or COCO JSON (`info` holds the frames there, `images` one entry per frame).
+        path: NPY or CSV file of boxes or the JSON beside it; or COCO JSON, whose `info` holds them and
+            `images` one entry per frame.
 
     Raises:
         FileNotFoundError: there is no such file of boxes.
@@ -33,8 +34,9 @@ def read_frames(path: str | Path) -> Frames | None:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of boxes")
-    coco = path.suffix.lower() == ".json"
-    source = path if coco else frames_path(path)
+    sidecar = path.name.endswith(".frames.json")
+    coco = path.suffix.lower() == ".json" and not sidecar
+    source = path if coco or sidecar else frames_path(path)
     if not source.is_file():
         return None
     try:

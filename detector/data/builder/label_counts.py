@@ -209,7 +209,7 @@ def _offset(first: int, last: int, grid: Frames, events: tuple[int, int]) -> str
     side = "earlier" if offset > 0 else "later"
     return (
         f"labels ({first / 1e6:.3f} to {last / 1e6:.3f} s) seem about {abs(offset) / 1e6:.1f} s {side} than the events "
-        f"({events[0] / 1e6:.3f} to {events[1] / 1e6:.3f} s), {reason}: give --label_offset {offset}"
+        f"({events[0] / 1e6:.3f} to {events[1] / 1e6:.3f} s), {reason}: give `build` --label_offset {offset}"
     )
 
 

@@ -23,7 +23,7 @@ def test_frames_are_kept_beside_the_boxes(tmp_path):
     assert read_frames(path) is None, "a file of another tool"
     write_frames(path, FRAMES)
     assert json.loads((tmp_path / "boxes.npy.frames.json").read_text()) == FRAMES._asdict()
-    assert read_frames(path) == FRAMES
+    assert read_frames(path) == read_frames(frames_path(path)) == FRAMES
 
 
 def test_coco_files_hold_their_frames_themselves(tmp_path):

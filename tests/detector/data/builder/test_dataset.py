@@ -270,7 +270,7 @@ def test_events_later_than_labels_are_told_with_the_offset_that_mends_them(tmp_p
     (counts,), kept = counts_of(tmp_path / "shifted", labels, events)
     assert (counts.boxes, counts.before, len(kept[0])) == (120, 80, 40)
     assert "labels (0.050 to 3.000 s) seem about 2.0 s earlier than the events (2.000 to 5.050 s)" in counts.causes[0]
-    assert counts.causes[0].endswith("give --label_offset 2000000")
+    assert counts.causes[0].endswith("give `build` --label_offset 2000000")
     (counts,), kept = counts_of(tmp_path / "mended", labels, events, label_offset=2_000_000)
     assert (counts.before, counts.causes, kept[0][0], len(kept[0])) == (0, (), 2_050_000, 120)
     events["t"] += 10**7

@@ -181,7 +181,7 @@ def test_labels_earlier_than_events_are_told_with_their_cause(recordings):
     finding = only(recordings, "error", "label before the start")
     assert finding.found == "20 times, first t 100000 us"
     assert "seem about 2.0 s earlier than the events" in str(finding)
-    assert str(finding).endswith("give --label_offset 2000000")
+    assert str(finding).endswith("give `build` --label_offset 2000000")
 
 
 def with_times(times, dtype):
