@@ -206,7 +206,8 @@ class FaultFinder:
                 f"{self._source}: time falls from {self.now} to {self._facts[FALL]} us and stays there, allowed: falls "
                 f"of up to {LATEST_US} us, or of one event; cut the recording there"
             )
-        self.pending = tuple(column[done:].copy() for column in (x, y, p, t)) if done < t.size else None  # type: ignore[assignment]
+        rest = x[done:].copy(), y[done:].copy(), p[done:].copy(), t[done:].copy()
+        self.pending = rest if done < t.size else None
         return found[0, :count], found[1, :count]
 
 

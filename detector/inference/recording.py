@@ -14,7 +14,7 @@ from detector.events import EventReader, Faults, open_events
 from detector.events.faults import MAX_FAULTY
 from detector.inference.predictor import Events, Frame, Predictor
 from detector.inference.writers import BOX_FILES, AddFrame, Scene
-from detector.utils.decoration import warn
+from detector.utils.decoration import decoration
 
 __all__ = ["Summary", "predict"]
 
@@ -131,15 +131,10 @@ def _decorative(path: Path, writer: AbstractContextManager[AddFrame]) -> Iterato
     except BaseException:
         writer.__exit__(*sys.exc_info())
         raise
-    try:
+    with decoration(str(path)), ExitStack() as closing:
+        closing.push(writer)
         if error is not None:
-            writer.__exit__(type(error), error, error.__traceback__)
-        else:
-            writer.__exit__(None, None, None)
-    except Exception as found:
-        error = error or found
-    if error is not None:
-        warn(str(path), error)
+            raise error
 
 
 def _open(path: Path, scene: Scene) -> AbstractContextManager[AddFrame]:
