@@ -72,6 +72,8 @@ def test_the_tutorial(tmp_path, monkeypatch, capfd):
         assert run(line) == 0, (line, capfd.readouterr().err)
     assert "120 frames, 30.0 s of recording" in capfd.readouterr().out
     names = {path.name for path in (tmp_path / "found").iterdir()}
-    assert names == {"street.gif", "street_bbox.npy", "street.csv", "street.json"}
+    boxes = {"street_bbox.npy", "street.csv", "street.json"}
+    frames = {"street_bbox.npy.frames.json", "street.csv.frames.json"}  # COCO's JSON holds its frames itself
+    assert names == {"street.gif", *boxes, *frames}
     assert load_labels(tmp_path / "found" / "street_bbox.npy").dtype == BBOX_dtype
     assert (tmp_path / "found" / "street.gif").read_bytes()[:6] == b"GIF89a"
