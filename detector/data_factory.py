@@ -11,6 +11,7 @@ import torch.distributed as dist
 
 from detector.config import Config
 from detector.config.checks import require_equal
+from detector.config.groups import DataConfig
 from detector.data.dataset import SequenceDataset
 from detector.data.label_map import LABEL_MAP_NAME, read_label_map
 from detector.data.loader import SequenceLoader
@@ -18,12 +19,11 @@ from detector.data.sequence_file import OpenFile, SequenceFile
 from detector.data.targets import TargetLoader
 from detector.data.tensor_file import read_attributes
 from detector.labels import load_labels
-from detector.preprocess.representation import byte_code, representation_of
+from detector.preprocess.representation import FLOATS, representation_of
 
 __all__ = ["get_classes_from_json", "psee_data", "setup_psee_classes", "setup_psee_load_labels"]
 
 MODES = ("train", "val", "test")
-FLOATS = ("float16", "float32")
 
 
 def get_classes_from_json(dataset_path: str | Path) -> list[str]:
@@ -119,45 +119,46 @@ def psee_data(hparams: argparse.Namespace, mode: str, *, counts: bool = False) -
     train = mode == "train"
     if mode not in MODES:
         raise ValueError(f"mode: got {mode!r}, allowed: {', '.join(MODES)}")
-    folder = Path(hparams.dataset_path)
-    if not hparams.dataset_path or not folder.is_dir():
-        raise FileNotFoundError(f"data.dataset_path: got {hparams.dataset_path!r}, allowed: an existing dataset folder")
+    config = Config.from_hparams(hparams)
+    data, folder = config.data, Path(config.data.dataset_path)
+    if not data.dataset_path or not folder.is_dir():
+        raise FileNotFoundError(f"data.dataset_path: got {data.dataset_path!r}, allowed: an existing dataset folder")
     targets, classes = setup_psee_load_labels(
         folder / LABEL_MAP_NAME,
-        hparams.num_tbins,
-        hparams.classes,
-        hparams.min_box_diag,
-        train and hparams.interpolation,
-        min_box_side=hparams.min_box_side,
+        data.num_tbins,
+        data.classes,
+        data.min_box_diag,
+        train and data.interpolation,
+        min_box_side=data.min_box_side,
     )
-    files = _check_split(folder, mode, hparams)
+    files = _check_split(folder, mode, data)
     if train:
         _check_boxes(folder / mode, files, targets, classes)
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     dataset = SequenceDataset(
         files,
         targets,
-        hparams.batch_size,
+        data.batch_size,
         train=train,
-        augment=representation_of(Config.from_hparams(hparams).data) if train and hparams.augment else None,
-        reversal=hparams.reversal,
-        seed=hparams.seed,
+        augment=representation_of(data) if train and data.augment else None,
+        reversal=data.reversal,
+        seed=config.train.seed,
         rank=rank,
         world_size=world_size,
     )
-    return SequenceLoader(dataset, hparams.num_workers, counts)
+    return SequenceLoader(dataset, data.num_workers, counts)
 
 
-def _check_split(folder: Path, mode: str, hparams: argparse.Namespace) -> list[SequenceFile]:
+def _check_split(folder: Path, mode: str, data: DataConfig) -> list[SequenceFile]:
     """The files of a split, by name, all of one size and with labels that the label map knows."""
     split = folder / mode
     if not split.is_dir():
         raise FileNotFoundError(f"{split}: no such folder, a dataset folder holds {', '.join(MODES)}")
-    files = [_check_file(path, hparams) for path in sorted(split.glob("*.h5"))]
+    files = [_check_file(path, data) for path in sorted(split.glob("*.h5"))]
     if not files:
         raise ValueError(f"{split}: no tensor file in it, needed: at least one .h5 with its _bbox.npy")
-    size = hparams.height or files[0].height, hparams.width or files[0].width
-    origin = "data.height, data.width" if hparams.height or hparams.width else str(files[0].path)
+    size = data.height or files[0].height, data.width or files[0].width
+    origin = "data.height, data.width" if data.height or data.width else str(files[0].path)
     label_map = read_label_map(folder / LABEL_MAP_NAME)
     for file in files:
         require_equal(file.path, "height, width", (file.height, file.width), size, origin)
@@ -179,25 +180,21 @@ def _check_classes(labels_path: Path, label_map: dict[int, str]) -> None:
         )
 
 
-def _check_file(path: Path, hparams: argparse.Namespace) -> SequenceFile:
-    """What a tensor file holds, if that agrees with the settings."""
+def _check_file(path: Path, data: DataConfig) -> SequenceFile:
+    """Description of a tensor file, if it agrees with the settings."""
     labels_path = path.with_name(f"{path.stem}_bbox.npy")
     if not labels_path.is_file():
         raise FileNotFoundError(f"{path}: has no labels, {labels_path.name} is missing")
     (num_frames, num_channels, height, width), dtype, attrs = read_attributes(path)
-    byte_dtype, divisor = byte_code(Config.from_hparams(hparams).data)
-    if dtype.name not in (byte_dtype.name, *FLOATS):
-        raise ValueError(f"{path}: data has dtype {dtype}, allowed: {', '.join((byte_dtype.name, *FLOATS))}")
-    channels = Config.from_hparams(hparams).in_channels
-    origin = f"data.preprocess {hparams.preprocess}"
-    require_equal(path, "channels", num_channels, channels, origin)
-    for name in ("preprocess", "delta_t", "max_incr_per_pixel"):
-        value, wanted = attrs.get(name, getattr(hparams, name)), getattr(hparams, name)
-        require_equal(path, name, value, wanted, f"data.{name}")
-    parameters = json.loads(attrs.get("preprocess_params", "{}"))
-    for name in ("num_utbins", "split_polarity"):
-        value, wanted = parameters.get(name, getattr(hparams, name)), getattr(hparams, name)
-        require_equal(path, name, value, wanted, f"data.{name}")
+    wanted = representation_of(data)
+    allowed = dict.fromkeys((wanted.dtype, *FLOATS))
+    if dtype.name not in allowed:
+        raise ValueError(f"{path}: data has dtype {dtype}, allowed: {', '.join(allowed)}")
+    require_equal(path, "channels", num_channels, wanted.channels, f"data.preprocess {data.preprocess}")
+    stored = {**json.loads(attrs.get("preprocess_params", "{}")), **attrs}
+    settings = {"preprocess": data.preprocess, "delta_t": data.delta_t, **wanted.parameters}
+    for name, value in settings.items():
+        require_equal(path, name, stored.get(name, value), value, f"data.{name}")
     return SequenceFile(
         path,
         labels_path,
@@ -205,9 +202,9 @@ def _check_file(path: Path, hparams: argparse.Namespace) -> SequenceFile:
         num_channels,
         height,
         width,
-        divisor if dtype == byte_dtype else 1.0,
+        wanted.divisor if dtype.name == wanted.dtype else 1.0,
         int(attrs.get("first_t", 0)),
-        hparams.delta_t,
+        data.delta_t,
         _scale(path, height, width, attrs),
         dtype.name,
     )

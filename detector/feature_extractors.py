@@ -1,4 +1,6 @@
-"""Recurrent backbones: frames in, a pyramid of feature maps out, with a memory for every stream."""
+"""Backbones: frames in, a pyramid of feature maps out, with a state per stream."""
+
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +8,33 @@ from torch import Tensor, nn
 from detector.layers.blocks import SqueezeExciteBlock, VGGBlock, conv_bn_relu
 from detector.layers.recurrent import ConvGRU, ConvLSTM
 
-__all__ = ["FEATURE_EXTRACTORS", "RecurrentPyramid", "Vanilla", "Vanilla_VGG", "Vanilla_VGGRU"]
+__all__ = ["FeatureExtractor", "RecurrentPyramid", "Vanilla", "Vanilla_VGG", "Vanilla_VGGRU"]
+
+
+class FeatureExtractor(Protocol):
+    """What the detector expects of a backbone: a module made by `f(cin, base, cout, *, first_stride, num_levels)`.
+
+    A recurrent backbone carries its state from call to call in attributes `state: list[Tensor]` of itself or of its
+    submodules. A state is empty before the first call; its tensors begin with the dimension of the streams. A backbone
+    without state has no such attribute, and its `reset` and `reset_all` do nothing. Only scriptable backbones can be
+    exported to TorchScript.
+
+    Attributes:
+        cout: channels of every level.
+        strides: stride of each level in input pixels, `first_stride * 2**level`.
+    """
+
+    cout: int
+    strides: list[int]
+
+    def __call__(self, x: Tensor) -> list[Tensor]:
+        """Feature maps (N, cout, ceil(H / stride), ceil(W / stride)) of (T, B, C, H, W) or (N, C, H, W) frames."""
+
+    def reset(self, mask: Tensor) -> None:
+        """Clear the state of the streams whose `mask` (B,) is 0."""
+
+    def reset_all(self) -> None:
+        """Clear the state of all streams."""
 
 
 class RecurrentPyramid(nn.Module):
@@ -40,9 +68,7 @@ class RecurrentPyramid(nn.Module):
             raise ValueError(f"first_stride: got {first_stride!r}, allowed: 8 or 16")
         if num_levels < 1:
             raise ValueError(f"num_levels: got {num_levels!r}, allowed: a number above 0")
-        self.cin = cin
         self.cout = cout
-        self.num_levels = num_levels
         self.strides = [first_stride * 2**level for level in range(num_levels)]
         self.blocks = nn.Sequential(
             conv_bn_relu(cin, base, kernel_size=7, stride=2),
@@ -73,13 +99,13 @@ class RecurrentPyramid(nn.Module):
 
     @torch.jit.export
     def reset(self, mask: Tensor) -> None:
-        """Clear the memory of some streams: `mask` (B,) holds 1 to keep, 0 to clear."""
+        """Clear the state of the streams whose `mask` (B,) is 0."""
         for level in self.levels:
             level.reset(mask)  # type: ignore[operator]
 
     @torch.jit.export
     def reset_all(self) -> None:
-        """Clear the memory of all streams."""
+        """Clear the state of all streams."""
         for level in self.levels:
             level.reset_all()  # type: ignore[operator]
 
@@ -109,6 +135,3 @@ class Vanilla_VGGRU(RecurrentPyramid):
         self, cin: int = 1, base: int = 16, cout: int = 256, *, first_stride: int = 16, num_levels: int = 5
     ) -> None:
         super().__init__(cin, base, cout, VGGBlock, ConvGRU, first_stride, num_levels)
-
-
-FEATURE_EXTRACTORS = {"Vanilla": Vanilla, "Vanilla_VGG": Vanilla_VGG, "Vanilla_VGGRU": Vanilla_VGGRU}

@@ -22,7 +22,9 @@ from detector.data_factory import psee_data
 from detector.evaluation.collector import NOTHING_COUNTS, FramePredictions, Measured, Protocol
 from detector.evaluation.detect import detect, detect_batch
 from detector.losses import DetectionLoss
+from detector.optim.optimizers import build_optimizer
 from detector.optim.progress import end_resumed_epoch, factor_now, set_learning_rate, take_rates
+from detector.preprocess.representation import representation_of
 from detector.single_stage_detector import SingleStageDetector
 from detector.visualization.drawing import draw_detections, save_gif
 
@@ -39,30 +41,31 @@ class NonFiniteLossError(RuntimeError):
 
 def build_ssd(config: Config) -> SingleStageDetector:
     """The detector that a configuration describes."""
+    model, anchors, loss = config.model, config.anchors, config.loss
     detector = SingleStageDetector(
-        config.model.feature_extractor,
-        config.in_channels,
+        model.feature_extractor,
+        representation_of(config.data).channels,
         len(class_names(config.data)),
-        config.model.feature_base,
-        config.model.feature_channels_out,
-        config.anchors.anchor_list,
-        config.model.nlayers,
-        config.model.max_boxes_per_input,
-        fg_iou_threshold=config.anchors.fg_iou_threshold,
-        bg_iou_threshold=config.anchors.bg_iou_threshold,
-        allow_low_quality_matches=config.anchors.allow_low_quality_matches,
-        base_size=config.anchors.base_size,
-        variances=config.anchors.variances,
-        first_stride=config.model.first_stride,
-        num_levels=config.model.num_levels,
-    )
-    loss = config.loss
-    detector.criterion = DetectionLoss(
-        loss.cls_loss_func,
-        alpha=loss.focal_alpha,
-        gamma=loss.focal_gamma,
-        beta=loss.loc_beta,
-        normalizer=loss.normalizer,
+        model.feature_base,
+        model.feature_channels_out,
+        anchors.anchor_list,
+        model.nlayers,
+        model.max_boxes_per_input,
+        fg_iou_threshold=anchors.fg_iou_threshold,
+        bg_iou_threshold=anchors.bg_iou_threshold,
+        allow_low_quality_matches=anchors.allow_low_quality_matches,
+        base_size=anchors.base_size,
+        variances=anchors.variances,
+        first_stride=model.first_stride,
+        num_levels=model.num_levels,
+        criterion=DetectionLoss(
+            loss.cls_loss_func,
+            box_loss_func=loss.box_loss_func,
+            alpha=loss.focal_alpha,
+            gamma=loss.focal_gamma,
+            beta=loss.loc_beta,
+            normalizer=loss.normalizer,
+        ),
     )
     return detector.to(memory_format=torch.channels_last)
 
@@ -145,11 +148,8 @@ class LightningDetectionModel(pl.LightningModule):
         return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Adam, and its learning rate by `detector.optim.learning_rate`."""
-        optim = self.config.optim
-        optimizer = torch.optim.Adam(
-            self.parameters(), lr=optim.lr, weight_decay=optim.weight_decay, fused=self._unscaled
-        )
+        """The optimizer of the settings, and its learning rate by `detector.optim.learning_rate`."""
+        optimizer = build_optimizer(self.parameters(), self.config.optim, fused=self._unscaled)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: factor_now(self.trainer, self.config))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -7,7 +7,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import smooth_l1_loss as l1
 
-__all__ = ["CLS_LOSSES", "DetectionLoss", "reduce", "smooth_l1_loss", "softmax_focal_loss"]
+from detector.config.checks import require_choice
+from detector.config.extensions import BOX_LOSSES, CLASS_LOSSES
+
+__all__ = ["DetectionLoss", "reduce", "smooth_l1_loss", "softmax_focal_loss"]
 
 
 def reduce(loss: Tensor, mode: str = "none") -> Tensor:
@@ -86,8 +89,6 @@ class _FocalLoss(torch.autograd.Function):
 NORMALIZERS = ("positives", "ema")
 EMA_MOMENTUM, EMA_START = 0.9, 100.0
 
-CLS_LOSSES = {"softmax_focal_loss": softmax_focal_loss}
-
 
 class DetectionLoss(nn.Module):
     """Classification and box loss of a batch, each divided by a number of positive anchors.
@@ -98,9 +99,10 @@ class DetectionLoss(nn.Module):
     number; before a validation it is averaged over ranks, as all floating buffers of the model are.
 
     Args:
-        cls_loss_func: name of the classification loss.
-        alpha, gamma: of the focal loss.
-        beta: of the smooth L1 loss.
+        cls_loss_func: name or import path of the classification loss, see `CLASS_LOSSES`.
+        box_loss_func: name or import path of the box loss, see `BOX_LOSSES`.
+        alpha, gamma: of the classification loss.
+        beta: of the box loss.
         normalizer: "positives" or "ema".
     """
 
@@ -110,17 +112,16 @@ class DetectionLoss(nn.Module):
         self,
         cls_loss_func: str = "softmax_focal_loss",
         *,
+        box_loss_func: str = "smooth_l1_loss",
         alpha: float = 0.25,
         gamma: float = 2.0,
         beta: float = 0.11,
         normalizer: str = "positives",
     ) -> None:
         super().__init__()
-        if normalizer not in NORMALIZERS:
-            raise ValueError(f"normalizer: got {normalizer!r}, allowed: {', '.join(NORMALIZERS)}")
-        if cls_loss_func not in CLS_LOSSES:
-            raise ValueError(f"cls_loss_func: got {cls_loss_func!r}, allowed: {', '.join(CLS_LOSSES)}")
-        self.cls_loss_func = CLS_LOSSES[cls_loss_func]
+        require_choice("normalizer", normalizer, NORMALIZERS)
+        self.cls_loss_func = CLASS_LOSSES[cls_loss_func]
+        self.box_loss_func = BOX_LOSSES[box_loss_func]
         self.alpha = alpha
         self.gamma = gamma
         self.beta = beta
@@ -145,7 +146,9 @@ class DetectionLoss(nn.Module):
         positive = cls_targets > 0
         count = self._count(positive)
         frame, anchor = positive.nonzero(as_tuple=True)
-        loc_loss = smooth_l1_loss(loc_preds[frame, anchor], loc_targets[frame, anchor], beta=self.beta)
+        loc_loss = self.box_loss_func(
+            loc_preds[frame, anchor], loc_targets[frame, anchor], beta=self.beta, reduction="sum"
+        )
         cls_loss = self.cls_loss_func(cls_preds, cls_targets, "sum", alpha=self.alpha, gamma=self.gamma)
         return {"loc_loss": loc_loss / count, "cls_loss": cls_loss / count}
 

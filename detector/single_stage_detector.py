@@ -1,12 +1,14 @@
 """The detector: feature extractor, box head, anchors and loss behind `compute_loss` and `get_boxes`."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from detector.anchors import Anchors
-from detector.feature_extractors import FEATURE_EXTRACTORS
+from detector.config.checks import require
+from detector.config.extensions import FEATURE_EXTRACTORS
 from detector.losses import DetectionLoss
 from detector.matching.decoding import class_scores
 from detector.rpn import BoxHead
@@ -29,19 +31,19 @@ class Detector(nn.Module):
         raise NotImplementedError
 
     def reset(self, mask: Tensor) -> None:
-        """Clear the memory of the streams whose `mask` (B,) is 0."""
+        """Clear the state of the streams whose `mask` (B,) is 0."""
         raise NotImplementedError
 
     def reset_all(self) -> None:
-        """Clear the memory of all streams."""
+        """Clear the state of all streams."""
         raise NotImplementedError
 
 
 class SingleStageDetector(Detector):
-    """Single-shot detector with memory (SSD, RetinaNet and their like).
+    """Recurrent single-shot detector (as SSD and RetinaNet, with a state per stream).
 
     Args:
-        feature_extractor: name of the backbone, see `FEATURE_EXTRACTORS`.
+        feature_extractor: name or import path of the backbone, see `FEATURE_EXTRACTORS`.
         in_channels: channels of a frame.
         num_classes: classes without background.
         feature_base: width of the backbone's stem.
@@ -51,6 +53,10 @@ class SingleStageDetector(Detector):
         max_boxes_per_input: boxes of a frame that enter non-maximum suppression.
         fg_iou_threshold, bg_iou_threshold, allow_low_quality_matches, base_size, variances: see `Anchors`.
         first_stride, num_levels: see the backbone.
+        criterion: the loss; `DetectionLoss()` if not given.
+
+    Raises:
+        ValueError: an argument is outside its range, or the backbone does not have the expected form.
     """
 
     def __init__(
@@ -71,17 +77,16 @@ class SingleStageDetector(Detector):
         variances: Sequence[float] = (0.1, 0.2),
         first_stride: int = 16,
         num_levels: int = 5,
+        criterion: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        if feature_extractor not in FEATURE_EXTRACTORS:
-            raise ValueError(
-                f"feature_extractor: got {feature_extractor!r}, allowed: one of {', '.join(FEATURE_EXTRACTORS)}"
-            )
+        self.in_channels = in_channels
         self.num_classes = num_classes
         self.max_boxes_per_input = max_boxes_per_input
         self.feature_extractor = FEATURE_EXTRACTORS[feature_extractor](
             in_channels, feature_base, feature_channels_out, first_stride=first_stride, num_levels=num_levels
         )
+        _check_extractor(feature_extractor, self.feature_extractor, first_stride, num_levels)
         self.box_coder = Anchors(
             num_levels=num_levels,
             base_size=base_size,
@@ -93,8 +98,8 @@ class SingleStageDetector(Detector):
             first_stride=first_stride,
             num_classes=num_classes,
         )
-        self.rpn = BoxHead(feature_channels_out, self.box_coder.num_anchors, num_classes + 1, nlayers)
-        self.criterion = DetectionLoss()
+        self.rpn = BoxHead(self.feature_extractor.cout, self.box_coder.num_anchors, num_classes + 1, nlayers)
+        self.criterion = DetectionLoss() if criterion is None else criterion
         self._targets: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -111,12 +116,12 @@ class SingleStageDetector(Detector):
     def compute_loss(
         self, x: Tensor, targets: list, reset_mask: Tensor, frame_is_labeled: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Losses of a batch. Unlabelled frames advance the memory and count in neither loss.
+        """Losses of a batch. Unlabelled frames advance the state and count in neither loss.
 
         Args:
             x: (T, B, C, H, W).
             targets: list T of list B of boxes, see `Anchors.encode`.
-            reset_mask: (B,), 1 keeps a stream's memory, 0 clears it before the batch.
+            reset_mask: (B,), 1 keeps a stream's state, 0 clears it before the batch.
             frame_is_labeled: (T, B) bool; every frame if None.
 
         Returns:
@@ -173,11 +178,11 @@ class SingleStageDetector(Detector):
         )
 
     def reset(self, mask: Tensor) -> None:
-        """Clear the memory of the streams whose `mask` (B,) is 0."""
+        """Clear the state of the streams whose `mask` (B,) is 0."""
         self.feature_extractor.reset(mask)
 
     def reset_all(self) -> None:
-        """Clear the memory of all streams."""
+        """Clear the state of all streams."""
         self.feature_extractor.reset_all()
 
     @torch.no_grad()
@@ -200,3 +205,16 @@ class SingleStageDetector(Detector):
             old = getattr(source, name).unflatten(0, (anchors, len(old_classes) + 1))
             new = getattr(target, name).unflatten(0, (anchors, len(new_classes) + 1))
             new[:, new_rows] = old[:, old_rows].to(new)
+
+
+def _check_extractor(name: str, extractor: nn.Module, first_stride: int, num_levels: int) -> None:
+    """Refuse a backbone that lacks a part of `FeatureExtractor`, or has other levels than the settings."""
+    key = f"model.feature_extractor {name}"
+    missing = [part for part in ("strides", "cout", "reset", "reset_all") if not hasattr(extractor, part)]
+    require(
+        not missing, key, f"a module without {', '.join(missing)}", "a detector.feature_extractors.FeatureExtractor"
+    )
+    strides = [first_stride * 2**level for level in range(num_levels)]
+    allowed = f"{strides}, from model.first_stride {first_stride} and model.num_levels {num_levels}"
+    found: Any = extractor.strides
+    require(list(found) == strides, f"{key}: strides", list(found), allowed)

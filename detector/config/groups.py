@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from detector.config.checks import require, require_choice, require_fraction, require_not_negative, require_positive
 from detector.config.class_names import check_class_names
+from detector.config.extensions import TABLES
 
 __all__ = [
     "AnchorConfig",
@@ -21,13 +22,15 @@ __all__ = [
     "TuneConfig",
 ]
 
-Preprocess = Literal["histo", "diff", "timesurface", "multi_channel_timesurface", "event_cube", "stacked_histo"]
-FeatureExtractor = Literal["Vanilla", "Vanilla_VGG", "Vanilla_VGGRU"]
 AnchorList = Literal["PSEE_ANCHORS", "COCO_ANCHORS"] | list[tuple[float, float]]
-ClassLoss = Literal["softmax_focal_loss"]
 Normalizer = Literal["positives", "ema"]
-LrScheduler = Literal["exponential", "cosine", "none"]
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+
+
+def _check_names(group: str, section: Any, *names: str) -> None:
+    """Raise a ValueError for the first of the named fields that has no entry of its table and is no import path."""
+    for name in names:
+        TABLES[f"{group}.{name}"].check(getattr(section, name))
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,12 @@ class DataConfig:
         augment: random flips, zooms and losses of events of training sequences
         reversal: share of augmented training sequences that run backwards in time
         max_faulty_events: part of a recording's events that may be faulty before it is refused; 10 always may, 0: none
+        event_format: format of recordings; auto finds it by their content
+        label_format: format of the label files beside recordings
     """
 
     dataset_path: str = ""
-    preprocess: Preprocess = "histo"
+    preprocess: str = "histo"
     max_incr_per_pixel: float = 5.0
     num_utbins: int = 3
     split_polarity: bool = True
@@ -75,16 +80,16 @@ class DataConfig:
     augment: bool = True
     reversal: float = 0.0
     max_faulty_events: float = 0.001
+    event_format: str = "auto"
+    label_format: str = "npy"
 
     def __post_init__(self) -> None:
-        require_choice("data.preprocess", self.preprocess, get_args(Preprocess))
+        _check_names("data", self, "preprocess", "event_format", "label_format")
         require_positive("data", self, "max_incr_per_pixel", "num_utbins", "delta_t", "height", "width")
         require_positive("data", self, "num_tbins", "batch_size")
         require_not_negative("data", self, "num_workers", "min_box_diag", "min_box_side", "skip_us")
         require_fraction("data", self, "reversal", "max_faulty_events")
-        reversible = self.augment and "timesurface" not in self.preprocess
-        allowed = f"0 with data.augment {self.augment} and data.preprocess {self.preprocess}"
-        require(self.reversal == 0 or reversible, "data.reversal", self.reversal, allowed)
+        require(self.reversal == 0 or self.augment, "data.reversal", self.reversal, "0 without data.augment")
         check_class_names("data.classes", self.classes)
         duplicates = len(set(self.classes)) != len(self.classes)
         require(
@@ -93,19 +98,6 @@ class DataConfig:
             self.classes,
             'distinct names of the label map, without "empty"',
         )
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of a frame."""
-        channels = {"diff": 1, "multi_channel_timesurface": 6, "stacked_histo": 2 * self.num_utbins}
-        channels["event_cube"] = self.num_utbins * (2 if self.split_polarity else 1)
-        return channels.get(self.preprocess, 2)
-
-    @property
-    def utbin_parameters(self) -> dict[str, Any]:
-        """Those of `num_utbins` and `split_polarity` that `preprocess` depends on."""
-        leaves = {"event_cube": ("num_utbins", "split_polarity"), "stacked_histo": ("num_utbins",)}
-        return {name: getattr(self, name) for name in leaves.get(self.preprocess, ())}
 
 
 @dataclass(frozen=True)
@@ -122,7 +114,7 @@ class ModelConfig:
         max_boxes_per_input: boxes of a frame that enter non-maximum suppression
     """
 
-    feature_extractor: FeatureExtractor = "Vanilla"
+    feature_extractor: str = "Vanilla"
     feature_base: int = 16
     feature_channels_out: int = 256
     first_stride: int = 16
@@ -131,9 +123,10 @@ class ModelConfig:
     max_boxes_per_input: int = 500
 
     def __post_init__(self) -> None:
-        require_positive("model", self, "feature_base", "feature_channels_out", "num_levels", "max_boxes_per_input")
+        _check_names("model", self, "feature_extractor")
+        require_positive("model", self, "feature_base", "feature_channels_out", "first_stride", "num_levels")
+        require_positive("model", self, "max_boxes_per_input")
         require_not_negative("model", self, "nlayers")
-        require(self.first_stride in (8, 16), "model.first_stride", self.first_stride, "8 or 16")
 
 
 @dataclass(frozen=True)
@@ -185,6 +178,7 @@ class LossConfig:
 
     Args:
         cls_loss_func: classification loss
+        box_loss_func: loss of the box offsets
         focal_alpha: weight of the foreground; the background has 1 - focal_alpha
         focal_gamma: focusing exponent
         loc_beta: where the box loss turns from quadratic to linear
@@ -193,7 +187,8 @@ class LossConfig:
             that number over batches, which frames without or with few boxes disturb less
     """
 
-    cls_loss_func: ClassLoss = "softmax_focal_loss"
+    cls_loss_func: str = "softmax_focal_loss"
+    box_loss_func: str = "smooth_l1_loss"
     focal_alpha: float = 0.25
     focal_gamma: float = 2.0
     loc_beta: float = 0.11
@@ -201,6 +196,7 @@ class LossConfig:
     normalizer: Normalizer = "positives"
 
     def __post_init__(self) -> None:
+        _check_names("loss", self, "cls_loss_func", "box_loss_func")
         require_choice("loss.normalizer", self.normalizer, get_args(Normalizer))
         require_fraction("loss", self, "focal_alpha")
         require_not_negative("loss", self, "focal_gamma", "loc_weight")
@@ -209,20 +205,22 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
-    """The optimizer (Adam) and its learning rate.
+    """The optimizer and its learning rate.
 
     Args:
+        optimizer: rule by which gradients change the weights
         lr: peak learning rate
         weight_decay: L2 penalty
-        lr_scheduler: decay after the warm-up: by a factor an epoch, a cosine over train.max_epochs, or none
-        lr_scheduler_step_gamma: the exponential schedule's factor an epoch
+        lr_scheduler: decay after the warm-up: by a factor per epoch, a cosine over train.max_epochs, or none
+        lr_scheduler_step_gamma: the exponential schedule's factor per epoch
         warmup_epochs: epochs of linear warm-up, fractions included
         gradient_clip: largest norm of the gradient; 0 turns clipping off. A `gradient_clip_val` of the trainer wins
     """
 
+    optimizer: str = "adam"
     lr: float = 2e-4
     weight_decay: float = 1e-5
-    lr_scheduler: LrScheduler = "exponential"
+    lr_scheduler: str = "exponential"
     lr_scheduler_step_gamma: float = 0.98
     warmup_epochs: float = 0.0
     gradient_clip: float = 1.0
@@ -230,7 +228,7 @@ class OptimConfig:
     def __post_init__(self) -> None:
         require_positive("optim", self, "lr", "lr_scheduler_step_gamma")
         require_not_negative("optim", self, "weight_decay", "warmup_epochs", "gradient_clip")
-        require_choice("optim.lr_scheduler", self.lr_scheduler, ("exponential", "cosine", "none"))
+        _check_names("optim", self, "optimizer", "lr_scheduler")
 
 
 @dataclass(frozen=True)
@@ -316,8 +314,8 @@ class TuneConfig:
     """
 
     num_samples: int = 8
-    searcher: Literal["optuna", "random", "grid"] = "optuna"
-    scheduler: Literal["asha", "pbt", "none"] = "asha"
+    searcher: str = "optuna"
+    scheduler: str = "asha"
     metric: str = "val_mean_ap"
     mode: Literal["max", "min"] = "max"
     against: Literal["none", "latency_ms", "parameters"] = "none"
@@ -331,8 +329,6 @@ class TuneConfig:
     def __post_init__(self) -> None:
         require_positive("tune", self, "num_samples", "grace_epochs", "final_seeds", "final_top_k")
         require(self.reduction_factor > 1, "tune.reduction_factor", self.reduction_factor, "a number of at least 2")
-        require_choice("tune.searcher", self.searcher, ("optuna", "random", "grid"))
-        require_choice("tune.scheduler", self.scheduler, ("asha", "pbt", "none"))
         require_choice("tune.against", self.against, ("none", "latency_ms", "parameters"))
         require_choice("tune.mode", self.mode, ("max", "min"))
         concurrent = self.max_concurrent

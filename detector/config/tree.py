@@ -46,11 +46,6 @@ class Config:
     tune: TuneConfig = field(default_factory=TuneConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
 
-    @property
-    def in_channels(self) -> int:
-        """Channels of an input frame."""
-        return self.data.in_channels
-
     @classmethod
     def load(cls, path: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> "Config":
         """Read a YAML file and replace single leaves.

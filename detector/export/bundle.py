@@ -1,4 +1,4 @@
-"""An exported detector as it lies on disk: a model file and the JSON that says how to feed it."""
+"""An exported detector on disk: a model file, and the JSON that states how to feed it."""
 
 import hashlib
 import json
@@ -7,12 +7,10 @@ from typing import Any
 
 import torch
 
-from detector.export.form import INFO_NAME, TORCHSCRIPT, load_torchscript
+from detector.config.extensions import EXPORT_FORMS
+from detector.export.form import INFO_NAME, MODEL_NAME
 
-__all__ = ["INFO_NAME", "find_exported", "load_exported"]
-
-ANY_DEVICE = (TORCHSCRIPT.name, "torchscript-frozen")
-"""Forms of export that a GPU runs; the others are made for the CPU."""
+__all__ = ["find_exported", "load_exported"]
 
 
 def find_exported(path: str | Path) -> tuple[Path, dict[str, Any]]:
@@ -31,7 +29,7 @@ def find_exported(path: str | Path) -> tuple[Path, dict[str, Any]]:
     path = Path(path)
     folder = path if path.is_dir() else path.parent
     info = _read_info(folder, path)
-    model = folder / info.get("file", TORCHSCRIPT.file) if path.is_dir() else path
+    model = folder / info.get("file", MODEL_NAME) if path.is_dir() else path
     if not model.is_file():
         raise FileNotFoundError(f"{model}: no such model file")
     with model.open("rb") as file:
@@ -49,32 +47,29 @@ def load_exported(path: str | Path, device: str | None = None) -> tuple[Any, dic
         device: where it will run; the first GPU if None, or the CPU if there is none or the file is for CPUs.
 
     Returns:
-        the model without memory, with `detect` and `reset_all` as in `detector.jitting.SSD`; the content of the JSON
-        file; the device.
+        the model with a clear state, with `forward`, `detect`, `reset` and `reset_all` as in `detector.jitting.SSD`;
+        the content of the JSON file; the device.
 
     Raises:
         FileNotFoundError: one of the two files is missing.
         ValueError: they do not belong together, or one is broken.
     """
     model, info = find_exported(path)
-    form = info.get("form", TORCHSCRIPT.name)
-    if device is None:
-        device = "cuda" if form in ANY_DEVICE and torch.cuda.is_available() else "cpu"
+    name = info.get("form", "torchscript")
     try:
-        loaded = _load(model, info, form, device)
+        form = EXPORT_FORMS[name]
+        form.check_processor(name, info.get("precision", "float32"))
+    except ValueError as error:
+        raise ValueError(f"{model.with_name(INFO_NAME)}: {error}") from None
+    if device is None:
+        device = "cuda" if form.any_device and torch.cuda.is_available() else "cpu"
+    try:
+        loaded = form.load(model, info, device)
     except RuntimeError as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{model}: cannot be loaded: {reason}") from None
     loaded.reset_all()
     return loaded, info, torch.device(device)
-
-
-def _load(model: Path, info: dict[str, Any], form: str, device: str) -> Any:
-    if form.startswith(TORCHSCRIPT.name):
-        return load_torchscript(model, device)
-    from detector.export.forms import load_form  # imports torchvision, which takes seconds
-
-    return load_form(model.parent, info)
 
 
 def _read_info(folder: Path, asked: Path) -> dict[str, Any]:
@@ -85,7 +80,7 @@ def _read_info(folder: Path, asked: Path) -> dict[str, Any]:
     try:
         info = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path}: no JSON: {error}") from None
+        raise ValueError(f"{path}: not JSON: {error}") from None
     if not isinstance(info, dict):
         raise ValueError(f"{path}: holds {type(info).__name__}, allowed: a JSON object, as `evforge export` writes it")
     return info

@@ -5,7 +5,7 @@ from typing import Any
 
 from detector.export.bundle import find_exported
 from detector.export.cases import TESTCASES
-from detector.export.form import TORCHSCRIPT
+from detector.export.form import MODEL_NAME
 
 __all__ = ["check_export"]
 
@@ -23,7 +23,7 @@ def check_export(model_dir: Path) -> dict[str, Any]:
         FileNotFoundError: one of the two files is missing.
         ValueError: the files do not belong together, or a case failed.
     """
-    model, info = find_exported(Path(model_dir) / TORCHSCRIPT.file)
+    model, info = find_exported(Path(model_dir) / MODEL_NAME)
     _run_cases(model)
     return info
 

@@ -1,4 +1,4 @@
-"""What a kind of exported file is, and the plain one: TorchScript."""
+"""What a form of exported file is, and the plain one: TorchScript."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from detector.config.checks import require
 from detector.utils.torch_compat import ignoring_torchscript_deprecation
 
 __all__ = [
@@ -18,17 +19,21 @@ __all__ = [
     "TORCHSCRIPT",
     "ExportForm",
     "load_torchscript",
+    "open_torchscript",
     "save_torchscript",
 ]
 
 INFO_NAME = "info_ssd_jit.json"
-"""The file beside an exported model that says how to feed it."""
+"""The file beside an exported model that states how to feed it."""
+
+MODEL_NAME = "model.ptjit"
+"""File of the forms that are TorchScript."""
 
 METHODS = ("detect", "forward_network_without_box_decoding", "reset", "reset_all")
-"""What an exported model offers beside `forward`."""
+"""Methods of an exported TorchScript model beside `forward`."""
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "half": torch.float16}
-"""Precisions of an exported network. Frames come in any of them, and boxes are float32, whatever it is."""
+"""Precisions of an exported network. Frames are accepted in any of them, and boxes are float32, in every precision."""
 
 
 @dataclass(frozen=True)
@@ -36,31 +41,50 @@ class ExportForm:
     """A kind of file that a trained detector can be exported to.
 
     Args:
-        name: what `evforge export --form` calls it
         file: name of the file
         precisions: keys of `PRECISIONS` that it takes
-        write: writes a detector, for frames of a height and width; gives what else `info_ssd_jit.json` should say
-        load: opens such a file, with the content of `info_ssd_jit.json`, as an object with `forward` and, of
-            `METHODS`, at least `detect`, `reset` and `reset_all`
+        write: `f(ssd, path, height, width)` writes a `detector.export.ssd.SSD` for frames of a height and width, and
+            returns further entries of `info_ssd_jit.json`; ValueError where it cannot hold the detector
+        load: `f(path, info, device)` opens such a file, with the content of `info_ssd_jit.json`, as an object with the
+            methods `forward`, `detect`, `reset` and `reset_all` of `SSD`
         rounds: whether it computes with fewer bits than its precision has
+        any_device: whether it also runs on GPUs; the others are made for CPUs
+        missing: instructions for a precision that this processor lacks, as text; empty if it can run the file
     """
 
-    name: str
     file: str
     precisions: tuple[str, ...]
     write: Callable[[nn.Module, Path, int, int], Mapping[str, Any]]
-    load: Callable[[Path, Mapping[str, Any]], Any]
+    load: Callable[[Path, Mapping[str, Any], str], Any]
     rounds: bool = False
+    any_device: bool = False
+    missing: Callable[[str], str] = lambda precision: ""
 
     def exact(self, precision: str) -> bool:
-        """Whether a file of this precision answers as the detector does but for the order of sums."""
+        """Whether a file of this precision answers as the detector does, apart from the order of sums."""
         return precision == "float32" and not self.rounds
+
+    def check_processor(self, name: str, precision: str) -> None:
+        """Raise a ValueError if this processor cannot run files of the form, which goes by this name."""
+        missing = self.missing(precision)
+        allowed = f"on a processor with {missing}; here another form or precision"
+        require(not missing, "form", f"{name} in {precision}", allowed)
 
 
 def save_torchscript(ssd: nn.Module, path: Path) -> None:
-    """Script a module, or take a scripted one, and write it."""
+    """Script a module, or take a scripted one, and write it.
+
+    Raises:
+        ValueError: a part of it, such as its backbone, cannot be scripted.
+    """
     with ignoring_torchscript_deprecation():
-        torch.jit.script(ssd).save(str(path))
+        try:
+            scripted = torch.jit.script(ssd)
+        except Exception as error:  # TorchScript raises errors of many types
+            reason = " ".join(str(error).split())[:300]
+            allowed = "a detector whose parts can be scripted, or the forms torch-export, aotinductor, onnx"
+            raise ValueError(f"form: TorchScript cannot hold this detector ({reason}), allowed: {allowed}") from error
+        scripted.save(str(path))
 
 
 def load_torchscript(path: str | Path, device: str | torch.device = "cpu") -> torch.jit.ScriptModule:
@@ -69,15 +93,15 @@ def load_torchscript(path: str | Path, device: str | torch.device = "cpu") -> to
         return torch.jit.load(str(path), map_location=device)
 
 
-def _write_torchscript(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
+def open_torchscript(path: Path, info: Mapping[str, Any], device: str) -> torch.jit.ScriptModule:
+    """`ExportForm.load` of the forms that are TorchScript."""
+    return load_torchscript(path, device)
+
+
+def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
     save_torchscript(ssd, path)
     return {}
 
 
-TORCHSCRIPT = ExportForm(
-    "torchscript", "model.ptjit", tuple(PRECISIONS), _write_torchscript, lambda path, info: load_torchscript(path)
-)
+TORCHSCRIPT = ExportForm(MODEL_NAME, tuple(PRECISIONS), _write, open_torchscript, any_device=True)
 """The plain form: weights that `to(device)` and `half()` still move, any T, B, H and W."""
-
-MODEL_NAME = TORCHSCRIPT.file
-"""File of the forms that are TorchScript."""

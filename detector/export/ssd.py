@@ -78,7 +78,7 @@ class SSD(nn.Module):
         if given != anchor_pairs(net.box_coder.anchor_list):
             raise ValueError(f"anchor_list: got {given}, allowed: the detector's own, {net.box_coder.anchor_list}")
         net.reset_all()
-        self.in_channels = net.feature_extractor.cin
+        self.in_channels = net.in_channels
         self.feature_extractor = net.feature_extractor
         self.rpn = net.rpn
         self.anchors = net.box_coder

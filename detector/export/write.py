@@ -1,9 +1,10 @@
 """Write an exported detector: the model file, and the JSON file that says how to feed it."""
 
 import argparse
+import copy
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,15 @@ import torch
 import torchvision
 
 from detector.config import Config
-from detector.export.form import INFO_NAME, PRECISIONS, TORCHSCRIPT, ExportForm
+from detector.config.checks import require
+from detector.config.extensions import EXPORT_FORMS
+from detector.export.backends.cpu_layers import fold_batch_norms
+from detector.export.form import INFO_NAME, PRECISIONS
 from detector.export.ssd import SSD, anchor_pairs
-from detector.preprocess.representation import byte_code
+from detector.preprocess.representation import representation_of
 from detector.utils.atomic_write import atomic_write
 
-__all__ = ["export_lightning_model", "export_ssd"]
+__all__ = ["export_lightning_model", "export_ssd", "in_precision"]
 
 
 def export_ssd(
@@ -26,43 +30,47 @@ def export_ssd(
     nms_thresh: float,
     score_thresh: float,
     *,
-    form: ExportForm = TORCHSCRIPT,
+    form: str = "torchscript",
+    precision: str = "float32",
 ) -> Path:
     """Write the model file (`model.ptjit`) and `info_ssd_jit.json`.
 
     Args:
-        ssd: the detector to export, in the precision that the file should have.
+        ssd: the detector to export; not changed.
         params: flat hyperparameters (`Config.to_hparams()`) with the trained `height` and `width`, `classes` and the
             `label_map` of files.
         out_directory: folder to write to, made if missing.
         nms_thresh: suppression threshold that users of the file should take.
         score_thresh: score threshold that users of the file should take.
-        form: kind of file, see `detector.export.forms`.
+        form: name or import path of the kind of file, see `EXPORT_FORMS`.
+        precision: key of `PRECISIONS`.
 
     Returns:
         The model file.
 
     Raises:
-        ValueError: the form does not take the precision, or needs a package that is not there.
+        ValueError: the form is unknown, does not take the precision, needs a package that is not installed, or cannot
+            hold the detector.
     """
-    precision = next(name for name, dtype in PRECISIONS.items() if dtype == ssd.precision.dtype)
-    if precision not in form.precisions:
-        raise ValueError(f"precision: got {precision}, allowed for {form.name}: {', '.join(form.precisions)}")
+    kind = EXPORT_FORMS[form]
+    require(precision in kind.precisions, "precision", precision, f"with form {form}: {', '.join(kind.precisions)}")
+    kind.check_processor(form, precision)
     out = Path(out_directory)
     out.mkdir(parents=True, exist_ok=True)
-    ssd.reset_all()  # live memory would be baked into the file
+    ssd = in_precision(ssd, precision)
+    ssd.reset_all()  # the file would hold the state
     values = dict(params) if isinstance(params, Mapping) else vars(params)
-    with atomic_write(out / form.file, keep_suffix=True) as part:
-        found = form.write(ssd, part, values["height"], values["width"])
+    with atomic_write(out / kind.file, keep_suffix=True) as part:
+        found = kind.write(ssd, part, values["height"], values["width"])
         info = {
             **_info(ssd, values, nms_thresh, score_thresh),
-            **{"form": form.name, "file": form.file, "precision": precision},
+            **{"form": form, "file": kind.file, "precision": precision},
             **found,
             "sha256": hashlib.sha256(part.read_bytes()).hexdigest(),
         }
     with atomic_write(out / INFO_NAME) as info_part:
         info_part.write_text(json.dumps(info, indent=2) + "\n")
-    return out / form.file
+    return out / kind.file
 
 
 def export_lightning_model(
@@ -71,48 +79,64 @@ def export_lightning_model(
     nms_thresh: float,
     score_thresh: float,
     *,
-    form: ExportForm = TORCHSCRIPT,
-    prepare: Callable[[SSD], SSD] = lambda ssd: ssd,
+    form: str = "torchscript",
+    precision: str = "float32",
 ) -> Path:
     """Write the model file and `info_ssd_jit.json` of a trained `LightningDetectionModel`; see `export_ssd`.
 
     Args:
         lightning_model: the trained model.
-        out_directory, nms_thresh, score_thresh, form: see `export_ssd`.
-        prepare: what is done to the detector before, such as another precision.
+        out_directory, nms_thresh, score_thresh, form, precision: see `export_ssd`.
     """
-    hparams = lightning_model.hparams
-    ssd = prepare(SSD(lightning_model.detector, hparams["anchor_list"]).cpu())
+    config = lightning_model.config
     params = {
-        **hparams,
+        **vars(config.to_hparams()),
         "classes": lightning_model.classes,
         "label_map": lightning_model.label_map,
         "height": lightning_model.height,
         "width": lightning_model.width,
     }
-    return export_ssd(ssd, params, out_directory, nms_thresh, score_thresh, form=form)
+    ssd = SSD(lightning_model.detector, config.anchors.anchor_list).cpu()
+    return export_ssd(ssd, params, out_directory, nms_thresh, score_thresh, form=form, precision=precision)
+
+
+def in_precision(ssd: SSD, precision: str) -> SSD:
+    """The detector in another precision; itself in float32.
+
+    In bf16 the head stays in float32: it takes little time, and the order of scores needs more than eight bits.
+    """
+    if precision == "float32":
+        return ssd
+    ssd = copy.deepcopy(ssd)
+    fold_batch_norms(ssd)
+    ssd.to(PRECISIONS[precision]).to(memory_format=torch.channels_last)
+    if precision == "bf16":
+        ssd.rpn.float()
+        ssd.head_precision = ssd.head_precision.float()
+    return ssd
 
 
 def _info(ssd: SSD, params: Mapping[str, Any], nms_thresh: float, score_thresh: float) -> dict[str, Any]:
-    """What a program needs to feed the model and to read its rows."""
-    data = Config.from_hparams(params).data
+    """Everything that a program needs to feed the model and to read its rows."""
+    config = Config.from_hparams(params)
+    data, representation = config.data, representation_of(config.data)
     return {
-        "preprocess": params["preprocess"],
-        "preprocess_params": {"max_incr_per_pixel": data.max_incr_per_pixel, **data.utbin_parameters},
-        "normalisation": {"divisor_of_counts": byte_code(data)[1]},
-        "in_channels": data.in_channels,
-        "delta_t": params["delta_t"],
-        "num_tbins": params["num_tbins"],
+        "preprocess": data.preprocess,
+        "preprocess_params": dict(representation.parameters),
+        "normalisation": {"divisor_of_counts": representation.divisor},
+        "in_channels": representation.channels,
+        "delta_t": data.delta_t,
+        "num_tbins": data.num_tbins,
         "height": params["height"],
         "width": params["width"],
         "classes": list(params["classes"]),
         "label_map": {str(key): name for key, name in params["label_map"].items()},
         "anchor_list": anchor_pairs(ssd.anchors.anchor_list),
-        "base_size": params["base_size"],
+        "base_size": config.anchors.base_size,
         "strides": list(ssd.feature_extractor.strides),
         "variances": [ssd.varx, ssd.vary],
         "score_thresh": score_thresh,
         "nms_thresh": nms_thresh,
-        "max_boxes_per_input": params["max_boxes_per_input"],
+        "max_boxes_per_input": config.model.max_boxes_per_input,
         "versions": {"torch": torch.__version__, "torchvision": torchvision.__version__},
     }

@@ -15,9 +15,10 @@ from detector.data.dataset import scale_inputs
 from detector.events import BBOX_dtype, EventReader
 from detector.events.arrays import Columns
 from detector.events.framing import cut_frames
-from detector.export.bundle import INFO_NAME, load_exported
+from detector.export.bundle import load_exported
+from detector.export.form import INFO_NAME
 from detector.preprocess import histo
-from detector.preprocess.representation import byte_code, preprocess_function
+from detector.preprocess.representation import Representation, representation_of
 
 __all__ = ["Events", "Frame", "Predictor"]
 
@@ -93,7 +94,8 @@ class Predictor:
         self._run: object = None
 
     def _read(self, info: Mapping[str, Any]) -> None:
-        self._data = DataConfig(preprocess=info["preprocess"], delta_t=info["delta_t"], **info["preprocess_params"])
+        data = DataConfig(preprocess=info["preprocess"], delta_t=info["delta_t"], **info["preprocess_params"])
+        self._representation = representation_of(data)
         self._divisor = info["normalisation"]["divisor_of_counts"]
         self._trained_size = info["height"], info["width"]
         self._exported_thresh = float(info["score_thresh"])
@@ -101,7 +103,7 @@ class Predictor:
         ids = {name: int(key) for key, name in info["label_map"].items()}
         self.classes = {ids[name]: name for name in info["classes"]}
         self._class_ids = np.array([0, *self.classes], np.uint32)
-        self.delta_t = self._data.delta_t
+        self.delta_t = data.delta_t
 
     def __call__(self, events: Events) -> Iterator[np.ndarray]:
         """The boxes of each frame of a stream, empty arrays included: `for boxes in predictor(events)`.
@@ -168,16 +170,16 @@ class Predictor:
     def _lane(self, events: Events) -> "_Lane":
         height, width = self.sensor_size(events)
         frames = cut_frames(events, self.delta_t, height=height, width=width)
-        return _Lane(frames, self._data, (height, width), self.downsampling(height, width))
+        return _Lane(frames, self.delta_t, self._representation, (height, width), self.downsampling(height, width))
 
     def _advance(self, lanes: Sequence["_Lane"], size: tuple[int, int], histograms: bool) -> Iterator[list]:
         run = self._run = object()
         self._model.reset_all()
         shape = self._num_tbins, len(lanes)
-        tensors = np.empty((*shape, self._data.in_channels, *size), byte_code(self._data)[0])
-        pictures = np.empty((*shape, 2, *size) if histograms else (*shape, 0), np.uint8)
+        tensors = self._representation.empty(*shape, self._representation.channels, *size)
+        counts = np.empty((*shape, 2, *size) if histograms else (*shape, 0), np.uint8)
         while True:
-            ends = [lane.fill(tensors[:, b], pictures[:, b]) for b, lane in enumerate(lanes)]
+            ends = [lane.fill(tensors[:, b], counts[:, b]) for b, lane in enumerate(lanes)]
             length = max(map(len, ends))
             if not length:
                 return
@@ -188,7 +190,7 @@ class Predictor:
             rows = self._detect(tensors[:length])
             for t in range(length):
                 yield [
-                    Frame(ends[b][t], self._to_boxes(rows[t][b], ends[b][t], lane), pictures[t, b])
+                    Frame(ends[b][t], self._to_boxes(rows[t][b], ends[b][t], lane), counts[t, b])
                     if t < len(ends[b])
                     else None
                     for b, lane in enumerate(lanes)
@@ -216,24 +218,29 @@ class _Lane:
     """A stream in a batch: turns its events into frames of the network's size."""
 
     def __init__(
-        self, frames: Iterator[tuple[int, Columns]], data: DataConfig, sensor: tuple[int, int], shift: int
+        self,
+        frames: Iterator[tuple[int, Columns]],
+        delta_t: int,
+        representation: Representation,
+        sensor: tuple[int, int],
+        shift: int,
     ) -> None:
         self.shift = shift
         self.size = sensor[0] >> shift, sensor[1] >> shift
-        self._frames, self._delta_t = frames, data.delta_t
-        self._preprocess = preprocess_function(data)
+        self._frames, self._delta_t = frames, delta_t
+        self._fill = representation.fill
 
-    def fill(self, out: np.ndarray, pictures: np.ndarray) -> list[int]:
-        """Write the next frames (T, C, H, W), and (T, 2, H, W) histograms of them unless `pictures` is empty.
+    def fill(self, out: np.ndarray, counts: np.ndarray) -> list[int]:
+        """Write the next frames (T, C, H, W), and (T, 2, H, W) histograms of them unless `counts` is empty.
 
         Returns:
             Ends of the frames, fewer than T at the end of the stream; the rest of `out` is 0.
         """
         ends: list[int] = []
         for t, (start, columns) in enumerate(islice(self._frames, len(out))):
-            self._preprocess(columns, out[t : t + 1], self._delta_t, self.shift)
-            if pictures.size:
-                histo(columns, pictures[t : t + 1], self._delta_t, self.shift)
+            self._fill(columns, out[t : t + 1], self._delta_t, self.shift)
+            if counts.size:
+                histo(columns, counts[t : t + 1], self._delta_t, self.shift)
             ends.append(start + self._delta_t)
         out[len(ends) :] = 0
         return ends

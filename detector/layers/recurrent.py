@@ -4,13 +4,20 @@ A cell carries its state from call to call. The state is a plain attribute: not 
 not broadcast between ranks. Everything here can be scripted.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from detector.layers.lstm_function import lstm_sequence
 from detector.utils.modes import usable_here
 
-__all__ = ["ConvGRU", "ConvLSTM", "ConvRNN"]
+__all__ = ["ConvGRU", "ConvLSTM", "ConvRNN", "stateful_modules"]
+
+
+def stateful_modules(module: nn.Module) -> list[Any]:
+    """The modules inside that carry a state from call to call: those with an attribute `state: list[Tensor]`."""
+    return [part for part in module.modules() if isinstance(getattr(part, "state", None), list)]
 
 
 class ConvRNN(nn.Module):

@@ -4,29 +4,31 @@ It depends on nothing that a resumed run may change on the way: batch size, load
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
+from detector.config.extensions import LR_SCHEDULES
 from detector.config.groups import OptimConfig
 
-__all__ = ["LR_SCHEDULES", "WARMUP_START", "rate_factor", "total_epochs"]
+__all__ = ["WARMUP_START", "constant", "cosine", "exponential", "rate_factor", "total_epochs"]
 
 WARMUP_START = 1e-3
 """Share of the learning rate that the warm-up starts from, as in Detectron2."""
 
 
-def _cosine(optim: OptimConfig, epoch: float, epochs: float) -> float:
+def constant(optim: OptimConfig, epoch: float, epochs: float) -> float:
+    """The peak learning rate throughout."""
+    return 1.0
+
+
+def exponential(optim: OptimConfig, epoch: float, epochs: float) -> float:
+    """Multiply by `optim.lr_scheduler_step_gamma` after each epoch."""
+    return optim.lr_scheduler_step_gamma ** int(epoch)
+
+
+def cosine(optim: OptimConfig, epoch: float, epochs: float) -> float:
     """Half a cosine from the end of the warm-up to the last epoch (Loshchilov and Hutter, SGDR, 2017)."""
     done = (epoch - optim.warmup_epochs) / max(epochs - optim.warmup_epochs, 1e-9)
     return 0.5 * (1 + math.cos(math.pi * min(max(done, 0.0), 1.0)))
-
-
-LR_SCHEDULES: dict[str, Callable[[OptimConfig, float, float], float]] = {
-    "exponential": lambda optim, epoch, epochs: optim.lr_scheduler_step_gamma ** int(epoch),
-    "cosine": _cosine,
-    "none": lambda optim, epoch, epochs: 1.0,
-}
-"""Factors by name: of the settings, the progress in epochs and the epochs of the whole training."""
 
 
 def rate_factor(optim: OptimConfig, epoch: float, epochs: float) -> float:

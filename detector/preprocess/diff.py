@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from detector.config.groups import DataConfig
 from detector.preprocess.binning import EventColumns, check_output, into_bins
 from detector.preprocess.kernels import subtract
+from detector.preprocess.representation import Representation
 
-__all__ = ["diff"]
+__all__ = ["diff", "diff_representation"]
 
 
 def diff(
@@ -51,3 +53,18 @@ def _store(net: np.ndarray, frame: np.ndarray, reset: bool, bound: float) -> Non
     else:
         scaled = np.divide(net, np.float32(bound), dtype=np.float32)
         np.clip(scaled if reset else scaled + frame, -1, 1, out=frame, casting="same_kind")
+
+
+def diff_representation(data: DataConfig) -> Representation:
+    """`diff` with the settings of `data`."""
+    return Representation(
+        diff,
+        channels=1,
+        dtype="int8",
+        divisor=data.max_incr_per_pixel,
+        counts=True,
+        signed=True,
+        reversible=True,
+        parameters={"max_incr_per_pixel": data.max_incr_per_pixel},
+        torch_form="detector.preprocess.torch_form:diff",
+    )

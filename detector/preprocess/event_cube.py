@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from detector.config.groups import DataConfig
 from detector.preprocess.binning import EventColumns, check_output, into_bins
 from detector.preprocess.kernels import clip, round_off, share
+from detector.preprocess.representation import Representation
 
-__all__ = ["event_cube"]
+__all__ = ["event_cube", "event_cube_representation"]
 
 
 def event_cube(
@@ -78,3 +80,22 @@ def _store(sums: np.ndarray, plane: np.ndarray, reset: bool, gain: np.float32, h
         clip(sums.reshape(-1), plane.reshape(-1), gain, highest)
     else:
         round_off(sums.reshape(-1), plane.reshape(-1), gain, highest)
+
+
+def event_cube_representation(data: DataConfig) -> Representation:
+    """`event_cube` with the settings of `data`: two channels per micro-bin, or one signed channel."""
+    split = data.split_polarity
+    return Representation(
+        event_cube,
+        channels=data.num_utbins * (2 if split else 1),
+        dtype="uint8" if split else "int8",
+        divisor=255 if split else 127,
+        signed=not split,
+        reversible=True,
+        parameters={
+            "max_incr_per_pixel": data.max_incr_per_pixel,
+            "num_utbins": data.num_utbins,
+            "split_polarity": split,
+        },
+        torch_form=f"detector.preprocess.torch_form:{'event_cube' if split else 'signed_event_cube'}",
+    )

@@ -1,67 +1,70 @@
-"""The representations that `data.preprocess` names: one record each."""
+"""What a representation is: how events become the values of frames, and what the values are."""
 
-from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from detector.config.checks import require
+from detector.config.extensions import REPRESENTATIONS
 from detector.config.groups import DataConfig
-from detector.preprocess.diff import diff
-from detector.preprocess.event_cube import event_cube
-from detector.preprocess.histo import histo, stacked_histo
-from detector.preprocess.timesurface import multi_channel_timesurface, timesurface
+from detector.preprocess.binning import EventColumns
 
-__all__ = ["REPRESENTATIONS", "Representation", "byte_code", "preprocess_function", "representation_of"]
+__all__ = ["FLOATS", "Representation", "representation_of"]
+
+FLOATS = ("float16", "float32")
+"""Types of frames that hold values as the network takes them."""
 
 
-class Representation(NamedTuple):
-    """How events become the values of a frame, and what these are for augmentation.
+@dataclass(frozen=True)
+class Representation:
+    """How events become frames.
 
-    `function`: takes the arguments of `histo`; some have more, by keyword. `counts`: whole numbers are numbers of
-    events. `reversible`: what time running backwards gives can be computed from the values; events then have the other
-    polarity and micro-bins the other order, which reverses the order of the channels. `signed`: ON counts against OFF,
-    so the other polarity is the other sign.
+    Args:
+        function: takes the positional arguments of `histo`, and `parameters` by keyword
+        channels: channels of a frame
+        dtype: type of the values in files: uint8, int8, float16 or float32
+        divisor: values in files are divided by this before they enter the network; 1 for floats
+        counts: bytes are numbers of events (ON minus OFF if `signed`); an event dropout then removes single events
+        signed: ON events count against OFF events, so that the other polarity is the other sign
+        reversible: frames of time running backwards can be computed from the values: events then have the other
+            polarity and micro-bins the other order, which together reverse the order of the channels
+        parameters: settings of `DataConfig` that `function` takes by keyword, stored with datasets and exports
+        torch_form: import path of the same function of tensors, see `detector.preprocess.torch_form`; "" without one
     """
 
     function: Callable[..., None]
-    counts: bool
-    reversible: bool
+    channels: int
+    dtype: str
+    divisor: float
+    counts: bool = False
     signed: bool = False
+    reversible: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    torch_form: str = ""
 
+    def fill(
+        self, xypt: np.ndarray | EventColumns, output_array: np.ndarray, duration: int, downsampling_factor: int = 0
+    ) -> None:
+        """Write events into (T, C, H, W) frames that cover `duration` microseconds; see `histo`."""
+        self.function(xypt, output_array, duration, downsampling_factor, **self.parameters)
 
-REPRESENTATIONS = {
-    "histo": Representation(histo, counts=True, reversible=True),
-    "stacked_histo": Representation(stacked_histo, counts=True, reversible=True),
-    "diff": Representation(diff, counts=False, reversible=True, signed=True),
-    "timesurface": Representation(timesurface, counts=False, reversible=False),
-    "multi_channel_timesurface": Representation(multi_channel_timesurface, counts=False, reversible=False),
-    "event_cube": Representation(event_cube, counts=False, reversible=True),
-}
-"""Representations by the name that `data.preprocess` gives."""
+    def empty(self, *shape: int) -> np.ndarray:
+        """Uninitialised frames of the stored type."""
+        return np.empty(shape, self.dtype)
 
 
 def representation_of(data: DataConfig) -> Representation:
-    """The representation that `data` asks for."""
-    found = REPRESENTATIONS[data.preprocess]
-    if data.preprocess == "event_cube" and not data.split_polarity:
-        return found._replace(signed=True)
-    return found
+    """The representation that `data.preprocess` names, with the settings of `data` filled in.
 
-
-def preprocess_function(data: DataConfig) -> Callable[..., None]:
-    """The function that `data` asks for, with its bound and micro-bins filled in.
-
-    Returns:
-        `f(xypt, output_array, total_tbins_delta_t, downsampling_factor=0, reset=True)`, see `histo`.
+    Raises:
+        ValueError: it cannot be imported, is none, or a setting does not fit it.
     """
-    function = REPRESENTATIONS[data.preprocess].function
-    return partial(function, max_incr_per_pixel=data.max_incr_per_pixel, **data.utbin_parameters)
-
-
-def byte_code(data: DataConfig) -> tuple[np.dtype, float]:
-    """How bytes hold what `preprocess_function` makes: their type and their divisor."""
-    signed = data.preprocess == "diff" or (data.preprocess == "event_cube" and not data.split_polarity)
-    dtype = np.dtype(np.int8 if signed else np.uint8)
-    counts = data.preprocess in ("histo", "stacked_histo", "diff")
-    return dtype, data.max_incr_per_pixel if counts else float(np.iinfo(dtype).max)
+    found = REPRESENTATIONS[data.preprocess](data)
+    allowed = "a function of DataConfig that returns a detector.preprocess.representation.Representation"
+    require(isinstance(found, Representation), "data.preprocess", data.preprocess, allowed)
+    require(found.dtype in ("uint8", "int8", *FLOATS), "dtype", found.dtype, "uint8, int8, float16, float32")
+    allowed = f"0 with data.preprocess {data.preprocess}, which cannot run backwards in time"
+    require(data.reversal == 0 or found.reversible, "data.reversal", data.reversal, allowed)
+    return found

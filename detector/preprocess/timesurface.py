@@ -1,11 +1,20 @@
 """Time surfaces: when each pixel last fired."""
 
+from functools import partial
+
 import numpy as np
 
+from detector.config.groups import DataConfig
 from detector.preprocess.binning import EventColumns, check_output, into_bins
 from detector.preprocess.kernels import mark_levels, mark_times
+from detector.preprocess.representation import Representation
 
-__all__ = ["MULTI_CHANNEL_UTBINS", "multi_channel_timesurface", "timesurface"]
+__all__ = [
+    "multi_channel_representation",
+    "multi_channel_timesurface",
+    "timesurface",
+    "timesurface_representation",
+]
 
 MULTI_CHANNEL_UTBINS = 3
 """Micro-bins of `multi_channel_timesurface`: with two polarities they make six channels."""
@@ -18,56 +27,31 @@ def timesurface(
     downsampling_factor: int = 0,
     reset: bool = True,
     max_incr_per_pixel: float = 5.0,
+    *,
+    num_utbins: int = 1,
 ) -> None:
-    """Time of the last event by time bin, polarity and pixel.
+    """Time of the last event by micro-bin, polarity and pixel.
 
-    A float output holds (t - start + 1) / duration of its bin, so the bin's first microsecond gives the least value
-    above 0, its last one 1, and no event 0. uint8 holds 255 times that, rounded up: 1 to 255, and 0 for no event.
+    A float output holds (t - start + 1) / duration of its micro-bin, so the first microsecond gives the least value
+    above 0, the last one 1, and no event 0. uint8 holds 255 times that, rounded up: 1 to 255, and 0 for no event.
 
     Args:
         xypt: `EventCD` array or columns x, y, p, t; t in microseconds from the start of the first bin. Not changed.
-        output_array: (T, 2, H, W) uint8, float16 or float32, filled in place; channel 0 for OFF events, 1 for ON.
+        output_array: (T, 2 * num_utbins, H, W) uint8, float16 or float32, filled in place; channel 2 * micro-bin + p,
+            with p = 0 for OFF events and 1 for ON events.
         total_tbins_delta_t: duration of all T bins in microseconds; events outside are dropped.
         downsampling_factor: k takes the last event of each square of 2^k x 2^k sensor pixels.
         reset: start from no events; otherwise the later time of the array and the events stays.
-        max_incr_per_pixel: without effect, for the sake of one signature.
+        max_incr_per_pixel: not used; part of the signature that all representations share.
+        num_utbins: micro-bins per time bin.
 
     Raises:
         ValueError: a shape or type that does not fit, or an event outside the output.
     """
-    _surfaces(xypt, output_array, total_tbins_delta_t, downsampling_factor, reset, max_incr_per_pixel, 1)
-
-
-def multi_channel_timesurface(
-    xypt: np.ndarray | EventColumns,
-    output_array: np.ndarray,
-    total_tbins_delta_t: int,
-    downsampling_factor: int = 0,
-    reset: bool = True,
-    max_incr_per_pixel: float = 5.0,
-) -> None:
-    """The `timesurface` of each third of a time bin: six channels, (T, 6, H, W), channel 2 * third + p.
-
-    No open source tells how others lay out their six channels: this layout is ours.
-
-    Arguments and errors as in `timesurface`; times are relative to the third.
-    """
-    utbins = MULTI_CHANNEL_UTBINS
-    _surfaces(xypt, output_array, total_tbins_delta_t, downsampling_factor, reset, max_incr_per_pixel, utbins)
-
-
-def _surfaces(
-    xypt: np.ndarray | EventColumns,
-    output: np.ndarray,
-    total: int,
-    shift: int,
-    reset: bool,
-    bound: float,
-    num_utbins: int,
-) -> None:
-    check_output(output, 2 * num_utbins, total, shift, bound)
+    shift, output = downsampling_factor, output_array
+    check_output(output, 2 * num_utbins, total_tbins_delta_t, shift, max_incr_per_pixel)
     bins, _, height, width = output.shape
-    events = into_bins(xypt, bins * num_utbins, total)
+    events = into_bins(xypt, bins * num_utbins, total_tbins_delta_t)
     in_bytes = output.dtype == np.uint8
     mark = mark_levels if in_bytes else mark_times
     direct = reset and output.dtype != np.float16
@@ -81,3 +65,23 @@ def _surfaces(
         events.check(inside, output.shape, shift)
         if scratch is not None:
             np.maximum(surface, 0 if reset else frame, out=frame, casting="same_kind")
+
+
+multi_channel_timesurface = partial(timesurface, num_utbins=MULTI_CHANNEL_UTBINS)
+
+
+def timesurface_representation(data: DataConfig, num_utbins: int = 1) -> Representation:
+    """`timesurface` with the settings of `data`."""
+    return Representation(
+        timesurface if num_utbins == 1 else multi_channel_timesurface,
+        channels=2 * num_utbins,
+        dtype="uint8",
+        divisor=255,
+        parameters={"max_incr_per_pixel": data.max_incr_per_pixel},
+        torch_form="detector.preprocess.torch_form:timesurface",
+    )
+
+
+def multi_channel_representation(data: DataConfig) -> Representation:
+    """The `timesurface` of each third of a time bin; other software may order its six channels differently."""
+    return timesurface_representation(data, MULTI_CHANNEL_UTBINS)

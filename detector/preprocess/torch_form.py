@@ -1,190 +1,95 @@
 """The representations as functions of tensors: on any device, and inside TorchScript for streaming inference.
 
-Events come as columns x, y, p, t of whole numbers on one device; t in microseconds from the start of the first bin.
-Each function returns what the function of the same name in `detector.preprocess` writes, as floats or as bytes.
+Every function has the form `f(events, out, total, shift, bound)`. It writes into `out` what the function of the same
+name in `detector.preprocess` writes, and returns `out`:
+
+- events: columns x, y, p, t of whole numbers on one device; t in microseconds from the start of the first bin. Events
+  outside of the bins are dropped.
+- out: (T, C, H, W) float or byte frames, overwritten.
+- total: duration of all T bins in microseconds.
+- shift: k sums squares of 2^k x 2^k sensor pixels.
+- bound: count at which a pixel saturates.
+
+All raise a ValueError if an event is outside of the frames.
 """
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from detector.config.checks import require
+from detector.config.extensions import load_object
 from detector.config.groups import DataConfig
+from detector.preprocess.representation import representation_of
 
-__all__ = [
-    "TORCH_PREPROCESS",
-    "EventsToTensor",
-    "diff",
-    "event_cube",
-    "histo",
-    "multi_channel_timesurface",
-    "signed_event_cube",
-    "stacked_histo",
-    "timesurface",
-]
+__all__ = ["Columns", "EventsToTensor", "diff", "event_cube", "histo", "signed_event_cube", "timesurface"]
+
+Columns = tuple[Tensor, Tensor, Tensor, Tensor]
+"""x, y, p, t, each (N,)."""
 
 
-def histo(
-    x: Tensor,
-    y: Tensor,
-    p: Tensor,
-    t: Tensor,
-    shape: list[int],
-    total_tbins_delta_t: int,
-    downsampling_factor: int = 0,
-    max_incr_per_pixel: float = 5.0,
-    dtype: torch.dtype = torch.float32,
-    out: Tensor | None = None,
-) -> Tensor:
-    """Count events by time bin, polarity and pixel.
-
-    Args:
-        x: (N,) columns of any integer type.
-        y: (N,) rows.
-        p: (N,) polarities, 0 or 1.
-        t: (N,) microseconds from the start of the first bin; events outside of the bins are dropped.
-        shape: T, C, H, W of the result.
-        total_tbins_delta_t: duration of all T bins in microseconds.
-        downsampling_factor: k sums squares of 2^k x 2^k sensor pixels.
-        max_incr_per_pixel: count at which a pixel saturates.
-        dtype: of the result; bytes hold what they hold in a file, see `byte_code`.
-        out: memory of this shape and type for the result: on a CPU fresh memory costs as much as the counting.
-
-    Raises:
-        ValueError: an event lies outside of the result.
-    """
-    result = torch.empty(shape, dtype=dtype, device=t.device) if out is None else out
-    return _counts(x, y, p, t, result, total_tbins_delta_t, downsampling_factor, max_incr_per_pixel)
+def histo(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float = 5.0) -> Tensor:
+    """Count events by time bin, polarity, micro-bin (C // 2 of them) and pixel."""
+    bins, utbins, height, width = out.size(0), out.size(1) // 2, out.size(2), out.size(3)
+    x, y, p, t, bounds = _into_bins(events, _edges(bins * utbins, total))
+    # One bin at a time, so that its counts stay in the cache. On a CPU the temporary tensors should fit into the cache
+    # too; a GPU is started as seldom as possible. Floats count exactly up to 2^24.
+    step = 1 << 16 if t.device.type == "cpu" else max(t.numel(), 1)
+    ones = torch.ones(min(step, t.numel()), dtype=torch.float32, device=t.device)
+    counts = torch.empty(2 * height * width, dtype=torch.float32, device=t.device)
+    frames = out.view(bins, 2, utbins, height, width)
+    for k in range(bins * utbins):
+        counts.zero_()
+        for start in range(bounds[k], bounds[k + 1], step):
+            part = slice(start, min(start + step, bounds[k + 1]))
+            index = _pixels(x[part], y[part], p[part], height, width, shift, True)
+            counts.scatter_add_(0, index, ones[: index.numel()])
+        _scale(counts.view(2, height, width), bound, frames[k // utbins, :, k % utbins])
+    return out
 
 
-def stacked_histo(
-    x: Tensor,
-    y: Tensor,
-    p: Tensor,
-    t: Tensor,
-    shape: list[int],
-    total_tbins_delta_t: int,
-    downsampling_factor: int = 0,
-    max_incr_per_pixel: float = 5.0,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """As `histo`, for C // 2 micro-bins; channel p * (C // 2) + micro-bin."""
-    bins, utbins, height, width = shape[0], shape[1] // 2, shape[2], shape[3]
-    fine = [bins * utbins, 2, height, width]
-    result = torch.empty(fine, dtype=dtype, device=t.device)
-    counts = _counts(x, y, p, t, result, total_tbins_delta_t, downsampling_factor, max_incr_per_pixel)
-    return counts.view(bins, utbins, 2, height, width).transpose(1, 2).reshape(shape)
-
-
-def diff(
-    x: Tensor,
-    y: Tensor,
-    p: Tensor,
-    t: Tensor,
-    shape: list[int],
-    total_tbins_delta_t: int,
-    downsampling_factor: int = 0,
-    max_incr_per_pixel: float = 5.0,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """ON minus OFF events by time bin and pixel; otherwise as `histo`."""
-    x, y, p, t, bounds = _into_bins(x, y, p, t, _edges(shape[0], total_tbins_delta_t))
-    result = torch.empty(shape, dtype=dtype, device=t.device)
-    for k in range(shape[0]):
+def diff(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float = 5.0) -> Tensor:
+    """Count ON minus OFF events by time bin and pixel."""
+    height, width = out.size(2), out.size(3)
+    x, y, p, t, bounds = _into_bins(events, _edges(out.size(0), total))
+    for k in range(out.size(0)):
         part = slice(bounds[k], bounds[k + 1])
-        index = _pixels(x[part], y[part], p[part], shape, downsampling_factor, False)
-        net = torch.zeros(shape[2] * shape[3], dtype=torch.int32, device=t.device)
+        index = _pixels(x[part], y[part], p[part], height, width, shift, False)
+        net = torch.zeros(height * width, dtype=torch.int32, device=t.device)
         net.scatter_add_(0, index, p[part].to(torch.int32) * 2 - 1)
-        _scale(net.view(shape[1:]), max_incr_per_pixel, result[k])
-    return result
+        _scale(net.view(1, height, width), bound, out[k])
+    return out
 
 
-def timesurface(
-    x: Tensor,
-    y: Tensor,
-    p: Tensor,
-    t: Tensor,
-    shape: list[int],
-    total_tbins_delta_t: int,
-    downsampling_factor: int = 0,
-    max_incr_per_pixel: float = 5.0,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """Time of the last event by time bin, polarity and pixel, 0 for none; otherwise as `histo`."""
-    edges = _edges(shape[0], total_tbins_delta_t)
-    x, y, p, t, bounds = _into_bins(x, y, p, t, edges)
-    result = torch.empty(shape, dtype=dtype, device=t.device)
-    for k in range(shape[0]):
+def timesurface(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float = 5.0) -> Tensor:
+    """Time of the last event by time bin, micro-bin (C // 2 of them), polarity and pixel; 0 where there is none."""
+    height, width = out.size(2), out.size(3)
+    frames = out.view(-1, 2, height, width)
+    edges = _edges(frames.size(0), total)
+    x, y, p, t, bounds = _into_bins(events, edges)
+    for k in range(frames.size(0)):
         part = slice(bounds[k], bounds[k + 1])
-        index = _pixels(x[part], y[part], p[part], shape, downsampling_factor, True)
-        last = torch.zeros(shape[1] * shape[2] * shape[3], dtype=torch.int64, device=t.device)
+        index = _pixels(x[part], y[part], p[part], height, width, shift, True)
+        last = torch.zeros(2 * height * width, dtype=torch.int64, device=t.device)
         last.scatter_reduce_(0, index, t[part].to(torch.int64) - (edges[k] - 1), "amax")
         duration = max(edges[k + 1] - edges[k], 1)
-        if dtype == torch.uint8:
-            levels = torch.div(last * 255 + (duration - 1), duration, rounding_mode="floor")
-            result[k] = levels.to(dtype).view(shape[1:])
+        if out.is_floating_point():
+            frames[k] = (last.to(torch.float32) / duration).view(2, height, width)
         else:
-            result[k] = (last.to(torch.float32) / duration).view(shape[1:])
-    return result
+            levels = torch.div(last * 255 + (duration - 1), duration, rounding_mode="floor")
+            frames[k] = levels.to(out.dtype).view(2, height, width)
+    return out
 
 
-def multi_channel_timesurface(
-    x: Tensor,
-    y: Tensor,
-    p: Tensor,
-    t: Tensor,
-    shape: list[int],
-    total_tbins_delta_t: int,
-    downsampling_factor: int = 0,
-    max_incr_per_pixel: float = 5.0,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """The `timesurface` of each third of a time bin; channel 2 * third + p."""
-    utbins = shape[1] // 2
-    fine = [shape[0] * utbins, 2, shape[2], shape[3]]
-    surfaces = timesurface(x, y, p, t, fine, total_tbins_delta_t, downsampling_factor, max_incr_per_pixel, dtype)
-    return surfaces.view(shape)
+def event_cube(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float = 5.0) -> Tensor:
+    """Share events between the two nearest of C // 2 micro-bins; channel 2 * micro-bin + p."""
+    return _cube(events, out, total, shift, bound, 2)
 
 
-def event_cube(
-    x: Tensor,
-    y: Tensor,
-    p: Tensor,
-    t: Tensor,
-    shape: list[int],
-    total_tbins_delta_t: int,
-    downsampling_factor: int = 0,
-    max_incr_per_pixel: float = 5.0,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """Events shared out between the two of C // 2 micro-bins beside them; channel 2 * micro-bin + p."""
-    return _cube(x, y, p, t, shape, total_tbins_delta_t, downsampling_factor, max_incr_per_pixel, dtype, True)
-
-
-def signed_event_cube(
-    x: Tensor,
-    y: Tensor,
-    p: Tensor,
-    t: Tensor,
-    shape: list[int],
-    total_tbins_delta_t: int,
-    downsampling_factor: int = 0,
-    max_incr_per_pixel: float = 5.0,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
+def signed_event_cube(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float = 5.0) -> Tensor:
     """As `event_cube` with C micro-bins in which OFF events count -1."""
-    return _cube(x, y, p, t, shape, total_tbins_delta_t, downsampling_factor, max_incr_per_pixel, dtype, False)
-
-
-TORCH_PREPROCESS: dict[str, Callable[..., Tensor]] = {
-    "histo": histo,
-    "diff": diff,
-    "timesurface": timesurface,
-    "multi_channel_timesurface": multi_channel_timesurface,
-    "event_cube": event_cube,
-    "stacked_histo": stacked_histo,
-}
-"""Functions by the name that `data.preprocess` gives; an event cube of one polarity is `signed_event_cube`."""
+    return _cube(events, out, total, shift, bound, 1)
 
 
 class EventsToTensor(nn.Module):
@@ -192,17 +97,22 @@ class EventsToTensor(nn.Module):
 
     Args:
         data: `preprocess` and its parameters, and `delta_t`.
-        num_tbins: T, bins of `data.delta_t` in a call.
+        num_tbins: T, number of bins of `data.delta_t` per call.
         height: rows of the result.
         width: columns of the result.
-        downsampling_factor: k of the sensor's size, 2^k times that of the result.
+        downsampling_factor: k; the sensor is 2^k times as large as the result.
+
+    Raises:
+        ValueError: the representation has no form for tensors.
     """
 
     def __init__(self, data: DataConfig, num_tbins: int, height: int, width: int, downsampling_factor: int = 0) -> None:
         super().__init__()
-        signed = data.preprocess == "event_cube" and not data.split_polarity
-        self.function = signed_event_cube if signed else TORCH_PREPROCESS[data.preprocess]
-        self.shape = [num_tbins, data.in_channels, height, width]
+        representation = representation_of(data)
+        allowed = "a representation with a torch_form"
+        require(bool(representation.torch_form), "data.preprocess", data.preprocess, allowed)
+        self.function: Any = load_object(representation.torch_form)
+        self.shape = [num_tbins, representation.channels, height, width]
         self.total = num_tbins * data.delta_t
         self.downsampling_factor = downsampling_factor
         self.max_incr_per_pixel = float(data.max_incr_per_pixel)
@@ -218,80 +128,47 @@ class EventsToTensor(nn.Module):
             start: start of the first bin in microseconds.
         """
         # In float32 times beyond 16.7 s would lose microseconds: whole numbers are subtracted first.
-        since = t.to(torch.int64) - start
-        return self.function(
-            x, y, p, since, self.shape, self.total, self.downsampling_factor, self.max_incr_per_pixel, torch.float32
-        )
-
-
-def _counts(x: Tensor, y: Tensor, p: Tensor, t: Tensor, result: Tensor, total: int, shift: int, bound: float) -> Tensor:
-    """One bin at a time: its counts stay in the processor's cache. Floats count exactly up to 2^24."""
-    shape: list[int] = list(result.shape)
-    x, y, p, t, bounds = _into_bins(x, y, p, t, _edges(shape[0], total))
-    # On a CPU temporary tensors should fit its caches; a GPU is started as seldom as possible.
-    step = 1 << 16 if t.device.type == "cpu" else max(t.numel(), 1)
-    ones = torch.ones(min(step, t.numel()), dtype=torch.float32, device=t.device)
-    counts = torch.empty(shape[1] * shape[2] * shape[3], dtype=torch.float32, device=t.device)
-    for k in range(shape[0]):
-        counts.zero_()
-        for start in range(bounds[k], bounds[k + 1], step):
-            part = slice(start, min(start + step, bounds[k + 1]))
-            index = _pixels(x[part], y[part], p[part], shape, shift, True)
-            counts.scatter_add_(0, index, ones[: index.numel()])
-        _scale(counts.view(shape[1:]), bound, result[k])
-    return result
+        events = (x, y, p, t.to(torch.int64) - start)
+        out = torch.empty(self.shape, dtype=torch.float32, device=t.device)
+        return self.function(events, out, self.total, self.downsampling_factor, self.max_incr_per_pixel)
 
 
 def _scale(counts: Tensor, bound: float, out: Tensor) -> None:
     """Write clipped counts: as they are in bytes, divided by the bound in floats."""
     if out.is_floating_point():
-        torch.div(counts, bound, out=out).clamp_(-1.0, 1.0)
+        out.copy_(torch.div(counts, bound).clamp_(-1.0, 1.0))
     else:
         out.copy_(counts.clamp(int(-bound), int(bound)))
 
 
-def _cube(
-    x: Tensor,
-    y: Tensor,
-    p: Tensor,
-    t: Tensor,
-    shape: list[int],
-    total: int,
-    shift: int,
-    bound: float,
-    dtype: torch.dtype,
-    split_polarity: bool,
-) -> Tensor:
-    x, y, p, t, bounds = _into_bins(x, y, p, t, _edges(shape[0], total))
-    polarities = 2 if split_polarity else 1
-    bins, utbins = shape[0], shape[1] // polarities
-    plane = polarities * shape[2] * shape[3]
-    highest = 255.0 if dtype == torch.uint8 else 127.0 if dtype == torch.int8 else 1.0
+def _cube(events: Columns, out: Tensor, total: int, shift: int, bound: float, polarities: int) -> Tensor:
+    height, width, bins, utbins = out.size(2), out.size(3), out.size(0), out.size(1) // polarities
+    x, y, p, t, bounds = _into_bins(events, _edges(bins, total))
+    plane = polarities * height * width
+    highest = 255.0 if out.dtype == torch.uint8 else 127.0 if out.dtype == torch.int8 else 1.0
     gain = highest / (bound * 4.0**shift)
-    result = torch.empty(shape, dtype=dtype, device=t.device)
     for k in range(bins):
         part = slice(bounds[k], bounds[k + 1])
-        index = _pixels(x[part], y[part], p[part], shape, shift, split_polarity)
-        # In units of half a micro-bin over `total`, all whole numbers: where the event is since the first centre.
+        index = _pixels(x[part], y[part], p[part], height, width, shift, polarities == 2)
+        # Position after the first centre in units of half a micro-bin divided by `total`: a whole number.
         since = (t[part].to(torch.int64) * bins - k * total) * (2 * utbins) - total
         left = torch.div(since, 2 * total, rounding_mode="floor")
         share = (since - left * (2 * total)).to(torch.float32) / (2 * total)
-        sign = torch.ones_like(share) if split_polarity else (p[part].to(torch.float32) * 2 - 1)
-        # A micro-bin before the first and one after the last take what falls outside.
+        sign = torch.ones_like(share) if polarities == 2 else (p[part].to(torch.float32) * 2 - 1)
+        # One micro-bin before the first and one after the last take the shares that fall outside.
         sums = torch.zeros((utbins + 2) * plane, dtype=torch.float32, device=t.device)
         sums.scatter_add_(0, index + (left + 1) * plane, (1 - share) * sign)
         sums.scatter_add_(0, index + (left + 2) * plane, share * sign)
         values = (sums[plane : (utbins + 1) * plane] * gain).clamp(-highest, highest)
         if highest > 1:
             values = torch.floor(values + 0.5)
-        result[k] = values.to(dtype).view(shape[1:])
-    return result
+        out[k] = values.to(out.dtype).view(out[k].shape)
+    return out
 
 
-def _into_bins(
-    x: Tensor, y: Tensor, p: Tensor, t: Tensor, edges: list[int]
-) -> tuple[Tensor, Tensor, Tensor, Tensor, list[int]]:
-    """The columns, and the index of each bin's first event and of the end of the last bin's; sorted only if need be."""
+def _into_bins(events: Columns, edges: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor, list[int]]:
+    """The columns, with the index of the first event of each bin and the end of the last; sorted only if necessary."""
+    x, y, p, t = events
     bounds = _bounds(t, edges)
     if _are_binned(t, edges, bounds):
         return x, y, p, t, bounds
@@ -301,12 +178,12 @@ def _into_bins(
 
 
 def _are_binned(t: Tensor, edges: list[int], bounds: list[int]) -> bool:
-    """Whether the times between `bounds` are those between `edges`; in what order a bin holds them is all the same."""
+    """Whether the events between `bounds` have the times between `edges`; the order within a bin does not matter."""
     starts, stops = [0] + bounds, bounds + [t.numel()]
     ranges: list[Tensor] = []
     filled: list[int] = []
     for k in range(len(starts)):
-        if starts[k] > stops[k]:  # found by bisection of times in no order
+        if starts[k] > stops[k]:  # found by bisection of unsorted times
             return False
         if starts[k] < stops[k]:
             ranges.append(torch.stack(torch.aminmax(t[starts[k] : stops[k]])))
@@ -326,16 +203,15 @@ def _edges(bins: int, total: int) -> list[int]:
 
 
 def _bounds(t: Tensor, edges: list[int]) -> list[int]:
-    """Index of the first event at or after each edge, in a column in order."""
+    """Index of the first event at or after each edge, in a sorted column."""
     found: list[int] = torch.searchsorted(
         t.to(torch.int64).contiguous(), torch.tensor(edges, dtype=torch.int64, device=t.device)
     ).tolist()
     return found
 
 
-def _pixels(x: Tensor, y: Tensor, p: Tensor, shape: list[int], shift: int, split: bool) -> Tensor:
-    """Where each event's pixel lies in a frame, int64; with `split`, ON events lie a plane behind OFF events."""
-    height, width = shape[2], shape[3]
+def _pixels(x: Tensor, y: Tensor, p: Tensor, height: int, width: int, shift: int, split: bool) -> Tensor:
+    """Index (int64) of each event's pixel in a frame; with `split` ON events are one plane after OFF events."""
     x, y = _signed(x), _signed(y)
     if x.numel() > 0:
         ranges = torch.stack([torch.stack(torch.aminmax(column)).to(torch.int64) for column in [x, y, p]])

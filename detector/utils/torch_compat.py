@@ -16,6 +16,8 @@ __all__ = [
     "convolve_reordered",
     "cpu_has_amx",
     "cpu_has_avx512_bf16",
+    "cpu_has_bf16_convolutions",
+    "cpu_has_vnni",
     "ignoring_torchscript_deprecation",
     "load_package",
     "reorder_byte_weight",
@@ -36,6 +38,16 @@ def cpu_has_avx512_bf16() -> bool:
 def cpu_has_amx() -> bool:
     """Whether the processor has AMX tiles."""
     return torch.cpu._is_amx_tile_supported()
+
+
+def cpu_has_bf16_convolutions() -> bool:
+    """Whether oneDNN has convolutions in bf16 for the processor."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def cpu_has_vnni() -> bool:
+    """Whether the processor sums products of bytes without overflow (AVX-512 VNNI)."""
+    return torch.cpu._is_vnni_supported()
 
 
 def reorder_weight(weight: Tensor, padding: list[int], stride: list[int], input_shape: list[int]) -> Tensor:

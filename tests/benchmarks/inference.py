@@ -8,12 +8,10 @@ adds the forms that take a minute to build. With the checkpoint of a trained det
 is set against that of the detector itself, and its boxes after suppression are matched with the detector's.
 """
 
-import json
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,10 +22,11 @@ from torchvision.ops import box_iou
 
 from detector.config import Config
 from detector.evaluation.collector import FramePredictions
+from detector.export.bundle import load_exported
 from detector.export.form import METHODS
-from detector.export.forms import EXPORT_FORMS, in_precision, load_form
 from detector.export.parity import CONFIDENT, NEAR_IOU
-from detector.jitting import INFO_NAME, SSD, export_ssd
+from detector.export.write import in_precision
+from detector.jitting import SSD, export_ssd
 from detector.lightning_model import LightningDetectionModel
 from detector.single_stage_detector import SingleStageDetector
 
@@ -55,8 +54,8 @@ def load(ssd: SSD, form: str, precision: str, height: int, width: int, params: d
     values = params or {**vars(Config().to_hparams()), "classes": ["a", "b", "c"], "label_map": {}}
     with tempfile.TemporaryDirectory() as folder:
         sizes = {"height": height, "width": width}
-        export_ssd(in_precision(ssd, precision), {**values, **sizes}, folder, NMS, SCORE, form=EXPORT_FORMS[form])
-        return load_form(Path(folder), json.loads((Path(folder) / INFO_NAME).read_text()))
+        export_ssd(ssd, {**values, **sizes}, folder, NMS, SCORE, form=form, precision=precision)
+        return load_exported(folder, "cpu")[0]
 
 
 def forms(make: Callable[[], SSD], height: int, width: int, compiled: bool) -> Iterator[tuple[str, Form, float | None]]:

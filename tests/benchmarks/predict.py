@@ -24,7 +24,6 @@ from rounds import Row, arguments, parse, print_rows
 
 from detector.config import Config
 from detector.events import EventReader, open_events, write_evt3
-from detector.export.forms import EXPORT_FORMS, in_precision
 from detector.inference.predictor import Predictor
 from detector.jitting import SSD, export_ssd
 from detector.single_stage_detector import SingleStageDetector
@@ -48,9 +47,8 @@ def export_untrained(folder: Path, widths: tuple[int, int], form: str, precision
     net = SingleStageDetector("Vanilla", 2, 3, *widths, "PSEE_ANCHORS").eval()
     names = ["pedestrian", "two wheeler", "car"]
     params = {"classes": names, "label_map": dict(enumerate(names)), "height": height, "width": width}
-    ssd = in_precision(SSD(net), precision)
     values = vars(Config().to_hparams()) | params
-    export_ssd(ssd, values, folder, nms_thresh=0.5, score_thresh=0.4, form=EXPORT_FORMS[form])
+    export_ssd(SSD(net), values, folder, nms_thresh=0.5, score_thresh=0.4, form=form, precision=precision)
     return folder
 
 

@@ -112,7 +112,7 @@ def histo_rows(scene: Scene) -> Iterator[Row]:
     for kind, tensors, width in (("as read", scene.columns_of_reader, 13), ("all int64", scene.tensors, 32)):
         yield Row(
             f"torch histo / 4-D index_put_, {kind}",
-            lambda tensors=tensors: in_torch.histo(*tensors, shape, scene.total, out=counts),
+            lambda tensors=tuple(tensors): in_torch.histo(tensors, counts, scene.total),
             lambda tensors=tensors: unchunked_index_put(tensors),
             5,
             width,

@@ -14,6 +14,7 @@ from detector.config import Config
 from detector.data.dataset import scale_inputs
 from detector.data_factory import get_classes_from_json, psee_data, setup_psee_classes, setup_psee_load_labels
 from detector.events.types import BBOX_dtype
+from detector.preprocess.representation import representation_of
 
 LABEL_MAP = {"0": "pedestrian", "1": "car", "2": "empty"}
 HEIGHT, WIDTH, DELTA_T = 24, 32, 50_000
@@ -187,7 +188,7 @@ def test_representations_differ_in_their_bytes_and_in_what_time_does(
     folder, leaves: dict, dtype: str, divisor: float, reversible: bool, signed: bool
 ):
     hparams = settings(folder, **leaves)
-    channels = Config.from_hparams(hparams).in_channels
+    channels = representation_of(Config.from_hparams(hparams).data).channels
     for path in (folder / "train").glob("*.h5"):
         write_pair(folder / "train", path.stem, data=np.ones((20, channels, HEIGHT, WIDTH), dtype))
     dataset = psee_data(hparams, "train").dataset.dataset
@@ -272,7 +273,7 @@ def test_interpolation_is_for_training_only(folder):
         ({"event_input_width": 4 * WIDTH}, None, r"bad.h5: frames are 32x24 of a 128x24 sensor, allowed: its aspect"),
         ({}, (4, 2, HEIGHT), r"bad.h5: data has shape \(4, 2, 24\), allowed: \(T, C, H, W\)"),
         ({}, (0, 2, HEIGHT, WIDTH), r"bad.h5: data has shape \(0, 2, 24, 32\), allowed: .* at least 1"),
-        ({"preprocess_params": '{"num_utbins": 5}'}, None, r"bad.h5: num_utbins is 5, allowed by data.num_utbins: 3"),
+        ({"preprocess": "diff"}, None, r"bad.h5: preprocess is diff, allowed by data.preprocess: histo"),
         ({}, (4, 1, HEIGHT, WIDTH), r"bad.h5: channels is 1, allowed by data.preprocess histo: 2"),
         ({}, (4, 2, HEIGHT, 16), r"rec0.h5: height, width is \(24, 32\), allowed by .*bad.h5: \(24, 16\)"),
     ],

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from detector.feature_extractors import FEATURE_EXTRACTORS, Vanilla
+from detector.config.extensions import FEATURE_EXTRACTORS
+from detector.feature_extractors import Vanilla
 
 
 def test_vanilla_has_the_published_number_of_parameters():

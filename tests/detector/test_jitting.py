@@ -119,7 +119,7 @@ def test_reference_test_cases_catch_a_model_without_memory(detector, tmp_path, m
 
     Forgetful.forward_network_without_box_decoding = torch.jit.export(Forgetful.forward_network_without_box_decoding)
     torch.jit.script(Forgetful(detector)).save(str(tmp_path / "m.ptjit"))
-    with pytest.raises(AssertionError, match="the memory has no effect"):
+    with pytest.raises(AssertionError, match="the state has no effect"):
         jitting_test.testcase_torch_jit_reset(str(tmp_path / "m.ptjit"))
 
 

@@ -160,5 +160,5 @@ def test_the_exponential_mean_is_saved_and_missing_in_older_checkpoints():
     assert other.mean_positives.item() == pytest.approx(92)
     other.load_state_dict({})
     assert other.mean_positives.item() == 100
-    with pytest.raises(ValueError, match="normalizer: got 'x', allowed: positives, ema"):
+    with pytest.raises(ValueError, match="normalizer: got 'x', allowed: one of positives, ema"):
         DetectionLoss(normalizer="x")

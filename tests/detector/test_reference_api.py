@@ -175,7 +175,7 @@ def test_member(module, member, spec):
 def test_extractors_are_modules_and_the_model_is_of_lightning():
     import pytorch_lightning as pl
 
-    from detector.feature_extractors import FEATURE_EXTRACTORS
+    from detector.config.extensions import FEATURE_EXTRACTORS
     from detector.lightning_model import LightningDetectionModel
 
     assert all(issubclass(extractor, torch.nn.Module) for extractor in FEATURE_EXTRACTORS.values())

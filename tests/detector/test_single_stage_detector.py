@@ -122,7 +122,10 @@ def test_class_rows_are_copied_by_name():
 
 
 def test_unknown_backbone_is_refused():
-    with pytest.raises(ValueError, match="feature_extractor: got 'ResNet', allowed: one of Vanilla, Vanilla_VGG"):
+    with pytest.raises(
+        ValueError,
+        match="model.feature_extractor: got 'ResNet', allowed: Vanilla, Vanilla_VGG, Vanilla_VGGRU, or an import path",
+    ):
         SingleStageDetector("ResNet", 2, 2, 4, 8, "PSEE_ANCHORS")
 
 

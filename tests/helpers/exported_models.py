@@ -4,6 +4,7 @@ import torch
 
 from detector.config import Config
 from detector.jitting import SSD, export_ssd
+from detector.preprocess.representation import representation_of
 from detector.single_stage_detector import SingleStageDetector
 
 CLASSES, LABEL_MAP = ["car", "walker"], {0: "walker", 3: "car", 5: "empty"}
@@ -22,7 +23,15 @@ def export_noisy(folder, height=48, width=64, score_thresh=0.45, **leaves):
     config = Config().with_overrides({f"data.{name}": value for name, value in leaves.items()})
     torch.manual_seed(2)
     net = SingleStageDetector(
-        "Vanilla", config.in_channels, 2, 4, 8, "PSEE_ANCHORS", num_levels=2, first_stride=8, base_size=16
+        "Vanilla",
+        representation_of(config.data).channels,
+        2,
+        4,
+        8,
+        "PSEE_ANCHORS",
+        num_levels=2,
+        first_stride=8,
+        base_size=16,
     )
     spread(net)
     sizes = {"classes": CLASSES, "label_map": LABEL_MAP, "height": height, "width": width}

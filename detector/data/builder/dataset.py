@@ -21,7 +21,7 @@ from detector.data.builder.recording import make_recording
 from detector.data.label_map import LABEL_MAP_NAME
 from detector.events import Faults
 from detector.labels import TimeUnit
-from detector.preprocess.representation import byte_code
+from detector.preprocess.representation import representation_of
 from detector.utils.atomic_write import atomic_write, remove_dead_parts
 from detector.utils.remote import Address, Place
 
@@ -118,10 +118,10 @@ def _check_arguments(recordings: Sequence[Place], output: Place, data: DataConfi
         raise ValueError("recordings: got none, allowed: at least one recording")
     if isinstance(output, Path) and output.exists() and not output.is_dir():
         raise ValueError(f"{output}: output is a file, allowed: a folder")
-    dtype, divisor = byte_code(data)
-    highest = np.iinfo(dtype).max
-    if not (1 <= divisor <= highest and divisor == int(divisor)):
-        raise ValueError(f"data.max_incr_per_pixel: got {divisor}, allowed: whole numbers from 1 to {highest}")
+    found = representation_of(data)
+    highest = np.iinfo(found.dtype).max if found.counts else 0
+    if found.counts and not (1 <= found.divisor <= highest and found.divisor == int(found.divisor)):
+        raise ValueError(f"data.max_incr_per_pixel: got {found.divisor}, allowed: whole numbers from 1 to {highest}")
 
 
 def _build(recordings: Sequence[Place], plan: Plan, tally: "_Tally", run: Runner, progress: bool) -> None:

@@ -15,6 +15,7 @@ from detector.data.label_map import LABEL_MAP_NAME, check_label_map, parse_label
 from detector.events import EventReader, open_events
 from detector.events.frames import Frames
 from detector.labels import TimeUnit, load_labels
+from detector.preprocess.representation import representation_of
 from detector.utils.remote import Address, Place
 
 __all__ = [
@@ -220,7 +221,7 @@ def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
             labels=labels[part.inside(labels["t"])],
             sensor_size=sensor_size,
             downsampling=downsampling,
-            channels=data.in_channels,
+            channels=representation_of(data).channels,
         )
         for (split, _, _), part in zip(ranges, parts, strict=True)
     ]

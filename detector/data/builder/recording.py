@@ -21,7 +21,7 @@ from detector.data.tensor_file import create_tensors, write_frames
 from detector.events import Faults, open_events
 from detector.events.arrays import ColumnBuffer
 from detector.labels import save_labels
-from detector.preprocess.representation import byte_code, preprocess_function
+from detector.preprocess.representation import representation_of
 from detector.utils.atomic_write import atomic_write
 from detector.utils.hdf5_file import open_hdf5
 from detector.utils.remote import Place
@@ -79,7 +79,7 @@ def _make(piece: Piece, data: DataConfig, attributes: Mapping[str, Any]) -> Iter
         return
     with atomic_write(piece.target) as part:
         with h5py.File(part, "w", locking=False) as file:  # `atomic_write` holds a lock on it
-            dataset = create_tensors(file, piece.shape, byte_code(data)[0])
+            dataset = create_tensors(file, piece.shape, representation_of(data).dtype)
             dataset.attrs.update(attributes)
             begin = 0
             for frames in _frames(piece, data):
@@ -96,8 +96,8 @@ def _write_labels(piece: Piece) -> None:
 
 def _frames(piece: Piece, data: DataConfig) -> Iterator[np.ndarray]:
     """A piece's frames (n, C, H, W), up to `FRAMES_AT_ONCE` at a time, in a buffer that is used again."""
-    buffer, events = np.empty((FRAMES_AT_ONCE, *piece.shape[1:]), byte_code(data)[0]), ColumnBuffer()
-    preprocess = preprocess_function(data)
+    representation, events = representation_of(data), ColumnBuffer()
+    buffer = representation.empty(FRAMES_AT_ONCE, *piece.shape[1:])
     with open_events(piece.recording, *piece.sensor_size, max_faulty_events=data.max_faulty_events) as reader:
         _ = reader.faults  # from now on windows are exactly parts of the whole
         for begin in range(0, piece.num_frames, FRAMES_AT_ONCE):
@@ -105,22 +105,19 @@ def _frames(piece: Piece, data: DataConfig) -> Iterator[np.ndarray]:
             start, duration = piece.start + begin * data.delta_t, len(frames) * data.delta_t
             x, y, p, t = reader.read_columns(start, start + duration, events)
             t -= start
-            preprocess((x, y, p, t), frames, duration, piece.downsampling)
+            representation.fill((x, y, p, t), frames, duration, piece.downsampling)
             yield frames
 
 
 def _attributes(piece: Piece, data: DataConfig, sha256: str) -> dict[str, Any]:
     """How a tensor file was made: with equal attributes and shape, two files hold the same tensors."""
-    parameters = {
-        "downsampling_factor": piece.downsampling,
-        "max_incr_per_pixel": data.max_incr_per_pixel,
-        **data.utbin_parameters,
-    }
+    representation = representation_of(data)
+    parameters = {"downsampling_factor": piece.downsampling, **representation.parameters}
     return {
         "preprocess": data.preprocess,
         "preprocess_params": json.dumps(parameters),
         "max_incr_per_pixel": float(data.max_incr_per_pixel),
-        "divisor": float(byte_code(data)[1]),
+        "divisor": float(representation.divisor),
         "delta_t": data.delta_t,
         "event_input_height": piece.sensor_size[0],
         "event_input_width": piece.sensor_size[1],

@@ -5,14 +5,12 @@ import numpy as np
 from detector.data.sequence_file import SequenceFile
 from detector.data.tensor_file import open_tensors
 from detector.events.frames import Frames
+from detector.preprocess.representation import Representation
 
-__all__ = ["COUNTING", "event_rates"]
-
-COUNTING = ("histo", "stacked_histo", "diff")
-"""Preprocessing whose tensors hold counts of events, clipped; of others the pixels that hold anything are counted."""
+__all__ = ["event_rates"]
 
 
-def event_rates(file: SequenceFile, boxes: np.ndarray, preprocess: str, max_incr_per_pixel: float) -> np.ndarray:
+def event_rates(file: SequenceFile, boxes: np.ndarray, representation: Representation) -> np.ndarray:
     """Events a pixel and second inside boxes, in the frame that ends at or after the time of each.
 
     Whole pixels are counted. Counts are clipped as in the file, so that the rate is a lower bound where many events
@@ -21,8 +19,7 @@ def event_rates(file: SequenceFile, boxes: np.ndarray, preprocess: str, max_incr
     Args:
         file: the tensor file.
         boxes: (M,) structured boxes in network pixels; times are the recording's.
-        preprocess: name of the file's preprocessing.
-        max_incr_per_pixel: count at which a pixel of it saturates.
+        representation: of the file; where it does not hold counts, the pixels that hold anything are counted.
 
     Returns:
         (M,) rates; nan for boxes outside the file's frames or without area.
@@ -33,14 +30,14 @@ def event_rates(file: SequenceFile, boxes: np.ndarray, preprocess: str, max_incr
     areas = (columns[1] - columns[0]) * (rows[1] - rows[0])
     rates = np.full(len(boxes), np.nan)
     usable = (frames >= 0) & (areas > 0)
-    scale = max_incr_per_pixel / file.divisor if preprocess in COUNTING else 1.0
+    scale = representation.divisor / file.divisor if representation.counts else 1.0
     buffer = np.empty((1, file.channels, file.height, file.width), file.dtype)
     sums = np.zeros((file.height + 1, file.width + 1))
     reader = open_tensors(file.path)
     try:
         for frame in np.unique(frames[usable]).tolist():
             reader.read(frame, buffer)
-            sums[1:, 1:] = _counts(buffer[0], preprocess).cumsum(0).cumsum(1)
+            sums[1:, 1:] = _counts(buffer[0], representation).cumsum(0).cumsum(1)
             inside = np.flatnonzero(usable & (frames == frame))
             (x1, x2), (y1, y2) = columns[:, inside], rows[:, inside]
             rates[inside] = sums[y2, x2] - sums[y1, x2] - sums[y2, x1] + sums[y1, x1]
@@ -55,8 +52,8 @@ def _whole(start: np.ndarray, length: np.ndarray, limit: int) -> np.ndarray:
     return ends.clip(0, limit).astype(np.int64)
 
 
-def _counts(frame: np.ndarray, preprocess: str) -> np.ndarray:
+def _counts(frame: np.ndarray, representation: Representation) -> np.ndarray:
     """(H, W) counts of a frame (C, H, W), as float64."""
-    if preprocess in COUNTING:
+    if representation.counts:
         return np.abs(frame.astype(np.float64)).sum(axis=0)
     return (frame != 0).any(axis=0).astype(np.float64)

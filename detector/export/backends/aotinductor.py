@@ -8,12 +8,13 @@ from torch import nn
 
 from detector.export.backends.stateless import StepRunner
 from detector.export.backends.torch_export import trace
+from detector.export.form import ExportForm
 from detector.utils.torch_compat import NoCompilerError, compile_package, load_package
 
-__all__ = ["load_compiled", "write_compiled"]
+__all__ = ["AOTINDUCTOR"]
 
 
-def write_compiled(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
+def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
     """Write machine code; arguments as those of `ExportForm.write`.
 
     Raises:
@@ -27,6 +28,10 @@ def write_compiled(ssd: nn.Module, path: Path, height: int, width: int) -> dict[
     return found
 
 
-def load_compiled(path: Path, info: Mapping[str, Any]) -> StepRunner:
+def _load(path: Path, info: Mapping[str, Any], device: str) -> StepRunner:
     """Open such a file."""
     return StepRunner(load_package(path), info)
+
+
+AOTINDUCTOR = ExportForm("model.pt2", ("float32", "bf16"), _write, _load)
+"""Machine code of one time step of one stream; needs a C++ compiler when it is written."""

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from detector.config.checks import require
+from detector.layers.recurrent import ConvRNN
 from detector.utils.torch_compat import convolve_bytes, convolve_reordered, reorder_byte_weight, reorder_weight
 
 __all__ = ["ByteConv", "PackedConv", "fold_batch_norms", "pack_convolutions", "quantize_levels"]
@@ -107,20 +109,36 @@ class ByteConv(nn.Module):
         return y.to(x.dtype)
 
 
-def quantize_levels(levels: nn.ModuleList) -> None:
-    """Replace the convolutions of the recurrent levels, most of the network's work, by a `ByteConv`, in place."""
-    for level in levels:
-        for name, conv in list(level.named_children()):
+def quantize_levels(extractor: nn.Module) -> None:
+    """Replace the convolutions of the recurrent cells, most of the network's work, by a `ByteConv`, in place.
+
+    Raises:
+        ValueError: the backbone has no such cells.
+    """
+    cells = [module for module in extractor.modules() if isinstance(module, ConvRNN)]
+    allowed = "a backbone with cells of detector.layers.recurrent, or the form torchscript-cpu"
+    require(bool(cells), "form torchscript-int8", type(extractor).__name__, allowed)
+    for cell in cells:
+        for name, conv in list(cell.named_children()):
             assert isinstance(conv, nn.Conv2d)
-            setattr(level, name, ByteConv(conv))
+            setattr(cell, name, ByteConv(conv))
 
 
 def pack_convolutions(module: nn.Module) -> None:
-    """Replace every convolution by a `PackedConv`, with the ReLU after it, in place."""
+    """Replace every plain convolution by a `PackedConv`, with the ReLU after it, in place.
+
+    Convolutions with groups, dilation or another padding than zeros stay as they are.
+    """
     for block, index, conv, _ in _followed_convs(module, nn.ReLU):
-        block[index] = PackedConv(conv, relu=True)
-        del block[index + 1]
+        if _is_plain(conv):
+            block[index] = PackedConv(conv, relu=True)
+            del block[index + 1]
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Conv2d):
+            if isinstance(child, nn.Conv2d) and _is_plain(child):
                 setattr(parent, name, PackedConv(child))
+
+
+def _is_plain(conv: nn.Conv2d) -> bool:
+    plain_padding = conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+    return plain_padding and conv.groups == 1 and conv.dilation == (1, 1)

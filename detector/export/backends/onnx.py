@@ -10,14 +10,15 @@ from torch import Tensor, nn
 
 from detector.export.backends.stateless import StepRunner
 from detector.export.backends.torch_export import trace
+from detector.export.form import ExportForm
 
-__all__ = ["ONNX_PACKAGES", "load_onnx", "write_onnx"]
+__all__ = ["ONNX", "ONNX_PACKAGES"]
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 """What writes an ONNX file, and runs it for the check."""
 
 
-def write_onnx(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
+def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
     """Write an ONNX file; arguments as those of `ExportForm.write`.
 
     Raises:
@@ -41,7 +42,7 @@ def write_onnx(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str,
     return found
 
 
-def load_onnx(path: Path, info: Mapping[str, Any]) -> StepRunner:
+def _load(path: Path, info: Mapping[str, Any], device: str) -> StepRunner:
     """Open such a file with ONNX Runtime on the CPU."""
     import onnxruntime
 
@@ -54,3 +55,7 @@ def load_onnx(path: Path, info: Mapping[str, Any]) -> StepRunner:
         return boxes, scores, after
 
     return StepRunner(step, info)
+
+
+ONNX = ExportForm("model.onnx", ("float32",), _write, _load)
+"""One time step of one stream; needs the packages `ONNX_PACKAGES`."""

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.export.ssd import SSD
+from detector.layers.recurrent import stateful_modules
 from detector.matching.decoding import decode_boxes, select_rows
 from detector.matching.nms import non_max_suppression
 
@@ -44,7 +45,8 @@ class StepModule(nn.Module):
         with torch.no_grad():
             features = self.ssd.feature_extractor(frame.to(ssd.precision.dtype))
             self.register_buffer("grid", self.ssd.anchors(features, frame).clone())
-        self.example = frame, [torch.zeros(s.shape) for cell in self._cells() for s in cell.state]
+        self._counts = [len(module.state) for module in stateful_modules(self.ssd)]
+        self.example = frame, [torch.zeros(s.shape) for module in stateful_modules(self.ssd) for s in module.state]
         self.ssd.reset_all()
 
     def forward(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
@@ -58,19 +60,16 @@ class StepModule(nn.Module):
             Boxes (1, A, 4) x1, y1, w, h in pixels, cropped to the frame; scores (1, A, K) of the classes 1..K; the
             state. All that goes in or out is float32 and contiguous: compiled forms do not look.
         """
-        cells = self._cells()
-        count = len(state) // len(cells)
-        for index, cell in enumerate(cells):
-            cell.state = state[index * count : (index + 1) * count]
+        modules, first = stateful_modules(self.ssd), 0
+        for module, count in zip(modules, self._counts, strict=True):
+            module.state = state[first : first + count]
+            first += count
         features = self.ssd.feature_extractor(x.to(self.ssd.precision.dtype))
         loc, logits = self.ssd.predict(features)
-        after = [s.float().contiguous() for cell in cells for s in cell.state]
+        after = [s.float().contiguous() for module in modules for s in module.state]
         self.ssd.reset_all()  # exporters refuse attributes that are not what they were
         boxes = decode_boxes(self.grid, loc, self.ssd.varx, self.ssd.vary, self.height, self.width)
         return boxes, self.ssd.scores(logits), after
-
-    def _cells(self) -> list[Any]:
-        return list(self.ssd.feature_extractor.levels)
 
 
 class StepRunner:

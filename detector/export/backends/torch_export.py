@@ -8,28 +8,38 @@ import torch
 from torch import nn
 
 from detector.export.backends.stateless import StepModule, StepRunner
+from detector.export.form import PRECISIONS, ExportForm
 from detector.export.ssd import SSD
 from detector.utils.torch_compat import save_program
 
-__all__ = ["load_program", "trace", "write_program"]
+__all__ = ["TORCH_EXPORT", "trace"]
 
 
 def trace(ssd: nn.Module, height: int, width: int) -> tuple[Any, dict[str, Any]]:
     """The exported program of a time step, and what its callers must know."""
     assert isinstance(ssd, SSD)
     step = StepModule(ssd, height, width).eval().to(memory_format=torch.channels_last)
-    with torch.no_grad():
-        program = torch.export.export(step, step.example)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(step, step.example)
+    except Exception as error:  # tracing raises errors of many types
+        reason = " ".join(str(error).split())[:300]
+        allowed = "a detector whose parts torch.export can trace, or the form torchscript"
+        raise ValueError(f"form: torch.export cannot hold this detector ({reason}), allowed: {allowed}") from error
     return program, {"state_shapes": [list(s.shape) for s in step.example[1]]}
 
 
-def write_program(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
+def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
     """Write a file for `torch.export.load`; arguments as those of `ExportForm.write`."""
     program, found = trace(ssd, height, width)
     save_program(program, path)
     return found
 
 
-def load_program(path: Path, info: Mapping[str, Any]) -> StepRunner:
+def _load(path: Path, info: Mapping[str, Any], device: str) -> StepRunner:
     """Open such a file."""
     return StepRunner(torch.export.load(path).module(), info)
+
+
+TORCH_EXPORT = ExportForm("model.pt2", tuple(PRECISIONS), _write, _load)
+"""A graph of one time step of one stream, for `torch.export.load` and tools that build on it."""

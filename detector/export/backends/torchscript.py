@@ -8,22 +8,30 @@ import torch
 from torch import nn
 
 from detector.export.backends.cpu_layers import fold_batch_norms, pack_convolutions, quantize_levels
-from detector.export.form import METHODS, save_torchscript
+from detector.export.form import (
+    METHODS,
+    MODEL_NAME,
+    PRECISIONS,
+    ExportForm,
+    open_torchscript,
+    save_torchscript,
+)
 from detector.export.ssd import SSD
-from detector.utils.torch_compat import ignoring_torchscript_deprecation
+from detector.utils.torch_compat import cpu_has_bf16_convolutions, cpu_has_vnni, ignoring_torchscript_deprecation
 
-__all__ = ["write_frozen", "write_packed", "write_quantized"]
+__all__ = ["FROZEN", "PACKED", "QUANTIZED"]
 
 
-def write_frozen(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
+def _write_frozen(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
     """Write with weights as constants of the graph; arguments as those of `ExportForm.write`."""
+    save_torchscript(copy.deepcopy(ssd).to(memory_format=torch.channels_last), path)
     with ignoring_torchscript_deprecation():
-        scripted = torch.jit.script(copy.deepcopy(ssd).to(memory_format=torch.channels_last))
+        scripted = torch.jit.load(str(path)).eval()
         save_torchscript(torch.jit.freeze(scripted, [*METHODS, "in_channels"]), path)
     return {}
 
 
-def write_packed(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
+def _write_packed(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
     """Write with every convolution as a `PackedConv`; arguments as those of `ExportForm.write`."""
     packed = copy.deepcopy(ssd)
     fold_batch_norms(packed)
@@ -32,9 +40,30 @@ def write_packed(ssd: nn.Module, path: Path, height: int, width: int) -> dict[st
     return {}
 
 
-def write_quantized(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
+def _write_quantized(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
     """Write with the recurrent levels in bytes and the rest packed; arguments as those of `ExportForm.write`."""
     quantized = copy.deepcopy(ssd)
     assert isinstance(quantized, SSD)
-    quantize_levels(quantized.feature_extractor.levels)
-    return write_packed(quantized, path, height, width)
+    quantize_levels(quantized.feature_extractor)
+    return _write_packed(quantized, path, height, width)
+
+
+def _missing(precision: str) -> str:
+    return "" if precision != "bf16" or cpu_has_bf16_convolutions() else "bf16 instructions (AVX-512 BF16, AMX)"
+
+
+def _missing_bytes(precision: str) -> str:
+    return _missing(precision) if cpu_has_vnni() else "AVX-512 VNNI"
+
+
+FROZEN = ExportForm(MODEL_NAME, tuple(PRECISIONS), _write_frozen, open_torchscript, any_device=True)
+"""Weights as constants of the graph, which is optimised for them; `half()` no longer works, and the device is chosen
+when the file is loaded."""
+
+PACKED = ExportForm(MODEL_NAME, ("float32", "bf16"), _write_packed, open_torchscript, missing=_missing)
+"""Weights in oneDNN's own order from the first call on."""
+
+QUANTIZED = ExportForm(
+    MODEL_NAME, ("float32", "bf16"), _write_quantized, open_torchscript, rounds=True, missing=_missing_bytes
+)
+"""As `PACKED`, with the convolutions of the recurrent levels in bytes: the fastest on x86 with AVX-512 VNNI."""

@@ -183,6 +183,7 @@ def _measure(
     from detector.evaluation.analysis.state_leak import check_state_leak
     from detector.evaluation.collector import NOTHING_COUNTS
     from detector.evaluation.detect import detect
+    from detector.preprocess.representation import representation_of
 
     device, dataset = torch.device("cuda" if use_gpu else "cpu"), loader.dataset.dataset
     predictions = model.new_predictions()
@@ -196,13 +197,13 @@ def _measure(
     leak = check_state_leak(detector, dataset, protocol.nms_thresh, device)
     model.cpu()
     files = {str(file.path): file for file in dataset.files}
-    preprocess = config.data.preprocess, config.data.max_incr_per_pixel
+    representation = representation_of(config.data)
     details = measure_details(
         predictions.recordings(),
         predictions.classes,
         dataset.shape[-2:],
         protocol,
-        lambda recording, boxes: event_rates(files[recording.path], boxes, *preprocess),
+        lambda recording, boxes: event_rates(files[recording.path], boxes, representation),
     )
     return predictions, measured, details, leak
 

@@ -1,7 +1,6 @@
 """Export: a trained detector as a file that runs without the training code."""
 
 import argparse
-import json
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -36,7 +35,7 @@ def export(
         checkpoint: checkpoint, or folder of a run or study.
         output: folder to write to.
         score_thresh: score from which users of the file should show a box.
-        form: key of `detector.export.forms.EXPORT_FORMS`.
+        form: name or import path of the form, see `EXPORT_FORMS`.
         precision: key of `detector.export.form.PRECISIONS`.
 
     Returns:
@@ -49,12 +48,13 @@ def export(
     """
     from detector.export.check import check_export
     from detector.export.form import MODEL_NAME
-    from detector.export.forms import export_model
+    from detector.export.write import export_lightning_model
 
     if not 0 <= score_thresh <= 1:
         raise ValueError(f"score_thresh: got {score_thresh}, allowed: a number from 0 to 1")
     model = load_model(find_checkpoint(checkpoint)).eval()
-    file = export_model(model, output, model.config.eval.nms_thresh, score_thresh, form, precision)
+    nms_thresh = model.config.eval.nms_thresh
+    file = export_lightning_model(model, output, nms_thresh, score_thresh, form=form, precision=precision)
     if file.name == MODEL_NAME:
         check_export(file.parent)
     _check_on_clip(model, file)
@@ -65,14 +65,13 @@ def _check_on_clip(model: "LightningDetectionModel", file: Path) -> None:
     """The file answers as the model does, memory included."""
     import torch
 
-    from detector.export.form import INFO_NAME
-    from detector.export.forms import EXPORT_FORMS, load_form
+    from detector.config.extensions import EXPORT_FORMS
+    from detector.export.bundle import load_exported
     from detector.export.parity import compare_rows
     from detector.export.ssd import SSD
 
-    info = json.loads(file.with_name(INFO_NAME).read_text())
     eager = SSD(model.detector, model.config.anchors.anchor_list)
-    exported = load_form(file.parent, info)
+    exported, info, _ = load_exported(file.parent, "cpu")
     exact = EXPORT_FORMS[info["form"]].exact(info["precision"])
     with torch.inference_mode():
         for number, (frames, source) in enumerate(_clip(model)):
@@ -93,6 +92,6 @@ def _clip(model: "LightningDetectionModel") -> "Iterator[tuple[Tensor, str]]":
         yield from ((batch["inputs"], "the validation split") for batch in islice(loader, CLIP_BATCHES))
         return
     print(f"{dataset / 'val'}: no longer there, the file is checked on random frames only")
-    shape = (4, 2, model.config.in_channels, model.height or 120, model.width or 160)
+    shape = (4, 2, model.detector.in_channels, model.height or 120, model.width or 160)
     generator = torch.Generator().manual_seed(0)
     yield from ((torch.rand(shape, generator=generator), "random frames") for _ in range(CLIP_BATCHES))

@@ -69,7 +69,7 @@ def exported_model(model: str, track: TrackConfig) -> Iterator[Path]:
         FileNotFoundError: there is none.
         ValueError: it is no model, or the registry does not know it.
     """
-    from detector.export.bundle import INFO_NAME
+    from detector.export.form import INFO_NAME
 
     path = Path(model)
     with TemporaryDirectory(prefix="evforge-") as folder:
@@ -98,9 +98,9 @@ def _fetch(address: str, track: TrackConfig, folder: Path) -> Path:
 def _export(path: Path, folder: Path) -> Path:
     import torch
 
-    from detector.export.forms import export_model
+    from detector.export.write import export_lightning_model
     from evforge.evaluation.checkpoint import find_checkpoint, load_model
 
     model = load_model(find_checkpoint(path)).eval()
     form = "torchscript" if torch.cuda.is_available() else "torchscript-cpu"
-    return export_model(model, folder, model.config.eval.nms_thresh, SHOWN_FROM, form)
+    return export_lightning_model(model, folder, model.config.eval.nms_thresh, SHOWN_FROM, form=form)

@@ -35,7 +35,7 @@ def model_costs(trainer: "pl.Trainer", model: "LightningDetectionModel") -> dict
         model's device, the median of several.
     """
     assert model.height is not None and model.width is not None
-    frame = torch.zeros(1, 1, model.config.in_channels, model.height, model.width, device=model.device)
+    frame = torch.zeros(1, 1, model.detector.in_channels, model.height, model.width, device=model.device)
     seconds = []
     with torch.no_grad(), evaluating(model), trainer.precision_plugin.forward_context():
         for _ in range(WARM_UP + TRAINING_FRAMES):
@@ -61,13 +61,14 @@ def measure_rate(config: Config, threads: int, use_gpu: bool) -> float:
     """
     from detector.data_factory import psee_data
     from detector.lightning_model import LightningDetectionModel
+    from detector.optim.optimizers import build_optimizer
     from detector.utils.precision import resolve_precision
 
     device = torch.device("cuda" if use_gpu else "cpu")
     precision = resolve_precision(config.train.precision, use_gpu)
     kind = torch.float16 if precision == "16-mixed" else torch.bfloat16
     model = LightningDetectionModel(config.to_hparams()).to(device)
-    optimizer = torch.optim.Adam(model.parameters())
+    optimizer = build_optimizer(model.parameters(), config.optim)
     loader = psee_data(config.with_overrides({"data.num_workers": 0}).to_hparams(), "train")
     with _threads(threads):
         for _ in range(2):

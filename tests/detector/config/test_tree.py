@@ -41,9 +41,9 @@ def test_overrides_win_over_the_file(tmp_path):
         (
             "data.preprocess",
             "x",
-            r"data.preprocess: got 'x', allowed: histo, diff, timesurface, .*, event_cube, stacked",
+            r"data.preprocess: got 'x', allowed: histo, stacked_histo, diff, .*, or an import path such as mylab.m",
         ),
-        ("model.first_stride", 4, r"model.first_stride: got 4, allowed: 8 or 16"),
+        ("model.first_stride", 0, r"model.first_stride: got 0, allowed: a number above 0"),
         ("optim.lrr", 1, r"optim.lrr: unknown key, did you mean optim.lr\?"),
         ("data.height", "x", r"data.height: got 'x', allowed: a whole number or null"),
         ("train.precision", "x", r"train.precision: got 'x', allowed: auto, 32-true, bf16-mixed, 16-mixed"),
@@ -64,20 +64,3 @@ def test_unknown_key_in_a_file_names_the_file(tmp_path):
         Config.load(tmp_path / "d.yaml")
     with pytest.raises(FileNotFoundError, match="no such configuration file"):
         Config.load(tmp_path / "e.yaml")
-
-
-@pytest.mark.parametrize(
-    ("choice", "channels"),
-    [
-        ({}, 2),
-        ({"preprocess": "diff"}, 1),
-        ({"preprocess": "timesurface"}, 2),
-        ({"preprocess": "multi_channel_timesurface"}, 6),
-        ({"preprocess": "event_cube"}, 6),
-        ({"preprocess": "event_cube", "num_utbins": 5, "split_polarity": False}, 5),
-        ({"preprocess": "stacked_histo", "num_utbins": 10}, 20),
-    ],
-)
-def test_channels_follow_from_the_preprocessing(choice, channels):
-    config = Config().with_overrides({f"data.{leaf}": value for leaf, value in choice.items()})
-    assert config.in_channels == channels

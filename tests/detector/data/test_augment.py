@@ -3,12 +3,13 @@ import math
 import numpy as np
 import pytest
 
+from detector.config.groups import DataConfig
 from detector.data import augment
 from detector.data.augment import KEEP_RANGE, ZOOM_RANGE, Augmentation, Rect, draw_augmentation
-from detector.preprocess.representation import REPRESENTATIONS
+from detector.preprocess.representation import representation_of
 
 WHOLE = Rect(0, 0, 4, 4)
-HISTO = REPRESENTATIONS["histo"]
+HISTO = representation_of(DataConfig(preprocess="histo"))
 
 
 def shown(augmentation: Augmentation, frame: np.ndarray, number: int = 0, backwards: bool = False) -> np.ndarray:
@@ -133,7 +134,7 @@ def test_values_that_are_no_counts_go_as_a_whole(dtype: str):
     values = np.full((1, 100, 100), 2, dtype)
     values[0, :50] = 0
     out = np.empty_like(values)
-    dropping(0.75).frame(values.copy(), out, 0, REPRESENTATIONS["event_cube"])
+    dropping(0.75).frame(values.copy(), out, 0, representation_of(DataConfig(preprocess="event_cube")))
     assert set(np.unique(out).tolist()) == {0, 2}
     assert (out[0, 50:] == 2).mean() == pytest.approx(0.75, abs=0.03)
 

@@ -5,16 +5,18 @@ import numpy as np
 import pytest
 import torch
 
+from detector.config.groups import DataConfig
 from detector.data.dataset import SequenceDataset, StepSampler, scale_inputs
 from detector.data.schedule import LaneStep, train_plan
 from detector.data.sequence_file import SequenceFile
 from detector.data.targets import TargetLoader
 from detector.events.types import BBOX_dtype
-from detector.preprocess.representation import REPRESENTATIONS
+from detector.preprocess.representation import representation_of
 
 HEIGHT, WIDTH, DELTA_T = 4, 6, 10
 LENGTHS = [23, 7, 2, 40, 11]
 TARGETS = TargetLoader(np.array([1]), 5, min_box_diag=0, interpolation=False)
+HISTO, DIFF, TIMESURFACE = (representation_of(DataConfig(preprocess=name)) for name in ("histo", "diff", "timesurface"))
 
 
 def write_file(folder: Path, index: int, data: np.ndarray, labels: np.ndarray, divisor: float = 1) -> SequenceFile:
@@ -140,7 +142,7 @@ def test_augmentation_stays_the_same_along_a_stream_and_boxes_follow(tmp_path, m
     data[:, :, 20:32, 24:44] = 3
     labels = np.array([((k + 1) * DELTA_T, 24, 20, 20, 12, 0, 0, 1) for k in range(40)], BBOX_dtype)
     file = write_file(tmp_path, 0, data, labels)
-    dataset = SequenceDataset([file], TARGETS, 2, train=True, augment=REPRESENTATIONS["histo"])
+    dataset = SequenceDataset([file], TARGETS, 2, train=True, augment=HISTO)
     shown = set()
     for epoch in range(8):
         streams: list[set] = [set(), set()]
@@ -168,7 +170,7 @@ def test_backwards_a_stream_is_served_last_to_first_with_polarities_swapped(tmp_
     data[:, 0], data[:, 1] = (np.arange(10)[:, None, None] + offset for offset in (1, 101))
     rows = [((k + 1) * DELTA_T, 0, 0, 1 + k % 5, 2, 0, k, 1) for k in range(10)]
     file = write_file(tmp_path, 0, data, np.array(rows, BBOX_dtype))
-    dataset = SequenceDataset([file], TARGETS, 1, train=True, augment=REPRESENTATIONS["histo"], reversal=1)
+    dataset = SequenceDataset([file], TARGETS, 1, train=True, augment=HISTO, reversal=1)
     epoch = next(e for e in range(50) if dataset.lanes(e)[0][-1].start == 0)
     assert [step[1:] for step in dataset.lanes(epoch)[0]] == [(5, True, 0, True), (0, False, 0, True)]
     first, second = (dataset[epoch, step] for step in range(2))
@@ -187,9 +189,9 @@ def test_backwards_signed_values_change_their_sign(tmp_path, monkeypatch):
     no_other_augmentation(monkeypatch)
     data = np.full((5, 1, HEIGHT, WIDTH), 0.5, np.float32)
     file = write_file(tmp_path, 0, data, np.zeros(0, BBOX_dtype))
-    dataset = SequenceDataset([file], TARGETS, 1, train=True, augment=REPRESENTATIONS["diff"], reversal=1)
+    dataset = SequenceDataset([file], TARGETS, 1, train=True, augment=DIFF, reversal=1)
     assert dataset[0, 0]["inputs"].unique().tolist() == [-0.5]
-    forward = SequenceDataset([file], TARGETS, 1, train=True, augment=REPRESENTATIONS["timesurface"], reversal=1)
+    forward = SequenceDataset([file], TARGETS, 1, train=True, augment=TIMESURFACE, reversal=1)
     assert forward[0, 0]["inputs"].unique().tolist() == [0.5]
 
 
@@ -197,7 +199,7 @@ def test_dropout_is_the_same_whenever_a_batch_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr("detector.data.augment.DROPOUT_PROBABILITY", 1)
     data = np.full((20, 2, HEIGHT, WIDTH), 5, np.uint8)
     file = write_file(tmp_path, 0, data, np.zeros(0, BBOX_dtype))
-    one, other = (SequenceDataset([file], TARGETS, 1, train=True, augment=REPRESENTATIONS["histo"]) for _ in range(2))
+    one, other = (SequenceDataset([file], TARGETS, 1, train=True, augment=HISTO) for _ in range(2))
     steps = range(len(one))
     batches = {step: one[0, step]["inputs"] for step in steps}
     assert all(torch.equal(other[0, step]["inputs"], batches[step]) for step in reversed(steps))

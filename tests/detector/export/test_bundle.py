@@ -57,7 +57,7 @@ def test_files_that_do_not_belong_together(copy):
         load_exported(copy)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "no JSON"), ("[]", "holds list, allowed: a JSON object")])
+@pytest.mark.parametrize(("text", "message"), [("{", "not JSON"), ("[]", "holds list, allowed: a JSON object")])
 def test_broken_info_files(copy, text, message):
     (copy / "info_ssd_jit.json").write_text(text)
     with pytest.raises(ValueError, match=f"info_ssd_jit.json: {message}"):

@@ -30,5 +30,5 @@ def test_settings_of_another_model_are_refused(export, tmp_path):
 def test_settings_that_are_no_json_are_refused(export, tmp_path):
     folder = copy_export(export, tmp_path / "export")
     (folder / "info_ssd_jit.json").write_text("{")
-    with pytest.raises(ValueError, match="info_ssd_jit.json: no JSON"):
+    with pytest.raises(ValueError, match="info_ssd_jit.json: not JSON"):
         check_export(folder)

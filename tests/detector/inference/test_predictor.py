@@ -8,6 +8,7 @@ from numpy.lib.recfunctions import structured_to_unstructured
 from streams import SENSOR, blob_events, chunks_of
 
 from detector.config import Config
+from detector.config.extensions import REPRESENTATIONS
 from detector.data.builder.dataset import build_dataset
 from detector.data.dataset import scale_inputs
 from detector.data_factory import psee_data
@@ -16,7 +17,7 @@ from detector.export.bundle import load_exported
 from detector.inference import predictor as module
 from detector.inference.predictor import Predictor
 from detector.labels import save_labels
-from detector.preprocess.representation import REPRESENTATIONS
+from detector.preprocess.representation import representation_of
 
 DELTA_T = 100_000
 HEIGHT, WIDTH = SENSOR[0] // 2, SENSOR[1] // 2
@@ -100,12 +101,11 @@ def test_frames_are_those_of_the_build(tmp_path, monkeypatch, exported, leaves):
     recording, loader = make_loader(tmp_path, **leaves)
     info = json.loads((exported / "info_ssd_jit.json").read_text())
     data = Config().with_overrides({f"data.{name}": value for name, value in leaves.items()}).data
-    divisor = module.byte_code(data)[1]
-    parameters = {"max_incr_per_pixel": 5.0, **data.utbin_parameters}
+    representation = representation_of(data)
     info |= {
         "preprocess": data.preprocess,
-        "preprocess_params": parameters,
-        "normalisation": {"divisor_of_counts": divisor},
+        "preprocess_params": dict(representation.parameters),
+        "normalisation": {"divisor_of_counts": representation.divisor},
     }
     network = Recorder()
     monkeypatch.setattr(module, "load_exported", lambda *_: (network, info, torch.device("cpu")))

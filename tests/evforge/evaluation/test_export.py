@@ -30,7 +30,7 @@ def test_other_forms_are_checked_on_the_validation_split(checkpoint, tmp_path, m
     assert sorted(path.name for path in folder.iterdir()) == ["info_ssd_jit.json", file]
     info = json.loads((folder / "info_ssd_jit.json").read_text())
     assert (info["form"], info["precision"], info["file"]) == (form, precision, file)
-    monkeypatch.setattr("detector.export.forms.in_precision", lambda ssd, precision: _spoilt(ssd))
+    monkeypatch.setattr("detector.export.write.in_precision", lambda ssd, precision: _spoilt(ssd))
     with pytest.raises(ValueError, match=f"{file}: differs from the model by too much on batch 0 of the validation"):
         export(checkpoint, tmp_path / "spoilt", form=form)
 

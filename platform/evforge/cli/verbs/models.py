@@ -68,15 +68,7 @@ def export(
     output: str,
     *,
     score_thresh: float = 0.4,
-    form: Literal[
-        "torchscript",
-        "torchscript-frozen",
-        "torchscript-cpu",
-        "torchscript-int8",
-        "torch-export",
-        "aotinductor",
-        "onnx",
-    ] = "torchscript",
+    form: str = "torchscript",
     precision: Literal["float32", "bf16", "half"] = "float32",
 ) -> None:
     """Write a trained detector as a file that runs without EvForge, and check that it answers as the detector does.
@@ -95,10 +87,10 @@ def export(
         checkpoint: checkpoint, or folder of a run or study
         output: folder to write to
         score_thresh: score from which users of the file should show a box
-        form: kind of file
+        form: kind of file: one of the above, or the import path of an ExportForm of yours, such as mylab.forms:MINE
         precision: precision of the network; frames and boxes are float32 whatever it is
     """
-    from detector.export.forms import EXPORT_FORMS
+    from detector.config.extensions import EXPORT_FORMS
     from evforge.evaluation import export as exporting
 
     folder = exporting.export(checkpoint, output, score_thresh, form, precision)

@@ -21,7 +21,7 @@ from detector.data.builder import recording as build_recording
 from detector.data.builder.dataset import build_dataset
 from detector.events import BBOX_dtype
 from detector.labels import load_labels, save_labels
-from detector.preprocess.representation import byte_code, preprocess_function
+from detector.preprocess.representation import representation_of
 
 
 def tensors(path):
@@ -115,13 +115,14 @@ def test_every_preprocessing_makes_bytes(tmp_path, name):
     recording, data = make_recording(tmp_path / "train"), config(preprocess=name)
     build_dataset([recording], tmp_path / "out", data, None, NAMES, progress=False)
     found, attributes = tensors(tmp_path / "out" / "train" / "street.h5")
-    expected = np.empty((20, data.in_channels, HEIGHT, WIDTH), byte_code(data)[0])
+    representation = representation_of(data)
+    expected = representation.empty(20, representation.channels, HEIGHT, WIDTH)
     events = make_events()
     events["t"] -= START
-    preprocess_function(data)(events, expected, 20 * DELTA_T)
+    representation.fill(events, expected, 20 * DELTA_T)
     assert found.dtype == expected.dtype
     assert np.array_equal(found, expected)
-    parameters = {"downsampling_factor": 0, "max_incr_per_pixel": 5, **data.utbin_parameters}
+    parameters = {"downsampling_factor": 0, **representation.parameters}
     assert json.loads(attributes["preprocess_params"]) == parameters
 
 

@@ -1,7 +1,7 @@
 import typing
 
+from detector.config.extensions import EXPORT_FORMS
 from detector.export.form import PRECISIONS
-from detector.export.forms import EXPORT_FORMS
 from evforge.cli.verbs.models import export
 
 

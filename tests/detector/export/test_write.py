@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -5,16 +6,18 @@ import torch
 from small_detector import PARAMS, clip, small_ssd
 
 from detector import jitting_test
+from detector.config.extensions import EXPORT_FORMS
 from detector.export.backends.onnx import ONNX_PACKAGES
+from detector.export.bundle import load_exported
 from detector.export.form import PRECISIONS
-from detector.export.forms import EXPORT_FORMS, export_model, in_precision, load_form
 from detector.export.parity import compare_rows
 from detector.jitting import INFO_NAME, export_ssd
 
 CASES = [(name, precision) for name, form in EXPORT_FORMS.items() for precision in form.precisions]
 SCRIPTED = [case for case in CASES if case[0].startswith("torchscript")]
 # Compiling takes ten seconds and more; the forms of the same graph stand for it.
-QUICK = [*SCRIPTED, ("torch-export", "float32"), ("torch-export", "bf16")]
+QUICK = [case for case in SCRIPTED if not EXPORT_FORMS[case[0]].missing(case[1])]
+QUICK += [("torch-export", "float32"), ("torch-export", "bf16")]
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +32,8 @@ def exported(ssd, tmp_path_factory):
     def export(name, precision):
         if (name, precision) not in made:
             folder = tmp_path_factory.mktemp("form")
-            export_ssd(in_precision(ssd, precision), PARAMS, folder, 0.5, 0.3, form=EXPORT_FORMS[name])
-            made[name, precision] = folder, json.loads((folder / INFO_NAME).read_text())
+            export_ssd(ssd, PARAMS, folder, 0.5, 0.3, form=name, precision=precision)
+            made[name, precision] = folder
         return made[name, precision]
 
     return export
@@ -39,9 +42,8 @@ def exported(ssd, tmp_path_factory):
 @pytest.mark.parametrize("streams", [1, 4])
 @pytest.mark.parametrize(("name", "precision"), QUICK)
 def test_every_form_answers_as_the_detector_before_and_after_reset(ssd, exported, name, precision, streams):
-    folder, info = exported(name, precision)
+    model, info, _ = load_exported(exported(name, precision), "cpu")
     assert (info["form"], info["precision"], info["file"]) == (name, precision, EXPORT_FORMS[name].file)
-    model = load_form(folder, info)
     ssd.reset_all()
     keep = torch.arange(streams) % 2
     with torch.no_grad():
@@ -55,38 +57,41 @@ def test_every_form_answers_as_the_detector_before_and_after_reset(ssd, exported
 @pytest.mark.parametrize(("name", "precision"), [case for case in QUICK if case[1] == "float32"])
 def test_an_export_leaves_the_detector_as_it_was(ssd, tmp_path, name, precision):
     weights = [weight.stride() for weight in ssd.parameters()]
-    export_ssd(ssd, PARAMS, tmp_path, 0.5, 0.3, form=EXPORT_FORMS[name])
+    export_ssd(ssd, PARAMS, tmp_path, 0.5, 0.3, form=name)
     assert [weight.stride() for weight in ssd.parameters()] == weights
     assert any(isinstance(layer, torch.nn.BatchNorm2d) for layer in ssd.modules())
 
 
 @pytest.mark.parametrize(("name", "precision"), [case for case in QUICK if EXPORT_FORMS[case[0]].exact(case[1])])
 def test_every_form_suppresses(ssd, exported, name, precision):
-    model = load_form(*exported(name, precision))
+    model = load_exported(exported(name, precision), "cpu")[0]
     ssd.reset_all()
     with torch.no_grad():
         expected = ssd.detect(clip(2, 2), 0.3)
     found = model.detect(clip(2, 2), 0.3)
     assert 0 < len(expected[0][0]) < len(ssd(clip(2, 2), 0.3)[0][0])
-    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
+    for rows, others in zip(*(sum(boxes, []) for boxes in (found, expected)), strict=True):
+        assert len(rows) == len(others)
+        apart = (rows[:, None] - others[None]).abs().amax(dim=2)  # rows of nearly equal scores may change places
+        assert max(apart.amin(dim=0).max(), apart.amin(dim=1).max()) < 1e-3
 
 
-@pytest.mark.parametrize(("name", "precision"), SCRIPTED)
+@pytest.mark.parametrize(("name", "precision"), [case for case in QUICK if case[0] in dict(SCRIPTED)])
 @pytest.mark.parametrize("testcase", jitting_test.TESTCASES.values())
 def test_reference_test_cases(exported, name, precision, testcase):
-    testcase(str(exported(name, precision)[0] / "model.ptjit"), 40, 56)
+    testcase(str(exported(name, precision) / "model.ptjit"), 40, 56)
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS.values())
 def test_frames_come_in_any_precision(exported, dtype):
-    model = load_form(*exported("torchscript", "bf16"))
+    model = load_exported(exported("torchscript", "bf16"), "cpu")[0]
     rows = model(clip(2, 1).to(dtype), 0.3)[0][0]
     assert rows.dtype == torch.float32 and len(rows) > 0
     assert model.forward_network_without_box_decoding(clip(2, 1).to(dtype))[1].dtype == torch.float32
 
 
 def test_frames_of_another_size(exported):
-    model = load_form(*exported("torch-export", "float32"))
+    model = load_exported(exported("torch-export", "float32"), "cpu")[0]
     with pytest.raises(ValueError, match=r"x: got frames of shape \(2, 32, 96\), allowed: \(2, 64, 96\), as exported"):
         model(clip(2, 1)[:, :, :, :32])
 
@@ -95,27 +100,40 @@ def test_frames_of_another_size(exported):
     ("form", "precision", "message"),
     [
         ("tensorrt", "float32", "form: got 'tensorrt', allowed: torchscript, torchscript-frozen"),
-        ("onnx", "half", "precision: got 'half', allowed for onnx: float32"),
+        ("onnx", "half", "precision: got 'half', allowed: with form onnx: float32"),
     ],
 )
-def test_what_cannot_be_exported(tmp_path, form, precision, message):
+def test_what_cannot_be_exported(ssd, tmp_path, form, precision, message):
     with pytest.raises(ValueError, match=message):
-        export_model(None, tmp_path, 0.5, 0.3, form, precision)
-
-
-def test_precision_of_the_detector_itself(ssd, tmp_path):
-    with pytest.raises(ValueError, match="precision: got half, allowed for torchscript-cpu: float32, bf16"):
-        export_ssd(in_precision(ssd, "half"), PARAMS, tmp_path / "x", 0.5, 0.3, form=EXPORT_FORMS["torchscript-cpu"])
+        export_ssd(ssd, PARAMS, tmp_path / "x", 0.5, 0.3, form=form, precision=precision)
     assert not (tmp_path / "x").exists()
 
 
 def test_onnx_says_what_is_missing(ssd, tmp_path, monkeypatch):
     monkeypatch.setattr("detector.export.backends.onnx.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=f"form: onnx needs .*allowed: pip install {' '.join(ONNX_PACKAGES)}"):
-        export_ssd(ssd, PARAMS, tmp_path, 0.5, 0.3, form=EXPORT_FORMS["onnx"])
+        export_ssd(ssd, PARAMS, tmp_path, 0.5, 0.3, form="onnx")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_of_an_unknown_form(tmp_path):
-    with pytest.raises(ValueError, match=r"info_ssd_jit.json: form is 'x', allowed: torchscript"):
-        load_form(tmp_path, {"form": "x"})
+    (tmp_path / "model.ptjit").write_bytes(b"x")
+    info = {"form": "x", "sha256": hashlib.sha256(b"x").hexdigest()}
+    (tmp_path / INFO_NAME).write_text(json.dumps(info))
+    with pytest.raises(ValueError, match=r"info_ssd_jit.json: form: got 'x', allowed: torchscript, "):
+        load_exported(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "precision"), [("torchscript-cpu", "bf16"), ("torchscript-int8", "float32")])
+def test_a_processor_without_the_instructions_is_told(ssd, tmp_path, monkeypatch, name, precision):
+    monkeypatch.setattr("detector.export.backends.torchscript.cpu_has_bf16_convolutions", lambda: False)
+    monkeypatch.setattr("detector.export.backends.torchscript.cpu_has_vnni", lambda: False)
+    message = f"form: got '{name} in {precision}', allowed: on a processor with .*; here another form or precision"
+    with pytest.raises(ValueError, match=message):
+        export_ssd(ssd, PARAMS, tmp_path, 0.5, 0.3, form=name, precision=precision)
+    folder = tmp_path / "made elsewhere"
+    export_ssd(ssd, PARAMS, folder, 0.5, 0.3)
+    info = json.loads((folder / INFO_NAME).read_text()) | {"form": name, "precision": precision}
+    (folder / INFO_NAME).write_text(json.dumps(info))
+    with pytest.raises(ValueError, match=message):
+        load_exported(folder, "cpu")

@@ -1,0 +1,29 @@
+"""The optimizer that the settings name."""
+
+import inspect
+from collections.abc import Iterable
+
+import torch
+
+from detector.config.extensions import OPTIMIZERS
+from detector.config.groups import OptimConfig
+
+__all__ = ["build_optimizer"]
+
+
+def build_optimizer(
+    parameters: Iterable[torch.nn.Parameter], optim: OptimConfig, fused: bool = True
+) -> torch.optim.Optimizer:
+    """The optimizer that `optim.optimizer` names, at its peak learning rate.
+
+    Args:
+        parameters: weights to train.
+        optim: name, learning rate and weight decay.
+        fused: use the fused implementation where the optimizer has one: one kernel for all weights.
+
+    Raises:
+        ValueError: the optimizer cannot be imported.
+    """
+    make = OPTIMIZERS[optim.optimizer]
+    options = {"fused": True} if fused and "fused" in inspect.signature(make).parameters else {}
+    return make(parameters, lr=optim.lr, weight_decay=optim.weight_decay, **options)
