@@ -90,10 +90,11 @@ def _random(space: Space, config: Config, seed: int):
 def _default(space: Space, config: Config, seed: int):
     """The search of `evforge tune`: Optuna's TPE and ASHA, as Ray runs them."""
     from evforge.search.policies.samplers import UnseenSearch
-    from evforge.search.policies.schedulers import SCHEDULERS
+    from evforge.search.policies.tables import make_sampler, make_scheduler
 
-    search = UnseenSearch(partial(space.suggest, config), METRIC, "max", seed)
-    scheduler = SCHEDULERS["asha"](config, space)
+    sampler = make_sampler(config.with_overrides({"tune.space_seed": seed}), space)
+    search = UnseenSearch(sampler, partial(space.suggest, config), METRIC, "max", seed)
+    scheduler = make_scheduler(config, space)
 
     def suggest(name: str) -> dict:
         scheduler.on_trial_add(None, SimpleNamespace(trial_id=name))

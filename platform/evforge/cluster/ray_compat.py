@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ray.tune import Tuner
     from ray.tune.experiment import Trial
-    from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
+    from ray.tune.schedulers import PopulationBasedTraining
 
 __all__ = [
     "CHECKPOINT_FOLDERS",
@@ -20,14 +20,10 @@ __all__ = [
     "failure_text",
     "last_population_checkpoint",
     "most_resources",
-    "population_memory",
     "quiet_authentication",
     "quiet_job_client",
     "reported_checkpoint",
-    "restore_population_memory",
-    "restore_scheduler_memory",
     "restored_callbacks",
-    "scheduler_memory",
     "search_was_saved",
     "start_checkpoint",
     "trial_folder",
@@ -42,8 +38,6 @@ CHECKPOINT_LIST = "checkpoint_manager_snapshot.json"
 
 SAVED_SEARCH = "experiment_state-*.json"
 """Names of the files in which Ray Tune saves a search."""
-
-PopulationMemory = dict[str, tuple[float | None, int, int]]
 
 
 def quiet_authentication() -> None:
@@ -132,32 +126,6 @@ def start_checkpoint(trial: "Trial") -> tuple[Path, dict[str, Any]] | None:
 def error_text(trial: "Trial") -> str:
     """The traceback that Ray Tune has stored of a trial; empty if there is none."""
     return Path(trial.error_file).read_text() if trial.error_file else ""
-
-
-def scheduler_memory(scheduler: "TrialScheduler") -> dict[str, Any]:
-    """Everything that a scheduler knows: Ray itself stores nothing of it with a search."""
-    return vars(scheduler)
-
-
-def restore_scheduler_memory(scheduler: "TrialScheduler", memory: dict[str, Any]) -> None:
-    """Give a scheduler what another one of the same class knew, in another process."""
-    vars(scheduler).update(memory)
-
-
-def population_memory(scheduler: "PopulationBasedTraining") -> PopulationMemory:
-    """Last score and the times of the last perturbation and result, by the trial's id."""
-    return {
-        trial.trial_id: (state.last_score, state.last_perturbation_time, state.last_train_time)
-        for trial, state in scheduler._trial_state.items()
-    }
-
-
-def restore_population_memory(scheduler: "PopulationBasedTraining", trial: "Trial", memory: PopulationMemory) -> None:
-    """Give a trial that was added the memory that it had in another process; nothing if it has no checkpoint."""
-    if trial.trial_id in memory and trial.checkpoint is not None:
-        state = scheduler._trial_state[trial]
-        state.last_score, state.last_perturbation_time, state.last_train_time = memory[trial.trial_id]
-        state.last_checkpoint, state.last_result = trial.checkpoint, trial.last_result
 
 
 def last_population_checkpoint(scheduler: "PopulationBasedTraining", trial: "Trial") -> Path | None:

@@ -10,6 +10,7 @@ from detector.config import Config
 from evforge.anchors.candidates import anchors_of, coverage_of, list_name, training_boxes
 from evforge.anchors.report import coverage_table
 from evforge.cluster.session import Resources, cpu_count, ray_session
+from evforge.search.policies.tables import make_sampler
 from evforge.search.trial_resources import concurrent_trials, trial_count, trial_limits
 from evforge.space.anchor_options import ANCHOR_LIST
 from evforge.space.domains import Domain
@@ -95,13 +96,13 @@ def _value_text(value: Any) -> str:
 
 
 def _samples_text(config: Config, space: Space) -> str:
-    if config.tune.searcher == "grid":
-        head, samples = "first samples:", space.grid_samples(config)[:SHOWN_SAMPLES]
-    else:
-        drawn = "first samples" if config.tune.searcher == "random" else "samples such as optuna draws at first"
-        count = min(SHOWN_SAMPLES, config.tune.num_samples)
-        head, samples = f"{drawn}:", space.random_samples(config, count, config.tune.space_seed)
-    texts = (", ".join(f"{key} {_value_text(value)}" for key, value in sample.items()) for sample in samples)
+    head, samples = "first samples:", make_sampler(config, space)
+    if not isinstance(samples, list):
+        head = f"samples such as {config.tune.searcher} draws at first:"
+        samples = space.random_samples(config, config.tune.num_samples, config.tune.space_seed)
+    texts = (
+        ", ".join(f"{key} {_value_text(value)}" for key, value in sample.items()) for sample in samples[:SHOWN_SAMPLES]
+    )
     return "\n".join([head, *(f"  {text}" for text in texts)])
 
 
@@ -112,12 +113,12 @@ def _trials_text(config: Config, count: int) -> str:
     if settings.scheduler == "asha":
         text += (
             f"; asha stops weak ones: after {settings.grace_epochs} of {_validations(config)} validations, and "
-            f"{settings.reduction_factor} times as many each time after, 1 in {settings.reduction_factor} goes on"
+            f"{settings.reduction_factor} times as many each time after, 1 in {settings.reduction_factor} continues"
         )
     if settings.scheduler == "pbt":
         text += (
             f"; pbt compares them every {settings.grace_epochs} of {_validations(config)} validations: 1 in "
-            f"{settings.reduction_factor} goes on from a better one's weights, with settings near that one's"
+            f"{settings.reduction_factor} continues from a better one's weights, with settings near that one's"
         )
     if again:
         further = settings.final_seeds - 1

@@ -16,6 +16,7 @@ from evforge import EvForgeError, last_line
 from evforge.cluster.ray_compat import CHECKPOINT_FOLDERS, error_text, reported_checkpoint, start_checkpoint
 from evforge.search.pareto import Candidate, front
 from evforge.search.policies.population import Population
+from evforge.search.policies.schedulers import load_scheduler_state, save_scheduler_state
 from evforge.search.trial_table import TrialRow, trial_table
 from evforge.tracking.tracker import Tracker
 from evforge.training.run_folder import failure_file, is_metric
@@ -104,22 +105,29 @@ class StudyLog(Callback):
         self.prefix, self.every_s, self.write = prefix, every_s, write or _print
         self.trials: dict[str, TrialRecord] = {}
         self._start = self._last_table = time.monotonic()
+        self._scheduler_state: bytes | None = None
 
     def get_state(self) -> dict[str, Any]:
         """What Ray keeps of it."""
-        return {"trials": self.trials, "scheduler": self.scheduler.get_state() if self.scheduler else {}}
+        scheduler = save_scheduler_state(self.scheduler) if self.scheduler else None
+        return {"trials": self.trials, "scheduler": scheduler}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Go on with a search that was cut off; runs of trials that it does not know of are ended."""
         now = time.monotonic()
         self._start = self._last_table = now
         self.trials = {key: replace(record, started=now - record.seconds) for key, record in state["trials"].items()}
-        if self.scheduler:
-            self.scheduler.set_state(state["scheduler"])
+        self._scheduler_state = state["scheduler"]
         known = {record.run_id for record in self.trials.values()}
         for run in self.tracker.runs(self.parent):
             if run.status == "RUNNING" and run.name.startswith(self.prefix) and run.run_id not in known:
                 self.tracker.end_run(run.run_id, "KILLED")
+
+    def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
+        """Restore the scheduler once Ray Tune has restored the trials that it refers to."""
+        if self._scheduler_state is not None:
+            load_scheduler_state(self.scheduler, self._scheduler_state, trials)
+            self._scheduler_state = None
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Open the trial's run, or open it again."""

@@ -2,6 +2,7 @@
 
 from detector.config import Config
 from evforge.cluster.session import Resources
+from evforge.search.policies.tables import make_sampler
 from evforge.space.space import Space
 
 __all__ = ["concurrent_trials", "trial_count", "trial_limits", "trial_reserves"]
@@ -9,7 +10,8 @@ __all__ = ["concurrent_trials", "trial_count", "trial_limits", "trial_reserves"]
 
 def trial_count(config: Config, space: Space) -> int:
     """Trials of a search, without those that train the best again with further seeds."""
-    return len(space.grid_samples(config)) if config.tune.searcher == "grid" else config.tune.num_samples
+    sampler = make_sampler(config, space)
+    return len(sampler) if isinstance(sampler, list) else config.tune.num_samples
 
 
 def concurrent_trials(config: Config, resources: Resources, count: int) -> int:

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.config import Config
+from detector.config.extensions import TABLES
 from evforge import EvForgeError
 from evforge.anchors.candidates import resolve_lists
 from evforge.cluster.ray_compat import restored_callbacks, search_was_saved
 from evforge.cluster.session import Resources, ray_session
 from evforge.search.pareto import front_table, front_yaml
+from evforge.search.policies.tables import make_sampler, make_scheduler
 from evforge.search.trial import SEED, run_trial, run_trial_of_workers, trial_config
 from evforge.search.trial_resources import concurrent_trials, trial_limits, trial_reserves
 from evforge.space.space import Space, load_space, write_space
@@ -175,24 +177,21 @@ class _Study:
 
     def _searcher(self) -> tuple[dict[str, Any], dict[str, Any], int]:
         """Ray's parameter space, further arguments of its TuneConfig, and the number of trials."""
+        import optuna
         from ray import tune as ray_tune
 
-        settings = self.config.tune
-        if settings.searcher == "optuna":
-            from evforge.search.policies.samplers import UnseenSearch
+        from evforge.search.policies.samplers import UnseenSearch
 
-            suggest = functools.partial(self.space.suggest, self.config)
+        settings, sampler = self.config.tune, make_sampler(self.config, self.space)
+        if isinstance(sampler, list):
+            return {"sample": ray_tune.grid_search(sampler)}, {}, len(sampler)
+        if isinstance(sampler, optuna.samplers.BaseSampler):
             against = settings.against != "none"
             metric = [settings.metric, settings.against] if against else settings.metric
-            search = UnseenSearch(
-                suggest, metric, [settings.mode, "min"] if against else settings.mode, settings.space_seed
-            )
-            return {}, {"search_alg": search, "num_samples": settings.num_samples}, settings.num_samples
-        if settings.searcher == "grid":
-            samples = self.space.grid_samples(self.config)
-        else:
-            samples = self.space.random_samples(self.config, settings.num_samples, settings.space_seed)
-        return {"sample": ray_tune.grid_search(samples)}, {}, len(samples)
+            mode = [settings.mode, "min"] if against else settings.mode
+            suggest = functools.partial(self.space.suggest, self.config)
+            sampler = UnseenSearch(sampler, suggest, metric, mode, settings.space_seed)
+        return {}, {"search_alg": sampler, "num_samples": settings.num_samples}, settings.num_samples
 
     def _train_again(self, candidates: "Sequence[_Run]") -> "tuple[StudyLog, list[_Run]] | None":
         """Train the best candidates with further seeds."""
@@ -213,7 +212,6 @@ class _Study:
         from ray import tune as ray_tune
 
         from evforge.search.policies.population import Population
-        from evforge.search.policies.schedulers import SCHEDULERS
         from evforge.search.trial_log import StudyLog
 
         # Ray prints the whole traceback of each failed trial; the log tells its reason, and its run keeps the rest.
@@ -236,7 +234,7 @@ class _Study:
             (log,) = restored_callbacks(tuner)
         else:
             concurrent = concurrent_trials(self.config, self.resources, count)
-            scheduler = SCHEDULERS[self.config.tune.scheduler](self.config, self.space) if stop_early else None
+            scheduler = make_scheduler(self.config, self.space) if stop_early else None
             prefix = "trial" if name == "search" else name
             log = StudyLog(self.tracker, self.run_id, self.folder, self.config, resolve_trial, scheduler, prefix)
             tune_config = ray_tune.TuneConfig(
@@ -261,6 +259,8 @@ class _Study:
     def _run_config(self, name: str, log: "StudyLog") -> Any:
         from ray import tune as ray_tune
 
+        from evforge.search.policies.population import Population
+
         settings = self.config.tune
         return ray_tune.RunConfig(
             name=name,
@@ -270,7 +270,7 @@ class _Study:
             failure_config=ray_tune.FailureConfig(max_failures=self.config.train.max_failures),
             # Ray keeps the last checkpoint besides the best one. Those of a population the log looks after.
             checkpoint_config=ray_tune.CheckpointConfig(
-                num_to_keep=None if settings.scheduler == "pbt" else 1,
+                num_to_keep=None if isinstance(log.scheduler, Population) else 1,
                 checkpoint_score_attribute=settings.metric,
                 checkpoint_score_order=settings.mode,
             ),
@@ -344,21 +344,22 @@ class _Study:
 def _check(config: Config, space: Space) -> None:
     from detector.evaluation.quantities import label_counts
 
-    settings, validations = config.tune, config.train.max_epochs // config.train.val_every
+    settings = config.tune
     counts = {f"val_{name}": count for name, count in label_counts(config, "val").items()}
     names = ["train_loss", *(name for name, count in counts.items() if count)]
     if settings.metric not in names:
         lacking = "which no label of the validation split can measure, " if settings.metric in counts else ""
         raise ValueError(f"tune.metric: got {settings.metric!r}, {lacking}allowed: {', '.join(names)}")
-    if settings.scheduler == "asha" and settings.grace_epochs > validations:
-        raise ValueError(
-            f"tune.grace_epochs: got {settings.grace_epochs}, allowed: at most the {validations} validations of a trial"
-        )
-    if settings.scheduler == "pbt":
-        from evforge.search.policies.population import check_population
-
-        check_population(config, space)
     space.check(config)
+    make_sampler(config, space)
+    scheduler = make_scheduler(config, space)
+    if scheduler is not None:
+        from evforge.search.policies.schedulers import save_scheduler_state
+
+        save_scheduler_state(scheduler)
+    for key, table in TABLES.items():
+        for option in space.domains[key].options if key in space.domains else ():
+            table[option]
 
 
 def _schedule_text(run: _Run) -> str:

@@ -54,7 +54,9 @@ def test_asha_costs_less(tiny_config, tmp_path, machine):
     # 8 validations: all trials see 2, half of them 4, a quarter 8: 2 + 1 + 1 = 4 of 8.
     changes = {"train.max_epochs": 8, "tune.scheduler": "asha", "tune.grace_epochs": 2, "tune.reduction_factor": 2}
     text = plan_of(tiny_config, tmp_path, SPACE, **changes, **{"tune.final_seeds": 1})
-    assert "asha stops weak ones: after 2 of 8 validations, and 2 times as many each time after, 1 in 2 goes on" in text
+    assert (
+        "asha stops weak ones: after 2 of 8 validations, and 2 times as many each time after, 1 in 2 continues" in text
+    )
     assert "at most 12,000 frames, with asha about 6,000\n  0.033 h to 0.067 h" in text
     assert "again" not in text
 

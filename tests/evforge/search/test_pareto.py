@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from optuna.samplers import TPESampler
 
 from detector.lightning_model import LightningDetectionModel
 from evforge.search.pareto import Candidate, front, front_table, front_yaml
@@ -88,7 +89,7 @@ def draw(search, number, results):
 
 def test_two_metrics_search_a_front_and_survive_a_restart(tmp_path):
     def search():
-        return UnseenSearch(suggest, ["map", "ms"], ["max", "min"], seed=0)
+        return UnseenSearch(TPESampler(seed=0), suggest, ["map", "ms"], ["max", "min"], seed=0)
 
     def results(a):  # what lies above 0.5 costs more and is no better
         return {"map": min(a, 0.5), "ms": a}
@@ -104,7 +105,7 @@ def test_two_metrics_search_a_front_and_survive_a_restart(tmp_path):
 
 
 def test_a_trial_without_its_metrics_teaches_nothing():
-    search = UnseenSearch(suggest, ["map", "ms"], ["max", "min"], seed=0)
+    search = UnseenSearch(TPESampler(seed=0), suggest, ["map", "ms"], ["max", "min"], seed=0)
     for number, result in enumerate([None, {"map": 0.5}, {"map": math.nan, "ms": 1.0}, {"map": 0.5, "ms": 1.0}]):
         search.suggest(str(number))
         search.on_trial_complete(str(number), result)

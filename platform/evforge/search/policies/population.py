@@ -1,4 +1,4 @@
-"""Population-based training: weak trials go on from the checkpoints of strong ones, with settings near theirs."""
+"""Population-based training: weak trials continue from the checkpoints of strong ones, with settings near theirs."""
 
 import random
 from collections.abc import Iterator
@@ -10,10 +10,10 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import PopulationBasedTraining
 
 from detector.config import Config
-from evforge.cluster.ray_compat import last_population_checkpoint, population_memory, restore_population_memory
+from evforge.cluster.ray_compat import last_population_checkpoint
 from evforge.space.space import Space
 
-__all__ = ["MUTABLE", "Population", "check_population"]
+__all__ = ["MUTABLE", "Population", "population"]
 
 MUTABLE = (
     "anchors.fg_iou_threshold",
@@ -29,22 +29,22 @@ MUTABLE = (
 )
 """What may change in the middle of a training: weights learned with other values stay good."""
 
-ANEW = 0.25
-"""Probability that a value is drawn anew instead of moved."""
+REDRAWN = 0.25
+"""Probability that a value is drawn again instead of moved."""
 
 
-def check_population(config: Config, space: Space) -> None:
-    """Refuse what a population cannot do, before anything starts.
+def population(config: Config, space: Space) -> "Population":
+    """The scheduler of a search, if the settings and the space fit it.
 
     Raises:
-        ValueError: names the key, the value and what is allowed.
+        ValueError: a key cannot change during a training, or a setting has a value that a population does not support.
     """
     settings, validations = config.tune, config.train.max_epochs // config.train.val_every
     for key in space.domains:
         if key not in MUTABLE:
             raise ValueError(
-                f"{space.path}: space.{key}: cannot be searched with tune.scheduler pbt, whose trials go on with each "
-                f"other's weights, allowed: {', '.join(MUTABLE)}"
+                f"{space.path}: space.{key}: cannot be searched with tune.scheduler pbt, whose trials continue with "
+                f"weights of each other, allowed: {', '.join(MUTABLE)}"
             )
     for name, value, ok, allowed in (
         ("tune.searcher", settings.searcher, settings.searcher == "random", "random, which draws the first settings"),
@@ -55,14 +55,15 @@ def check_population(config: Config, space: Space) -> None:
     ):
         if not ok:
             raise ValueError(f"{name}: got {value!r}, allowed with tune.scheduler pbt: {allowed}")
+    return Population(config, space)
 
 
 class Population(PopulationBasedTraining):
-    """Ray's scheduler, with the domains and constraints of a space, and a memory that outlives its process.
+    """Ray Tune's scheduler, with the domains and constraints of a space.
 
     Args:
-        config: the study's settings.
-        space: what changes in flight.
+        config: the settings of the study.
+        space: the settings that change during a training.
     """
 
     def __init__(self, config: Config, space: Space) -> None:
@@ -77,29 +78,15 @@ class Population(PopulationBasedTraining):
             log_config=False,
         )
         self._last_epoch = config.train.max_epochs // config.train.val_every * config.train.val_every
-        self._remembered: dict[str, tuple[float | None, int, int]] = {}
-
-    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
-        """A trial of a search that was cut off stands where it stood."""
-        super().on_trial_add(tune_controller, trial)
-        restore_population_memory(self, trial, self._remembered)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict) -> str:
-        """Compare, unless the trial is at its end: going back from there would never end."""
+        """Compare, unless the trial is at its end: it would never end if it went back from there."""
         if result.get("epoch", 0) >= self._last_epoch:
             return self.CONTINUE
         return super().on_trial_result(tune_controller, trial, result)
 
-    def get_state(self) -> dict[str, Any]:
-        """What `set_state` takes in another process."""
-        return population_memory(self)
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Remember trials that are added later."""
-        self._remembered = state
-
     def wanted(self, trials: list[Trial]) -> Iterator[Path]:
-        """Checkpoints that a trial goes on from, or that another may take over."""
+        """Checkpoints that a trial continues from, or that another may take over."""
         for trial in trials:
             if trial.checkpoint is not None:
                 yield Path(trial.checkpoint.path)
@@ -109,4 +96,4 @@ class Population(PopulationBasedTraining):
 
 
 def _explore(space: Space, config: Config, generator: random.Random, drawn: dict[str, Any]) -> dict[str, Any]:
-    return {**drawn, "sample": space.near(config, drawn["sample"], generator, ANEW)}
+    return {**drawn, "sample": space.near(config, drawn["sample"], generator, REDRAWN)}

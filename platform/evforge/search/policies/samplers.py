@@ -1,45 +1,65 @@
-"""The default searcher: Optuna's TPE under Ray, made not to train the same thing twice."""
+"""Samplers: lists of all samples, and Optuna's under Ray Tune, which never draw a sample twice."""
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
 from ray.tune.search.optuna import OptunaSearch
 
+from detector.config import Config
 from evforge.search.optuna_compat import study_of, take_trial
+from evforge.space.space import Space
 
-__all__ = ["UnseenSearch"]
+__all__ = ["UnseenSearch", "grid_samples", "random_samples"]
 
 TRIES = 1000
 
 
-class UnseenSearch(OptunaSearch):
-    """Optuna's TPE; where that would draw a sample again, a random one that was not drawn before takes its place.
+def random_samples(config: Config, space: Space) -> list[dict[str, Any]]:
+    """`tune.num_samples` independent samples."""
+    return space.random_samples(config, config.tune.num_samples, config.tune.space_seed)
 
-    Trainings are repeatable, so that a sample drawn twice costs a training and tells nothing; in a space of a few
-    dozen choices TPE would soon draw nothing else. A space of choices that was drawn whole ends the search.
+
+def grid_samples(config: Config, space: Space) -> list[dict[str, Any]]:
+    """Every combination of the choices of a space."""
+    return space.grid_samples(config)
+
+
+class UnseenSearch(OptunaSearch):
+    """An Optuna sampler; where it draws a sample again, a random one that was not drawn before replaces it.
+
+    Trainings are repeatable: a sample that is drawn twice costs a training and adds no information, and in a space of a
+    few dozen choices TPE would soon draw nothing else. The search ends once every sample of a finite space was drawn.
 
     Args:
+        sampler: the sampler.
         space: draws a sample by an Optuna trial.
         metric: what is compared; several for a front between them.
         mode: "max" or "min"; one for each metric.
-        seed: of the draws.
+        seed: of the random samples.
     """
 
     def __init__(
-        self, space: Callable[[Any], dict[str, Any]], metric: str | list[str], mode: str | list[str], seed: int
+        self,
+        sampler: optuna.samplers.BaseSampler,
+        space: Callable[[Any], dict[str, Any]],
+        metric: str | list[str],
+        mode: str | Sequence[str],
+        seed: int,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        super().__init__(space=space, metric=metric, mode=mode, sampler=optuna.samplers.TPESampler(seed=seed))
+        super().__init__(
+            space=space, metric=metric, mode=mode if isinstance(mode, str) else list(mode), sampler=sampler
+        )
         self._random = optuna.samplers.RandomSampler(seed=seed)
         self._seen: set[str] = set()
 
     def suggest(self, trial_id: str) -> Any:
         """A new sample, or `FINISHED`."""
         study = study_of(self)
-        tpe = study.sampler
+        sampler = study.sampler
         try:
             for _ in range(TRIES):
                 sample = super().suggest(trial_id)
@@ -50,11 +70,11 @@ class UnseenSearch(OptunaSearch):
                 study.tell(take_trial(self, trial_id), state=optuna.trial.TrialState.FAIL)
                 study.sampler = self._random
         finally:
-            study.sampler = tpe
+            study.sampler = sampler
         return self.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Tell Optuna; a trial that failed before it had every metric is no trial to learn from."""
+        """Pass the result to Optuna; a trial that failed before it had every metric counts as failed."""
         metrics = self.metric if isinstance(self.metric, list) else [self.metric]
         measured = result is not None and all(math.isfinite(result.get(name, math.nan)) for name in metrics)
         super().on_trial_complete(trial_id, result if measured else None, error or not measured)

@@ -1,46 +1,78 @@
-"""Ray's schedulers by `tune.scheduler`; what they remember outlives their process, which Ray itself forgets."""
+"""Schedulers that stop weak trials early, and their state, which Ray Tune does not store with a search."""
 
-from collections.abc import Callable
+import io
+import pickle
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ray.tune.schedulers import ASHAScheduler
+from ray import cloudpickle
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from detector.config import Config
-from evforge.cluster.ray_compat import restore_scheduler_memory, scheduler_memory
-from evforge.search.policies.population import Population
-from evforge.space.space import Space
+from detector.config.checks import require
 
-__all__ = ["SCHEDULERS", "SuccessiveHalving"]
+__all__ = ["asha", "load_scheduler_state", "none", "save_scheduler_state"]
 
 
-class SuccessiveHalving(ASHAScheduler):
-    """ASHA: of the trials that reach a rung, the best go on.
+def asha(config: Config) -> ASHAScheduler:
+    """ASHA (Li et al. 2020): of the trials that reach a rung, the best continue.
+
+    Raises:
+        ValueError: the first rung is after the last validation.
+    """
+    settings, validations = config.tune, config.train.max_epochs // config.train.val_every
+    allowed = f"at most the {validations} validations of a trial"
+    require(settings.grace_epochs <= validations, "tune.grace_epochs", settings.grace_epochs, allowed)
+    return ASHAScheduler(
+        metric=settings.metric,
+        mode=settings.mode,
+        max_t=validations,
+        grace_period=settings.grace_epochs,
+        reduction_factor=settings.reduction_factor,
+    )
+
+
+def none() -> None:
+    """No scheduler: all trials run to their end."""
+
+
+def save_scheduler_state(scheduler: TrialScheduler) -> bytes:
+    """All attributes of a scheduler, with references to trials as their ids.
+
+    Raises:
+        ValueError: an attribute cannot be pickled.
+    """
+    buffer = io.BytesIO()
+    try:
+        _Pickler(buffer).dump(vars(scheduler))
+    except Exception as error:  # pickle raises errors of many types
+        allowed = "a scheduler that can be pickled, so that the search can be resumed"
+        raise ValueError(f"tune.scheduler: got {type(scheduler).__name__} ({error}), allowed: {allowed}") from error
+    return buffer.getvalue()
+
+
+def load_scheduler_state(scheduler: TrialScheduler, state: bytes, trials: Sequence[Trial]) -> None:
+    """Give a scheduler the attributes that another of its class had in an earlier process.
 
     Args:
-        config: the study's settings.
+        scheduler: changed in place.
+        state: what `save_scheduler_state` returned.
+        trials: the trials of the resumed search, with the ids that they had.
     """
-
-    def __init__(self, config: Config) -> None:
-        settings = config.tune
-        super().__init__(
-            metric=settings.metric,
-            mode=settings.mode,
-            max_t=config.train.max_epochs // config.train.val_every,
-            grace_period=settings.grace_epochs,
-            reduction_factor=settings.reduction_factor,
-        )
-
-    def get_state(self) -> dict[str, Any]:
-        """What `set_state` takes in another process: without what the rungs saw, other trials would be stopped."""
-        return scheduler_memory(self)
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on as another process left off."""
-        restore_scheduler_memory(self, state)
+    vars(scheduler).clear()
+    vars(scheduler).update(_Unpickler(io.BytesIO(state), {trial.trial_id: trial for trial in trials}).load())
 
 
-SCHEDULERS: dict[str, Callable[[Config, Space], Any]] = {
-    "asha": lambda config, space: SuccessiveHalving(config),
-    "pbt": Population,
-    "none": lambda config, space: None,
-}
+class _Pickler(cloudpickle.Pickler):
+    def persistent_id(self, thing: Any) -> str | None:
+        return thing.trial_id if isinstance(thing, Trial) else None
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, trials: Mapping[str, Trial]) -> None:
+        super().__init__(file)
+        self._trials = trials
+
+    def persistent_load(self, trial_id: str) -> Trial:
+        return self._trials[trial_id]

@@ -5,9 +5,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from ray.tune.experiment import Trial
 
 from detector.config import Config
 from evforge.search.policies.population import MUTABLE, Population
+from evforge.search.policies.schedulers import load_scheduler_state, save_scheduler_state
 from evforge.search.trial_log import StudyLog
 from evforge.search.tune import tune
 from evforge.space.domains import parse_domain
@@ -156,17 +158,17 @@ def add(population, *trials):
         population.on_trial_add(SimpleNamespace(search_alg=None), trial)
 
 
-def test_a_population_remembers_its_scores(population, tmp_path, tiny_config, space_file):
-    trial = FakeTrial(tmp_path, "a", "trial_a/checkpoint_000001")
-    add(population, trial)
-    state = population._trial_state[trial]
+def test_a_population_remembers_its_scores(population, tiny_config, space_file):
+    (before,), (trial, new) = ([Trial("x", trial_id=name, stub=True) for name in names] for names in ("a", "an"))
+    add(population, before)
+    state = population._trial_state[before]
     state.last_score, state.last_perturbation_time, state.last_train_time = 0.5, 2, 3
     later = Population(tiny_config, load_space(space_file))
-    later.set_state(population.get_state())
-    add(later, trial, FakeTrial(tmp_path, "new"))
+    add(later, trial)
+    load_scheduler_state(later, save_scheduler_state(population), [trial])
+    add(later, new)
     state = later._trial_state[trial]
     assert (state.last_score, state.last_perturbation_time, state.last_train_time) == (0.5, 2, 3)
-    assert state.last_checkpoint is trial.checkpoint
     assert [state.last_score for state in later._trial_state.values()] == [0.5, None]
 
 

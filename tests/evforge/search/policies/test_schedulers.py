@@ -1,45 +1,62 @@
-import pickle
 from types import SimpleNamespace
 
 import pytest
-from ray.tune.schedulers import TrialScheduler
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 
 from detector.config import Config
-from evforge.search.policies.population import Population
-from evforge.search.policies.schedulers import SCHEDULERS, SuccessiveHalving
+from evforge.search.policies.schedulers import asha, load_scheduler_state, save_scheduler_state
 
 CONFIG = Config().with_overrides({"train.max_epochs": 9, "tune.grace_epochs": 1, "tune.reduction_factor": 3})
+CONTROLLER = SimpleNamespace(get_live_trials=set)
+MAKERS = {
+    "ours": lambda: asha(CONFIG),
+    "stock": lambda: AsyncHyperBandScheduler("training_iteration", "val_mean_ap", "max", 9, 1, 3),
+    "median": lambda: MedianStoppingRule("training_iteration", "val_mean_ap", "max", 0, 2),
+}
 
 
-def report(scheduler, name, value):
+def report(scheduler, trial, value):
     """What becomes of a trial that reports its first validation."""
-    trial = SimpleNamespace(trial_id=name)
-    scheduler.on_trial_add(None, trial)
-    return scheduler.on_trial_result(None, trial, {"training_iteration": 1, "val_mean_ap": value})
+    scheduler.on_trial_add(CONTROLLER, trial)
+    result = {"training_iteration": 1, "val_mean_ap": value}
+    decision = scheduler.on_trial_result(CONTROLLER, trial, result)
+    scheduler.on_trial_complete(CONTROLLER, trial, result)
+    return decision
 
 
-def test_of_three_trials_the_weakest_is_stopped_at_the_first_rung():
-    scheduler = SuccessiveHalving(CONFIG)
-    assert [report(scheduler, name, value) for name, value in (("a", 0.5), ("b", 0.75), ("c", 0.25))] == [
-        TrialScheduler.CONTINUE,
-        TrialScheduler.CONTINUE,
-        TrialScheduler.STOP,
-    ]
+def trials(*ids):
+    return [Trial("x", trial_id=name, stub=True) for name in ids]
 
 
-@pytest.mark.parametrize(("remembers", "decision"), [(True, TrialScheduler.STOP), (False, TrialScheduler.CONTINUE)])
-def test_rungs_survive_the_process(remembers, decision):
-    before, after = SuccessiveHalving(CONFIG), SuccessiveHalving(CONFIG)
-    for name, value in (("a", 0.5), ("b", 0.75)):
-        report(before, name, value)
-    state = pickle.loads(pickle.dumps(before.get_state()))
-    if remembers:
-        after.set_state(state)
-    assert report(after, "c", 0.25) == decision
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+def test_the_weakest_of_three_trials_is_stopped_also_after_a_restart(make):
+    before, after, forgetful = make(), make(), make()
+    assert [report(before, trial, value) for trial, value in zip(trials("a", "b"), (0.5, 0.75), strict=True)] == [
+        TrialScheduler.CONTINUE
+    ] * 2
+    a, b, c = trials("a", "b", "c")  # other objects, as Ray Tune restores them
+    load_scheduler_state(after, save_scheduler_state(before), [a, b])
+    assert report(after, c, 0.25) == TrialScheduler.STOP
+    assert report(forgetful, c, 0.25) == TrialScheduler.CONTINUE
 
 
-def test_every_name_of_the_settings_has_its_scheduler():
-    space = SimpleNamespace(near=None)
-    made = {name: scheduler(CONFIG, space) for name, scheduler in SCHEDULERS.items()}
-    assert made.keys() == {"asha", "pbt", "none"} and made["none"] is None
-    assert isinstance(made["asha"], SuccessiveHalving) and isinstance(made["pbt"], Population)
+def test_the_restored_state_refers_to_the_trials_of_the_resumed_search():
+    before, after = MAKERS["median"](), MAKERS["median"]()
+    (trial,) = trials("a")
+    report(before, trial, 0.5)
+    (later,) = trials("a")
+    load_scheduler_state(after, save_scheduler_state(before), [later])
+    assert list(after._results) == [later] and next(iter(after._results)) is later
+
+
+def test_a_scheduler_that_cannot_be_saved_is_refused():
+    scheduler = asha(CONFIG)
+    scheduler.generator = (number for number in range(3))
+    with pytest.raises(ValueError, match=r"got AsyncHyperBandScheduler \(.*generator.*allowed: a scheduler that can"):
+        save_scheduler_state(scheduler)
+
+
+def test_a_first_rung_after_the_last_validation_is_refused():
+    with pytest.raises(ValueError, match="tune.grace_epochs: got 10, allowed: at most the 9 validations of a trial"):
+        asha(CONFIG.with_overrides({"tune.grace_epochs": 10}))
