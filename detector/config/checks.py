@@ -1,15 +1,14 @@
 """Checks of settings and arguments; each raises a ValueError that names the key, the value and what is allowed."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "Range",
     "require",
     "require_choice",
     "require_equal",
-    "require_fraction",
-    "require_not_negative",
-    "require_positive",
 ]
 
 
@@ -31,25 +30,28 @@ def require_choice(key: str, value: Any, names: Any) -> None:
     require(value in names, key, value, "one of " + ", ".join(names))
 
 
-def require_positive(group: str, section: Any, *names: str) -> None:
-    """Raise a ValueError for the first of the named fields of `section` that is not above 0; None is allowed."""
-    for name in names:
-        value = getattr(section, name)
-        require(value is None or value > 0, f"{group}.{name}", value, "a number above 0")
+@dataclass(frozen=True)
+class Range:
+    """Numbers that are allowed: above `above`, at least `least`, at most `most`."""
 
+    above: float | None = None
+    least: float | None = None
+    most: float | None = None
 
-def require_not_negative(group: str, section: Any, *names: str) -> None:
-    """Raise a ValueError for the first of the named fields of `section` that is below 0."""
-    for name in names:
-        value = getattr(section, name)
-        require(value >= 0, f"{group}.{name}", value, "a number of at least 0")
+    def __str__(self) -> str:
+        if self.most is None:
+            return f"a number above {self.above}" if self.least is None else f"a number of at least {self.least}"
+        return (
+            f"a number above {self.above}, up to {self.most}"
+            if self.least is None
+            else (f"a number from {self.least} to {self.most}")
+        )
 
-
-def require_fraction(group: str, section: Any, *names: str) -> None:
-    """Raise a ValueError for the first of the named fields of `section` outside 0..1."""
-    for name in names:
-        value = getattr(section, name)
-        require(0 <= value <= 1, f"{group}.{name}", value, "a number from 0 to 1")
+    def check(self, key: str, value: Any) -> None:
+        """Raise a ValueError if the setting `key` is outside; None and names such as "auto" are allowed."""
+        if isinstance(value, int | float):
+            low = value > self.above if self.above is not None else value >= (self.least or 0)
+            require(low and (self.most is None or value <= self.most), key, value, str(self))
 
 
 def require_equal(path: Path, key: str, value: Any, wanted: Any, origin: str) -> None:

@@ -17,6 +17,7 @@ __all__ = [
     "EVENT_FORMATS",
     "EXPORT_FORMS",
     "FEATURE_EXTRACTORS",
+    "IMPORT_PATH",
     "LABEL_FORMATS",
     "LR_SCHEDULES",
     "OPTIMIZERS",

@@ -3,10 +3,10 @@
 Every value is checked when a group is made; an error names the key, the value and what is allowed.
 """
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
-from detector.config.checks import require, require_choice, require_fraction, require_not_negative, require_positive
+from detector.config.checks import Range, require, require_choice
 from detector.config.class_names import check_class_names
 from detector.config.extensions import TABLES
 
@@ -23,85 +23,96 @@ __all__ = [
 ]
 
 AnchorList = Literal["PSEE_ANCHORS", "COCO_ANCHORS"] | list[tuple[float, float]]
-Normalizer = Literal["positives", "ema"]
-Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
+
+POSITIVE, NOT_NEGATIVE, FRACTION = Range(above=0), Range(least=0), Range(least=0, most=1)
 
 
-def _check_names(group: str, section: Any, *names: str) -> None:
-    """Raise a ValueError for the first of the named fields that has no entry of its table and is no import path."""
-    for name in names:
-        TABLES[f"{group}.{name}"].check(getattr(section, name))
+def _leaf(default: Any, allowed: Range) -> Any:
+    """A leaf whose numbers must be in a range."""
+    return field(default=default, metadata={"range": allowed})
 
 
 @dataclass(frozen=True)
-class DataConfig:
-    """The dataset, how its tensors are made, and what of its labels counts.
+class Group:
+    """A group of leaves, each checked by its table, its choices or its range."""
+
+    name: ClassVar[str]
+
+    def __init_subclass__(cls, name: str) -> None:
+        cls.name = name
+
+    def __post_init__(self) -> None:
+        for leaf in fields(self):
+            key, value = f"{self.name}.{leaf.name}", getattr(self, leaf.name)
+            if key in TABLES:
+                TABLES[key].check(value)
+            elif get_origin(leaf.type) is Literal:
+                require_choice(key, value, get_args(leaf.type))
+            elif "range" in leaf.metadata:
+                leaf.metadata["range"].check(key, value)
+
+
+@dataclass(frozen=True)
+class DataConfig(Group, name="data"):
+    """The dataset: how its tensors are made, and which of its labels count.
 
     Args:
         dataset_path: folder with train/, val/, test/ and label_map_dictionary.json
         preprocess: how events become tensors
         max_incr_per_pixel: events per pixel and bin that saturate a histogram, a difference or an event cube
-        num_utbins: micro-bins of a frame in event cubes and stacked histograms
+        num_utbins: micro-bins per frame of event cubes and stacked histograms
         split_polarity: event cubes have a channel for OFF events; otherwise they count -1
         delta_t: duration of a frame in microseconds
-        height: tensor height in pixels; the recording's own if not given
-        width: tensor width in pixels; the recording's own if not given
+        height: tensor height in pixels; that of the recording if not given
+        width: tensor width in pixels; that of the recording if not given
         num_tbins: consecutive frames in a batch
-        batch_size: parallel streams of a rank
-        num_workers: loader processes of a rank
+        batch_size: parallel streams per rank
+        num_workers: loader processes per rank
         classes: names to detect; all of the label map but "empty" if not given
         min_box_diag: smaller box diagonals (network pixels) are dropped
         min_box_side: boxes with a smaller width or height (network pixels) are dropped
         skip_us: microseconds at the start of a stream that do not count in mAP
         interpolation: fill unlabelled training frames with boxes interpolated along tracks
-        augment: random flips, zooms and losses of events of training sequences
+        augment: randomly flip, zoom and drop events of training sequences
         reversal: share of augmented training sequences that run backwards in time
-        max_faulty_events: part of a recording's events that may be faulty before it is refused; 10 always may, 0: none
+        max_faulty_events: share of faulty events above which a recording is refused; 10 always pass, with 0 none
         event_format: format of recordings; auto finds it by their content
         label_format: format of the label files beside recordings
     """
 
     dataset_path: str = ""
     preprocess: str = "histo"
-    max_incr_per_pixel: float = 5.0
-    num_utbins: int = 3
+    max_incr_per_pixel: float = _leaf(5.0, POSITIVE)
+    num_utbins: int = _leaf(3, POSITIVE)
     split_polarity: bool = True
-    delta_t: int = 50_000
-    height: int | None = None
-    width: int | None = None
-    num_tbins: int = 12
-    batch_size: int = 4
-    num_workers: int = 2
+    delta_t: int = _leaf(50_000, POSITIVE)
+    height: int | None = _leaf(None, POSITIVE)
+    width: int | None = _leaf(None, POSITIVE)
+    num_tbins: int = _leaf(12, POSITIVE)
+    batch_size: int = _leaf(4, POSITIVE)
+    num_workers: int = _leaf(2, NOT_NEGATIVE)
     classes: list[str] = field(default_factory=list)
-    min_box_diag: float = 30.0
-    min_box_side: float = 10.0
-    skip_us: int = 500_000
+    min_box_diag: float = _leaf(30.0, NOT_NEGATIVE)
+    min_box_side: float = _leaf(10.0, NOT_NEGATIVE)
+    skip_us: int = _leaf(500_000, NOT_NEGATIVE)
     interpolation: bool = False
     augment: bool = True
-    reversal: float = 0.0
-    max_faulty_events: float = 0.001
+    reversal: float = _leaf(0.0, FRACTION)
+    max_faulty_events: float = _leaf(0.001, FRACTION)
     event_format: str = "auto"
     label_format: str = "npy"
 
     def __post_init__(self) -> None:
-        _check_names("data", self, "preprocess", "event_format", "label_format")
-        require_positive("data", self, "max_incr_per_pixel", "num_utbins", "delta_t", "height", "width")
-        require_positive("data", self, "num_tbins", "batch_size")
-        require_not_negative("data", self, "num_workers", "min_box_diag", "min_box_side", "skip_us")
-        require_fraction("data", self, "reversal", "max_faulty_events")
+        super().__post_init__()
         require(self.reversal == 0 or self.augment, "data.reversal", self.reversal, "0 without data.augment")
         check_class_names("data.classes", self.classes)
         duplicates = len(set(self.classes)) != len(self.classes)
-        require(
-            not duplicates and "empty" not in self.classes,
-            "data.classes",
-            self.classes,
-            'distinct names of the label map, without "empty"',
-        )
+        allowed = 'distinct names of the label map, without "empty"'
+        require(not duplicates and "empty" not in self.classes, "data.classes", self.classes, allowed)
 
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Group, name="model"):
     """The network.
 
     Args:
@@ -110,61 +121,45 @@ class ModelConfig:
         feature_channels_out: channels of every pyramid level
         first_stride: stride of the first pyramid level: 8 for small objects, else 16
         num_levels: number of pyramid levels, each at twice the stride of the one before
-        nlayers: hidden convolutions in the box head
-        max_boxes_per_input: boxes of a frame that enter non-maximum suppression
+        nlayers: hidden convolutions of the box head
+        max_boxes_per_input: boxes per frame that enter non-maximum suppression
     """
 
     feature_extractor: str = "Vanilla"
-    feature_base: int = 16
-    feature_channels_out: int = 256
-    first_stride: int = 16
-    num_levels: int = 5
-    nlayers: int = 0
-    max_boxes_per_input: int = 500
-
-    def __post_init__(self) -> None:
-        _check_names("model", self, "feature_extractor")
-        require_positive("model", self, "feature_base", "feature_channels_out", "first_stride", "num_levels")
-        require_positive("model", self, "max_boxes_per_input")
-        require_not_negative("model", self, "nlayers")
+    feature_base: int = _leaf(16, POSITIVE)
+    feature_channels_out: int = _leaf(256, POSITIVE)
+    first_stride: int = _leaf(16, POSITIVE)
+    num_levels: int = _leaf(5, POSITIVE)
+    nlayers: int = _leaf(0, NOT_NEGATIVE)
+    max_boxes_per_input: int = _leaf(500, POSITIVE)
 
 
 @dataclass(frozen=True)
-class AnchorConfig:
-    """Anchor boxes and how labels are assigned to them.
+class AnchorConfig(Group, name="anchors"):
+    """Anchor boxes, and how labels are assigned to them.
 
     Args:
-        anchor_list: name of a list, or its (ratio = h / w, scale) pairs
+        anchor_list: name of a list, or (ratio = h / w, scale) pairs
         base_size: side in network pixels of the unit anchor of the first level
-        fg_iou_threshold: anchors that overlap a box at least this much learn it
+        fg_iou_threshold: anchors that overlap a box at least this much are positive
         bg_iou_threshold: anchors that overlap every box less than this are background
-        allow_low_quality_matches: every box gets at least its best anchor
+        allow_low_quality_matches: every box has at least one positive anchor
         variances: scale of the centre and the size offsets
     """
 
     anchor_list: AnchorList = "PSEE_ANCHORS"
-    base_size: float = 32
-    fg_iou_threshold: float = 0.5
-    bg_iou_threshold: float = 0.3
+    base_size: float = _leaf(32, POSITIVE)
+    fg_iou_threshold: float = _leaf(0.5, Range(above=0, most=1))
+    bg_iou_threshold: float = _leaf(0.3, FRACTION)
     allow_low_quality_matches: bool = True
     variances: tuple[float, float] = (0.1, 0.2)
 
     def __post_init__(self) -> None:
-        require_positive("anchors", self, "base_size")
-        require_fraction("anchors", self, "fg_iou_threshold", "bg_iou_threshold")
-        require_positive("anchors", self, "fg_iou_threshold")
-        require(
-            self.bg_iou_threshold <= self.fg_iou_threshold,
-            "anchors.bg_iou_threshold",
-            self.bg_iou_threshold,
-            f"at most anchors.fg_iou_threshold ({self.fg_iou_threshold})",
-        )
-        require(
-            len(self.variances) == 2 and min(self.variances) > 0,
-            "anchors.variances",
-            self.variances,
-            "two numbers above 0",
-        )
+        super().__post_init__()
+        bg, fg, variances = self.bg_iou_threshold, self.fg_iou_threshold, self.variances
+        require(bg <= fg, "anchors.bg_iou_threshold", bg, f"at most anchors.fg_iou_threshold ({fg})")
+        variances_ok = len(variances) == 2 and min(variances) > 0
+        require(variances_ok, "anchors.variances", variances, "two numbers above 0")
         if isinstance(self.anchor_list, str):
             require_choice("anchors.anchor_list", self.anchor_list, ("PSEE_ANCHORS", "COCO_ANCHORS"))
         else:
@@ -173,7 +168,7 @@ class AnchorConfig:
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class LossConfig(Group, name="loss"):
     """The training loss.
 
     Args:
@@ -181,30 +176,23 @@ class LossConfig:
         box_loss_func: loss of the box offsets
         focal_alpha: weight of the foreground; the background has 1 - focal_alpha
         focal_gamma: focusing exponent
-        loc_beta: where the box loss turns from quadratic to linear
-        loc_weight: weight of the box loss beside the classification loss
-        normalizer: what the losses of a batch are divided by: its number of positive anchors, or an exponential mean of
-            that number over batches, which frames without or with few boxes disturb less
+        loc_beta: error at which the box loss turns from quadratic to linear
+        loc_weight: weight of the box loss relative to the classification loss
+        normalizer: divisor of the losses of a batch: its number of positive anchors, or an exponential mean of that
+            number over batches, which varies less where many frames have few boxes
     """
 
     cls_loss_func: str = "softmax_focal_loss"
     box_loss_func: str = "smooth_l1_loss"
-    focal_alpha: float = 0.25
-    focal_gamma: float = 2.0
-    loc_beta: float = 0.11
-    loc_weight: float = 1.0
-    normalizer: Normalizer = "positives"
-
-    def __post_init__(self) -> None:
-        _check_names("loss", self, "cls_loss_func", "box_loss_func")
-        require_choice("loss.normalizer", self.normalizer, get_args(Normalizer))
-        require_fraction("loss", self, "focal_alpha")
-        require_not_negative("loss", self, "focal_gamma", "loc_weight")
-        require_positive("loss", self, "loc_beta")
+    focal_alpha: float = _leaf(0.25, FRACTION)
+    focal_gamma: float = _leaf(2.0, NOT_NEGATIVE)
+    loc_beta: float = _leaf(0.11, POSITIVE)
+    loc_weight: float = _leaf(1.0, NOT_NEGATIVE)
+    normalizer: Literal["positives", "ema"] = "positives"
 
 
 @dataclass(frozen=True)
-class OptimConfig:
+class OptimConfig(Group, name="optim"):
     """The optimizer and its learning rate.
 
     Args:
@@ -213,135 +201,110 @@ class OptimConfig:
         weight_decay: L2 penalty
         lr_scheduler: decay after the warm-up: by a factor per epoch, a cosine over train.max_epochs, or none
         lr_scheduler_step_gamma: the exponential schedule's factor per epoch
-        warmup_epochs: epochs of linear warm-up, fractions included
+        warmup_epochs: epochs of linear warm-up; may be a fraction
         gradient_clip: largest norm of the gradient; 0 turns clipping off. A `gradient_clip_val` of the trainer wins
     """
 
     optimizer: str = "adam"
-    lr: float = 2e-4
-    weight_decay: float = 1e-5
+    lr: float = _leaf(2e-4, POSITIVE)
+    weight_decay: float = _leaf(1e-5, NOT_NEGATIVE)
     lr_scheduler: str = "exponential"
-    lr_scheduler_step_gamma: float = 0.98
-    warmup_epochs: float = 0.0
-    gradient_clip: float = 1.0
-
-    def __post_init__(self) -> None:
-        require_positive("optim", self, "lr", "lr_scheduler_step_gamma")
-        require_not_negative("optim", self, "weight_decay", "warmup_epochs", "gradient_clip")
-        _check_names("optim", self, "optimizer", "lr_scheduler")
+    lr_scheduler_step_gamma: float = _leaf(0.98, POSITIVE)
+    warmup_epochs: float = _leaf(0.0, NOT_NEGATIVE)
+    gradient_clip: float = _leaf(1.0, NOT_NEGATIVE)
 
 
 @dataclass(frozen=True)
-class EvalConfig:
+class EvalConfig(Group, name="eval"):
     """Decoding for the metric, and which frames count.
 
     Args:
         score_thresh: detections below this score are dropped
         nms_thresh: of two boxes of a class that overlap more than this, the lower score is dropped
-        empty_frames: labelled frames without a box that counts: count charges false detections there; ignore leaves
-            them out, as published figures of Gen1 and 1 Mpx do
+        empty_frames: labelled frames without a box that counts: count includes their false positives; ignore leaves
+            these frames out, as published results of Gen1 and 1 Mpx do
     """
 
-    score_thresh: float = 0.001
-    nms_thresh: float = 0.5
+    score_thresh: float = _leaf(0.001, FRACTION)
+    nms_thresh: float = _leaf(0.5, FRACTION)
     empty_frames: Literal["count", "ignore"] = "count"
-
-    def __post_init__(self) -> None:
-        require_fraction("eval", self, "score_thresh", "nms_thresh")
-        require_choice("eval.empty_frames", self.empty_frames, ("count", "ignore"))
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Group, name="train"):
     """One training.
 
     Args:
-        max_epochs: epochs
-        precision: arithmetic of the network; auto takes bf16 where the hardware is faster in it
+        max_epochs: number of epochs
+        precision: arithmetic of the network; auto: bf16 where it is faster on this hardware
         workers: Ray Train workers (ranks)
-        min_workers: workers to go on with where nodes are lost; as many as `workers` if not given
-        use_gpu: whether each worker holds a GPU; auto takes one where there is one
+        min_workers: smallest number of workers to continue with where nodes are lost; `workers` if not given
+        use_gpu: give each worker a GPU; auto: if there are GPUs
         seed: seed of weights, order and augmentation
-        val_every: epochs from one validation to the next
-        storage: folder or address where runs lie
-        max_failures: how often a lost worker is replaced before the run fails
-        pretrained: checkpoint to start the weights from
-        limit_train_batches: batches (or fraction of them) of a training epoch
-        limit_val_batches: batches (or fraction of them) of a validation
+        val_every: epochs between validations
+        storage: folder where runs are stored
+        max_failures: number of times that a lost worker is replaced before the run fails
+        pretrained: checkpoint with the initial weights
+        limit_train_batches: number (or fraction) of batches per training epoch
+        limit_val_batches: number (or fraction) of batches per validation
     """
 
-    max_epochs: int = 20
-    precision: Precision = "auto"
-    workers: int = 1
-    min_workers: int | None = None
+    max_epochs: int = _leaf(20, POSITIVE)
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+    workers: int = _leaf(1, POSITIVE)
+    min_workers: int | None = _leaf(None, POSITIVE)
     use_gpu: Literal["auto"] | bool = "auto"
-    seed: int = 0
-    val_every: int = 1
+    seed: int = _leaf(0, NOT_NEGATIVE)
+    val_every: int = _leaf(1, POSITIVE)
     storage: str = "runs"
-    max_failures: int = 2
+    max_failures: int = _leaf(2, NOT_NEGATIVE)
     pretrained: str | None = None
-    limit_train_batches: int | float | None = None
-    limit_val_batches: int | float | None = None
+    limit_train_batches: int | float | None = _leaf(None, POSITIVE)
+    limit_val_batches: int | float | None = _leaf(None, POSITIVE)
 
     def __post_init__(self) -> None:
-        require_positive("train", self, "max_epochs", "workers", "min_workers", "val_every")
-        require_positive("train", self, "limit_train_batches", "limit_val_batches")
+        super().__post_init__()
         at_most = f"at most train.workers ({self.workers})"
         require((self.min_workers or 1) <= self.workers, "train.min_workers", self.min_workers, at_most)
-        require_not_negative("train", self, "seed", "max_failures")
-        require_choice("train.precision", self.precision, ("auto", "32-true", "bf16-mixed", "16-mixed"))
         require(self.use_gpu in ("auto", True, False), "train.use_gpu", self.use_gpu, "auto, true or false")
 
 
 @dataclass(frozen=True)
-class TuneConfig:
+class TuneConfig(Group, name="tune"):
     """One search.
 
     Args:
-        num_samples: trials
+        num_samples: number of trials
         searcher: how samples are drawn
-        scheduler: asha stops weak trials early; pbt lets them take over the weights of strong ones and go on with
-            thresholds and rates near theirs; none lets all run to the end
-        metric: what is compared
-        mode: whether more or less of the metric is better
-        against: cost that the metric is weighed against, for a front of detectors instead of one best; less is better
-        max_concurrent: trials side by side; auto takes as many as there are CPUs (or GPUs) for
-        grace_epochs: validations before a trial can be stopped; with pbt, from one comparison to the next
-        reduction_factor: of this many trials one is allowed on to the next rung; with pbt, one gives way to the best
-        final_seeds: seeds with which each of the best trials is trained in all; 1 adds none
+        scheduler: asha stops weak trials early; pbt lets them continue from the weights of strong ones with similar
+            thresholds and rates; none lets all run to the end
+        metric: metric that ranks the trials
+        mode: whether a larger (max) or smaller (min) metric is better
+        against: cost to minimise beside the metric, for a Pareto front of detectors instead of one best
+        max_concurrent: trials that run at a time; auto: as many as there are CPUs (or GPUs)
+        grace_epochs: validations before a trial can be stopped; with pbt, between two comparisons
+        reduction_factor: one in this many trials continues at each rung; with pbt, one in this many is replaced
+        final_seeds: number of seeds with which each of the best trials is trained; 1 adds no training
         final_top_k: how many of the best trials are trained again with further seeds
         space_seed: seed of the sampling
     """
 
-    num_samples: int = 8
+    num_samples: int = _leaf(8, POSITIVE)
     searcher: str = "optuna"
     scheduler: str = "asha"
     metric: str = "val_mean_ap"
     mode: Literal["max", "min"] = "max"
     against: Literal["none", "latency_ms", "parameters"] = "none"
-    max_concurrent: Literal["auto"] | int = "auto"
-    grace_epochs: int = 1
-    reduction_factor: int = 3
-    final_seeds: int = 3
-    final_top_k: int = 2
+    max_concurrent: Literal["auto"] | int = _leaf("auto", POSITIVE)
+    grace_epochs: int = _leaf(1, POSITIVE)
+    reduction_factor: int = _leaf(3, Range(least=2))
+    final_seeds: int = _leaf(3, POSITIVE)
+    final_top_k: int = _leaf(2, POSITIVE)
     space_seed: int = 0
-
-    def __post_init__(self) -> None:
-        require_positive("tune", self, "num_samples", "grace_epochs", "final_seeds", "final_top_k")
-        require(self.reduction_factor > 1, "tune.reduction_factor", self.reduction_factor, "a number of at least 2")
-        require_choice("tune.against", self.against, ("none", "latency_ms", "parameters"))
-        require_choice("tune.mode", self.mode, ("max", "min"))
-        concurrent = self.max_concurrent
-        require(
-            concurrent == "auto" or (isinstance(concurrent, int) and concurrent > 0),
-            "tune.max_concurrent",
-            concurrent,
-            "auto or a number above 0",
-        )
 
 
 @dataclass(frozen=True)
-class TrackConfig:
+class TrackConfig(Group, name="track"):
     """Where runs and models are recorded.
 
     Args:

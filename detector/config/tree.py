@@ -34,7 +34,7 @@ __all__ = ["Config"]
 
 @dataclass(frozen=True)
 class Config:
-    """The tree of all settings. Values are fixed; whatever follows from them is a property."""
+    """The tree of all settings. Values are fixed."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

@@ -1,6 +1,6 @@
-"""The `evforge` command: finds the verb, reads its command line, and turns failures into one line and an exit code.
+"""The `evforge` command: finds the verb, reads its command line, and turns errors into one line and an exit code.
 
-Imports nothing heavy: a verb imports torch and ray inside itself.
+It imports no large library: each verb imports torch and ray itself.
 """
 
 import os
@@ -27,10 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit code: 0 when the verb did its work, 1 when it says that something is wrong (doctor), 2 after an error of
-        the user's, 130 after Ctrl-C or SIGTERM.
-        Other errors are faults of the program and go on as exceptions.
+        the user's, 130 after Ctrl-C or SIGTERM. Other errors are bugs and are raised.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # modules that settings name by import path, as with `python -m`
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
         return 0 if arguments else USER_ERROR
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Interrupts:
-    """Makes SIGTERM an interrupt like Ctrl-C, so that whatever was started is ended, and remembers that one came."""
+    """Makes SIGTERM an interrupt like Ctrl-C, so that all that was started is ended, and records that one came."""
 
     def __init__(self) -> None:
         self.came = False

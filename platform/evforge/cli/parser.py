@@ -16,7 +16,9 @@ from difflib import get_close_matches
 from typing import Any, Literal, NewType, NoReturn, get_args, get_origin
 
 from detector.config import Config
+from detector.config.extensions import TABLES
 from evforge.recipes import find_config
+from evforge.search.policies.tables import SAMPLERS, SCHEDULERS
 
 __all__ = ["Command", "Settings", "argument_docs", "parse", "summary"]
 
@@ -69,11 +71,12 @@ def parse(verb: str, function: Callable, arguments: Sequence[str]) -> dict[str, 
     parameters = inspect.signature(function).parameters
     settings = next((name for name, p in parameters.items() if p.annotation is Settings), None)
     command = next((name for name, p in parameters.items() if p.annotation is Command), None)
-    parser = _make_parser(verb, function, settings)
     mark = list(arguments).index("--") if command and "--" in arguments else len(arguments)
     arguments, after = arguments[:mark], arguments[mark + 1 :]
     arguments = [DASHED_FLAG.sub(lambda flag: f"--{flag[1].replace('-', '_')}", text) for text in arguments]
     overrides, rest = _split(arguments) if settings else ({}, arguments)
+    asked = {"-h", "--help"} & set(rest)
+    parser = _make_parser(verb, function, settings, overrides if asked else {})
     values, unknown = parser.parse_known_args(rest)
     if unknown:
         raise ValueError(f"unknown argument {unknown[0]}, {_hint(unknown[0], parser, settings is not None)}")
@@ -103,12 +106,12 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message)
 
 
-def _make_parser(verb: str, function: Callable, settings: str | None) -> _Parser:
+def _make_parser(verb: str, function: Callable, settings: str | None, overrides: Mapping[str, str]) -> _Parser:
     description = (inspect.getdoc(function) or "").partition("\n\nArgs:")[0]
     parser = _Parser(
         prog=f"evforge {verb}",
         description=description,
-        epilog=_leaf_help() if settings else None,
+        epilog=_leaf_help(overrides) if settings else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -181,13 +184,27 @@ def _hint(argument: str, parser: argparse.ArgumentParser, with_leaves: bool) -> 
     return f"did you mean {close[0]}?" if close else "see --help"
 
 
-def _leaf_help() -> str:
-    """Every leaf with its default and meaning."""
-    defaults, lines = Config().to_flat(), []
+def _leaf_help(overrides: Mapping[str, str]) -> str:
+    """Every leaf with its meaning, the values that it accepts, and its default or the value that was given."""
+    defaults, now, lines = Config().to_flat(), Config().with_overrides(overrides).to_flat(), []
     for group in fields(Config):
         lines += ["", f"{group.name}: {summary(group.type)}"]
-        for name, text in argument_docs(group.type).items():
-            key = f"{group.name}.{name}"
+        docs = argument_docs(group.type)
+        for leaf in fields(group.type):  # type: ignore[arg-type]
+            key = f"{group.name}.{leaf.name}"
             default = "none" if defaults[key] in (None, "", []) else defaults[key]
-            lines.append(f"  --{key:<36} {text} (default: {default})")
+            given = f", given: {now[key]}" if key in overrides else ""
+            lines.append(f"  --{key:<36} {docs[leaf.name]}{_allowed(key, leaf, now[key])} (default: {default}{given})")
     return "settings, as flags or as `group: {leaf: value}` in the file:\n" + "\n".join(lines)
+
+
+def _allowed(key: str, leaf: Any, value: Any) -> str:
+    """The accepted values of a leaf as text; empty where its type says all."""
+    tables = {**TABLES, SAMPLERS.key: SAMPLERS, SCHEDULERS.key: SCHEDULERS}
+    if key in tables:
+        if value not in tables[key] and value not in tables[key].extra:
+            tables[key][value]  # an import path that was given is listed like a built-in name
+        return f"; allowed: {tables[key].allowed}"
+    if get_origin(leaf.type) is Literal:
+        return f"; allowed: {', '.join(map(str, get_args(leaf.type)))}"
+    return f"; {leaf.metadata['range']}" if "range" in leaf.metadata else ""

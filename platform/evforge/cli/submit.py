@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detector.config.extensions import IMPORT_PATH, TABLES
 from evforge.cli.parser import Settings
 from evforge.cluster.jobs import connect, follow, overview, server_address, status, stop
-from evforge.cluster.shipping import is_shared, launch, unshared, unshared_text
+from evforge.cluster.shipping import is_shared, launch, own_packages, unshared, unshared_text
+from evforge.search.policies.tables import SAMPLERS, SCHEDULERS
 
 if TYPE_CHECKING:
-    pass
+    from evforge.space.space import Space
 
 __all__ = ["JOBS", "check_job", "look_after", "submit"]
 
@@ -21,7 +23,7 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class JobKind:
-    """What of a command must be found on the cluster.
+    """The parts of a command that the cluster must find.
 
     Args:
         paths: arguments that are files or folders
@@ -54,18 +56,18 @@ def submit(command: Sequence[str], values: Mapping[str, Any], address: str | Non
         ValueError: the command cannot run as a job.
         EvForgeError: too much would be shipped, or the cluster does not answer.
     """
-    check_job(command[0], values)
+    packages = own_packages(check_job(command[0], values))
     arguments, files = _named_files(command)
     server = server_address(address)
     client = connect(server)
-    job_id = launch(client, command[0], ["evforge", *arguments], files)
+    job_id = launch(client, command[0], ["evforge", *arguments], files, packages)
     flag = f" --address {address}" if address else ""
     try:
         print(f"job {job_id} at {server}: evforge {shlex.join(arguments)}", flush=True)
         return follow(client, job_id)
     except KeyboardInterrupt:
         print(
-            f"\nno longer following; the job goes on\nfollow it: evforge submit{flag} --logs {job_id}\n"
+            f"\nno longer following; the job continues\nfollow it: evforge submit{flag} --logs {job_id}\n"
             f"end it: evforge submit{flag} --stop {job_id}"
         )
         return INTERRUPTED
@@ -93,8 +95,11 @@ def look_after(action: str, job_id: str, address: str | None = None) -> int:
     return 0
 
 
-def check_job(verb: str, values: Mapping[str, Any]) -> None:
-    """Make sure that whatever a command reads and writes will be there for all nodes, and after the job.
+def check_job(verb: str, values: Mapping[str, Any]) -> set[str]:
+    """Make sure that everything that a command reads and writes is there for all nodes, and after the job.
+
+    Returns:
+        The import paths that its settings and its search space name.
 
     Raises:
         ValueError: names the first path or address that will not.
@@ -105,17 +110,23 @@ def check_job(verb: str, values: Mapping[str, Any]) -> None:
             if not is_shared(path):
                 raise ValueError(unshared_text(name, path, "an absolute path that all nodes see"))
     settings = next((value for value in values.values() if isinstance(value, Settings)), Settings())
-    config = settings.resolve(between=_space_settings(values))
+    space = _space(values)
+    config = settings.resolve(between=space.settings if space else {})
     if kind.trains and not values.get("resume"):
         for problem in unshared(config):
             raise ValueError(problem)
+    keys = (*TABLES, SAMPLERS.key, SCHEDULERS.key)
+    names = {config.to_flat()[key] for key in keys}
+    if space:
+        names |= {option for key in keys if key in space.domains for option in space.domains[key].options}
+    return {name for name in names if IMPORT_PATH.fullmatch(name)}
 
 
-def _space_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings in the file of a search space, if the command names one."""
+def _space(values: Mapping[str, Any]) -> "Space | None":
+    """The search space that the command names, if it does."""
     from evforge.space.space import load_space
 
-    return load_space(values["space"]).settings if values.get("space") else {}
+    return load_space(values["space"]) if values.get("space") else None
 
 
 def _listed(value: Any) -> list[str]:

@@ -1,13 +1,16 @@
-"""What a job takes along, the start of one, and the paths that it cannot use."""
+"""The files that a job needs, its start, and the paths that it cannot use."""
 
+import importlib.util
 import secrets
 import shlex
+import sysconfig
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import detector
@@ -19,7 +22,7 @@ from evforge.cluster.ray_compat import agent_is_missing
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
 
-__all__ = ["is_shared", "launch", "unshared", "unshared_text"]
+__all__ = ["is_shared", "launch", "own_packages", "unshared", "unshared_text"]
 
 LIMIT_BYTES = 50 * 10**6
 """Code and settings are below one; Ray refuses 100 with a message that names no file."""
@@ -47,14 +50,41 @@ def unshared(config: Config) -> list[str]:
     return wrong
 
 
-def launch(client: "JobSubmissionClient", name: str, module: Sequence[str], files: Mapping[str, Path]) -> str:
-    """Ship the code and some files, say how much that is, and start a job.
+def own_packages(import_paths: Iterable[str]) -> dict[str, Path]:
+    """Top-level packages and modules that import paths name and that are not installed, with their folders or files.
+
+    Raises:
+        ValueError: a package cannot be found.
+    """
+    installed = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
+    found = {}
+    for path in import_paths:
+        package = path.partition(":")[0].partition(".")[0]
+        spec = importlib.util.find_spec(package)
+        if spec is None or not (spec.origin or spec.submodule_search_locations):
+            allowed = "a module in the working folder, in a folder of PYTHONPATH, or installed"
+            raise ValueError(f"{path}: there is no module {package}, allowed: {allowed}")
+        source = Path(next(iter(spec.submodule_search_locations or [str(spec.origin)]))).absolute()
+        if package not in ("detector", "evforge") and not any(source.is_relative_to(each) for each in installed):
+            found[package] = source
+    return found
+
+
+def launch(
+    client: "JobSubmissionClient",
+    name: str,
+    module: Sequence[str],
+    files: Mapping[str, Path],
+    packages: Mapping[str, Path] = MappingProxyType({}),
+) -> str:
+    """Ship the code and some files, print how much that is, and start a job.
 
     Args:
         client: the job server's.
         name: word for the job's id.
         module: module to run with Python, and its arguments.
         files: files of the job's working folder, by their names there.
+        packages: further packages and modules to ship, see `own_packages`.
 
     Returns:
         The job's id.
@@ -62,14 +92,17 @@ def launch(client: "JobSubmissionClient", name: str, module: Sequence[str], file
     Raises:
         EvForgeError: it is too much, or the cluster refuses the job.
     """
-    contents = _contents(files)
+    contents = _contents(files, packages)
     sizes = {target: source.stat().st_size for target, source in contents.items()}
     _check_size(sizes)
     job_id = f"evforge-{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     entrypoint = shlex.join(["python", "-m", *module])
     with _archive(contents) as archive:
         size = archive.stat().st_size / 1e6
-        print(f"shipping {len(sizes)} files, {size:.2f} MB: {', '.join(['detector', 'evforge', *files])}", flush=True)
+        print(
+            f"shipping {len(sizes)} files, {size:.2f} MB: {', '.join(['detector', 'evforge', *packages, *files])}",
+            flush=True,
+        )
         runtime_env = {"working_dir": str(archive), "env_vars": JOB_ENVIRONMENT}
         for pause in (*START_PAUSES_S, None):
             try:
@@ -91,14 +124,16 @@ def unshared_text(name: str, found: Any, allowed: str) -> str:
     return f"{name}: got {found!r}, which a job would look for in its temporary folder; allowed in a job: {allowed}"
 
 
-def _contents(files: Mapping[str, Path]) -> dict[str, Path]:
+def _contents(files: Mapping[str, Path], packages: Mapping[str, Path]) -> dict[str, Path]:
     """Every file to ship, by its place in the job's working folder, from which Python imports the packages."""
     found = dict(files)
-    for package in (detector, evforge):
-        root = Path(str(package.__file__)).parent
-        for path in sorted(root.rglob("*")):
+    own = {package.__name__: Path(str(package.__file__)).parent for package in (detector, evforge)}
+    for name, root in {**own, **packages}.items():
+        for path in sorted(root.rglob("*")) if root.is_dir() else ():
             if path.is_file() and "__pycache__" not in path.parts:
-                found[f"{package.__name__}/{path.relative_to(root)}"] = path
+                found[f"{name}/{path.relative_to(root)}"] = path
+        if root.is_file():
+            found[root.name] = root
     return found
 
 

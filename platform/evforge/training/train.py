@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.config import Config
+from detector.config.extensions import TABLES
 from detector.data.label_map import class_names
 from evforge import EvForgeError, last_line
 from evforge.cluster.ray_compat import failure_text
@@ -59,7 +60,7 @@ class TrainResult:
 
 
 def check_config(config: Config) -> Config:
-    """Check on the driver whatever can be checked before a worker starts.
+    """Check on the driver everything that can be checked before a worker starts.
 
     Returns:
         The configuration with its classes filled in from the dataset, whose path is made absolute: workers may run in
@@ -71,6 +72,7 @@ def check_config(config: Config) -> Config:
     """
     from detector.data_factory import psee_data
     from detector.evaluation.quantities import label_counts
+    from detector.lightning_model import build_ssd
 
     if not config.data.dataset_path:
         raise ValueError("data.dataset_path: got '', allowed: a dataset folder; `evforge build` and `synth` make one")
@@ -86,6 +88,10 @@ def check_config(config: Config) -> Config:
         )
     if config.train.pretrained is not None and not Path(config.train.pretrained).is_file():
         raise FileNotFoundError(f"train.pretrained: {config.train.pretrained}: no such checkpoint")
+    for key, table in TABLES.items():
+        if (name := config.to_flat()[key]) not in table.extra:
+            table[name]
+    build_ssd(config)
     psee_data(config.to_hparams(), "train")
     label_counts(config, "val")  # which reads the split, and refuses one that measures nothing
     dataset = str(Path(config.data.dataset_path).absolute())
