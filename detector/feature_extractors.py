@@ -15,9 +15,9 @@ class FeatureExtractor(Protocol):
     """What the detector expects of a backbone: a module made by `f(cin, base, cout, *, first_stride, num_levels)`.
 
     A recurrent backbone carries its state from call to call in attributes `state: list[Tensor]` of itself or of its
-    submodules. A state is empty before the first call; its tensors begin with the dimension of the streams. A backbone
-    without state has no such attribute, and its `reset` and `reset_all` do nothing. Only scriptable backbones can be
-    exported to TorchScript.
+    submodules, annotated in the class. A state is empty before the first call; its tensors begin with the dimension of
+    the streams. A backbone without state has no such attribute, and its `reset` and `reset_all` do nothing. Only
+    scriptable backbones can be exported to TorchScript.
 
     Attributes:
         cout: channels of every level.

@@ -83,8 +83,9 @@ class SingleStageDetector(Detector):
         self.in_channels = in_channels
         self.num_classes = num_classes
         self.max_boxes_per_input = max_boxes_per_input
-        self.feature_extractor = FEATURE_EXTRACTORS[feature_extractor](
-            in_channels, feature_base, feature_channels_out, first_stride=first_stride, num_levels=num_levels
+        sizes = in_channels, feature_base, feature_channels_out
+        self.feature_extractor = FEATURE_EXTRACTORS.make(
+            feature_extractor, *sizes, first_stride=first_stride, num_levels=num_levels
         )
         _check_extractor(feature_extractor, self.feature_extractor, first_stride, num_levels)
         self.box_coder = Anchors(

@@ -60,13 +60,28 @@ class Table(Mapping[str, Any]):
         try:
             found = load_object(path)
         except Exception as error:  # the module is someone else's and may raise anything
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise ValueError(
-                f"{self.key}: got {name!r}, which cannot be imported ({reason}), allowed: {self.allowed}; "
-                "a module must be installed, in the working folder, or in a folder of PYTHONPATH"
-            ) from error
+            where = "in an installed module, or one in the working folder or in a folder of PYTHONPATH"
+            raise self._error(name, "imported", error, f"{self.allowed}, {where}") from error
         self._entries.setdefault(name, path)
         return found
+
+    def make(self, name: str, *arguments: Any, **options: Any) -> Any:
+        """Call the object with this name or import path.
+
+        Raises:
+            ValueError: as for `table[name]`, or the call fails.
+        """
+        function = self[name]
+        try:
+            return function(*arguments, **options)
+        except ValueError:
+            raise
+        except Exception as error:
+            raise self._error(name, "made", error, "an object with the documented interface") from error
+
+    def _error(self, name: str, action: str, error: Exception, allowed: str) -> ValueError:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        return ValueError(f"{self.key}: got {name!r}, which cannot be {action} ({reason}), allowed: {allowed}")
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries

@@ -42,7 +42,7 @@ def rate_factor(optim: OptimConfig, epoch: float, epochs: float) -> float:
     Returns:
         The schedule's factor; in the first `optim.warmup_epochs` it is scaled by a line from `WARMUP_START` to 1.
     """
-    factor = LR_SCHEDULES[optim.lr_scheduler](optim, epoch, epochs)
+    factor = LR_SCHEDULES.make(optim.lr_scheduler, optim, epoch, epochs)
     if epoch >= optim.warmup_epochs:
         return factor
     return factor * (WARMUP_START + (1 - WARMUP_START) * epoch / optim.warmup_epochs)

@@ -24,6 +24,6 @@ def build_optimizer(
     Raises:
         ValueError: the optimizer cannot be imported.
     """
-    make = OPTIMIZERS[optim.optimizer]
-    options = {"fused": True} if fused and "fused" in inspect.signature(make).parameters else {}
-    return make(parameters, lr=optim.lr, weight_decay=optim.weight_decay, **options)
+    has_fused = "fused" in inspect.signature(OPTIMIZERS[optim.optimizer]).parameters
+    options = {"fused": True} if fused and has_fused else {}
+    return OPTIMIZERS.make(optim.optimizer, parameters, lr=optim.lr, weight_decay=optim.weight_decay, **options)

@@ -61,7 +61,7 @@ def representation_of(data: DataConfig) -> Representation:
     Raises:
         ValueError: it cannot be imported, is none, or a setting does not fit it.
     """
-    found = REPRESENTATIONS[data.preprocess](data)
+    found = REPRESENTATIONS.make(data.preprocess, data)
     allowed = "a function of DataConfig that returns a detector.preprocess.representation.Representation"
     require(isinstance(found, Representation), "data.preprocess", data.preprocess, allowed)
     require(found.dtype in ("uint8", "int8", *FLOATS), "dtype", found.dtype, "uint8, int8, float16, float32")

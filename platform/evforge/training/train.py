@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.config import Config
-from detector.config.extensions import TABLES
 from detector.data.label_map import class_names
 from evforge import EvForgeError, last_line
 from evforge.cluster.ray_compat import failure_text
@@ -70,9 +69,13 @@ def check_config(config: Config) -> Config:
         ValueError: a setting does not fit the dataset or another setting.
         FileNotFoundError: the dataset, or a part of it, is not there.
     """
+    import torch
+
     from detector.data_factory import psee_data
     from detector.evaluation.quantities import label_counts
     from detector.lightning_model import build_ssd
+    from detector.optim.learning_rate import rate_factor
+    from detector.optim.optimizers import build_optimizer
 
     if not config.data.dataset_path:
         raise ValueError("data.dataset_path: got '', allowed: a dataset folder; `evforge build` and `synth` make one")
@@ -88,12 +91,11 @@ def check_config(config: Config) -> Config:
         )
     if config.train.pretrained is not None and not Path(config.train.pretrained).is_file():
         raise FileNotFoundError(f"train.pretrained: {config.train.pretrained}: no such checkpoint")
-    for key, table in TABLES.items():
-        if (name := config.to_flat()[key]) not in table.extra:
-            table[name]
-    build_ssd(config)
     psee_data(config.to_hparams(), "train")
-    label_counts(config, "val")  # which reads the split, and refuses one that measures nothing
+    build_ssd(config)
+    build_optimizer([torch.zeros(1, requires_grad=True)], config.optim)
+    rate_factor(config.optim, 0.0, config.train.max_epochs)
+    label_counts(config, "val")  # reads the split, and refuses one that measures nothing
     dataset = str(Path(config.data.dataset_path).absolute())
     return config.with_overrides({"data.classes": class_names(config.data), "data.dataset_path": dataset})
 

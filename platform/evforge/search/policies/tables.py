@@ -1,7 +1,6 @@
 """The samplers and schedulers that a search can use, by name or import path, and how they are made."""
 
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 from detector.config import Config
@@ -53,7 +52,6 @@ def make_scheduler(config: Config, space: Space) -> Any:
 
 def _make(table: Table, name: str, config: Config, space: Space) -> Any:
     """Call an entry with those of the offered arguments that its signature names."""
-    make: Callable[..., Any] = table[name]
     settings = config.tune
     offered = {
         "config": config,
@@ -66,12 +64,5 @@ def _make(table: Table, name: str, config: Config, space: Space) -> Any:
         "grace_period": settings.grace_epochs,
         "reduction_factor": settings.reduction_factor,
     }
-    try:
-        names = inspect.signature(make).parameters
-        return make(**{key: value for key, value in offered.items() if key in names})
-    except ValueError:
-        raise
-    except Exception as error:  # the code is someone else's and may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        allowed = f"one that can be made of the arguments {', '.join(offered)}"
-        raise ValueError(f"{table.key}: got {name!r}, which cannot be made ({reason}), allowed: {allowed}") from error
+    names = inspect.signature(table[name]).parameters
+    return table.make(name, **{key: value for key, value in offered.items() if key in names})

@@ -50,7 +50,7 @@ def test_samplers(name, kind):
         ("mylab.nothing:Rule", r"got 'mylab.nothing:Rule', which cannot be imported \(ModuleNotFoundError"),
         (
             "ray.tune.schedulers:create_scheduler",
-            r"which cannot be made \(TypeError: .*allowed: one that",
+            r"which cannot be made \(TypeError: .*allowed: an object with the",
         ),
     ],
 )
