@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from detector.config import Config
 from detector.config.extensions import TABLES
 from detector.data.builder.dataset import build_dataset
 from detector.events import BBOX_dtype, EventCD, write_dat
@@ -20,6 +21,8 @@ from detector.lightning_model import LightningDetectionModel
 from evforge.cli.main import main
 from evforge.evaluation.evaluate import evaluate
 from evforge.evaluation.export import export
+from evforge.search.tune import tune
+from evforge.space.space import load_space
 from evforge.training.callbacks import ReportMetrics
 from evforge.training.run_folder import CHECKPOINT_NAME
 from evforge.training.train import check_config, fit
@@ -152,6 +155,22 @@ def test_help_lists_the_stranger_that_was_given(capsys):
 def test_every_entry_of_every_table_can_be_imported():
     for table in TABLES.values():
         assert all(table[name] is not None for name in table if ":" not in name)
+
+
+@pytest.mark.usefixtures("ray_head")
+def test_a_search_with_own_sampler_and_scheduler(tiny_config, tmp_path):
+    space = tmp_path / "space.yaml"
+    space.write_text("space: {optim.lr: {uniform: [0.001, 0.002]}}")
+    changes = {
+        "tune.searcher": "mylab.search:two_samples",
+        "tune.scheduler": "mylab.search:KeepFirst",
+        "tune.max_concurrent": 1,
+        "tune.final_seeds": 1,
+    }
+    result = tune(tiny_config, space, changes)
+    assert [row.status for row in result.rows] == ["finished", "stopped early"]
+    drawn = [sample["optim.lr"] for sample in load_space(space).random_samples(tiny_config, 2, seed=7)]
+    assert Config.load(result.best_config).optim.lr in drawn
 
 
 def test_commands_find_modules_of_the_working_folder(tiny_config, tmp_path):

@@ -93,7 +93,7 @@ def check_config(config: Config) -> Config:
         raise FileNotFoundError(f"train.pretrained: {config.train.pretrained}: no such checkpoint")
     psee_data(config.to_hparams(), "train")
     build_ssd(config)
-    build_optimizer([torch.zeros(1, requires_grad=True)], config.optim)
+    build_optimizer([torch.nn.Parameter(torch.zeros(1))], config.optim)
     rate_factor(config.optim, 0.0, config.train.max_epochs)
     label_counts(config, "val")  # reads the split, and refuses one that measures nothing
     dataset = str(Path(config.data.dataset_path).absolute())

@@ -1,5 +1,6 @@
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,6 +31,14 @@ tune: {num_samples: 1, searcher: random, final_seeds: 1}
 space:
   optim.lr: {choice: [0.005, 0.01]}
 """
+
+
+OWN = {
+    "model.feature_extractor": "mylab.nets:MeanNet",
+    "optim.lr_scheduler": "mylab.training:linear",
+    "tune.scheduler": "ray.tune.schedulers:MedianStoppingRule",
+}
+"""A lab's own modules, found in the folder from which the command is submitted."""
 
 
 def test_whatever_follows_the_dashes_is_the_command():
@@ -188,7 +197,8 @@ def workplace(tiny_config, tmp_path) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         with (folder / name).open("wb") as file:
             file.truncate(2 * 10**9)
-    config = tiny_config.with_overrides({"train.max_epochs": 1})
+    shutil.copytree(ROOT / "tests" / "helpers" / "mylab", folder / "mylab")
+    config = tiny_config.with_overrides({"train.max_epochs": 1, **OWN})
     (folder / "config.yaml").write_text(config.to_yaml())
     (folder / "space.yaml").write_text(SPACE)
     return folder
@@ -201,10 +211,12 @@ def test_a_search_is_submitted_from_a_folder_full_of_data(head, workplace, tiny_
 
     # What was shipped: by its own account, and as it arrived.
     (shipped,) = [line for line in done.stdout.splitlines() if line.startswith("shipping ")]
-    assert shipped.endswith(" MB: detector, evforge, space.yaml, config.yaml")
+    assert shipped.endswith(" MB: detector, evforge, mylab, space.yaml, config.yaml")
     assert float(shipped.split(" files, ")[1].split(" MB")[0]) < 1
     (space,) = (head.folder / "session_latest/runtime_resources").rglob("space.yaml")
-    assert {path.name for path in space.parent.iterdir()} == {"config.yaml", "detector", "evforge", "space.yaml"}
+    assert {path.name for path in space.parent.iterdir()} == {
+        *("config.yaml", "detector", "evforge", "mylab", "space.yaml")
+    }
     sources = [path for path in space.parent.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     assert sum(path.stat().st_size for path in sources) < 3 * 10**6  # unpacked
 

@@ -93,7 +93,8 @@ def test_a_search_from_samples_to_best_yaml(tiny_config, space_file, ray_head, t
 
 
 SLOW_SPACE = """
-tune: {num_samples: 4, max_concurrent: 1, final_top_k: 1, final_seeds: 1, grace_epochs: 1, reduction_factor: 2}
+tune: {num_samples: 4, max_concurrent: 1, final_top_k: 1, final_seeds: 1, grace_epochs: 1, reduction_factor: 2,
+       scheduler: "ray.tune.schedulers:AsyncHyperBandScheduler"}
 train: {max_epochs: 3}
 space:
   optim.lr: {loguniform: [0.001, 0.02]}
