@@ -1,6 +1,5 @@
 """An exported detector as it lies on disk: a model file and the JSON that says how to feed it."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import torch
 
 from detector.export.form import INFO_NAME, TORCHSCRIPT, load_torchscript
+from detector.utils.checksum import sha256_of
 
 __all__ = ["INFO_NAME", "find_exported", "load_exported"]
 
@@ -34,8 +34,7 @@ def find_exported(path: str | Path) -> tuple[Path, dict[str, Any]]:
     model = folder / info.get("file", TORCHSCRIPT.file) if path.is_dir() else path
     if not model.is_file():
         raise FileNotFoundError(f"{model}: no such model file")
-    with model.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(model)
     if info.get("sha256") != digest:
         raise ValueError(f"{model}: has sha256 {digest}, {INFO_NAME} beside it: {info.get('sha256')}, export it again")
     return model, info

@@ -1,7 +1,6 @@
 """Write an exported detector: the model file, and the JSON file that says how to feed it."""
 
 import argparse
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from detector.export.form import INFO_NAME, PRECISIONS, TORCHSCRIPT, ExportForm
 from detector.export.ssd import SSD, anchor_pairs
 from detector.preprocess.representation import byte_code
 from detector.utils.atomic_write import atomic_write
+from detector.utils.checksum import sha256_of
 
 __all__ = ["export_lightning_model", "export_ssd"]
 
@@ -58,7 +58,7 @@ def export_ssd(
             **_info(ssd, values, nms_thresh, score_thresh),
             **{"form": form.name, "file": form.file, "precision": precision},
             **found,
-            "sha256": hashlib.sha256(part.read_bytes()).hexdigest(),
+            "sha256": sha256_of(part),
         }
     with atomic_write(out / INFO_NAME) as info_part:
         info_part.write_text(json.dumps(info, indent=2) + "\n")

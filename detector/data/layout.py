@@ -1,0 +1,20 @@
+"""Names in a dataset folder: its splits, and the label file of each recording."""
+
+from detector.utils.remote import Place
+
+__all__ = ["LABELS_END", "SPLITS", "labels_beside", "recording_stem"]
+
+SPLITS = ("train", "val", "test")
+
+LABELS_END = "_bbox.npy"
+"""End of the name of a label file."""
+
+
+def recording_stem(recording: Place) -> str:
+    """Name of a recording that its label file and its tensor files start with: `X` for `X.raw`, `X.dat`, `X_td.dat`."""
+    return recording.stem.removesuffix("_td")
+
+
+def labels_beside(recording: Place) -> Place:
+    """Path of the label file of a recording: `X_bbox.npy` in the same folder."""
+    return recording.parent / f"{recording_stem(recording)}{LABELS_END}"
