@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from detector.evaluation.box_filters import crop_boxes, is_large, require_finite
+from detector.box import is_large
+from detector.evaluation.box_filters import crop_boxes, require_finite
 from detector.evaluation.coco_backend import IOUS, RECALLS, FrameBoxes, coco_precision
 from detector.evaluation.pairing import pair_by_frame, pair_by_time, thin, whole_numbers
 from detector.events.frames import Frames
@@ -289,7 +290,7 @@ class CocoEvaluator:
         found = np.flatnonzero((frame >= 0) & np.isin(rows["class_id"], list(self.classes)))
         boxes = crop_boxes(rows[found], self.height, self.width)
         inside = (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
-        large = inside & is_large(boxes, self.min_box_diag, self.min_box_side)
+        large = inside & is_large(boxes[:, 2], boxes[:, 3], self.min_box_diag, self.min_box_side)
         reasons = {
             "without area in the frame": int((~inside).sum()),
             "below the smallest box": int((inside & ~large).sum()),

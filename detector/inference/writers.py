@@ -14,6 +14,7 @@ from typing import IO, NamedTuple
 import numpy as np
 import torch
 
+from detector.box import to_corners
 from detector.events import BBOX_dtype
 from detector.events.frames import Frames
 from detector.inference.frames_file import frames_path, write_frames
@@ -135,9 +136,8 @@ def video_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
     with VIDEOS[path.suffix.lower()](path, scene.delta_t) as append:
 
         def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:
-            corners = np.stack([boxes["x"], boxes["y"], boxes["x"] + boxes["w"], boxes["y"] + boxes["h"]], axis=1)
             detections = {
-                "boxes": torch.from_numpy(corners * np.float32(histogram.shape[2] / scene.width)),
+                "boxes": torch.from_numpy(to_corners(boxes, np.float32) * np.float32(histogram.shape[2] / scene.width)),
                 "scores": torch.tensor(boxes["class_confidence"]),
                 "labels": torch.tensor([ids.index(key) + 1 for key in boxes["class_id"]]),
             }

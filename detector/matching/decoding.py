@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from detector.box import decode_offsets
+from detector.box import box_clamp, decode_offsets
 from detector.matching.nms import has_area
 
 __all__ = ["best_class", "class_scores", "decode_boxes", "select_rows"]
@@ -39,11 +39,10 @@ def decode_boxes(
     Returns:
         (N, A, 4) x1, y1, w, h, float32.
     """
-    x1, y1, x2, y2 = decode_offsets(loc_preds.float(), anchors, varx, vary).unbind(2)
+    corners = decode_offsets(loc_preds.float(), anchors, varx, vary)
     if height is not None and width is not None:
-        x1, x2 = x1.clamp(0, width), x2.clamp(0, width)
-        y1, y2 = y1.clamp(0, height), y2.clamp(0, height)
-    return torch.stack([x1, y1, x2 - x1, y2 - y1], dim=2)
+        corners = box_clamp(corners, 0.0, 0.0, float(width), float(height))
+    return torch.cat([corners[..., :2], corners[..., 2:] - corners[..., :2]], dim=2)
 
 
 def select_rows(

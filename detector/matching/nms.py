@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import nms
 
+from detector.box import pairwise_iou
+
 __all__ = ["best_scores", "has_area", "non_max_suppression", "suppress"]
 
 
@@ -100,13 +102,10 @@ def non_max_suppression(rows: Tensor, nms_thresh: float, max_boxes: int) -> Tens
     order = rows[:, 4].argsort(descending=True, stable=True)
     rows = rows[order[:max_boxes]]
     rows = rows[has_area(rows)]
-    low = rows[:, :2].double()
-    high = low + rows[:, 2:4].double()
-    overlap = torch.minimum(high.unsqueeze(1), high) - torch.maximum(low.unsqueeze(1), low)
-    inter = overlap.clamp(min=0).prod(dim=2)
-    area = (high - low).prod(dim=1)
+    boxes = rows[:, :4].double()
+    corners = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)
     same_class = rows[:, 5].unsqueeze(1) == rows[:, 5]
-    covers = (inter / (area.unsqueeze(1) + area - inter) > nms_thresh) & same_class
+    covers = (pairwise_iou(corners.unsqueeze(1), corners) > nms_thresh) & same_class
     covers = covers.triu(diagonal=1).cpu()
     keep = torch.ones(rows.size(0), dtype=torch.bool)
     for i in range(rows.size(0)):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, make_grid
 
+from detector.box import box_clamp
 from detector.utils.atomic_write import atomic_write
 from detector.visualization.video import gif_video, to_pillow
 
@@ -73,8 +74,7 @@ def draw_boxes(
     corners = torch.as_tensor(boxes).detach().to("cpu", torch.float32).reshape(-1, 4)
     if not len(corners):
         return image.clone()
-    limit = torch.tensor([image.shape[2] - 1, image.shape[1] - 1] * 2, dtype=torch.float32)
-    corners = torch.minimum(corners.clamp(min=0), limit)
+    corners = box_clamp(corners, 0, 0, image.shape[2] - 1, image.shape[1] - 1)
     colors = color if isinstance(color[0], int) else list(color)
     text = None if labels is None else list(labels)
     return draw_bounding_boxes(image, corners, text, colors, width=width, label_colors="white", fill_labels=True)

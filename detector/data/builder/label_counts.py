@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from detector.box import crop_corners, is_large, to_corners
 from detector.events.frames import Frames
 
 __all__ = ["LabelCounts", "count_labels", "layout_cause", "repeated_rows", "report_lines", "time_cause"]
@@ -104,15 +105,15 @@ def count_labels(
     times = np.unique(t[kept])
     empty = [key for key, name in (names or {}).items() if name == "empty"]
     boxes = labels[~np.isin(labels["class_id"], empty)]
-    x1, y1, x2, y2 = _corners(boxes)
+    corners = to_corners(boxes)
     area = (boxes["w"] > 0) & (boxes["h"] > 0)
     off = np.zeros(boxes.size, bool)
     if sensor_size is not None:
         height, width = sensor_size
-        off = area & ((x1 >= width) | (y1 >= height) | (x2 <= 0) | (y2 <= 0))
-        x1, x2, y1, y2 = x1.clip(0, width), x2.clip(0, width), y1.clip(0, height), y2.clip(0, height)
-    w, h = (x2 - x1) * scale, (y2 - y1) * scale
-    small = area & ~off & ((np.minimum(w, h) < min_box_side) | (np.hypot(w, h) < min_box_diag))
+        off = area & ((corners[:, :2] >= (width, height)) | (corners[:, 2:] <= 0)).any(axis=1)
+        corners = crop_corners(corners, height, width)
+    w, h = (corners[:, 2:] - corners[:, :2]).T * scale
+    small = area & ~off & ~is_large(w, h, min_box_diag, min_box_side)
     causes = [time_cause(labels, grid, events), None if sensor_size is None else layout_cause(boxes, sensor_size)]
     return LabelCounts(
         source,
@@ -129,11 +130,6 @@ def count_labels(
         small=int(small.sum()),
         causes=tuple(cause for cause in causes if cause is not None),
     )
-
-
-def _corners(boxes: np.ndarray) -> tuple[np.ndarray, ...]:
-    x, y, w, h = (boxes[name].astype(np.float64) for name in "xywh")
-    return x, y, x + w, y + h
 
 
 def repeated_rows(labels: Boxes) -> np.ndarray:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from detector.box import is_large
 from detector.evaluation.analysis.matches import Matches, found_labels
-from detector.evaluation.box_filters import crop_boxes, is_large
 from detector.evaluation.coco_backend import FrameBoxes
 from detector.evaluation.collector import Protocol, RecordingBoxes
 
@@ -130,8 +130,8 @@ def find_waits(
         score: least score of a detection; None if there is none.
     """
     p, labels, first_t = protocol, recording.all_labels, recording.frames.first_t
-    sizes = crop_boxes(labels, np.inf, np.inf)
-    large = (sizes[:, 2:] > 0).all(axis=1) & is_large(sizes, p.min_box_diag, p.min_box_side)
+    w, h = (labels[name].astype(np.float64) for name in "wh")
+    large = (w > 0) & (h > 0) & is_large(w, h, p.min_box_diag, p.min_box_side)
     late = labels["t"] - first_t > p.skip_us
     counting, early = labels[large & late], labels[~late]
     _, _, repeated = _keys(labels, labels)
