@@ -1,8 +1,13 @@
 """Names in a dataset folder: its splits, and the label file of each recording."""
 
-from detector.utils.remote import Place
+from pathlib import Path
+from typing import TypeVar
+
+from detector.utils.remote import Address, Place
 
 __all__ = ["LABELS_END", "SPLITS", "labels_beside", "recording_stem"]
+
+File = TypeVar("File", Path, Address)
 
 SPLITS = ("train", "val", "test")
 
@@ -15,6 +20,6 @@ def recording_stem(recording: Place) -> str:
     return recording.stem.removesuffix("_td")
 
 
-def labels_beside(recording: Place) -> Place:
+def labels_beside(recording: File) -> File:
     """Path of the label file of a recording: `X_bbox.npy` in the same folder."""
     return recording.parent / f"{recording_stem(recording)}{LABELS_END}"

@@ -15,13 +15,12 @@ from detector.data.check.inventory import (
     Sensor,
     TensorHeader,
     find_data,
-    label_map_path,
     read_tensor_header,
     stray_labels,
 )
 from detector.data.check.label_file import CheckedLabels, LabelContext, check_labels
 from detector.data.check.statistics import BIN_US, scan_events
-from detector.data.label_map import LABEL_MAP_NAME, read_label_map
+from detector.data.label_map import LABEL_MAP_NAME, label_map_near, read_label_map
 from detector.events.faults import MAX_FAULTY
 from detector.events.frames import Frames
 from detector.labels import TimeUnit
@@ -95,7 +94,7 @@ class _LabelMaps:
         return self._known[folder]
 
     def _read(self, file: DataFile) -> dict[int, str] | None:
-        path = label_map_path(file.path)
+        path = label_map_near(file.path)
         if path is None:
             self.findings.append(
                 Finding(

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.data.builder.plan import SPLITS, recording_stem
-from detector.data.label_map import LABEL_MAP_NAME
+from detector.data.layout import LABELS_END, SPLITS, recording_stem
 from detector.data.tensor_file import read_attributes
 from detector.events import EventReader, open_events
 from detector.events.faults import MAX_FAULTY
@@ -15,7 +14,7 @@ from detector.events.frames import Frames
 from detector.labels import TimeUnit, load_labels
 from detector.utils.hdf5_file import open_hdf5
 
-__all__ = ["DataFile", "Sensor", "TensorHeader", "find_data", "label_map_path", "read_tensor_header", "stray_labels"]
+__all__ = ["DataFile", "Sensor", "TensorHeader", "find_data", "read_tensor_header", "stray_labels"]
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 SUFFIXES = (*HDF5_SUFFIXES, ".dat", ".raw", ".csv", ".npy")
@@ -26,7 +25,6 @@ Sensor = tuple[int | None, int | None]
 EVENT_GROUPS = ("CD", "events", "t")
 """What HDF5 recordings have at their root: records, a group of columns, or the columns themselves."""
 
-LABELS_END = "_bbox.npy"
 DTYPES = ("uint8", "int8", "float16", "float32")
 
 
@@ -128,12 +126,6 @@ def find_data(path: str | Path, sensor: Sensor = (None, None), label_time_unit: 
             f"in it or in its folders {', '.join(SPLITS)}"
         )
     return files
-
-
-def label_map_path(path: Path) -> Path | None:
-    """The label map beside a file or one folder above it, None if there is none."""
-    candidates = (folder / LABEL_MAP_NAME for folder in path.absolute().parents[:2])
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
 
 
 def read_tensor_header(path: Path) -> TensorHeader:
