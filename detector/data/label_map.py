@@ -58,9 +58,7 @@ def parse_label_map(text: str | bytes, source: str) -> dict[int, str]:
         if not text.lstrip().startswith("{") or not all(re.fullmatch("-?[0-9]+", key) for key, _ in pairs):
             raise ValueError("not an object of ids")
     except (ValueError, TypeError, RecursionError):
-        raise ValueError(
-            f'{source}: not a label map, required: a JSON object like {{"0": "pedestrian", "1": "car"}}'
-        ) from None
+        raise ValueError(f'{source}: not a label map, which is an object {{"0": "pedestrian", "1": "car"}}') from None
     if len(set(ids)) < len(ids):
         twice = next(key for key in ids if ids.count(key) > 1)
         raise ValueError(f"{source}: class id {twice} has several names, allowed: one name per id")

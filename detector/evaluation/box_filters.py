@@ -1,4 +1,4 @@
-"""Rules for which boxes count, the same for labels and detections: boxes are cropped to the frame and must be finite."""
+"""Rules for which boxes count, the same for labels and detections: boxes are cropped and must be finite."""
 
 import numpy as np
 

@@ -169,7 +169,7 @@ def _check_leftovers(recording: Place, plan: Plan, targets: set[Place], sha256: 
                 continue
             if _stored(path)[0].get("sha256") == sha256:
                 raise ValueError(
-                    f"{path}: was made earlier from {recording} with other cuts, remove it or give another output"
+                    f"{path}: made earlier from {recording} with other cuts, remove it or give another output"
                 )
 
 

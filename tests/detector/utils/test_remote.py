@@ -55,9 +55,7 @@ def test_a_dataset_at_an_address_equals_one_on_disk(tmp_path, memory):
     assert memory.find("/out") == sorted(f"/out/{name}" for name in files_in(here))
     for name in files_in(here):
         assert memory.cat(f"/out/{name}") == (here / name).read_bytes()
-    with pytest.raises(
-        ValueError, match="memory://out/train/street.h5: was made earlier from memory://set/train/street"
-    ):
+    with pytest.raises(ValueError, match="memory://out/train/street.h5: made earlier from memory://set/train/street"):
         build_dataset([remote], there, config(), {"val": (0, 1)}, progress=False)
 
 

@@ -156,7 +156,7 @@ def test_other_cuts_of_the_same_recording_are_not_mixed(tmp_path):
     build_dataset([recording], tmp_path / "out", config(), {"train": (0, 1)}, NAMES, progress=False)
     with pytest.raises(
         ValueError,
-        match="train/street_1200000_2200000.h5: was made earlier from .*street_td.dat with other cuts, remove",
+        match="train/street_1200000_2200000.h5: made earlier from .*street_td.dat with other cuts, re",
     ):
         build_dataset([recording], tmp_path / "out", config(), {"val": (0.5, 1.5)}, NAMES, progress=False)
 
