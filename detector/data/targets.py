@@ -88,7 +88,7 @@ class TargetLoader:
         scale: float,
         augmentation: Augmentation | None,
     ) -> tuple[np.ndarray, list[int], np.ndarray]:
-        """The same as one (M, 5) array of the boxes of all frames, the T numbers of boxes per frame, and a (T,) array."""
+        """The same as one (M, 5) array of the boxes of all frames, T numbers of boxes per frame, and a (T,) array."""
         last_frame = first_frame + self.num_tbins if num_frames is None else num_frames
         begin, stop = np.clip([-first_frame, last_frame - first_frame], 0, self.num_tbins).tolist()
         grid = Frames(first_t + first_frame * delta_t, delta_t, self.num_tbins)

@@ -107,7 +107,7 @@ def check_names(recordings: Sequence[Place], plan: Plan) -> None:
     """
     _check_cuts(plan.cuts)
     owners: dict[Place, Place] = {}
-    sources = {labels_beside(recording).resolve() for recording in recordings}
+    sources = {labels_beside(recording).resolve() for recording in recordings}  # type: ignore[type-var]
     for recording in recordings:
         for split in plan.cuts or [_split_of(recording)]:
             target = plan.output / split / recording_stem(recording)
@@ -128,7 +128,7 @@ def find_label_map(recordings: Iterable[Place], output: Place, given: Mapping[in
     """
     found = {} if given is None else {"label_map": check_label_map(given, "label_map")}
     for recording in recordings if given is None else ():
-        path = label_map_near(recording)
+        path = label_map_near(recording)  # type: ignore[type-var]
         if path is None:
             raise FileNotFoundError(
                 f"{recording}: no {LABEL_MAP_NAME} beside it or one folder above; "

@@ -120,7 +120,7 @@ def change(folder, **values):
         ({"y": -30}, "error", "box outside the sensor", "x 10, y -30, w 12, h 30 at", "within the sensor, 80 x 60"),
         ({"x": 70}, "warning", "box reaches beyond the sensor", "x 70, y 10, w 12, h 30 at", "within the sensor, 80"),
         ({"class_id": 7}, "error", "class not in the label map", "class_id 7 at t 200000 us", "0 car, 1 walker, 2 emp"),
-        ({"track_id": 2}, "error", "track twice at one time", "track_id 2 at t 200000 us", "one box a track and time"),
+        ({"track_id": 2}, "error", "track twice at one time", "track_id 2 at t 200000 us", "one box per track"),
     ],
 )
 def test_one_box_is_wrong(tensors, values, severity, kind, found, allowed):
