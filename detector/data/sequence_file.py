@@ -14,6 +14,7 @@ from torch import Tensor
 from detector.data.augment import Augmentation
 from detector.data.targets import TargetLoader, scale_labels
 from detector.data.tensor_file import TensorReader, open_tensors
+from detector.events.frames import Frames
 from detector.labels import load_labels
 
 __all__ = ["FileCache", "OpenFile", "SequenceFile", "VideoInfo"]
@@ -37,6 +38,11 @@ class VideoInfo(NamedTuple):
     scale: float
     labels: np.ndarray
 
+    @property
+    def frames(self) -> Frames:
+        """The frames of the file in recording time."""
+        return Frames(self.first_t, self.delta_t, self.num_frames)
+
 
 @dataclass(frozen=True)
 class SequenceFile:
@@ -57,6 +63,11 @@ class SequenceFile:
     delta_t: int
     scale: float
     dtype: str = "uint8"
+
+    @property
+    def frames(self) -> Frames:
+        """The frames of the file in recording time."""
+        return Frames(self.first_t, self.delta_t, self.num_frames)
 
 
 class OpenFile:

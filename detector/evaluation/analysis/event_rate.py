@@ -1,33 +1,32 @@
-"""How many events lie in boxes, by the frames of a tensor file."""
+"""Rate of events inside boxes, from the frames of a tensor file."""
 
 import numpy as np
 
 from detector.data.sequence_file import SequenceFile
 from detector.data.tensor_file import open_tensors
-from detector.events.frames import Frames
 
 __all__ = ["COUNTING", "event_rates"]
 
 COUNTING = ("histo", "stacked_histo", "diff")
-"""Preprocessing whose tensors hold counts of events, clipped; of others the pixels that hold anything are counted."""
+"""Preprocessings whose tensors are clipped counts of events; for others the pixels with a value are counted."""
 
 
 def event_rates(file: SequenceFile, boxes: np.ndarray, preprocess: str, max_incr_per_pixel: float) -> np.ndarray:
-    """Events a pixel and second inside boxes, in the frame that ends at or after the time of each.
+    """Compute the events per pixel and second inside boxes, in the frame that contains the time of each.
 
-    Whole pixels are counted. Counts are clipped as in the file, so that the rate is a lower bound where many events
-    fall on a pixel.
+    Whole pixels are counted. Counts are clipped as in the file, so the rate is a lower bound where pixels have many
+    events.
 
     Args:
         file: the tensor file.
-        boxes: (M,) structured boxes in network pixels; times are the recording's.
+        boxes: (M,) structured boxes in network pixels; times are those of the recording.
         preprocess: name of the file's preprocessing.
-        max_incr_per_pixel: count at which a pixel of it saturates.
+        max_incr_per_pixel: count at which a pixel saturates.
 
     Returns:
-        (M,) rates; nan for boxes outside the file's frames or without area.
+        (M,) rates; NaN for boxes outside the file's frames or without area.
     """
-    frames = Frames(file.first_t, file.delta_t, file.num_frames).find(boxes["t"])
+    frames = file.frames.find(boxes["t"])
     columns = _whole(boxes["x"], boxes["w"], file.width)
     rows = _whole(boxes["y"], boxes["h"], file.height)
     areas = (columns[1] - columns[0]) * (rows[1] - rows[0])
@@ -50,7 +49,7 @@ def event_rates(file: SequenceFile, boxes: np.ndarray, preprocess: str, max_incr
 
 
 def _whole(start: np.ndarray, length: np.ndarray, limit: int) -> np.ndarray:
-    """(2, M) first pixel and the one after the last."""
+    """(2, M) first pixel of each box along one axis, and the one after the last."""
     ends = np.stack([np.floor(start), np.ceil(start + length)])
     return ends.clip(0, limit).astype(np.int64)
 
