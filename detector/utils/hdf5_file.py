@@ -18,19 +18,19 @@ def open_hdf5(path: object, raw: BinaryIO | None = None) -> h5py.File:
         raw: its open bytes, for a file that is not on this machine.
 
     Raises:
-        ValueError: it is not a whole HDF5 file, or it has links to, or data in, other files.
+        ValueError: it is not a complete HDF5 file, or it has links to, or data in, other files.
     """
     try:
         file = _open(raw or Path(str(path)))
     except OSError as error:
         reason = " ".join(str(error).split())
         hint = "; does another process write it?" if "truncated" in reason or "for write" in reason else ""
-        raise ValueError(f"{path}: not a whole HDF5 file: {reason}{hint}") from None
+        raise ValueError(f"{path}: not a complete HDF5 file: {reason}{hint}") from None
     try:
         found = _leads_out(file)
     except Exception as error:  # damaged files give whatever h5py's parts raise
         file.close()
-        raise ValueError(f"{path}: not a whole HDF5 file: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path}: not a complete HDF5 file: {' '.join(str(error).split())}") from None
     if found:
         file.close()
         raise ValueError(f"{path}: {found} of another file, allowed: data in the file itself")

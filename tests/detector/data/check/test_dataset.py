@@ -426,11 +426,11 @@ def test_tensor_values_that_are_not_finite(tensors):
 def test_broken_tensor_files(tensors):
     path = tensors / "val" / "val1.h5"
     path.write_bytes(path.read_bytes()[:-100])
-    assert only(tensors, "error", "tensor file cannot be read").found.startswith("not a whole HDF5 file")
+    assert only(tensors, "error", "tensor file cannot be read").found.startswith("not a complete HDF5 file")
     with h5py.File(path, "w") as file:
         file["frames"] = np.zeros(3)
     finding = only(tensors, "error", "tensor file cannot be read")
-    assert (finding.found, finding.allowed) == ("holds frames", "a dataset named data")
+    assert (finding.found, finding.allowed) == ("contains frames", "a dataset named data")
 
 
 def test_classes_that_a_split_lacks(tensors):
