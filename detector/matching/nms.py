@@ -1,6 +1,6 @@
 """Non-maximum suppression: of a whole batch of frames, and of one frame in plain torch for exported models.
 
-A program that runs an exported model needs no torchvision, which is why `non_max_suppression` does without.
+`non_max_suppression` uses no torchvision, because a program that runs an exported model does not need it.
 """
 
 import torch
@@ -15,12 +15,12 @@ __all__ = ["best_scores", "has_area", "non_max_suppression", "suppress"]
 def best_scores(
     scores: Tensor, score_thresh: float, topk: int, max_decode: bool = False
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The highest scores of each frame. Of equal ones the first anchor and label win, whatever else is in the batch.
+    """Select the highest scores of each frame; of equal ones the first anchor and label, regardless of the batch.
 
     Args:
-        scores: (N, A, K) scores without background; NaN counts as no score
+        scores: (N, A, K) scores without background; NaN is skipped
         score_thresh: scores up to this are left out
-        topk: how many of each frame
+        topk: largest number per frame
         max_decode: only the best label of each anchor
 
     Returns:
@@ -32,7 +32,7 @@ def best_scores(
         scores = best[..., None]
     chosen = scores > score_thresh
     if 0 < topk < scores.shape[1] and int(chosen.count_nonzero()) > 2 * topk * len(scores):
-        # The k best scores are no lower than the k-th best anchor's: a search among fewer numbers.
+        # The k best scores are not lower than that of the k-th best anchor, which is found among fewer numbers.
         floor = scores.masked_fill(~chosen, -torch.inf).amax(dim=2).topk(topk, dim=1).values[:, -1]
         chosen &= scores >= floor[:, None, None]
     frame, anchor, label = chosen.nonzero(as_tuple=True)
@@ -51,9 +51,9 @@ def suppress(
 ) -> list[dict[str, Tensor]]:
     """Drop, of two boxes of a frame and class that overlap more than a threshold, the one with the lower score.
 
-    Boxes without area and rows that hold NaN are dropped first. Overlaps are computed in float64, so what is kept
-    depends neither on rounding nor on the size of the batch. Shifting groups apart by their coordinates, to treat them
-    as one, would lose precision.
+    Boxes without area and rows with NaN are dropped first. Overlaps are computed in float64, so the result depends
+    neither on rounding nor on the size of the batch. Groups are not shifted apart to suppress them together, because
+    large coordinates lose precision.
 
     Args:
         frame: (M,) frame of each candidate; candidates are ordered by frame and descending score
@@ -61,7 +61,7 @@ def suppress(
         scores: (M,)
         labels: (M,) 1..K
         nms_thresh: the threshold
-        num_frames: N
+        num_frames: number of frames N
 
     Returns:
         list N of {"boxes", "scores", "labels"} by descending score.
@@ -81,22 +81,22 @@ def suppress(
 
 
 def has_area(rows: Tensor) -> Tensor:
-    """(M,) whether rows (M, >= 4) x1, y1, w, h hold a box that has an area and no NaN."""
+    """(M,) whether rows (M, >= 4) x1, y1, w, h are boxes with an area and without NaN."""
     return (rows[:, 2] > 0) & (rows[:, 3] > 0) & rows.isnan().any(dim=1).logical_not()
 
 
 def non_max_suppression(rows: Tensor, nms_thresh: float, max_boxes: int) -> Tensor:
-    """Greedy suppression within each class, in plain torch: what `best_scores` and `suppress` do for a batch.
+    """Greedy suppression within each class, in plain torch: `best_scores` and `suppress` for one frame.
 
-    Rows that hold NaN are dropped first, boxes without area after the highest scores are chosen.
+    Rows with NaN are dropped first, boxes without area after the highest scores are selected.
 
     Args:
         rows: (M, 6) x1, y1, w, h, score, class_id.
         nms_thresh: overlap above which the lower of two scores of a class is dropped.
-        max_boxes: only this many rows of the highest scores are looked at.
+        max_boxes: number of rows with the highest scores that are used.
 
     Returns:
-        The rows that stay, by descending score.
+        The rows that are kept, by descending score.
     """
     rows = rows[rows.isnan().any(dim=1).logical_not()]
     order = rows[:, 4].argsort(descending=True, stable=True)
