@@ -1,8 +1,8 @@
 """Anchors fitted to labelled boxes: k-medians with the distance 1 - IoU, then an evolution on the real grid.
 
 A list of anchors repeats at every level at twice the size, so sizes are folded into one octave: a box belongs to the
-level whose `base_size * 2**level` is nearest to its side, and anchors of neighbouring levels may cover it, too. Only boxes
-beyond the first or the last level are outside the octave.
+level whose `base_size * 2**level` is nearest to its side, and anchors of neighbouring levels may cover it, too. Only
+boxes beyond the first or the last level are outside the octave.
 """
 
 import numpy as np

@@ -168,7 +168,7 @@ def _survey(recordings: Sequence[Place], plan: Plan, tally: _Tally, progress: bo
         try:
             if isinstance(recording, Path):
                 pieces, counts = plan_pieces(recording, plan)
-                total += sum(piece.num_frames for piece in pieces)
+                total += sum(piece.frames.num_frames for piece in pieces)
                 tally.labels[recording] = counts
             usable.append(recording)
         except BROKEN as error:

@@ -64,23 +64,21 @@ class Plan:
 
 @dataclass(frozen=True)
 class Piece:
-    """One tensor file to be made.
+    """One tensor file that will be made.
 
     Args:
         recording: source of the events, on this machine
         target: the tensor file
-        start: start of the first frame in microseconds of recording time
-        num_frames: number of frames
+        frames: its frames in recording time
         labels: boxes of these frames, sensor pixels and recording time
         sensor_size: height and width of the sensor
-        downsampling: k of the tensors' size, the sensor's divided by 2^k
-        channels: channels of a frame
+        downsampling: k such that the size of a frame is that of the sensor divided by 2^k
+        channels: number of channels of a frame
     """
 
     recording: Path
     target: Place
-    start: int
-    num_frames: int
+    frames: Frames
     labels: np.ndarray
     sensor_size: tuple[int, int]
     downsampling: int
@@ -95,7 +93,7 @@ class Piece:
     def shape(self) -> tuple[int, int, int, int]:
         """T, C, H, W."""
         height, width = self.sensor_size
-        return self.num_frames, self.channels, height >> self.downsampling, width >> self.downsampling
+        return self.frames.num_frames, self.channels, height >> self.downsampling, width >> self.downsampling
 
 
 def check_names(recordings: Sequence[Place], plan: Plan) -> None:
@@ -209,8 +207,7 @@ def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
             target=plan.output
             / split
             / f"{recording_stem(recording)}{f'_{part.first_t}_{part.end}' if plan.cuts else ''}.h5",
-            start=part.first_t,
-            num_frames=part.num_frames,
+            frames=part,
             labels=labels[part.inside(labels["t"])],
             sensor_size=sensor_size,
             downsampling=downsampling,

@@ -100,7 +100,7 @@ def _make(piece: Piece, data: DataConfig, attributes: Mapping[str, Any]) -> Iter
     """Write tensors, then labels, then rename the tensor file: if it exists, both are complete."""
     if _is_current(piece, attributes):
         _write_labels(piece)
-        yield piece.num_frames
+        yield piece.frames.num_frames
         return
     with atomic_write(piece.target) as part:
         with h5py.File(part, "w", locking=False) as file:  # `atomic_write` holds a lock on it
@@ -125,9 +125,9 @@ def _frames(piece: Piece, data: DataConfig) -> Iterator[np.ndarray]:
     preprocess = preprocess_function(data)
     with open_events(piece.recording, *piece.sensor_size, max_faulty_events=data.max_faulty_events) as reader:
         _ = reader.faults  # finds the faulty events of the whole recording first, so that windows agree with it
-        for begin in range(0, piece.num_frames, FRAMES_AT_ONCE):
-            frames = buffer[: piece.num_frames - begin]
-            start, duration = piece.start + begin * data.delta_t, len(frames) * data.delta_t
+        for begin in range(0, piece.frames.num_frames, FRAMES_AT_ONCE):
+            frames = buffer[: piece.frames.num_frames - begin]
+            start, duration = piece.frames.first_t + begin * data.delta_t, len(frames) * data.delta_t
             x, y, p, t = reader.read_columns(start, start + duration, events)
             t -= start
             preprocess((x, y, p, t), frames, duration, piece.downsampling)
@@ -149,7 +149,7 @@ def _attributes(piece: Piece, data: DataConfig, sha256: str) -> dict[str, Any]:
         "delta_t": data.delta_t,
         "event_input_height": piece.sensor_size[0],
         "event_input_width": piece.sensor_size[1],
-        "first_t": piece.start,
+        "first_t": piece.frames.first_t,
         "sha256": sha256,
         "tool_version": _tool_version(),
     }
