@@ -1,7 +1,8 @@
 """Boxes: formats, overlap, selection, the offsets that a network regresses, and assignment to anchors.
 
 Boxes are tensors whose last dimension holds x1, y1, x2, y2 in pixels ("xyxy") or cx, cy, w, h ("xywh"), of any real
-dtype: whole numbers and half precision are computed in float32. No function changes its arguments.
+dtype: integers and half precision are computed in float32. Labels and detections in files are structured arrays with
+the fields of `BBOX_dtype`. Only `force_matches` changes its arguments.
 """
 
 import math
@@ -24,37 +25,40 @@ __all__ = [
     "box_nms",
     "box_select",
     "contested_claims",
+    "crop_corners",
     "decode_offsets",
     "deltas_to_bbox",
     "force_matches",
+    "is_large",
     "match_each_box",
     "pack_boxes_list",
     "pairwise_iou",
     "to_box_tensor",
+    "to_corners",
     "xywh2xyxy",
     "xyxy2xywh",
 ]
 
 FORCED_IOU = 2.0
-"""Stands for the overlap of a box with the anchor it must hold: above every threshold."""
+"""Overlap that is stored for a box and the anchor that it must hold; above every threshold."""
 
-_MIN_SIDE = 1e-3  # pixels; the logarithm of a box without extent stays finite
+_MIN_SIDE = 1e-3  # pixels; keeps the logarithm of a box without extent finite
 
 
 def _real(boxes: Tensor) -> Tensor:
-    """Float32 for whole numbers, which overflow, and for half precision, which is too coarse."""
+    """Float32 in place of integers, which overflow, and of half precision, which is too coarse."""
     return boxes if boxes.dtype == torch.float64 else boxes.float()
 
 
 def xywh2xyxy(boxes: Tensor) -> Tensor:
-    """Changes (..., 4) boxes from cx, cy, w, h to x1, y1, x2, y2."""
+    """Converts (..., 4) boxes from cx, cy, w, h to x1, y1, x2, y2."""
     boxes = _real(boxes)
     half = boxes[..., 2:] / 2
     return torch.cat([boxes[..., :2] - half, boxes[..., :2] + half], dim=-1)
 
 
 def xyxy2xywh(boxes: Tensor) -> Tensor:
-    """Changes (..., 4) boxes from x1, y1, x2, y2 to cx, cy, w, h."""
+    """Converts (..., 4) boxes from x1, y1, x2, y2 to cx, cy, w, h."""
     boxes = _real(boxes)
     return torch.cat([(boxes[..., :2] + boxes[..., 2:]) / 2, boxes[..., 2:] - boxes[..., :2]], dim=-1)
 
@@ -70,7 +74,7 @@ def box_clamp(boxes: Tensor, xmin: float, ymin: float, xmax: float, ymax: float)
         ymax: largest y
 
     Returns:
-        the cropped boxes; one that lies outside has no area.
+        the cropped boxes; a box outside the frame has no area.
     """
     boxes = _real(boxes)
     x = boxes[..., 0::2].clamp(xmin, xmax)
@@ -79,7 +83,7 @@ def box_clamp(boxes: Tensor, xmin: float, ymin: float, xmax: float, ymax: float)
 
 
 def box_select(boxes: Tensor, xmin: float, ymin: float, xmax: float, ymax: float) -> tuple[Tensor, Tensor]:
-    """Selects the boxes that lie wholly inside a frame, its border included.
+    """Selects the boxes that are completely inside a frame, its border included.
 
     Args:
         boxes: (N, 4) xyxy boxes
@@ -99,7 +103,7 @@ def box_select(boxes: Tensor, xmin: float, ymin: float, xmax: float, ymax: float
 def pairwise_iou(box1: Tensor, box2: Tensor) -> Tensor:
     """Intersection over union of xyxy boxes whose leading dimensions broadcast; areas are w * h.
 
-    Two boxes without area overlap by 0.
+    The overlap of two boxes without area is 0.
     """
     box1, box2 = _real(box1), _real(box2)
     width = torch.minimum(box1[..., 2], box2[..., 2]) - torch.maximum(box1[..., 0], box2[..., 0])
@@ -142,10 +146,10 @@ def box_nms(bboxes: Tensor, scores: Tensor, threshold: float = 0.5) -> Tensor:
     Args:
         bboxes: (N, 4) xyxy boxes
         scores: (N,) scores
-        threshold: of two boxes that overlap more than this, the one with the lower score goes
+        threshold: of two boxes that overlap more than this, the one with the lower score is dropped
 
     Returns:
-        indices of the boxes that stay, by descending score; those with NaN in box or score do not.
+        indices of the boxes that are kept, by descending score; boxes with NaN in box or score are dropped.
     """
     known = ~(bboxes.isnan().any(dim=1) | scores.isnan())
     index = known.nonzero()[:, 0]
@@ -164,10 +168,10 @@ def bbox_to_deltas(
         boxes: (..., 4) xyxy boxes
         default_boxes: (..., 4) cx, cy, w, h anchors
         variances: scale of the centre's and of the size's offsets
-        max_width: larger widths and heights count as this
+        max_width: upper limit of widths and heights in pixels
 
     Returns:
-        (..., 4) offsets dx, dy, dw, dh, which `deltas_to_bbox` turns back.
+        (..., 4) offsets dx, dy, dw, dh; `deltas_to_bbox` is the inverse.
     """
     boxes, default_boxes = _real(boxes), _real(default_boxes)
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
@@ -181,7 +185,7 @@ def deltas_to_bbox(
     default_boxes: Tensor,
     variances: Sequence[float] = [0.1, 0.2],
 ) -> Tensor:
-    """Turns offsets relative to anchors into boxes: the inverse of `bbox_to_deltas`.
+    """Converts offsets relative to anchors to boxes: the inverse of `bbox_to_deltas`.
 
     Args:
         loc_preds: (..., 4) offsets dx, dy, dw, dh
@@ -197,8 +201,8 @@ def deltas_to_bbox(
 def decode_offsets(loc_preds: Tensor, default_boxes: Tensor, varx: float, vary: float) -> Tensor:
     """`deltas_to_bbox` in a form that can be scripted.
 
-    A width or height is at most 1000 / 16 times the anchor's, as in torchvision and Detectron2: larger offsets of
-    networks that have learnt little would be infinite.
+    A width or height is at most 1000 / 16 times that of the anchor, as in torchvision and Detectron2, so that the
+    offsets of an untrained network do not overflow.
     """
     loc_preds, default_boxes = _real(loc_preds), _real(default_boxes)
     centre = default_boxes[..., :2] + loc_preds[..., :2] * varx * default_boxes[..., 2:]
@@ -207,14 +211,14 @@ def decode_offsets(loc_preds: Tensor, default_boxes: Tensor, varx: float, vary: 
 
 
 def bboxes_to_box_vectors(bbox: np.ndarray | Tensor) -> np.ndarray | Tensor:
-    """Corner form of boxes.
+    """Converts boxes to rows of corners, class and track.
 
     Args:
-        bbox: structured array with the fields of `BBOX_dtype`, or an array or tensor (M, 5 or 6) that holds
-            x1, y1, x2, y2, class_id and perhaps track_id already.
+        bbox: structured array with the fields of `BBOX_dtype`, or an array or tensor (M, 5 or 6) of rows
+            x1, y1, x2, y2, class_id and optionally track_id.
 
     Returns:
-        (M, 6) x1, y1, x2, y2, class_id, track_id (0 where there was none), of the kind that came in.
+        (M, 6) x1, y1, x2, y2, class_id, track_id (0 if not given), an array or tensor like `bbox`.
     """
     if isinstance(bbox, np.ndarray) and bbox.dtype.names:
         vectors = structured_to_unstructured(bbox[["x", "y", "w", "h", "class_id", "track_id"]], dtype=np.float32)
@@ -230,7 +234,7 @@ def bboxes_to_box_vectors(bbox: np.ndarray | Tensor) -> np.ndarray | Tensor:
 
 
 def to_box_tensor(target: Tensor | np.ndarray) -> Tensor:
-    """The boxes of one frame as a float32 tensor; the tensor itself if it has that form.
+    """Converts the boxes of one frame to a float32 tensor; a tensor of that form is returned as it is.
 
     Args:
         target: `BBOX_dtype` array (fields x, y, w, h, class_id), or (M, >= 5) rows x1, y1, x2, y2, label
@@ -239,15 +243,13 @@ def to_box_tensor(target: Tensor | np.ndarray) -> Tensor:
         (M, 5) x1, y1, x2, y2, label
 
     Raises:
-        ValueError: neither of these forms.
+        ValueError: the target has another form.
     """
     if isinstance(target, np.ndarray) and target.dtype.names is not None:
         missing = {"x", "y", "w", "h", "class_id"} - set(target.dtype.names)
         if missing:
             raise ValueError(f"targets: fields {target.dtype.names} lack {sorted(missing)}")
-        # In float64: sums of small whole numbers overflow.
-        x, y, w, h, label = (target[name].astype(np.float64) for name in ("x", "y", "w", "h", "class_id"))
-        return torch.from_numpy(np.stack([x, y, x + w, y + h, label], axis=1).astype(np.float32))
+        return torch.from_numpy(np.column_stack([to_corners(target), target["class_id"]]).astype(np.float32))
     rows = torch.as_tensor(target)
     if rows.dtype == torch.float32 and rows.ndim == 2 and rows.shape[1] == 5:
         return rows
@@ -258,14 +260,32 @@ def to_box_tensor(target: Tensor | np.ndarray) -> Tensor:
     return rows[:, :5].float()
 
 
+def to_corners(boxes: np.ndarray, dtype: np.typing.DTypeLike = np.float64) -> np.ndarray:
+    """Returns (M, 4) x1, y1, x2, y2 of structured boxes with the fields x, y, w, h, computed in `dtype`."""
+    x, y, w, h = (boxes[name].astype(dtype) for name in "xywh")
+    return np.stack([x, y, x + w, y + h], axis=1)
+
+
+def crop_corners(rows: np.ndarray, height: float, width: float) -> np.ndarray:
+    """Crops (M, >= 4) rows x1, y1, x2, y2, ... of an array to a frame, as `box_clamp` does for tensors."""
+    cropped = rows.copy()
+    cropped[:, :4] = rows[:, :4].clip(0, [width, height, width, height])
+    return cropped
+
+
+def is_large(w: np.ndarray, h: np.ndarray, min_diag: float, min_side: float) -> np.ndarray:
+    """Returns (M,) bool: diagonal, width and height of boxes are at least the limits."""
+    return (np.hypot(w, h) >= min_diag) & (np.minimum(w, h) >= min_side)
+
+
 def pack_boxes_list(targets: Sequence[Tensor | np.ndarray]) -> tuple[Tensor, list[int]]:
     """Packs the boxes of frames into one padded tensor.
 
     Args:
-        targets: a `BBOX_dtype` array (or what else `to_box_tensor` takes) a frame
+        targets: the boxes of each frame, in a form that `to_box_tensor` accepts
 
     Returns:
-        (F, M, 5) x1, y1, x2, y2, label, zeros behind a frame's last box, and the number of boxes of each frame.
+        (F, M, 5) x1, y1, x2, y2, label, zeros after a frame's last box, and the number of boxes of each frame.
     """
     frames = [to_box_tensor(target) for target in targets]
     counts = [len(frame) for frame in frames]
@@ -285,20 +305,20 @@ def assign_priors(
 ) -> tuple[Tensor, Tensor]:
     """Assigns the ground-truth boxes of one frame to anchors. This is the definition that `Anchors.encode` follows.
 
-    An anchor takes the box it overlaps most (of equals the first). With low-quality matches each box holds its
-    best anchor whatever their overlap is, see `match_each_box`.
+    An anchor takes the box that it overlaps most (of equal overlaps the first). With low-quality matches each box
+    also holds its best anchor regardless of their overlap, see `match_each_box`.
 
     Args:
         gt_boxes: (M, 4) xyxy boxes
         gt_labels: (M,) labels, 1..K
         corner_form_priors: (A, 4) xyxy anchors
         fg_iou_threshold: an anchor whose overlap reaches this is positive
-        bg_iou_threshold: an anchor whose overlap stays below this is background; in between it is ignored
+        bg_iou_threshold: an anchor whose overlap is below this is background; between the thresholds it is ignored
         allow_low_quality_matches: every box holds at least one anchor
 
     Returns:
-        (A, 4) xyxy of the box each anchor overlaps most (a frame without boxes: zeros), and (A,) int64 labels:
-        -1 ignored, 0 background, else the box's label.
+        (A, 4) xyxy of the box that each anchor overlaps most (zeros for a frame without boxes), and (A,) int64
+        labels: -1 ignored, 0 background, otherwise the label of the box.
     """
     num_priors = len(corner_form_priors)
     if len(gt_boxes) == 0:
@@ -314,7 +334,7 @@ def assign_priors(
 
 
 def force_matches(ious: Tensor, best_box: Tensor, best_iou: Tensor) -> None:
-    """Gives every box of a frame the anchor that `match_each_box` finds for it, in place.
+    """Assigns the anchor that `match_each_box` finds to every box of a frame, in place.
 
     Args:
         ious: (A, M) overlaps
@@ -328,18 +348,18 @@ def force_matches(ious: Tensor, best_box: Tensor, best_iou: Tensor) -> None:
 
 
 def match_each_box(ious: Tensor) -> Tensor:
-    """Finds one anchor for every box: its best one; of two boxes that want the same, the higher overlap keeps it.
+    """Finds one anchor for every box by deferred acceptance (Gale and Shapley 1962).
 
-    The other box takes its next best anchor that no box with a higher overlap wants: deferred acceptance (Gale
-    and Shapley 1962). No two boxes share an anchor, so no box loses its last one to another.
+    A box asks for its best anchor. If several boxes ask for the same anchor, the one with the highest overlap gets
+    it; the others ask for their next best anchor. No two boxes share an anchor.
 
     Args:
         ious: (M, A) overlaps
 
     Returns:
-        (M,) anchor of each box, -1 for a box that found none because there are fewer anchors than boxes.
+        (M,) anchor of each box, -1 for a box without one because there are fewer anchors than boxes.
     """
-    free = ious.clone()
+    free = ious.clone()  # overlaps with the anchors that have not refused the box
     while True:
         iou, anchor = free.max(dim=1)
         lost = contested_claims(anchor, iou)
@@ -350,14 +370,14 @@ def match_each_box(ious: Tensor) -> Tensor:
 
 
 def contested_claims(claim: Tensor, strength: Tensor) -> Tensor:
-    """Indices of the claims that lose: of equal claims the strongest wins, of equal strengths the first.
+    """Finds the claims that lose: the strongest of equal claims wins, the first if strengths are equal.
 
     Args:
-        claim: (M,) what each one wants
-        strength: (M,) how strongly
+        claim: (M,) the item that each one claims
+        strength: (M,) strength of each claim
 
     Returns:
-        indices of all that want what another one gets.
+        indices of the claims whose item goes to another one.
     """
     order = strength.argsort(descending=True, stable=True)
     order = order[claim[order].argsort(stable=True)]

@@ -1,4 +1,4 @@
-"""How well anchors cover labelled boxes before training, and anchors fitted to boxes.
+"""Coverage of labelled boxes by anchors, measured before training, and anchors fitted to boxes.
 
 Does not belong here: assignment in training (`matching/`).
 """

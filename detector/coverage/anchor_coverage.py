@@ -1,9 +1,9 @@
-"""How well anchors cover labelled boxes, before anything is trained: overlaps on the real grid, box by box.
+"""Coverage of labelled boxes by anchors, measured before training: overlaps of each box on the real grid.
 
-The overlap of a box with an anchor shape falls with the distance of their centres in x and in y, so the shape's best
-anchor is the one in the cell nearest to the box, and the anchors above a threshold form a patch of cells that is
-counted column by column without looking at each: an IoU of t takes a shared area of t (wh + WH) / (1 + t). Each box is
-looked at on its own: an anchor that two boxes could claim counts for both, and low-quality matches are left aside.
+The overlap of a box with an anchor shape decreases with the distance of their centres in x and in y. So the best anchor
+of a shape is in the cell nearest to the box, and the anchors above a threshold form a patch of cells that is counted
+column by column: an IoU of t needs a shared area of t (wh + WH) / (1 + t). Boxes are independent: an anchor that
+overlaps two boxes counts for both, and low-quality matches are ignored.
 """
 
 from collections.abc import Sequence
@@ -23,16 +23,16 @@ THRESHOLDS = tuple(step / 20 for step in range(1, 21))
 """The IoU thresholds at which recall is counted."""
 
 COUNTED_BOXES = 100_000
-"""Anchors are counted around about this many boxes, evenly spread over all, if there are more."""
+"""Approximate number of boxes around which anchors are counted, evenly spread if there are more boxes."""
 
 _BINS = len(THRESHOLDS)
-_SLACK = 1e-9  # overlaps that equal a threshold but for rounding reach it
+_SLACK = 1e-9  # an overlap that equals a threshold except for rounding reaches it
 _COVERED, _IOU, _COUNTED, _POSITIVES, _IGNORED = range(5)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelBoxes:
-    """Boxes of a label set.
+    """Boxes of a set of labels.
 
     Args:
         boxes: (n, 4) float64 cx, cy, w, h in network pixels; w and h above 0
@@ -52,7 +52,7 @@ class LabelBoxes:
     def from_corners(
         cls, xyxy: np.ndarray, labels: np.ndarray, num_classes: int, height: int, width: int
     ) -> "LabelBoxes":
-        """Boxes as training targets hold them.
+        """Create from boxes in the form of training targets.
 
         Args:
             xyxy: (n, 4) x1, y1, x2, y2 in network pixels, inside the frame
@@ -81,13 +81,13 @@ class LabelBoxes:
         return len(self.boxes)
 
     def take(self, index: np.ndarray) -> "LabelBoxes":
-        """The boxes of an index."""
+        """Select boxes by index."""
         return LabelBoxes(self.boxes[index], self.groups[index], self.num_classes, self.height, self.width)
 
 
 @dataclass(frozen=True)
 class AnchorPyramid:
-    """Anchors of all levels, as `Anchors` makes them.
+    """Anchors of all levels, equal to those of `detector.anchors.Anchors`.
 
     Args:
         anchor_list: a name of `ANCHOR_LISTS` or (ratio = height / width, scale) pairs
@@ -118,26 +118,26 @@ class AnchorPyramid:
 
 
 class Coverage(NamedTuple):
-    """How anchors cover boxes, by class and size; arrays begin with (K, 3).
+    """Coverage of boxes by anchors, by class and size.
 
     Attributes:
-        counts: (K, 3, 21) boxes whose best IoU lies in [i / 20, (i + 1) / 20)
-        sums: (K, 3, 5) boxes with a positive anchor and sum of best IoUs; boxes around which anchors were counted, and
-            their positive and ignored anchors
+        counts: (K, 3, 21) number of boxes whose best IoU is in [i / 20, (i + 1) / 20)
+        sums: (K, 3, 5) number of boxes with a positive anchor, sum of best IoUs, number of boxes around which anchors
+            were counted, and numbers of their positive and ignored anchors
     """
 
     counts: np.ndarray
     sums: np.ndarray
 
     def part(self, label: int | None = None, size: str | None = None) -> "Coverage":
-        """That of one class 1..K or one of `SIZES` only."""
+        """Coverage of one class 1..K, of one of `SIZES`, or of both."""
         rows = slice(None) if label is None else slice(label - 1, label)
         columns = slice(None) if size is None else slice(SIZES.index(size), SIZES.index(size) + 1)
         return Coverage(self.counts[rows, columns], self.sums[rows, columns])
 
     @property
     def num_boxes(self) -> int:
-        """Boxes looked at. Without any, the figures below are NaN."""
+        """Number of boxes; if it is 0, the properties below are NaN."""
         return int(self.counts.sum())
 
     @property
@@ -158,12 +158,12 @@ class Coverage(NamedTuple):
 
     @property
     def positives(self) -> float:
-        """Positive anchors a box."""
+        """Positive anchors per box."""
         return self._ratio(_POSITIVES, self.sums[..., _COUNTED].sum())
 
     @property
     def ignored_share(self) -> float:
-        """Of the anchors at or above the background threshold, the share that is ignored; NaN without any."""
+        """Share of ignored anchors among those that reach the background threshold; NaN without any."""
         return self._ratio(_IGNORED, self.sums[..., (_POSITIVES, _IGNORED)].sum())
 
     def _ratio(self, column: int, total: float) -> float:
@@ -173,7 +173,7 @@ class Coverage(NamedTuple):
 def measure_coverage(
     labels: LabelBoxes, pyramid: AnchorPyramid, fg_iou_threshold: float = 0.5, bg_iou_threshold: float = 0.3
 ) -> Coverage:
-    """How anchors cover boxes: a tenth of a second a million boxes where loops are compiled.
+    """Measure the coverage of boxes by anchors; takes 0.1 s per million boxes if loops are compiled.
 
     Args:
         labels: the boxes.
@@ -204,9 +204,9 @@ def _survey(
     counts: np.ndarray,
     sums: np.ndarray,
 ) -> None:
-    """Add what `Coverage` holds to `counts` (G, 21) and `sums` (G, 5), its last three for a share of the boxes.
+    """Add the values of `Coverage` to `counts` (G, 21) and `sums` (G, 5), the last three for a share of the boxes.
 
-    Lengths are in cells: so the (a, 2) `shapes` are the same at all levels, and a box halves from one to the next.
+    Lengths are in cells, so the (a, 2) `shapes` are the same at all levels, and a box halves from level to level.
     """
     widths, heights = shapes[:, 0].copy(), shapes[:, 1].copy()
     areas, ious = widths * heights, np.zeros(len(shapes))
@@ -214,20 +214,20 @@ def _survey(
     for index in range(len(boxes)):
         x, y = boxes[index, 0] / first_stride, boxes[index, 1] / first_stride
         width, height = boxes[index, 2] / first_stride, boxes[index, 3] / first_stride
-        # Multiples of the golden ratio are spread evenly: a period in the labels is no period of those counted.
+        # Step 1: choose evenly spread boxes; multiples of the golden ratio have no period in common with the labels.
         phase = index * 0.6180339887498949
         counted = phase - np.floor(phase) < share
         best, positive, seen = 0.0, 0.0, 0.0
         for level in range(len(cells)):
             area = width * height
-            # Two areas overlap no more than the smaller is of the larger.
+            # Step 2: skip levels whose shapes are too large or too small: an IoU is at most the ratio of the areas.
             if (area >= least * bg and area * bg <= most) or (area > least * best and area * best < most):
                 columns, rows = cells[level, 0], cells[level, 1]
                 away_x, away_y = _to_nearest(x, columns), _to_nearest(y, rows)
-                for shape in range(len(widths)):  # nothing but arithmetic: several at once
+                for shape in range(len(widths)):  # Step 3: overlap with the nearest anchor of each shape, vectorised
                     shared = _shared(width, widths[shape], away_x) * _shared(height, heights[shape], away_y)
                     ious[shape] = shared / (area + areas[shape] - shared)
-                for shape in range(len(widths)):
+                for shape in range(len(widths)):  # Step 4: best overlap, and numbers of anchors above thresholds
                     iou = ious[shape]
                     best = iou if iou > best else best
                     if counted and iou >= bg - _SLACK:
@@ -236,6 +236,7 @@ def _survey(
                         if iou >= fg - _SLACK:
                             positive += _patch(x, y, width, height, w, h, columns, rows, fg)
             x, y, width, height = x / 2, y / 2, width / 2, height / 2
+        # Step 5: add to the results of the class and size.
         group = groups[index]
         counts[group, int(best * _BINS + _SLACK)] += 1
         sums[group, _COVERED] += 1.0 if best >= fg - _SLACK else 0.0

@@ -1,8 +1,8 @@
-"""Anchors fitted to labelled boxes: k-medians under 1 - IoU, then a small evolution on the real grid.
+"""Anchors fitted to labelled boxes: k-medians with the distance 1 - IoU, then an evolution on the real grid.
 
-A list repeats at every level at twice the size, so sizes are folded into one octave: a box belongs to the level whose
-`base_size * 2**level` is nearest to its side, and an anchor may serve it from a neighbouring level, too. Only boxes
-beyond the first or the last level leave the octave.
+A list of anchors repeats at every level at twice the size, so sizes are folded into one octave: a box belongs to the
+level whose `base_size * 2**level` is nearest to its side, and anchors of neighbouring levels may cover it, too. Only
+boxes beyond the first or the last level are outside the octave.
 """
 
 import numpy as np
@@ -16,8 +16,8 @@ MEDIAN_ROUNDS, GENERATIONS = 20, 300
 FIRST_STEP, LAST_STEP = 0.3, 0.02
 """Standard deviation of a mutation of log2 of ratio and scale, in the first and the last generation."""
 
-_SHIFTS = (-1, 0, 1)  # levels around a box's own from which an anchor may serve it
-_SAMPLE, _START, _EVOLVE = range(3)  # keeps draws for different purposes independent of each other
+_SHIFTS = (-1, 0, 1)  # levels of anchors that may cover a box, relative to its own level
+_SAMPLE, _START, _EVOLVE = range(3)  # part of the seed; makes draws for different purposes independent
 
 
 def fit_anchors(
@@ -29,29 +29,29 @@ def fit_anchors(
     fg_iou_threshold: float = 0.5,
     seed: int = 0,
 ) -> list[tuple[float, float]]:
-    """Anchors of a cell that raise mean best IoU plus recall at the foreground threshold, each box counting once.
+    """Fit the anchors of a cell: maximise mean best IoU plus recall at the foreground threshold over all boxes.
 
     Args:
-        labels: the boxes; of many, a sample is looked at.
-        count: anchors of a cell.
+        labels: the boxes; at most `SAMPLED_BOXES` of them are used.
+        count: number of anchors per cell.
         base_size: side in pixels of the first level's anchor of ratio 1 and scale 1.
         first_stride: pixels from cell to cell of the first level.
         num_levels: levels of the pyramid.
         fg_iou_threshold: overlap from which an anchor is positive.
-        seed: of all randomness; the same labels and seed give the same list.
+        seed: seed of all randomness; the same labels and seed give the same list.
 
     Returns:
         `count` (ratio = height / width, scale) pairs by scale and ratio, rounded to three digits.
 
     Raises:
-        ValueError: not as many boxes as anchors.
+        ValueError: there are fewer boxes than anchors.
     """
     if not 1 <= count <= len(labels):
         raise ValueError(f"count: got {count} anchors to fit, allowed: 1 to the number of boxes ({len(labels)})")
     rng = np.random.default_rng([seed, _SAMPLE])
     sample = labels.take(rng.permutation(len(labels))[:SAMPLED_BOXES])
     points, levels = _fold(sample.boxes[:, 2:], base_size, num_levels)
-    # An octave around the unit anchor, or as far as boxes beyond the first and the last level reach.
+    # Limits: one octave around the unit anchor, extended to boxes beyond the first and the last level.
     low = np.minimum(points.min(axis=0), (np.inf, -0.5))
     high = np.maximum(points.max(axis=0), (-np.inf, 0.5))
 
@@ -75,7 +75,7 @@ def fit_anchors(
 
 
 def _fold(sides: np.ndarray, base_size: float, num_levels: int) -> tuple[np.ndarray, np.ndarray]:
-    """(n, 2) log2 of a box's ratio and of its scale at its own level, and the (n,) levels."""
+    """(n, 2) log2 of the ratio of each box and of its scale at its own level, and the (n,) levels."""
     width, height = np.log2(sides).T
     scale = (width + height) / 2 - np.log2(base_size)
     level = np.round(scale).clip(0, num_levels - 1)
@@ -90,7 +90,7 @@ def _pairs(anchors: np.ndarray) -> list[tuple[float, float]]:
 def _medians(
     points: np.ndarray, levels: np.ndarray, count: int, num_levels: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """(count, 2) centres of k-medians under 1 - IoU, started by k-means++."""
+    """(count, 2) centres of k-medians with the distance 1 - IoU, initialised by k-means++."""
     centres = points[rng.integers(len(points))][None]
     while len(centres) < count:
         distance = 1 - _overlaps(points, levels, centres, num_levels).max(axis=(1, 2))
@@ -109,9 +109,9 @@ def _medians(
 
 
 def _overlaps(points: np.ndarray, levels: np.ndarray, centres: np.ndarray, num_levels: int) -> np.ndarray:
-    """(n, k, 3) IoU of each box with each anchor at its level and the two beside it, centre on centre.
+    """(n, k, 3) IoU of each box with each anchor of the same centre, at its level and the two beside it.
 
-    -1 where there is no such level.
+    -1 for levels that do not exist.
     """
     shifts = np.array(_SHIFTS)
     scale = centres[:, None, 1] + shifts

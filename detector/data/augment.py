@@ -1,4 +1,4 @@
-"""Random changes of a sequence: the same for all its frames, so that the recurrent state stays valid."""
+"""Random augmentation of a sequence: the same for all frames, so that the recurrent state stays valid."""
 
 import math
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from detector.box import crop_corners
 from detector.preprocess.representation import Representation
 from detector.utils.compiled import compiled
 
@@ -15,14 +16,14 @@ FLIP_PROBABILITY = 0.5
 ZOOM_PROBABILITY = 0.5
 ZOOM_RANGE = (0.8, 1.5)
 MIN_VISIBLE = 0.25
-"""A box of which a zoom leaves a smaller part of the area inside the frame is dropped."""
+"""A box is dropped if a zoom leaves less than this share of its area inside the frame."""
 
 DROPOUT_PROBABILITY = 0.5
 KEEP_RANGE = (0.7, 1.0)
-"""Share of the events that an event dropout leaves."""
+"""Share of the events that an event dropout keeps."""
 
 BLOCK = 32
-"""Values that are looked at together for any that is not 0: few are."""
+"""Number of values that are tested for 0 together; most blocks are all 0."""
 
 KEY_STEP, MIX_1, MIX_2 = (np.uint64(value) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 SHIFT_1, SHIFT_2, SHIFT_3, TO_53_BITS = (np.uint64(value) for value in (30, 27, 31, 11))
@@ -40,16 +41,16 @@ class Rect:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """An event dropout, then a zoom, then a flip.
+    """Parameters of an event dropout, followed by a zoom and a flip.
 
     Args:
         height: rows of a frame.
         width: columns of a frame.
         source: part of the frame that is shown.
-        target: where it is shown; around it there are no events.
-        flip: left and right change places.
-        keep: probability of each event to stay.
-        key: of the draws of the dropout.
+        target: where it is shown; outside of it there are no events.
+        flip: swap left and right.
+        keep: probability that an event is kept.
+        key: seed of the dropout.
     """
 
     height: int
@@ -65,18 +66,18 @@ class Augmentation:
     ) -> None:
         """Transform a frame.
 
-        Values are picked, not mixed (nearest neighbour): a count of events stays a count of events. Of a count, each
-        event stays by its own draw; a count that was clipped loses as if it had been no larger. Of other values, all
-        of a pixel and channel go together.
+        A zoom takes the nearest pixel and does not interpolate: a count of events stays a count of events. The dropout
+        draws for each event of a count separately; a clipped count is treated as the true one. Other values are kept
+        or set to 0 as a whole.
 
         Args:
             frame: (C, H, W), contiguous; events are dropped from it in place.
             out: (C, H, W) of the same type, contiguous, overwritten.
-            number: of the frame; equal ones get equal draws.
-            representation: what the values are.
-            backwards: show it as time running backwards meets it.
+            number: index of the frame in its file; equal numbers give equal draws.
+            representation: meaning of the values.
+            backwards: reverse time within the frame: the order of its channels, and the sign of signed values.
         """
-        bits = f"u{frame.itemsize}"  # compiled loops do not know half precision; moving values needs no arithmetic
+        bits = f"u{frame.itemsize}"  # compiled loops do not support half precision, and copying needs no arithmetic
         if self.keep < 1:
             counts = representation.counts and frame.dtype.kind == "u"
             _drop(frame.reshape(-1).view(bits), math.log(self.keep), self._state(number), counts)
@@ -92,7 +93,7 @@ class Augmentation:
 
     @cached_property
     def _picked(self) -> tuple[np.ndarray, np.ndarray]:
-        """The rows and columns of a frame that those of the target show."""
+        """Source rows and columns of the rows and columns of the target."""
         rows = self.source.y + _nearest(self.source.h, self.target.h)
         columns = self.source.x + _nearest(self.source.w, self.target.w)
         return rows, columns[::-1].copy() if self.flip else columns
@@ -106,27 +107,25 @@ class Augmentation:
         return np.uint64((self.key + number * int(KEY_STEP)) % 2**64)
 
     def boxes(self, boxes: np.ndarray) -> np.ndarray:
-        """Transform boxes as `frames` does, crop them to the frame and drop those that are mostly cut away.
+        """Transform boxes as `frame` does, crop them to the frame and drop those with less than `MIN_VISIBLE` left.
 
         Args:
-            boxes: (M, 4 or more) x1, y1, x2, y2 in pixels, then whatever stays as it is; not changed.
+            boxes: (M, >= 4) x1, y1, x2, y2 in pixels, then columns that are not changed.
 
         Returns:
-            (M', 4 or more) array of the same type.
+            (M', >= 4) array of the same type.
         """
         moved = boxes.copy()
         moved[:, [0, 2]] = (boxes[:, [0, 2]] - self.source.x) * (self.target.w / self.source.w) + self.target.x
         moved[:, [1, 3]] = (boxes[:, [1, 3]] - self.source.y) * (self.target.h / self.source.h) + self.target.y
         if self.flip:
             moved[:, [0, 2]] = self.width - moved[:, [2, 0]]
-        cropped = moved.copy()
-        cropped[:, [0, 2]] = moved[:, [0, 2]].clip(0, self.width)
-        cropped[:, [1, 3]] = moved[:, [1, 3]].clip(0, self.height)
+        cropped = crop_corners(moved, self.height, self.width)
         return cropped[_areas(cropped) >= MIN_VISIBLE * _areas(moved)]
 
 
 def draw_augmentation(rng: np.random.Generator, height: int, width: int) -> Augmentation:
-    """Draw a flip, a zoom (log-uniform from 0.8 to 1.5, anywhere) and an event dropout (0.7 to 1), each half the time.
+    """Draw a flip, a zoom (0.8 to 1.5, log-uniform, at a random position) and a dropout, each with probability 0.5.
 
     Args:
         rng: source of randomness.
@@ -144,7 +143,7 @@ def draw_augmentation(rng: np.random.Generator, height: int, width: int) -> Augm
 
 
 def _place(rng: np.random.Generator, height: int, width: int, fraction: float) -> Rect:
-    """A rectangle with this fraction of the frame's sides, anywhere inside it."""
+    """A rectangle with this fraction of the frame's sides, at a random position inside it."""
     h, w = max(1, round(height * fraction)), max(1, round(width * fraction))
     return Rect(int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1)), w, h)
 
@@ -154,19 +153,20 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
 
 
 def _nearest(source: int, target: int) -> np.ndarray:
-    """For each of `target` pixels the one of `source` that holds its centre."""
+    """For each of `target` pixels, the one of `source` pixels that contains its centre."""
     return ((2 * np.arange(target) + 1) * source // (2 * target)).astype(np.uint32)
 
 
 @compiled
 def _drop(values: np.ndarray, log_keep: float, state: np.uint64, counts: bool) -> None:
-    """Take away events, each with probability 1 - exp(log_keep): a value of 1 less, or all of it.
+    """Drop events, each with probability 1 - exp(log_keep), in place: counts become smaller, other values become 0.
 
-    Drawn is how many events stay before the next one that goes, so that most of them cost no draw.
+    The loop draws how many events are kept until the next one is dropped, so most events need no draw.
     """
     state = _mixed(state)
     staying = _draw_run(state, log_keep)
     for start in range(0, values.size, BLOCK):
+        # Step 1: skip a block without events.
         stop = min(start + BLOCK, values.size)
         found = values[start]
         for i in range(start + 1, stop):
@@ -174,12 +174,15 @@ def _drop(values: np.ndarray, log_keep: float, state: np.uint64, counts: bool) -
         if found == 0:
             continue
         for i in range(start, stop):
+            # Step 2: count the events of a value; other values than counts are one event.
             events = np.int64(values[i])
             if not counts and events > 1:
                 events = np.int64(1)
+            # Step 3: keep all of them if the current run of kept events is long enough.
             if events <= staying:
                 staying -= events
                 continue
+            # Step 4: drop the event at the end of each run, and draw the next run, until the value is used up.
             lost = 0
             while events > staying:
                 events -= staying + 1
@@ -192,14 +195,14 @@ def _drop(values: np.ndarray, log_keep: float, state: np.uint64, counts: bool) -
 
 @compiled
 def _draw_run(state: np.uint64, log_keep: float) -> np.int64:
-    """How many events stay in a row."""
+    """Number of events that are kept before the next one is dropped: geometric, by inversion of its distribution."""
     uniform = (np.float64(_mixed(state) >> TO_53_BITS) + 1) / 2.0**53
     return np.int64(min(math.log(uniform) / log_keep, 2.0**62))
 
 
 @compiled
 def _mixed(state: np.uint64) -> np.uint64:
-    """64 bits that look random for each of successive states (Steele et al. 2014, SplitMix)."""
+    """Pseudorandom 64 bits of a state (SplitMix64, Steele et al. 2014)."""
     state = (state ^ (state >> SHIFT_1)) * MIX_1
     state = (state ^ (state >> SHIFT_2)) * MIX_2
     return state ^ (state >> SHIFT_3)
@@ -209,7 +212,7 @@ def _mixed(state: np.uint64) -> np.uint64:
 def _pick(
     frame: np.ndarray, out: np.ndarray, rows: np.ndarray, columns: np.ndarray, top: int, left: int, mirrored: bool
 ) -> None:
-    """Put out[c, top + y, left + x] = frame[c, rows[y], columns[x]], with the channels in reverse if mirrored."""
+    """Set out[c, top + y, left + x] = frame[c, rows[y], columns[x]], with the channels reversed if mirrored."""
     channels = len(out)
     for c in range(channels):
         source, target = frame[channels - 1 - c if mirrored else c], out[c]

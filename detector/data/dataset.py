@@ -1,7 +1,7 @@
-"""Streams of tensor files as batches of T frames.
+"""Batches of T frames from parallel streams of tensor files.
 
-Nothing here keeps a position: batch (epoch, step) is computed from the files' lengths and the seed alone. So any
-number of loader processes yields the same batches, and every rank has the same number of them.
+There is no reading position: batch (epoch, step) depends only on the lengths of the files and the seed. Any number of
+loader processes gives the same batches, and every rank has the same number of batches.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,13 +21,17 @@ from detector.utils.compiled import compiled
 
 __all__ = ["PackedBatch", "SequenceDataset", "StepSampler", "scale_inputs"]
 
-AUGMENT = 3  # keeps its draws independent of those of the plan
+AUGMENT = 3  # part of the seed; makes its draws independent of those of the schedule
 
 
 class PackedBatch(NamedTuple):
-    """What a batch is beside its frames, in few bytes: `steps` (B,) are what its streams serve, `boxes` (M, 5) those
-    of all frames of the first stream, then of the next, `counts` (B * T,) how many each has, `labeled` (B, T) which
-    are labelled.
+    """A batch without its frames, in few bytes.
+
+    Args:
+        steps: (B,) step of each stream
+        boxes: (M, 5) boxes of all frames of the first stream, then of the next
+        counts: (B * T,) number of boxes of each frame
+        labeled: (B, T) whether each frame is labelled
     """
 
     steps: list[LaneStep]
@@ -37,23 +41,23 @@ class PackedBatch(NamedTuple):
 
 
 class SequenceDataset(Dataset[dict[str, Any]]):
-    """Batches of this rank, by (epoch, step).
+    """Batches of one rank, indexed by (epoch, step).
 
     Args:
-        files: of one split, all with the same channels and size.
-        targets: turns labels into targets; its `num_tbins` is T.
-        batch_size: streams of a rank; an evaluation takes no more than there are files for.
-        train: cut and shuffle files by `train_plan`, else stream them whole by `eval_plan`.
-        augment: what the values of frames are, for `draw_augmentation` and reversals of time; None for neither.
-        reversal: share of the training segments that are augmented to run backwards in time.
-        seed: of order, phases and augmentation.
+        files: files of one split, all with the same channels and size.
+        targets: converts labels to targets; its `num_tbins` is T.
+        batch_size: number of streams of a rank; an evaluation uses no more than there are files.
+        train: schedule by `train_plan`, otherwise by `eval_plan`.
+        augment: representation of the frames, for augmentation and reversal of time; None for neither.
+        reversal: share of the training segments that run backwards in time.
+        seed: seed of order, phases and augmentation.
         rank: number of this process.
         world_size: number of processes.
 
     Attributes:
         shape: T, B, C, H, W.
-        dtype: type of the frames that `pack` writes: that of the files, float32 where they differ.
-        divisor: what those frames are still to be divided by.
+        dtype: type of the frames that `pack` writes: that of the files, float32 if they differ.
+        divisor: divisor that scales these frames.
     """
 
     def __init__(
@@ -87,7 +91,7 @@ class SequenceDataset(Dataset[dict[str, Any]]):
         self._planned: tuple[int, list[list[LaneStep]]] | None = None
 
     def lanes(self, epoch: int) -> list[list[LaneStep]]:
-        """The steps of this rank's streams in an epoch."""
+        """Steps of the streams of this rank in an epoch."""
         if self._planned is None or self._planned[0] != epoch:
             self._planned = epoch, self._plan(epoch)
         return self._planned[1]
@@ -102,7 +106,7 @@ class SequenceDataset(Dataset[dict[str, Any]]):
         return plan[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
 
     def __len__(self) -> int:
-        """Steps of an epoch, the same on every rank and in every epoch."""
+        """Number of steps of an epoch, the same on every rank and in every epoch."""
         return len(self.lanes(0)[0])
 
     def __getitem__(self, index: tuple[int, int]) -> dict[str, Any]:
@@ -111,9 +115,9 @@ class SequenceDataset(Dataset[dict[str, Any]]):
         Returns:
             inputs: (T, B, C, H, W) float32.
             labels: list T of list B of (M, 5) float32 x1, y1, x2, y2, class 1..K in network pixels.
-            mask_keep_memory: (B,) float32, 0 where the stream starts anew, else 1.
+            mask_keep_memory: (B,) float32, 0 if a new stream starts, else 1.
             frame_is_labeled: (T, B) bool.
-            video_infos: list B of (VideoInfo or None, index of the first frame in the file's order).
+            video_infos: list B of (VideoInfo or None, index of the first frame in the order of the file).
 
         Raises:
             ValueError: frames of a file cannot be read.
@@ -126,7 +130,7 @@ class SequenceDataset(Dataset[dict[str, Any]]):
 
         Args:
             index: epoch and step.
-            frames: of `shape` and `dtype`, overwritten.
+            frames: array of `shape` and `dtype`, overwritten.
         """
         epoch, number = index
         steps = [lane[number] for lane in self.lanes(epoch)]
@@ -136,7 +140,7 @@ class SequenceDataset(Dataset[dict[str, Any]]):
         return PackedBatch(steps, np.concatenate(boxes), sum(counts, []), np.stack(labeled))
 
     def unpack(self, packed: PackedBatch, frames: Tensor) -> dict[str, Any]:
-        """A batch as `__getitem__` gives it, but with `inputs` as they are and the `divisor` that is left for them."""
+        """The batch of `__getitem__`, but with unscaled `inputs` and their `divisor`."""
         boxes, num_tbins = torch.from_numpy(packed.boxes).split(packed.counts), len(frames)
         return {
             "inputs": frames,
@@ -153,7 +157,7 @@ class SequenceDataset(Dataset[dict[str, Any]]):
     def _serve(
         self, step: LaneStep, out: np.ndarray, epoch: int, lane: int
     ) -> tuple[np.ndarray, list[int], np.ndarray]:
-        """Write the frames of one lane to `out` (T, C, H, W); its targets, see `TargetLoader.table`."""
+        """Write the frames of one lane to `out` (T, C, H, W) and return its targets, see `TargetLoader.table`."""
         if step.file is None:
             out[:] = 0
             return np.zeros((0, 5), np.float32), [0] * len(out), np.zeros(len(out), bool)
@@ -172,7 +176,7 @@ class SequenceDataset(Dataset[dict[str, Any]]):
         return source.target_table(self.targets, step.start, augmentation, step.backwards)
 
     def _show(self, source: OpenFile, step: LaneStep, augmentation: Augmentation | None, out: np.ndarray) -> None:
-        """Write the frames of a step as they are shown, in the file's type."""
+        """Write the frames of a step after augmentation, in the type of the file."""
         if augmentation is None or self.augment is None:
             source.reader.read(step.start, out)
             return
@@ -184,11 +188,11 @@ class SequenceDataset(Dataset[dict[str, Any]]):
 
 
 def scale_inputs(batch: dict[str, Any], out: Tensor | None = None) -> dict[str, Any]:
-    """A batch whose `inputs` are float32 and divided by its `divisor`, on the device where they are.
+    """Convert the `inputs` of a batch to float32 and divide them by its `divisor`, on their device.
 
     Args:
-        batch: with `divisor`, else it is returned as it is.
-        out: float32 memory for them; fresh if not given.
+        batch: a batch; without `divisor` it is returned unchanged.
+        out: float32 memory for the result; allocated if not given.
     """
     if "divisor" not in batch:
         return batch
@@ -212,16 +216,16 @@ def _divide(values: np.ndarray, divisor: np.float32, out: np.ndarray) -> None:
 class StepSampler(DistributedSampler):
     """The (epoch, step) pairs of an epoch, in order.
 
-    Steps are already divided over the ranks. It is a `DistributedSampler` because Lightning calls `set_epoch` on it
-    and would put one of its own in the place of any other sampler.
+    Steps are already divided over the ranks. It is a `DistributedSampler` because Lightning calls `set_epoch` on one,
+    and replaces any other sampler.
 
     Args:
-        dataset: whose steps are sampled.
+        dataset: dataset of the steps.
     """
 
     def __init__(self, dataset: SequenceDataset) -> None:
         super().__init__(dataset, num_replicas=1, rank=0, shuffle=False)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Yield (epoch, 0), (epoch, 1) and so on; the epoch is what `set_epoch` was given last."""
+        """Yield (epoch, 0), (epoch, 1) and so on; the epoch is the last argument of `set_epoch`."""
         return iter([(self.epoch, step) for step in range(len(self))])

@@ -1,4 +1,4 @@
-"""Fingerprint of a dataset's split, by which results on equal data are recognised."""
+"""Fingerprint of a split of a dataset, which identifies results on equal data."""
 
 import hashlib
 import json
@@ -10,15 +10,16 @@ __all__ = ["data_fingerprint"]
 
 
 def data_fingerprint(split: Path) -> str:
-    """Hash of a dataset's split: equal for equal recordings, preprocessing and labels.
+    """Compute a hash of a split: equal for equal recordings, preprocessing and labels.
 
-    What made a tensor file stands in its attributes, the source's hash included; a file that lacks it is read whole.
+    The attributes of a tensor file identify its content if they include the hash of the recording; otherwise all of the
+    file is read.
 
     Args:
         split: folder with `X.h5` and `X_bbox.npy`.
 
     Raises:
-        FileNotFoundError: there is no tensor file in it.
+        FileNotFoundError: the folder contains no tensor file.
     """
     tensors = sorted(Path(split).glob("*.h5"))
     if not tensors:

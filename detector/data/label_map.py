@@ -1,37 +1,56 @@
-"""The label map of a dataset: `label_map_dictionary.json`, class ids and their names."""
+"""The label map of a dataset, `label_map_dictionary.json`: names of class ids."""
 
 import json
 import re
 from collections.abc import Mapping
 from numbers import Integral
 from pathlib import Path
+from typing import TypeVar
 
 from detector.config.class_names import check_class_names, metric_name
 from detector.config.groups import DataConfig
+from detector.utils.remote import Address, Place
 
-__all__ = ["LABEL_MAP_NAME", "check_label_map", "class_names", "metric_name", "parse_label_map", "read_label_map"]
+__all__ = [
+    "LABEL_MAP_NAME",
+    "check_label_map",
+    "class_names",
+    "label_map_near",
+    "metric_name",
+    "parse_label_map",
+    "read_label_map",
+]
+
+File = TypeVar("File", Path, Address)
 
 LABEL_MAP_NAME = "label_map_dictionary.json"
 
 MAX_ID = 999_999
-"""Class ids index a table of all ids up to the largest."""
+"""Largest class id; class ids index a table of all ids up to the largest."""
 
 
-def read_label_map(path: str | Path) -> dict[int, str]:
-    """Class ids and names of a `label_map_dictionary.json` (`{"0": "pedestrian", ...}`), by id.
+def label_map_near(path: File) -> File | None:
+    """Path of the label map beside a file or one folder above it, None if there is none."""
+    folder = path.absolute().parent
+    return next((file for file in (folder / LABEL_MAP_NAME, folder.parent / LABEL_MAP_NAME) if file.is_file()), None)
+
+
+def read_label_map(path: str | Place) -> dict[int, str]:
+    """Read a `label_map_dictionary.json` (`{"0": "pedestrian", ...}`): class names by id, sorted by id.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is not a JSON object from ids to distinct names.
     """
-    path = Path(path)
+    path = Path(path) if isinstance(path, str) else path
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such label map; a dataset folder holds one, see `evforge build`")
-    return parse_label_map(path.read_bytes(), str(path))
+        raise FileNotFoundError(f"{path}: no such label map; a dataset folder contains one, see `evforge build`")
+    with path.open("rb") as file:
+        return parse_label_map(file.read(), str(path))
 
 
 def parse_label_map(text: str | bytes, source: str) -> dict[int, str]:
-    """The label map in a JSON text (UTF-8); `source` names it in the error. Otherwise as `read_label_map`."""
+    """Parse the JSON text (UTF-8) of a label map, as `read_label_map` does; `source` names it in errors."""
     try:
         text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         pairs = json.loads(text, object_pairs_hook=list)
@@ -39,7 +58,7 @@ def parse_label_map(text: str | bytes, source: str) -> dict[int, str]:
         if not text.lstrip().startswith("{") or not all(re.fullmatch("-?[0-9]+", key) for key, _ in pairs):
             raise ValueError("not an object of ids")
     except (ValueError, TypeError, RecursionError):
-        raise ValueError(f'{source}: not a label map, which looks like {{"0": "pedestrian", "1": "car"}}') from None
+        raise ValueError(f'{source}: not a label map, which is an object {{"0": "pedestrian", "1": "car"}}') from None
     if len(set(ids)) < len(ids):
         twice = next(key for key in ids if ids.count(key) > 1)
         raise ValueError(f"{source}: class id {twice} has several names, allowed: one name per id")
@@ -47,7 +66,7 @@ def parse_label_map(text: str | bytes, source: str) -> dict[int, str]:
 
 
 def check_label_map(label_map: Mapping[int, str], source: str) -> dict[int, str]:
-    """A label map sorted by id.
+    """Check a label map and sort it by id.
 
     Raises:
         ValueError: an id or name is not allowed, or two ids share a name; the message begins with `source`.

@@ -1,4 +1,4 @@
-"""Batches through loader processes: frames lie in memory that all of them share, only what is small is sent."""
+"""Batches through loader processes: frames are stored in shared memory, and only small objects are sent."""
 
 import sys
 from collections.abc import Iterator
@@ -14,27 +14,27 @@ from detector.data.dataset import PackedBatch, SequenceDataset, StepSampler, sca
 __all__ = ["SequenceLoader"]
 
 KEPT = 2
-"""Float buffers that are used again."""
+"""Number of float buffers that are reused."""
 
 ONLY_A_LIST = [object()]
 UNUSED = sys.getrefcount(ONLY_A_LIST[0])
-"""References to what nothing but a list holds, the call's own included."""
+"""Reference count of an object that only a list holds, including the reference of the call."""
 
 PREFETCH = 2
-"""Batches that each process works on ahead."""
+"""Number of batches that each process prepares ahead."""
 
 
 class SequenceLoader(DataLoader):
     """The batches of an epoch, in order.
 
-    Each process unpacks frames into one of a few buffers that are used in turn and never given back: no memory is
-    mapped, cleared or handed over for a batch, and counts travel as the bytes they are in the files.
+    Each process unpacks frames into one of a few buffers that are reused in order: no memory is allocated or sent for a
+    batch, and frames keep the type of the files until they are scaled.
 
     Args:
-        dataset: whose batches.
-        num_workers: processes that read ahead; 0 for none.
-        counts: leave `inputs` in the files' type, with `divisor` beside them, for `scale_inputs` on the device
-            where they are used; in pinned memory where there is a GPU.
+        dataset: dataset of the batches.
+        num_workers: processes that read ahead; 0 reads in this process.
+        counts: keep `inputs` in the type of the files, with their `divisor`, for `scale_inputs` on the device where
+            they are used; in pinned memory if there is a GPU.
     """
 
     dataset: "_Batches"
@@ -67,7 +67,7 @@ class SequenceLoader(DataLoader):
             yield self._unpack(*packed)
 
     def _unpack(self, step: int, packed: PackedBatch) -> dict[str, Any]:
-        """A batch of its own: the buffer is another one's soon."""
+        """A batch that does not use the buffer, which later batches overwrite."""
         batch = self._batches.dataset.unpack(packed, self._batches.buffer(step))
         if not self._counts:
             return scale_inputs(batch, self._free_floats())
@@ -75,9 +75,9 @@ class SequenceLoader(DataLoader):
         return {**batch, "inputs": inputs.pin_memory() if torch.cuda.is_available() else inputs.clone()}
 
     def _free_floats(self) -> Tensor:
-        """Memory for the inputs of a batch: that of an earlier one to which nothing refers any more, or fresh.
+        """Memory for the inputs of a batch: that of an earlier batch without references, or a new array.
 
-        Two are kept: while a batch is made, its user still has the one before.
+        Two arrays are kept, because the previous batch is still in use while a batch is made.
         """
         for index in range(len(self._floats)):
             if sys.getrefcount(self._floats[index]) == UNUSED:  # tensors and their views refer to the array
@@ -89,7 +89,7 @@ class SequenceLoader(DataLoader):
 
 
 class _Batches(Dataset[tuple[int, PackedBatch] | ValueError]):
-    """What loader processes are asked for: frames in the buffer of their step, the rest as result."""
+    """Batches for loader processes: frames are written to the buffer of their step, the rest is returned."""
 
     def __init__(self, dataset: SequenceDataset, num_buffers: int) -> None:
         self.dataset = dataset
@@ -100,7 +100,7 @@ class _Batches(Dataset[tuple[int, PackedBatch] | ValueError]):
         return len(self.dataset)
 
     def __getitem__(self, index: tuple[int, int]) -> tuple[int, PackedBatch] | ValueError:
-        """An error goes back as it is: raised here, it would arrive as a traceback."""
+        """Errors are returned: if raised here, they would arrive as text with a traceback."""
         _, step = index
         try:
             return step, self.dataset.pack(index, self.buffer(step).numpy())
@@ -108,17 +108,17 @@ class _Batches(Dataset[tuple[int, PackedBatch] | ValueError]):
             return error
 
     def allocate(self, shared: bool) -> None:
-        """Make the buffers, before there are processes to share them with."""
+        """Allocate the buffers, before the processes that share them start."""
         if self._buffers is None:
             buffers = torch.empty(self.num_buffers, *self.dataset.shape, dtype=getattr(torch, self.dataset.dtype.name))
             self._buffers = buffers.share_memory_() if shared else buffers
 
     def buffer(self, step: int) -> Tensor:
-        """Where the frames of a step are, until the loader is asked for the step after it."""
+        """Buffer with the frames of a step, valid until the next step is requested."""
         assert self._buffers is not None
         return self._buffers[step % self.num_buffers]
 
 
 def _as_it_is(batch: Any) -> Any:
-    """The default would turn tuples into lists."""
+    """Return the batch unchanged; the default would convert tuples to lists."""
     return batch

@@ -1,4 +1,4 @@
-"""Which frames each stream of a rank serves at each step, computed from the files' lengths and the seed alone."""
+"""Frames of each stream at each step of an epoch, computed only from the lengths of the files and the seed."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
@@ -8,15 +8,18 @@ import numpy as np
 
 __all__ = ["LaneStep", "eval_plan", "train_plan"]
 
-ORDER, PHASE, REVERSAL = 1, 2, 4  # keeps draws for different purposes independent of each other
+ORDER, PHASE, REVERSAL = 1, 2, 4  # part of the seed; makes draws for different purposes independent
 
 
 class LaneStep(NamedTuple):
-    """What a lane serves at one step.
+    """Frames of a lane at one step. A lane is one of the parallel streams of a batch.
 
-    `file` is an index (None: empty, unlabelled frames), `start` the index of the first of T frames in the file's
-    order, `reset` whether the stream starts anew, `segment` the number of streams that this lane served before.
-    With `backwards` the frames are shown last to first, and later steps of the segment hold earlier frames.
+    Args:
+        file: index of the file; None for empty, unlabelled frames
+        start: index of the first of the T frames in the order of the file
+        reset: whether a new stream starts
+        segment: number of streams that this lane served before
+        backwards: the frames are shown last to first, and later steps of the segment have earlier frames
     """
 
     file: int | None
@@ -29,10 +32,10 @@ class LaneStep(NamedTuple):
 def train_plan(
     lengths: Sequence[int], num_tbins: int, num_lanes: int, seed: int, epoch: int, *, reversal: float = 0.0
 ) -> list[list[LaneStep]]:
-    """What each lane serves at each step of a training epoch.
+    """Schedule of a training epoch.
 
-    Files are shuffled and cut into chunks of T frames at a random phase; the chunks, laid end to end, are split into
-    equal contiguous lanes. So one long file serves all lanes, and a file goes on in the next lane where one ends.
+    Files are shuffled and cut into chunks of T frames at a random phase. The sequence of all chunks is split into equal
+    contiguous lanes, so one long file can fill all lanes, and a file continues in the next lane if a lane ends in it.
 
     Args:
         lengths: frames of each file.
@@ -40,10 +43,10 @@ def train_plan(
         num_lanes: streams over all ranks.
         seed: of order, phases and reversals.
         epoch: number of the epoch.
-        reversal: share of the segments (what a lane serves of one file) that run backwards, each as a whole.
+        reversal: share of the segments (the part of a file in one lane) that run backwards, each as a whole.
 
     Returns:
-        list `num_lanes` of lists of steps, all equally long and as long in every epoch.
+        list `num_lanes` of lists of steps, all of the same length, which is equal in every epoch.
     """
     order = np.random.default_rng([seed, ORDER, epoch]).permutation(len(lengths)).tolist()
     chunks = [
@@ -60,10 +63,10 @@ def train_plan(
 
 
 def _chunk_starts(length: int, num_tbins: int, rng: np.random.Generator) -> range:
-    """First frames of the chunks of a file, as many as fit into it whatever the phase; at least one.
+    """First frames of the chunks of a file; their number does not depend on the phase and is at least one.
 
-    A grid that would lose a chunk to its phase starts before frame 0 instead: empty frames there come before the
-    first event and harm no state, and epochs keep their length.
+    If the phase would lose a chunk, the grid starts before frame 0 instead: the empty frames there are before the first
+    event and do not change the state, and all epochs have the same length.
     """
     count, rest = divmod(length, num_tbins)
     if count == 0:
@@ -82,9 +85,9 @@ def _reversed_here_and_there(lane: list[LaneStep], rng: np.random.Generator, sha
 
 
 def eval_plan(lengths: Sequence[int], num_tbins: int, num_lanes: int) -> list[list[LaneStep]]:
-    """What each lane serves at each step of an evaluation: every file whole, from its first frame, on one lane.
+    """Schedule of an evaluation: every file is completely in one lane, from its first frame on.
 
-    Files go to the least loaded lane, longest first.
+    The longest file is assigned first, each to the lane with the fewest frames.
 
     Args:
         lengths: frames of each file.
@@ -101,7 +104,7 @@ def eval_plan(lengths: Sequence[int], num_tbins: int, num_lanes: int) -> list[li
 
 
 def _lanes(chunks: list[list[tuple[int, int]]]) -> list[list[LaneStep]]:
-    """Lanes of (file, start) as steps, padded to the longest."""
+    """Convert lanes of (file, start) to steps, padded to the longest lane."""
     num_steps = max(map(len, chunks))
     lanes = []
     for lane_chunks in chunks:

@@ -1,4 +1,4 @@
-"""The tensor files of a dataset, those that are open, and what an evaluator is told about one."""
+"""The tensor files of a dataset, a cache of open files, and the description of a file for evaluators."""
 
 import os
 from collections import OrderedDict
@@ -14,13 +14,14 @@ from torch import Tensor
 from detector.data.augment import Augmentation
 from detector.data.targets import TargetLoader, scale_labels
 from detector.data.tensor_file import TensorReader, open_tensors
+from detector.events.frames import Frames
 from detector.labels import load_labels
 
 __all__ = ["FileCache", "OpenFile", "SequenceFile", "VideoInfo"]
 
 
 class VideoInfo(NamedTuple):
-    """A file as an evaluator sees it.
+    """Description of a file for an evaluator.
 
     `first_t` and `delta_t` in microseconds, `height` and `width` of a frame in network pixels, `scale` in network
     pixels per sensor pixel; `labels` (M,) `BBOX_dtype` of all classes in network pixels, with label map ids,
@@ -37,13 +38,18 @@ class VideoInfo(NamedTuple):
     scale: float
     labels: np.ndarray
 
+    @property
+    def frames(self) -> Frames:
+        """The frames of the file in recording time."""
+        return Frames(self.first_t, self.delta_t, self.num_frames)
+
 
 @dataclass(frozen=True)
 class SequenceFile:
-    """A tensor file that was checked: paths, (num_frames, channels, height, width) of `data`, and what its values mean.
+    """A checked tensor file: paths, shape (num_frames, channels, height, width) of `data`, and meaning of its values.
 
     Frames are divided by `divisor`; `first_t` is the time in microseconds at which frame 0 starts, `delta_t` the
-    duration of a frame, `scale` the network pixels per sensor pixel, `dtype` the name of the type of the values.
+    duration of a frame, `scale` the network pixels per sensor pixel, `dtype` the name of the data type.
     """
 
     path: Path
@@ -58,12 +64,17 @@ class SequenceFile:
     scale: float
     dtype: str = "uint8"
 
+    @property
+    def frames(self) -> Frames:
+        """The frames of the file in recording time."""
+        return Frames(self.first_t, self.delta_t, self.num_frames)
+
 
 class OpenFile:
-    """A tensor file that is being read.
+    """A tensor file that is open for reading.
 
     Args:
-        file: which.
+        file: the file.
     """
 
     def __init__(self, file: SequenceFile) -> None:
@@ -72,19 +83,19 @@ class OpenFile:
 
     @cached_property
     def reader(self) -> TensorReader:
-        """Its frames."""
+        """Reader of its frames, opened at the first use."""
         return open_tensors(self.file.path)
 
     @cached_property
     def mirrored_labels(self) -> np.ndarray:
-        """Its labels as time running backwards meets them: the last first, at minus its time."""
+        """Its labels with time reversed: the last label first, at minus its time."""
         mirrored = self.labels[::-1].copy()
         mirrored["t"] *= -1
         return mirrored
 
     @cached_property
     def info(self) -> VideoInfo:
-        """What an evaluator is told about it."""
+        """Its description for evaluators."""
         file = self.file
         return VideoInfo(
             str(file.path),
@@ -99,24 +110,24 @@ class OpenFile:
         )
 
     def load_targets(self, targets: TargetLoader, start: int) -> tuple[list[Tensor], Tensor]:
-        """Targets of the T frames from `start` on, see `TargetLoader.__call__`."""
+        """Targets of the T frames starting at `start`, see `TargetLoader.__call__`."""
         boxes, counts, labeled = self.target_table(targets, start)
         return list(torch.from_numpy(boxes).split(counts)), torch.from_numpy(labeled)
 
     def target_table(
         self, targets: TargetLoader, start: int, augmentation: Augmentation | None = None, backwards: bool = False
     ) -> tuple[np.ndarray, list[int], np.ndarray]:
-        """Targets of the T frames from `start` on in the order in which they are shown, see `TargetLoader.table`.
+        """Targets of the T frames starting at `start` in the order in which they are shown, see `TargetLoader.table`.
 
-        Shown backwards, frame k ends at the time at which it starts in the file. So it has the labels of the first
-        labelled timestamp in [start, end) of its own, mostly those that frame k - 1 has otherwise: a box lies where
-        the last events that were seen are, never where events are still to come.
+        If shown backwards, frame k ends at the time at which it starts in the file. So it has the labels of the first
+        labelled timestamp in its [start, end), usually those that frame k - 1 has otherwise: boxes are at the positions
+        of the last events that were shown.
 
         Args:
-            targets: what makes them.
-            start: index of the first of the frames in the file's order.
+            targets: converts labels to targets.
+            start: index of the first of the frames in the order of the file.
             augmentation: see `TargetLoader.__call__`.
-            backwards: the last of the frames is shown first.
+            backwards: the frames are shown last to first.
         """
         file = self.file
         first_t = file.first_t
@@ -128,16 +139,16 @@ class OpenFile:
         return targets.table(labels, start, *shape, *times, file.scale, augmentation)
 
     def close(self) -> None:
-        """Give back what was opened."""
+        """Close the reader, if it was opened."""
         if "reader" in self.__dict__:
             self.reader.close()
 
 
 class FileCache:
-    """The files of this process that were used last.
+    """Cache of the files that this process used last.
 
     Args:
-        capacity: how many of them stay open.
+        capacity: largest number of open files.
     """
 
     def __init__(self, capacity: int) -> None:

@@ -1,4 +1,4 @@
-"""Labels of a file to training targets of its frames."""
+"""Convert the labels of a file to training targets of its frames."""
 
 from dataclasses import dataclass
 
@@ -6,25 +6,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detector.box import crop_corners, is_large, to_corners
 from detector.data.augment import Augmentation
 from detector.events.frames import Frames
 
 __all__ = ["TargetLoader", "scale_labels"]
 
 MAX_GAP_US = 1_500_000
-"""Boxes are interpolated between labels at most this far apart: the slowest labels of the field come at 1 Hz."""
+"""Longest interval between two labels over which boxes are interpolated; the lowest label rate in use is 1 Hz."""
 
 
 @dataclass(frozen=True, eq=False)
 class TargetLoader:
-    """Turns the labels of a file and a range of its frames into targets.
+    """Converts the labels of a file to targets of a range of its frames.
 
     Args:
         lookup: (ids,) class 1..K of each label map id, -1 for an unwanted one; ids beyond it are unwanted.
         num_tbins: frames of a range, T.
         min_box_diag: boxes with a smaller diagonal (network pixels) are dropped.
         min_box_side: boxes with a smaller width or height (network pixels) are dropped.
-        interpolation: frames without a label get boxes interpolated along tracks, and count as labelled.
+        interpolation: frames without a label get boxes that are interpolated along tracks, and count as labelled.
     """
 
     lookup: np.ndarray
@@ -49,8 +50,8 @@ class TargetLoader:
         """Targets of the frames `first_frame` to `first_frame + T - 1`.
 
         Frame k has the labels of the last labelled timestamp in (first_t + k * delta_t, first_t + (k+1) * delta_t].
-        A timestamp at which only unwanted classes (or "empty") are labelled was looked at too: its frame is
-        labelled, and all background. Frames before 0 and from `num_frames` on are never labelled.
+        A timestamp with labels of unwanted classes (or "empty") only makes its frame a labelled frame without boxes.
+        Frames before 0 and from `num_frames` on are never labelled.
 
         Args:
             labels: (M,) `BBOX_dtype` of the whole file, sorted by t, in sensor pixels; not changed.
@@ -64,8 +65,8 @@ class TargetLoader:
             augmentation: applied to the boxes before the smallest are dropped.
 
         Returns:
-            list T of (M, 5) float32 x1, y1, x2, y2, class 1..K in network pixels, and (T,) bool, which frames
-            are labelled.
+            list T of (M, 5) float32 x1, y1, x2, y2, class 1..K in network pixels, and (T,) bool: whether each frame
+            is labelled.
 
         Raises:
             ValueError: a wanted box of these frames has a coordinate that is not finite, or a width or height below 0.
@@ -87,7 +88,7 @@ class TargetLoader:
         scale: float,
         augmentation: Augmentation | None,
     ) -> tuple[np.ndarray, list[int], np.ndarray]:
-        """The same as one (M, 5) array of the boxes of all frames, T counts of them, and a (T,) array."""
+        """The same as one (M, 5) array of the boxes of all frames, T numbers of boxes per frame, and a (T,) array."""
         last_frame = first_frame + self.num_tbins if num_frames is None else num_frames
         begin, stop = np.clip([-first_frame, last_frame - first_frame], 0, self.num_tbins).tolist()
         grid = Frames(first_t + first_frame * delta_t, delta_t, self.num_tbins)
@@ -121,7 +122,7 @@ class TargetLoader:
             )
 
     def _classes(self, labels: np.ndarray) -> np.ndarray:
-        padded = np.append(self.lookup, -1)  # ids are unsigned: whatever is too large, a wrapped -1 too, is unwanted
+        padded = np.append(self.lookup, -1)  # ids are unsigned: ids that are too large are unwanted, also a wrapped -1
         return padded[np.minimum(labels["class_id"], len(self.lookup))]
 
     def _boxes(
@@ -134,19 +135,19 @@ class TargetLoader:
         augmentation: Augmentation | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """(M, 5) boxes of wanted classes in network pixels that are large enough, and the frame of each."""
-        x1, y1, x2, y2 = _corners(rows, scale, height, width)
-        table = np.stack([x1, y1, x2, y2, self._classes(rows), frames], axis=1).astype(np.float32)
-        table = table[(table[:, 4] > 0) & (x2 > x1) & (y2 > y1)]
+        corners = crop_corners(to_corners(rows, np.float32) * scale, height, width)
+        table = np.column_stack([corners, self._classes(rows), frames]).astype(np.float32)
+        table = table[(table[:, 4] > 0) & (table[:, 2:4] > table[:, :2]).all(axis=1)]
         if augmentation is not None:
             table = augmentation.boxes(table)
-        w, h = table[:, 2] - table[:, 0], table[:, 3] - table[:, 1]
-        table = table[(np.minimum(w, h) >= self.min_box_side) & (np.hypot(w, h) >= self.min_box_diag)]
+        w, h = (table[:, 2:4] - table[:, :2]).T
+        table = table[is_large(w, h, self.min_box_diag, self.min_box_side)]
         return table[:, :5], table[:, 5].astype(np.int64)
 
     def _between(self, labels: np.ndarray, t: int) -> np.ndarray | None:
-        """Boxes at time t, on the line from the label before it to the label after it.
+        """Boxes at time t by linear interpolation between the labels before and after it.
 
-        None where the two do not hold the same tracks: a box of one only came or went at an unknown time.
+        None if the tracks of the two differ: the time at which an object appeared or disappeared is not known.
         """
         times = labels["t"]
         last, first = np.searchsorted(times, t, side="left") - 1, np.searchsorted(times, t, side="right")
@@ -171,7 +172,7 @@ class TargetLoader:
 
 
 def scale_labels(labels: np.ndarray, scale: float, height: int, width: int) -> np.ndarray:
-    """Labels in network pixels, cropped to the frame; what lies outside of it keeps its row, without area.
+    """Scale labels to network pixels and crop them to the frame; boxes outside of it keep their rows, without area.
 
     Args:
         labels: (M,) `BBOX_dtype` in sensor pixels; not changed.
@@ -182,16 +183,8 @@ def scale_labels(labels: np.ndarray, scale: float, height: int, width: int) -> n
     Returns:
         (M,) `BBOX_dtype`.
     """
-    x1, y1, x2, y2 = _corners(labels, scale, height, width)
+    x1, y1, x2, y2 = crop_corners(to_corners(labels, np.float32) * scale, height, width).T
     scaled = labels.copy()
-    scaled["x"], scaled["y"] = x1, y1
-    scaled["w"], scaled["h"] = (x2 - x1).clip(0), (y2 - y1).clip(0)
+    for name, values in {"x": x1, "y": y1, "w": (x2 - x1).clip(0), "h": (y2 - y1).clip(0)}.items():
+        scaled[name] = values
     return scaled
-
-
-def _corners(labels: np.ndarray, scale: float, height: int, width: int) -> tuple[np.ndarray, ...]:
-    """Four (M,) float32 arrays x1, y1, x2, y2 in network pixels, cropped to the frame."""
-    x, y = labels["x"], labels["y"]
-    x1, x2 = (x * scale).clip(0, width), ((x + labels["w"]) * scale).clip(0, width)
-    y1, y2 = (y * scale).clip(0, height), ((y + labels["h"]) * scale).clip(0, height)
-    return x1, y1, x2, y2

@@ -1,68 +1,67 @@
-"""Tensor files: how frames lie in them, and reading any range of frames fast.
+"""Tensor files: their layout, and fast reading of any range of frames.
 
-A file of ours holds one LZF-compressed chunk a frame. Plain h5py reads it; where loops are compiled, chunks are read
-by their place in the file and unpacked straight into the caller's array, without HDF5's copies. Reading goes through
-the operating system's page cache, which all processes of a machine share.
+`create_tensors` and `write_frames` store one LZF-compressed chunk per frame. Plain h5py reads such a file. If loops are
+compiled, chunks are read at their offset in the file and unpacked directly into the caller's array, without the copies
+of HDF5. Reading uses the page cache of the operating system, which all processes of a machine share.
 
-Few pixels have events, so what counts is how fast runs of zeros are passed over. Our own compressor writes nothing
-but such runs and bytes as they are. Measured on one core, 304x240 uint8 with 4 % of the values other than 0, in
-frames/s and share of the size: h5py gzip 3,800 and 0.06; h5py lzf 3,400 and 0.11; the same chunks unpacked here
-10,500; our chunks 32,000 and 0.17 (by h5py 3,500); uncompressed 78,000 and 1. Chunks of several frames gain nothing.
+Few pixels have events, so speed depends on the runs of zeros. The compressor of this module writes only such runs and
+uncompressed bytes. Measured on one core, 304x240 uint8 with 4 % of the values other than 0, in frames/s and share of
+the size: h5py gzip 3,800 and 0.06; h5py lzf 3,400 and 0.11; the same chunks unpacked here 10,500; chunks written here
+32,000 and 0.17 (by h5py 3,500); uncompressed 78,000 and 1. Chunks of several frames are not faster.
 """
 
 import os
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import IO, Any, NoReturn
 
 import h5py
 import numpy as np
 
-from detector.utils.compiled import compiled
+from detector.utils.compiled import HAS_COMPILER, compiled
 from detector.utils.hdf5_file import open_hdf5
 
 __all__ = ["TensorReader", "create_tensors", "open_tensors", "read_attributes", "write_frames"]
 
 LZF = 32_000
-"""HDF5's number of the filter that h5py calls "lzf"."""
-
+"""Number in HDF5 of the filter that h5py names "lzf"."""
 
 ZERO, ONE, TWO, FIVE, EIGHT, NINE, LOW_BITS = (np.uint64(value) for value in (0, 1, 2, 5, 8, 9, 31))
 
 WIDE = np.uint64(16)
-"""Short pieces are copied in one go of this width: what is too much is overwritten by the next piece."""
+"""Short pieces are copied with this fixed length; the next piece overwrites the excess."""
 
 MIN_RUN, MAX_RUN, MAX_LITERAL = 8, 264, 32
-"""Zeros that are worth a run, and the longest pieces that LZF has."""
+"""Smallest number of zeros that is stored as a run, and the longest pieces of LZF."""
 
 
 def create_tensors(file: h5py.File, shape: tuple[int, int, int, int], dtype: np.typing.DTypeLike) -> h5py.Dataset:
-    """Lay out the dataset `data` of a new tensor file.
+    """Create the dataset `data` of a new tensor file.
 
     Args:
-        file: open for writing.
+        file: file that is open for writing.
         shape: (T, C, H, W).
         dtype: type of the frames.
 
     Returns:
-        the dataset, to be filled by `write_frames`.
+        The dataset, which `write_frames` fills.
     """
     return file.create_dataset("data", shape, dtype, chunks=(1, *shape[1:]), compression="lzf")
 
 
 def read_attributes(path: Path) -> tuple[tuple[int, int, int, int], np.dtype, dict[str, Any]]:
-    """Shape (T, C, H, W), dtype and attributes (as Python values) of the tensors in a file.
+    """Read the shape (T, C, H, W), dtype and attributes (as Python values) of the tensors in a file.
 
     Raises:
-        ValueError: it is no whole tensor file.
+        ValueError: it is not a complete tensor file.
     """
     try:
         with open_hdf5(path) as file:
             data = file.get("data")
             if not isinstance(data, h5py.Dataset):
-                raise ValueError(f"{path}: holds {', '.join(file) or 'nothing'}, needed: a dataset named data")
+                raise ValueError(f"{path}: contains {', '.join(file) or 'nothing'}, needed: a dataset named data")
             shape, dtype, attributes = data.shape, data.dtype, dict(data.attrs)
     except (OSError, RuntimeError, KeyError) as error:
-        raise ValueError(f"{path}: not a whole HDF5 file: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path}: not a complete HDF5 file: {' '.join(str(error).split())}") from None
     if len(shape) != 4 or min(shape) < 1:
         raise ValueError(f"{path}: data has shape {shape}, allowed: (T, C, H, W), each at least 1")
     plain = {name: _plain(value) for name, value in attributes.items()}
@@ -73,84 +72,52 @@ def read_attributes(path: Path) -> tuple[tuple[int, int, int, int], np.dtype, di
 
 
 def _plain(value: Any) -> Any:
-    """An HDF5 attribute as a Python value."""
+    """Convert an HDF5 attribute to a Python value."""
     value = value.item() if isinstance(value, np.generic) else value
     return value.decode() if isinstance(value, bytes) else value
 
 
 def write_frames(data: h5py.Dataset, start: int, frames: np.ndarray) -> None:
-    """Fill frames of a dataset that `create_tensors` made, each once.
+    """Write frames of a dataset that `create_tensors` made, each of them once.
 
     Args:
         data: the dataset.
         start: index of the first frame.
         frames: (n, C, H, W) of the dataset's type.
     """
-    if not _has_machine_code():
+    if not HAS_COMPILER:
         data[start : start + len(frames)] = frames
         return
     packed = np.empty(2 * frames[:1].nbytes, np.uint8)
     for index, frame in enumerate(np.ascontiguousarray(frames), start):
         raw = frame.reshape(-1).view(np.uint8)
         size = _pack(raw, packed)
-        whole = size >= raw.size  # LZF would not make it smaller: its filter is left out
+        whole = size >= raw.size  # LZF would not make it smaller: stored without the filter
         data.id.write_direct_chunk((index, 0, 0, 0), (raw if whole else packed[:size]).tobytes(), int(whole))
 
 
-class TensorReader(Protocol):
-    """An open tensor file."""
-
-    def read(self, start: int, out: np.ndarray) -> None:
-        """Fill `out` with the frames from `start` on; zeros before the file's first and after its last.
-
-        Args:
-            start: index of the first frame; may be negative.
-            out: (n, C, H, W) of the file's type; each frame contiguous.
-
-        Raises:
-            ValueError: frames cannot be read.
-        """
-
-    def close(self) -> None:
-        """Give the file back."""
-
-
-def open_tensors(path: Path) -> TensorReader:
-    """Open a tensor file, of this layout or any other that h5py reads.
+class TensorReader:
+    """An open tensor file of any layout that h5py reads.
 
     Args:
-        path: HDF5 file with a dataset `data` (T, C, H, W).
-
-    Raises:
-        ValueError: it cannot be opened as an HDF5 file, or leads out of it.
+        path: the file, named in errors.
+        file: the open file.
     """
-    file = open_hdf5(path)
-    if _is_packed(file):
-        with file:
-            return _PackedReader(path, file["data"])
-    return _PlainReader(path, file)
 
-
-def _is_packed(file: h5py.File) -> bool:
-    """Whether each frame is one LZF chunk, and there is machine code to unpack it."""
-    data = file["data"]
-    plist = data.id.get_create_plist()
-    return (
-        _has_machine_code()
-        and data.chunks == (1, *data.shape[1:])
-        and [plist.get_filter(index)[0] for index in range(plist.get_nfilters())] == [LZF]
-        and data.dtype.isnative
-        and data.fillvalue == 0
-        and file.userblock_size == 0
-    )
-
-
-class _PlainReader:
-    def __init__(self, path: Path, file: h5py.File) -> None:
+    def __init__(self, path: Path, file: h5py.File | IO[bytes]) -> None:
         self.path = path
         self._file = file
 
     def read(self, start: int, out: np.ndarray) -> None:
+        """Fill `out` with frames; frames before the first and after the last of the file are zeros.
+
+        Args:
+            start: index of the first frame; may be negative.
+            out: (n, C, H, W) of the type of the file; each frame contiguous.
+
+        Raises:
+            ValueError: the frames cannot be read.
+        """
         data = self._file["data"]
         first, stop = _inside(start, out, len(data))
         if first == stop:
@@ -165,15 +132,17 @@ class _PlainReader:
             _fail(self.path, first, stop, " ".join(str(error).split()))
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
 
-class _PackedReader:
+class _PackedReader(TensorReader):
+    """Reads files with one LZF chunk per frame, past HDF5."""
+
     def __init__(self, path: Path, data: h5py.Dataset) -> None:
-        self.path = path
-        self._chunks = np.zeros((len(data), 3), np.int64)  # offset, size, filters left out
+        super().__init__(path, path.open("rb", buffering=0))
+        self._chunks = np.zeros((len(data), 3), np.int64)  # offset, size, mask of filters that were not applied
         data.id.chunk_iter(self._note)
-        self._file = path.open("rb", buffering=0)
 
     def _note(self, chunk: h5py.h5d.StoreInfo) -> None:
         self._chunks[chunk.chunk_offset[0]] = chunk.byte_offset, chunk.size, chunk.filter_mask
@@ -185,40 +154,65 @@ class _PackedReader:
                 _fail(self.path, first, stop, f"the chunk of frame {index} is damaged")
 
     def _fill(self, index: int, frame: np.ndarray) -> bool:
-        """Write a frame's bytes; whether there were exactly as many as it has."""
-        offset, size, left_out = self._chunks[index].tolist()
+        """Write the bytes of a frame; returns whether the chunk has exactly as many."""
+        offset, size, unfiltered = self._chunks[index].tolist()
         if size == 0:  # never written
             frame[:] = 0
             return True
         packed = np.frombuffer(os.pread(self._file.fileno(), size, offset), np.uint8)
         if len(packed) < size:
             return False
-        if left_out:  # LZF would not have made it smaller
+        if unfiltered:  # LZF would not have made it smaller
             frame[: len(packed)] = packed[: len(frame)]
             return len(packed) == len(frame)
         return bool(_unpack(packed, frame))
 
-    def close(self) -> None:
-        self._file.close()
+
+def open_tensors(path: Path) -> TensorReader:
+    """Open a tensor file of this layout or any other that h5py reads.
+
+    Args:
+        path: HDF5 file with a dataset `data` (T, C, H, W).
+
+    Raises:
+        ValueError: it cannot be opened as an HDF5 file, or refers to other files.
+    """
+    file = open_hdf5(path)
+    if _is_packed(file):
+        with file:
+            return _PackedReader(path, file["data"])
+    return TensorReader(path, file)
 
 
-def _has_machine_code() -> bool:
-    return hasattr(_unpack, "py_func")
+def _is_packed(file: h5py.File) -> bool:
+    """Whether each frame is one LZF chunk, and loops are compiled to unpack it."""
+    data = file["data"]
+    plist = data.id.get_create_plist()
+    return (
+        HAS_COMPILER
+        and data.chunks == (1, *data.shape[1:])
+        and [plist.get_filter(index)[0] for index in range(plist.get_nfilters())] == [LZF]
+        and data.dtype.isnative
+        and data.fillvalue == 0
+        and file.userblock_size == 0
+    )
 
 
 @compiled
 def _pack(frame: np.ndarray, packed: np.ndarray) -> int:
-    """LZF of runs of zeros alone; the size. `packed` has room for twice the bytes."""
-    size = at = literal = 0  # literal: where the bytes begin that are still to be written as they are
+    """Compress a frame to LZF, in runs of zeros and literal bytes; returns the size, at most twice the frame's."""
+    size = at = literal = 0  # literal: first of the bytes that are not written yet
     while at < frame.size:
+        # Step 1: find the next run of zeros; other bytes stay pending.
         if frame[at] != 0:
             at += 1
             continue
         stop = at + 1
         while stop < frame.size and frame[stop] == 0:
             stop += 1
+        # Step 2: write the pending bytes with the first zero, then the run as a repetition of that zero.
         if stop - at >= MIN_RUN:
-            at += 1  # a run repeats the zero before it
+            at += 1
             size = _pack_literals(frame, literal, at, packed, size)
             while stop - at > 2:
                 length = min(stop - at, MAX_RUN)
@@ -251,20 +245,20 @@ def _pack_run(length: int, packed: np.ndarray, size: int) -> int:
         packed[size] = 7 << 5
         size += 1
         packed[size] = code - 7
-    packed[size + 1] = 0  # at a distance of 1
+    packed[size + 1] = 0  # distance of 1
     return size + 2
 
 
 @compiled
 def _unpack(packed: np.ndarray, frame: np.ndarray) -> bool:
-    """Undo LZF: `packed` bytes to those of a frame; whether they are well formed and fill it exactly."""
+    """Decompress LZF into a frame; returns whether the bytes are well formed and fill it exactly."""
     size, end = np.uint64(packed.size), np.uint64(frame.size)
     at = to = ZERO
     while at < size:
         control = np.uint64(packed[at])
         at += ONE
         length = (control >> FIVE) + TWO
-        if length == TWO:  # so many bytes as they are
+        if length == TWO:  # Step 1: a literal piece of control + 1 bytes
             length = control + ONE
             if at + length > size or to + length > end:
                 return False
@@ -272,7 +266,7 @@ def _unpack(packed: np.ndarray, frame: np.ndarray) -> bool:
             for k in range(WIDE if wide else length):
                 frame[to + k] = packed[at + k]
             at += length
-        else:  # a part of what is already there, again
+        else:  # Step 2: a repetition of earlier output; read its length and distance
             if length == NINE and at < size:
                 length += np.uint64(packed[at])
                 at += ONE
@@ -282,6 +276,7 @@ def _unpack(packed: np.ndarray, frame: np.ndarray) -> bool:
             at += ONE
             if distance > to or to + length > end:
                 return False
+            # Step 3: copy it; a distance of 1 repeats one byte.
             if distance == ONE:
                 value = frame[to - ONE]
                 wide = length <= WIDE and to + WIDE <= end
@@ -295,7 +290,7 @@ def _unpack(packed: np.ndarray, frame: np.ndarray) -> bool:
 
 
 def _inside(start: int, out: np.ndarray, length: int) -> tuple[int, int]:
-    """The frames of `out` that the file has, first and after the last; the others are set to zero."""
+    """First frame of `out` that the file has, and the one after the last; the other frames are set to zero."""
     first, stop = (min(max(frame, 0), length) for frame in (start, start + len(out)))
     out[: first - start] = 0
     out[stop - start :] = 0

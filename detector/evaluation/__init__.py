@@ -1,4 +1,4 @@
-"""Measuring detections: COCO mAP by the event-camera protocol; `analysis/` looks further into the same detections.
+"""Evaluation of detections: COCO mAP by the event-camera protocol; `analysis/` computes further results.
 
-Does not belong here: figures and text of an evaluation, which the platform makes.
+Does not belong here: plots and text of an evaluation, which the platform makes.
 """

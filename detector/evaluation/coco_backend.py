@@ -1,8 +1,8 @@
-"""The COCO measure itself, by a library: faster-coco-eval where it is installed, else pycocotools. Both give the same.
+"""COCO precision, by faster-coco-eval if it is installed, otherwise by pycocotools. Both give the same results.
 
-What boxes count in a range is told by numbers of theirs, their areas as a rule: labels whose number lies outside of
-the range are neither wanted nor wrong, and so are detections that match such a label, and detections that match none
-and lie outside themselves. A detection whose number is nan lies in every range.
+Each box has a value, usually its area, that decides in which ranges it counts. Labels with a value outside of the range
+are ignored, as are detections that match such a label, and detections that match no label and have a value outside of
+the range. A detection whose value is NaN is in every range.
 """
 
 import contextlib
@@ -13,42 +13,50 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["IOUS", "RECALLS", "FrameBoxes", "coco_precision", "installed_library"]
+__all__ = ["IOUS", "RECALLS", "FrameBoxes", "FrameRows", "coco_precision", "installed_library"]
 
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 
 
-class FrameBoxes(NamedTuple):
-    """Labels and detections by frame, as plain arrays.
+class FrameRows(NamedTuple):
+    """Labels or detections by frame.
 
     Args:
-        num_frames: labelled frames F.
-        label_frame: (M,) frame 0..F-1 of every label.
-        label_boxes: (M, 4) x, y, w, h in pixels.
-        label_class: (M,) label map ids.
-        label_row: (M,) rows in the array that the labels were given in.
-        detection_frame: (D,) likewise for the detections; one can stand in several frames.
-        detection_boxes: (D, 4)
-        detection_class: (D,)
-        detection_row: (D,)
-        detection_score: (D,)
+        frame: (M,) frame 0..F-1 of each row; a detection may be in several frames.
+        boxes: (M, 4) x, y, w, h in pixels.
+        class_id: (M,) label map ids.
+        row: (M,) index of each row in the array that the boxes were given in.
+    """
+
+    frame: np.ndarray
+    boxes: np.ndarray
+    class_id: np.ndarray
+    row: np.ndarray
+
+    def area(self) -> np.ndarray:
+        """(M,) areas in square pixels."""
+        return self.boxes[:, 2] * self.boxes[:, 3]
+
+
+class FrameBoxes(NamedTuple):
+    """Labels and detections of the labelled frames of a recording.
+
+    Args:
+        num_frames: number of labelled frames F.
+        labels: labels.
+        detections: detections.
+        score: (D,) score of each detection.
     """
 
     num_frames: int
-    label_frame: np.ndarray
-    label_boxes: np.ndarray
-    label_class: np.ndarray
-    label_row: np.ndarray
-    detection_frame: np.ndarray
-    detection_boxes: np.ndarray
-    detection_class: np.ndarray
-    detection_row: np.ndarray
-    detection_score: np.ndarray
+    labels: FrameRows
+    detections: FrameRows
+    score: np.ndarray
 
 
 def installed_library() -> str:
-    """Name of the library that measures."""
+    """Name of the library that is used by default."""
     return "faster-coco-eval" if importlib.util.find_spec("faster_coco_eval") else "pycocotools"
 
 
@@ -62,21 +70,21 @@ def coco_precision(
     verbose: bool = False,
     library: str | None = None,
 ) -> np.ndarray:
-    """Precision by IoU threshold, recall, class and range, of at most 100 detections of a frame and class.
+    """Precision by IoU threshold, recall, class and range, of at most 100 detections per frame and class.
 
     Args:
-        parts: the boxes; frames are numbered through all of them.
+        parts: boxes of each recording.
         classes: label map ids and names of the classes that count.
-        ranges: R pairs of the lowest and the highest number that count.
-        label_values: (M,) numbers of the labels of all parts, in their order.
-        detection_values: (D,) likewise of the detections.
+        ranges: R pairs of the lowest and the highest value that count.
+        label_values: (M,) values of the labels of all parts, in their order.
+        detection_values: (D,) values of the detections.
         verbose: let the library print its table.
-        library: its name; the installed one if None.
+        library: name of the library; see `installed_library` if None.
 
     Returns:
-        (10, 101, K, R) precision at `IOUS` and `RECALLS`; -1 where there are no labels.
+        (10, 101, K, R) precision at `IOUS` and `RECALLS`; -1 for classes and ranges without labels.
     """
-    if not sum(len(part.label_frame) for part in parts):
+    if not sum(len(part.labels.frame) for part in parts):
         return np.full((len(IOUS), len(RECALLS), len(classes), len(ranges)), -1.0)
     make, make_index = _LIBRARIES[library or installed_library()]()
     with contextlib.nullcontext() if verbose else contextlib.redirect_stdout(io.StringIO()):
@@ -87,7 +95,7 @@ def coco_precision(
         evaluation = make(truth, found, "bbox")
         evaluation.params.areaRng = [list(limits) for limits in ranges]
         if not verbose:
-            evaluation.params.maxDets = [100]  # the printed table alone needs 1 and 10 as well
+            evaluation.params.maxDets = [100]  # only the printed table needs 1 and 10 as well
         evaluation.evaluate()
         evaluation.accumulate()
         if verbose:
@@ -113,9 +121,9 @@ _LIBRARIES = {"faster-coco-eval": _faster_coco_eval, "pycocotools": _pycocotools
 
 
 def _sparse_evaluation() -> type:
-    """pycocotools' COCOeval, spared the search for a match where there is none to find.
+    """pycocotools' COCOeval without the search for matches of detections that overlap no label.
 
-    With a low score floor most detections overlap no label. The result is the same; 600 frames of 100 detections take a
+    With a low score threshold these are most detections. The result is the same; 600 frames of 100 detections take a
     quarter of the time.
     """
     from pycocotools.cocoeval import COCOeval
@@ -148,34 +156,26 @@ def _sparse_evaluation() -> type:
 def _datasets(
     parts: Sequence[FrameBoxes], classes: Mapping[int, str], label_values: np.ndarray, detection_values: np.ndarray
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Labels and detections as both libraries want them."""
+    """Labels and detections in the form that both libraries read."""
     first_frames = np.cumsum([0, *(part.num_frames for part in parts)])
-    first_of = list(zip(first_frames.tolist(), parts, strict=False))
-    labels = _annotations(
-        np.concatenate([part.label_frame + first for first, part in first_of]),
-        np.concatenate([part.label_boxes for part in parts]),
-        np.concatenate([part.label_class for part in parts]),
-        label_values,
-    )
-    detections = _annotations(
-        np.concatenate([part.detection_frame + first for first, part in first_of]),
-        np.concatenate([part.detection_boxes for part in parts]),
-        np.concatenate([part.detection_class for part in parts]),
-        detection_values,
-    )
-    scores = np.concatenate([part.detection_score for part in parts]).tolist()
-    for row, score in zip(detections, scores, strict=True):
+    labels = _annotations([part.labels for part in parts], first_frames, label_values)
+    detections = _annotations([part.detections for part in parts], first_frames, detection_values)
+    for row, score in zip(detections, np.concatenate([part.score for part in parts]).tolist(), strict=True):
         row["score"] = score
     frames = [{"id": frame} for frame in range(int(first_frames[-1]))]
     common = {"images": frames, "categories": [{"id": key, "name": name} for key, name in classes.items()]}
     return {**common, "annotations": labels}, {**common, "annotations": detections}
 
 
-def _annotations(
-    frames: np.ndarray, boxes: np.ndarray, classes: np.ndarray, values: np.ndarray
-) -> list[dict[str, Any]]:
-    """One dict a box. Ids start at 1, because the libraries read 0 as "not matched"."""
-    columns = zip(frames.tolist(), boxes.tolist(), classes.tolist(), values.tolist(), strict=True)
+def _annotations(parts: Sequence[FrameRows], first_frames: np.ndarray, values: np.ndarray) -> list[dict[str, Any]]:
+    """One dict per box. Ids start at 1, because the libraries read 0 as "not matched"."""
+    columns = zip(
+        np.concatenate([part.frame + first for part, first in zip(parts, first_frames, strict=False)]).tolist(),
+        np.concatenate([part.boxes for part in parts]).tolist(),
+        np.concatenate([part.class_id for part in parts]).tolist(),
+        values.tolist(),
+        strict=True,
+    )
     return [
         {"id": key, "image_id": frame, "bbox": box, "category_id": class_id, "area": value, "iscrowd": 0}
         for key, (frame, box, class_id, value) in enumerate(columns, start=1)

@@ -1,18 +1,19 @@
 """COCO mAP by the protocol of event-camera detection: boxes are matched by frame, then by IoU.
 
-The measure itself is a library's, see `detector.evaluation.coco_backend`. What is particular to event cameras, as in
-Perot et al., "Learning to detect objects with a 1 megapixel event camera" (NeurIPS 2020): labels come at single
-moments, only those moments count, boxes at the start of a recording and small boxes do not.
+A library computes the metric, see `detector.evaluation.coco_backend`. The protocol is that of Perot et al., "Learning
+to detect objects with a 1 megapixel event camera" (NeurIPS 2020): only labelled times count, and boxes at the start of
+a recording and small boxes do not count.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
-from detector.evaluation.box_filters import crop_boxes, is_large, require_finite
-from detector.evaluation.coco_backend import IOUS, RECALLS, FrameBoxes, coco_precision
+from detector.box import is_large
+from detector.evaluation.box_filters import crop_boxes, require_finite
+from detector.evaluation.coco_backend import IOUS, RECALLS, FrameBoxes, FrameRows, coco_precision
 from detector.evaluation.pairing import pair_by_frame, pair_by_time, thin, whole_numbers
 from detector.events.frames import Frames
 
@@ -24,7 +25,7 @@ AREA_RANGES = {
     "medium": (32.0**2, 96.0**2),
     "big": (96.0**2, 1e10),
 }
-"""Square pixels of boxes, as COCO has them."""
+"""Ranges of box areas in square pixels, as defined by COCO."""
 BOX_FIELDS = ("t", "x", "y", "w", "h", "class_id")
 
 
@@ -33,43 +34,42 @@ class CocoEvaluator:
 
     **Which frames count.** Every labelled time is a frame; a label row whose class is not in `classes` makes its time
     a labelled frame without adding a box. Detections of other frames are ignored. With `empty_frames="ignore"`, frames
-    in which no box counts are left out with their detections, as the public toolbox does
-    (prophesee-ai/prophesee-automotive-dataset-toolbox, Apache-2.0); with "count" false detections there count.
+    in which no box counts are left out with their detections, as in the public toolbox
+    (prophesee-ai/prophesee-automotive-dataset-toolbox, Apache-2.0); with "count" false detections in them count.
 
-    **Which detections answer a label.** Where the `frames` of a recording are given, those of the same frame: a label
-    at t belongs to the frame with start < t <= end, as a detection at the frame's end does; of several labelled times
-    in a frame the last counts. A frame without detections answered "nothing". Without `frames`, which files of other
-    tools do not tell, see `pair_by_time`; a detector that answered nothing in a frame is then charged with the
-    detections of a neighbouring frame, unless a row with a class not in `classes` marks the time.
+    **Which detections belong to a label.** If the `frames` of a recording are given, those of the same frame: a label
+    at t belongs to the frame with start < t <= end, as does a detection at the end of the frame. Of several labelled
+    times in a frame the last counts. Without `frames`, which files of other tools do not state, see `pair_by_time`; a
+    frame without detections then gets the detections of a neighbouring frame, unless a row with a class not in
+    `classes` marks its time.
 
-    **Which boxes count.** Boxes are cropped to the frame; those without an area there and those below the smallest
-    sizes are dropped, labels and detections alike. Areas are in the pixels of the boxes given: small up to 32^2, big
-    from 96^2.
+    **Which boxes count.** Boxes are cropped to the frame. Labels and detections without an area there and below the
+    smallest sizes are dropped. Areas are in pixels of the given boxes: small up to 32^2, big from 96^2.
 
     **Merging.** `recordings` is a list of plain arrays, so partial results of several evaluators are joined by
-    `a.recordings += b.recordings` and `a.left_out += b.left_out`; their order does not matter but for ties of scores.
+    `a.recordings += b.recordings` and `a.left_out += b.left_out`; their order matters only for equal scores.
 
     Args:
-        classes: label map ids and names, or names of the ids 0, 1, ...; a class named "empty" is no class.
+        classes: label map ids and names, or names of the ids 0, 1, ...; a class named "empty" is skipped.
         height: frame height in pixels.
         width: frame width in pixels.
-        time_tol: largest distance in microseconds between a label and its detections where frames are not known.
-        eval_rate: frames a second that are evaluated, of the labelled ones those nearest to a regular grid that starts
-            at a recording's first; -1 takes all.
+        time_tol: largest distance in microseconds between a label and its detections if frames are not known.
+        eval_rate: evaluated frames per second: the labelled ones nearest to a regular grid that starts at the first of
+            a recording; -1 for all.
         verbose: whether the COCO library prints its table.
-        skip_us: a labelled time counts later than this after the start of frame 0 (of time 0 without `frames`);
-            0 takes all.
+        skip_us: labelled times up to this long after the start of frame 0 (time 0 without `frames`) do not count; 0 for
+            all.
         min_box_diag: smallest diagonal in pixels of a box that counts.
         min_box_side: smallest width and height in pixels of a box that counts.
         empty_frames: whether labelled frames in which no box counts are evaluated.
 
     Attributes:
         recordings: boxes of the evaluated frames, by recording.
-        left_out: what was given and does not count, by reason.
+        left_out: numbers of labels, detections and frames that do not count, by reason.
 
     Raises:
-        ValueError: no class, a frame without area, a negative tolerance or filter, a rate that is neither -1 nor
-            positive.
+        ValueError: there is no class, the frame has no area, a tolerance or filter is negative, or the rate is neither
+            -1 nor positive.
     """
 
     def __init__(  # noqa: PLR0917
@@ -96,7 +96,7 @@ class CocoEvaluator:
             raise ValueError(f"height, width: got {height}, {width}, allowed: numbers above 0")
         filters = {"time_tol": time_tol, "skip_us": skip_us, "min_box_diag": min_box_diag, "min_box_side": min_box_side}
         for name, value in filters.items():
-            if not value >= 0:  # nan included
+            if not value >= 0:  # also refuses NaN
                 raise ValueError(f"{name}: got {value}, allowed: numbers of at least 0")
         if not (eval_rate == -1 or eval_rate > 0):
             raise ValueError(
@@ -123,8 +123,8 @@ class CocoEvaluator:
             labels: for every recording its (M,) structured boxes with the fields of `BBOX_dtype`, in any order of rows
                 and fields, packed or not.
             detections: for every recording its (D,) structured boxes; `class_confidence` is the score.
-            frames: for every recording the frames that its detections were made from, or None where they are not
-                known. `predict` writes them beside its files, see `detector.inference.frames_file.read_frames`.
+            frames: for every recording the frames in which its detections were made, or None if they are not known.
+                `predict` writes them beside its files, see `detector.inference.frames_file.read_frames`.
 
         Raises:
             ValueError: the lists differ in length, fields are missing, a time is not whole or a box not finite.
@@ -140,26 +140,24 @@ class CocoEvaluator:
             self.recordings.append(self._match(label_rows, detection_rows, known))
 
     def quantities(self) -> dict[str, int]:
-        """Labels behind each metric of `accumulate()`, which has a value where there are any."""
-        boxes = _join([recording.label_boxes for recording in self.recordings])
-        classes = np.concatenate([np.zeros(0, np.int64), *(recording.label_class for recording in self.recordings)])
-        areas = boxes[:, 2] * boxes[:, 3]
-        counts = dict.fromkeys(("mean_ap", "mean_ap50", "mean_ap75"), len(boxes))
+        """Number of labels behind each metric of `accumulate()`; a metric without labels has no value."""
+        classes = _join(r.labels.class_id for r in self.recordings)
+        areas = _join(r.labels.area() for r in self.recordings)
+        counts = dict.fromkeys(("mean_ap", "mean_ap50", "mean_ap75"), len(areas))
         for size, (low, high) in list(AREA_RANGES.items())[1:]:
             counts[f"mean_ap_{size}"] = int(((areas >= low) & (areas <= high)).sum())
         return counts | {f"ap/{name}": int((classes == key).sum()) for key, name in self.classes.items()}
 
     def accumulate(self) -> dict[str, float | None]:
-        """Measure all recordings added so far.
+        """Compute the metrics of all recordings added so far.
 
         Returns:
             `mean_ap` (IoU 0.50:0.95), `mean_ap50`, `mean_ap75`, `mean_ap_small`, `mean_ap_medium`, `mean_ap_big`, and
-            `ap/<class name>` of each class. The keys are always the same. A quantity without labels (no box of that
-            size or class) is None, and a class without labels does not enter the means over classes; but `mean_ap`
-            and `mean_ap50` are numbers, 0.0 without labels, where any frame was evaluated.
+            `ap/<class name>` of each class. The keys are always the same. A metric without labels (no box of that
+            size or class) is None, and the means over classes skip classes without labels; but `mean_ap` and
+            `mean_ap50` are 0.0 without labels if any frame was evaluated.
         """
-        areas = [_areas([part.label_boxes for part in self.recordings])]
-        areas.append(_areas([part.detection_boxes for part in self.recordings]))
+        areas = _join(r.labels.area() for r in self.recordings), _join(r.detections.area() for r in self.recordings)
         ranges = list(AREA_RANGES.values())
         precision = coco_precision(self.recordings, self.classes, ranges, *areas, verbose=self.verbose)
         self._precision, all_areas = precision, precision[..., 0]
@@ -177,17 +175,17 @@ class CocoEvaluator:
         return results
 
     def precision_recall(self, iou: float = 0.5) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Curves of the last `accumulate()`, boxes of all sizes.
+        """Precision-recall curves of the last `accumulate()`, for boxes of all sizes.
 
         Args:
             iou: threshold of a match, one of 0.50, 0.55, ..., 0.95.
 
         Returns:
-            class name -> (recall (101,) 0, 0.01, ..., 1, interpolated precision (101,)), of the classes that have
-            labels; the precision is 0 beyond the highest recall reached.
+            class name -> (recall (101,) 0, 0.01, ..., 1, interpolated precision (101,)), for classes with labels; the
+            precision is 0 beyond the highest recall reached.
 
         Raises:
-            ValueError: another threshold.
+            ValueError: `iou` is another threshold.
             RuntimeError: `accumulate()` has not been called.
         """
         if self._precision is None:
@@ -205,29 +203,29 @@ class CocoEvaluator:
         count: int,
         detection_slices: Sequence[np.ndarray] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Average precision of slices of the boxes, as COCO does it for sizes: what is outside a slice is ignored.
+        """Average precision of slices of the boxes; boxes outside a slice are ignored, as COCO does for sizes.
 
         Args:
             label_slices: for every recording, in the order in which they were added, the slice 0..`count`-1 of each row
                 of its labels; -1 for none.
             count: number of slices.
-            detection_slices: likewise for the detections, of which those in another slice that match no label are
+            detection_slices: slices of the detections, in the same form; those in another slice that match no label are
                 ignored. If None, a detection that matches no label is wrong in every slice.
 
         Returns:
-            (count,) AP 0.50:0.95 and (count,) AP at IoU 0.5, means over the classes; nan where there is no label.
+            (count,) AP 0.50:0.95 and (count,) AP at IoU 0.5, means over the classes; NaN for slices without labels.
         """
-        labels = [part[r.label_row] for part, r in zip(label_slices, self.recordings, strict=True)]
+        labels = [part[r.labels.row] for part, r in zip(label_slices, self.recordings, strict=True)]
         if detection_slices is None:
-            detections = [np.full(len(r.detection_row), np.nan) for r in self.recordings]
+            detections = [np.full(len(r.score), np.nan) for r in self.recordings]
         else:
-            detections = [part[r.detection_row] for part, r in zip(detection_slices, self.recordings, strict=True)]
+            detections = [part[r.detections.row] for part, r in zip(detection_slices, self.recordings, strict=True)]
         ranges = [(float(index), float(index)) for index in range(count)]
         values = (np.concatenate(parts).astype(np.float64) for parts in (labels, detections))
         precision = coco_precision(self.recordings, self.classes, ranges, *values)
         parts = [precision[..., index] for index in range(count)]
         ap, ap50 = ([_mean(part[rows]) for part in parts] for rows in (slice(None), _iou_index(0.5)))
-        return np.array(ap, np.float64), np.array(ap50, np.float64)  # None becomes nan
+        return np.array(ap, np.float64), np.array(ap50, np.float64)  # None becomes NaN
 
     def _match(self, labels: np.ndarray, detections: np.ndarray, frames: Frames | None) -> FrameBoxes:
         """The labels and detections of every evaluated frame of one recording."""
@@ -242,15 +240,14 @@ class CocoEvaluator:
             pairing = pair_by_frame(label_times, detection_times, moments, frames)
         start = 0 if frames is None else frames.first_t
         late = (pairing.times - start > self.skip_us) | (self.skip_us == 0)
-        label_frame = _renumber(pairing.labels, late)
-        detection_frame = _renumber(pairing.detections, late)
-        label_boxes, label_rows, reasons = self._counting(labels, label_frame)
-        detection_boxes, detection_rows, detection_reasons = self._counting(detections, detection_frame)
+        label_frame, detection_frame = (_renumber(of, late) for of in (pairing.labels, pairing.detections))
+        label_rows, label_reasons = self._counting(labels, label_frame)
+        detection_rows, detection_reasons = self._counting(detections, detection_frame)
         evaluated = late.copy()
         if self.empty_frames == "ignore":
-            evaluated &= np.isin(np.arange(len(late)), label_frame[label_rows])
-            of_frame = evaluated[detection_frame[detection_rows]]
-            detection_boxes, detection_rows = detection_boxes[of_frame], detection_rows[of_frame]
+            evaluated &= np.isin(np.arange(len(late)), label_rows.frame)
+            of_frame = evaluated[detection_rows.frame]
+            detection_rows = FrameRows(*(column[of_frame] for column in detection_rows))
         wanted = np.isin(labels["class_id"], list(self.classes))
         in_time = pairing.labels >= 0
         other = ~np.isin(detections["class_id"], list(self.classes)) & ((detections["w"] != 0) | (detections["h"] != 0))
@@ -266,49 +263,38 @@ class CocoEvaluator:
                 "labelled frames without a box that counts": int(late.sum() - evaluated.sum()),
                 "detections outside of the recording": int(late_or_early.sum()),
                 "detections of classes that are not evaluated": int(other.sum()),
-                **{f"labels {reason}": count for reason, count in reasons.items()},
+                **{f"labels {reason}": count for reason, count in label_reasons.items()},
                 **{f"detections {reason}": count for reason, count in detection_reasons.items()},
             }
         )
         number = np.cumsum(evaluated) - 1
         return FrameBoxes(
             int(evaluated.sum()),
-            number[label_frame[label_rows]],
-            label_boxes,
-            labels["class_id"][label_rows].astype(np.int64),
-            label_rows,
-            number[detection_frame[detection_rows]],
-            detection_boxes,
-            detections["class_id"][detection_rows].astype(np.int64),
-            detection_rows,
-            detections["class_confidence"][detection_rows].astype(np.float64),
+            *(rows._replace(frame=number[rows.frame]) for rows in (label_rows, detection_rows)),
+            detections["class_confidence"][detection_rows.row].astype(np.float64),
         )
 
-    def _counting(self, rows: np.ndarray, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, int]]:
-        """Boxes (n, 4) of evaluated frames that count, their rows (n,), and how many do not, by reason."""
+    def _counting(self, rows: np.ndarray, frame: np.ndarray) -> tuple[FrameRows, dict[str, int]]:
+        """The boxes of evaluated frames that count, and the number of those that do not, by reason."""
         found = np.flatnonzero((frame >= 0) & np.isin(rows["class_id"], list(self.classes)))
         boxes = crop_boxes(rows[found], self.height, self.width)
         inside = (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
-        large = inside & is_large(boxes, self.min_box_diag, self.min_box_side)
+        large = inside & is_large(boxes[:, 2], boxes[:, 3], self.min_box_diag, self.min_box_side)
         reasons = {
             "without area in the frame": int((~inside).sum()),
             "below the smallest box": int((inside & ~large).sum()),
         }
-        return boxes[large], found[large], reasons
+        kept = found[large]
+        return FrameRows(frame[kept], boxes[large], rows["class_id"][kept].astype(np.int64), kept), reasons
 
 
 def _renumber(frame: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Frame of each row, -1 where the frame does not count."""
+    """Frame of each row, -1 for frames that do not count."""
     return np.where(np.append(counts, False)[frame], frame, -1)
 
 
-def _join(boxes: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate([np.zeros((0, 4)), *boxes])
-
-
-def _areas(boxes: Sequence[np.ndarray]) -> np.ndarray:
-    corners = _join(boxes)
-    return corners[:, 2] * corners[:, 3]
+def _join(parts: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.zeros(0), *parts])
 
 
 def _check(argument: str, rows: np.ndarray, fields: tuple[str, ...]) -> None:
@@ -327,6 +313,6 @@ def _iou_index(iou: float) -> int:
 
 
 def _mean(precision: np.ndarray) -> float | None:
-    """Mean where there are labels; None without any."""
+    """Mean over the classes that have labels; None without any."""
     measured = precision[precision > -1]
     return float(measured.mean()) if measured.size else None

@@ -1,4 +1,4 @@
-"""Detections of labelled frames, collected over recordings and ranks, and measured."""
+"""Collect the detections of labelled frames over recordings and ranks, and compute their metrics."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from detector.evaluation.coco_evaluator import CocoEvaluator
 from detector.events.frames import Frames
 from detector.events.types import BBOX_dtype
 
-__all__ = ["NOTHING_COUNTS", "FramePredictions", "Measured", "Protocol", "RecordingBoxes"]
+__all__ = ["NOTHING_COUNTS", "FramePredictions", "Measured", "Protocol", "RecordingBoxes", "evaluate_recordings"]
 
 NOTHING_COUNTS = (
-    "{}: no labelled frame counts: labels lie outside of the recordings or in the first data.skip_us microseconds, or "
+    "{}: no labelled frame counts: labels are outside of the recordings or in the first data.skip_us microseconds, or "
     "eval.empty_frames is ignore and no box is left by data.classes, data.min_box_diag and data.min_box_side"
 )
 Curves = dict[str, tuple[np.ndarray, np.ndarray]]
@@ -26,7 +26,7 @@ Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Protocol:
-    """What makes two mAP figures comparable; lengths in network pixels, times in microseconds."""
+    """Settings that must agree for mAP values to be comparable; lengths in network pixels, times in microseconds."""
 
     skip_us: int = 0
     min_box_diag: float = 0
@@ -37,7 +37,7 @@ class Protocol:
 
     @classmethod
     def of(cls, config: Config) -> "Protocol":
-        """The protocol that a configuration states."""
+        """The protocol of a configuration."""
         leaves = vars(config.to_hparams())
         return cls(**{key.name: leaves[key.name] for key in fields(cls)})
 
@@ -55,7 +55,9 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Measured:
-    """Result of an evaluation: COCO figures, recall and precision at IoU 0.5 of every class, and what did not count.
+    """Result of an evaluation.
+
+    Recall and precision are those of every class at IoU 0.5.
 
     Args:
         metrics: see `CocoEvaluator.accumulate`.
@@ -69,14 +71,14 @@ class Measured:
 
 
 class RecordingBoxes(NamedTuple):
-    """What is measured of a recording; boxes as (M,) `BBOX_dtype` in network pixels.
+    """Labels and detections of a recording, as (M,) `BBOX_dtype` in network pixels.
 
     Args:
         path: tensor file.
         frames: of the recording.
-        all_labels: every label of the recording, wanted or not.
-        labels: those of the frames that were detected on, and those outside of the recording.
-        detections: of labelled frames; each bears the time at which its frame ends.
+        all_labels: all labels of the recording, also of unwanted classes.
+        labels: labels of the frames that were detected on, and those outside of the recording.
+        detections: detections of labelled frames; their times are the ends of the frames.
     """
 
     path: str
@@ -111,30 +113,33 @@ class FramePredictions:
             frame_is_labeled: (T, B) bool.
         """
         for info, _ in video_infos:
-            if info is not None:  # one without a labelled frame too: its labels are counted as outside
+            if info is not None:  # also without a labelled frame: its labels are counted as outside
                 self._found.setdefault(info.path, (info, [], []))
                 self.size = (info.height, info.width)
         for t, b in frame_is_labeled.nonzero().tolist():
             info, start_frame = video_infos[b]
             _, numbers, boxes = self._found[info.path]
             numbers.append(start_frame + t)
-            boxes.append(self._to_bbox(preds[t][b], _frames(info).end_of(start_frame + t)))
+            boxes.append(self._to_bbox(preds[t][b], info.frames.end_of(start_frame + t)))
 
     def recordings(self) -> list[RecordingBoxes]:
-        """What this rank collected, in the order in which recordings were met."""
+        """Boxes that this rank collected, in the order in which recordings were added."""
         return [self._recording(*found) for found in self._found.values()]
 
     def _recording(self, info: VideoInfo, numbers: list[int], boxes: list[np.ndarray]) -> RecordingBoxes:
-        frames = _frames(info)
-        labels = info.labels[np.isin(frames.find(info.labels["t"]), [-1, *numbers])]
-        return RecordingBoxes(info.path, frames, info.labels, labels, np.concatenate([np.zeros(0, BBOX_dtype), *boxes]))
+        labels = info.labels[np.isin(info.frames.find(info.labels["t"]), [-1, *numbers])]
+        detections = np.concatenate([np.zeros(0, BBOX_dtype), *boxes])
+        return RecordingBoxes(info.path, info.frames, info.labels, labels, detections)
 
     def measure(self) -> Measured | None:
-        """mAP over all ranks: gathered, computed once on rank 0, the same on every rank; None without a frame."""
-        evaluators = [] if self.size is None else [_evaluate(self.recordings(), self.classes, self.size, self.protocol)]
-        gathered = _gather([(self.size, part.recordings, part.left_out) for part in evaluators])
+        """Compute mAP over all ranks on rank 0 and send it to every rank; None without a frame."""
+        own = []
+        if self.size is not None:
+            evaluator = evaluate_recordings(self.recordings(), self.classes, self.size, self.protocol)
+            own = [(self.size, evaluator.recordings, evaluator.left_out)]
+        gathered = _gather(own)
         result: list[Measured | None] = [None]
-        if _rank() == 0:
+        if not dist.is_initialized() or dist.get_rank() == 0:
             parts = [part for of_rank in gathered for part in of_rank]
             result[0] = self._join(parts) if parts else None
         if dist.is_initialized():
@@ -162,21 +167,14 @@ class FramePredictions:
         return rows
 
 
-def _frames(info: VideoInfo) -> Frames:
-    return Frames(info.first_t, info.delta_t, info.num_frames)
-
-
-def _evaluate(
+def evaluate_recordings(
     recordings: Sequence[RecordingBoxes], classes: Mapping[int, str], size: tuple[int, int], protocol: Protocol
 ) -> CocoEvaluator:
+    """An evaluator with the boxes of recordings, whose frames have this height and width."""
     evaluator = protocol.evaluator(classes, size)
     labels, detections = [r.labels for r in recordings], [r.detections for r in recordings]
     evaluator.partial_eval(labels, detections, [r.frames for r in recordings])
     return evaluator
-
-
-def _rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def _gather(item: Any) -> list[Any]:

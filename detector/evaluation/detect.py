@@ -1,4 +1,4 @@
-"""A detector over the streams of a split: the one loop by which everything is measured, checked and drawn."""
+"""Run a detector over the streams of a split; evaluation, checks and videos use this loop."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -18,10 +18,10 @@ Detections = list[list[dict[str, Tensor]]]
 def detect_batch(
     detector: SingleStageDetector, batch: dict[str, Any], score_thresh: float, nms_thresh: float
 ) -> Detections:
-    """Clear the state of the streams that begin in a batch, then detect.
+    """Reset the state of the streams that begin in a batch, then detect.
 
     Args:
-        detector: on the batch's device; its state advances by the batch.
+        detector: detector on the device of the batch; its state is updated.
         batch: see `SequenceDataset.__getitem__`.
         score_thresh: lowest score.
         nms_thresh: overlap above which the lower of two scores of a class is dropped.
@@ -42,15 +42,15 @@ def detect(
     """Detect on the batches of a split, in order.
 
     Args:
-        detector: its state is cleared before and after.
+        detector: its state is reset before and after.
         batches: see `SequenceDataset.__getitem__`.
         score_thresh: lowest score.
         nms_thresh: overlap above which the lower of two scores of a class is dropped.
-        device: where the detector is; the CPU if None.
-        autocast: arithmetic of the network; float32 if None.
+        device: device of the detector; the CPU if None.
+        autocast: precision of the network; float32 if None.
 
     Yields:
-        Each batch as it came, and its detections.
+        Each batch, unchanged, and its detections.
     """
     device = device or torch.device("cpu")
     detector.reset_all()

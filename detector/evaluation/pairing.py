@@ -1,4 +1,4 @@
-"""Which labelled times are evaluated, and which detections answer them."""
+"""Select the labelled times that are evaluated, and assign detections to them."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from detector.events.frames import Frames
 __all__ = ["SAME_TIME_US", "Pairing", "pair_by_frame", "pair_by_time", "thin", "whole_numbers"]
 
 SAME_TIME_US = 1_000
-"""Detections this close to a label, in microseconds, are those of its time where frames are not known."""
+"""Largest distance in microseconds at which a detection has the time of a label, if frames are not known."""
 
 
 class Pairing(NamedTuple):
@@ -18,9 +18,9 @@ class Pairing(NamedTuple):
     Args:
         times: (F,) increasing label times in microseconds.
         labels: (M,) evaluated frame of each label; -1 for none.
-        detections: (D,) likewise for the detections.
-        outside: (M,) bool, labels outside of the recording.
-        shared: label times that were left out because their detections answer a later one.
+        detections: (D,) evaluated frame of each detection; -1 for none.
+        outside: (M,) bool, whether each label is outside of the recording.
+        shared: number of label times that were left out because their detections are assigned to a later one.
     """
 
     times: np.ndarray
@@ -31,13 +31,13 @@ class Pairing(NamedTuple):
 
 
 def pair_by_frame(label_times: np.ndarray, detection_times: np.ndarray, moments: np.ndarray, frames: Frames) -> Pairing:
-    """Pair by frame: what was labelled last in a frame is answered by the detections of that frame.
+    """Pair by frame: the last labelled time of a frame gets the detections of that frame.
 
     Args:
-        label_times: (M,) of all labels.
-        detection_times: (D,) of all detections.
+        label_times: (M,) times of all labels.
+        detection_times: (D,) times of all detections.
         moments: increasing label times that are considered, see `thin`.
-        frames: of the stream that the detections were made from.
+        frames: frames of the stream in which the detections were made.
     """
     numbers = frames.find(moments)
     last = (numbers >= 0) & np.append(numbers[1:] != numbers[:-1], True)[: len(numbers)]
@@ -49,14 +49,14 @@ def pair_by_frame(label_times: np.ndarray, detection_times: np.ndarray, moments:
 def pair_by_time(label_times: np.ndarray, detection_times: np.ndarray, moments: np.ndarray, time_tol: int) -> Pairing:
     """Pair by time, for detections whose frames are not known.
 
-    A label at t is answered by the detection time nearest to it within `SAME_TIME_US`, else by the first one in
-    (t, t + time_tol], else by the last one in [t - time_tol, t). Of label times with one answer the last counts.
+    A label at t gets the nearest detection time within `SAME_TIME_US`, otherwise the first one in (t, t + time_tol],
+    otherwise the last one in [t - time_tol, t). Of label times with the same detection time the last counts.
 
     Args:
-        label_times: (M,) of all labels.
-        detection_times: (D,) of all detections.
+        label_times: (M,) times of all labels.
+        detection_times: (D,) times of all detections.
         moments: increasing label times that are considered, see `thin`.
-        time_tol: largest distance in microseconds, itself allowed.
+        time_tol: largest distance in microseconds, inclusive.
     """
     answers, far = np.unique(detection_times), np.iinfo(np.int64).max
     later = np.searchsorted(answers, moments)
@@ -79,10 +79,10 @@ def pair_by_time(label_times: np.ndarray, detection_times: np.ndarray, moments: 
 
 
 def thin(times: np.ndarray, rate: float) -> np.ndarray:
-    """Of increasing times those nearest to the instants first + k / rate, at most one an instant; all if rate is -1.
+    """Select the increasing times nearest to the instants first + k / rate, one per instant; all if rate is -1.
 
-    Times are rounded to the grid, because labels of "60 Hz" lie 16,666 or 16,667 us apart: waiting for a full period
-    since the last one would skip more and more.
+    Times are rounded to a grid, because labels at 60 Hz are 16,666 or 16,667 us apart: waiting for a full period since
+    the last time would skip more and more labels.
     """
     if rate == -1 or not len(times):
         return times
@@ -95,10 +95,10 @@ def thin(times: np.ndarray, rate: float) -> np.ndarray:
 
 
 def whole_numbers(argument: str, rows: np.ndarray, name: str) -> np.ndarray:
-    """(M,) int64 values of a field of boxes, such as times.
+    """Convert a field of boxes, such as times, to (M,) int64 values.
 
     Raises:
-        ValueError: a value is no whole number, or too large for int64.
+        ValueError: a value is not a whole number, or too large for int64.
     """
     values = rows[name]
     if values.dtype.kind == "f":
@@ -113,8 +113,8 @@ def whole_numbers(argument: str, rows: np.ndarray, name: str) -> np.ndarray:
 
 
 def _find(values: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Index of each value among increasing keys, -1 where it is not one of them."""
+    """Index of each value among increasing keys, -1 for values that are not among them."""
     if not len(keys):
         return np.full(len(values), -1)
-    place = np.searchsorted(keys, values).clip(max=len(keys) - 1)
-    return np.where(keys[place] == values, place, -1)
+    index = np.searchsorted(keys, values).clip(max=len(keys) - 1)
+    return np.where(keys[index] == values, index, -1)

@@ -1,4 +1,4 @@
-"""What the labels of a split can measure, before anything is detected on it."""
+"""Number of labels behind each metric of a split, computed without detections."""
 
 from pathlib import Path
 
@@ -7,20 +7,19 @@ from detector.data.label_map import LABEL_MAP_NAME, class_names, read_label_map
 from detector.data.sequence_file import OpenFile
 from detector.data_factory import psee_data
 from detector.evaluation.collector import NOTHING_COUNTS, Protocol
-from detector.events.frames import Frames
 
 __all__ = ["label_counts"]
 
 
 def label_counts(config: Config, split: str) -> dict[str, int]:
-    """Labels of a split behind each metric, by the protocol of a configuration.
+    """Count the labels of a split behind each metric, by the protocol of a configuration.
 
     Args:
-        config: settings, with a dataset.
+        config: configuration with a dataset.
         split: "val" or "test".
 
     Returns:
-        Metric (see `CocoEvaluator.accumulate`) -> number of labels; a metric without any will have no value.
+        Metric (see `CocoEvaluator.accumulate`) -> number of labels; a metric without labels has no value.
 
     Raises:
         ValueError: no labelled frame of the split counts.
@@ -31,8 +30,7 @@ def label_counts(config: Config, split: str) -> dict[str, int]:
     evaluator = Protocol.of(config).evaluator(classes, dataset.shape[-2:])
     for file in dataset.files:
         info = OpenFile(file).info
-        frames = Frames(info.first_t, info.delta_t, info.num_frames)
-        evaluator.partial_eval([info.labels], [info.labels[:0]], [frames])
+        evaluator.partial_eval([info.labels], [info.labels[:0]], [info.frames])
     if not any(recording.num_frames for recording in evaluator.recordings):
         raise ValueError(NOTHING_COUNTS.format(Path(config.data.dataset_path) / split))
     return evaluator.quantities()

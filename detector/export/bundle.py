@@ -1,6 +1,5 @@
 """An exported detector on disk: a model file, and the JSON that states how to feed it."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 
 from detector.config.extensions import EXPORT_FORMS
 from detector.export.form import INFO_NAME, MODEL_NAME
+from detector.utils.checksum import sha256_of
 
 __all__ = ["find_exported", "load_exported"]
 
@@ -32,8 +32,7 @@ def find_exported(path: str | Path) -> tuple[Path, dict[str, Any]]:
     model = folder / info.get("file", MODEL_NAME) if path.is_dir() else path
     if not model.is_file():
         raise FileNotFoundError(f"{model}: no such model file")
-    with model.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(model)
     if info.get("sha256") != digest:
         raise ValueError(f"{model}: has sha256 {digest}, {INFO_NAME} beside it: {info.get('sha256')}, export it again")
     return model, info

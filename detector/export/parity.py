@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from detector.box import pairwise_iou
+
 __all__ = ["CONFIDENT", "NEAR_IOU", "Agreement", "compare_rows"]
 
 CONFIDENT = 0.3
@@ -67,8 +69,6 @@ def compare_rows(wanted: Iterable[Iterable[Tensor]], found: Iterable[Iterable[Te
 
 
 def _overlap(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of (M, 4) x1, y1, w, h boxes, pair by pair; 1 for two equal ones without area."""
-    low, high = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:])
-    inter = (high - low).clamp(min=0).prod(dim=1)
-    union = a[:, 2:].prod(dim=1) + b[:, 2:].prod(dim=1) - inter
-    return torch.where((a == b).all(dim=1), 1.0, inter / union.clamp(min=1e-9))
+    """IoU of each pair of (M, 4) x1, y1, w, h boxes; 1 for two equal boxes without area."""
+    corners = [torch.cat([rows[:, :2], rows[:, :2] + rows[:, 2:]], dim=1) for rows in (a, b)]
+    return torch.where((a == b).all(dim=1), 1.0, pairwise_iou(*corners))

@@ -2,7 +2,6 @@
 
 import argparse
 import copy
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from detector.export.form import INFO_NAME, PRECISIONS
 from detector.export.ssd import SSD, anchor_pairs
 from detector.preprocess.representation import representation_of
 from detector.utils.atomic_write import atomic_write
+from detector.utils.checksum import sha256_of
 
 __all__ = ["export_lightning_model", "export_ssd", "in_precision"]
 
@@ -66,7 +66,7 @@ def export_ssd(
             **_info(ssd, values, nms_thresh, score_thresh),
             **{"form": form, "file": kind.file, "precision": precision},
             **found,
-            "sha256": hashlib.sha256(part.read_bytes()).hexdigest(),
+            "sha256": sha256_of(part),
         }
     with atomic_write(out / INFO_NAME) as info_part:
         info_part.write_text(json.dumps(info, indent=2) + "\n")

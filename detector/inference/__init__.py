@@ -1,4 +1,4 @@
-"""An exported detector on recordings and streams: `Predictor`, whole recordings, and files of boxes.
+"""Inference with an exported detector: `Predictor`, whole recordings, and files of boxes.
 
 Does not belong here: detection in training and evaluation (`evaluation/detect.py`).
 """

@@ -1,4 +1,4 @@
-"""The frames that a file of boxes was made from, stored with it: a frame without boxes has no row in the file."""
+"""The frames that a file of boxes covers, stored with it: a frame without boxes has no row in the file."""
 
 import json
 from pathlib import Path
@@ -10,18 +10,18 @@ __all__ = ["frames_path", "read_frames", "write_frames"]
 
 
 def frames_path(path: str | Path) -> Path:
-    """The JSON file beside an NPY or CSV file of boxes: `boxes.npy.frames.json`."""
+    """Path of the JSON file beside an NPY or CSV file of boxes: `boxes.npy.frames.json`."""
     return Path(f"{path}.frames.json")
 
 
 def write_frames(path: str | Path, frames: Frames) -> None:
-    """Write the frames of an NPY or CSV file of boxes beside it."""
+    """Write the frames of an NPY or CSV file of boxes to the JSON file beside it."""
     with atomic_write(frames_path(path)) as part:
         part.write_text(json.dumps(frames._asdict()) + "\n")
 
 
 def read_frames(path: str | Path) -> Frames | None:
-    """The frames that a file of boxes was made from; None if they are not stored, as for files of other tools.
+    """Read the frames that a file of boxes covers; None if they are not stored, as with files of other tools.
 
     Args:
         path: NPY or CSV file of boxes or the JSON beside it; or COCO JSON, whose `info` holds them and
@@ -29,7 +29,7 @@ def read_frames(path: str | Path) -> Frames | None:
 
     Raises:
         FileNotFoundError: there is no such file of boxes.
-        ValueError: what is stored are not frames.
+        ValueError: the stored values do not describe frames.
     """
     path = Path(path)
     if not path.is_file():
@@ -41,7 +41,7 @@ def read_frames(path: str | Path) -> Frames | None:
         return None
     try:
         stored = json.loads(source.read_text())
-        if coco:  # COCO results are a list; of other tools' files `info` is anything
+        if coco:  # COCO results are a list; `info` in files of other tools may hold anything
             stored = stored.get("info") if isinstance(stored, dict) else None
             if not isinstance(stored, dict) or "num_frames" not in stored:
                 return None

@@ -1,4 +1,4 @@
-"""A whole recording through a detector, to files of boxes and films."""
+"""Detect in a whole recording and write files of boxes and videos."""
 
 import sys
 import time
@@ -10,25 +10,24 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from detector.data.layout import labels_beside
 from detector.events import EventReader, Faults, open_events
 from detector.events.faults import MAX_FAULTY
 from detector.inference.predictor import Events, Frame, Predictor
-from detector.inference.writers import BOX_FILES, AddFrame, Scene
+from detector.inference.writers import BOX_FILES, AddFrame, Scene, video_file
 from detector.utils.decoration import decoration
 
 __all__ = ["Summary", "predict"]
 
-FILM_ENDINGS = (".gif", ".mp4")
-
 
 class Summary(NamedTuple):
-    """What came of a recording.
+    """Result of a recording.
 
     Args:
         frames: number of frames
         boxes: number of boxes
-        recorded_s: seconds of recording in the frames
-        seconds: how long they took
+        recorded_s: duration of the frames in seconds
+        seconds: computing time
         faults: faulty events of a recording
     """
 
@@ -40,11 +39,11 @@ class Summary(NamedTuple):
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of recording done in a second; from 1 on a live stream is followed."""
+        """Seconds of recording per second of computing; a detector of at least 1 keeps up with a live stream."""
         return self.recorded_s / self.seconds
 
     def text(self) -> str:
-        """One line for people."""
+        """Summary in one line."""
         faults = f"; faulty events: {self.faults}" if self.faults.total else ""
         return (
             f"{self.boxes} boxes in {self.frames} frames, {self.recorded_s:.1f} s of recording "
@@ -60,13 +59,13 @@ def predict(
     progress: bool = True,
     max_faulty_events: float = MAX_FAULTY,
 ) -> Summary:
-    """Detect in a recording or live stream, and write what was found while it is found.
+    """Detect in a recording or live stream, and write the detections frame by frame.
 
     Args:
         recording: path of a recording, an open one, or chunks of events.
         predictor: the detector.
-        outputs: files to write, by their endings `BOX_FILES`: `.npy`, `.csv`, `.json` (COCO), `.gif`, `.mp4`.
-        progress: show a bar with the real-time factor.
+        outputs: files to write; the suffix chooses the kind: `.npy`, `.csv`, `.json` (COCO), `.gif`, `.mp4`.
+        progress: show a progress bar with the real-time factor.
         max_faulty_events: part of the events of a recording's file that may be faulty, see `open_events`.
 
     Returns:
@@ -74,28 +73,30 @@ def predict(
 
     Raises:
         FileNotFoundError: there is no such recording.
-        ValueError: the recording is empty, broken or does not fit the model, or an output would replace a file that
-            it is made of or has an unknown ending.
+        ValueError: the recording is empty, damaged or does not fit the model, or an output has an unknown suffix or
+            would replace the recording or its labels.
     """
     paths = [Path(output) for output in outputs]
-    _check_outputs(paths, recording)
+    given = getattr(recording, "path", recording)
+    source = Path(given) if isinstance(given, str | Path) else None
+    _check_outputs(paths, source)
     with ExitStack() as stack:
         events = recording
         if isinstance(events, str | Path):
             sensor = predictor.height, predictor.width
             events = stack.enter_context(open_events(events, *sensor, max_faulty_events=max_faulty_events))
         faults = events.faults if isinstance(events, EventReader) else Faults()
-        films = [path for path in paths if path.suffix.lower() in FILM_ENDINGS]
-        steps = predictor.frames([events], histograms=bool(films))
+        videos = [path for path in paths if BOX_FILES[path.suffix.lower()] is video_file]
+        steps = predictor.frames([events], histograms=bool(videos))
         scene = Scene(predictor.classes, predictor.delta_t, *predictor.sensor_size(events))
-        writers = [stack.enter_context(_open(path, scene)) for path in paths if path not in films]
-        for path in films:  # which fail alone, where there are boxes that would be lost with them
+        writers = [stack.enter_context(_open(path, scene)) for path in paths if path not in videos]
+        for path in videos:  # beside files of boxes, a video that fails must not lose the boxes
             writer = _open(path, scene)
-            writers.append(stack.enter_context(_decorative(path, writer) if len(films) < len(paths) else writer))
+            writers.append(stack.enter_context(_decorative(path, writer) if len(videos) < len(paths) else writer))
         bar = stack.enter_context(tqdm(total=_length(events, scene.delta_t), unit="frame", disable=not progress))
         found = _follow(steps, writers, scene.delta_t, bar)
         if not found.frames:
-            raise ValueError(f"{_name(recording)}: no events, allowed: at least one")
+            raise ValueError(f"{source or 'events'}: no events, allowed: at least one")
     return found._replace(faults=faults)
 
 
@@ -115,7 +116,7 @@ def _follow(steps: Iterator[list[Frame | None]], writers: Sequence[AddFrame], de
 
 @contextmanager
 def _decorative(path: Path, writer: AbstractContextManager[AddFrame]) -> Iterator[AddFrame]:
-    """A writer whose first error is a warning and ends its work."""
+    """A writer that stops at its first error, which becomes a warning."""
     append, error = writer.__enter__(), None
 
     def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:
@@ -143,27 +144,17 @@ def _open(path: Path, scene: Scene) -> AbstractContextManager[AddFrame]:
 
 
 def _length(events: Events, delta_t: int) -> int | None:
-    """Number of frames, None where only the end will tell."""
+    """Number of frames, None for a stream, whose length is not known."""
     if not isinstance(events, EventReader) or events.first_t is None or events.last_t is None:
         return None
     return events.last_t // delta_t - events.first_t // delta_t + 1
 
 
-def _check_outputs(paths: Sequence[Path], recording: str | Path | Events) -> None:
+def _check_outputs(paths: Sequence[Path], source: Path | None) -> None:
     for path in paths:
         if path.suffix.lower() not in BOX_FILES:
-            raise ValueError(f"{path}: unknown kind of output, allowed: names ending in {', '.join(BOX_FILES)}")
+            raise ValueError(f"{path}: unknown kind of output, allowed: names that end in {', '.join(BOX_FILES)}")
         if paths.count(path) > 1:
             raise ValueError(f"{path}: given twice as an output, allowed: different files")
-    source = getattr(recording, "path", recording)
-    if isinstance(source, str | Path):
-        source = Path(source)
-        labels = source.with_name(f"{source.stem.removesuffix('_td')}_bbox.npy")
-        for path in paths:
-            if path.exists() and path.resolve() in (source.resolve(), labels.resolve()):
-                raise ValueError(f"{path}: the recording or its labels would be lost, allowed: another output")
-
-
-def _name(recording: str | Path | Events) -> str:
-    source = getattr(recording, "path", recording)
-    return str(source) if isinstance(source, str | Path) else "events"
+        if source and path.exists() and path.resolve() in (source.resolve(), labels_beside(source).resolve()):
+            raise ValueError(f"{path}: the recording or its labels would be lost, allowed: another output")

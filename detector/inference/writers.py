@@ -1,6 +1,6 @@
-"""Files of detections, written frame by frame: NPY, CSV, COCO JSON, and films with boxes drawn on the events.
+"""Files of detections, written frame by frame: NPY, CSV, COCO JSON, and videos with boxes drawn on the events.
 
-Each appears only when it is whole, and holds no more than a frame in memory. The frames that boxes were made from are
+A file appears only when it is complete; at most one frame is held in memory. The frames that boxes were detected in are
 stored beside NPY and CSV files and inside COCO JSON, see `detector.inference.frames_file`.
 """
 
@@ -14,21 +14,22 @@ from typing import IO, NamedTuple
 import numpy as np
 import torch
 
+from detector.box import to_corners
 from detector.events import BBOX_dtype
 from detector.events.frames import Frames
 from detector.inference.frames_file import frames_path, write_frames
 from detector.utils.atomic_write import atomic_write
 
-__all__ = ["BOX_FILES", "AddFrame", "Scene"]
+__all__ = ["BOX_FILES", "AddFrame", "Scene", "video_file"]
 
 AddFrame = Callable[[int, np.ndarray, np.ndarray], None]
-"""Appends a frame: its end in microseconds, its (M,) `BBOX_dtype` boxes, its (2, H, W) histogram (films only)."""
+"""Appends a frame: its end in microseconds, its (M,) `BBOX_dtype` boxes, its (2, H, W) histogram (videos only)."""
 
 CSV_COLUMNS = ("t", "x", "y", "w", "h", "class_id", "class_confidence")
 
 
 class Scene(NamedTuple):
-    """What frames have in common.
+    """What all frames of a file have in common.
 
     Args:
         classes: names by label map id
@@ -43,37 +44,36 @@ class Scene(NamedTuple):
     width: int
 
 
-class _Counted:
-    """Counts frames, and stores them beside the boxes once those are in their place."""
+class _FrameCounter:
+    """Counts the frames of a file; `frames` are those added so far."""
 
-    def __init__(self, path: Path, delta_t: int) -> None:
-        self.path, self.delta_t = path, delta_t
-        self.first_end = self.count = 0
+    def __init__(self, delta_t: int) -> None:
+        self.frames = Frames(0, delta_t, 0)
 
     def add(self, end: int) -> None:
-        self.first_end = self.first_end if self.count else end
-        self.count += 1
+        first_t, delta_t, count = self.frames
+        self.frames = Frames(first_t if count else end - delta_t, delta_t, count + 1)
 
-    def frames(self) -> Frames:
-        return Frames(self.first_end - self.delta_t if self.count else 0, self.delta_t, self.count)
 
-    def forget(self) -> None:
-        """Remove the frames of an earlier file, which the new boxes must never be read with."""
-        frames_path(self.path).unlink(missing_ok=True)
-
-    def store(self) -> None:
-        write_frames(self.path, self.frames())
+@contextmanager
+def _rows_file(path: Path, scene: Scene, mode: str, newline: str | None = None) -> Iterator[tuple[IO, _FrameCounter]]:
+    """A file of boxes whose frames are stored beside it once it is complete."""
+    counter = _FrameCounter(scene.delta_t)
+    with atomic_write(path) as part, part.open(mode, newline=newline) as file:
+        yield file, counter
+        frames_path(path).unlink(missing_ok=True)  # new boxes must never be read with the frames of an earlier file
+    write_frames(path, counter.frames)
 
 
 @contextmanager
 def npy_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
     """Boxes as `detector.labels.npy.load_labels` reads them."""
-    count, counted = 0, _Counted(path, scene.delta_t)
-    with atomic_write(path) as part, part.open("w+b") as file:
+    count = 0
+    with _rows_file(path, scene, "w+b") as (file, counter):
 
         def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:
             nonlocal count
-            counted.add(end)
+            counter.add(end)
             file.write(boxes.tobytes())
             count += boxes.size
 
@@ -83,26 +83,21 @@ def npy_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
         file.seek(0)
         _write_npy_header(file, count)
         assert file.tell() == begin  # numpy leaves room for the digits
-        counted.forget()
-    counted.store()
 
 
 @contextmanager
 def csv_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
-    """A line a box: time, corner, size, class id, score, class name."""
-    counted = _Counted(path, scene.delta_t)
-    with atomic_write(path) as part, part.open("w", newline="") as file:
+    """One line per box: time, corner, size, class id, score, class name."""
+    with _rows_file(path, scene, "w", newline="") as (file, counter):
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow([*CSV_COLUMNS, "class_name"])
 
         def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:
-            counted.add(end)
+            counter.add(end)
             rows = zip(*(boxes[name].tolist() for name in CSV_COLUMNS), strict=True)
             lines.writerows([*row, scene.classes[row[5]]] for row in rows)
 
         yield add
-        counted.forget()
-    counted.store()
 
 
 @contextmanager
@@ -110,19 +105,20 @@ def coco_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
     """A COCO dataset whose images are the frames (`t` is a frame's end), its annotations the boxes with a `score`."""
     categories = [{"id": key, "name": name} for key, name in scene.classes.items()]
     size = {"width": scene.width, "height": scene.height}
-    count, counted = 0, _Counted(path, scene.delta_t)
+    count, counter = 0, _FrameCounter(scene.delta_t)
     with atomic_write(path) as part, part.open("w") as file:
         file.write(f'{{"categories": {json.dumps(categories)},\n"annotations": [')
 
         def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:
             nonlocal count
-            counted.add(end)
+            counter.add(end)
             for box in boxes:
                 count += 1
-                file.write(("\n" if count == 1 else ",\n") + json.dumps(_annotation(count, counted.count, box)))
+                annotation = _annotation(count, counter.frames.num_frames, box)
+                file.write(("\n" if count == 1 else ",\n") + json.dumps(annotation))
 
         yield add
-        frames = counted.frames()
+        frames = counter.frames
         file.write(f'\n],\n"info": {json.dumps(frames._asdict())},\n"images": [')
         for number in range(frames.num_frames):
             image = {"id": number + 1, "t": frames.end_of(number), **size}
@@ -131,18 +127,17 @@ def coco_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
 
 
 @contextmanager
-def film_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
-    """Events with boxes, classes and scores, as fast as the recording."""
+def video_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
+    """Events with boxes, classes and scores, at the speed of the recording."""
     from detector.visualization.drawing import draw_detections
-    from detector.visualization.video import FILMS  # pictures need torchvision, which takes seconds
+    from detector.visualization.video import VIDEOS  # drawing needs torchvision, which takes seconds to import
 
     ids = list(scene.classes)
-    with FILMS[path.suffix.lower()](path, scene.delta_t) as append:
+    with VIDEOS[path.suffix.lower()](path, scene.delta_t) as append:
 
         def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:
-            corners = np.stack([boxes["x"], boxes["y"], boxes["x"] + boxes["w"], boxes["y"] + boxes["h"]], axis=1)
             detections = {
-                "boxes": torch.from_numpy(corners * np.float32(histogram.shape[2] / scene.width)),
+                "boxes": torch.from_numpy(to_corners(boxes, np.float32) * np.float32(histogram.shape[2] / scene.width)),
                 "scores": torch.tensor(boxes["class_confidence"]),
                 "labels": torch.tensor([ids.index(key) + 1 for key in boxes["class_id"]]),
             }
@@ -155,10 +150,10 @@ BOX_FILES: dict[str, Callable[[Path, Scene], AbstractContextManager[AddFrame]]] 
     ".npy": npy_file,
     ".csv": csv_file,
     ".json": coco_file,
-    ".gif": film_file,
-    ".mp4": film_file,
+    ".gif": video_file,
+    ".mp4": video_file,
 }
-"""Writers by the ending of the file's name."""
+"""Writers by the suffix of the file's name."""
 
 
 def _write_npy_header(file: IO[bytes], count: int) -> None:

@@ -1,4 +1,4 @@
-"""From labels to targets of anchors, and from predictions to boxes: assignment, encoding, decoding, suppression.
+"""Targets of anchors from labels, and boxes from predictions: assignment, encoding, decoding, suppression.
 
 Does not belong here: the anchors themselves (`anchors.py`) and box arithmetic (`box.py`).
 """

@@ -1,9 +1,9 @@
 """Assignment of ground-truth boxes to a grid of anchors, for a whole batch at once and without dense overlaps.
 
-Only the cells where an anchor can overlap a box enough are looked at. An anchor (w, h) and a box (W, H) reach
-an IoU of t only if they share an area I >= t (wh + WH) / (1 + t). They share at most min(h, H) in y, so at least
-I / min(h, H) in x, hence |dx| <= (w + W) / 2 - I / min(h, H), and the same in y. The result equals `assign_priors`
-run frame by frame, but for a box with several best anchors: only the nearest cells are looked at.
+Only cells whose anchors can overlap a box enough are searched. An anchor (w, h) and a box (W, H) reach an IoU of t only
+if they share an area I >= t (wh + WH) / (1 + t). They share at most min(h, H) in y, so at least I / min(h, H) in x,
+hence |dx| <= (w + W) / 2 - I / min(h, H), and the same in y. The result equals that of `assign_priors` for each frame,
+except for boxes with several best anchors, because only the nearest cells are searched.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _LOW_BITS = (1 << 32) - 1
 
 
 class AnchorGrid(NamedTuple):
-    """The anchors of a pyramid, ordered by level, row, column and shape, and where each of the S shapes lies.
+    """The anchors of a pyramid, ordered by level, row, column and shape, and the grid of each of the S shapes.
 
     Attributes:
         anchors: (A, 4) cx, cy, w, h
@@ -30,7 +30,7 @@ class AnchorGrid(NamedTuple):
         strides: (S, 1) pixels from cell to cell
         cells: (S, 2) columns and rows
         first: (S,) index of the shape's first anchor
-        per_cell: shapes a cell
+        per_cell: number of shapes per cell
     """
 
     anchors: Tensor
@@ -72,18 +72,18 @@ def pack_frames(
     num_classes: int | None = None,
     numbers: Sequence[int] | None = None,
 ) -> FrameBoxes:
-    """Puts the boxes of all frames one after another. Those on the CPU are checked.
+    """Concatenates the boxes of all frames. Boxes on the CPU are checked.
 
     Args:
-        targets: the boxes of each frame, in a form that `to_box_tensor` takes
-        num_frames: frames of the batch
-        device: where the result lies
-        num_classes: highest label; any if None
-        numbers: what errors call each frame; 0 to `num_frames` - 1 if None
+        targets: the boxes of each frame, in a form that `to_box_tensor` accepts
+        num_frames: number of frames of the batch
+        device: device of the result
+        num_classes: highest label; unlimited if None
+        numbers: number of each frame in error messages; 0 to `num_frames` - 1 if None
 
     Raises:
-        ValueError: not as many targets as frames, coordinates that are not finite, x2 < x1, y2 < y1, or labels other
-            than 1 to `num_classes`.
+        ValueError: the numbers of targets and frames differ, coordinates are not finite, x2 < x1, y2 < y1, or a label
+            is not in 1 to `num_classes`.
     """
     if len(targets) != num_frames:
         raise ValueError(f"targets: got {len(targets)} frames, allowed: one for each of the {num_frames} frames")
@@ -98,12 +98,12 @@ def pack_frames(
 
 
 FARTHEST = 1e9
-"""Pixels beyond which no corner of a box can be."""
+"""Largest coordinate of a corner in pixels."""
 
 
 def _check_rows(rows: np.ndarray, frames: np.ndarray, num_classes: int | None, numbers: Sequence[int] | None) -> None:
     low, high, label = rows[:, :2], rows[:, 2:4], rows[:, 4]
-    # nan compares as false; sums of larger corners, as offsets need them, overflow float32.
+    # NaN compares as false. Sums of larger corners, which offsets need, overflow float32.
     box_ok = np.all((low >= -FARTHEST) & (high <= FARTHEST) & (low <= high), axis=1)
     label_ok = (label >= 1) & (label <= (num_classes or np.finfo(np.float32).max)) & (label == np.floor(label))
     if (box_ok & label_ok).all():
@@ -131,51 +131,53 @@ def assign_boxes(
         grid: the anchors of a frame
         boxes: the boxes of all frames
         fg_iou_threshold: an anchor whose overlap reaches this is positive; above 0
-        bg_iou_threshold: an anchor whose overlap stays below this is background; in between it is ignored
+        bg_iou_threshold: an anchor whose overlap is below this is background; between the thresholds it is ignored
         allow_low_quality_matches: every box holds at least one anchor
 
     Returns:
-        (N * A,) int64 labels (-1 ignored, 0 background, else the box's), the (P,) indices of the positive anchors
-        among them, and the (P,) boxes these take.
+        (N * A,) int64 labels (-1 ignored, 0 background, otherwise the label of the box), the (P,) indices of the
+        positive anchors among them, and the (P,) indices of their boxes.
     """
     num_anchors = len(grid.anchors)
     labels = boxes.labels.new_zeros((boxes.num_frames, num_anchors))
-    if bg_iou_threshold == 0:  # no overlap is below 0: nothing is background where there is a box
+    if bg_iou_threshold == 0:  # no overlap is below 0: a frame with boxes has no background
         labels[boxes.frames] = -1
     labels = labels.flatten()
+    # Step 1: pairs of boxes and anchors that overlap enough.
     threshold = bg_iou_threshold or fg_iou_threshold
     pairs = _candidates(grid, boxes.xyxy, threshold)
     near = (pairs.iou >= threshold).nonzero()[:, 0]
     box, anchor, iou = (column.index_select(0, near) for column in pairs)
+    # Step 2: one anchor for each box, with an overlap above every threshold.
     if allow_low_quality_matches:
         held = _match_boxes(grid, boxes, pairs, threshold)
         forced = (held >= 0).nonzero()[:, 0]
         box, anchor = torch.cat([box, forced]), torch.cat([anchor, held[forced]])
         iou = torch.cat([iou, iou.new_full(forced.shape, FORCED_IOU)])
-    place = boxes.frames[box] * num_anchors + anchor
-    # One scatter finds each anchor's best box: the highest overlap, of equals the first box. `labels` holds the
-    # keys only until the winners' labels replace them.
+    target = boxes.frames[box] * num_anchors + anchor
+    # Step 3: one scatter finds the best box of each anchor: the highest overlap, of equal ones the first box. `labels`
+    # stores the keys until the labels of the best boxes replace them.
     key = _sort_key(iou, box)
-    labels.scatter_reduce_(0, place, key, "amax")
-    won = (labels[place] == key).nonzero()[:, 0]
-    box, place, positive = box[won], place[won], iou[won] >= fg_iou_threshold
-    labels[place] = torch.where(positive, boxes.labels[box], -1)
-    return labels, place[positive], box[positive]
+    labels.scatter_reduce_(0, target, key, "amax")
+    won = (labels[target] == key).nonzero()[:, 0]
+    box, target, positive = box[won], target[won], iou[won] >= fg_iou_threshold
+    labels[target] = torch.where(positive, boxes.labels[box], -1)
+    return labels, target[positive], box[positive]
 
 
 def _sort_key(iou: Tensor, index: Tensor) -> Tensor:
-    """Integers in the order of the overlaps (>= 0), of equal overlaps the lower index above the higher one.
+    """Integers in the order of the overlaps (>= 0); for equal overlaps the lower index has the larger integer.
 
-    The bits of floats that are not negative, read as integers, are in the order of the floats.
+    The bits of non-negative floats, read as integers, have the order of the floats.
     """
     return (iou.view(torch.int32).long() << 32) | (_LOW_BITS - index)
 
 
 def _candidates(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int = 0) -> _Pairs:
-    """All pairs whose overlap can reach the threshold, and the nearest cells of each box and shape.
+    """All pairs whose overlap can reach the threshold, and those of each box with the nearest cells of each shape.
 
-    The overlap with a shape falls with the distance in x and in y, so a box's best anchor lies in the nearest cells
-    and its best k + 1 anchors lie in the nearest k + 1 columns and rows: a margin of k holds them all.
+    The overlap with a shape decreases with the distance in x and in y, so the best anchor of a box is in the nearest
+    cells, and its best k + 1 anchors are in the nearest k + 1 columns and rows, which a margin of k includes.
     """
     low, span = _cell_ranges(grid, boxes, threshold, margin)
     columns = grid.cells[:, 0]
@@ -185,7 +187,7 @@ def _candidates(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int =
     rank = torch.arange(len(row), device=boxes.device) - (counts.cumsum(0) - counts)[row]
     width = span[..., 0].flatten().index_select(0, row)
     line = torch.div(rank, width, rounding_mode="floor")
-    # From one line of cells to the next: to the line's end, then to the range's start.
+    # Cells from the end of one line of the range to the start of the next line.
     skip = (columns - span[..., 0]).flatten().index_select(0, row)
     anchor = corner.flatten().index_select(0, row) + (rank + line * skip) * grid.per_cell
     box = torch.repeat_interleave(
@@ -196,7 +198,7 @@ def _candidates(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int =
 
 
 def _cell_ranges(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int) -> tuple[Tensor, Tensor]:
-    """First column and row, and number of columns and rows, to look at: two (M, S, 2) int64 tensors."""
+    """First column and row, and number of columns and rows, to search: two (M, S, 2) int64 tensors."""
     centre_size = xyxy2xywh(boxes)[:, None]
     size = centre_size[..., 2:]
     area = size[..., 0] * size[..., 1] + grid.sizes[:, 0] * grid.sizes[:, 1]
@@ -204,7 +206,7 @@ def _cell_ranges(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int)
     most = torch.minimum(size, grid.sizes)
     reach = (size + grid.sizes) / 2 - shared / most.flip(-1)
     reach = torch.where(shared <= most[..., :1] * most[..., 1:] * (1 + _SLACK), reach, 0)
-    # Half a cell around a centre inside the grid always holds the nearest cell.
+    # The nearest cell is always within half a cell of a centre inside the grid.
     radius = (reach / grid.strides).clamp(min=0.5 + margin) + _SLACK
     last = grid.cells - 1
     centre = torch.minimum((centre_size[..., :2] / grid.strides - 0.5).clamp(min=0), last)
@@ -214,10 +216,11 @@ def _cell_ranges(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int)
 
 
 def _match_boxes(grid: AnchorGrid, boxes: FrameBoxes, pairs: _Pairs, threshold: float, margin: int = 0) -> Tensor:
-    """The (M,) anchors that `match_each_box` finds, -1 for a box that found none.
+    """The (M,) anchors that `match_each_box` finds, -1 for a box without one.
 
-    The pairs hold every overlap from the threshold on and each box's best `margin + 1` ones. A box that lost more
-    than these and is left with less may have a better anchor elsewhere: its frame is done again with more pairs.
+    The pairs include every overlap of at least the threshold, and the best `margin + 1` overlaps of each box. A box
+    that lost more than these, and is left with a lower overlap, may have a better anchor elsewhere: its frame is
+    matched again with more pairs.
     """
     key = _sort_key(pairs.iou, pairs.anchor)
     frame_start = boxes.frames * len(grid.anchors)

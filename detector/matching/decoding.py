@@ -1,9 +1,9 @@
-"""From predictions to rows of boxes, in plain torch that can be scripted."""
+"""Conversion of predictions to rows of boxes, in plain torch that can be scripted."""
 
 import torch
 from torch import Tensor
 
-from detector.box import decode_offsets
+from detector.box import box_clamp, decode_offsets
 from detector.matching.nms import has_area
 
 __all__ = ["best_class", "class_scores", "decode_boxes", "select_rows"]
@@ -12,13 +12,13 @@ __all__ = ["best_class", "class_scores", "decode_boxes", "select_rows"]
 def class_scores(logits: Tensor) -> Tensor:
     """Scores (N, A, K), float32, without background, of logits (N, A, K + 1).
 
-    A head's logits lie class by class in memory: a softmax over the last of their dimensions would copy them.
+    The logits of a head are stored class by class, so a softmax over their last dimension would copy them.
     """
     return logits.transpose(1, 2).float().softmax(dim=1)[:, 1:].transpose(1, 2)
 
 
 def best_class(scores: Tensor) -> Tensor:
-    """Scores (N, A, K) of which each anchor keeps the highest, the first of equal ones; the others are NaN."""
+    """Scores (N, A, K) with only the highest of each anchor, the first of equal ones; the others are NaN."""
     best = scores.masked_fill(scores.isnan(), -torch.inf).max(dim=2, keepdim=True).indices
     return torch.full_like(scores, torch.nan).scatter(2, best, scores.gather(2, best))
 
@@ -26,9 +26,7 @@ def best_class(scores: Tensor) -> Tensor:
 def decode_boxes(
     anchors: Tensor, loc_preds: Tensor, varx: float, vary: float, height: int | None = None, width: int | None = None
 ) -> Tensor:
-    """Boxes of anchors and offsets, cropped to a frame where its height and width are given.
-
-    Cropping corners, as `Anchors.decode` does, leaves no area where that leaves none.
+    """Boxes of anchors and offsets, cropped to a frame if its height and width are given, as in `Anchors.decode`.
 
     Args:
         anchors: (N, A, 4) cx, cy, w, h.
@@ -39,11 +37,10 @@ def decode_boxes(
     Returns:
         (N, A, 4) x1, y1, w, h, float32.
     """
-    x1, y1, x2, y2 = decode_offsets(loc_preds.float(), anchors, varx, vary).unbind(2)
+    corners = decode_offsets(loc_preds.float(), anchors, varx, vary)
     if height is not None and width is not None:
-        x1, x2 = x1.clamp(0, width), x2.clamp(0, width)
-        y1, y2 = y1.clamp(0, height), y2.clamp(0, height)
-    return torch.stack([x1, y1, x2 - x1, y2 - y1], dim=2)
+        corners = box_clamp(corners, 0.0, 0.0, float(width), float(height))
+    return torch.cat([corners[..., :2], corners[..., 2:] - corners[..., :2]], dim=2)
 
 
 def select_rows(
@@ -56,7 +53,7 @@ def select_rows(
         scores: (N, A, K) scores without background.
         score_thresh: rows at or below this score are left out.
         batch_size: B.
-        keep_empty: keep the rows of boxes that have no area or hold NaN.
+        keep_empty: keep the rows of boxes without area or with NaN.
 
     Returns:
         List T of list B of (M, 6) x1, y1, w, h, score, class_id (1..K), ordered by anchor and class.

@@ -1,4 +1,4 @@
-"""The targets of a batch of anchors: compiled for the CPU, in torch for accelerators. Both give the same."""
+"""The targets of a batch of anchors: compiled for the CPU, in torch for GPUs. Both give the same results."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,7 +15,7 @@ __all__ = ["EncodeRule", "encode_boxes", "encode_compiled", "encode_in_torch"]
 
 
 class EncodeRule(NamedTuple):
-    """By what rule boxes become targets; see `detector.anchors.Anchors`."""
+    """Parameters of the assignment and encoding; see `detector.anchors.Anchors`."""
 
     fg_iou_threshold: float
     bg_iou_threshold: float
@@ -57,9 +57,9 @@ def encode_compiled(grid: AnchorGrid, boxes: FrameBoxes, rule: EncodeRule, loc: 
 
 def encode_in_torch(grid: AnchorGrid, boxes: FrameBoxes, rule: EncodeRule, loc: Tensor, cls: Tensor) -> None:
     """`encode_boxes` on any device, all frames at once."""
-    labels, place, box = assign_boxes(
+    labels, anchor, box = assign_boxes(
         grid, boxes, rule.fg_iou_threshold, rule.bg_iou_threshold, rule.allow_low_quality_matches
     )
     cls.copy_(labels.view(cls.shape))
-    matched = grid.anchors[place % len(grid.anchors)]
-    loc.zero_().view(-1, 4)[place] = bbox_to_deltas(boxes.xyxy[box], matched, rule.variances)
+    matched = grid.anchors[anchor % len(grid.anchors)]
+    loc.zero_().view(-1, 4)[anchor] = bbox_to_deltas(boxes.xyxy[box], matched, rule.variances)

@@ -1,8 +1,8 @@
 """Compiled loops that assign the boxes of a batch to anchors, frame by frame: `assign_boxes` for the CPU.
 
-Only cells where an anchor can overlap a box enough are looked at, as `detector.matching.assignment` derives; the
-arithmetic is that of `pairwise_iou`. They are in one module because the compiler's cache notices a change of a
-function's own file only.
+Only cells whose anchors can overlap a box enough are searched, see `detector.matching.assignment`; overlaps are rounded
+as in `pairwise_iou`. The loops are in one module because the compiler's cache detects only changes of a function's own
+file.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from detector.utils.compiled import compiled
 
 __all__ = ["fill_targets"]
 
-Number = Any  # float32, which mypy tells from float
+Number = Any  # float32, which is not a float for mypy
 Three = tuple[Number, Number, Number]
 Four = tuple[Number, Number, Number, Number]
 
@@ -44,7 +44,7 @@ def fill_targets(
         starts: (N + 1,) int64 first box of each frame, and M.
         anchors: (A, 4) float32 cx, cy, w, h by level, row, column and shape.
         shapes: (S, 3) float32 width, height and stride of each shape.
-        cells: (S, 4) int64 columns, rows, index of the first anchor, anchors a cell.
+        cells: (S, 4) int64 columns, rows, index of the first anchor, anchors per cell.
         settings: (4,) float32 foreground and background threshold, scale of the centre's and of the size's offsets.
         low_quality: every box holds at least one anchor.
         loc: (N, A, 4) float32, overwritten.
@@ -61,11 +61,13 @@ def fill_targets(
         start, stop = starts[frame], starts[frame + 1]
         loc[frame, :, :] = ZERO
         cls[frame, :] = -1 if bg == ZERO and stop > start else 0  # no overlap is below 0
+        # Step 1: every box marks the anchors that it overlaps enough; `touched` lists them.
         count = 0
         for box in range(start, stop):
             count, strength[box], wanted[box] = _mark(
                 box, _four(boxes, box), shapes, cells, threshold, best, owner, touched, count
             )
+        # Step 2: every box gets one anchor, with an overlap above every threshold.
         if low_quality:
             _match(start, stop, boxes, shapes, cells, wanted, strength, holder)
             for box in range(start, stop):
@@ -75,6 +77,7 @@ def fill_targets(
                         touched[count] = anchor
                         count += 1
                     best[anchor], owner[anchor], holder[anchor] = FORCED, box, -1
+        # Step 3: write the targets of the touched anchors, and clear their overlaps for the next frame.
         for k in range(count):
             anchor = touched[k]
             if best[anchor] >= fg:
@@ -97,11 +100,11 @@ def _mark(
     touched: np.ndarray,
     count: int,
 ) -> tuple[int, Number, int]:
-    """Give a box to the anchors that it overlaps most and enough; count of touched anchors, and the box's best one."""
+    """Assign a box to the anchors that it overlaps enough and most; returns the touched anchors and its best anchor."""
     top, chosen = -ONE, -1
     for s in range(shapes.shape[0]):
         shape, cell = _three(shapes, s), _four(cells, s)
-        low_x, high_x, low_y, high_y = _cells_to_look_at(box, shape, cell, threshold, False)
+        low_x, high_x, low_y, high_y = _cells_to_search(box, shape, cell, threshold, False)
         for y in range(low_y, high_y + 1):
             for x in range(low_x, high_x + 1):
                 iou = _overlap(box, shape, x, y)
@@ -128,10 +131,10 @@ def _match(
     strength: np.ndarray,
     holder: np.ndarray,
 ) -> None:
-    """Find the anchor that each box of a frame holds, see `match_each_box`: into `wanted`, -1 for none.
+    """Write the anchor that each box of a frame holds to `wanted`, -1 for none, see `match_each_box`.
 
-    A box takes the best anchor that no stronger box holds. The box that held it, if any, looks for another one. As
-    holders only become stronger, an anchor that refuses a box once never has to be offered to it again.
+    A box takes the best anchor that no stronger box holds, and the previous holder looks for another anchor. The
+    overlap of a holder only increases, so a box never has to ask an anchor twice.
     """
     for first in range(start, stop):
         box: Any = first
@@ -149,7 +152,7 @@ def _match(
 
 @compiled
 def _accepts(anchor: int, box: int, iou: Number, holder: np.ndarray, strength: np.ndarray) -> bool:
-    """Whether an anchor is free or held by a box that overlaps it less; of equal overlaps the first box keeps it."""
+    """Whether an anchor is free or its holder overlaps it less; of equal overlaps the first box keeps it."""
     other = holder[anchor]
     return other < 0 or iou > strength[other] or (iou == strength[other] and box < other)
 
@@ -158,15 +161,13 @@ def _accepts(anchor: int, box: int, iou: Number, holder: np.ndarray, strength: n
 def _best_free(
     number: int, box: Four, shapes: np.ndarray, cells: np.ndarray, holder: np.ndarray, strength: np.ndarray
 ) -> tuple[Number, int]:
-    """The highest overlap with an anchor that accepts a box, and the first such anchor; -1 for none.
-
-    Step 1 looks at the nearest cells. Step 2 looks wherever overlaps reach the best found so far, so it misses no
-    better anchor and no equal one. Step 3: without any overlap, the first anchor that accepts.
-    """
+    """The highest overlap of a box with an anchor that accepts it, and the first such anchor; -1 for none."""
+    # Step 1: search the nearest cells. Step 2: search all cells that can reach the best overlap found so far.
     top, chosen = _search(number, box, shapes, cells, True, ZERO, -1, holder, strength)
     top, chosen = _search(number, box, shapes, cells, False, top, chosen, holder, strength)
     if chosen >= 0:
         return top, chosen
+    # Step 3: without any overlap, take the first anchor that accepts the box.
     for anchor in range(holder.shape[0]):
         if _accepts(anchor, number, ZERO, holder, strength):
             return ZERO, anchor
@@ -185,10 +186,10 @@ def _search(
     holder: np.ndarray,
     strength: np.ndarray,
 ) -> tuple[Number, int]:
-    """`_best_free` among the nearest cells, or wherever overlaps reach `top`; what is better than `chosen`, if any."""
+    """Search for a better anchor than `chosen` in the nearest cells, or in all cells whose overlap can reach `top`."""
     for s in range(shapes.shape[0]):
         shape, cell = _three(shapes, s), _four(cells, s)
-        low_x, high_x, low_y, high_y = _cells_to_look_at(box, shape, cell, top, nearest)
+        low_x, high_x, low_y, high_y = _cells_to_search(box, shape, cell, top, nearest)
         for y in range(low_y, high_y + 1):
             for x in range(low_x, high_x + 1):
                 iou = _overlap(box, shape, x, y)
@@ -201,7 +202,7 @@ def _search(
 
 
 @compiled
-def _cells_to_look_at(
+def _cells_to_search(
     box: Four, shape: Three, cell: Four, threshold: Number, nearest: bool
 ) -> tuple[int, int, int, int]:
     """First and last column and row of the nearest cells, or of those where the shape may overlap by the threshold."""
@@ -209,7 +210,7 @@ def _cells_to_look_at(
     most_x = width if width < shape[0] else shape[0]
     most_y = height if height < shape[1] else shape[1]
     shared = (width * height + shape[0] * shape[1]) * (threshold / (ONE + threshold))
-    if nearest:  # half a cell around a centre inside the grid always holds the nearest cell
+    if nearest:  # the nearest cell is always within half a cell of a centre inside the grid
         reach_x = reach_y = HALF
     elif most_x > ZERO and most_y > ZERO and shared <= most_x * most_y * (ONE + SLACK):
         reach_x = ((width + shape[0]) * HALF - shared / most_y) / stride
@@ -223,7 +224,7 @@ def _cells_to_look_at(
 
 @compiled
 def _range(centre: Number, reach: Number, size: Number) -> tuple[Number, Number]:
-    """First and last of `size` cells within reach of a centre that is moved into the grid."""
+    """First and last of `size` cells within reach of a centre, which is moved into the grid."""
     last = np.float32(size - 1)
     centre = min(max(centre, ZERO), last)
     return np.int64(np.ceil(max(centre - reach, ZERO))), np.int64(np.floor(min(centre + reach, last)))
@@ -231,11 +232,11 @@ def _range(centre: Number, reach: Number, size: Number) -> tuple[Number, Number]
 
 @compiled
 def _overlap(box: Four, shape: Three, column: int, row: int) -> Number:
-    """Intersection over union of a box and the shape's anchor of a cell, as `pairwise_iou` rounds it."""
+    """Intersection over union of a box and the anchor of a shape in a cell, rounded as in `pairwise_iou`."""
     x, y = (np.float32(column) + HALF) * shape[2], (np.float32(row) + HALF) * shape[2]
     half_width, half_height = shape[0] * HALF, shape[1] * HALF
     left, right, top, bottom = x - half_width, x + half_width, y - half_height, y + half_height
-    # Not min and max, which look for numbers that are none and take twice as long.
+    # min and max would test for NaN and take twice as long.
     width = (right if right < box[2] else box[2]) - (left if left > box[0] else box[0])
     height = (bottom if bottom < box[3] else box[3]) - (top if top > box[1] else box[1])
     if width <= ZERO or height <= ZERO:
@@ -246,18 +247,18 @@ def _overlap(box: Four, shape: Three, column: int, row: int) -> Number:
 
 
 @compiled
-def _offsets(box: Four, anchor: Four, settings: np.ndarray, loc: np.ndarray, frame: int, place: int) -> None:
-    """What `bbox_to_deltas` gives."""
+def _offsets(box: Four, anchor: Four, settings: np.ndarray, loc: np.ndarray, frame: int, index: int) -> None:
+    """Write the offsets of a box to `loc`, as `bbox_to_deltas` computes them."""
     for axis in range(2):
         side = min(max(box[axis + 2] - box[axis], LEAST_SIDE), MOST_SIDE)
         centre = (box[axis] + box[axis + 2]) * HALF
-        loc[frame, place, axis] = (centre - anchor[axis]) / (settings[2] * anchor[axis + 2])
-        loc[frame, place, axis + 2] = np.log(side / anchor[axis + 2]) / settings[3]
+        loc[frame, index, axis] = (centre - anchor[axis]) / (settings[2] * anchor[axis + 2])
+        loc[frame, index, axis + 2] = np.log(side / anchor[axis + 2]) / settings[3]
 
 
 @compiled
 def _three(table: np.ndarray, row: int) -> Three:
-    """A row as numbers: inner loops keep them in registers."""
+    """A row as numbers, which inner loops keep in registers."""
     return table[row, 0], table[row, 1], table[row, 2]
 
 

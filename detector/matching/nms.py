@@ -1,11 +1,13 @@
 """Non-maximum suppression: of a whole batch of frames, and of one frame in plain torch for exported models.
 
-A program that runs an exported model needs no torchvision, which is why `non_max_suppression` does without.
+`non_max_suppression` uses no torchvision, because a program that runs an exported model does not need it.
 """
 
 import torch
 from torch import Tensor
 from torchvision.ops import nms
+
+from detector.box import pairwise_iou
 
 __all__ = ["best_scores", "has_area", "non_max_suppression", "suppress"]
 
@@ -13,12 +15,12 @@ __all__ = ["best_scores", "has_area", "non_max_suppression", "suppress"]
 def best_scores(
     scores: Tensor, score_thresh: float, topk: int, max_decode: bool = False
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The highest scores of each frame. Of equal ones the first anchor and label win, whatever else is in the batch.
+    """Select the highest scores of each frame; of equal ones the first anchor and label, regardless of the batch.
 
     Args:
-        scores: (N, A, K) scores without background; NaN counts as no score
+        scores: (N, A, K) scores without background; NaN is skipped
         score_thresh: scores up to this are left out
-        topk: how many of each frame
+        topk: largest number per frame
         max_decode: only the best label of each anchor
 
     Returns:
@@ -30,7 +32,7 @@ def best_scores(
         scores = best[..., None]
     chosen = scores > score_thresh
     if 0 < topk < scores.shape[1] and int(chosen.count_nonzero()) > 2 * topk * len(scores):
-        # The k best scores are no lower than the k-th best anchor's: a search among fewer numbers.
+        # The k best scores are not lower than that of the k-th best anchor, which is found among fewer numbers.
         floor = scores.masked_fill(~chosen, -torch.inf).amax(dim=2).topk(topk, dim=1).values[:, -1]
         chosen &= scores >= floor[:, None, None]
     frame, anchor, label = chosen.nonzero(as_tuple=True)
@@ -49,9 +51,9 @@ def suppress(
 ) -> list[dict[str, Tensor]]:
     """Drop, of two boxes of a frame and class that overlap more than a threshold, the one with the lower score.
 
-    Boxes without area and rows that hold NaN are dropped first. Overlaps are computed in float64, so what is kept
-    depends neither on rounding nor on the size of the batch. Shifting groups apart by their coordinates, to treat them
-    as one, would lose precision.
+    Boxes without area and rows with NaN are dropped first. Overlaps are computed in float64, so the result depends
+    neither on rounding nor on the size of the batch. Groups are not shifted apart to suppress them together, because
+    large coordinates lose precision.
 
     Args:
         frame: (M,) frame of each candidate; candidates are ordered by frame and descending score
@@ -59,7 +61,7 @@ def suppress(
         scores: (M,)
         labels: (M,) 1..K
         nms_thresh: the threshold
-        num_frames: N
+        num_frames: number of frames N
 
     Returns:
         list N of {"boxes", "scores", "labels"} by descending score.
@@ -79,34 +81,31 @@ def suppress(
 
 
 def has_area(rows: Tensor) -> Tensor:
-    """(M,) whether rows (M, >= 4) x1, y1, w, h hold a box that has an area and no NaN."""
+    """(M,) whether rows (M, >= 4) x1, y1, w, h are boxes with an area and without NaN."""
     return (rows[:, 2] > 0) & (rows[:, 3] > 0) & rows.isnan().any(dim=1).logical_not()
 
 
 def non_max_suppression(rows: Tensor, nms_thresh: float, max_boxes: int) -> Tensor:
-    """Greedy suppression within each class, in plain torch: what `best_scores` and `suppress` do for a batch.
+    """Greedy suppression within each class, in plain torch: `best_scores` and `suppress` for one frame.
 
-    Rows that hold NaN are dropped first, boxes without area after the highest scores are chosen.
+    Rows with NaN are dropped first, boxes without area after the highest scores are selected.
 
     Args:
         rows: (M, 6) x1, y1, w, h, score, class_id.
         nms_thresh: overlap above which the lower of two scores of a class is dropped.
-        max_boxes: only this many rows of the highest scores are looked at.
+        max_boxes: number of rows with the highest scores that are used.
 
     Returns:
-        The rows that stay, by descending score.
+        The rows that are kept, by descending score.
     """
     rows = rows[rows.isnan().any(dim=1).logical_not()]
     order = rows[:, 4].argsort(descending=True, stable=True)
     rows = rows[order[:max_boxes]]
     rows = rows[has_area(rows)]
-    low = rows[:, :2].double()
-    high = low + rows[:, 2:4].double()
-    overlap = torch.minimum(high.unsqueeze(1), high) - torch.maximum(low.unsqueeze(1), low)
-    inter = overlap.clamp(min=0).prod(dim=2)
-    area = (high - low).prod(dim=1)
+    boxes = rows[:, :4].double()
+    corners = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)
     same_class = rows[:, 5].unsqueeze(1) == rows[:, 5]
-    covers = (inter / (area.unsqueeze(1) + area - inter) > nms_thresh) & same_class
+    covers = (pairwise_iou(corners.unsqueeze(1), corners) > nms_thresh) & same_class
     covers = covers.triu(diagonal=1).cpu()
     keep = torch.ones(rows.size(0), dtype=torch.bool)
     for i in range(rows.size(0)):

@@ -1,6 +1,7 @@
-"""Synthetic recordings: moving objects (`scene`, `sprites`) seen by a simulated event camera (`simulator`).
+"""Synthetic recordings: moving objects (`scene`, `sprites`) recorded by a simulated event camera (`simulator`).
 
-Does not belong here: formats of recordings (`events/`)."""
+Does not belong here: formats of recordings (`events/`).
+"""
 
 from detector.synthetic.recordings import CLASSES, make_recording, write_dataset
 

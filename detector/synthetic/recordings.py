@@ -1,8 +1,8 @@
-"""Synthetic recordings: a drawn street seen by a simulated event camera, with labels, as real files.
+"""Synthetic recordings: a drawn street recorded by a simulated event camera, with labels, as real files.
 
-What is there to learn: cars and pedestrians of several sizes and speeds that enter, leave and hide one another, in
-front of a street that moves as the camera turns. At times the camera rests, and about a third of the objects rest then
-too, for a second: their events cease while their labels go on, so only a detector with memory keeps them.
+Cars and pedestrians of several sizes and speeds enter, leave and occlude one another, in front of a street that moves
+as the camera pans. At times the camera stops, and about a third of the objects stop with it for about a second: their
+events end while their labels continue, so only a recurrent detector can keep them.
 """
 
 import json
@@ -26,18 +26,18 @@ CLASSES = {PEDESTRIAN: "pedestrian", CAR: "car"}
 """Label map of the recordings."""
 
 SPLITS = ("train", "val", "test")
-MIN_SIDE = 48
-"""Smallest frame side in pixels: below it, the drawings have no parts left."""
+MIN_SIDE, MAX_SIDE = 48, 2048
+"""Limits of a frame side in pixels; below the smallest one, parts of the drawings vanish."""
 
 RENDER_HZ = 200
 MIN_VISIBLE = 0.4
-"""Part of an object that must be inside the frame and not hidden for it to have a label."""
+"""Share of an object that must be inside the frame and not occluded for a label."""
 
 THRESHOLD, THRESHOLD_SPREAD = 0.18, 0.02
-"""Contrast threshold in log intensity: mean and standard deviation over the pixels."""
+"""Mean and standard deviation over the pixels of the contrast threshold in log intensity."""
 
 NOISE_HZ, HOT_HZ, NUM_HOT_PIXELS = 0.2, (50.0, 200.0), 4
-"""Noise events a second of a pixel, and those of the hot pixels."""
+"""Noise events per second of a pixel, range of this rate for hot pixels, and number of hot pixels."""
 
 DEFAULT_RECORDINGS = {"train": 12, "val": 3, "test": 3}
 
@@ -55,23 +55,23 @@ def write_dataset(
 ) -> Path:
     """Write recordings with labels: `output/<split>/<name>_td.dat`, `<name>_bbox.npy` and the label map.
 
-    A recording depends on the seed, its split and its number alone. Files of the same names are replaced.
+    A recording depends only on the seed, its split and its number. Files of the same names are replaced.
 
     Args:
-        output: folder to write to, made if it is not there.
-        num_recordings: recordings for each of train, val and test.
-        duration_s: seconds of a recording.
+        output: folder to write to, created if missing.
+        num_recordings: number of recordings by split (train, val, test).
+        duration_s: duration of a recording in seconds.
         height: frame height in pixels.
         width: frame width in pixels.
         seed: seed of all randomness.
-        label_period_us: microseconds from one labelled time to the next; they are multiples of it.
-        progress: whether to show a bar.
+        label_period_us: microseconds between labelled times, which are multiples of it.
+        progress: show a progress bar.
 
     Returns:
         `output`.
 
     Raises:
-        ValueError: an unknown split, a number of recordings below 0, or a duration, size, seed or period out of range.
+        ValueError: a split is unknown, or a number, duration, size, seed or period is out of range.
     """
     _check(num_recordings, duration_s, height, width, seed, label_period_us)
     output = Path(output)
@@ -79,29 +79,28 @@ def write_dataset(
     for split, index in tqdm(jobs, desc="synthetic recordings", unit="recording", disable=not progress):
         rng = np.random.default_rng([seed, zlib.crc32(split.encode()), index])
         events, labels = make_recording(rng, duration_s, height, width, label_period_us)
-        folder = output / split
-        folder.mkdir(parents=True, exist_ok=True)
-        name = f"synthetic_{split}_{index:03d}"
-        save_labels(folder / f"{name}_bbox.npy", labels)
-        write_dat(folder / f"{name}_td.dat", events, height, width)
-    _write_label_map(output / "label_map_dictionary.json")
+        path = output / split / f"synthetic_{split}_{index:03d}"
+        save_labels(f"{path}_bbox.npy", labels)
+        write_dat(f"{path}_td.dat", events, height, width)
+    with atomic_write(output / "label_map_dictionary.json") as part:
+        part.write_text(json.dumps({str(key): name for key, name in CLASSES.items()}, indent=2) + "\n")
     return output
 
 
 def make_recording(
     rng: np.random.Generator, duration_s: float, height: int, width: int, label_period_us: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Simulate one recording, which starts at a random time.
+    """Simulate one recording that starts at a random time.
 
     Args:
         rng: source of all randomness.
-        duration_s: seconds.
+        duration_s: duration in seconds.
         height: frame height in pixels.
         width: frame width in pixels.
-        label_period_us: microseconds from one labelled time to the next.
+        label_period_us: microseconds between labelled times.
 
     Returns:
-        `EventCD` events sorted by time, and `BBOX_dtype` labels of the times that are multiples of the period.
+        `EventCD` events sorted by time, and `BBOX_dtype` labels at multiples of the period.
     """
     step_us = 1_000_000 // RENDER_HZ
     num_moments = max(2, round(duration_s * RENDER_HZ) + 1)
@@ -122,7 +121,7 @@ def _noise_rates(rng: np.random.Generator, height: int, width: int) -> np.ndarra
 
 
 def _label(scene: Scene, times: np.ndarray, period_us: int) -> np.ndarray:
-    """Boxes of the objects that can be seen, cropped to the frame, at every multiple of the period."""
+    """Boxes of the visible objects, cropped to the frame, at every multiple of the period."""
     first = (times[0] // period_us + 1) * period_us
     rows = [row for time in range(int(first), int(times[-1]) + 1, period_us) for row in _boxes_at(scene, times, time)]
     return np.array(rows, BBOX_dtype)
@@ -143,24 +142,22 @@ def _boxes_at(scene: Scene, times: np.ndarray, time: int) -> Iterator[tuple[floa
         yield time, x1, y1, x2 - x1, y2 - y1, thing.class_id, thing.track_id, 1.0
 
 
-def _write_label_map(path: Path) -> None:
-    with atomic_write(path) as part:
-        part.write_text(json.dumps({str(key): name for key, name in CLASSES.items()}, indent=2) + "\n")
-
-
 def _check(
     num_recordings: Mapping[str, int], duration_s: float, height: int, width: int, seed: int, label_period_us: int
 ) -> None:
-    for split, count in num_recordings.items():
-        if split not in SPLITS:
-            raise ValueError(f"num_recordings: got split {split!r}, allowed: {', '.join(SPLITS)}")
-        if count < 0:
-            raise ValueError(f"num_recordings: got {count} for {split}, allowed: at least 0")
-    for name, value in (("height", height), ("width", width)):
-        if not MIN_SIDE <= value <= 2048:
-            raise ValueError(f"{name}: got {value}, allowed: {MIN_SIDE} to 2048 pixels")
-    for name, number in (("duration_s", duration_s), ("label_period_us", label_period_us)):
-        if number <= 0:
-            raise ValueError(f"{name}: got {number}, allowed: a number above 0")
-    if seed < 0:
-        raise ValueError(f"seed: got {seed}, allowed: a number of at least 0")
+    unknown = [split for split in num_recordings if split not in SPLITS]
+    if unknown:
+        raise ValueError(f"num_recordings: got split {unknown[0]!r}, allowed: {', '.join(SPLITS)}")
+    counts = num_recordings.items()
+    sizes = f"{MIN_SIDE} to {MAX_SIDE} pixels"
+    checks = [
+        *(("num_recordings", f"{count} for {split}", count >= 0, "at least 0") for split, count in counts),
+        ("height", height, MIN_SIDE <= height <= MAX_SIDE, sizes),
+        ("width", width, MIN_SIDE <= width <= MAX_SIDE, sizes),
+        ("duration_s", duration_s, duration_s > 0, "a number above 0"),
+        ("label_period_us", label_period_us, label_period_us > 0, "a number above 0"),
+        ("seed", seed, seed >= 0, "a number of at least 0"),
+    ]
+    for name, value, valid, allowed in checks:
+        if not valid:
+            raise ValueError(f"{name}: got {value}, allowed: {allowed}")

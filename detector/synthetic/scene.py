@@ -1,7 +1,7 @@
 """A drawn street for the event simulator: cars and pedestrians in front of a panning background.
 
-Images are grey, with intensities in about 0.05..1. Objects stand on the ground: what is nearer is larger, stands lower
-in the frame and hides what is behind it. Sizes and speeds are made for frames of 160 x 120 and scale with the frame.
+Images are grey, with intensities in about 0.05..1. Nearer objects are larger, are lower in the frame and occlude those
+behind them. Sizes and speeds are given for frames of 160 x 120 pixels and scale with the frame.
 """
 
 from collections.abc import Iterator
@@ -14,37 +14,37 @@ from detector.synthetic.sprites import CAR, PEDESTRIAN, draw_background, draw_ca
 __all__ = ["Scene", "SceneObject", "make_scene"]
 
 SPEED = {PEDESTRIAN: (16.0, 32.0), CAR: (25.0, 60.0)}
-"""Pixels a second across the frame. The background is slower than any object, so an object always crosses the frame."""
+"""Pixels per second across the frame. The background is slower than all objects, so every object crosses the frame."""
 
 ARRIVAL_S = {PEDESTRIAN: 3.0, CAR: 2.2}
-"""Mean seconds from one arrival of a class to the next."""
+"""Mean seconds between arrivals of a class."""
 
 PAN_SPEED = (4.0, 8.0)
 PAN_S, PAUSE_S = (2.0, 3.5), (2.0, 2.6)
-"""Seconds for which the camera turns and for which it rests."""
+"""Ranges of the seconds for which the camera pans and for which it stops."""
 
 STOP_S = (1.2, 1.7)
 MAY_STOP = 0.6
-"""Part of the objects that rest with the camera if they are in the frame then: about a third of all in the end."""
+"""Share of the objects that stop with the camera if they are in the frame then: in effect about a third of all."""
 
 RAMP_S = 0.2
-"""Seconds in which an object or the camera comes to rest or sets off."""
+"""Seconds in which an object or the camera stops or starts."""
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object: how it looks and where it is at every moment of its life.
+    """Appearance of an object, and its position at every moment at which it exists.
 
     Args:
         class_id: label map id.
         track_id: number of the object in its recording.
         sprite: (P, 2, h, w) for P phases of its gait: intensity times opacity, and opacity.
         depth: 0 (far) .. 1 (near).
-        first: index of the first moment at which it is there.
+        first: index of its first moment.
         x: (n,) left edge in pixels at the moments first, first + 1, ...
         y: (n,) top edge.
         phase: (n,) phase of its gait in cycles.
-        stops: whether it stands still for a while.
+        stops: whether it stops for a while.
     """
 
     class_id: int
@@ -58,7 +58,7 @@ class SceneObject:
     stops: bool
 
     def drawing(self, age: int) -> np.ndarray:
-        """(2, h, w) sprite `age` moments after it came."""
+        """(2, h, w) sprite `age` moments after the first."""
         count = len(self.sprite)
         if count == 1:
             return self.sprite[0]
@@ -77,8 +77,8 @@ class Scene:
         height: frame height in pixels.
         width: frame width in pixels.
         background: (height, P) intensity, periodic along x.
-        pan: (n,) x of the frame's left edge on the background at every moment.
-        objects: far to near.
+        pan: (n,) x of the left edge of the frame on the background at every moment.
+        objects: objects from far to near.
     """
 
     height: int
@@ -88,7 +88,7 @@ class Scene:
     objects: tuple[SceneObject, ...]
 
     def present(self, moment: int) -> Iterator[tuple[int, SceneObject, int]]:
-        """Index, object and its age in moments of what is there, far to near."""
+        """Index, object and age in moments of the objects that exist at a moment, from far to near."""
         for index, thing in enumerate(self.objects):
             if 0 <= moment - thing.first < len(thing.x):
                 yield index, thing, moment - thing.first
@@ -109,21 +109,21 @@ class Scene:
         padded[:, 1:-1, 1:-1] = drawing
         shifted = _lerp(padded[:, :, 1:], padded[:, :, :-1], x - left)
         shifted = _lerp(shifted[:, 1:], shifted[:, :-1], y - top)
-        rows, sprite_rows = _overlap(top, shifted.shape[1], self.height)
-        columns, sprite_columns = _overlap(left, shifted.shape[2], self.width)
+        rows, sprite_rows = _intersect(top, shifted.shape[1], self.height)
+        columns, sprite_columns = _intersect(left, shifted.shape[2], self.width)
         light, opacity = shifted[:, sprite_rows, sprite_columns]
         region = image[rows, columns]
         region *= 1 - opacity
         region += light
 
     def visible_fractions(self, moment: int) -> dict[int, float]:
-        """Of each object that is there, the part of its silhouette inside the frame and not hidden, by index."""
+        """Share of the silhouette of each existing object that is inside the frame and not occluded, by index."""
         owner = np.full((self.height, self.width), -1)
         total = {}
         for index, thing, age in self.present(moment):
             mask = thing.drawing(age)[1] > 0.5
-            rows, mask_rows = _overlap(round(float(thing.y[age])), mask.shape[0], self.height)
-            columns, mask_columns = _overlap(round(float(thing.x[age])), mask.shape[1], self.width)
+            rows, mask_rows = _intersect(round(float(thing.y[age])), mask.shape[0], self.height)
+            columns, mask_columns = _intersect(round(float(thing.x[age])), mask.shape[1], self.width)
             owner[rows, columns][mask[mask_rows, mask_columns]] = index
             total[index] = np.count_nonzero(mask)
         visible = np.bincount(owner.ravel() + 1, minlength=len(self.objects) + 1)[1:]
@@ -135,13 +135,13 @@ def make_scene(rng: np.random.Generator, num_moments: int, rate_hz: float, heigh
 
     Args:
         rng: source of randomness.
-        num_moments: moments to plan for.
-        rate_hz: moments a second.
+        num_moments: number of moments.
+        rate_hz: moments per second.
         height: frame height in pixels.
         width: frame width in pixels.
 
     Returns:
-        The scene; its objects are numbered in the order in which they come.
+        The scene; its objects are numbered in the order of their arrival.
     """
     stage = _plan_camera(rng, num_moments, rate_hz, height, width)
     arrivals = sorted(arrival for class_id in SPEED for arrival in _plan_arrivals(rng, class_id, stage))
@@ -153,7 +153,7 @@ def make_scene(rng: np.random.Generator, num_moments: int, rate_hz: float, heigh
 
 @dataclass(frozen=True)
 class _Stage:
-    """What all objects of a scene share: the frame, the camera's pan and the moments (from, to) at which it rests."""
+    """Frame of a scene, pan of the camera, and the moments (from, to) at which the camera stops."""
 
     height: int
     width: int
@@ -167,7 +167,7 @@ class _Stage:
 
 
 def _plan_camera(rng: np.random.Generator, num_moments: int, rate_hz: float, height: int, width: int) -> _Stage:
-    """Turns and rests by turns."""
+    """Alternate between pans and stops of the camera."""
     speed = np.zeros(num_moments)
     rests = []
     moment, turning = 0, bool(rng.integers(2))
@@ -180,7 +180,7 @@ def _plan_camera(rng: np.random.Generator, num_moments: int, rate_hz: float, hei
         moment, turning = end, not turning
     stage = _Stage(height, width, rate_hz, speed, tuple(rests))
     window = round(RAMP_S * rate_hz)
-    # A causal mean: the camera takes up to RAMP_S to come to rest and to set off.
+    # A causal mean: the camera takes up to RAMP_S to stop and to start.
     smooth = np.convolve(speed, np.full(window, 1 / window))[:num_moments]
     return _Stage(height, width, rate_hz, np.cumsum(smooth) * stage.scale / rate_hz, stage.rests)
 
@@ -197,7 +197,7 @@ def _plan_arrivals(rng: np.random.Generator, class_id: int, stage: _Stage) -> li
 def _plan_object(
     rng: np.random.Generator, stage: _Stage, track_id: int, arrival: tuple[int, int, bool], may_stop: bool
 ) -> SceneObject:
-    """One object's looks and way: across the frame at its own speed, perhaps with a stop while the camera rests."""
+    """Appearance and path of an object: across the frame at its own speed, with a stop of the camera if `may_stop`."""
     first, class_id, inside = arrival
     depth = rng.uniform()
     direction = int(rng.choice([-1, 1]))
@@ -218,25 +218,25 @@ def _plan_object(
         end = begin + rng.uniform(*STOP_S) * stage.rate_hz
         pace = np.interp(np.arange(len(drift)), [begin - ramp, begin, end, end + ramp], [1, 0, 0, 1])
         x = start + direction * _travel(pace, speed / stage.rate_hz) - drift
-    way = _travel(pace, speed / stage.rate_hz)
+    distance = _travel(pace, speed / stage.rate_hz)
     outside = np.flatnonzero((x < -width) | (x > stage.width))
     life = int(outside[0]) if len(outside) else len(x)
 
-    phase = rng.uniform() + direction * way / (0.8 * height)
+    phase = rng.uniform() + direction * distance / (0.8 * height)
     ground = stage.height * (0.42 + 0.53 * depth)
-    y = ground - height + rng.uniform(-0.05, 0.05) * way
+    y = ground - height + rng.uniform(-0.05, 0.05) * distance
     if class_id == PEDESTRIAN:
-        y = y - 0.012 * height * np.abs(np.sin(2 * np.pi * phase))  # the body rises as the legs pass each other
+        y = y - 0.012 * height * np.abs(np.sin(2 * np.pi * phase))  # the body rises when the legs pass each other
     return SceneObject(class_id, track_id, sprite, depth, first, x[:life], y[:life], phase[:life], rest is not None)
 
 
 def _travel(pace: np.ndarray, step: float) -> np.ndarray:
-    """Pixels covered before each moment."""
+    """Distance in pixels before each moment."""
     return np.concatenate([[0.0], np.cumsum(pace[:-1])]) * step
 
 
 def _find_rest(x: np.ndarray, width: int, first: int, stage: _Stage) -> int | None:
-    """The first moment of rest of the camera at which most of an object on the way `x` is in the frame."""
+    """First moment of a stop of the camera at which most of an object at the positions `x` is in the frame."""
     for begin, end in stage.rests:
         moment = begin + round(RAMP_S * stage.rate_hz)
         if first + RAMP_S * stage.rate_hz < moment < min(end, first + len(x)):
@@ -246,8 +246,8 @@ def _find_rest(x: np.ndarray, width: int, first: int, stage: _Stage) -> int | No
     return None
 
 
-def _overlap(start: int, length: int, limit: int) -> tuple[slice, slice]:
-    """Where [start, start + length) meets [0, limit): in the frame, and from its own beginning."""
+def _intersect(start: int, length: int, limit: int) -> tuple[slice, slice]:
+    """Intersection of [start, start + length) with [0, limit): indices in the frame, and relative to `start`."""
     low = min(max(start, 0), limit)
     high = max(min(start + length, limit), low)
     return slice(low, high), slice(low - start, high - start)

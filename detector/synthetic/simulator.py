@@ -1,7 +1,7 @@
-"""An event camera's pixels: intensity over time in, events out.
+"""Simulated pixels of an event camera: convert intensity over time to events.
 
-The model is that of Rebecq et al., "ESIM: an open event camera simulator" (CoRL 2018): every pixel remembers a
-reference level of log intensity and emits an event each time the signal has moved one contrast threshold away from it.
+The model is that of Rebecq et al., "ESIM: an open event camera simulator" (CoRL 2018): every pixel stores a reference
+level of log intensity and emits an event when the signal differs from it by one contrast threshold.
 """
 
 from collections.abc import Iterable
@@ -16,15 +16,15 @@ __all__ = ["noise_events", "sort_events", "threshold_crossings"]
 def threshold_crossings(
     frames: Iterable[tuple[int, np.ndarray]], on_threshold: np.ndarray, off_threshold: np.ndarray
 ) -> np.ndarray:
-    """Events of a sequence of intensity images.
+    """Compute the events of a sequence of intensity images.
 
-    Between two images the log intensity of a pixel is taken as linear in time, which dates every crossing; a change
-    over several thresholds gives several events. The first image sets the reference levels.
+    Between two images the log intensity of a pixel is linear in time, which gives the time of every crossing; a change
+    of several thresholds gives several events. The first image sets the reference levels.
 
     Args:
         frames: (time in microseconds, (H, W) float32 intensity above 0), times increasing.
-        on_threshold: (H, W) rise of the log intensity that makes an ON event, above 0.
-        off_threshold: (H, W) fall that makes an OFF event, above 0.
+        on_threshold: (H, W) increase of the log intensity that causes an ON event, above 0.
+        off_threshold: (H, W) decrease that causes an OFF event, above 0.
 
     Returns:
         `EventCD` array sorted by time.
@@ -55,7 +55,7 @@ def _emit(
     thresholds: tuple[np.ndarray, np.ndarray],
     times: tuple[int, int],
 ) -> np.ndarray:
-    """Events of the flat indices `pixels` between two images; moves their `reference` levels in place."""
+    """Events of the flat indices `pixels` between two images; updates their `reference` levels in place."""
     change = moved.ravel()[pixels]
     rising = change > 0
     step = np.where(rising, thresholds[0].ravel()[pixels], -thresholds[1].ravel()[pixels])
@@ -66,7 +66,7 @@ def _emit(
     owner = np.repeat(np.arange(len(pixels)), counts)
     nth = np.arange(1, len(owner) + 1) - np.repeat(np.cumsum(counts) - counts, counts)
     before, after = (level.ravel()[pixels][owner] for level in levels)
-    span = np.where(after == before, 1, after - before)  # equal only where rounding left a level on its threshold
+    span = np.where(after == before, 1, after - before)  # equal only if rounding left a level at its threshold
     fraction = (at_start[owner] + nth * step[owner] - before) / span
     events = np.empty(len(owner), EventCD)
     events["y"], events["x"] = np.divmod(pixels[owner], moved.shape[1])
@@ -76,13 +76,13 @@ def _emit(
 
 
 def noise_events(rng: np.random.Generator, rate_hz: np.ndarray, start: int, end: int) -> np.ndarray:
-    """Events that no light caused: a Poisson process in every pixel, either polarity equally often.
+    """Draw noise events: a Poisson process in every pixel, with equal probability of both polarities.
 
     Args:
         rng: source of randomness.
-        rate_hz: (H, W) events a second of each pixel; a hot pixel is one with a high rate.
+        rate_hz: (H, W) events per second of each pixel.
         start: first microsecond.
-        end: microsecond at which the noise ends, itself excluded.
+        end: microsecond after the last one.
 
     Returns:
         `EventCD` array sorted by time.
@@ -97,6 +97,6 @@ def noise_events(rng: np.random.Generator, rate_hz: np.ndarray, start: int, end:
 
 
 def sort_events(pieces: list[np.ndarray]) -> np.ndarray:
-    """Join `EventCD` arrays, sorted by time; events of one microsecond keep their order."""
+    """Join `EventCD` arrays, sorted by time; events of equal time keep their order."""
     events = np.concatenate([np.empty(0, EventCD), *pieces])
     return events[np.argsort(events["t"], kind="stable")]

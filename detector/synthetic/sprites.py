@@ -8,14 +8,14 @@ PEDESTRIAN, CAR = 0, 1
 """Label map ids."""
 
 GAIT_PHASES = 24
-"""Drawings of one walking cycle."""
+"""Number of drawings of one walking cycle."""
 
 SAMPLES = 3
-"""Samples a pixel and axis, so that edges are smooth."""
+"""Samples per pixel and axis, which smooth the edges."""
 
 
 class _Canvas:
-    """Shapes painted over one another, in pixels, sampled finely."""
+    """Shapes that are painted over one another, in pixels, with several samples per pixel."""
 
     def __init__(self, height: int, width: int) -> None:
         self.shape = height, width
@@ -23,14 +23,8 @@ class _Canvas:
         self.light = np.zeros_like(self.x)
         self.opacity = np.zeros_like(self.x)
 
-    def copy(self) -> "_Canvas":
-        other = _Canvas.__new__(_Canvas)
-        other.shape, other.x, other.y = self.shape, self.x, self.y
-        other.light, other.opacity = self.light.copy(), self.opacity.copy()
-        return other
-
     def paint(self, mask: np.ndarray, light: float | np.ndarray) -> None:
-        """Cover `mask` with an intensity, or with a texture of the canvas' size in pixels."""
+        """Cover `mask` with an intensity, or with a texture of the size of the canvas in pixels."""
         if isinstance(light, np.ndarray):
             light = light.repeat(SAMPLES, 0).repeat(SAMPLES, 1)[mask]
         self.light[mask] = light
@@ -40,14 +34,14 @@ class _Canvas:
         return (self.x - x) ** 2 + (self.y - y) ** 2 <= radius**2
 
     def limb(self, start: tuple[float, float], end: tuple[float, float], radius: float) -> np.ndarray:
-        """A line of the given half width with round ends."""
+        """A line with round ends and this radius."""
         dx, dy = end[0] - start[0], end[1] - start[1]
         along = ((self.x - start[0]) * dx + (self.y - start[1]) * dy) / max(dx * dx + dy * dy, 1e-6)
         along = np.clip(along, 0, 1)
         return (self.x - start[0] - along * dx) ** 2 + (self.y - start[1] - along * dy) ** 2 <= radius**2
 
     def trapezoid(self, y: tuple[float, float], top: tuple[float, float], bottom: tuple[float, float]) -> np.ndarray:
-        """Between two heights; `top` and `bottom` are the left and right end there."""
+        """A trapezoid between two y; `top` and `bottom` are its left and right ends there."""
         down = (self.y - y[0]) / (y[1] - y[0])
         left = top[0] + down * (bottom[0] - top[0])
         right = top[1] + down * (bottom[1] - top[1])
@@ -61,12 +55,12 @@ class _Canvas:
 
 
 def draw_car(rng: np.random.Generator, depth: float, scale: float, direction: int) -> np.ndarray:
-    """A car from the side: body with its own texture, windows, lamps, wheels.
+    """Draw a car from the side: textured body, windows, lamps, wheels.
 
     Args:
         rng: source of randomness.
         depth: 0 (far, small) .. 1 (near, large).
-        scale: pixels for each pixel of a 160 x 120 frame.
+        scale: pixels per pixel of a 160 x 120 frame.
         direction: 1 if it drives to the right, -1 to the left.
 
     Returns:
@@ -99,12 +93,12 @@ def draw_car(rng: np.random.Generator, depth: float, scale: float, direction: in
 
 
 def draw_pedestrian(rng: np.random.Generator, depth: float, scale: float) -> np.ndarray:
-    """A walking person from the side: head, textured body, arms and legs that swing.
+    """Draw a walking person from the side: head, textured body, swinging arms and legs.
 
     Args:
         rng: source of randomness.
         depth: 0 (far, small) .. 1 (near, large).
-        scale: pixels for each pixel of a 160 x 120 frame.
+        scale: pixels per pixel of a 160 x 120 frame.
 
     Returns:
         (GAIT_PHASES, 2, h, w) float32, one walking cycle: intensity times opacity, and opacity.
@@ -113,17 +107,16 @@ def draw_pedestrian(rng: np.random.Generator, depth: float, scale: float) -> np.
     width = round(height * rng.uniform(0.40, 0.44))
     coat, trousers = _bright_or_dark(rng), _bright_or_dark(rng)
     texture = _textured(rng, coat, height, width, 1.2 * scale)
-    empty = _Canvas(height, width)
     phases = []
     for angle in 2 * np.pi * np.arange(GAIT_PHASES) / GAIT_PHASES:
-        canvas = empty.copy()
+        canvas = _Canvas(height, width)
         _paint_walker(canvas, float(np.sin(angle)), float(np.cos(angle)), texture, trousers)
         phases.append(canvas.finish())
     return np.stack(phases)
 
 
 def _paint_walker(canvas: _Canvas, swing: float, advance: float, coat: np.ndarray, trousers: float) -> None:
-    """One phase: `swing` -1..1 is where the near foot is, `advance` > 0 that it is lifted."""
+    """Draw one phase: `swing` -1..1 is the position of the near foot, which is lifted if `advance` > 0."""
     height, width = canvas.shape
     middle, hip, shoulder = width / 2, 0.52 * height, 0.24 * height
     thick = 0.075 * height
@@ -142,12 +135,12 @@ def _paint_walker(canvas: _Canvas, swing: float, advance: float, coat: np.ndarra
 
 
 def draw_background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A street: sky, houses with windows, ground, lane marks, trees and posts.
+    """Draw a street: sky, houses with windows, ground, lane marks, trees and posts.
 
     Args:
         rng: source of randomness.
-        height: pixels.
-        width: pixels of one period.
+        height: height in pixels.
+        width: width of one period in pixels.
 
     Returns:
         (height, width) float32 intensity, periodic along x.
@@ -172,7 +165,7 @@ def draw_background(rng: np.random.Generator, height: int, width: int) -> np.nda
 
 
 def _plant(rng: np.random.Generator, image: np.ndarray, horizon: int, scale: float) -> None:
-    """A post or a tree on the ground, in place: upright like a pedestrian, yet none."""
+    """Draw a post or a tree on the ground, in place: upright like a pedestrian, but not labelled."""
     x, tree = int(rng.integers(image.shape[1])), rng.uniform() < 0.5
     foot = horizon + round(rng.uniform(2, 14) * scale)
     trunk = (x + np.arange(max(1, round(rng.uniform(2, 4) * scale)))) % image.shape[1]
@@ -197,5 +190,5 @@ def _textured(rng: np.random.Generator, level: float, height: int, width: int, b
 
 
 def _bright_or_dark(rng: np.random.Generator) -> float:
-    """An intensity away from that of the street."""
+    """An intensity that differs from that of the street."""
     return float(rng.uniform(0.10, 0.22) if rng.uniform() < 0.5 else rng.uniform(0.65, 0.95))

@@ -16,16 +16,16 @@ from detector.utils.remote import Address, Place
 __all__ = ["atomic_write", "remove_dead_parts"]
 
 PART = re.compile(r"\.[0-9a-f]{8}\.part(\.\w+)?$")
-"""End of a temporary file's name."""
+"""End of the name of a temporary file."""
 
 
 @contextmanager
 def atomic_write(target: Place | str, *, keep_suffix: bool = False) -> Iterator[Path]:
     """Yield a temporary path to write to; it is renamed to `target` only if the block ends without an error.
 
-    Several processes may write the same target at once: each has its own temporary file, and the last one wins. A
-    process that is killed leaves its temporary file behind, without the lock that it held; the next write of the same
-    target, or `remove_dead_parts`, removes it.
+    Several processes may write the same target at once: each has its own temporary file, and the last one to finish
+    wins. A killed process leaves an unlocked temporary file; the next write of the same target, or
+    `remove_dead_parts`, removes it.
 
     Args:
         target: the final file, replaced if it exists; its folder is created.
@@ -53,11 +53,11 @@ def atomic_write(target: Place | str, *, keep_suffix: bool = False) -> Iterator[
 
 
 def remove_dead_parts(folder: Path, pattern: str = "*") -> None:
-    """Remove temporary files of processes that were killed in `atomic_write`; those still being written stay.
+    """Remove temporary files of processes that were killed in `atomic_write`; files that are being written are kept.
 
     Args:
-        folder: where to look.
-        pattern: names of the final files.
+        folder: folder of the files.
+        pattern: pattern of the names of the final files.
     """
     for part in folder.glob(f"{pattern}.*.part*"):
         if PART.search(part.name):
@@ -67,7 +67,7 @@ def remove_dead_parts(folder: Path, pattern: str = "*") -> None:
 
 
 def _create_part(target: Path, suffix: str) -> tuple[Path, BinaryIO]:
-    """A new temporary file beside `target`, locked; another process may have taken one of no lock yet for dead."""
+    """Create and lock a temporary file beside `target`; retry if another process removed it before it was locked."""
     while True:
         part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part{suffix}")
         file = part.open("xb")
@@ -78,7 +78,7 @@ def _create_part(target: Path, suffix: str) -> tuple[Path, BinaryIO]:
 
 
 def _lock(file: BinaryIO) -> bool | None:
-    """Lock a file until it is closed; False where another process holds it, None where there are no locks."""
+    """Lock a file until it is closed; False if another process holds the lock, None if locks are not supported."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

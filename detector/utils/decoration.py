@@ -1,4 +1,4 @@
-"""Figures and videos beside results: a failure to draw never costs the results."""
+"""Figures and videos beside results: an error while drawing them does not lose the results."""
 
 import sys
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ __all__ = ["decoration", "warn"]
 
 @contextmanager
 def decoration(what: str) -> Iterator[None]:
-    """A block that only draws: an error in it becomes a warning on stderr, and the program continues.
+    """Turn an error in a block that only draws into a warning on stderr.
 
     Args:
-        what: that is drawn, for the message.
+        what: name of the figure or video, for the message.
     """
     try:
         yield
@@ -21,6 +21,6 @@ def decoration(what: str) -> Iterator[None]:
 
 
 def warn(what: str, error: BaseException) -> None:
-    """Say on stderr, in one line, what could not be drawn and why."""
+    """Print one line to stderr: what could not be drawn, and why."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     print(f"warning: {what} was not drawn: {reason}", file=sys.stderr)

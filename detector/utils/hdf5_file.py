@@ -1,4 +1,4 @@
-"""Opening HDF5 files for reading, whoever else has them open, without following what leads out of them."""
+"""Open HDF5 files for reading, also if other processes have them open, and refuse references to other files."""
 
 from pathlib import Path
 from typing import BinaryIO
@@ -11,26 +11,26 @@ INSIDE = (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT)
 
 
 def open_hdf5(path: object, raw: BinaryIO | None = None) -> h5py.File:
-    """Open a file for reading, to be used in a `with` block or closed; locks of other processes do not count.
+    """Open a file for reading; locks of other processes are ignored.
 
     Args:
         path: the file, named in errors.
-        raw: its open bytes, for a file that is not on this machine.
+        raw: open file object, for a file that is not on this machine.
 
     Raises:
-        ValueError: it is not a whole HDF5 file, or it has links to, or data in, other files.
+        ValueError: it is not a complete HDF5 file, or it has links to, or data in, other files.
     """
     try:
         file = _open(raw or Path(str(path)))
     except OSError as error:
         reason = " ".join(str(error).split())
         hint = "; does another process write it?" if "truncated" in reason or "for write" in reason else ""
-        raise ValueError(f"{path}: not a whole HDF5 file: {reason}{hint}") from None
+        raise ValueError(f"{path}: not a complete HDF5 file: {reason}{hint}") from None
     try:
         found = _leads_out(file)
-    except Exception as error:  # damaged files give whatever h5py's parts raise
+    except Exception as error:  # h5py raises many kinds of errors for damaged files
         file.close()
-        raise ValueError(f"{path}: not a whole HDF5 file: {' '.join(str(error).split())}") from None
+        raise ValueError(f"{path}: not a complete HDF5 file: {' '.join(str(error).split())}") from None
     if found:
         file.close()
         raise ValueError(f"{path}: {found} of another file, allowed: data in the file itself")
@@ -40,12 +40,12 @@ def open_hdf5(path: object, raw: BinaryIO | None = None) -> h5py.File:
 def _open(source: Path | BinaryIO) -> h5py.File:
     try:
         return h5py.File(source, "r")
-    except OSError:  # locked by a process that writes it, or opened in this one with other flags
+    except OSError:  # locked by a process that writes it, or open in this process with other flags
         return h5py.File(source, "r", locking=False)
 
 
 def _leads_out(file: h5py.File) -> str:
-    """What of a file is not in it; empty if all is."""
+    """Description of the first link or dataset with data in another file; empty if there is none."""
     links: list[tuple[bytes, int]] = []
     file.id.links.visit(lambda name, info: links.append((bytes(name), info.type)), info=True)
     for name, kind in links:

@@ -1,4 +1,4 @@
-"""The arithmetic in which a network trains fastest here."""
+"""Selection of the precision in which a network trains fastest on this machine."""
 
 import time
 from functools import cache
@@ -11,7 +11,7 @@ __all__ = ["resolve_precision"]
 
 
 def resolve_precision(name: str, use_gpu: bool = False) -> str:
-    """The trainer's precision: "auto" is bf16 where the hardware is faster in it, else float32."""
+    """Precision for the trainer: "auto" is bf16 if the hardware is faster in it, otherwise float32."""
     if name != "auto":
         return name
     if use_gpu:
@@ -21,7 +21,7 @@ def resolve_precision(name: str, use_gpu: bool = False) -> str:
 
 @cache
 def _cpu_is_faster_in_bf16() -> bool:
-    """Times a convolution: some processors with bf16 instructions need twice as long in them as in float32."""
+    """Time a convolution: some processors with bf16 instructions are half as fast in bf16 as in float32."""
     if not cpu_has_avx512_bf16():
         return cpu_has_amx()
     seconds: dict[torch.dtype, list[float]] = {torch.bfloat16: [], torch.float32: []}

@@ -1,7 +1,7 @@
-"""Where recordings and datasets lie: paths of this machine, and addresses like `s3://bucket/x` that fsspec reaches.
+"""Locations of recordings and datasets: paths of this machine, and addresses like `s3://bucket/x` for fsspec.
 
-HDF5 and the readers of recordings need files on this machine: what lies at an address is copied to a temporary folder
-(the variable TMPDIR says where), and what goes there is made in one.
+HDF5 and the readers of recordings need files on this machine: a file at an address is copied to a temporary folder (see
+the variable TMPDIR) before reading, and written in one before it is copied to its address.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from typing import Any, BinaryIO
 __all__ = ["Address", "Place", "find_places", "to_place"]
 
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
-"""Where an object appears only when it is whole, renaming is copying, and folders need not be made."""
+"""Protocols of object stores: objects appear only when complete, renaming copies them, and there are no folders."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """A file or folder that fsspec reaches, with the part of `pathlib.Path` that building a dataset needs.
+    """A file or folder for fsspec, with the methods of `pathlib.Path` that building a dataset needs.
 
     Args:
         url: such as `s3://bucket/folder/file`
@@ -32,17 +32,17 @@ class Address:
 
     @property
     def name(self) -> str:
-        """The last part."""
+        """Last part of the address."""
         return self.url.rpartition("/")[2]
 
     @property
     def stem(self) -> str:
-        """The last part without its ending."""
+        """Last part without its suffix."""
         return PurePosixPath(self.name).stem
 
     @property
     def parent(self) -> "Address":
-        """The folder."""
+        """The folder that contains it."""
         return Address(self.url.rpartition("/")[0])
 
     def absolute(self) -> "Address":
@@ -59,37 +59,32 @@ class Address:
         return system.isfile(path)
 
     def open(self, mode: str = "rb") -> BinaryIO:
-        """Open it, for reading only."""
+        """Open the file for reading."""
         system, path = self._reach()
         return system.open(path, mode)
 
-    def read_text(self) -> str:
-        """Its content as text."""
-        with self.open() as file:
-            return file.read().decode()
-
     def size(self) -> int:
-        """Bytes of the file."""
+        """Size of the file in bytes."""
         system, path = self._reach()
         return system.size(path)
 
     def glob(self, pattern: str) -> list["Address"]:
-        """Files and folders in this folder, by name."""
+        """Files and folders in this folder that match a pattern, sorted by name."""
         system, path = self._reach()
         return [self / PurePosixPath(found).name for found in sorted(system.glob(f"{path}/{pattern}"))]
 
     def find(self) -> list["Address"]:
-        """Everything that this address, with `*` in any of its parts, stands for."""
+        """Files and folders that match this address, which may contain `*`."""
         system, path = self._reach()
         return [Address(system.unstrip_protocol(found)) for found in sorted(system.glob(path))]
 
     def get(self, target: Path) -> None:
-        """Copy it to a file of this machine."""
+        """Copy the file to a file of this machine."""
         system, path = self._reach()
         system.get_file(path, str(target))
 
     def put(self, source: Path) -> None:
-        """Make it a copy of a file of this machine; it is there only when it is whole."""
+        """Copy a file of this machine to this address, where it appears only when it is complete."""
         system, path = self._reach()
         if self.url.partition("://")[0] in OBJECT_STORES:
             system.put_file(str(source), path)
@@ -105,7 +100,7 @@ class Address:
             system.rm_file(path)
 
     def _reach(self) -> tuple[Any, str]:
-        """The file system, and the path in it."""
+        """The fsspec file system, and the path in it."""
         from fsspec.core import url_to_fs
         from fsspec.registry import known_implementations
 
@@ -114,18 +109,18 @@ class Address:
             return url_to_fs(self.url)
         except ImportError as error:
             package = known_implementations.get(protocol, {}).get("class", "fsspec").partition(".")[0]
-            advice = "" if package == "fsspec" else f", install what reads {protocol}:// with: pip install {package}"
+            advice = "" if package == "fsspec" else f", install support for {protocol}:// with: pip install {package}"
             raise ValueError(f"{self.url}: {error}{advice}") from None
         except ValueError as error:
             raise ValueError(f"{self.url}: {error}, allowed: a path or an address that fsspec knows") from None
 
 
 Place = Path | Address
-"""A file or folder of this machine, or one that fsspec reaches."""
+"""A file or folder of this machine, or an address for fsspec."""
 
 
 def to_place(text: str | Path) -> Place:
-    """The place that a user names; `file://` is a path."""
+    """Convert the path or address that a user gives; `file://` is a path."""
     if isinstance(text, Path) or "://" not in text:
         return Path(text)
     protocol, _, rest = text.partition("://")
@@ -133,7 +128,7 @@ def to_place(text: str | Path) -> Place:
 
 
 def find_places(text: str | Path) -> list[Place]:
-    """The files that a user names; an address may hold `*`, which no shell replaces.
+    """Find the files that a user names; an address may contain `*`, which the shell does not expand.
 
     Raises:
         FileNotFoundError: nothing matches the pattern.
@@ -143,5 +138,5 @@ def find_places(text: str | Path) -> list[Place]:
         return [place]
     found = place.find()
     if not found:
-        raise FileNotFoundError(f"{place}: nothing there matches, needed: at least one file")
+        raise FileNotFoundError(f"{place}: no file matches, needed: at least one file")
     return list(found)

@@ -1,4 +1,4 @@
-"""Every use of a private or undocumented part of torch. Each has a test that fails when torch moves it."""
+"""All uses of private or undocumented parts of torch. Each has a test that fails if torch changes it."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ __all__ = [
 
 
 class NoCompilerError(RuntimeError):
-    """There is no C++ compiler."""
+    """No C++ compiler was found."""
 
 
 def cpu_has_avx512_bf16() -> bool:
@@ -51,7 +51,7 @@ def cpu_has_vnni() -> bool:
 
 
 def reorder_weight(weight: Tensor, padding: list[int], stride: list[int], input_shape: list[int]) -> Tensor:
-    """Weights of a convolution (cout, cin, h, w) in oneDNN's own order, for inputs of about this shape. Scriptable."""
+    """Weights of a convolution (cout, cin, h, w) in the layout of oneDNN, for about this input shape. Scriptable."""
     return torch.ops.mkldnn._reorder_convolution_weight(weight, padding, stride, [1, 1], 1, input_shape)
 
 
@@ -65,15 +65,15 @@ def convolve_reordered(
 def reorder_byte_weight(
     weight: Tensor, scales: Tensor, zero: int, padding: list[int], stride: list[int], input_shape: list[int]
 ) -> Tensor:
-    """int8 weights (cout, cin, h, w) in oneDNN's own order. Scriptable.
+    """int8 weights (cout, cin, h, w) in the layout of oneDNN. Scriptable.
 
     Args:
         weight: the weights.
-        scales: (cout,) value of a unit of each output channel.
-        zero: the byte that is 0 in the inputs.
-        padding: of the convolution.
-        stride: of the convolution.
-        input_shape: about that of the inputs.
+        scales: (cout,) scale of each output channel.
+        zero: byte value that represents 0 in the inputs.
+        padding: padding of the convolution.
+        stride: stride of the convolution.
+        input_shape: approximate shape of the inputs.
     """
     return torch.ops.onednn.qconv_prepack(weight, scales, 1.0, zero, stride, padding, [1, 1], 1, input_shape)
 
@@ -86,11 +86,11 @@ def convolve_bytes(
     Args:
         x: (N, cin, H, W) bytes.
         weight: the reordered weights.
-        scales: (cout,) value of a unit of each output channel.
+        scales: (cout,) scale of each output channel.
         zeros: (cout,) int32 zeros.
-        zero: the byte that is 0 in the inputs.
-        padding: of the convolution.
-        stride: of the convolution.
+        zero: byte value that represents 0 in the inputs.
+        padding: padding of the convolution.
+        stride: stride of the convolution.
     """
     return torch.ops.onednn.qconv2d_pointwise(
         x, 1.0, zero, weight, scales, zeros, None, stride, padding, [1, 1], 1, 1.0, 0, torch.float32, "none", [], ""
@@ -99,14 +99,14 @@ def convolve_bytes(
 
 @contextmanager
 def ignoring_torchscript_deprecation() -> Iterator[None]:
-    """Silence the deprecation warning that each call of `torch.jit` gives."""
+    """Ignore the deprecation warning of `torch.jit`."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*torch.jit.* is deprecated.*")
         yield
 
 
 def save_program(program: Any, path: Path) -> None:
-    """Write a `torch.export` program, without the warning about weights that are channels_last on purpose."""
+    """Write a `torch.export` program; ignores the warning about weights that are channels_last on purpose."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No complete tensor found")
         torch.export.save(program, path)
@@ -120,7 +120,7 @@ def compile_package(program: Any, path: Path) -> None:
         path: file to write, ending in .pt2.
 
     Raises:
-        NoCompilerError: there is no C++ compiler.
+        NoCompilerError: no C++ compiler was found.
     """
     from torch._inductor import aoti_compile_and_package
     from torch._inductor.exc import InductorError, InvalidCxxCompiler
@@ -134,7 +134,7 @@ def compile_package(program: Any, path: Path) -> None:
 
 
 def load_package(path: Path) -> Callable[..., Any]:
-    """Open what `compile_package` wrote."""
+    """Load a file of `compile_package`."""
     from torch._inductor import aoti_load_package
 
     return aoti_load_package(str(path))

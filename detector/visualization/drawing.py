@@ -1,4 +1,4 @@
-"""Events and boxes as pictures: plain uint8 RGB tensors (3, H, W)."""
+"""Events and boxes as images: uint8 RGB tensors (3, H, W)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, make_grid
 
+from detector.box import box_clamp
 from detector.utils.atomic_write import atomic_write
-from detector.visualization.video import gif_film, to_picture
+from detector.visualization.video import gif_video, to_pillow
 
 __all__ = ["contact_sheet", "draw_boxes", "draw_detections", "events_to_image", "save_gif", "save_png"]
 
@@ -19,25 +20,26 @@ TARGET_COLOR = (0, 160, 60)
 """Ground truth."""
 
 CLASS_COLORS = ((220, 40, 40), (230, 130, 0), (160, 60, 200), (0, 140, 150), (200, 40, 130), (120, 90, 20))
-"""Detections, by class; more classes than colours begin again."""
+"""Detections, by class; the colours repeat if there are more classes than colours."""
 
 READABLE_HEIGHT = 480
-"""Frames lower than this are enlarged before text is written on them."""
+"""Frames with fewer rows are enlarged before text is drawn on them."""
 
 Color = tuple[int, int, int]
 
 
 def events_to_image(frame: Tensor | np.ndarray) -> Tensor:
-    """A histogram of events as a picture: light where nothing happened, one colour for each polarity.
+    """Draw a histogram of events: a light background, and one colour per polarity.
 
     Args:
         frame: (C, H, W) counts of at least 0, raw or scaled, in channels OFF, ON, OFF, ON, ...
 
     Returns:
-        (3, H, W) uint8. The busiest pixel has the full colour; a pixel with both polarities has their mixture.
+        (3, H, W) uint8. The pixel with the most events has the full colour; a pixel with both polarities has a
+        mixture.
 
     Raises:
-        ValueError: the shape is another one.
+        ValueError: the frame does not have this shape.
     """
     counts = torch.as_tensor(frame).detach().to("cpu", torch.float32)
     if counts.ndim != 3 or counts.shape[0] % 2:
@@ -57,13 +59,13 @@ def draw_boxes(
     color: Color | Sequence[Color] = TARGET_COLOR,
     width: int = 1,
 ) -> Tensor:
-    """A copy of a picture with boxes on it.
+    """Draw boxes on a copy of an image.
 
     Args:
         image: (3, H, W) uint8.
-        boxes: (M, 4) x1, y1, x2, y2 in pixels of the picture; what lies outside is cut off.
-        labels: text for each box.
-        color: RGB of all boxes, or of each.
+        boxes: (M, 4) x1, y1, x2, y2 in pixels of the image; parts outside the image are cropped.
+        labels: text of each box.
+        color: RGB of all boxes, or one per box.
         width: of the lines, in pixels.
 
     Returns:
@@ -72,8 +74,7 @@ def draw_boxes(
     corners = torch.as_tensor(boxes).detach().to("cpu", torch.float32).reshape(-1, 4)
     if not len(corners):
         return image.clone()
-    limit = torch.tensor([image.shape[2] - 1, image.shape[1] - 1] * 2, dtype=torch.float32)
-    corners = torch.minimum(corners.clamp(min=0), limit)
+    corners = box_clamp(corners, 0, 0, image.shape[2] - 1, image.shape[1] - 1)
     colors = color if isinstance(color[0], int) else list(color)
     text = None if labels is None else list(labels)
     return draw_bounding_boxes(image, corners, text, colors, width=width, label_colors="white", fill_labels=True)
@@ -86,17 +87,17 @@ def draw_detections(
     targets: Tensor | np.ndarray | None = None,
     score_thresh: float = 0.4,
 ) -> Tensor:
-    """Events, detections with class and score in their class' colour, and the ground truth in thin green lines.
+    """Draw events, detections with class and score in the colour of the class, and ground truth in thin green lines.
 
     Args:
         frame: (C, H, W) histogram, see `events_to_image`.
         detections: "boxes" (M, 4) x1, y1, x2, y2 in pixels of the frame, "scores" (M,), "labels" (M,) from 1.
         class_names: names of the labels 1..K.
-        targets: (G, >=4) ground truth x1, y1, x2, y2, ... in pixels of the frame.
-        score_thresh: detections below it are left out.
+        targets: (G, >= 4) ground truth x1, y1, x2, y2, ... in pixels of the frame.
+        score_thresh: detections with a lower score are omitted.
 
     Returns:
-        (3, H * s, W * s) uint8; s is the smallest whole number that makes the picture high enough to read.
+        (3, H * s, W * s) uint8; s is the smallest integer that gives at least `READABLE_HEIGHT` rows.
     """
     image = events_to_image(frame)
     scale = -(-READABLE_HEIGHT // image.shape[1])
@@ -112,44 +113,42 @@ def draw_detections(
 
 
 def contact_sheet(images: Sequence[Tensor], columns: int) -> Tensor:
-    """Pictures of one size in rows, with a margin between them.
+    """Arrange images of one size in rows, with a margin between them.
 
     Args:
         images: (3, H, W) uint8 each.
-        columns: pictures in a row.
+        columns: images per row.
 
     Returns:
         (3, H', W') uint8.
 
     Raises:
-        ValueError: no pictures, or pictures of several sizes.
+        ValueError: there are no images, or their sizes differ.
     """
     sizes = {tuple(image.shape) for image in images}
     if len(sizes) != 1:
-        raise ValueError(f"images: got sizes {sorted(sizes) or 'none'}, allowed: pictures of one size")
+        raise ValueError(f"images: got sizes {sorted(sizes) or 'none'}, allowed: images of one size")
     return make_grid(list(images), nrow=min(columns, len(images)), padding=4, pad_value=120)
 
 
 def save_png(path: str | Path, image: Tensor) -> Path:
-    """Write a (3, H, W) uint8 picture; the file appears only when it is whole."""
+    """Write a (3, H, W) uint8 image; the file appears only when it is complete."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as part:
-        to_picture(image).save(part, format="PNG")
+        to_pillow(image).save(part, format="PNG")
     return path
 
 
 def save_gif(path: str | Path, images: Iterable[Tensor], delta_t: int) -> Path:
-    """Write an endless animation; the file appears only when it is whole.
+    """Write an endless animation; the file appears only when it is complete.
 
     Args:
         path: file to write.
         images: (3, H, W) uint8 each, at least one.
-        delta_t: microseconds from picture to picture; GIF counts in hundredths of a second.
+        delta_t: microseconds from one image to the next; GIF stores hundredths of a second.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with gif_film(path, delta_t) as add:
+    with gif_video(path, delta_t) as add:
         for image in images:
             add(image)
     return path

@@ -1,12 +1,8 @@
-"""Films of pictures that come one after another: GIF by Pillow, MP4 by PyAV or the program ffmpeg."""
+"""Videos that are written image by image: GIF with Pillow, MP4 with PyAV."""
 
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,35 +14,35 @@ from detector.utils.atomic_write import atomic_write
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["FILMS", "AddPicture", "gif_film", "mp4_film", "to_picture"]
+__all__ = ["VIDEOS", "AddImage", "gif_video", "mp4_video", "to_pillow"]
 
-AddPicture = Callable[[Tensor], None]
-"""Appends a (3, H, W) uint8 picture; all have one size."""
+AddImage = Callable[[Tensor], None]
+"""Appends a (3, H, W) uint8 image; all images of a video have one size."""
 
 GIF_TICK_US = 10_000
-NO_PICTURE = "images: got none for {}, allowed: at least one picture"
+NO_IMAGES = "images: got none for {}, allowed: at least one image"
 
 
-def to_picture(image: Tensor) -> "Image":
-    """A (3, H, W) uint8 tensor as a picture of Pillow's."""
+def to_pillow(image: Tensor) -> "Image":
+    """Convert a (3, H, W) uint8 tensor to a Pillow image."""
     from PIL import Image
 
     return Image.fromarray(_pixels(image))
 
 
 @contextmanager
-def gif_film(path: Path, delta_t: int) -> Iterator[AddPicture]:
-    """Write an endless animation, a picture at a time; the file appears only when it is whole.
+def gif_video(path: Path, delta_t: int) -> Iterator[AddImage]:
+    """Write an endless animation image by image; the file appears only when it is complete.
 
     Args:
         path: file to write.
-        delta_t: microseconds from picture to picture; GIF counts in hundredths of a second.
+        delta_t: microseconds from one image to the next; GIF stores hundredths of a second.
 
     Yields:
-        what appends a picture.
+        Function that appends an image.
 
     Raises:
-        ValueError: no picture came.
+        ValueError: no image was appended.
     """
     from PIL import GifImagePlugin, Image
 
@@ -55,105 +51,59 @@ def gif_film(path: Path, delta_t: int) -> Iterator[AddPicture]:
 
         def add(image: Tensor) -> None:
             nonlocal count
-            # Six times faster than the default median cut, and as good for the few colours of these pictures.
-            picture = to_picture(image).quantize(method=Image.Quantize.FASTOCTREE)
+            # Six times faster than the default median cut, and as good for the few colours of these images.
+            indexed = to_pillow(image).quantize(method=Image.Quantize.FASTOCTREE)
             ticks = (count + 1) * delta_t // GIF_TICK_US - count * delta_t // GIF_TICK_US
-            header = GifImagePlugin.getheader(picture, info={"loop": 0})[0] if count == 0 else []
-            body = GifImagePlugin.getdata(picture, duration=10 * ticks, include_color_table=True)
+            header = GifImagePlugin.getheader(indexed, info={"loop": 0})[0] if count == 0 else []
+            body = GifImagePlugin.getdata(indexed, duration=10 * ticks, include_color_table=True)
             file.write(b"".join([*header, *body]))
             count += 1
 
         yield add
         if not count:
-            raise ValueError(NO_PICTURE.format(path))
+            raise ValueError(NO_IMAGES.format(path))
         file.write(b";")
 
 
-def mp4_film(path: Path, delta_t: int) -> AbstractContextManager[AddPicture]:
-    """Write an MP4 film, a picture at a time; the file appears only when it is whole.
+@contextmanager
+def mp4_video(path: Path, delta_t: int) -> Iterator[AddImage]:
+    """Write an MP4 video image by image; the file appears only when it is complete.
 
     Args:
         path: file to write.
-        delta_t: microseconds from picture to picture.
+        delta_t: microseconds from one image to the next.
 
-    Returns:
-        context that gives what appends a picture.
+    Yields:
+        Function that appends an image. The last row or column of an odd size is cut off: H.264 stores colours at half
+        the resolution.
 
     Raises:
-        ValueError: neither PyAV nor ffmpeg is there.
+        ValueError: PyAV is not installed, or no image was appended.
     """
-    if find_spec("av"):
-        return _by_pyav(path, delta_t)
-    program = shutil.which("ffmpeg")
-    if program is None:
-        raise ValueError(f"{path}: MP4 needs the package av (pip install av) or the program ffmpeg; GIF needs neither")
-    return _by_ffmpeg(path, delta_t, program)
-
-
-FILMS: dict[str, Callable[[Path, int], AbstractContextManager[AddPicture]]] = {".gif": gif_film, ".mp4": mp4_film}
-"""Writers by the ending of the file's name."""
-
-
-@contextmanager
-def _by_pyav(path: Path, delta_t: int) -> Iterator[AddPicture]:
-    import av
-
+    try:
+        import av
+    except ImportError:
+        raise ValueError(f"{path}: writing MP4 needs the package av: pip install av, or write a GIF") from None
     stream: Any = None
-    with atomic_write(path) as part, av.open(str(part), "w", format="mp4") as film:
+    with atomic_write(path) as part, av.open(str(part), "w", format="mp4") as video:
 
         def add(image: Tensor) -> None:
             nonlocal stream
-            pixels = _even(_pixels(image))
+            pixels = _pixels(image[:, : image.shape[1] // 2 * 2, : image.shape[2] // 2 * 2])
             if stream is None:
-                stream = film.add_stream("h264", rate=Fraction(1_000_000, delta_t), pix_fmt="yuv420p")
+                stream = video.add_stream("h264", rate=Fraction(1_000_000, delta_t), pix_fmt="yuv420p")
                 stream.height, stream.width = pixels.shape[:2]
-            film.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+            video.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
 
         yield add
         if stream is None:
-            raise ValueError(NO_PICTURE.format(path))
-        film.mux(stream.encode())
+            raise ValueError(NO_IMAGES.format(path))
+        video.mux(stream.encode())
 
 
-@contextmanager
-def _by_ffmpeg(path: Path, delta_t: int, program: str) -> Iterator[AddPicture]:
-    process: subprocess.Popen[bytes] | None = None
-    with atomic_write(path) as part, tempfile.TemporaryFile() as errors:
-
-        def add(image: Tensor) -> None:
-            nonlocal process
-            pixels = _even(_pixels(image))
-            if process is None:
-                command = [program, *_ffmpeg_arguments(pixels.shape, delta_t), str(part.absolute())]
-                process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=errors, stderr=errors)
-            assert process.stdin is not None
-            process.stdin.write(pixels.tobytes())
-
-        try:
-            yield add
-        except BrokenPipeError:
-            pass  # what ffmpeg had to say is told below
-        finally:
-            if process is not None:
-                process.communicate()
-        errors.seek(0)
-        said = errors.read().decode(errors="replace").strip().splitlines()
-        if process is None:
-            raise ValueError(NO_PICTURE.format(path))
-        if process.returncode:
-            raise OSError(f"{path}: ffmpeg: {said[-1] if said else process.returncode}")
-
-
-def _ffmpeg_arguments(shape: tuple[int, ...], delta_t: int) -> list[str]:
-    """What ffmpeg has to know: raw pictures come in, a file that every player shows goes out."""
-    source = f"-f rawvideo -pix_fmt rgb24 -s {shape[1]}x{shape[0]} -r 1000000/{delta_t} -i pipe:0"
-    return f"-loglevel error {source} -pix_fmt yuv420p -f mp4 -y".split()
+VIDEOS: dict[str, Callable[[Path, int], AbstractContextManager[AddImage]]] = {".gif": gif_video, ".mp4": mp4_video}
+"""Writers by the suffix of the file's name."""
 
 
 def _pixels(image: Tensor) -> np.ndarray:
     return image.permute(1, 2, 0).contiguous().numpy()
-
-
-def _even(pixels: np.ndarray) -> np.ndarray:
-    """Without a last odd row or column: colours have half of the resolution."""
-    return np.ascontiguousarray(pixels[: len(pixels) // 2 * 2, : pixels.shape[1] // 2 * 2])

@@ -303,10 +303,10 @@ def test_other_dtypes_are_refused(folder):
 def test_files_that_are_no_tensor_files_are_refused(folder):
     with h5py.File(folder / "val" / "rec0.h5", "w") as file:
         file["events"] = np.zeros(3)
-    with pytest.raises(ValueError, match=r"rec0.h5: holds events, needed: a dataset named data"):
+    with pytest.raises(ValueError, match=r"rec0.h5: contains events, needed: a dataset named data"):
         psee_data(settings(folder), "val")
     (folder / "val" / "rec0.h5").write_bytes(b"half of a file")
-    with pytest.raises(ValueError, match=r"rec0.h5: not a whole HDF5 file"):
+    with pytest.raises(ValueError, match=r"rec0.h5: not a complete HDF5 file"):
         psee_data(settings(folder), "val")
 
 

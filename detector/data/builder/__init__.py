@@ -1,4 +1,4 @@
-"""Recordings and their labels to a dataset folder of tensor files.
+"""Conversion of recordings and their labels to a dataset folder of tensor files.
 
 Does not belong here: reading the dataset for training.
 """

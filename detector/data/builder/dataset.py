@@ -1,7 +1,7 @@
-"""Recordings and their labels -> a dataset folder of HDF5 tensor files.
+"""Convert recordings and their labels to a dataset folder of HDF5 tensor files.
 
-The driver, `build_dataset`, checks and counts. A recording is one unit of work, `report_steps`, which holds the events
-and tensors of a few frames; who runs the units, and where, is an argument.
+`build_dataset` checks the arguments and counts the results. A recording is one unit of work,
+`detector.data.builder.recording.report_steps`; the function that runs the units is an argument.
 """
 
 import json
@@ -9,48 +9,33 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 from detector.config.groups import DataConfig
 from detector.data.builder.label_counts import LabelCounts, report_lines
-from detector.data.builder.plan import BROKEN, SPLITS, Plan, check_names, find_label_map, plan_pieces
-from detector.data.builder.recording import make_recording
+from detector.data.builder.plan import BROKEN, Plan, check_names, find_label_map, plan_pieces
+from detector.data.builder.recording import Step, report_steps
 from detector.data.label_map import LABEL_MAP_NAME
-from detector.events import Faults
+from detector.data.layout import SPLITS
 from detector.labels import TimeUnit
 from detector.preprocess.representation import representation_of
 from detector.utils.atomic_write import atomic_write, remove_dead_parts
 from detector.utils.remote import Address, Place
 
-__all__ = ["Step", "build_dataset", "report_steps", "run_here"]
+__all__ = ["build_dataset", "run_here"]
 
 Output = TypeVar("Output", Path, Address)
 
 
-class Step(NamedTuple):
-    """What is told while a recording is built: `frames` more are done; `finished` at its end.
-
-    `broken` says why a recording cannot be used, which ends it, too. `faults` counts its faulty events at its end.
-    `labels` are counted for one that is not on this machine; those of the others are counted before work starts.
-    """
-
-    recording: Place
-    frames: int = 0
-    finished: bool = False
-    broken: str | None = None
-    labels: LabelCounts | None = None
-    faults: Faults | None = None
-
-
 Runner = Callable[[Sequence[Place], Plan], Iterator[Step]]
-"""Runs `report_steps` of every recording; closing the iterator ends what still runs."""
+"""Runs `report_steps` for every recording; closing the iterator stops the work."""
 
 
 def run_here(recordings: Sequence[Place], plan: Plan) -> Iterator[Step]:
-    """Build one recording after the other in this process."""
+    """Build the recordings one after another in this process."""
     for recording in recordings:
         yield from report_steps(recording, plan)
 
@@ -68,40 +53,39 @@ def build_dataset(
     run: Runner = run_here,
     label_time_unit: TimeUnit = "us",
     label_offset: int = 0,
-    on_labels: Callable[[LabelCounts], None] | None = None,
 ) -> Output:
     """Make `output/<split>/<stem>.h5` and `<stem>_bbox.npy` of each recording, and the label map beside the splits.
 
     The labels of `R.raw`, `R.dat` and `R_td.dat` are `R_bbox.npy` beside it. A stream starts at the multiple of
-    `data.delta_t` at or before the first event. Labels are kept from just after a file's start to its end, in sensor
-    pixels and recording time; what of them is not used is counted and printed. Whatever can be is checked before work
-    starts; a finished file that was made from the same recording (by its SHA-256) with the same parameters is kept, so
-    a build that was killed goes on when it is started again.
+    `data.delta_t` at or before the first event. Labels are kept if they are later than the start of a file and not
+    later than its end, in sensor pixels and recording time; counts of those that are not used are printed to stderr.
+    Everything that needs no events is checked before the build starts. A finished file that was made from the same
+    recording (with the same SHA-256) with the same parameters is kept, so a build that was killed resumes when it is
+    started again.
 
     Args:
         recordings: files that `open_events` reads, or their addresses.
-        output: dataset folder, made if need be.
+        output: dataset folder, created if missing.
         data: `preprocess`, `max_incr_per_pixel`, `delta_t`; `height` and `width` of the tensors: the sensor's, or
             those divided by a power of two.
-        cuts: `{"train": (0, 20), ...}` in seconds from a stream's start, rounded to whole frames; the stem of a cut
-            ends in its start and end in microseconds. Without cuts each recording is kept whole, in the split that
+        cuts: `{"train": (0, 20), ...}` in seconds from the start of a stream, rounded to whole frames; the stem of a
+            cut ends in its start and end in microseconds. Without cuts each recording is kept whole, in the split that
             its folder is named after.
-        label_map: class names by id; that beside or one folder above the recordings if not given.
+        label_map: class names by id; the label map beside the recordings or one folder above if not given.
         progress: show a progress bar.
-        sensor: height and width of the sensor, for recordings that do not tell it.
-        on_broken: called with the reason for each recording that cannot be used and is left out; the first one ends
-            the build if not given.
-        run: what runs the units of work.
+        sensor: height and width of the sensor, for recordings that do not state it.
+        on_broken: called with the reason for each recording that cannot be used and is skipped; if not given, the
+            first such recording ends the build.
+        run: function that runs the units of work.
         label_time_unit: unit of the label times: us, ms, s or ns.
         label_offset: microseconds that are added to the label times.
-        on_labels: called with the counts of each recording's labels, which are printed to stderr if not given.
 
     Returns:
         `output`.
 
     Raises:
         FileNotFoundError: a recording, its labels or a label map is missing.
-        ValueError: something does not fit; the message names it and what is allowed.
+        ValueError: an argument or a file is not valid; the message names it and what is allowed.
     """
     _check_arguments(recordings, output, data)
     names = find_label_map(recordings, output, label_map)
@@ -109,7 +93,9 @@ def build_dataset(
     check_names(recordings, plan)
     tally = _Tally(on_broken)
     _build(recordings, plan, tally, run, progress)
-    _report_labels(list(tally.labels.values()), on_labels, progress)
+    if progress or any(counts.faulty for counts in tally.labels.values()):
+        for line in report_lines(list(tally.labels.values())):
+            print(line, file=sys.stderr)
     return output
 
 
@@ -140,19 +126,8 @@ def _build(recordings: Sequence[Place], plan: Plan, tally: "_Tally", run: Runner
             part.write_text(json.dumps({str(key): name for key, name in plan.names.items()}, indent=1) + "\n")
 
 
-def _report_labels(
-    labels: Sequence[LabelCounts], on_labels: Callable[[LabelCounts], None] | None, progress: bool
-) -> None:
-    if on_labels is not None:
-        for counts in labels:
-            on_labels(counts)
-    elif progress or any(counts.faulty for counts in labels):
-        for line in report_lines(labels):
-            print(line, file=sys.stderr)
-
-
 class _Tally:
-    """Counts recordings; a broken one is an error unless somebody listens."""
+    """Counts recordings; one that cannot be used is an error unless `on_broken` is given."""
 
     def __init__(self, on_broken: Callable[[str], None] | None) -> None:
         self.finished = 0
@@ -177,15 +152,15 @@ class _Tally:
         self._on_broken(str(error))
 
     def check(self, total: int) -> None:
-        """One recording at least must be left."""
+        """Raise an error if no recording was built."""
         if not self.finished:
             raise ValueError(f"none of the {total} recordings can be used, the first: {self._first_reason}")
 
 
 def _survey(recordings: Sequence[Place], plan: Plan, tally: _Tally, progress: bool) -> tuple[list[Place], int | None]:
-    """The recordings that can be used as far as is seen without reading their events, and the frames they become.
+    """The recordings that can be used as far as the checks without events show, and the number of their frames.
 
-    What lies at an address is not copied only to be counted: with such recordings the number is unknown.
+    Recordings at an address are not copied only to be counted: with such recordings the number is not known.
     """
     usable: list[Place] = []
     total = 0
@@ -193,7 +168,7 @@ def _survey(recordings: Sequence[Place], plan: Plan, tally: _Tally, progress: bo
         try:
             if isinstance(recording, Path):
                 pieces, counts = plan_pieces(recording, plan)
-                total += sum(piece.num_frames for piece in pieces)
+                total += sum(piece.frames.num_frames for piece in pieces)
                 tally.labels[recording] = counts
             usable.append(recording)
         except BROKEN as error:
@@ -201,30 +176,9 @@ def _survey(recordings: Sequence[Place], plan: Plan, tally: _Tally, progress: bo
     return usable, total if all(isinstance(recording, Path) for recording in usable) else None
 
 
-def report_steps(recording: Place, plan: Plan) -> Iterator[Step]:
-    """Build a recording: the unit of work, of which several processes may run one each.
-
-    Yields:
-        a step after every few frames, and one at the end.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
-    labels: list[LabelCounts] = []
-    faults: list[Faults] = []
-    try:
-        for frames in make_recording(recording, plan, labels.append, faults.append):
-            yield Step(recording, frames)
-    except BROKEN as error:
-        yield Step(recording, broken=" ".join(str(error).split()))
-    else:
-        counted = None if isinstance(recording, Path) else labels[0]
-        yield Step(recording, finished=True, labels=counted, faults=faults[0] if faults[0].total else None)
-
-
 @contextmanager
 def _tidy(output: Place) -> Iterator[None]:
-    """Before and after the block take away what killed builds left, and after it folders that were made for nothing."""
+    """Remove leftovers of killed builds before and after the block, and then new folders that are still empty."""
     if isinstance(output, Address):
         yield
         return
@@ -236,7 +190,7 @@ def _tidy(output: Place) -> Iterator[None]:
     finally:
         _remove_leftovers(output)
         for folder in reversed(made):
-            with suppress(OSError):  # it is not there, or holds finished files
+            with suppress(OSError):  # it does not exist, or holds finished files
                 folder.rmdir()
 
 

@@ -1,25 +1,26 @@
-"""What of a recording's labels counts, what does not, and the likely cause where most do not."""
+"""Counts of the labels of a recording that are used and not used, and likely causes if many are not."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 
+from detector.box import crop_corners, is_large, to_corners
 from detector.events.frames import Frames
 
 __all__ = ["LabelCounts", "count_labels", "layout_cause", "repeated_rows", "report_lines", "time_cause"]
 
 LARGE_SHARE = 0.05
-"""Share of the boxes that must be odd before a cause is looked for."""
+"""Share of boxes with an unexpected layout from which a cause is reported."""
 
 OUTSIDE_SHARE = 0.02
-"""Share of the labelled times that must lie outside the recording before a cause is looked for."""
+"""Share of labelled times outside the recording from which a cause is reported."""
 
 TRIMMED = 0.01
-"""Share of the labelled times at either end that may be outliers."""
+"""Share of the labelled times at each end that may be outliers."""
 
 FASTEST_US = 1_500
-"""Labels do not come more often than this: times that do count something longer than microseconds."""
+"""Shortest interval of labels in microseconds; a shorter one means that the times have a longer unit."""
 
 UNITS = (("s", "seconds", 1e6), ("ms", "milliseconds", 1e3), ("ns", "nanoseconds", 1e-3))
 
@@ -31,7 +32,7 @@ Boxes = np.ndarray | Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """Boxes of one label file, or of several; a box may count in several fields.
+    """Numbers of boxes of one or several label files; a box may count in several fields.
 
     Args:
         source: the label file
@@ -41,11 +42,11 @@ class LabelCounts:
         after: boxes after the end of the last frame
         uncut: boxes inside the recording but in none of its cuts
         superseded: labelled times followed by a later one in their frame, of which only the last counts
-        repeated: boxes equal to an earlier one in time, place and class
-        unknown: boxes of a class id that the label map does not know
-        off_sensor: boxes that lie wholly outside the sensor
+        repeated: boxes equal to an earlier one in time, position and class
+        unknown: boxes of a class id that is not in the label map
+        off_sensor: boxes that are completely outside the sensor
         no_area: boxes without width or height
-        small: boxes that `data.min_box_diag` or `data.min_box_side` leave out of training and mAP
+        small: boxes that `data.min_box_diag` or `data.min_box_side` exclude from training and mAP
         causes: likely causes, one line each
     """
 
@@ -65,7 +66,7 @@ class LabelCounts:
 
     @property
     def faulty(self) -> bool:
-        """Whether something is wrong, and not only small, in no cut or labelled more often than there are frames."""
+        """Whether there is a fault: more than boxes that are small, in no cut, or superseded in their frame."""
         return bool(self.causes) or any(
             (self.before, self.after, self.repeated, self.unknown, self.off_sensor, self.no_area)
         )
@@ -84,19 +85,19 @@ def count_labels(
     min_box_diag: float = 0.0,
     min_box_side: float = 0.0,
 ) -> LabelCounts:
-    """Count what of a label file is not used.
+    """Count the labels of a file that are not used.
 
     Args:
         labels: (M,) `BBOX_dtype` of the whole file, sorted by t.
-        source: the file, for the report.
+        source: the file, named in reports.
         grid: frames of the recording.
-        events: times of the first and last event in microseconds; those of the frames if not known.
+        events: times of the first and last event in microseconds; start and end of the frames if not known.
         cuts: parts of the recording that are kept; all of it if not given.
-        names: class names by id; every class is known if not given.
+        names: class names by id; if not given, no class is unknown.
         sensor_size: height and width in pixels, if known.
         scale: network pixels per sensor pixel.
-        min_box_diag: in network pixels.
-        min_box_side: in network pixels.
+        min_box_diag: smallest diagonal in network pixels.
+        min_box_side: smallest width and height in network pixels.
     """
     t = labels["t"]
     inside = grid.inside(t)
@@ -104,15 +105,15 @@ def count_labels(
     times = np.unique(t[kept])
     empty = [key for key, name in (names or {}).items() if name == "empty"]
     boxes = labels[~np.isin(labels["class_id"], empty)]
-    x1, y1, x2, y2 = _corners(boxes)
+    corners = to_corners(boxes)
     area = (boxes["w"] > 0) & (boxes["h"] > 0)
     off = np.zeros(boxes.size, bool)
     if sensor_size is not None:
         height, width = sensor_size
-        off = area & ((x1 >= width) | (y1 >= height) | (x2 <= 0) | (y2 <= 0))
-        x1, x2, y1, y2 = x1.clip(0, width), x2.clip(0, width), y1.clip(0, height), y2.clip(0, height)
-    w, h = (x2 - x1) * scale, (y2 - y1) * scale
-    small = area & ~off & ((np.minimum(w, h) < min_box_side) | (np.hypot(w, h) < min_box_diag))
+        off = area & ((corners[:, :2] >= (width, height)) | (corners[:, 2:] <= 0)).any(axis=1)
+        corners = crop_corners(corners, height, width)
+    w, h = (corners[:, 2:] - corners[:, :2]).T * scale
+    small = area & ~off & ~is_large(w, h, min_box_diag, min_box_side)
     causes = [time_cause(labels, grid, events), None if sensor_size is None else layout_cause(boxes, sensor_size)]
     return LabelCounts(
         source,
@@ -131,11 +132,6 @@ def count_labels(
     )
 
 
-def _corners(boxes: np.ndarray) -> tuple[np.ndarray, ...]:
-    x, y, w, h = (boxes[name].astype(np.float64) for name in "xywh")
-    return x, y, x + w, y + h
-
-
 def repeated_rows(labels: Boxes) -> np.ndarray:
     """Indices of the rows that equal an earlier one in everything but track and confidence."""
     columns = [labels[name] for name in ("t", "x", "y", "w", "h", "class_id")]
@@ -145,18 +141,18 @@ def repeated_rows(labels: Boxes) -> np.ndarray:
 
 
 def time_cause(labels: Boxes, grid: Frames, events: tuple[int, int] | None = None) -> str | None:
-    """A line that says why label times do not fit a recording, as far as their range shows it.
+    """Find out why label times do not fit a recording; returns one line, None if the range of times shows no cause.
 
     Args:
         labels: boxes with `t` in any order.
         grid: frames of the recording.
-        events: times of the first and last event; those of the frames if not known.
+        events: times of the first and last event; start and end of the frames if not known.
     """
     times = np.unique(labels["t"])
     if not times.size:
         return None
     events = events or (grid.first_t, grid.end)
-    # Times, not boxes: a scene may begin or end with few. One at the start is no sign of an offset.
+    # Times are counted, not boxes, as a scene may begin or end with few boxes. A time at the start is not an offset.
     outside = float(np.mean((times < grid.first_t) | (times > grid.end)))
     cause = _unit(times, grid, events, outside)
     if cause is not None or outside < OUTSIDE_SHARE:
@@ -172,7 +168,7 @@ def time_cause(labels: Boxes, grid: Frames, events: tuple[int, int] | None = Non
 
 
 def _unit(times: np.ndarray, grid: Frames, events: tuple[int, int], outside: float) -> str | None:
-    """Times closer together than labels ever are, or far beyond the events, that fit them in another unit."""
+    """Cause "another unit": times with too short intervals, or far beyond the events, that fit in another unit."""
     if times.size < 2:
         return None
     interval, length = float(np.median(np.diff(times))), events[1] - events[0]
@@ -192,8 +188,8 @@ def _unit(times: np.ndarray, grid: Frames, events: tuple[int, int], outside: flo
 
 
 def _offset(first: int, last: int, grid: Frames, events: tuple[int, int]) -> str | None:
-    """The constant that brings all labels inside, if one does."""
-    # It is in (grid.first_t - first, grid.end - last]; labels that fill the recording leave a narrow range.
+    """Cause "offset": a constant that moves all labels into the recording, if there is one."""
+    # The offset is in (grid.first_t - first, grid.end - last], a narrow range if the labels fill the recording.
     least, most = grid.first_t - first + 1, grid.end - last
     slack = max(grid.delta_t, (events[1] - events[0]) // 50)
     if least > most + slack:
@@ -214,10 +210,10 @@ def _offset(first: int, last: int, grid: Frames, events: tuple[int, int]) -> str
 
 
 def layout_cause(boxes: Boxes, sensor_size: tuple[int, int]) -> str | None:
-    """A line that says which other layout boxes have than x, y of the top-left corner, w, h in pixels.
+    """Find out which layout boxes have if not x, y of the top-left corner, w, h in pixels; returns one line or None.
 
     Args:
-        boxes: without frame labels of class "empty".
+        boxes: boxes without frame labels of class "empty".
         sensor_size: height and width in pixels.
     """
     height, width = sensor_size
@@ -240,11 +236,11 @@ def layout_cause(boxes: Boxes, sensor_size: tuple[int, int]) -> str | None:
 
 
 def report_lines(counts: Sequence[LabelCounts], *, faults_only: bool = False) -> list[str]:
-    """What of the labels of several recordings is not used, in lines; none if everything is.
+    """Report the labels of several recordings that are not used, as lines; an empty list if all are used.
 
     Args:
-        counts: of each recording.
-        faults_only: leave out what `LabelCounts.faulty` does.
+        counts: counts of each recording.
+        faults_only: skip counts that `LabelCounts.faulty` ignores.
     """
     total = {
         field.name: sum(getattr(part, field.name) for part in counts)
@@ -255,7 +251,7 @@ def report_lines(counts: Sequence[LabelCounts], *, faults_only: bool = False) ->
         f"boxes outside the recordings: {total['before']:,} at or before their start, "
         f"{total['after']:,} after their last frame": total["before"] + total["after"],
         "boxes of a class id that is not in the label map: never a target": total["unknown"],
-        "boxes wholly outside the sensor": total["off_sensor"],
+        "boxes completely outside the sensor": total["off_sensor"],
         "boxes without width or height": total["no_area"],
         "boxes equal to an earlier one": total["repeated"],
     }

@@ -1,4 +1,4 @@
-"""Which tensor files a dataset is to be made of, and every check that needs no reading of events."""
+"""The plan of a build: the tensor files that will be made, and every check that does not read events."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +11,8 @@ import numpy as np
 
 from detector.config.groups import DataConfig
 from detector.data.builder.label_counts import LabelCounts, count_labels
-from detector.data.label_map import LABEL_MAP_NAME, check_label_map, parse_label_map, read_label_map
+from detector.data.label_map import LABEL_MAP_NAME, check_label_map, label_map_near, read_label_map
+from detector.data.layout import SPLITS, labels_beside, recording_stem
 from detector.events import EventReader, open_events
 from detector.events.frames import Frames
 from detector.labels import TimeUnit, load_labels
@@ -20,7 +21,6 @@ from detector.utils.remote import Address, Place
 
 __all__ = [
     "BROKEN",
-    "SPLITS",
     "Cuts",
     "Piece",
     "Plan",
@@ -28,31 +28,28 @@ __all__ = [
     "find_label_map",
     "local_files",
     "plan_pieces",
-    "recording_stem",
 ]
 
-SPLITS = ("train", "val", "test")
-
 Cuts = Mapping[str, tuple[float, float]]
-"""Split -> (start, end) in seconds from a stream's start."""
+"""Split -> (start, end) in seconds from the start of a stream."""
 
 BROKEN = (ValueError, FileNotFoundError)
-"""What is raised where something is wrong with a recording or its labels; a full disk is another matter."""
+"""Errors that mean that a recording or its labels cannot be used, in contrast to a full disk."""
 
 CUT_SLACK_US = 1_000_000
-"""A cut may end this long after the last event: "24 to 30 s" of a recording whose events cease at 29.9 s."""
+"""Longest time by which a cut may end after the last event: "24 to 30 s" of a recording whose events end at 29.9 s."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be made of every recording.
+    """Parameters of a build, the same for all recordings.
 
     Args:
         output: dataset folder
         data: how tensors are made
         cuts: parts of each recording; whole recordings if None
         names: class names by id
-        sensor: height and width of the sensor, for recordings that do not tell it
+        sensor: height and width of the sensor, for recordings that do not state it
         label_time_unit: unit of the label times
         label_offset: microseconds that are added to the label times
     """
@@ -68,23 +65,21 @@ class Plan:
 
 @dataclass(frozen=True)
 class Piece:
-    """One tensor file to be made.
+    """One tensor file that will be made.
 
     Args:
         recording: source of the events, on this machine
         target: the tensor file
-        start: start of the first frame in microseconds of recording time
-        num_frames: number of frames
+        frames: its frames in recording time
         labels: boxes of these frames, sensor pixels and recording time
         sensor_size: height and width of the sensor
-        downsampling: k of the tensors' size, the sensor's divided by 2^k
-        channels: channels of a frame
+        downsampling: k such that the size of a frame is that of the sensor divided by 2^k
+        channels: number of channels of a frame
     """
 
     recording: Path
     target: Place
-    start: int
-    num_frames: int
+    frames: Frames
     labels: np.ndarray
     sensor_size: tuple[int, int]
     downsampling: int
@@ -99,24 +94,19 @@ class Piece:
     def shape(self) -> tuple[int, int, int, int]:
         """T, C, H, W."""
         height, width = self.sensor_size
-        return self.num_frames, self.channels, height >> self.downsampling, width >> self.downsampling
-
-
-def recording_stem(recording: Place) -> str:
-    """Name of a recording, as its labels and its tensor files have it."""
-    return recording.stem.removesuffix("_td")
+        return self.frames.num_frames, self.channels, height >> self.downsampling, width >> self.downsampling
 
 
 def check_names(recordings: Sequence[Place], plan: Plan) -> None:
-    """Check whatever needs no recording opened.
+    """Check everything that can be checked without opening a recording.
 
     Raises:
-        ValueError: cuts that mean nothing, a folder that is no split, two recordings that would become files of one
-            name, or a label file that would be replaced.
+        ValueError: cuts are not valid, a folder is not a split, two recordings would have the same target, or a label
+            file would be replaced.
     """
     _check_cuts(plan.cuts)
     owners: dict[Place, Place] = {}
-    sources = {_labels_beside(recording).resolve() for recording in recordings}
+    sources = {labels_beside(recording).resolve() for recording in recordings}  # type: ignore[type-var]
     for recording in recordings:
         for split in plan.cuts or [_split_of(recording)]:
             target = plan.output / split / recording_stem(recording)
@@ -129,24 +119,24 @@ def check_names(recordings: Sequence[Place], plan: Plan) -> None:
 
 
 def find_label_map(recordings: Iterable[Place], output: Place, given: Mapping[int, str] | None) -> dict[int, str]:
-    """The dataset's label map: the one given, or those beside the recordings or one folder above, all equal.
+    """The label map of the dataset: the given one, or those near the recordings, which must be equal.
 
     Raises:
-        FileNotFoundError: none is given and a recording has none.
-        ValueError: two differ (that of an existing `output` included), or it is empty.
+        FileNotFoundError: none is given and there is none near a recording.
+        ValueError: two of them differ (that of an existing `output` included), or it is empty.
     """
     found = {} if given is None else {"label_map": check_label_map(given, "label_map")}
     for recording in recordings if given is None else ():
-        path = _label_map_near(recording)
+        path = label_map_near(recording)  # type: ignore[type-var]
         if path is None:
             raise FileNotFoundError(
                 f"{recording}: no {LABEL_MAP_NAME} beside it or one folder above; "
                 'put one there, like {"0": "pedestrian"}, or give label_map'
             )
         if str(path) not in found:
-            found[str(path)] = _read_label_map(path)
+            found[str(path)] = read_label_map(path)
     if (output / LABEL_MAP_NAME).is_file():
-        found[str(output / LABEL_MAP_NAME)] = _read_label_map(output / LABEL_MAP_NAME)
+        found[str(output / LABEL_MAP_NAME)] = read_label_map(output / LABEL_MAP_NAME)
     (source, first), *others = found.items()
     for other, names in others:
         if names != first:
@@ -158,10 +148,10 @@ def find_label_map(recordings: Iterable[Place], output: Place, given: Mapping[in
 
 @contextmanager
 def local_files(recording: Place) -> Iterator[Path]:
-    """A recording and its labels as files of this machine: as they are, or copied from their address for the block.
+    """A recording and its labels as files of this machine: the files themselves, or temporary copies of an address.
 
     Raises:
-        ValueError: the block raised one of `BROKEN`; the message names the address and not the copy.
+        ValueError: the block raised one of `BROKEN`; the message names the address instead of the copy.
     """
     if isinstance(recording, Path):
         yield recording
@@ -169,7 +159,7 @@ def local_files(recording: Place) -> Iterator[Path]:
     with TemporaryDirectory(prefix="evforge-") as temporary:
         folder = Path(temporary) / recording.parent.name
         folder.mkdir(exist_ok=True)
-        for file in (recording, _labels_beside(recording)):
+        for file in (recording, labels_beside(recording)):
             if isinstance(file, Address) and file.is_file():
                 file.get(folder / file.name)
         try:
@@ -179,11 +169,11 @@ def local_files(recording: Place) -> Iterator[Path]:
 
 
 def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
-    """Open a recording and its labels, and lay down what they become, and what of the labels is not used.
+    """Open a recording and its labels, and find the tensor files that it becomes, and counts of its labels.
 
     Raises:
         FileNotFoundError: the recording or its labels are missing.
-        ValueError: the recording, its labels, a cut or a size does not fit.
+        ValueError: the recording, its labels, a cut or a size is not valid.
     """
     data = plan.data
     with open_events(recording, *plan.sensor, max_faulty_events=data.max_faulty_events) as reader:
@@ -195,11 +185,13 @@ def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
     grid = Frames.of_events(first, last, data.delta_t)
     ranges = list(_frame_ranges(recording, grid.num_frames, data.delta_t, plan.cuts))
     parts = [grid.part(begin, stop) for _, begin, stop in ranges]
-    labels_source = recording.with_name(f"{recording_stem(recording)}_bbox.npy")
-    labels = _load_labels(recording, labels_source, plan)
+    labels_path = labels_beside(recording)
+    if not labels_path.is_file():
+        raise FileNotFoundError(f"{recording}: the recording has no labels: {labels_path.name} is missing beside it")
+    labels = load_labels(labels_path, plan.label_time_unit, plan.label_offset)
     counts = count_labels(
         labels,
-        str(labels_source),
+        str(labels_path),
         Frames(grid.first_t, grid.delta_t, max(grid.num_frames, *(stop for _, _, stop in ranges))),
         (first, last),
         cuts=parts if plan.cuts else None,
@@ -216,8 +208,7 @@ def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
             target=plan.output
             / split
             / f"{recording_stem(recording)}{f'_{part.first_t}_{part.end}' if plan.cuts else ''}.h5",
-            start=part.first_t,
-            num_frames=part.num_frames,
+            frames=part,
             labels=labels[part.inside(labels["t"])],
             sensor_size=sensor_size,
             downsampling=downsampling,
@@ -229,7 +220,7 @@ def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
 
 
 def _check_counts(counts: LabelCounts, labels: np.ndarray, grid: Frames, names: Mapping[int, str]) -> None:
-    """Labels none of which can be used are an error."""
+    """Raise an error if none of the labels can be used."""
     if counts.boxes and counts.before + counts.after == counts.boxes:
         raise ValueError(
             f"{counts.source}: labels from {labels['t'][0]} to {labels['t'][-1]} us, allowed: within the recording, "
@@ -263,32 +254,8 @@ def _split_of(recording: Place) -> str:
     """The split that a recording's folder is named after."""
     split = recording.absolute().parent.name
     if split not in SPLITS:
-        raise ValueError(f"{recording}: its folder {split} is no split, allowed: {', '.join(SPLITS)}, or cuts")
+        raise ValueError(f"{recording}: its folder {split} is not a split, allowed: {', '.join(SPLITS)}, or cuts")
     return split
-
-
-def _labels_beside(recording: Place) -> Place:
-    return recording.parent / f"{recording_stem(recording)}_bbox.npy"
-
-
-def _label_map_near(recording: Place) -> Place | None:
-    """The label map beside a recording or one folder above."""
-    folder = recording.absolute().parent
-    paths = [folder / LABEL_MAP_NAME, folder.parent / LABEL_MAP_NAME]
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _read_label_map(path: Place) -> dict[int, str]:
-    if isinstance(path, Path):
-        return read_label_map(path)
-    with path.open() as file:
-        return parse_label_map(file.read(), str(path))
-
-
-def _load_labels(recording: Path, path: Path, plan: Plan) -> np.ndarray:
-    if not path.is_file():
-        raise FileNotFoundError(f"{recording}: the recording has no labels: {path.name} is missing beside it")
-    return load_labels(path, plan.label_time_unit, plan.label_offset)
 
 
 def _downsampling(reader: EventReader, data: DataConfig) -> int:

@@ -1,81 +1,106 @@
-"""One recording and its labels -> its tensor files, holding the events and tensors of a few frames at a time."""
+"""Convert one recording and its labels to tensor files, with the events and tensors of a few frames in memory."""
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from glob import escape
-from hashlib import file_digest
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
 from detector.config.groups import DataConfig
 from detector.data.builder.label_counts import LabelCounts
-from detector.data.builder.plan import BROKEN, SPLITS, Piece, Plan, local_files, plan_pieces, recording_stem
+from detector.data.builder.plan import BROKEN, Piece, Plan, local_files, plan_pieces
+from detector.data.layout import SPLITS, labels_beside, recording_stem
 from detector.data.tensor_file import create_tensors, write_frames
 from detector.events import Faults, open_events
 from detector.events.arrays import ColumnBuffer
 from detector.labels import save_labels
 from detector.preprocess.representation import representation_of
 from detector.utils.atomic_write import atomic_write
+from detector.utils.checksum import sha256_of
 from detector.utils.hdf5_file import open_hdf5
 from detector.utils.remote import Place
 
-__all__ = ["make_recording"]
+__all__ = ["Step", "report_steps"]
 
 FRAMES_AT_ONCE = 8
-"""Frames made from one reading: what is held at any time is their events and tensors."""
+"""Frames made from one reading; only their events and tensors are held in memory."""
 
 
-def make_recording(
-    recording: Place, plan: Plan, counted: Callable[[LabelCounts], object], faulty: Callable[[Faults], object]
-) -> Iterator[int]:
-    """Make the tensor files of a recording, or keep them if they were made from it with the same parameters.
+class Step(NamedTuple):
+    """Progress of a recording.
 
     Args:
-        recording: the recording; if it is not on this machine, it and its labels are copied for the time being.
-        plan: what is to be made of it.
-        counted: called with what of its labels is not used.
-        faulty: called with the counts of its faulty events.
+        recording: the recording
+        frames: number of frames that are done since the last step
+        finished: whether this is the last step
+        broken: why the recording cannot be used; then this is the last step, too
+        labels: counts of its labels, in the last step of a recording that is not on this machine; those of the others
+            are counted before the build starts
+        faults: counts of its faulty events, in the last step, if there are any
+    """
+
+    recording: Place
+    frames: int = 0
+    finished: bool = False
+    broken: str | None = None
+    labels: LabelCounts | None = None
+    faults: Faults | None = None
+
+
+def report_steps(recording: Place, plan: Plan) -> Iterator[Step]:
+    """Build a recording: the unit of work, several of which may run in parallel processes.
+
+    Its tensor files are kept if they were made from it with the same parameters. Files of a recording that cannot be
+    used are removed from the dataset.
+
+    Args:
+        recording: the recording; if it is not on this machine, it and its labels are copied to a temporary folder.
+        plan: parameters of the build.
 
     Yields:
-        the number of frames done since the last time.
+        A step after every few frames, and one at the end.
 
     Raises:
-        ValueError, FileNotFoundError: something is wrong with it, and nothing of it is left in the dataset.
         OSError: a file cannot be written.
     """
+    try:
+        yield from _build(recording, plan)
+    except BROKEN as error:
+        yield Step(recording, broken=" ".join(str(error).split()))
+
+
+def _build(recording: Place, plan: Plan) -> Iterator[Step]:
     with local_files(recording) as path:
         pieces, counts = plan_pieces(path, plan)
-        counted(replace(counts, source=str(recording.parent / Path(counts.source).name)))
-        sha256 = _checksum(path)
+        sha256 = sha256_of(path)
         _check_leftovers(recording, plan, {piece.target for piece in pieces}, sha256)
         try:
-            faulty(_faults(path, plan))
+            with open_events(path, *plan.sensor, max_faulty_events=plan.data.max_faulty_events) as reader:
+                faults = reader.faults
             for piece in pieces:
-                yield from _make(piece, plan.data, _attributes(piece, plan.data, sha256))
+                for count in _make(piece, plan.data, _attributes(piece, plan.data, sha256)):
+                    yield Step(recording, count)
         except BROKEN:
             for piece in pieces:
                 piece.target.unlink(missing_ok=True)
                 piece.labels_target.unlink(missing_ok=True)
             raise
-
-
-def _faults(recording: Path, plan: Plan) -> Faults:
-    with open_events(recording, *plan.sensor, max_faulty_events=plan.data.max_faulty_events) as reader:
-        return reader.faults
+    labels = None if isinstance(recording, Path) else replace(counts, source=str(labels_beside(recording)))
+    yield Step(recording, finished=True, labels=labels, faults=faults if faults.total else None)
 
 
 def _make(piece: Piece, data: DataConfig, attributes: Mapping[str, Any]) -> Iterator[int]:
-    """Write tensors, then labels, and only then give the tensor file its name: where it is, both are."""
+    """Write tensors, then labels, then rename the tensor file: if it exists, both are complete."""
     if _is_current(piece, attributes):
         _write_labels(piece)
-        yield piece.num_frames
+        yield piece.frames.num_frames
         return
     with atomic_write(piece.target) as part:
         with h5py.File(part, "w", locking=False) as file:  # `atomic_write` holds a lock on it
@@ -95,14 +120,14 @@ def _write_labels(piece: Piece) -> None:
 
 
 def _frames(piece: Piece, data: DataConfig) -> Iterator[np.ndarray]:
-    """A piece's frames (n, C, H, W), up to `FRAMES_AT_ONCE` at a time, in a buffer that is used again."""
+    """Frames (n, C, H, W) of a piece, up to `FRAMES_AT_ONCE` at a time, in a buffer that is reused."""
     representation, events = representation_of(data), ColumnBuffer()
     buffer = representation.empty(FRAMES_AT_ONCE, *piece.shape[1:])
     with open_events(piece.recording, *piece.sensor_size, max_faulty_events=data.max_faulty_events) as reader:
-        _ = reader.faults  # from now on windows are exactly parts of the whole
-        for begin in range(0, piece.num_frames, FRAMES_AT_ONCE):
-            frames = buffer[: piece.num_frames - begin]
-            start, duration = piece.start + begin * data.delta_t, len(frames) * data.delta_t
+        _ = reader.faults  # finds the faulty events of the whole recording first, so that windows agree with it
+        for begin in range(0, piece.frames.num_frames, FRAMES_AT_ONCE):
+            frames = buffer[: piece.frames.num_frames - begin]
+            start, duration = piece.frames.first_t + begin * data.delta_t, len(frames) * data.delta_t
             x, y, p, t = reader.read_columns(start, start + duration, events)
             t -= start
             representation.fill((x, y, p, t), frames, duration, piece.downsampling)
@@ -110,7 +135,7 @@ def _frames(piece: Piece, data: DataConfig) -> Iterator[np.ndarray]:
 
 
 def _attributes(piece: Piece, data: DataConfig, sha256: str) -> dict[str, Any]:
-    """How a tensor file was made: with equal attributes and shape, two files hold the same tensors."""
+    """How a tensor file is made: files with equal attributes and shape hold the same tensors."""
     representation = representation_of(data)
     parameters = {"downsampling_factor": piece.downsampling, **representation.parameters}
     return {
@@ -121,45 +146,35 @@ def _attributes(piece: Piece, data: DataConfig, sha256: str) -> dict[str, Any]:
         "delta_t": data.delta_t,
         "event_input_height": piece.sensor_size[0],
         "event_input_width": piece.sensor_size[1],
-        "first_t": piece.start,
+        "first_t": piece.frames.first_t,
         "sha256": sha256,
         "tool_version": _tool_version(),
     }
 
 
 def _is_current(piece: Piece, attributes: Mapping[str, Any]) -> bool:
-    if not piece.target.is_file():
-        return False
-    try:
-        with piece.target.open("rb") as raw, open_hdf5(piece.target, raw) as file:
-            found = file["data"].attrs
-            equal = all(found.get(key) == value for key, value in attributes.items())
-            return equal and file["data"].shape == piece.shape
-    except (OSError, KeyError, ValueError):
-        return False  # a broken file is made anew
+    found, shape = _stored(piece.target)
+    return shape == piece.shape and all(found.get(key) == value for key, value in attributes.items())
 
 
 def _check_leftovers(recording: Place, plan: Plan, targets: set[Place], sha256: str) -> None:
-    """Files of an earlier build with other cuts would put the same frames into two splits."""
+    """Raise an error for files of an earlier build with other cuts: the same frames would be in two splits."""
     stem = recording_stem(recording)
     for split in SPLITS:
         for path in (plan.output / split).glob(f"{escape(stem)}*.h5"):
             if path in targets or not re.fullmatch(rf"{re.escape(stem)}(_\d+_\d+)?\.h5", path.name):
                 continue
-            if _source_of(path) == sha256:
-                raise ValueError(f"{path}: made earlier from {recording}, remove it or give another output")
+            if _stored(path)[0].get("sha256") == sha256:
+                raise ValueError(
+                    f"{path}: made earlier from {recording} with other cuts, remove it or give another output"
+                )
 
 
-def _source_of(path: Place) -> str | None:
-    """Checksum of the recording that a tensor file was made from, None if it does not say."""
+def _stored(path: Place) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """Attributes and shape of a tensor file; nothing of one that is missing or damaged, which will be made again."""
     with suppress(OSError, KeyError, ValueError), path.open("rb") as raw, open_hdf5(path, raw) as file:
-        return file["data"].attrs.get("sha256")
-    return None
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+        return dict(file["data"].attrs), file["data"].shape
+    return {}, ()
 
 
 def _tool_version() -> str:

@@ -1,4 +1,4 @@
-"""What recordings and datasets hold, and what is wrong with them.
+"""Surveys of recordings and datasets, and checks for faults in them.
 
-Does not belong here: how findings and surveys are printed, which the platform does.
+Does not belong here: printing findings and surveys, which the platform does.
 """

@@ -1,4 +1,4 @@
-"""Faults that show only when the files of a dataset are compared."""
+"""Faults that are found by comparing the files of a dataset."""
 
 import re
 from collections import Counter, defaultdict
@@ -12,46 +12,49 @@ from typing import TypeVar
 import numpy as np
 
 from detector.data.check.finding import Finding
-from detector.data.check.inventory import DataFile, TensorHeader
-from detector.events.frames import Frames
+from detector.data.check.inventory import DataFile, FileContent, TensorHeader
+from detector.data.layout import LABELS_END
 
 __all__ = ["CheckedFile", "check_set"]
 
 Key = TypeVar("Key", bound=Hashable)
 
 MAX_RATE_RATIO = 2.0
-"""A file whose labels come more than this many times as often as those of the median file, or as seldom, is named."""
+"""Largest ratio between the label rate of a file and the median rate, in either direction."""
 
 MAX_UNLABELED = 0.5
-"""Largest part of the frames between labels that may have none."""
+"""Largest share of the frames between labels that may have none."""
 
 DIGEST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """What a comparison needs to know of a file; None where it is not known.
+    """A file and the properties that are compared.
 
     Args:
         file: the tensor file or recording
-        grid: its frames; of a recording those of 50 ms
-        header: of a tensor file
+        content: frames and header
         label_times: distinct labelled times in microseconds
-        class_ids: classes of its boxes
+        class_ids: classes of its boxes, None if they cannot be read
     """
 
     file: DataFile
-    grid: Frames | None
-    header: TensorHeader | None
+    content: FileContent
     label_times: np.ndarray
     class_ids: frozenset[int] | None
+
+    @property
+    def checksum(self) -> str | None:
+        """SHA-256 of the recording that a tensor file was made from, None if it is not known."""
+        return self.content.header.sha256 if self.content.header else None
 
 
 def check_set(root: Path, files: Sequence[CheckedFile], names: Mapping[int, str]) -> list[Finding]:
     """Compare the files of a dataset.
 
     Args:
-        root: the dataset, named in findings that concern no single file.
+        root: the dataset, named in findings about several files.
         files: its files.
         names: class names by id.
     """
@@ -76,12 +79,12 @@ PROPERTIES: dict[str, Callable[[TensorHeader], object]] = {
     "preprocess": lambda header: header.preprocess,
     "max_incr_per_pixel": lambda header: header.max_incr_per_pixel,
 }
-"""What all tensor files of a dataset must have in common."""
+"""Properties that must be equal in all tensor files of a dataset."""
 
 
 def _tensors_differ(files: Sequence[CheckedFile]) -> Iterator[Finding]:
     for name, of in PROPERTIES.items():
-        values = {entry.file.path: of(entry.header) for entry in files if entry.header is not None}
+        values = {entry.file.path: of(entry.content.header) for entry in files if entry.content.header is not None}
         known = {path: value for path, value in values.items() if value is not None}
         if len(set(known.values())) > 1:
             (usual, count), *_ = Counter(known.values()).most_common()
@@ -91,30 +94,30 @@ def _tensors_differ(files: Sequence[CheckedFile]) -> Iterator[Finding]:
 
 
 def _same_content(files: Sequence[CheckedFile]) -> Iterator[Finding]:
-    """Copies, of files that do not tell their source."""
-    untold = [entry for entry in files if _checksum(entry) is None]
-    for of_size in _groups(untold, lambda entry: entry.file.path.stat().st_size).values():
+    """Copies among files without the checksum of their recording."""
+    unknown = [entry for entry in files if entry.checksum is None]
+    for of_size in _groups(unknown, lambda entry: entry.file.path.stat().st_size).values():
         copies = _groups(of_size, _digest).values() if len(of_size) > 1 else ()
         for one, other in (pair for group in copies for pair in combinations(group, 2)):
             if one.file.split != other.file.split:
                 found = f"same content as {one.file.path}"
-                yield Finding("error", other.file.path, "in two splits", found, "one split a file")
+                yield Finding("error", other.file.path, "in two splits", found, "one split per file")
 
 
 def _same_names(root: Path, files: Sequence[CheckedFile]) -> Iterator[Finding]:
-    """Names of different files; those of one content or source are found as such."""
+    """Equal names of different recordings; copies are found by their content or source."""
     names = []
     for name, group in _groups(files, lambda entry: entry.file.labels_path.name).items():
         pairs = [(one, other) for one, other in combinations(group, 2) if one.file.split != other.file.split]
         if any(_differ(one, other) for one, other in pairs):
             names.append(name)
     if names:
-        found = f"{len(names)} times with other content, first {names[0].removesuffix('_bbox.npy')}"
-        yield Finding("warning", root, "one name in two splits", found, "a name of its own for each recording")
+        found = f"{len(names)} times with other content, first {names[0].removesuffix(LABELS_END)}"
+        yield Finding("warning", root, "one name in two splits", found, "a different name for each recording")
 
 
 def _same_time(files: Sequence[CheckedFile]) -> Iterator[Finding]:
-    """Parts of one source that overlap."""
+    """Overlapping parts of one recording in two splits."""
     groups: dict[str, list[tuple[CheckedFile, tuple[int, int]]]] = defaultdict(list)
     for entry in files:
         source = _source(entry)
@@ -134,9 +137,10 @@ def _same_time(files: Sequence[CheckedFile]) -> Iterator[Finding]:
 
 
 def _lacking_classes(files: Sequence[CheckedFile], names: Mapping[int, str]) -> Iterator[Finding]:
-    """Of splits whose labels can all be read."""
+    """Classes that only some splits have; splits with labels that cannot be read are skipped."""
     present: dict[Path, set[int]] = {}
-    for folder, group in _groups([entry for entry in files if entry.file.split], _folder).items():
+    of_splits = [entry for entry in files if entry.file.split]
+    for folder, group in _groups(of_splits, lambda entry: entry.file.path.parent).items():
         known = [entry.class_ids for entry in group if entry.class_ids is not None]
         if len(known) == len(group):
             present[folder] = set().union(*known)
@@ -169,12 +173,13 @@ def _label_rates(root: Path, files: Sequence[CheckedFile]) -> Iterator[Finding]:
 
 
 def _unlabeled_frames(root: Path, files: Sequence[CheckedFile]) -> Iterator[Finding]:
-    """Only frames between the first and the last labelled one are counted."""
+    """Share of frames without labels between the first and the last labelled frame of each file."""
     labeled = total = 0
     for entry in files:
-        if entry.header is None or entry.grid is None:
+        grid = entry.content.grid
+        if entry.content.header is None or grid is None:
             continue
-        frames = np.unique(entry.grid.find(entry.label_times[entry.grid.inside(entry.label_times)]))
+        frames = np.unique(grid.find(entry.label_times[grid.inside(entry.label_times)]))
         if frames.size:
             labeled += frames.size
             total += int(frames[-1] - frames[0]) + 1
@@ -184,7 +189,7 @@ def _unlabeled_frames(root: Path, files: Sequence[CheckedFile]) -> Iterator[Find
             root,
             "delta_t does not fit the label times",
             f"{1 - labeled / total:.0%} of the frames between labels have none",
-            f"at most {MAX_UNLABELED:.0%}; others only carry the memory on, see data.delta_t and data.interpolation",
+            f"at most {MAX_UNLABELED:.0%}; the others only update the state, see data.delta_t and data.interpolation",
         )
 
 
@@ -195,29 +200,21 @@ def _groups(files: Sequence[CheckedFile], key: Callable[[CheckedFile], Key]) -> 
     return groups
 
 
-def _folder(entry: CheckedFile) -> Path:
-    return entry.file.path.parent
-
-
-def _checksum(entry: CheckedFile) -> str | None:
-    return entry.header.sha256 if entry.header is not None else None
-
-
 def _differ(one: CheckedFile, other: CheckedFile) -> bool:
-    """Whether two files come from different recordings, as far as they tell."""
-    if _checksum(one) is not None and _checksum(other) is not None:
-        return _checksum(one) != _checksum(other)
+    """Whether two files come from different recordings: by checksum if both have one, otherwise by content."""
+    if one.checksum is not None and other.checksum is not None:
+        return one.checksum != other.checksum
     return _digest(one) != _digest(other)
 
 
 def _source(entry: CheckedFile) -> tuple[str, tuple[int, int]] | None:
-    """Where a file comes from, and which part of it: by checksum, or else by a name `source_<start>_<end>`."""
-    if entry.grid is None:
+    """The recording of a file, by checksum or a name `source_<start>_<end>`, and the part that the file covers."""
+    grid = entry.content.grid
+    if grid is None:
         return None
-    span = entry.grid.first_t, entry.grid.end
-    checksum = _checksum(entry)
-    if checksum is not None:
-        return checksum, span
+    span = grid.first_t, grid.end
+    if entry.checksum is not None:
+        return entry.checksum, span
     found = re.fullmatch(r"(.+)_(\d+)_(\d+)_bbox\.npy", entry.file.labels_path.name)
     if found is None:
         return None
@@ -228,7 +225,7 @@ def _source(entry: CheckedFile) -> tuple[str, tuple[int, int]] | None:
 
 
 def _digest(entry: CheckedFile) -> tuple[int, bytes]:
-    """Size, and a hash of the first, middle and last megabyte: two recordings do not agree in them by chance."""
+    """Size, and a hash of the first, middle and last megabyte, which identify a recording without reading all of it."""
     size = entry.file.path.stat().st_size
     found = sha256()
     with entry.file.path.open("rb") as file:

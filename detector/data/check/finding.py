@@ -1,4 +1,4 @@
-"""One line of a dataset check."""
+"""Findings of a dataset check."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,22 +7,22 @@ from typing import Literal
 
 import numpy as np
 
-__all__ = ["Finding", "count_findings", "refusal"]
+__all__ = ["Finding", "Severity", "count_findings", "refusal"]
 
 Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about a file or folder that is wrong (error), or odd but usable (warning).
+    """A property of a file or folder that is wrong (error), or unusual but usable (warning).
 
     Args:
         severity: error or warning
         path: the file or folder
-        kind: what is the matter, the same words for every file
-        found: details; of repeated findings their number and the first
-        allowed: what would be right
-        cause: a likely cause and what to do about it, if known
+        kind: name of the fault, the same for every file
+        found: details; the number of repeated findings and the first of them
+        allowed: the expected value
+        cause: a likely cause and its remedy, if known
     """
 
     severity: Severity
@@ -40,15 +40,15 @@ class Finding:
 def count_findings(
     severity: Severity, path: Path, kind: str, rows: np.ndarray, example: Callable[[int], str], allowed: str
 ) -> list[Finding]:
-    """One finding for all rows of a file that have the same fault, none if there are none.
+    """One finding for all rows of a file that have the same fault, an empty list if there are none.
 
     Args:
         severity: error or warning.
         path: the file.
         kind: the fault.
         rows: indices of the rows that have it.
-        example: describes a row.
-        allowed: what would be right.
+        example: function that describes a row.
+        allowed: the expected value.
     """
     if not rows.size:
         return []
@@ -57,10 +57,10 @@ def count_findings(
 
 
 def refusal(path: Path, kind: str, error: Exception) -> Finding:
-    """The error of a reader as a finding: `path: found, allowed: what is allowed`, without the path."""
+    """Convert the error of a reader, `path: found, allowed: what is allowed`, to a finding."""
     text = " ".join(str(error).split()).removeprefix(f"{path}: ")
     for mark in (", allowed: ", "; required: ", ", needed: "):
         found, split, allowed = text.partition(mark)
         if split:
             return Finding("error", path, kind, found, allowed)
-    return Finding("error", path, kind, text, "a whole file that can be read")
+    return Finding("error", path, kind, text, "a complete file that can be read")

@@ -1,4 +1,4 @@
-"""What lies in a dataset folder: tensor files or recordings, each with its split and the place of its labels."""
+"""The files of a dataset folder: tensor files or recordings, each with its split and the path of its labels."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.data.builder.plan import SPLITS, recording_stem
-from detector.data.label_map import LABEL_MAP_NAME
+from detector.data.layout import LABELS_END, SPLITS, recording_stem
 from detector.data.tensor_file import read_attributes
 from detector.events import EventReader, open_events
 from detector.events.faults import MAX_FAULTY
@@ -15,18 +14,17 @@ from detector.events.frames import Frames
 from detector.labels import TimeUnit, load_labels
 from detector.utils.hdf5_file import open_hdf5
 
-__all__ = ["DataFile", "Sensor", "TensorHeader", "find_data", "label_map_path", "read_tensor_header", "stray_labels"]
+__all__ = ["DataFile", "FileContent", "Sensor", "TensorHeader", "find_data", "read_tensor_header", "stray_labels"]
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 SUFFIXES = (*HDF5_SUFFIXES, ".dat", ".raw", ".csv", ".npy")
-"""Names of files that may be tensor files or recordings; what they are is found by their content."""
+"""Suffixes of files that may be tensor files or recordings; their content decides which."""
 
 Sensor = tuple[int | None, int | None]
 
 EVENT_GROUPS = ("CD", "events", "t")
-"""What HDF5 recordings have at their root: records, a group of columns, or the columns themselves."""
+"""Names at the root of HDF5 recordings: records, a group of columns, or the columns themselves."""
 
-LABELS_END = "_bbox.npy"
 DTYPES = ("uint8", "int8", "float16", "float32")
 
 
@@ -36,11 +34,11 @@ class DataFile:
 
     Args:
         path: the file
-        split: train, val or test if its folder is one, else None
-        is_tensor: whether it holds frames and not events
-        sensor: height and width in pixels, for recordings that do not tell them
+        split: train, val or test if its folder has that name, otherwise None
+        is_tensor: whether it contains frames, not events
+        sensor: height and width in pixels, for recordings that do not state them
         label_time_unit: unit of its label times
-        max_faulty_events: part of a recording's events that may be faulty
+        max_faulty_events: share of a recording's events that may be faulty
     """
 
     path: Path
@@ -52,31 +50,31 @@ class DataFile:
 
     @property
     def labels_path(self) -> Path:
-        """Where its labels belong: `X_bbox.npy` beside `X.h5`, `X.raw`, `X.dat` and `X_td.dat`."""
+        """Path of its label file: `X_bbox.npy` beside `X.h5`, `X.raw`, `X.dat` and `X_td.dat`."""
         stem = self.path.stem if self.is_tensor else recording_stem(self.path)
         return self.path.with_name(f"{stem}{LABELS_END}")
 
     def open_events(self) -> EventReader:
-        """Open a recording; errors as in `detector.events.open_events`."""
+        """Open a recording; raises the errors of `detector.events.open_events`."""
         return open_events(self.path, *self.sensor, max_faulty_events=self.max_faulty_events)
 
     def load_labels(self) -> np.ndarray:
-        """Its labels; errors as in `detector.labels.load_labels`."""
+        """Read its labels; raises the errors of `detector.labels.load_labels`."""
         return load_labels(self.labels_path, self.label_time_unit)
 
 
 @dataclass(frozen=True)
 class TensorHeader:
-    """What a tensor file says of itself; None where it does not.
+    """Shape and attributes of a tensor file; None for attributes that it does not have.
 
     Args:
         shape: T, C, H, W
         dtype: type of the values
-        preprocess: how events became tensors
+        preprocess: name of the preprocessing
         max_incr_per_pixel: count at which a pixel saturates
         delta_t: duration of a frame in microseconds
-        first_t: time in microseconds at which frame 0 starts, 0 if the file does not tell
-        sensor_size: height and width of the sensor, those of a frame if the file does not tell
+        first_t: time in microseconds at which frame 0 starts, 0 if it is not stored
+        sensor_size: height and width of the sensor, those of a frame if they are not stored
         sha256: of the recording
     """
 
@@ -95,20 +93,37 @@ class TensorHeader:
         return Frames(self.first_t, self.delta_t, self.shape[0]) if self.delta_t else None
 
 
-def find_data(path: str | Path, sensor: Sensor = (None, None), label_time_unit: TimeUnit = "us") -> list[DataFile]:
-    """Files of a dataset folder, of a folder of files, or the one file that a path names.
+@dataclass(frozen=True)
+class FileContent:
+    """Properties of a file that its labels must fit; None for those that are not known.
 
     Args:
-        path: folder with train/, val/ or test/, folder that holds the files itself, or a file.
-        sensor: height and width in pixels, for recordings that do not tell them.
+        sensor_size: height and width in pixels
+        grid: frames of the file; those of a recording last 50 ms
+        events: times of the first and last event of a recording in microseconds
+        header: of a tensor file
+    """
+
+    sensor_size: tuple[int, int] | None = None
+    grid: Frames | None = None
+    events: tuple[int, int] | None = None
+    header: TensorHeader | None = None
+
+
+def find_data(path: str | Path, sensor: Sensor = (None, None), label_time_unit: TimeUnit = "us") -> list[DataFile]:
+    """Find the files of a dataset folder or of a folder of files, or the one file of a path.
+
+    Args:
+        path: folder with train/, val/ or test/, folder that contains the files itself, or a file.
+        sensor: height and width in pixels, for recordings that do not state them.
         label_time_unit: unit of the label times of recordings; tensor files have microseconds.
 
     Returns:
-        files by split and name; label files are none.
+        Files by split and name, without label files.
 
     Raises:
-        FileNotFoundError: there is no such path.
-        ValueError: the folder holds no such file.
+        FileNotFoundError: the path does not exist.
+        ValueError: the folder contains no such file.
     """
     path = Path(path)
     if path.is_file():
@@ -130,17 +145,11 @@ def find_data(path: str | Path, sensor: Sensor = (None, None), label_time_unit: 
     return files
 
 
-def label_map_path(path: Path) -> Path | None:
-    """The label map beside a file or one folder above it, None if there is none."""
-    candidates = (folder / LABEL_MAP_NAME for folder in path.absolute().parents[:2])
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
-
-
 def read_tensor_header(path: Path) -> TensorHeader:
-    """Shape, dtype and attributes of a tensor file.
+    """Read the shape, dtype and attributes of a tensor file.
 
     Raises:
-        ValueError: it is no whole tensor file.
+        ValueError: it is not a complete tensor file.
     """
     shape, dtype, known = read_attributes(path)
     if dtype.name not in DTYPES:
@@ -175,7 +184,7 @@ def _data_file(path: Path, sensor: Sensor, label_time_unit: TimeUnit) -> DataFil
 
 
 def _is_tensor(path: Path) -> bool:
-    """Of HDF5 files only those that hold events are recordings; a broken one is left to whoever reads it."""
+    """Whether a file is an HDF5 file without events; a damaged one counts, so that its reader reports it."""
     if path.suffix not in HDF5_SUFFIXES:
         return False
     try:

@@ -1,6 +1,7 @@
 """Faults of one label file."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -8,48 +9,29 @@ import numpy as np
 
 from detector.data.builder.label_counts import layout_cause, repeated_rows, time_cause
 from detector.data.check.finding import Finding, count_findings, refusal
+from detector.data.check.inventory import DataFile, FileContent
 from detector.events.frames import Frames
-from detector.labels import TimeUnit, load_labels
 from detector.labels.npy import field_columns, to_microseconds
 
-__all__ = ["CheckedLabels", "LabelContext", "check_labels"]
+__all__ = ["CheckedLabels", "check_labels"]
 
 EDGE_SLACK = 1.0
-"""Pixels by which a box may reach beyond the sensor without a word: boxes are fitted and rounded."""
+"""Pixels by which a box may extend beyond the sensor without a finding, as boxes are fitted and rounded."""
 
 EXPLAIN = ("value not finite", "class not in the label map")
-"""Findings that say what `load_labels` refuses in more detail."""
+"""Findings that state the reason in more detail than the error of `load_labels`."""
 
 Columns = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class LabelContext:
-    """What the labels of a file must fit to; None where it is not known.
-
-    Args:
-        sensor_size: height and width in pixels
-        grid: frames of the recording or tensor file
-        names: class names by id
-        events: times of the first and last event in microseconds
-        time_unit: unit of the label times
-    """
-
-    sensor_size: tuple[int, int] | None = None
-    grid: Frames | None = None
-    names: Mapping[int, str] | None = None
-    events: tuple[int, int] | None = None
-    time_unit: TimeUnit = "us"
-
-
-@dataclass(frozen=True)
 class CheckedLabels:
-    """What was found in a label file.
+    """Result of the check of a label file.
 
     Args:
         findings: its faults
-        times: distinct labelled times in microseconds, int64, in order
-        class_ids: classes of its boxes, frame labels of class "empty" left out; None if they cannot be read
+        times: distinct labelled times in microseconds, int64, sorted
+        class_ids: classes of its boxes, without frame labels of class "empty"; None if they cannot be read
     """
 
     findings: list[Finding]
@@ -57,14 +39,19 @@ class CheckedLabels:
     class_ids: frozenset[int] | None
 
 
-def check_labels(path: Path, context: LabelContext) -> CheckedLabels:
-    """Look for every fault that a label file can have by itself or in its context.
+def check_labels(file: DataFile, content: FileContent, names: Mapping[int, str] | None) -> CheckedLabels:
+    """Find every fault that a label file has by itself or together with its recording and label map.
 
     Args:
-        path: the label file, which exists.
-        context: recording, sensor and label map.
+        file: recording or tensor file whose label file exists.
+        content: properties of the recording.
+        names: class names by id, None if they are not known.
     """
-    refused = _refusal(path, context.time_unit)
+    path, refused, times = file.labels_path, None, None
+    try:
+        file.load_labels()
+    except (ValueError, OSError) as error:
+        refused = refusal(path, "unreadable labels", error)
     raw = _read_columns(path)
     if raw is None:
         return CheckedLabels([refused] if refused else [], np.empty(0, np.int64), None)
@@ -73,57 +60,41 @@ def check_labels(path: Path, context: LabelContext) -> CheckedLabels:
         "error", path, "value not finite", np.flatnonzero(~finite), lambda row: _not_finite(raw, row), "finite numbers"
     )
     labels = {name: column[finite] for name, column in raw.items()}
-    times = _microseconds(path, labels["t"], context.time_unit)
-    if times is not None:
-        labels["t"] = times
-        findings += _check_times(path, labels, context.grid)
-    empty_ids = [key for key, name in (context.names or {}).items() if name == "empty"]
+    with suppress(ValueError):
+        times = labels["t"] = to_microseconds(labels["t"], file.label_time_unit, str(path))
+        findings += _check_times(path, labels, content.grid)
+    empty_ids = [key for key, name in (names or {}).items() if name == "empty"]
     is_box = ~np.isin(labels["class_id"], empty_ids)
     boxes = {name: column[is_box] for name, column in labels.items()}
     findings += [
-        *_check_places(path, boxes, context.sensor_size),
-        *_check_classes(path, labels, context.names),
+        *_check_positions(path, boxes, content.sensor_size),
+        *_check_classes(path, labels, names),
         *_check_tracks(path, boxes),
     ]
     if refused and not any(finding.kind in EXPLAIN for finding in findings):
         findings.append(refused)
-    if times is not None and context.grid is not None:
-        cause = time_cause(labels, context.grid, context.events)
+    if times is not None and content.grid is not None:
+        cause = time_cause(labels, content.grid, content.events)
         findings = _add_cause(findings, path, cause, ("label before the start", "label after the end"))
-    if context.sensor_size is not None:
-        cause = layout_cause(boxes, context.sensor_size)
+    if content.sensor_size is not None:
+        cause = layout_cause(boxes, content.sensor_size)
         findings = _add_cause(findings, path, cause, ("box outside the sensor", "box reaches beyond the sensor"))
     class_ids = frozenset(np.unique(boxes["class_id"]).tolist())
     return CheckedLabels(findings, np.empty(0, np.int64) if times is None else np.unique(times), class_ids)
 
 
 def _add_cause(findings: list[Finding], path: Path, cause: str | None, kinds: tuple[str, ...]) -> list[Finding]:
-    """Findings with a cause: that of the first of these kinds, or else a finding of its own."""
+    """Add a cause to the first finding of these kinds; if there is none, add a finding for the cause."""
     if cause is None:
         return findings
-    place = next((index for index, finding in enumerate(findings) if finding.kind in kinds), None)
-    if place is None:
+    position = next((index for index, finding in enumerate(findings) if finding.kind in kinds), None)
+    if position is None:
         return [*findings, Finding("warning", path, "odd labels", cause, "labels that fit the recording")]
-    return [replace(finding, cause=cause) if index == place else finding for index, finding in enumerate(findings)]
-
-
-def _refusal(path: Path, time_unit: TimeUnit) -> Finding | None:
-    try:
-        load_labels(path, time_unit)
-    except (ValueError, OSError) as error:
-        return refusal(path, "unreadable labels", error)
-    return None
-
-
-def _microseconds(path: Path, times: np.ndarray, time_unit: TimeUnit) -> np.ndarray | None:
-    try:
-        return to_microseconds(times, time_unit, str(path))
-    except ValueError:
-        return None
+    return [replace(finding, cause=cause) if index == position else finding for index, finding in enumerate(findings)]
 
 
 def _read_columns(path: Path) -> Columns | None:
-    """The columns as they lie in the file, whose order and values `load_labels` would mend or refuse."""
+    """The columns as they are stored, with the order and values that `load_labels` would correct or refuse."""
     try:
         raw = np.load(path, allow_pickle=False)
         columns = field_columns(raw, str(path))
@@ -150,7 +121,7 @@ def _check_times(path: Path, labels: Columns, grid: Frames | None) -> Iterator[F
         "label times fall",
         falls,
         lambda row: f"from {t[row]} to {t[row + 1]} us at box {row + 1}",
-        "times that only grow",
+        "times that do not decrease",
     )
     if grid is None:
         return
@@ -159,11 +130,16 @@ def _check_times(path: Path, labels: Columns, grid: Frames | None) -> Iterator[F
     yield from count_findings("error", path, "label before the start", before, example, allowed)
     yield from count_findings("error", path, "label after the end", after, example, allowed)
     yield from count_findings(
-        "warning", path, "label at the start", at, example, f"times after {grid.first_t} us; it belongs to no frame"
+        "warning",
+        path,
+        "label at the start",
+        at,
+        example,
+        f"times after {grid.first_t} us; it belongs to no frame",
     )
 
 
-def _check_places(path: Path, boxes: Columns, sensor_size: tuple[int, int] | None) -> Iterator[Finding]:
+def _check_positions(path: Path, boxes: Columns, sensor_size: tuple[int, int] | None) -> Iterator[Finding]:
     x, y, w, h = (boxes[name].astype(np.float64) for name in "xywh")
     no_area = (w <= 0) | (h <= 0)
 
@@ -186,7 +162,7 @@ def _check_places(path: Path, boxes: Columns, sensor_size: tuple[int, int] | Non
         "box reaches beyond the sensor",
         np.flatnonzero(beyond & ~outside & ~no_area),
         example,
-        f"{allowed}; what lies beyond is cut off",
+        f"{allowed}; the part beyond is cropped",
     )
 
 
@@ -222,7 +198,7 @@ def _check_tracks(path: Path, boxes: Columns) -> Iterator[Finding]:
             path,
             "no track ids",
             f"all {track.size} boxes have track_id {track[0]}",
-            "an id for each object, without which labels cannot be interpolated",
+            "an id for each object; labels cannot be interpolated without them",
         )
         return
     yield from count_findings(
@@ -231,7 +207,7 @@ def _check_tracks(path: Path, boxes: Columns) -> Iterator[Finding]:
         "track twice at one time",
         twice,
         lambda row: f"track_id {track[row]} at t {t[row]} us",
-        "one box a track and time",
+        "one box per track and time",
     )
     by_track = np.lexsort((t, track))
     changes = by_track[1:][(np.diff(track[by_track]) == 0) & (np.diff(class_id[by_track]) != 0)]
@@ -241,5 +217,5 @@ def _check_tracks(path: Path, boxes: Columns) -> Iterator[Finding]:
         "track changes its class",
         changes,
         lambda row: f"track_id {track[row]} is of class_id {class_id[row]} from t {t[row]} us",
-        "one class a track",
+        "one class per track",
     )

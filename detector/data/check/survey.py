@@ -1,4 +1,4 @@
-"""What a recording or tensor file holds, in figures and in sampled frames."""
+"""Survey of a recording or tensor file: statistics and sampled frames."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -27,28 +27,28 @@ from detector.utils.hdf5_file import open_hdf5
 __all__ = ["FileSurvey", "labels_at", "sample_frames", "survey_file"]
 
 NUM_SAMPLES = 64
-"""Frames, spread over a file, whose active pixels are counted."""
+"""Number of frames, evenly spread over a file, whose active pixels are counted."""
 
 
 @dataclass(frozen=True)
 class FileSurvey:
-    """What a file holds.
+    """Statistics of a file.
 
     Args:
         file: the tensor file or recording
         format: DAT, EVT3, ... or "tensors"
         sensor_size: height and width in pixels
         network_size: height and width of the network's frames in pixels
-        span: start and end in microseconds: of the frames, or of the first and last event
-        delta_t: microseconds of a frame of a tensor file, of a bin of a recording
+        span: start and end in microseconds of the frames, or times of the first and last event
+        delta_t: duration in microseconds of a frame of a tensor file, or of a bin of a recording
         sample_times: (S,) ends in microseconds of the sampled frames
-        active: (S,) part of the pixels that are active in each of them
-        labels: None if it has no label file
-        label_counts: what of its labels is not used
-        events: of a recording
-        edges: rising and falling edges of a recording's triggers
-        faults: of a recording
-        header: of a tensor file
+        active: (S,) share of the pixels that are active in each of them
+        labels: statistics of its labels, None if it has no label file
+        label_counts: numbers of labels that are not used
+        events: statistics of the events of a recording
+        edges: numbers of rising and falling edges of the triggers of a recording
+        faults: numbers of faulty events of a recording
+        header: header of a tensor file
     """
 
     file: DataFile
@@ -68,12 +68,12 @@ class FileSurvey:
 
     @property
     def num_frames(self) -> int:
-        """Frames of a tensor file, bins of a recording."""
+        """Number of frames of a tensor file, or of bins of a recording."""
         return self.events.counts.size if self.events else self.header.shape[0] if self.header else 0
 
     @property
     def seconds(self) -> float:
-        """Duration."""
+        """Duration in seconds."""
         return (self.span[1] - self.span[0]) / 1e6
 
 
@@ -84,13 +84,13 @@ def survey_file(
 
     Args:
         file: the file.
-        data: `delta_t` for tensor files that do not tell theirs; `width` of the network's frames for recordings, the
-            sensor's if not given.
+        data: `delta_t` for tensor files that do not state it; `width` of the network's frames for recordings, that of
+            the sensor if not given.
         names: class names by id.
         advance: see `Advance`.
 
     Raises:
-        ValueError: the file or its labels are broken.
+        ValueError: the file or its labels are damaged.
     """
     if not file.is_tensor:
         return _survey_recording(replace(file, max_faulty_events=data.max_faulty_events), data, names, advance)
@@ -116,16 +116,16 @@ def survey_file(
 
 
 def sample_frames(file: DataFile, ends: Iterable[int], delta_t: int = BIN_US) -> Iterator[np.ndarray]:
-    """Frames of a file, one at a time.
+    """Read frames of a file, one at a time.
 
     Args:
         file: the tensor file or recording.
-        ends: times in microseconds, each of which a frame ends at or holds.
+        ends: times in microseconds at which a frame ends or which it contains.
         delta_t: microseconds of a frame.
 
     Yields:
-        (C, H, W): the tensor file's frame that has the labels of this time, or a histogram (2, H, W) uint8 of the
-        recording's events of `delta_t` before it.
+        (C, H, W): the frame of a tensor file that has the labels of this time, or a histogram (2, H, W) uint8 of the
+        events of a recording in the `delta_t` before it.
     """
     if file.is_tensor:
         first_t = read_tensor_header(file.path).first_t
@@ -141,7 +141,7 @@ def sample_frames(file: DataFile, ends: Iterable[int], delta_t: int = BIN_US) ->
 
 
 def labels_at(survey: FileSurvey, time: int) -> np.ndarray:
-    """Boxes of a file's labelled time, (M,) `BBOX_dtype` in pixels of its `sample_frames`."""
+    """Boxes of a labelled time of a file, (M,) `BBOX_dtype` in pixels of its `sample_frames`."""
     labels = survey.file.load_labels()
     height, width = survey.network_size if survey.file.is_tensor else survey.sensor_size
     return scale_labels(labels[labels["t"] == time], width / survey.sensor_size[1], height, width)
@@ -185,12 +185,12 @@ def _survey_labels(
     if not file.labels_path.is_file():
         return {"labels": None}
     labels = file.load_labels()
-    figures = label_statistics(labels, names, network_size[1] / sensor_size[1], *network_size)
+    statistics = label_statistics(labels, names, network_size[1] / sensor_size[1], *network_size)
     if grid is None:
-        return {"labels": figures}
+        return {"labels": statistics}
     source = file.labels_path.name
     counts = count_labels(labels, source, grid, events, names=names or None, sensor_size=sensor_size)
-    return {"labels": figures, "label_counts": counts}
+    return {"labels": statistics, "label_counts": counts}
 
 
 def _histogram(reader: EventReader, start: int, delta_t: int) -> np.ndarray:
@@ -201,7 +201,7 @@ def _histogram(reader: EventReader, start: int, delta_t: int) -> np.ndarray:
 
 
 def _spread(count: int) -> np.ndarray:
-    """Up to `NUM_SAMPLES` different indices from the first to the last of `count`."""
+    """At most `NUM_SAMPLES` different indices from 0 to `count` - 1, evenly spread."""
     return np.unique(np.linspace(0, count - 1, min(count, NUM_SAMPLES)).round().astype(np.int64))
 
 

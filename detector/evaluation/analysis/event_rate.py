@@ -1,30 +1,29 @@
-"""How many events lie in boxes, by the frames of a tensor file."""
+"""Rate of events inside boxes, from the frames of a tensor file."""
 
 import numpy as np
 
 from detector.data.sequence_file import SequenceFile
 from detector.data.tensor_file import open_tensors
-from detector.events.frames import Frames
 from detector.preprocess.representation import Representation
 
 __all__ = ["event_rates"]
 
 
 def event_rates(file: SequenceFile, boxes: np.ndarray, representation: Representation) -> np.ndarray:
-    """Events a pixel and second inside boxes, in the frame that ends at or after the time of each.
+    """Compute the events per pixel and second inside boxes, in the frame that contains the time of each.
 
-    Whole pixels are counted. Counts are clipped as in the file, so that the rate is a lower bound where many events
-    fall on a pixel.
+    Whole pixels are counted. Counts are clipped as in the file, so the rate is a lower bound where pixels have many
+    events.
 
     Args:
         file: the tensor file.
-        boxes: (M,) structured boxes in network pixels; times are the recording's.
-        representation: of the file; where it does not hold counts, the pixels that hold anything are counted.
+        boxes: (M,) structured boxes in network pixels; times are those of the recording.
+        representation: representation of the file; if it has no counts, the pixels with a value are counted.
 
     Returns:
-        (M,) rates; nan for boxes outside the file's frames or without area.
+        (M,) rates; NaN for boxes outside the file's frames or without area.
     """
-    frames = Frames(file.first_t, file.delta_t, file.num_frames).find(boxes["t"])
+    frames = file.frames.find(boxes["t"])
     columns = _whole(boxes["x"], boxes["w"], file.width)
     rows = _whole(boxes["y"], boxes["h"], file.height)
     areas = (columns[1] - columns[0]) * (rows[1] - rows[0])
@@ -47,7 +46,7 @@ def event_rates(file: SequenceFile, boxes: np.ndarray, representation: Represent
 
 
 def _whole(start: np.ndarray, length: np.ndarray, limit: int) -> np.ndarray:
-    """(2, M) first pixel and the one after the last."""
+    """(2, M) first pixel of each box along one axis, and the one after the last."""
     ends = np.stack([np.floor(start), np.ceil(start + length)])
     return ends.clip(0, limit).astype(np.int64)
 

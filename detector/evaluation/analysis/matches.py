@@ -1,4 +1,4 @@
-"""Which detection found which label, frame by frame, and what follows from it: confusion, calibration, a best score."""
+"""Matches of labels and detections, and the confusion, calibration and best score that follow from them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ __all__ = [
 
 BINS = 10
 CALIBRATION_FLOOR = 0.05
-"""Scores below are left out of the calibration: so many that they would make any detector look well calibrated."""
+"""Lowest score in the calibration: the many detections with lower scores would make any detector look calibrated."""
 
 
 class Matches(NamedTuple):
-    """Pairs of a label and a detection; -1 for none.
+    """Pairs of a label and a detection; -1 for unmatched boxes.
 
     Args:
         label: (M,) index of the detection that found each label.
@@ -39,9 +39,9 @@ class Matches(NamedTuple):
 
 
 class OperatingPoint(NamedTuple):
-    """A score from which detections are shown, with precision, recall and their harmonic mean F1 there.
+    """The lowest score of the detections that are shown, and the F1, precision and recall of these detections.
 
-    Without labels all are None; with labels and no detections there is no score and no precision.
+    All are None without labels; score and precision are None without detections.
     """
 
     score: float | None
@@ -52,12 +52,12 @@ class OperatingPoint(NamedTuple):
 
 @dataclass(frozen=True)
 class Confusion:
-    """What was found for what.
+    """Confusion matrix of labelled and detected classes.
 
     Args:
         names: classes, then "background".
-        counts: K + 1 rows of labels by class and, last, detections that match none; K + 1 columns of detections by
-            class and, last, labels that none matches.
+        counts: rows are the K classes of labels, then unmatched detections; columns are the K classes of detections,
+            then unmatched labels.
     """
 
     names: list[str]
@@ -66,12 +66,12 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How often detections of a score are right.
+    """Precision of detections by score.
 
     Args:
-        floor: lowest score that is looked at.
-        error: expected calibration error: mean distance of score and share, weighted by detections; None without any.
-        detections: of each bin of scores, evenly from 0 to 1.
+        floor: lowest score that is counted.
+        error: expected calibration error: mean distance of score and precision over all detections; None without any.
+        detections: number of detections in each of the equal bins of scores from 0 to 1.
         scores: mean score of each bin; None without detections.
         precisions: share of each bin's detections that match a label; None without detections.
     """
@@ -84,21 +84,21 @@ class Calibration:
 
 
 def match_boxes(boxes: FrameBoxes, iou: float = 0.5, *, same_class: bool = True, min_score: float = 0.0) -> Matches:
-    """Give each detection, those of higher score first, the free label of its frame that it overlaps most.
+    """Match each detection, by descending score, with the unmatched label of its frame that it overlaps most.
 
     Args:
         boxes: labels and detections.
-        iou: least overlap.
-        same_class: only labels of the detection's class.
-        min_score: detections of a lower score find nothing.
+        iou: lowest overlap of a match.
+        same_class: match labels of the detection's class only.
+        min_score: detections with a lower score are not matched.
     """
-    order = np.lexsort((-boxes.detection_score, boxes.detection_frame))
-    order = order[boxes.detection_score[order] >= min_score]
-    labels = np.argsort(boxes.label_frame, kind="stable")
-    starts = np.searchsorted(boxes.label_frame[labels], np.arange(boxes.num_frames + 1))
-    found = Matches(np.full(len(labels), -1), np.full(len(boxes.detection_frame), -1))
-    detections = boxes.detection_boxes, boxes.detection_class, boxes.detection_frame
-    truth = boxes.label_boxes, boxes.label_class
+    order = np.lexsort((-boxes.score, boxes.detections.frame))
+    order = order[boxes.score[order] >= min_score]
+    labels = np.argsort(boxes.labels.frame, kind="stable")
+    starts = np.searchsorted(boxes.labels.frame[labels], np.arange(boxes.num_frames + 1))
+    found = Matches(np.full(len(labels), -1), np.full(len(boxes.detections.frame), -1))
+    detections = boxes.detections.boxes, boxes.detections.class_id, boxes.detections.frame
+    truth = boxes.labels.boxes, boxes.labels.class_id
     _match(order, *detections, labels, starts, *truth, iou, same_class, found.label, found.detection)
     return found
 
@@ -118,11 +118,10 @@ def _match(
     label_match: np.ndarray,
     detection_match: np.ndarray,
 ) -> None:
-    """Fill both matches; `order` are the detections, `labels` those of frame f from `starts[f]` to `starts[f + 1]`."""
+    """Fill both matches. `order` lists the detections; `labels[starts[f]:starts[f + 1]]` are those of frame f."""
     for detection in order:
         frame, best, chosen = frames[detection], 0.0, -1
-        for place in range(starts[frame], starts[frame + 1]):
-            label = labels[place]
+        for label in labels[starts[frame] : starts[frame + 1]]:
             if label_match[label] >= 0 or (same_class and label_classes[label] != classes[detection]):
                 continue
             overlap = _iou(boxes[detection], label_boxes[label])
@@ -134,7 +133,7 @@ def _match(
 
 @compiled
 def _iou(first: np.ndarray, second: np.ndarray) -> float:
-    """IoU of two boxes x, y, w, h."""
+    """IoU of two boxes x, y, w, h: `pairwise_iou` for a compiled loop."""
     w = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
     h = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
     if w <= 0 or h <= 0:
@@ -143,21 +142,21 @@ def _iou(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def found_labels(boxes: FrameBoxes, matches: Matches, score: float | None) -> np.ndarray:
-    """(M,) bool: which labels were found by a detection of at least this score; None finds none."""
+    """(M,) bool: whether each label was found by a detection of at least this score; all False if it is None."""
     found = (matches.label >= 0) & (score is not None)
-    found[found] = boxes.detection_score[matches.label[found]] >= score
+    found[found] = boxes.score[matches.label[found]] >= score
     return found
 
 
 def best_operating_point(parts: Sequence[tuple[FrameBoxes, Matches]]) -> OperatingPoint:
-    """The score at which F1, over all classes together, is highest.
+    """Find the score at which F1, computed over all classes together, is highest.
 
     Args:
         parts: boxes and their matches of the same class.
     """
-    scores = np.concatenate([boxes.detection_score for boxes, _ in parts])
+    scores = np.concatenate([boxes.score for boxes, _ in parts])
     right = np.concatenate([matches.detection >= 0 for _, matches in parts])
-    labels = sum(len(boxes.label_frame) for boxes, _ in parts)
+    labels = sum(len(boxes.labels.frame) for boxes, _ in parts)
     if not labels:
         return OperatingPoint(None, None, None, None)
     if not len(scores):
@@ -165,7 +164,7 @@ def best_operating_point(parts: Sequence[tuple[FrameBoxes, Matches]]) -> Operati
     order = np.argsort(-scores, kind="stable")
     shown, hits = np.arange(1, len(order) + 1), np.cumsum(right[order])
     f1 = 2 * hits / (shown + labels)
-    last = np.append(scores[order][1:] != scores[order][:-1], True)  # detections of one score are shown together
+    last = np.append(scores[order][1:] != scores[order][:-1], True)  # detections of equal score are shown together
     best = int(np.argmax(np.where(last, f1, -1.0)))
     return OperatingPoint(
         float(scores[order][best]), float(f1[best]), float(hits[best] / shown[best]), float(hits[best] / labels)
@@ -173,34 +172,34 @@ def best_operating_point(parts: Sequence[tuple[FrameBoxes, Matches]]) -> Operati
 
 
 def confusion_matrix(parts: Sequence[FrameBoxes], classes: Mapping[int, str], score: float | None) -> Confusion:
-    """Count pairs of boxes that overlap by 0.5, whatever their classes.
+    """Count pairs of boxes that overlap by 0.5, regardless of their classes.
 
     Args:
         parts: the boxes.
         classes: label map ids and names.
-        score: least score of a detection; all count if None.
+        score: lowest score of a detection; all count if None.
     """
     score = 0.0 if score is None else score
-    count, place = len(classes), {key: index for index, key in enumerate(classes)}
+    count, index_of = len(classes), {key: index for index, key in enumerate(classes)}
     table = np.zeros((count + 1, count + 1), np.int64)
     for boxes in parts:
         matches = match_boxes(boxes, same_class=False, min_score=score)
-        truth = np.array([place[key] for key in boxes.label_class.tolist()], np.int64)
-        said = np.array([place[key] for key in boxes.detection_class.tolist()], np.int64)
+        truth = np.array([index_of[key] for key in boxes.labels.class_id.tolist()], np.int64)
+        detected = np.array([index_of[key] for key in boxes.detections.class_id.tolist()], np.int64)
         found = matches.label >= 0
-        np.add.at(table, (truth, np.where(found, said[matches.label] if len(said) else count, count)), 1)
-        wrong = (matches.detection < 0) & (boxes.detection_score >= score)
-        np.add.at(table[count], said[wrong], 1)
+        np.add.at(table, (truth, np.where(found, detected[matches.label] if len(detected) else count, count)), 1)
+        wrong = (matches.detection < 0) & (boxes.score >= score)
+        np.add.at(table[count], detected[wrong], 1)
     return Confusion([*classes.values(), "background"], table.tolist())
 
 
 def calibrate(parts: Sequence[tuple[FrameBoxes, Matches]]) -> Calibration:
-    """Compare scores with the shares of detections that are right.
+    """Compare scores with the share of detections that match a label.
 
     Args:
         parts: boxes and their matches of the same class.
     """
-    scores = np.concatenate([boxes.detection_score for boxes, _ in parts])
+    scores = np.concatenate([boxes.score for boxes, _ in parts])
     right = np.concatenate([matches.detection >= 0 for _, matches in parts])[scores >= CALIBRATION_FLOOR]
     scores = scores[scores >= CALIBRATION_FLOOR]
     bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)

@@ -1,7 +1,8 @@
-"""An evaluation in detail: average precision by what a box is like, reaction time, confusion and calibration."""
+"""Details of an evaluation: average precision by properties of boxes, reaction time, confusion and calibration."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ from detector.evaluation.analysis.matches import (
     found_labels,
     match_boxes,
 )
-from detector.evaluation.analysis.tracks import Reaction, find_waits, summarize_waits, track_figures
+from detector.evaluation.analysis.tracks import Reaction, find_waits, summarize_waits, track_motion
 from detector.evaluation.coco_evaluator import CocoEvaluator
-from detector.evaluation.collector import Protocol, RecordingBoxes
+from detector.evaluation.collector import Protocol, RecordingBoxes, evaluate_recordings
 
 __all__ = ["SLICES", "Details", "Slice", "Slicing", "measure_details"]
 
@@ -27,13 +28,13 @@ Rates = Callable[[RecordingBoxes, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Slicing:
-    """A quantity by which boxes are told apart.
+    """A quantity by which boxes are divided into slices.
 
     Args:
-        title: what it is.
-        unit: of the edges.
-        edges: increasing; a box on an edge lies in the slice above it.
-        of_detections: whether a detection has it too; else a false detection counts in every slice.
+        title: name of the quantity.
+        unit: unit of the edges.
+        edges: increasing; a box on an edge is in the slice above it.
+        of_detections: whether detections have it too; otherwise a false detection counts in every slice.
     """
 
     title: str
@@ -47,19 +48,19 @@ SLICES = {
     "speed": Slicing("speed of the box's centre", "px/s", (10, 30, 100, 300), False),
     "event_rate": Slicing("events in the box", "events/px/s", (1, 3, 10, 30), True),
     "track_age": Slicing("time since the track's first label", "s", (0.25, 1, 4), False),
-    "stream_age": Slicing("time since the stream began, without memory", "s", (1, 2, 5, 20), True),
+    "stream_age": Slicing("time since the stream began, without state", "s", (1, 2, 5, 20), True),
 }
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Figures of the boxes whose quantity lies in [start, stop); None stands for no bound.
+    """Metrics of the boxes whose quantity is in [start, stop); None means no bound.
 
     Args:
-        boxes: labels in it.
-        ap: AP 0.50:0.95, mean over classes; None without labels, as the two below.
+        boxes: number of labels in the slice.
+        ap: AP 0.50:0.95, mean over classes; None without labels, as are the next two.
         ap50: AP at IoU 0.5.
-        recall: share of its labels that were found at the operating point.
+        recall: share of the labels that were found at the operating point.
     """
 
     start: float | None
@@ -72,14 +73,14 @@ class Slice:
 
 @dataclass(frozen=True)
 class Details:
-    """All figures beside mAP; matches are at IoU 0.5.
+    """All results beside mAP; boxes are matched at IoU 0.5.
 
     Args:
         operating_point: the score at which F1 is highest; confusion, recall and reaction time are measured there.
-        slices: of each of `SLICES`, those whose quantity is known.
-        confusion: what was found for what.
-        calibration: what scores are worth.
-        reaction: how long tracks wait for their first detection, in event time.
+        slices: slices of each of `SLICES` whose quantity is known.
+        confusion: pairs of labelled and detected classes.
+        calibration: precision by score.
+        reaction: event time from the first label of a track to its first detection.
     """
 
     operating_point: OperatingPoint
@@ -89,7 +90,7 @@ class Details:
     reaction: Reaction
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """The same as a JSON object."""
         return {**asdict(self), "operating_point": self.operating_point._asdict()}
 
 
@@ -100,18 +101,16 @@ def measure_details(
     protocol: Protocol,
     rates: Rates | None = None,
 ) -> Details:
-    """Look closer at what a detector said.
+    """Analyse the detections of a detector.
 
     Args:
         recordings: labels and detections, see `FramePredictions.recordings`.
         classes: label map ids and names of the classes that count.
         size: height and width of a frame in pixels.
-        protocol: by which boxes count.
-        rates: events a pixel and second in boxes of a recording; slices by it are left out if None.
+        protocol: rules for which boxes count.
+        rates: function for the events per pixel and second in boxes of a recording; there are no slices by it if None.
     """
-    evaluator = protocol.evaluator(classes, size)
-    boxes_of = [r.labels for r in recordings], [r.detections for r in recordings]
-    evaluator.partial_eval(*boxes_of, [r.frames for r in recordings])
+    evaluator = evaluate_recordings(recordings, classes, size, protocol)
     parts = [(boxes, match_boxes(boxes)) for boxes in evaluator.recordings]
     point = best_operating_point(parts)
     waits = [
@@ -119,24 +118,19 @@ def measure_details(
     ]
     quantities = [_quantities(recording, rates) for recording in recordings]
     found = [found_labels(*part, point.score) for part in parts]
-    slices = {}
-    for name, slicing in SLICES.items():
-        if all(name in of_labels for of_labels, _ in quantities):
-            labels = [_slice_of(of_labels[name], slicing) for of_labels, _ in quantities]
-            detections = (
-                [_slice_of(of_detections[name], slicing) for _, of_detections in quantities]
-                if slicing.of_detections
-                else None
-            )
-            slices[name] = _measure(evaluator, slicing, labels, detections, found)
+    slices = {
+        name: _measure(evaluator, name, quantities, found)
+        for name in SLICES
+        if all(name in of_labels for of_labels, _ in quantities)
+    }
     boxes = [part for part, _ in parts]
     confusion = confusion_matrix(boxes, evaluator.classes, point.score)
     return Details(point, slices, confusion, calibrate(parts), summarize_waits(waits))
 
 
 def _quantities(recording: RecordingBoxes, rates: Rates | None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Of labels and of detections the quantities of `SLICES` that are known."""
-    tracks = track_figures(recording.all_labels, recording.labels, recording.frames.delta_t)
+    """The quantities of `SLICES` that are known, of labels and of detections."""
+    tracks = track_motion(recording.all_labels, recording.labels, recording.frames.delta_t)
     of_labels = {"speed": tracks.speed, "track_age": tracks.age}
     of_detections: dict[str, np.ndarray] = {}
     for boxes, values in ((recording.labels, of_labels), (recording.detections, of_detections)):
@@ -147,26 +141,30 @@ def _quantities(recording: RecordingBoxes, rates: Rates | None) -> tuple[dict[st
     return of_labels, of_detections
 
 
-def _slice_of(values: np.ndarray, slicing: Slicing) -> np.ndarray:
-    return np.where(np.isnan(values), -1, np.digitize(values, slicing.edges))
-
-
 def _measure(
     evaluator: CocoEvaluator,
-    slicing: Slicing,
-    labels: Sequence[np.ndarray],
-    detections: Sequence[np.ndarray] | None,
+    name: str,
+    quantities: Sequence[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]],
     found: Sequence[np.ndarray],
 ) -> list[Slice]:
+    """Metrics of each slice; `found` states which evaluated labels of each recording were found."""
+    slicing = SLICES[name]
     bounds: list[float | None] = [None, *slicing.edges, None]
-    count = len(bounds) - 1
-    ap, ap50 = evaluator.precision_by(labels, count, detections)
-    evaluated = [part[boxes.label_row] for part, boxes in zip(labels, evaluator.recordings, strict=True)]
+    labels = [_slice_of(of_labels[name], slicing) for of_labels, _ in quantities]
+    detections = None
+    if slicing.of_detections:
+        detections = [_slice_of(of_detections[name], slicing) for _, of_detections in quantities]
+    ap, ap50 = evaluator.precision_by(labels, len(bounds) - 1, detections)
+    evaluated = [part[boxes.labels.row] for part, boxes in zip(labels, evaluator.recordings, strict=True)]
     slice_of, hit = np.concatenate(evaluated), np.concatenate(found)
     rows = []
-    for index in range(count):
+    for index, (start, stop) in enumerate(pairwise(bounds)):
         inside = slice_of == index
         number = int(inside.sum())
-        figures = (float(ap[index]), float(ap50[index]), float(hit[inside].mean())) if number else (None, None, None)
-        rows.append(Slice(bounds[index], bounds[index + 1], number, *figures))
+        metrics = (float(ap[index]), float(ap50[index]), float(hit[inside].mean())) if number else (None, None, None)
+        rows.append(Slice(start, stop, number, *metrics))
     return rows
+
+
+def _slice_of(values: np.ndarray, slicing: Slicing) -> np.ndarray:
+    return np.where(np.isnan(values), -1, np.digitize(values, slicing.edges))

@@ -1,4 +1,4 @@
-"""Check that nothing leaks from one stream into another."""
+"""Check that no state leaks from one stream into another."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,16 +24,16 @@ LEAST_SCORE = 0.05
 
 @dataclass(frozen=True)
 class StateLeak:
-    """What a change of stream order and batch composition changed.
+    """Differences between detections with different stream orders and batch compositions.
 
     Args:
-        files: recordings that were detected alone and in other company.
-        frames: frames of each that were compared, from its first.
-        detections: detections that were compared.
-        changed: share of them without their like (same class, IoU 0.95, score within 0.01) on the other side; None
+        files: number of recordings that were detected alone and in batches with others.
+        frames: number of frames of each that were compared, from its first.
+        detections: number of detections that were compared.
+        changed: share of them without an equal one (same class, IoU 0.95, score within 0.01) in the other run; None
             without detections.
-        max_score_change: largest difference of scores of a detection and its like; None without a pair.
-        passed: whether no more than 0.1 % changed, which rounding can do; None without detections.
+        max_score_change: largest difference of scores of two equal detections; None without a pair.
+        passed: whether at most 0.1 % changed, which rounding can cause; None without detections.
     """
 
     files: int
@@ -44,20 +44,20 @@ class StateLeak:
     passed: bool | None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """The same as a JSON object."""
         return asdict(self)
 
 
 def check_state_leak(
     detector: SingleStageDetector, dataset: SequenceDataset, nms_thresh: float, device: torch.device
 ) -> StateLeak:
-    """Detect some recordings alone, then last to first, two at a time and each twice; compare, in float32.
+    """Compare detections of recordings alone with those in batches of two, in reverse order and twice, in float32.
 
     Args:
-        detector: on the device.
-        dataset: the split; the first windows of up to four recordings spread over it are taken.
-        nms_thresh: overlap at which detections suppress each other.
-        device: where the detector is.
+        detector: detector on `device`.
+        dataset: the split, of which the first windows of up to four recordings are used.
+        nms_thresh: overlap above which the lower of two scores of a class is dropped.
+        device: device of the detector.
     """
     num_frames = CHECKED_WINDOWS * dataset.targets.num_tbins
     chosen = {index * len(dataset.files) // CHECKED_FILES for index in range(CHECKED_FILES)}
@@ -81,7 +81,7 @@ def _compare(pairs: Sequence[tuple[dict[str, Tensor], dict[str, Tensor]]], files
     total = lonely = 0
     changes: list[float] = []
     for first, second in pairs:
-        sure = [side["scores"] >= LEAST_SCORE + SAME_SCORE for side in (first, second)]  # the like of others may be cut
+        sure = [side["scores"] >= LEAST_SCORE + SAME_SCORE for side in (first, second)]
         total += sum(int(side.sum()) for side in sure)
         alike = (box_iou(first["boxes"], second["boxes"]) >= SAME_IOU) & (
             first["labels"][:, None] == second["labels"][None]

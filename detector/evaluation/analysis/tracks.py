@@ -1,26 +1,26 @@
-"""Tracks of a recording's labels: how fast a box moves, how long it has been there, when it was first found."""
+"""Tracks of labels: speed and age of boxes, and the time until a track is first detected."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
+from detector.box import is_large
 from detector.evaluation.analysis.matches import Matches, found_labels
-from detector.evaluation.box_filters import crop_boxes, is_large
 from detector.evaluation.coco_backend import FrameBoxes
 from detector.evaluation.collector import Protocol, RecordingBoxes
 
-__all__ = ["Reaction", "TrackFigures", "Waits", "find_waits", "summarize_waits", "track_figures"]
+__all__ = ["Reaction", "TrackMotion", "Waits", "find_waits", "summarize_waits", "track_motion"]
 
 MAX_GAP_US = 1_500_000
-"""A track that was not labelled for longer has no speed in between: the slowest labels of the field come at 1 Hz."""
+"""Longest interval between two labels of a track over which a speed is computed; the lowest label rate is 1 Hz."""
 
 
-class TrackFigures(NamedTuple):
-    """Of labels; nan where it is not known.
+class TrackMotion(NamedTuple):
+    """Motion of labelled boxes; NaN if it is not known.
 
     Args:
-        speed: (M,) pixels a second.
+        speed: (M,) pixels per second.
         age: (M,) seconds since the first label of the box's track.
     """
 
@@ -29,11 +29,11 @@ class TrackFigures(NamedTuple):
 
 
 class Waits(NamedTuple):
-    """Tracks of a recording.
+    """Reaction times of a recording.
 
     Args:
-        tracks: how many were waited for.
-        found: (n,) microseconds after which n of them were found.
+        tracks: number of tracks that were evaluated.
+        found: (n,) microseconds until the first detection of the n tracks that were found.
     """
 
     tracks: int
@@ -42,14 +42,14 @@ class Waits(NamedTuple):
 
 @dataclass(frozen=True)
 class Reaction:
-    """How long after its first labelled box a track is detected, in event time. Not the time that computing takes.
+    """Event time from the first labelled box of a track to its first detection, without computing time.
 
     Args:
-        tracks: looked at.
-        found: share of them that was found at all; None without tracks.
-        median_ms: of those found, the time from the first labelled box that counts to the end of the frame whose
-            detection matches; None if none was found.
-        p90_ms: nine of ten of those found were so by then.
+        tracks: number of tracks.
+        found: share of them that was found; None without tracks.
+        median_ms: median time from the first labelled box that counts to the end of the first frame with a matching
+            detection, over the tracks that were found; None if there are none.
+        p90_ms: the 90th percentile of the same times.
     """
 
     tracks: int
@@ -58,16 +58,16 @@ class Reaction:
     p90_ms: float | None
 
 
-def track_figures(all_labels: np.ndarray, labels: np.ndarray, delta_t: int) -> TrackFigures:
-    """What the tracks of a recording say about some of its labels.
+def track_motion(all_labels: np.ndarray, labels: np.ndarray, delta_t: int) -> TrackMotion:
+    """Compute the speed and age of labels from the tracks of a recording.
 
-    The speed is that of the box's centre, from the last label of the track at least a frame before to the first at
-    least a frame after: labels 16 ms apart would show their jitter. A track and class with two boxes at one time is no
-    track: some datasets number none.
+    The speed is that of the centre of the box, from the last label of the track at least one frame earlier to the first
+    at least one frame later, because labels 16 ms apart would show their jitter. A track with two boxes of one class at
+    one time has no speed and age: some datasets do not number tracks.
 
     Args:
-        all_labels: (n,) every label of the recording, in network pixels.
-        labels: (M,) rows of it.
+        all_labels: (n,) all labels of the recording, in network pixels.
+        labels: (M,) labels among them.
         delta_t: duration of a frame in microseconds.
     """
     tracks, times, repeated = _keys(all_labels, all_labels)
@@ -83,15 +83,15 @@ def track_figures(all_labels: np.ndarray, labels: np.ndarray, delta_t: int) -> T
             age[part] = (times[part] - times[first]) / 1e6
     wanted, moments, _ = _keys(all_labels, labels)
     span = int(times.max(initial=0)) + 1
-    place = np.searchsorted(tracks * span + times, wanted * span + moments).clip(max=max(len(tracks) - 1, 0))
-    if not len(place) or not len(tracks):
-        return TrackFigures(np.full(len(labels), np.nan), np.full(len(labels), np.nan))
-    known = (tracks[place] == wanted) & (times[place] == moments)  # markers of empty frames are no labels
-    return TrackFigures(np.where(known, speed[place], np.nan), np.where(known, age[place], np.nan))
+    index = np.searchsorted(tracks * span + times, wanted * span + moments).clip(max=max(len(tracks) - 1, 0))
+    if not len(index) or not len(tracks):
+        return TrackMotion(np.full(len(labels), np.nan), np.full(len(labels), np.nan))
+    known = (tracks[index] == wanted) & (times[index] == moments)  # markers of empty frames are not labels
+    return TrackMotion(np.where(known, speed[index], np.nan), np.where(known, age[index], np.nan))
 
 
 def _keys(all_labels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, set[int]]:
-    """Number of the track of each label, its time since the recording's first, and tracks with two boxes at a time."""
+    """Track number of each label, its time since the first label, and the tracks with two boxes at one time."""
     numbers, inverse = np.unique(_identity(all_labels), return_inverse=True)
     start = all_labels["t"].min(initial=np.iinfo(np.int64).max)
     both = np.stack([inverse, all_labels["t"] - start], axis=1)
@@ -105,43 +105,43 @@ def _identity(labels: np.ndarray) -> np.ndarray:
 
 
 def _speeds(times: np.ndarray, centres: np.ndarray, delta_t: int) -> np.ndarray:
-    """(n,) pixels a second along one track whose times increase; nan where it has no second label near enough."""
+    """(n,) pixels per second along one track with increasing times; NaN without a second label near enough."""
     last = len(times) - 1
     before = (np.searchsorted(times, times - delta_t, side="right") - 1).clip(min=0)
     after = np.searchsorted(times, times + delta_t).clip(max=last)
     seconds = (times[after] - times[before]) / 1e6
-    way = np.hypot(*(centres[after] - centres[before]).T)
+    distance = np.hypot(*(centres[after] - centres[before]).T)
     known = (seconds > 0) & (np.maximum(times[after] - times, times - times[before]) <= MAX_GAP_US)
-    return np.where(known, way / np.where(known, seconds, 1), np.nan)
+    return np.where(known, distance / np.where(known, seconds, 1), np.nan)
 
 
 def find_waits(
     recording: RecordingBoxes, boxes: FrameBoxes, matches: Matches, protocol: Protocol, score: float | None
 ) -> Waits:
-    """How long the tracks of a recording waited for their first detection.
+    """Compute the reaction times of the tracks of a recording.
 
-    Tracks that were there in the skipped start are left out: nobody knows how long they had been.
+    Tracks with labels in the skipped start are left out, because the time at which they appeared is not known.
 
     Args:
-        recording: its labels and detections.
-        boxes: the same as evaluated.
-        matches: of the same class.
-        protocol: says which labels count.
-        score: least score of a detection; None if there is none.
+        recording: labels and detections.
+        boxes: those of them that are evaluated.
+        matches: matches of boxes of the same class.
+        protocol: rules for which labels count.
+        score: lowest score of a detection; None if there is none.
     """
     p, labels, first_t = protocol, recording.all_labels, recording.frames.first_t
-    sizes = crop_boxes(labels, np.inf, np.inf)
-    large = (sizes[:, 2:] > 0).all(axis=1) & is_large(sizes, p.min_box_diag, p.min_box_side)
+    w, h = (labels[name].astype(np.float64) for name in "wh")
+    large = (w > 0) & (h > 0) & is_large(w, h, p.min_box_diag, p.min_box_side)
     late = labels["t"] - first_t > p.skip_us
     counting, early = labels[large & late], labels[~late]
     _, _, repeated = _keys(labels, labels)
     numbers = np.unique(_identity(labels))
     left_out = {int(key) for key in _identity(early)} if p.skip_us > 0 else set()
     left_out |= {int(numbers[track]) for track in repeated}
-    rows = recording.labels[boxes.label_row]
+    rows = recording.labels[boxes.labels.row]
     onsets = _first_times(_identity(counting), counting["t"])
     hit = found_labels(boxes, matches, score)
-    answers = recording.detections["t"][boxes.detection_row[matches.label[hit]]]
+    answers = recording.detections["t"][boxes.detections.row[matches.label[hit]]]
     found = _first_times(_identity(rows[hit]), answers)
     wanted = set(_identity(rows).tolist()) - left_out
     waits = [found[key] - onsets[key] for key in wanted if key in found]
@@ -154,7 +154,7 @@ def _first_times(keys: np.ndarray, times: np.ndarray) -> dict[int, int]:
 
 
 def summarize_waits(parts: list[Waits]) -> Reaction:
-    """The reaction time over recordings."""
+    """Join the reaction times of recordings."""
     tracks, found = sum(part.tracks for part in parts), np.concatenate([np.zeros(0), *(p.found for p in parts)])
     if not len(found):
         return Reaction(tracks, 0.0 if tracks else None, None, None)

@@ -13,8 +13,8 @@ from evforge import EvForgeError, last_line
 from evforge.cluster.session import ray_session
 
 if TYPE_CHECKING:
-    from detector.data.builder.dataset import Step
     from detector.data.builder.plan import Plan
+    from detector.data.builder.recording import Step
     from detector.labels import TimeUnit
     from detector.utils.remote import Place
 
@@ -125,7 +125,7 @@ def run_on_ray(recordings: Sequence["Place"], plan: "Plan") -> "Iterator[Step]":
 
 def _report_now_and_then(recording: "Place", plan: "Plan") -> "Iterator[Step]":
     """The steps of a recording, in a worker, but no more of them than anybody can see."""
-    from detector.data.builder.dataset import report_steps
+    from detector.data.builder.recording import report_steps
 
     frames, last = 0, time.monotonic()
     for step in report_steps(recording, plan):

@@ -10,10 +10,10 @@ from tqdm import tqdm
 
 from detector.config import Config
 from detector.config.groups import DataConfig
-from detector.data.check.inventory import DataFile, Sensor, find_data, label_map_path
+from detector.data.check.inventory import DataFile, Sensor, find_data
 from detector.data.check.statistics import LabelStatistics
 from detector.data.check.survey import FileSurvey, labels_at, sample_frames, survey_file
-from detector.data.label_map import read_label_map
+from detector.data.label_map import label_map_near, read_label_map
 from detector.labels import TimeUnit
 from detector.utils.atomic_write import atomic_write
 from detector.utils.decoration import decoration
@@ -66,7 +66,7 @@ def inspect(
 
 
 def _label_map(path: Path) -> dict[int, str]:
-    found = label_map_path(path)
+    found = label_map_near(path)
     return read_label_map(found) if found else {}
 
 

@@ -1,6 +1,5 @@
 """Exported models in MLflow's registry: checked before they enter, and again where they lie."""
 
-import hashlib
 import json
 import math
 import tempfile
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.config.class_names import metric_key
+from detector.utils.checksum import sha256_of
 from evforge.tracking.models import download
 from evforge.tracking.tracker import Tracker
 
@@ -43,7 +43,7 @@ def check_registered(tracker: Tracker, version: Any, folder: Path) -> dict[str, 
     for name, digest in json.loads(version.tags.get("files", "{}")).items():
         if not (path / name).is_file():
             raise FileNotFoundError(f"{path / name}: no such file any longer")
-        if _digest(path / name) != digest:
+        if sha256_of(path / name) != digest:
             raise ValueError(f"{path / name}: is not the file that was registered")
     from detector.export.check import check_export
 
@@ -136,7 +136,7 @@ def _log_model(tracker: Tracker, run_id: str, model_dir: Path, info: Mapping[str
             path = Path(folder) / "model"
             _save_pyfunc(path, model_dir, info, run_id, logged)
             digests = {
-                file.relative_to(path).as_posix(): _digest(file) for file in sorted(path.rglob("*")) if file.is_file()
+                file.relative_to(path).as_posix(): sha256_of(file) for file in sorted(path.rglob("*")) if file.is_file()
             }
             client.log_model_artifacts(logged.model_id, str(path))
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -216,8 +216,3 @@ def _ensure_registered_model(client: Any, name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

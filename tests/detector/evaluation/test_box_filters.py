@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from measured_boxes import boxes
 
-from detector.evaluation.box_filters import crop_boxes, is_large, require_finite
+from detector.evaluation.box_filters import crop_boxes, require_finite
 
 
 def test_boxes_are_cut_at_all_four_sides():
@@ -17,13 +17,6 @@ def test_boxes_are_cut_at_all_four_sides():
     np.testing.assert_allclose(cropped[[0, 1, 3]], [[0, 0, 15, 23], [90, 70, 10, 10], [0, 0, 100, 80]])
     assert cropped[2, 2:].tolist() == [10.0, 10.0]
     assert cropped[4, 2] <= 0
-
-
-def test_limits_of_size_are_inclusive():
-    sizes = np.array([[18, 24], [18, 23], [10, 40], [9.9, 40], [40, 9.9]])
-    found = is_large(np.concatenate([np.zeros((5, 2)), sizes], axis=1), min_diag=30, min_side=10)
-    assert found.tolist() == [True, False, True, False, False]
-    assert is_large(np.zeros((1, 4)), 0, 0).all()
 
 
 def test_the_first_field_that_is_not_finite_is_named():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from detector.evaluation.coco_backend import FrameBoxes, coco_precision, installed_library
+from detector.evaluation.coco_backend import FrameBoxes, FrameRows, coco_precision, installed_library
 
 RANGES = ((0.0, 1e10), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e10))
 CLASSES = {0: "pedestrian", 4: "car"}
@@ -22,9 +22,9 @@ def random_part(rng, label_counts, detection_counts):
             label = rng.choice(same)
             detections[1][row] = labels[1][label] + rng.normal(0, 1, 4)
             detections[2][row] = labels[2][label]
-    rows = [np.arange(len(part[0])) for part in (labels, detections)]
+    sides = [FrameRows(*part, np.arange(len(part[0]))) for part in (labels, detections)]
     scores = rng.integers(0, 20, len(detections[0])) / 20
-    return FrameBoxes(len(label_counts), *labels, rows[0], *detections, rows[1], scores)
+    return FrameBoxes(len(label_counts), *sides, scores)
 
 
 def precision(parts, library, values=None):
@@ -33,7 +33,7 @@ def precision(parts, library, values=None):
 
 
 def _areas(part):
-    return part.label_boxes[:, 2:].prod(1), part.detection_boxes[:, 2:].prod(1)
+    return part.labels.area(), part.detections.area()
 
 
 def textbook(parts, values=None):

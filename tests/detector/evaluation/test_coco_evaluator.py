@@ -186,8 +186,8 @@ def test_sizes_are_filtered_after_cropping_with_limits_included():
     )
     evaluator = CocoEvaluator(["pedestrian", "car"], 240, 304, min_box_diag=30, min_box_side=10)
     evaluator.partial_eval([rows], [rows])
-    assert evaluator.recordings[0].label_row.tolist() == [0, 2, 5]
-    assert evaluator.recordings[0].detection_row.tolist() == [0, 2, 5]
+    assert evaluator.recordings[0].labels.row.tolist() == [0, 2, 5]
+    assert evaluator.recordings[0].detections.row.tolist() == [0, 2, 5]
     assert evaluator.left_out == {"labels below the smallest box": 3, "detections below the smallest box": 3}
 
 

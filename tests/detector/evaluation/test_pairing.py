@@ -101,7 +101,7 @@ def test_the_rate_thins_label_times_before_frames_take_their_last():
     detections = np.concatenate([at([50_000]), at([100_000])])
     evaluator, value = by_frame(labels, detections, Frames(0, 50_000, 2), eval_rate=20)
     assert value == pytest.approx(1)
-    assert evaluator.recordings[0].label_row.tolist() == [0, 2]
+    assert evaluator.recordings[0].labels.row.tolist() == [0, 2]
 
 
 @settings(max_examples=30, deadline=None)

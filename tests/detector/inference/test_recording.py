@@ -49,8 +49,8 @@ def test_every_kind_of_output_in_one_pass(tmp_path, exported, recording):
     assert {read_frames(folder / f"a{kind}") for kind in (".npy", ".csv", ".json")} == {frames}
     np.testing.assert_array_equal(load_labels(folder / "a.npy"), expected)
     assert len((folder / "a.csv").read_text().splitlines()) == 1 + expected.size
-    with Image.open(folder / "a.gif") as film:
-        assert (film.n_frames, film.size, film.info["duration"]) == (20, (640, 480), 100)
+    with Image.open(folder / "a.gif") as video:
+        assert (video.n_frames, video.size, video.info["duration"]) == (20, (640, 480), 100)
 
 
 def test_a_video_that_fails_does_not_take_the_boxes_with_it(tmp_path, exported, recording, monkeypatch, capsys):
@@ -101,7 +101,7 @@ def test_outputs_are_checked_first(tmp_path, exported, recording):
     predictor, labels = Predictor(exported), recording.with_name("street_bbox.npy")
     labels.write_bytes(b"labels")
     for outputs, message in (
-        (["a.avi"], "a.avi: unknown kind of output, allowed: names ending in .npy, .csv, .json, .gif, .mp4"),
+        (["a.avi"], "a.avi: unknown kind of output, allowed: names that end in .npy, .csv, .json, .gif, .mp4"),
         (["a.npy", "a.npy"], "a.npy: given twice as an output"),
         ([labels], "street_bbox.npy: the recording or its labels would be lost, allowed: another output"),
     ):

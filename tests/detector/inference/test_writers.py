@@ -62,15 +62,15 @@ def test_json_is_a_coco_dataset(tmp_path, capsys):
     assert json.loads(write(tmp_path / "none.json", BOXES[:0]).read_text())["annotations"] == []
 
 
-def test_films_show_the_boxes(tmp_path):
+def test_videos_show_the_boxes(tmp_path):
     from detector.visualization.drawing import BACKGROUND, CLASS_COLORS
 
-    with Image.open(write(tmp_path / "a.gif")) as film:
-        assert (film.n_frames, film.size) == (3, (640, 480))
-        frame = np.asarray(film.convert("RGB")).astype(int)
-        film.seek(1)
-        empty = np.asarray(film.convert("RGB"))
-    # In this picture a pixel of the sensor is a pixel: histograms have half of its size and are shown twice as large.
+    with Image.open(write(tmp_path / "a.gif")) as video:
+        assert (video.n_frames, video.size) == (3, (640, 480))
+        frame = np.asarray(video.convert("RGB")).astype(int)
+        video.seek(1)
+        empty = np.asarray(video.convert("RGB"))
+    # In this image a pixel of the sensor is a pixel: histograms have half of its size and are shown twice as large.
     assert np.abs(frame[287, 350] - CLASS_COLORS[1]).max() < 8  # the walker's lower edge
     assert np.abs(frame[20, 2] - CLASS_COLORS[0]).max() < 8  # the car's left edge
     assert (np.abs(frame[200, 500] - BACKGROUND) < 8).all()

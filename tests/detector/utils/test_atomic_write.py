@@ -37,7 +37,7 @@ def test_a_file_appears_when_the_block_ends_well(tmp_path, memory):
         with atomic_write(target) as part:
             part.write_text("whole")
             assert not target.is_file()
-        assert target.read_text() == "whole"
+        assert target.open("rb").read() == b"whole"
     assert files_in(tmp_path) == ["new/a.txt"]
     assert memory.find("/") == ["/new/a.txt"]
 

@@ -100,5 +100,5 @@ def test_a_file_marked_as_open_for_writing(tmp_path):
     content = bytearray(path.read_bytes())
     content[11] = 1  # consistency flags of the superblock
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="a.h5: not a whole HDF5 file: .*"):
+    with pytest.raises(ValueError, match="a.h5: not a complete HDF5 file: .*"):
         open_hdf5(path)

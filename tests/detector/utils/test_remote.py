@@ -22,7 +22,7 @@ def test_an_address_may_hold_a_pattern(memory):
         memory.pipe(f"/set/{name}", b"")
     assert [place.name for place in find_places("memory://set/*/*.raw")] == ["a.raw", "c.raw"]
     assert find_places("memory://set/none.raw") == [Address("memory://set/none.raw")]
-    with pytest.raises(FileNotFoundError, match=r"memory://set/\*.dat: nothing there matches"):
+    with pytest.raises(FileNotFoundError, match=r"memory://set/\*.dat: no file matches"):
         find_places("memory://set/*.dat")
 
 

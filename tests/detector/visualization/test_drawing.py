@@ -45,7 +45,7 @@ def test_colors_of_events():
     assert color_at(image, 1, 2) == tuple((a + b) // 2 for a, b in zip(BACKGROUND, ON_COLOR, strict=True))
 
 
-def test_scaled_counts_and_more_bins_give_the_same_picture():
+def test_scaled_counts_and_more_bins_give_the_same_image():
     counts = torch.randint(0, 5, (2, 6, 7), generator=torch.Generator().manual_seed(0))
     bins = torch.cat([counts, torch.zeros_like(counts)])
     assert torch.equal(events_to_image(counts), events_to_image(counts / 5))
@@ -78,7 +78,7 @@ def test_each_box_has_its_color_and_the_outside_is_cut_off():
     assert color_at(drawn, 39, 55) == color_at(drawn, 35, 59) == (0, 0, 255)
 
 
-def test_no_boxes_leave_the_picture():
+def test_no_boxes_leave_the_image():
     image = blank()
     drawn = draw_boxes(image, torch.zeros(0, 4), [])
     assert torch.equal(drawn, image)
@@ -107,44 +107,44 @@ def test_no_detections_and_a_large_frame():
     assert torch.equal(image, events_to_image(torch.zeros(2, 500, 20)))
 
 
-def test_contact_sheet_places_pictures_in_rows():
-    pictures = [torch.full((3, 10, 20), value, dtype=torch.uint8) for value in (10, 20, 30)]
-    sheet = contact_sheet(pictures, columns=2)
+def test_contact_sheet_places_images_in_rows():
+    images = [torch.full((3, 10, 20), value, dtype=torch.uint8) for value in (10, 20, 30)]
+    sheet = contact_sheet(images, columns=2)
     assert sheet.shape == (3, 4 + 2 * (10 + 4), 4 + 2 * (20 + 4))
     assert color_at(sheet, 5, 5) == (10, 10, 10)
     assert color_at(sheet, 5, 30) == (20, 20, 20)
     assert color_at(sheet, 20, 5) == (30, 30, 30)
-    assert contact_sheet(pictures[:1], columns=4).shape == (3, 10, 20)
+    assert contact_sheet(images[:1], columns=4).shape == (3, 10, 20)
 
 
-@pytest.mark.parametrize("pictures", [[], [blank(10, 10), blank(10, 12)]])
-def test_contact_sheet_of_nothing_or_of_several_sizes(pictures):
+@pytest.mark.parametrize("images", [[], [blank(10, 10), blank(10, 12)]])
+def test_contact_sheet_of_nothing_or_of_several_sizes(images):
     with pytest.raises(ValueError, match="images: got sizes"):
-        contact_sheet(pictures, columns=2)
+        contact_sheet(images, columns=2)
 
 
-def test_png_holds_the_picture(tmp_path):
+def test_png_holds_the_image(tmp_path):
     from PIL import Image
 
     image = torch.randint(0, 256, (3, 8, 9), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    path = save_png(tmp_path / "new" / "picture.png", image)
+    path = save_png(tmp_path / "new" / "image.png", image)
     np.testing.assert_array_equal(np.asarray(Image.open(path)), image.permute(1, 2, 0).numpy())
-    assert [entry.name for entry in path.parent.iterdir()] == ["picture.png"]
+    assert [entry.name for entry in path.parent.iterdir()] == ["image.png"]
 
 
-def test_gif_holds_every_picture(tmp_path):
+def test_gif_holds_every_image(tmp_path):
     from PIL import Image
 
-    path = save_gif(tmp_path / "film.gif", [blank(), blank() // 2, blank() // 4], delta_t=50_000)
-    with Image.open(path) as film:
-        assert film.n_frames == 3
-        assert film.info["duration"] == 50
+    path = save_gif(tmp_path / "video.gif", [blank(), blank() // 2, blank() // 4], delta_t=50_000)
+    with Image.open(path) as video:
+        assert video.n_frames == 3
+        assert video.info["duration"] == 50
     with pytest.raises(ValueError, match="images: got none"):
         save_gif(tmp_path / "none.gif", [], delta_t=50_000)
 
 
 def test_failed_write_leaves_nothing(tmp_path):
-    (tmp_path / "picture.png").mkdir()
-    with pytest.raises(OSError, match="picture"):
-        save_png(tmp_path / "picture.png", blank())
-    assert [entry.name for entry in tmp_path.iterdir()] == ["picture.png"]
+    (tmp_path / "image.png").mkdir()
+    with pytest.raises(OSError, match="image"):
+        save_png(tmp_path / "image.png", blank())
+    assert [entry.name for entry in tmp_path.iterdir()] == ["image.png"]

@@ -60,7 +60,7 @@ def test_failures_are_what_the_figures_say():
         "- bus: not in the data, so nothing is known",
         "- speed of the box's centre, below 10 px/s: AP50 0.100 of 1,200 boxes, overall 0.750",
         "- speed of the box's centre, from 30 px/s: not in the data, so nothing is known",
-        "- time since the stream began, without memory, from 30 s: not in the data, so nothing is known",
+        "- time since the stream began, without state, from 30 s: not in the data, so nothing is known",
     ]
     assert "- a stream's detections depend" not in "\n".join(lines)
     assert "- a stream's detections depend" not in "\n".join(_card(state_leak={"passed": None}))

@@ -19,6 +19,7 @@ from small_recordings import (
 
 from detector.data.builder import recording as build_recording
 from detector.data.builder.dataset import build_dataset
+from detector.data.builder.plan import Plan, plan_pieces
 from detector.events import BBOX_dtype
 from detector.labels import load_labels, save_labels
 from detector.preprocess.representation import representation_of
@@ -154,7 +155,10 @@ def test_finished_files_are_kept_while_nothing_changes(tmp_path, monkeypatch):
 def test_other_cuts_of_the_same_recording_are_not_mixed(tmp_path):
     recording = make_recording(tmp_path)
     build_dataset([recording], tmp_path / "out", config(), {"train": (0, 1)}, NAMES, progress=False)
-    with pytest.raises(ValueError, match="train/street_1200000_2200000.h5: made earlier from .*street_td.dat, remove"):
+    with pytest.raises(
+        ValueError,
+        match="train/street_1200000_2200000.h5: made earlier from .*street_td.dat with other cuts, re",
+    ):
         build_dataset([recording], tmp_path / "out", config(), {"val": (0.5, 1.5)}, NAMES, progress=False)
 
 
@@ -183,7 +187,7 @@ def test_a_recording_that_breaks_while_it_is_read_leaves_nothing(tmp_path):
         ({"test": (2.0, 2.1)}, {}, "street_td.dat: cut test 2 to 2.1 s, allowed: within the recording, 0 to 2 s"),
         ({"test": (1.0, 3.2)}, {}, "street_td.dat: cut test 1 to 3.2 s, allowed: within the recording, 0 to 2 s"),
         ({"test": (1.0, 1.01)}, {}, "cut test: got 1 to 1.01 s, allowed: at least a frame of 100000 us"),
-        (None, {}, r"street_td.dat: its folder in is no split, allowed: train, val, test, or cuts"),
+        (None, {}, r"street_td.dat: its folder in is not a split, allowed: train, val, test, or cuts"),
         ({"train": (0, 1)}, {"height": 5}, "data.height, data.width: got 5, None for .*: 8 x 12, 4 x 6, 2 x 3$"),
         ({"train": (0, 1)}, {"height": 1}, "data.height, data.width: got 1, None"),
         ({"train": (0, 1)}, {"height": 4, "width": 12}, "data.height, data.width: got 4, 12"),
@@ -227,24 +231,20 @@ def counts_of(folder, labels, events=None, cuts=None, **options):
     """Build of one recording with these labels: the counts, and the times that are kept."""
     recording = make_recording(folder / "train", events=events)
     save_labels(folder / "train" / "street_bbox.npy", labels)
-    found = []
-    options = {"on_labels": found.append, **options}
     output = build_dataset([recording], folder / "out", config(), cuts, NAMES, progress=False, **options)
     kept = [load_labels(path)["t"].tolist() for path in sorted(output.glob("*/*_bbox.npy"))]
-    return found, kept
+    return plan_pieces(recording, Plan(output, config(), cuts, NAMES, **options))[1], kept
 
 
 def test_labels_that_are_not_kept_are_counted(tmp_path, capsys):
     labels = make_labels([START - 1, START, START + 1, START + 2, 3_200_000, 3_200_001, 3_200_001])
     labels["class_id"][2] = 7
     labels["x"][3] = WIDTH
-    (counts,), kept = counts_of(tmp_path, labels)
+    counts, kept = counts_of(tmp_path, labels)
     assert kept == [[START + 1, START + 2, 3_200_000]]
     assert (counts.source, counts.boxes) == (str(tmp_path / "train" / "street_bbox.npy"), 7)
     assert (counts.before, counts.after, counts.unknown, counts.off_sensor) == (2, 2, 1, 1)
     assert (counts.repeated, counts.superseded) == (1, 1)
-    assert capsys.readouterr().err == ""
-    counts_of(tmp_path, labels, on_labels=None)
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == [
         "labels: 3 of 7 boxes kept",
@@ -254,10 +254,10 @@ def test_labels_that_are_not_kept_are_counted(tmp_path, capsys):
 
 def test_a_label_at_the_start_of_a_cut_belongs_to_no_frame(tmp_path):
     labels = make_labels([1_300_000, 2_200_000, 2_200_001, 3_100_000])
-    (counts,), kept = counts_of(tmp_path, labels, cuts={"train": (0, 1), "val": (1, 1.5)})
+    counts, kept = counts_of(tmp_path, labels, cuts={"train": (0, 1), "val": (1, 1.5)})
     assert kept == [[1_300_000, 2_200_000], [2_200_001]]
     assert (counts.before, counts.after, counts.uncut) == (0, 0, 1)
-    (counts,), kept = counts_of(tmp_path / "b", labels, cuts={"val": (1, 1.5)})
+    counts, kept = counts_of(tmp_path / "b", labels, cuts={"val": (1, 1.5)})
     assert (counts.uncut, kept) == (3, [[2_200_001]])
 
 
@@ -265,14 +265,14 @@ def test_events_later_than_labels_are_told_with_the_offset_that_mends_them(tmp_p
     events = make_events(first=0, last=3_049_999)
     labels = make_labels(np.repeat(np.arange(50_000, 3_000_001, 50_000), 2))
     labels["track_id"] = labels["x"] = np.arange(labels.size) % 2
-    counts_of(tmp_path / "sound", labels, events, on_labels=None)
+    counts_of(tmp_path / "sound", labels, events)
     assert capsys.readouterr().err == ""
     events["t"] += 2_000_000
-    (counts,), kept = counts_of(tmp_path / "shifted", labels, events)
+    counts, kept = counts_of(tmp_path / "shifted", labels, events)
     assert (counts.boxes, counts.before, len(kept[0])) == (120, 80, 40)
     assert "labels (0.050 to 3.000 s) seem about 2.0 s earlier than the events (2.000 to 5.050 s)" in counts.causes[0]
     assert counts.causes[0].endswith("give `build` --label_offset 2000000")
-    (counts,), kept = counts_of(tmp_path / "mended", labels, events, label_offset=2_000_000)
+    counts, kept = counts_of(tmp_path / "mended", labels, events, label_offset=2_000_000)
     assert (counts.before, counts.causes, kept[0][0], len(kept[0])) == (0, (), 2_050_000, 120)
     events["t"] += 10**7
     with pytest.raises(ValueError, match=r"labels from 50000 to 3000000 us, allowed: .*; .* about 12\.0 s earl"):

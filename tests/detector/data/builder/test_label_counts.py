@@ -43,7 +43,7 @@ def test_every_kind_is_counted_by_hand():
         "labels: 8 of 10 boxes kept",
         "  2 boxes outside the recordings: 1 at or before their start, 1 after their last frame",
         "  1 boxes of a class id that is not in the label map: never a target",
-        "  1 boxes wholly outside the sensor",
+        "  1 boxes completely outside the sensor",
         "  1 boxes without width or height",
         "  1 boxes equal to an earlier one",
         "  1 boxes under data.min_box_diag or data.min_box_side: not counted in training and mAP",

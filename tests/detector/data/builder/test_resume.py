@@ -10,7 +10,8 @@ import pytest
 from small_recordings import NAMES, config, files_in, make_events, make_labels, make_recording
 
 from detector.data.builder import recording as build_recording
-from detector.data.builder.dataset import Step, build_dataset, run_here
+from detector.data.builder.dataset import build_dataset, run_here
+from detector.data.builder.recording import Step
 from detector.labels import save_labels
 from detector.utils.atomic_write import atomic_write
 

@@ -120,7 +120,7 @@ def change(folder, **values):
         ({"y": -30}, "error", "box outside the sensor", "x 10, y -30, w 12, h 30 at", "within the sensor, 80 x 60"),
         ({"x": 70}, "warning", "box reaches beyond the sensor", "x 70, y 10, w 12, h 30 at", "within the sensor, 80"),
         ({"class_id": 7}, "error", "class not in the label map", "class_id 7 at t 200000 us", "0 car, 1 walker, 2 emp"),
-        ({"track_id": 2}, "error", "track twice at one time", "track_id 2 at t 200000 us", "one box a track and time"),
+        ({"track_id": 2}, "error", "track twice at one time", "track_id 2 at t 200000 us", "one box per track"),
     ],
 )
 def test_one_box_is_wrong(tensors, values, severity, kind, found, allowed):
@@ -426,11 +426,11 @@ def test_tensor_values_that_are_not_finite(tensors):
 def test_broken_tensor_files(tensors):
     path = tensors / "val" / "val1.h5"
     path.write_bytes(path.read_bytes()[:-100])
-    assert only(tensors, "error", "tensor file cannot be read").found.startswith("not a whole HDF5 file")
+    assert only(tensors, "error", "tensor file cannot be read").found.startswith("not a complete HDF5 file")
     with h5py.File(path, "w") as file:
         file["frames"] = np.zeros(3)
     finding = only(tensors, "error", "tensor file cannot be read")
-    assert (finding.found, finding.allowed) == ("holds frames", "a dataset named data")
+    assert (finding.found, finding.allowed) == ("contains frames", "a dataset named data")
 
 
 def test_classes_that_a_split_lacks(tensors):

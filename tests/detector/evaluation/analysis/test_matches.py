@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from detector.evaluation.analysis.matches import best_operating_point, calibrate, confusion_matrix, match_boxes
-from detector.evaluation.coco_backend import FrameBoxes
+from detector.evaluation.coco_backend import FrameBoxes, FrameRows
 
 CLASSES = {3: "car", 5: "bus"}
 
@@ -13,10 +13,10 @@ def frame_boxes(labels, detections, num_frames=2):
     def columns(rows, width):
         table = np.array(rows, np.float64).reshape(-1, width)
         corners = np.stack([table[:, 1], 0 * table[:, 1], 0 * table[:, 1] + 10, 0 * table[:, 1] + 10], axis=1)
-        return table[:, 0].astype(int), corners, table[:, 2].astype(int), np.arange(len(table))
+        return FrameRows(table[:, 0].astype(int), corners, table[:, 2].astype(int), np.arange(len(table)))
 
     scores = np.array([row[3] for row in detections], np.float64)
-    return FrameBoxes(num_frames, *columns(labels, 3), *columns(detections, 4), scores)
+    return FrameBoxes(num_frames, columns(labels, 3), columns(detections, 4), scores)
 
 
 def test_the_higher_score_chooses_first_and_takes_the_larger_overlap():
@@ -49,7 +49,7 @@ def test_operating_point():
     )
     found = best_operating_point([(boxes, match_boxes(boxes))])
     assert found == pytest.approx((0.6, 0.75, 0.75, 0.75))
-    tied = boxes._replace(detection_score=np.array([0.9, 0.8, 0.5, 0.5]))
+    tied = boxes._replace(score=np.array([0.9, 0.8, 0.5, 0.5]))
     assert best_operating_point([(tied, match_boxes(tied))]).score == 0.5
     nothing = frame_boxes([], [])
     assert best_operating_point([(nothing, match_boxes(nothing))]) == (None, None, None, None)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from detector.evaluation.analysis.matches import match_boxes
-from detector.evaluation.analysis.tracks import Reaction, Waits, find_waits, summarize_waits, track_figures
+from detector.evaluation.analysis.tracks import Reaction, Waits, find_waits, summarize_waits, track_motion
 from detector.evaluation.collector import Protocol, RecordingBoxes
 from detector.events.frames import Frames
 from detector.events.types import BBOX_dtype
@@ -19,7 +19,7 @@ def rows(*table):
 
 def test_speed_is_that_of_the_centre_over_a_frame_or_more():
     labels = rows((0, 0, 20, 1, 7), (50, 10, 20, 1, 7), (100, 20, 20, 1, 7), (150, 20, 20, 1, 7), (0, 5, 20, 1, 8))
-    found = track_figures(labels, labels, 50_000)
+    found = track_motion(labels, labels, 50_000)
     # 10 px in 50 ms at the ends, 20 px and 10 px in 100 ms between; track 8 has one box.
     np.testing.assert_allclose(found.speed, [200, 200, 100, 0, np.nan])
     np.testing.assert_allclose(found.age, [0, 0.05, 0.1, 0.15, 0])
@@ -27,12 +27,12 @@ def test_speed_is_that_of_the_centre_over_a_frame_or_more():
 
 def test_labels_closer_than_a_frame_do_not_show_their_jitter():
     labels = rows(*((t, x, 20, 1, 7) for t, x in ((0, 0), (16, 3), (33, 0), (50, 3), (66, 0))))
-    np.testing.assert_allclose(track_figures(labels, labels, 50_000).speed[0], 3 / 0.05)
+    np.testing.assert_allclose(track_motion(labels, labels, 50_000).speed[0], 3 / 0.05)
 
 
 def test_what_is_no_track_has_no_figures():
     labels = rows((0, 0, 20, 1, 0), (0, 50, 20, 1, 0), (50, 0, 20, 1, 0), (0, 0, 20, 2, 0), (2000, 0, 20, 2, 0))
-    found = track_figures(labels, labels, 50_000)
+    found = track_motion(labels, labels, 50_000)
     np.testing.assert_array_equal(found.age, [np.nan, np.nan, np.nan, 0, 2])
     assert np.isnan(found.speed).all(), "the labels of the last track are too far apart"
 
@@ -41,8 +41,8 @@ def test_markers_are_no_labels():
     labels = rows((50, 0, 20, 1, 7))
     marker = np.zeros(1, BBOX_dtype)
     marker["t"], marker["class_id"] = 50_000, 2**32 - 1
-    np.testing.assert_array_equal(track_figures(labels, np.concatenate([labels, marker]), 50_000).age[0], 0)
-    assert np.isnan(track_figures(labels[:0], marker, 50_000).age).all()
+    np.testing.assert_array_equal(track_motion(labels, np.concatenate([labels, marker]), 50_000).age[0], 0)
+    assert np.isnan(track_motion(labels[:0], marker, 50_000).age).all()
 
 
 def waits(all_labels, detections, score=0.5):

@@ -299,7 +299,7 @@ def test_truncated_and_damaged_files(tmp_path):
     write_hdf5(tmp_path / "a", make_events(9000), HEIGHT, WIDTH)
     whole = (tmp_path / "a").read_bytes()
     (tmp_path / "a").write_bytes(whole[:-1])
-    with pytest.raises(ValueError, match="a: not a whole HDF5 file: .*truncated .*; does another process"):
+    with pytest.raises(ValueError, match="a: not a complete HDF5 file: .*truncated .*; does another process"):
         open_events(tmp_path / "a")
     with h5py.File(tmp_path / "b", "w") as file:
         file.attrs["geometry"] = "20x10"
