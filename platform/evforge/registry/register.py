@@ -1,6 +1,7 @@
-"""Exported models in MLflow's registry: checked before they enter, and again where they lie."""
+"""Registration of exported models in MLflow, and checks of registered files."""
 
 import hashlib
+import importlib.metadata
 import json
 import math
 import tempfile
@@ -8,6 +9,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import Array
 
 from detector.config.class_names import metric_key
 from evforge.tracking.models import download
@@ -17,19 +26,19 @@ __all__ = ["REQUIRED_TAGS", "check_registered", "register"]
 
 REQUIRED_TAGS = ("config_fingerprint", "data_fingerprint")
 SHOWN = ("mean_ap", "mean_ap50", "mean_ap75", "mean_ap_small", "mean_ap_medium", "mean_ap_big")
-"""Metrics on the page of a logged model."""
+"""Metrics that the page of a logged model shows."""
 
 EXAMPLE_SIZE = (32, 32)
-"""Height and width of the input example, which MLflow keeps as text."""
+"""Height and width of the input example, which MLflow stores as text."""
 
 
 def check_registered(tracker: Tracker, version: Any, folder: Path) -> dict[str, Any]:
-    """Check a registered version as it lies in the store: nothing lost, nothing changed, and `check_export` passes.
+    """Check a registered version in the store: all files exist, none has changed, and `check_export` passes.
 
     Args:
         tracker: the store.
-        version: MLflow's entity.
-        folder: where its files are copied to.
+        version: the version as an entity of MLflow.
+        folder: folder to copy its files to.
 
     Returns:
         The content of `info_ssd_jit.json`.
@@ -60,25 +69,25 @@ def register(
     card: str,
     tags: Mapping[str, Any],
 ) -> int:
-    """Check an exported detector, keep it with its run and register it as the newest version, alias `candidate`.
+    """Check an exported detector, store it with its run and register it as the newest version, alias `candidate`.
 
     Args:
         tracker: the store.
         run_id: the run that trained the model.
         model_dir: folder with `model.ptjit` and `info_ssd_jit.json`.
         name: name in the registry.
-        metrics: test metrics, `mean_ap` and `mean_ap50` among them.
-        protocol: how they were measured (skipped start, box filters, empty frames, score floor).
-        card: the model card, Markdown.
-        tags: further tags; `REQUIRED_TAGS` must be there: `Config.fingerprint()`, and `data_fingerprint` of the
-            test split.
+        metrics: test metrics, including `mean_ap` and `mean_ap50`.
+        protocol: rules of the measurement (skipped start, box filters, empty frames, score floor).
+        card: the model card as Markdown.
+        tags: further tags, including `REQUIRED_TAGS`: `Config.fingerprint()`, and `data_fingerprint` of the test
+            split.
 
     Returns:
-        The version's number.
+        Number of the version.
 
     Raises:
         FileNotFoundError: a file of the export is missing.
-        ValueError: the export fails its checks, a metric or tag is missing, or the name is none; nothing was
+        ValueError: the export fails its checks, a metric or tag is missing, or the name is not valid; nothing was
             registered.
     """
     from detector.export.check import check_export
@@ -99,13 +108,11 @@ def register(
     }
     client = tracker.client
     _ensure_registered_model(client, name)
-    # The files' place, not `models:/<id>`: MLflow would look that up in the process-wide store instead of this one.
-    place = logged.artifact_location
-    version = int(
-        client.create_model_version(
-            name, place, run_id=run_id, tags=version_tags, description=card, model_id=logged.model_id
-        ).version
+    # The location of the files instead of `models:/<id>`, which MLflow would look up in its process-wide store.
+    created = client.create_model_version(
+        name, logged.artifact_location, run_id, version_tags, description=card, model_id=logged.model_id
     )
+    version = int(created.version)
     _describe(client, logged, run_id, metrics, card, {"name": name, "version": version})
     client.set_registered_model_alias(name, "candidate", str(version))
     return version
@@ -115,7 +122,7 @@ def _check_claims(name: str, metrics: Mapping[str, float | None], tags: Mapping[
     for key in ("mean_ap", "mean_ap50"):
         value = metrics.get(key)
         if value is None or not math.isfinite(value):
-            raise ValueError(f"metrics: got {key} = {metrics.get(key)}, allowed: a finite number")
+            raise ValueError(f"metrics: got {key} = {value}, allowed: a finite number")
     for key in REQUIRED_TAGS:
         if not tags.get(key):
             raise ValueError(f"tags: {key} is missing, got: {', '.join(tags) or 'none'}")
@@ -124,9 +131,7 @@ def _check_claims(name: str, metrics: Mapping[str, float | None], tags: Mapping[
 
 
 def _log_model(tracker: Tracker, run_id: str, model_dir: Path, info: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
-    """MLflow's logged model, and the hashes of its files."""
-    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
-
+    """Store a logged model of MLflow; return it and the hashes of its files."""
     client = tracker.client
     run = tracker.run_info(run_id)
     experiment = client.get_run(run_id).info.experiment_id
@@ -150,10 +155,8 @@ def _log_model(tracker: Tracker, run_id: str, model_dir: Path, info: Mapping[str
 def _describe(
     client: Any, logged: Any, run_id: str, metrics: Mapping[str, float | None], card: str, link: Mapping[str, Any]
 ) -> None:
-    """What MLflow's page of a logged model shows: its card, its metrics, and the registered version."""
-    from mlflow.entities import Metric
-
-    # A server sets the link, a database does not.
+    """Set the content of MLflow's page of a logged model: its card, its metrics, and the registered version."""
+    # MLflow sets this link on a server, but not in a database.
     tags = {"mlflow.modelVersions": json.dumps([link]), "mlflow.note.content": card}
     client.set_logged_model_tags(logged.model_id, tags)
     now = int(time.time() * 1000)
@@ -166,11 +169,6 @@ def _describe(
 
 
 def _save_pyfunc(path: Path, model_dir: Path, info: Mapping[str, Any], run_id: str, logged: Any) -> None:
-    import mlflow
-    import numpy as np
-    import torch
-    from mlflow.models import Model
-
     from detector.export.form import INFO_NAME, MODEL_NAME
 
     mlflow.pyfunc.save_model(
@@ -180,20 +178,16 @@ def _save_pyfunc(path: Path, model_dir: Path, info: Mapping[str, Any], run_id: s
         artifacts={"ptjit": str(model_dir / MODEL_NAME), "info": str(model_dir / INFO_NAME)},
         signature=_signature(),
         input_example={"frames": np.zeros((1, 1, int(info["in_channels"]), *EXAMPLE_SIZE), np.float32)},
-        # Given, or MLflow spends ten seconds on finding out; a local build's suffix (+cpu) is not installable.
+        # Without this list MLflow takes ten seconds to infer it. The suffix of a local build (+cpu) is not installable.
         pip_requirements=[
-            f"{package.__name__}=={package.__version__.partition('+')[0]}" for package in (mlflow, torch, np)
+            f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in ("mlflow", "torch", "numpy")
         ],
     )
 
 
 def _signature() -> Any:
-    """What `pyfunc_model` takes and gives: a table of clips, each as tensor or as path of an event file."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import Array
-
-    frames: Any = DataType.double  # a number of JSON's is one; float32 is taken as well
+    """Input and output of `pyfunc_model`: a table of clips, each a tensor or the path of an event file; boxes."""
+    frames: Any = DataType.double  # the type of numbers in JSON; float32 is accepted as well
     for _ in ("T", "B", "C", "H", "W"):
         frames = Array(frames)
     boxes = {
@@ -209,10 +203,8 @@ def _signature() -> Any:
 
 
 def _ensure_registered_model(client: Any, name: str) -> None:
-    from mlflow.exceptions import MlflowException
-
     try:
-        client.create_registered_model(name, description="Event-camera detectors made by EvForge.")
+        client.create_registered_model(name, description="Event-camera detectors trained by EvForge.")
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
