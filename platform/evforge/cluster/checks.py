@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Check", "Probe", "Status", "checks_of", "print_check", "print_checks", "version_of"]
+__all__ = ["Check", "Probe", "Status", "checks_of", "outcome", "print_check", "print_checks", "version_of"]
 
 Status = Literal["ok", "warn", "FAIL"]
 
@@ -23,6 +23,11 @@ class Check:
     name: str
     status: Status
     detail: str
+
+
+def outcome(name: str, fits: bool, detail: str, problem: str, status: Status = "FAIL") -> Check:
+    """A check that is ok with `detail` if `fits`, otherwise has `status` with `problem`."""
+    return Check(name, "ok", detail) if fits else Check(name, status, problem)
 
 
 Probe = Callable[[], Iterator[Check]]

@@ -17,7 +17,7 @@ from packaging.specifiers import SpecifierSet
 from detector.config import Config
 from evforge import EvForgeError
 from evforge.cluster import preflight
-from evforge.cluster.checks import Check, Probe, Status, print_check, print_checks, version_of
+from evforge.cluster.checks import Check, Probe, Status, outcome, print_check, print_checks, version_of
 from evforge.cluster.jobs import connect, follow, use_token
 from evforge.cluster.session import cpu_count
 from evforge.cluster.shipping import launch, unshared
@@ -56,17 +56,12 @@ def _on_cluster(config: Config | None, address: str) -> int:
     versions = preflight.installed()
     if not address.startswith(("http://", "https://")):
         return print_checks("cluster", partial(preflight.cluster_checks, config, versions))
-    failed = print_checks("settings", partial(_unshared, config)) if config is not None else 0
+    problems = [problem.partition(": ") for problem in unshared(config)] if config is not None else []
+    failed = sum(print_check(Check(key, "FAIL", text)) for key, _, text in problems)
     if not failed:  # otherwise the job would search these paths in its temporary folder
         request = {"versions": versions, "settings": None if config is None else config.to_flat()}
         failed += _ask_by_job(address, request)
     return failed
-
-
-def _unshared(config: Config) -> Iterator[Check]:
-    for problem in unshared(config):
-        key, _, text = problem.partition(": ")
-        yield Check(key, "FAIL", text)
 
 
 def _ask_by_job(address: str, request: dict) -> int:
@@ -85,33 +80,32 @@ def _ask_by_job(address: str, request: dict) -> int:
 def _python() -> Iterator[Check]:
     allowed = importlib.metadata.metadata("evforge")["Requires-Python"]
     found = platform.python_version()
-    fits = found in SpecifierSet(allowed)
-    yield Check("python", "ok" if fits else "FAIL", f"{found}" if fits else f"{found}, needed: {allowed}")
+    yield outcome("python", found in SpecifierSet(allowed), found, f"{found}, needed: {allowed}")
 
 
 def _packages() -> Iterator[Check]:
     """Check every requirement of the base installation and of the extra `platform`."""
     for needed in _requirements("evforge", {"platform"}):
-        found = version_of(needed.name)
-        if found is None:
-            yield Check(needed.name, "FAIL", f"not installed: {_install(needed)}")
-            continue
-        fits = needed.specifier.contains(found, prereleases=True)
-        missing = [part.name for part in _requirements(needed.name, needed.extras) if version_of(part.name) is None]
-        if not fits:
-            yield Check(needed.name, "FAIL", f"{found}, needed: {needed.specifier}: {_install(needed)}")
+        found = version_of(needed.name) or ""
+        parts = _requirements(needed.name, needed.extras) if found else ()
+        missing = ", ".join(part.name for part in parts if version_of(part.name) is None)
+        problem = ""
+        if not found:
+            problem = "not installed"
+        elif not needed.specifier.contains(found, prereleases=True):
+            problem = f"{found}, needed: {needed.specifier}"
         elif missing:  # for example, without its dashboard Ray hangs after the first trial that is stopped early
-            yield Check(needed.name, "FAIL", f"{found} without {', '.join(missing)}: {_install(needed)}")
-        else:
-            yield Check(needed.name, "ok", found)
+            problem = f"{found} without {missing}"
+        extras = f"[{','.join(sorted(needed.extras))}]" if needed.extras else ""
+        command = f"pip install '{needed.name}{extras}{needed.specifier}'"
+        yield outcome(needed.name, not problem, found, f"{problem}: {command}")
 
 
 def _one_lightning() -> Iterator[Check]:
+    # Ray subclasses the strategies of `lightning` if it is installed, which pytorch_lightning does not accept.
     found = version_of("lightning")
-    if found is None:
-        yield Check("one Lightning", "ok", "pytorch_lightning alone")
-    else:  # Ray then subclasses the strategies of `lightning`, which pytorch_lightning does not accept
-        yield Check("one Lightning", "FAIL", f"lightning {found} beside pytorch_lightning: pip uninstall lightning")
+    problem = f"lightning {found} beside pytorch_lightning: pip uninstall lightning"
+    yield outcome("one Lightning", found is None, "pytorch_lightning alone", problem)
 
 
 def _torch_pair() -> Iterator[Check]:
@@ -120,10 +114,7 @@ def _torch_pair() -> Iterator[Check]:
 
     boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 9.0], [20.0, 20.0, 30.0, 30.0]])
     kept = nms(boxes, torch.tensor([0.5, 0.9, 0.1]), 0.5).tolist()
-    fits = kept == [1, 2]
-    yield Check(
-        "torch + torchvision", "ok" if fits else "FAIL", "nms runs" if fits else f"nms keeps {kept}, not [1, 2]"
-    )
+    yield outcome("torch + torchvision", kept == [1, 2], "nms runs", f"nms keeps {kept}, not [1, 2]")
 
 
 def _import(name: str) -> Iterator[Check]:
@@ -135,13 +126,10 @@ def _processor() -> Iterator[Check]:
     import psutil
 
     cpus = cpu_count()
-    yield Check("CPUs", "ok" if cpus > 1 else "warn", f"{cpus}" if cpus > 1 else "1: trials run one after another")
-    total = min(psutil.virtual_memory().total, _container_limit())
-    text = f"{total / GIB:.1f} GiB"
-    enough = total >= 7.5 * GIB  # a machine of 8 GiB reports slightly less
-    yield Check(
-        "memory", "ok" if enough else "warn", text if enough else f"{text}, below 8 GiB: lower tune.max_concurrent"
-    )
+    yield outcome("CPUs", cpus > 1, f"{cpus}", "1: trials run one after another", "warn")
+    total = min(psutil.virtual_memory().total, _container_limit()) / GIB
+    text, problem = f"{total:.1f} GiB", f"{total:.1f} GiB, below 8 GiB: lower tune.max_concurrent"
+    yield outcome("memory", total >= 7.5, text, problem, "warn")  # a machine of 8 GiB reports slightly less
 
 
 def _accelerators() -> Iterator[Check]:
@@ -149,21 +137,13 @@ def _accelerators() -> Iterator[Check]:
 
     from detector.utils.precision import resolve_precision
 
-    gpu = torch.cuda.is_available()
-    if gpu:
-        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-        yield Check("GPU", "ok", ", ".join(names))
-    elif shutil.which("nvidia-smi"):
-        yield Check("GPU", "warn", "nvidia-smi exists, but torch finds no GPU: driver and CUDA version may not fit")
-    else:
-        yield Check("GPU", "ok", "none, training uses the CPU")
-    precision = resolve_precision("auto", use_gpu=gpu)
-    bf16 = precision == "bf16-mixed"
-    yield Check(
-        "bf16",
-        "ok" if bf16 else "warn",
-        "supported" if bf16 else f"not supported by the hardware, training in {precision}",
-    )
+    names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+    fits = bool(names) or shutil.which("nvidia-smi") is None
+    problem = "nvidia-smi exists, but torch finds no GPU: driver and CUDA version may not fit"
+    yield outcome("GPU", fits, names or "none, training uses the CPU", problem, "warn")
+    precision = resolve_precision("auto", use_gpu=torch.cuda.is_available())
+    problem = f"not supported by the hardware, training in {precision}"
+    yield outcome("bf16", precision == "bf16-mixed", "supported", problem, "warn")
 
 
 def _disk() -> Iterator[Check]:
@@ -203,12 +183,6 @@ def _requirements(package: str, extras: Iterable[str]) -> Iterator[Requirement]:
         needed = Requirement(line)
         if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras or ("",)):
             yield needed
-
-
-def _install(needed: Requirement) -> str:
-    """Command that installs a requirement."""
-    extras = f"[{','.join(sorted(needed.extras))}]" if needed.extras else ""
-    return f"pip install '{needed.name}{extras}{needed.specifier}'"
 
 
 def _container_limit() -> float:

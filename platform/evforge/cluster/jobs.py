@@ -38,8 +38,9 @@ def server_address(address: str | None = None) -> str:
 
 def use_token() -> None:
     """Make Ray send the token if there is one. Call it before Ray is imported, which reads this variable."""
-    if "RAY_AUTH_MODE" not in os.environ and _has_token():
-        os.environ["RAY_AUTH_MODE"] = "token"
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if named or (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def connect(address: str) -> "JobSubmissionClient":
@@ -157,8 +158,3 @@ def _details(client: "JobSubmissionClient", job_id: str) -> "JobDetails":
 def _line(job: "JobDetails") -> str:
     started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((job.start_time or 0) / 1000))
     return f"{job.submission_id}  {job.status!s:<9}  {started}  {job.entrypoint}"
-
-
-def _has_token() -> bool:
-    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    return named or (Path.home() / ".ray" / "auth_token").is_file()

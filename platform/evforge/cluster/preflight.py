@@ -19,7 +19,7 @@ from pathlib import Path
 
 from detector.config import Config
 from evforge import EvForgeError, last_line
-from evforge.cluster.checks import Check, print_checks, version_of
+from evforge.cluster.checks import Check, outcome, print_checks, version_of
 from evforge.cluster.ray_compat import most_resources
 from evforge.cluster.session import ray_session
 
@@ -175,13 +175,12 @@ def _settings_checks(config: Config, paths: Mapping[str, str], nodes: Sequence[R
     for key, path in paths.items():
         blind = ", ".join(node.node for node in asked if key in node.missing)
         problem = f"{path} does not exist on {blind}; allowed: a folder that all nodes mount"
-        yield Check(key, "FAIL" if blind else "ok", problem if blind else path)
+        yield outcome(key, not blind, path, problem)
     if not config.data.dataset_path:
         yield Check("data.dataset_path", "warn", "not given, so the data was not checked")
     if server := _server(config):
         problems = ", ".join(f"from {node.node}: {node.tracking}" for node in asked if node.tracking)
-        detail = f"{server} does not answer {problems}" if problems else f"{server} answers"
-        yield Check("track.tracking_uri", "FAIL" if problems else "ok", detail)
+        yield outcome("track.tracking_uri", not problems, f"{server} answers", f"{server} does not answer {problems}")
 
 
 def _paths(config: Config) -> dict[str, str]:

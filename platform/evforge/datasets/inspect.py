@@ -75,13 +75,12 @@ def _survey(
     with tqdm(total=total, unit="B", unit_scale=True, desc="inspect") as bar:
         for file in chosen:
             bar.set_postfix_str(file.path.name)
-            size = file.path.stat().st_size
-            end = bar.n + size
+            size, start = file.path.stat().st_size, bar.n
             try:
                 surveys.append(survey_file(file, data, names, partial(_advance, bar, size)))
             except (ValueError, OSError) as error:
                 failures.append(error)
-            bar.update(end - bar.n)
+            bar.update(start + size - bar.n)
     if not surveys:
         raise failures[0]
     return surveys, [one_line(error) for error in failures]

@@ -10,6 +10,7 @@ from detector.config.groups import DataConfig
 from detector.data.check.statistics import LabelStatistics
 from detector.data.check.survey import FileSurvey
 from evforge.display.figures import COLOURS, make_panels
+from evforge.display.tables import shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -119,7 +120,7 @@ def samples_figure(samples: Sequence[Sample], names: Mapping[int, str], title: s
     for axes, sample in zip(panels.flat, samples, strict=False):
         _draw_sample(axes, sample, colours)
         text = f"{sample.time / 1e6:.2f} s" + ("" if sample.boxes is None else f", boxes: {len(sample.boxes)}")
-        axes.set_title(f"{_shorten(sample.name)}\n{text}" if several else text, fontsize="medium")
+        axes.set_title(f"{shorten(sample.name, 44)}\n{text}" if several else text, fontsize="medium")
     if not samples:
         panels[0, 0].text(0.5, 0.5, "no data", ha="center")
     inks = {"ON": ON_COLOR, "OFF": OFF_COLOR}
@@ -169,7 +170,7 @@ def _draw_files(axes: Any, surveys: Sequence[FileSurvey]) -> None:
     axes.set_ylim(bottom=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
     if len(surveys) <= MAX_NAMES:
-        names = [_shorten(survey.file.path.stem, 24) for survey in surveys]
+        names = [shorten(survey.file.path.stem, 24) for survey in surveys]
         axes.set_xticks(range(len(surveys)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize="small")
     axes.figure.legend(loc="outside right upper", frameon=False)
 
@@ -253,7 +254,3 @@ def _pool(frame: np.ndarray, size: int) -> np.ndarray:
 
 def _class_colour(index: int) -> str:
     return CLASS_COLOURS[index % len(CLASS_COLOURS)]
-
-
-def _shorten(name: str, length: int = 44) -> str:
-    return name if len(name) <= length else f"{name[: length // 2 - 1]}…{name[-length // 2 :]}"

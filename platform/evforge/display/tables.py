@@ -1,8 +1,8 @@
-"""Text tables, and metrics and ranges as text."""
+"""Text tables, and metrics, ranges and names as text."""
 
 from collections.abc import Collection, Sequence
 
-__all__ = ["metric_text", "range_text", "text_table"]
+__all__ = ["metric_text", "range_text", "shorten", "text_table"]
 
 
 def metric_text(value: float | None, digits: int = 4) -> str:
@@ -15,6 +15,11 @@ def range_text(start: float | None, stop: float | None) -> str:
     if start is None:
         return f"below {stop:g}"
     return f"from {start:g}" if stop is None else f"{start:g} to {stop:g}"
+
+
+def shorten(name: str, length: int) -> str:
+    """A name of at most `length` characters; a longer name loses its middle."""
+    return name if len(name) <= length else f"{name[: length // 2 - 1]}…{name[-length // 2 :]}"
 
 
 def text_table(lines: Sequence[Sequence[str]], numbers: Collection[int]) -> str:

@@ -8,7 +8,15 @@ from typing import Any
 from evforge.display.tables import metric_text, range_text, text_table
 from evforge.training.run_folder import write_text
 
-__all__ = ["EVALUATION_FILE", "check_comparable", "compare", "find_evaluation", "read_evaluation", "write_evaluation"]
+__all__ = [
+    "EVALUATION_FILE",
+    "check_comparable",
+    "compare",
+    "different_rules",
+    "find_evaluation",
+    "read_evaluation",
+    "write_evaluation",
+]
 
 EVALUATION_FILE = "evaluation.json"
 RULES = ("split", "data_fingerprint", "classes", "protocol")
@@ -60,11 +68,24 @@ def check_comparable(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: P
     Raises:
         ValueError: names every key that differs, with both values.
     """
-    first, second = _rules(ours), _rules(theirs)
-    different = [key for key in {**first, **second} if first.get(key) != second.get(key)]
+    different = different_rules(ours, theirs)
     if different:
-        pairs = (f"{key} is {second.get(key)!r} there and {first.get(key)!r} here" for key in different)
-        raise ValueError(f"{path}: cannot be compared, allowed: equal rules and data; {'; '.join(pairs)}")
+        raise ValueError(f"{path}: cannot be compared, allowed: equal rules and data; {different}")
+
+
+def different_rules(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """Every rule that differs between two evaluations, with both values; empty if all are equal.
+
+    Args:
+        ours: an evaluation, or some of the keys of `RULES`.
+        theirs: another evaluation.
+    """
+    first, second = _rules(ours), _rules(theirs)
+    return "; ".join(
+        f"{key} is {second.get(key)!r} there and {first.get(key)!r} here"
+        for key in {**first, **second}
+        if first.get(key) != second.get(key)
+    )
 
 
 def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: Path) -> str:
@@ -90,7 +111,7 @@ def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: Path) -> s
 
 
 def _rules(content: Mapping[str, Any]) -> dict[str, Any]:
-    rules = {key: content[key] for key in RULES if key != "protocol"}
+    rules = {key: content[key] for key in RULES if key in content and key != "protocol"}
     return {**rules, **{f"protocol.{key}": value for key, value in content["protocol"].items()}}
 
 

@@ -155,7 +155,8 @@ def evaluate(
     loader = psee_data(config.to_hparams(), split)
     use_gpu = torch.cuda.is_available() if config.train.use_gpu == "auto" else bool(config.train.use_gpu)
     precision = resolve_precision(config.train.precision, use_gpu)
-    predictions, measured, details, leak = _measure(model, config, loader, use_gpu, precision)
+    files = {str(file.path): file for file in loader.dataset.dataset.files}
+    predictions, measured, details, leak = _measure(model, config, loader, files, use_gpu, precision)
     found = Evaluation(
         metrics=measured.metrics,
         folder=folder or path.parent / f"evaluate-{split}",
@@ -168,7 +169,6 @@ def evaluate(
     )
     write_evaluation(found.folder / EVALUATION_FILE, found.to_dict())
     write_text(found.folder / METRICS_FILE, found.text() + "\n")
-    files = {str(file.path): file for file in loader.dataset.dataset.files}
     _log(found, config, lambda: _draw(found, measured, predictions, files))
     if compare_with is not None:
         print(compare(found.to_dict(), other, other_path))
@@ -176,7 +176,12 @@ def evaluate(
 
 
 def _measure(
-    model: LightningDetectionModel, config: Config, loader: Any, use_gpu: bool, precision: str
+    model: LightningDetectionModel,
+    config: Config,
+    loader: Any,
+    files: Mapping[str, SequenceFile],
+    use_gpu: bool,
+    precision: str,
 ) -> tuple[FramePredictions, Measured, Details, StateLeak]:
     device, dataset = torch.device("cuda" if use_gpu else "cpu"), loader.dataset.dataset
     predictions = model.new_predictions()
@@ -192,7 +197,6 @@ def _measure(
         raise ValueError(NOTHING_COUNTS.format(dataset.files[0].path.parent))
     leak = check_state_leak(detector, dataset, protocol.nms_thresh, device)
     model.cpu()
-    files = {str(file.path): file for file in dataset.files}
     preprocess = config.data.preprocess, config.data.max_incr_per_pixel
     details = measure_details(
         predictions.recordings(),

@@ -94,25 +94,21 @@ def _slices(evaluation: Mapping[str, Any]) -> list[str]:
 
 def _failures(evaluation: Mapping[str, Any]) -> list[str]:
     """Weaknesses that the metrics show, then the limits of every detector of this kind."""
-    metrics, details = evaluation["metrics"], evaluation["details"]
-    of_class = {name: metrics[f"ap/{name}"] for name in evaluation["classes"]}
-    overall, overall50 = metrics["mean_ap"], metrics["mean_ap50"]
-    found = [
-        f"{name}: AP {value:.3f}, mAP is {overall:.3f}"
-        for name, value in of_class.items()
-        if value is not None and value < WEAK * overall
+    metrics = evaluation["metrics"]
+    groups = [(name, "AP", metrics[f"ap/{name}"], metrics["mean_ap"]) for name in evaluation["classes"]]
+    groups += [
+        (f"{SLICES[key].title}, {_range(part)} {SLICES[key].unit}", "AP50", part["ap50"], metrics["mean_ap50"])
+        for key, parts in evaluation["details"]["slices"].items()
+        for part in parts
     ]
-    found += [f"{name}: not in the data, so not measured" for name, value in of_class.items() if value is None]
-    for key, parts in details["slices"].items():
-        what = SLICES[key]
-        for part in parts:
-            where = f"{what.title}, {_range(part)} {what.unit}"
-            if not part["boxes"]:
-                found.append(f"{where}: not in the data, so not measured")
-            elif part["ap50"] is not None and part["ap50"] < WEAK * overall50:
-                found.append(f"{where}: AP50 {part['ap50']:.3f} of {part['boxes']:,} boxes, overall {overall50:.3f}")
-    leak = evaluation["state_leak"]
-    if leak["passed"] is False:
+    found = [
+        f"{where}: not in the data, so not measured"
+        if value is None
+        else f"{where}: {metric} {value:.3f}, overall {overall:.3f}"
+        for where, metric, value, overall in groups
+        if value is None or value < WEAK * overall
+    ]
+    if evaluation["state_leak"]["passed"] is False:
         found.append("the detections in a stream depend on the other streams: the state leak check failed")
     return [
         *found,

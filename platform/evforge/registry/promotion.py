@@ -16,6 +16,7 @@ from typing import Any, Literal
 from mlflow.exceptions import MlflowException
 
 from evforge import one_line
+from evforge.evaluation.compare import different_rules
 from evforge.registry.champion_lock import Refusal, hold_lock, next_lock
 from evforge.registry.register import check_registered
 from evforge.tracking.models import find_version
@@ -164,27 +165,18 @@ def _compare(new: Any, old: Any, champion: int) -> str:
     Raises:
         Refusal: it may not.
     """
-    _check_comparable(new.tags, old.tags, champion)
+    required = ("protocol", "classes", "data_fingerprint", "mean_ap")
+    missing = [key for key in required if key not in new.tags or key not in old.tags]
+    if missing:
+        raise Refusal(f"it cannot be compared with champion {champion}: a tag is missing: {', '.join(missing)}")
+    rules = ({**version.tags, "protocol": json.loads(version.tags["protocol"])} for version in (new, old))
+    different = different_rules(*rules)
+    if different:
+        raise Refusal(f"it cannot be compared with champion {champion}: {different}")
     ours, theirs = float(new.tags["mean_ap"]), float(old.tags["mean_ap"])
     if not ours > theirs:
         raise Refusal(f"mAP {ours:.4f} is not above the {theirs:.4f} of champion {champion}")
     return f"mAP {ours:.4f} is above the {theirs:.4f} of version {champion}"
-
-
-def _check_comparable(new: dict[str, str], old: dict[str, str], champion: int) -> None:
-    required = ("protocol", "classes", "data_fingerprint", "mean_ap")
-    missing = [key for key in required if key not in new or key not in old]
-    if missing:
-        raise Refusal(f"it cannot be compared with champion {champion}: a tag is missing: {', '.join(missing)}")
-    ours, theirs = json.loads(new["protocol"]), json.loads(old["protocol"])
-    keys = [key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key)]
-    if keys:
-        listed = ", ".join(f"{key} {ours.get(key)} against {theirs.get(key)}" for key in keys)
-        raise Refusal(f"its protocol differs from that of champion {champion}: {listed}")
-    if new["classes"] != old["classes"]:
-        raise Refusal(f"it detects {new['classes']}, champion {champion} {old['classes']}")
-    if new["data_fingerprint"] != old["data_fingerprint"]:
-        raise Refusal(f"it was tested on another test set than champion {champion}")
 
 
 def _check_files(tracker: Tracker, version: Any) -> None:

@@ -31,6 +31,19 @@ SHOWN = ("mean_ap", "mean_ap50", "mean_ap75", "mean_ap_small", "mean_ap_medium",
 EXAMPLE_SIZE = (32, 32)
 """Height and width of the input example, which MLflow stores as text."""
 
+FRAMES = Array(Array(Array(Array(Array(DataType.double)))))  # T, B, C, H, W; numbers in JSON are of this type
+BOXES = {
+    **dict.fromkeys(("clip", "stream", "t"), DataType.long),
+    **dict.fromkeys(("x", "y", "w", "h", "score"), DataType.float),
+    "class_id": DataType.long,
+    "class": DataType.string,
+}
+SIGNATURE = ModelSignature(
+    Schema([ColSpec(FRAMES, "frames", required=False), ColSpec(DataType.string, "recording", required=False)]),
+    Schema([ColSpec(kind, name) for name, kind in BOXES.items()]),
+)
+"""Input and output of `pyfunc_model`: a table of clips, each a tensor or the path of an event file; a table of boxes."""
+
 
 def check_registered(tracker: Tracker, version: Any, folder: Path) -> dict[str, Any]:
     """Check a registered version in the store: all files exist, none has changed, and `check_export` passes.
@@ -176,29 +189,12 @@ def _save_pyfunc(path: Path, model_dir: Path, info: Mapping[str, Any], run_id: s
         mlflow_model=Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id),
         python_model=str(Path(__file__).with_name("pyfunc_model.py")),
         artifacts={"ptjit": str(model_dir / MODEL_NAME), "info": str(model_dir / INFO_NAME)},
-        signature=_signature(),
+        signature=SIGNATURE,
         input_example={"frames": np.zeros((1, 1, int(info["in_channels"]), *EXAMPLE_SIZE), np.float32)},
         # Without this list MLflow takes ten seconds to infer it. The suffix of a local build (+cpu) is not installable.
         pip_requirements=[
             f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in ("mlflow", "torch", "numpy")
         ],
-    )
-
-
-def _signature() -> Any:
-    """Input and output of `pyfunc_model`: a table of clips, each a tensor or the path of an event file; boxes."""
-    frames: Any = DataType.double  # the type of numbers in JSON; float32 is accepted as well
-    for _ in ("T", "B", "C", "H", "W"):
-        frames = Array(frames)
-    boxes = {
-        **dict.fromkeys(("clip", "stream", "t"), DataType.long),
-        **dict.fromkeys(("x", "y", "w", "h", "score"), DataType.float),
-        "class_id": DataType.long,
-        "class": DataType.string,
-    }
-    return ModelSignature(
-        Schema([ColSpec(frames, "frames", required=False), ColSpec(DataType.string, "recording", required=False)]),
-        Schema([ColSpec(kind, name) for name, kind in boxes.items()]),
     )
 
 

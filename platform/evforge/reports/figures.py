@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evforge.display.figures import COLOURS, add_legend, line_style, make_axes, make_figure
+from evforge.display.tables import shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,7 +81,9 @@ def _positions(axis: Axis) -> tuple[list[float], list[tuple[float, str]]]:
     if any(isinstance(value, str) for value in axis.values):
         names = sorted({str(value) for value in axis.values})
         heights = {name: index / (len(names) - 1) if len(names) > 1 else 0.5 for index, name in enumerate(names)}
-        return [heights[str(value)] for value in axis.values], [(heights[name], _short(name)) for name in names]
+        return [heights[str(value)] for value in axis.values], [
+            (heights[name], shorten(name, LONGEST_LABEL)) for name in names
+        ]
     numbers = [math.log(value) if axis.log else float(value) for value in axis.values]
     low, high = min(numbers), max(numbers)
     if low == high:
@@ -89,10 +92,6 @@ def _positions(axis: Axis) -> tuple[list[float], list[tuple[float, str]]]:
     ticks = different if len(different) <= FEW else [low + part * (high - low) / 4 for part in range(5)]
     texts = [((tick - low) / (high - low), f"{math.exp(tick) if axis.log else tick:.3g}") for tick in ticks]
     return [(number - low) / (high - low) for number in numbers], texts
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
 
 
 def importance_figure(importances: Mapping[str, float], title: str) -> "Figure":
@@ -150,7 +149,7 @@ def coverage_scatter(points: Mapping[str, tuple[float, float]], groups: Mapping[
     for index, group in enumerate(dict.fromkeys(groups.values())):
         some = [points[name] for name in points if groups[name] == group]
         look: dict[str, Any] = {"color": COLOURS[index % len(COLOURS)], "marker": "osD^vP*"[index // len(COLOURS) % 7]}
-        axes.plot(*zip(*some, strict=True), linestyle="", markersize=6, label=_short(group), **look)
+        axes.plot(*zip(*some, strict=True), linestyle="", markersize=6, label=shorten(group, LONGEST_LABEL), **look)
     axes.margins(0.08)
     figure.legend(loc="outside right upper", frameon=False, fontsize="small", title="anchor list")
     return figure

@@ -21,7 +21,7 @@ from evforge.reports.figures import (
     trade_off_figure,
 )
 from evforge.reports.html import image, page, paragraph, section, table
-from evforge.reports.study_data import Study, StudyTrial, measure_coverages, read_study, value_text
+from evforge.reports.study_data import Study, measure_coverages, read_study, value_text
 from evforge.training.run_folder import write_text
 
 if TYPE_CHECKING:
@@ -120,9 +120,7 @@ def _figures(study: Study) -> Figures:
     trade_offs: Figures = {}
     for cost in COSTS:
         title = f"{metric} against {'latency' if cost == 'latency_ms' else cost}"
-        caption = (
-            "No other trial beats a trial of the front in both. Latency was measured on the machine of each trial."
-        )
+        caption = "No trial beats a trial of the front in both. Latency was measured on the machine of each trial."
         trade_offs[f"{metric_name(metric)}_{cost}"] = title, caption, partial(_trade_off, study, cost, title)
     return {
         "learning_curves": (
@@ -197,16 +195,20 @@ def _coverage(study: Study) -> "Figure | str":
 
 def _trials(study: Study) -> str:
     keys, metric = list(study.space.domains), study.config.tune.metric
-    ranked = study.ranked
     rest = [(trial, None) for trial in study.trials if not trial.history]
-    rows = [_row(trial, value, keys) for trial, value in [*ranked, *rest]]
+    rows = [
+        [
+            trial.name,
+            metric_text(value),
+            *(value_text(trial.values[key]) if key in trial.values else "-" for key in keys),
+            str(trial.epochs),
+            f"{trial.seconds:.0f}",
+            trial.state,
+        ]
+        for trial, value in [*study.ranked, *rest]
+    ]
     head = ("trial", metric, *keys, "epochs", "seconds", "status")
     return section("Trials", table(head, rows, numbers=(1, len(keys) + 2, len(keys) + 3)))
-
-
-def _row(trial: StudyTrial, value: float | None, keys: list[str]) -> list[str]:
-    sampled = [value_text(trial.values[key]) if key in trial.values else "-" for key in keys]
-    return [trial.name, metric_text(value), *sampled, str(trial.epochs), f"{trial.seconds:.0f}", trial.state]
 
 
 def _failures(study: Study) -> str:

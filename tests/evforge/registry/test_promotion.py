@@ -40,10 +40,16 @@ def test_champion_moves_only_to_a_better_version(tracker, no_files):
     [
         (
             {"protocol": json.dumps({**PROTOCOL, "min_box_diag": 60.0})},
-            "its protocol differs from that of champion 1: min_box_diag 60.0 against 30.0",
+            "it cannot be compared with champion 1: protocol.min_box_diag is 30.0 there and 60.0 here",
         ),
-        ({"data_fingerprint": "0ther"}, "it was tested on another test set than champion 1"),
-        ({"classes": '["bus"]'}, 'it detects ["bus"], champion 1 []'),
+        (
+            {"data_fingerprint": "0ther"},
+            "it cannot be compared with champion 1: data_fingerprint is 'da7a' there and '0ther' here",
+        ),
+        (
+            {"classes": '["bus"]'},
+            "it cannot be compared with champion 1: classes is '[]' there and '[\"bus\"]' here",
+        ),
         ({"mean_ap": "nan"}, "mAP nan is not above the 0.5000 of champion 1"),
         ({"export_checks": ""}, "version 2 was registered without the export checks"),
     ],
