@@ -102,12 +102,11 @@ def _failures(evaluation: Mapping[str, Any]) -> list[str]:
         for part in parts
     ]
     found = [
-        f"{where}: not in the data, so not measured"
-        if value is None
-        else f"{where}: {metric} {value:.3f}, overall {overall:.3f}"
+        f"{where}: {metric} {value:.3f}, overall {overall:.3f}"
         for where, metric, value, overall in groups
-        if value is None or value < WEAK * overall
+        if value is not None and value < WEAK * overall
     ]
+    found += [f"{where}: not in the data, so not measured" for where, _, value, _ in groups if value is None]
     if evaluation["state_leak"]["passed"] is False:
         found.append("the detections in a stream depend on the other streams: the state leak check failed")
     return [

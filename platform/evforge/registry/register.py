@@ -42,7 +42,7 @@ SIGNATURE = ModelSignature(
     Schema([ColSpec(FRAMES, "frames", required=False), ColSpec(DataType.string, "recording", required=False)]),
     Schema([ColSpec(kind, name) for name, kind in BOXES.items()]),
 )
-"""Input and output of `pyfunc_model`: a table of clips, each a tensor or the path of an event file; a table of boxes."""
+"""Input of `pyfunc_model`, a table of clips (tensors or paths of event files), and its output, a table of boxes."""
 
 
 def check_registered(tracker: Tracker, version: Any, folder: Path) -> dict[str, Any]:

@@ -81,17 +81,16 @@ def _positions(axis: Axis) -> tuple[list[float], list[tuple[float, str]]]:
     if any(isinstance(value, str) for value in axis.values):
         names = sorted({str(value) for value in axis.values})
         heights = {name: index / (len(names) - 1) if len(names) > 1 else 0.5 for index, name in enumerate(names)}
-        return [heights[str(value)] for value in axis.values], [
-            (heights[name], shorten(name, LONGEST_LABEL)) for name in names
-        ]
+        ticks = [(height, shorten(name, LONGEST_LABEL)) for name, height in heights.items()]
+        return [heights[str(value)] for value in axis.values], ticks
     numbers = [math.log(value) if axis.log else float(value) for value in axis.values]
     low, high = min(numbers), max(numbers)
     if low == high:
         return [0.5] * len(numbers), [(0.5, f"{axis.values[0]:.3g}")]
     different = sorted(set(numbers))
-    ticks = different if len(different) <= FEW else [low + part * (high - low) / 4 for part in range(5)]
-    texts = [((tick - low) / (high - low), f"{math.exp(tick) if axis.log else tick:.3g}") for tick in ticks]
-    return [(number - low) / (high - low) for number in numbers], texts
+    marked = different if len(different) <= FEW else [low + part * (high - low) / 4 for part in range(5)]
+    ticks = [((tick - low) / (high - low), f"{math.exp(tick) if axis.log else tick:.3g}") for tick in marked]
+    return [(number - low) / (high - low) for number in numbers], ticks
 
 
 def importance_figure(importances: Mapping[str, float], title: str) -> "Figure":

@@ -57,8 +57,8 @@ def test_failures_follow_from_the_metrics():
     first = lines.index("## Known failures") + 2
     assert lines[first : first + 5] == [
         "- two wheeler: AP 0.125, overall 0.417",
-        "- bus: not in the data, so not measured",
         "- speed of the box's centre, below 10 px/s: AP50 0.100, overall 0.750",
+        "- bus: not in the data, so not measured",
         "- speed of the box's centre, from 30 px/s: not in the data, so not measured",
         "- time since the stream began, without memory, from 30 s: not in the data, so not measured",
     ]
