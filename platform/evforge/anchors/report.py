@@ -49,12 +49,15 @@ def anchors(config: Config, lists: Sequence[str] | None = None, output: str | No
     candidates = _candidates(labels, config, lists)
     found = {name: coverage_of(labels, config, pairs) for name, pairs in candidates.items()}
     title = f"{len(labels):,} training boxes of {config.data.dataset_path}"
-    print(f"{title} in {labels.width}x{labels.height} pixels\n")
-    print(coverage_table(found, candidates, config))
-    print(f"\nshare of boxes with an anchor at IoU {config.anchors.fg_iou_threshold:g}, by class and size\n")
-    print(_group_table(found, class_names(config.data)))
     best = max(found, key=lambda name: found[name].covered + found[name].mean_iou)
-    print(f"\n{_advice(labels, config, best, candidates[best], found[best])}")
+    print(
+        f"{title} in {labels.width}x{labels.height} pixels",
+        coverage_table(found, candidates, config),
+        f"share of boxes with an anchor at IoU {config.anchors.fg_iou_threshold:g}, by class and size",
+        _group_table(found, class_names(config.data)),
+        _advice(labels, config, best, candidates[best], found[best]),
+        sep="\n\n",
+    )
     folder = Path(output) if output else unique_folder(config.train.storage, "anchors")
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(folder / "anchors.csv", found, class_names(config.data))

@@ -113,12 +113,11 @@ def _ask_nodes(paths: Mapping[str, str], tracking_uri: str) -> list[Report]:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     task = ray.remote(num_cpus=0, max_retries=0)(node_report)
-    waiting = {}
-    for node in ray.nodes():
-        if node["Alive"]:
-            on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            waiting[task.options(scheduling_strategy=on_node).remote(paths, tracking_uri)] = node["NodeManagerAddress"]
-    done, late = ray.wait(list(waiting), num_returns=len(waiting), timeout=NODE_S)
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    strategies = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in alive]
+    answers = [task.options(scheduling_strategy=on_node).remote(paths, tracking_uri) for on_node in strategies]
+    waiting = {answer: node["NodeManagerAddress"] for answer, node in zip(answers, alive, strict=True)}
+    done, late = ray.wait(answers, num_returns=len(answers), timeout=NODE_S)
     reports = [Report(waiting[answer], error=f"no answer within {NODE_S:.0f} s") for answer in late]
     for answer in done:
         try:

@@ -137,13 +137,12 @@ def _draw_curve(axes: Any, survey: FileSurvey) -> None:
         empty = survey.events is None or not survey.events.num_events
         axes.text(0.5, 0.5, "no events" if empty else "all events at one time", transform=axes.transAxes, ha="center")
         return
-    size = -(-times.size // MAX_POINTS)
+    size = -(-times.size // MAX_POINTS)  # points per group
     starts = np.arange(0, times.size, size)
     counts = np.diff(np.append(starts, times.size))
     means = np.add.reduceat(values, starts) / counts
-    if size > 1:
-        low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
-        axes.fill_between(times[starts], low, high, color=EVENTS, alpha=0.25, lw=0)
+    low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+    axes.fill_between(times[starts], low, high, color=EVENTS, alpha=0.25, lw=0)
     axes.plot(times[starts], means, color=EVENTS, lw=1.2)
     axes.set_ylim(bottom=0)
     axes.margins(x=0.01)

@@ -49,10 +49,12 @@ def protocol_text(protocol: Mapping[str, Any], split: str) -> str:
 def details_text(details: Details, leak: StateLeak) -> str:
     """The table of the slices, and one line for each further measurement that states how it was made."""
     point, reaction, calibration = details.operating_point, details.reaction, details.calibration
-    found = "none was found"
-    if reaction.median_ms is not None:
-        found = f"{reaction.found:.1%} found, half of these within {reaction.median_ms:.0f} ms"
-        found += f" and 90 % within {reaction.p90_ms:.0f} ms of event time"
+    found = (
+        "none was found"
+        if reaction.median_ms is None
+        else f"{reaction.found:.1%} found, half of these within {reaction.median_ms:.0f} ms and 90 % within "
+        f"{reaction.p90_ms:.0f} ms of event time"
+    )
     f1, score, precision, recall = (metric_text(x, 3) for x in (point.f1, point.score, point.precision, point.recall))
     leaks = {None: "impossible, no detections", True: "passed", False: "FAILED"}[leak.passed]
     changed = "" if leak.changed is None else f": {leak.changed:.3%} of {leak.detections} detections changed"

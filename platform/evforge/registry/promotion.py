@@ -134,9 +134,8 @@ def _promotion(version: int, tracker: Tracker, model: Any) -> Move:
             raise Refusal(
                 f"version {version} was champion and was rolled back at {move.at}; register it again to try again"
             )
-    reason = "it is the first champion"
-    if champion is not None:
-        reason = _compare(new, find_version(tracker, model.name, champion), champion)
+    old = None if champion is None else find_version(tracker, model.name, champion)
+    reason = "it is the first champion" if old is None else _compare(new, old)
     _check_files(tracker, new)
     return Move("promoted", version, champion, _now(), reason)
 
@@ -159,7 +158,7 @@ def _rollback(tracker: Tracker, model: Any) -> Move:
     return Move("rolled back", before, champion, _now(), f"version {before} was champion before version {champion}")
 
 
-def _compare(new: Any, old: Any, champion: int) -> str:
+def _compare(new: Any, old: Any) -> str:
     """Why the new version may replace the champion.
 
     Raises:
@@ -168,15 +167,15 @@ def _compare(new: Any, old: Any, champion: int) -> str:
     required = ("protocol", "classes", "data_fingerprint", "mean_ap")
     missing = [key for key in required if key not in new.tags or key not in old.tags]
     if missing:
-        raise Refusal(f"it cannot be compared with champion {champion}: a tag is missing: {', '.join(missing)}")
+        raise Refusal(f"it cannot be compared with champion {old.version}: a tag is missing: {', '.join(missing)}")
     rules = ({**version.tags, "protocol": json.loads(version.tags["protocol"])} for version in (new, old))
     different = different_rules(*rules)
     if different:
-        raise Refusal(f"it cannot be compared with champion {champion}: {different}")
+        raise Refusal(f"it cannot be compared with champion {old.version}: {different}")
     ours, theirs = float(new.tags["mean_ap"]), float(old.tags["mean_ap"])
     if not ours > theirs:
-        raise Refusal(f"mAP {ours:.4f} is not above the {theirs:.4f} of champion {champion}")
-    return f"mAP {ours:.4f} is above the {theirs:.4f} of version {champion}"
+        raise Refusal(f"mAP {ours:.4f} is not above the {theirs:.4f} of champion {old.version}")
+    return f"mAP {ours:.4f} is above the {theirs:.4f} of version {old.version}"
 
 
 def _check_files(tracker: Tracker, version: Any) -> None:

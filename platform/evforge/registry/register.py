@@ -149,6 +149,7 @@ def _log_model(tracker: Tracker, run_id: str, model_dir: Path, info: Mapping[str
     run = tracker.run_info(run_id)
     experiment = client.get_run(run_id).info.experiment_id
     logged = client.create_logged_model(experiment, name="detector", source_run_id=run_id, params=run.params)
+    status = LoggedModelStatus.FAILED
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model"
@@ -158,10 +159,9 @@ def _log_model(tracker: Tracker, run_id: str, model_dir: Path, info: Mapping[str
             }
             client.log_model_artifacts(logged.model_id, str(path))
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    except BaseException:
-        client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
-        raise
-    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+        status = LoggedModelStatus.READY
+    finally:
+        client.finalize_logged_model(logged.model_id, status)
     return logged, digests
 
 
@@ -169,16 +169,14 @@ def _describe(
     client: Any, logged: Any, run_id: str, metrics: Mapping[str, float | None], card: str, link: Mapping[str, Any]
 ) -> None:
     """Set the content of MLflow's page of a logged model: its card, its metrics, and the registered version."""
-    # MLflow sets this link on a server, but not in a database.
-    tags = {"mlflow.modelVersions": json.dumps([link]), "mlflow.note.content": card}
-    client.set_logged_model_tags(logged.model_id, tags)
+    # MLflow sets the link `mlflow.modelVersions` on a server, but not in a database.
+    client.set_logged_model_tags(
+        logged.model_id, {"mlflow.modelVersions": json.dumps([link]), "mlflow.note.content": card}
+    )
     now = int(time.time() * 1000)
-    found = [
-        Metric(f"test_{key}", value, now, 0, model_id=logged.model_id)
-        for key, value in metrics.items()
-        if key in SHOWN and value is not None
-    ]
-    client.log_batch(run_id, metrics=found)
+    shown = {key: value for key, value in metrics.items() if key in SHOWN and value is not None}
+    points = [Metric(f"test_{key}", value, now, 0, model_id=logged.model_id) for key, value in shown.items()]
+    client.log_batch(run_id, metrics=points)
 
 
 def _save_pyfunc(path: Path, model_dir: Path, info: Mapping[str, Any], run_id: str, logged: Any) -> None:
