@@ -4,37 +4,46 @@ import os
 
 __all__ = ["RAY_ENVIRONMENT", "EvForgeError", "last_line", "one_line"]
 
-# Ray reads these when it is imported. Workers on this machine inherit them; to a cluster a job takes them along.
+# Ray reads these when it is imported. Workers on this machine inherit them; jobs send them to their cluster.
 RAY_ENVIRONMENT = {
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # or Ray wraps its workers in another `uv run`, which crashes
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a configuration mean the working folder, in workers too
-    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # or every line that a worker prints comes twice
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # otherwise Ray starts its workers by another `uv run`, which crashes
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a configuration refer to the working folder, in workers too
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # otherwise every line that a worker prints appears twice
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the program, not only the search
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow holds what its CSV, JSON and TensorBoard files would repeat
-    "RAY_AIR_NEW_OUTPUT": "0",  # the other output prints boxes even when told to be silent
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow stores the same as the CSV, JSON and TensorBoard files
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints boxes even with verbose=0
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that fails before its first validation ends alone
-    "TUNE_GLOBAL_CHECKPOINT_S": "1",  # what a search loses when its driver is killed
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # three lines a report
+    "TUNE_GLOBAL_CHECKPOINT_S": "1",  # seconds of a search that are lost if its driver is killed
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # three lines per report
 }
-# For a head of our own, where no cluster is named.
+# For a local Ray, if no cluster is named.
 _LOCAL_ENVIRONMENT = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # despite its name: the node is 127.0.0.1, nothing listens to the network
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody takes this machine away
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # despite its name: the node is 127.0.0.1, no port is open to the network
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # this machine is not preempted
 }
-for _key, _value in {**RAY_ENVIRONMENT, **({} if "RAY_ADDRESS" in os.environ else _LOCAL_ENVIRONMENT)}.items():
+# MLflow reads these when it is imported or used.
+_MLFLOW_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the default of 7 blocks a training; `RetryQueue` retries too
+    "MLFLOW_UV_AUTO_DETECT": "false",  # otherwise the uv.lock of the working folder is copied into every model
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+_RAY = RAY_ENVIRONMENT if "RAY_ADDRESS" in os.environ else {**RAY_ENVIRONMENT, **_LOCAL_ENVIRONMENT}
+for _key, _value in {**_RAY, **_MLFLOW_ENVIRONMENT}.items():  # values set by the user remain
     os.environ.setdefault(_key, _value)
 
 
 class EvForgeError(Exception):
-    """A failure that one line explains; the command line prints it without a traceback."""
+    """An error with a one-line explanation, which the command line prints without a traceback."""
 
 
 def one_line(error: Exception) -> str:
-    """An error's text without line breaks."""
+    """The text of an error without line breaks."""
     return " ".join(str(error).split())
 
 
 def last_line(text: str) -> str:
-    """The last line that is not blank: of a traceback the one that says what happened."""
+    """The last line that is not blank; in a traceback this line names the error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "no reason was given"

@@ -1,4 +1,4 @@
-"""`python -m evforge VERB ...`: the `evforge` command."""
+"""The `evforge` command as `python -m evforge VERB ...`."""
 
 import sys
 

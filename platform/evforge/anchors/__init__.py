@@ -1,4 +1,4 @@
-"""Anchor lists against the training labels: candidates, their coverage, the report and its figure.
+"""Comparison of anchor lists with the training labels: candidates, coverage, the report and its figure.
 
-Does not belong here: how coverage is computed and anchors are fitted (`detector.coverage`).
+Does not belong here: the computation of coverage and the fit of anchors (`detector.coverage`).
 """

@@ -1,21 +1,34 @@
-"""Anchor lists and the training labels: lists of a search space are fitted to them, and hopeless ones dropped."""
+"""Anchor lists of a search space: lists are fitted to the training labels, and lists with low coverage are dropped."""
 
 import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
+
+import torch
 
 from detector.config import Config
 from detector.coverage.anchor_coverage import AnchorPyramid, Coverage, LabelBoxes, measure_coverage
 from detector.coverage.fitted_anchors import fit_anchors
 from detector.data.label_map import class_names
+from detector.data.sequence_file import OpenFile
+from detector.data_factory import psee_data
 from evforge.space.anchor_options import ANCHOR_LIST, fit_count, option_text
 from evforge.space.domains import Domain
 from evforge.space.space import Space
 
-__all__ = ["AnchorList", "anchors_of", "coverage_of", "fit_list", "list_name", "resolve_lists", "training_boxes"]
+__all__ = [
+    "AnchorList",
+    "anchors_of",
+    "coverage_of",
+    "fit_list",
+    "list_name",
+    "pyramid_of",
+    "resolve_lists",
+    "training_boxes",
+]
 
 AnchorList = str | Sequence[tuple[float, float]]
 
@@ -27,17 +40,12 @@ GEOMETRY = ("anchors.base_size", "model.first_stride", "model.num_levels")
 
 
 def training_boxes(config: Config) -> LabelBoxes:
-    """The boxes that a training learns from, neither zoomed nor flipped: those that the settings of `data` leave.
+    """The training boxes that the settings of `data` keep, without augmentation.
 
     Raises:
-        FileNotFoundError: the dataset or a part of it is not there.
-        ValueError: the dataset does not fit the settings, or holds no box to train on.
+        FileNotFoundError: the dataset or a part of it does not exist.
+        ValueError: the dataset does not fit the settings, or contains no training box.
     """
-    import torch
-
-    from detector.data.sequence_file import OpenFile
-    from detector.data_factory import psee_data
-
     split = psee_data(config.to_hparams(), "train").dataset.dataset
     boxes = torch.cat(
         [
@@ -50,41 +58,46 @@ def training_boxes(config: Config) -> LabelBoxes:
     return LabelBoxes.from_corners(boxes[:, :4], boxes[:, 4], len(class_names(config.data)), first.height, first.width)
 
 
+def pyramid_of(config: Config, anchors: AnchorList) -> AnchorPyramid:
+    """The anchors of all levels for a list, with the other settings of `config`."""
+    return AnchorPyramid(anchors, config.anchors.base_size, config.model.first_stride, config.model.num_levels)
+
+
 def coverage_of(labels: LabelBoxes, config: Config, anchors: AnchorList) -> Coverage:
-    """How a list covers boxes with the other settings as they are."""
-    pyramid = AnchorPyramid(anchors, config.anchors.base_size, config.model.first_stride, config.model.num_levels)
-    return measure_coverage(labels, pyramid, config.anchors.fg_iou_threshold, config.anchors.bg_iou_threshold)
+    """Measure how a list covers boxes, with the other settings of `config`."""
+    thresholds = config.anchors.fg_iou_threshold, config.anchors.bg_iou_threshold
+    return measure_coverage(labels, pyramid_of(config, anchors), *thresholds)
 
 
 def fit_list(labels: LabelBoxes, config: Config, count: int) -> list[tuple[float, float]]:
-    """Anchors fitted with the other settings as they are.
+    """Fit anchors to boxes, with the other settings of `config`.
 
     Raises:
-        ValueError: not as many boxes as anchors.
+        ValueError: there are fewer boxes than anchors.
     """
     geometry = config.anchors.base_size, config.model.first_stride, config.model.num_levels
     return fit_anchors(labels, count, *geometry, config.anchors.fg_iou_threshold)
 
 
 def list_name(anchors: AnchorList) -> str:
-    """A list in one word or a few: its name, or its pairs as `ratio:scale`."""
+    """Short text of a list: its name, or its pairs as `ratio:scale`."""
     return anchors if isinstance(anchors, str) else " ".join(f"{ratio:g}:{scale:g}" for ratio, scale in anchors)
 
 
 def resolve_lists(space: Space, config: Config, write: Callable[[str], None] = print) -> Space:
-    """A space whose anchor lists are names and literal lists, without those that are hopeless.
+    """Replace the fitted anchor lists of a space by literal lists, and drop the lists with low coverage.
 
-    A list is dropped if the share of training boxes that have an anchor at or above the foreground threshold,
-    low-quality matches aside, is less than half of the best list's. Whatever else is searched counts in its favour:
-    the lowest foreground threshold, and of base sizes, strides and numbers of levels those that suit it best.
+    A list is dropped if the share of training boxes that have an anchor at or above the foreground threshold, without
+    low-quality matches, is less than half of the share of the best list. If other settings are searched too, a list
+    is measured with the lowest foreground threshold and with its best base size, stride and number of levels.
 
     Args:
         space: the space.
-        config: the study's settings.
-        write: takes a line for each list that was fitted or dropped.
+        config: settings of the study.
+        write: called with one line for each list that was fitted or dropped.
 
     Raises:
-        ValueError: an option is no anchor list, or there are not as many boxes as anchors to fit.
+        ValueError: an option is not an anchor list, or there are fewer boxes than anchors to fit.
     """
     domain = space.domains.get(ANCHOR_LIST)
     if domain is None or (len(domain.options) < 2 and not any(map(fit_count, domain.options))):
@@ -99,21 +112,21 @@ def resolve_lists(space: Space, config: Config, write: Callable[[str], None] = p
     kept = tuple(option for option, share in shares.items() if share >= HOPELESS * best)
     for option in lists:
         if option not in kept:
-            figures = f"covers {shares[option]:.0%} of the training boxes, the best list {best:.0%}"
-            write(f"dropped anchors {list_name(anchors_of(option))}: {figures}")
+            coverage = f"covers {shares[option]:.0%} of the training boxes, the best list {best:.0%}"
+            write(f"dropped anchors {list_name(anchors_of(option))}: {coverage}")
     return replace(space, domains={**space.domains, ANCHOR_LIST: replace(domain, options=kept)})
 
 
 def anchors_of(option: str) -> AnchorList:
-    """The list that an option of a domain stands for."""
+    """The anchor list of an option of a domain."""
     return json.loads(option) if option.startswith("[") else option
 
 
 def _literal(labels: LabelBoxes, config: Config, option: Any, write: Callable[[str], None]) -> str:
-    """An option as a name or the text of a literal list."""
+    """Check or fit an option; return a name or the text of a literal list."""
     count = fit_count(option)
     if count is None:
-        config.with_overrides({ANCHOR_LIST: json.loads(option) if str(option).startswith("[") else option})
+        config.with_overrides({ANCHOR_LIST: option})
         return option
     anchors = fit_list(labels, config, count)
     write(f"fitted {count} anchors to {len(labels)} training boxes: {list_name(anchors)}")
@@ -121,21 +134,16 @@ def _literal(labels: LabelBoxes, config: Config, option: Any, write: Callable[[s
 
 
 def _best_share(labels: LabelBoxes, config: Config, space: Space, anchors: AnchorList) -> float:
-    """The largest share of boxes that a list covers with any of the settings that the space searches."""
+    """The largest share of boxes that a list covers with any of the searched settings."""
     threshold = min(space.domains[FG].extremes) if FG in space.domains else config.anchors.fg_iou_threshold
-    pyramids = (AnchorPyramid(anchors, *values) for values in _geometries(space, config))
+    known = config.to_flat()
+    probes = (_probes(space.domains[key]) if key in space.domains else (known[key],) for key in GEOMETRY)
+    pyramids = (AnchorPyramid(anchors, *values) for values in itertools.product(*probes))
     return max(measure_coverage(labels, pyramid, threshold, threshold).covered for pyramid in pyramids)
 
 
-def _geometries(space: Space, config: Config) -> Iterator[tuple[Any, ...]]:
-    known = config.to_flat()
-    return itertools.product(
-        *(_probes(space.domains[key]) if key in space.domains else (known[key],) for key in GEOMETRY)
-    )
-
-
 def _probes(domain: Domain) -> tuple[Any, ...]:
-    """All options, or both ends and the middle of a range."""
+    """All options of a choice, or both ends and the middle of a range."""
     if domain.is_choice:
         return domain.options
     middle = math.sqrt(domain.low * domain.high) if domain.kind == "loguniform" else (domain.low + domain.high) / 2

@@ -1,4 +1,4 @@
-"""The picture of `evforge anchors`: recall over the IoU threshold, and sizes of boxes with the anchors beside them."""
+"""The figure of `evforge anchors`: recall over the IoU threshold, and sizes of boxes and anchors."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detector.coverage.anchor_coverage import THRESHOLDS
-from evforge.display.figures import COLOURS, line_style
+from evforge.display.figures import COLOURS, line_style, make_panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,7 +16,7 @@ __all__ = ["coverage_figure"]
 MAX_BOXES = 20_000
 TICKS = (2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 MARGIN = 2
-"""How far the axes go beyond the smallest and the largest box; anchors beyond that serve none."""
+"""Factor by which the axes extend beyond the smallest and largest box; anchors beyond that match no box."""
 
 
 def coverage_figure(
@@ -27,37 +27,28 @@ def coverage_figure(
     name: str,
     title: str,
 ) -> "Figure":
-    """Recall of lists of anchors, and the shapes of one list among the boxes.
+    """Draw the recall of anchor lists, and the anchors of one list with the boxes.
 
     Args:
         curves: list -> (20,) recall at each of `THRESHOLDS`.
         fg_iou_threshold: threshold to mark.
         sides: (n, 2) widths and heights of the boxes in pixels.
-        levels: (a, 2) widths and heights of the list's anchors, of each level.
-        name: the list's name.
-        title: says which boxes.
+        levels: for each level (a, 2) widths and heights of the anchors of one list.
+        name: name of that list.
+        title: title of the figure.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 5.2), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    recall, shapes = figure.subplots(1, 2)
-    figure.suptitle(title)
+    figure, ((recall, shapes),) = make_panels(title, 1, 2, (12, 5.2))
     _draw_recall(recall, curves, fg_iou_threshold)
     _draw_shapes(shapes, sides, levels, name)
-    for axes in (recall, shapes):
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def _draw_recall(axes: Any, curves: Mapping[str, np.ndarray], fg_iou_threshold: float) -> None:
-    axes.set(title="Boxes whose best anchor reaches an IoU", xlabel="IoU", ylabel="share of boxes", ylim=(0, 1.02))
+    axes.set(title="Boxes whose best anchor reaches an IoU", xlabel="IoU", ylabel="share of boxes")
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
     for index, (name, recall) in enumerate(curves.items()):
         axes.plot(THRESHOLDS, recall, label=name, **line_style(index))
     axes.axvline(fg_iou_threshold, color="0.4", linewidth=1, linestyle=":", label=f"positive from {fg_iou_threshold:g}")
-    axes.set_xlim(0, 1)
     axes.legend(frameon=False, fontsize="small", loc="lower left", handlelength=3)
 
 
@@ -72,8 +63,7 @@ def _draw_shapes(axes: Any, sides: np.ndarray, levels: Sequence[np.ndarray], nam
         colour = COLOURS[level % len(COLOURS)]
         axes.plot(*shape.T, "x", color=colour, markersize=7, markeredgewidth=2, label=f"anchors of level {level}")
     low, high = shown.min(axis=0) / MARGIN, shown.max(axis=0) * MARGIN
-    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-    axes.set_aspect("equal")
+    axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(FixedLocator(TICKS))
         axis.set_major_formatter("{x:g}")

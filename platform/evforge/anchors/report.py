@@ -1,18 +1,19 @@
-"""`evforge anchors`: how candidate lists of anchors cover the training labels, before anything is trained."""
+"""`evforge anchors`: coverage of the training labels by anchor lists, before any training."""
 
 import csv
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detector.anchors import ANCHOR_LISTS
 from detector.config import Config
-from detector.coverage.anchor_coverage import SIZES, THRESHOLDS, AnchorPyramid, Coverage, LabelBoxes
+from detector.coverage.anchor_coverage import SIZES, THRESHOLDS, Coverage, LabelBoxes
 from detector.data.label_map import class_names
 from detector.utils.atomic_write import atomic_write
-from detector.utils.decoration import decoration
-from evforge.anchors.candidates import AnchorList, coverage_of, fit_list, list_name, training_boxes
+from evforge.anchors.candidates import AnchorList, coverage_of, fit_list, list_name, pyramid_of, training_boxes
 from evforge.anchors.figure import coverage_figure
+from evforge.display.figures import save_figure
 from evforge.display.tables import text_table
 from evforge.space.anchor_options import ANCHOR_LIST, fit_count
 from evforge.space.space import load_space
@@ -21,69 +22,70 @@ from evforge.training.run_folder import unique_folder
 __all__ = ["anchors", "coverage_table"]
 
 SHOWN = (0.3, 0.4, 0.5, 0.6, 0.7)
-"""IoU thresholds of the table; the CSV file holds all."""
+"""IoU thresholds of the table; the CSV file contains all."""
 
 DEFAULT_FITS = (6, 9)
 WORTH_A_STRIDE = 0.1
-"""A finer grid is recommended if it covers this share of the boxes more."""
+"""A finer grid is recommended if it covers at least this additional share of the boxes."""
 
 
 def anchors(config: Config, lists: Sequence[str] | None = None, output: str | None = None) -> Path:
-    """Print, draw and write down how lists of anchors cover the training labels.
+    """Print, draw and write how anchor lists cover the training labels.
 
     Args:
-        config: names the dataset, and what of its labels counts; the anchors' geometry and thresholds.
-        lists: names, `fit:K`, literal lists or files of search spaces; if not given, the settings' own list, all named
-            ones and two fitted ones.
-        output: folder to write to; a new one in `train.storage` if not given.
+        config: the dataset and which of its labels count; geometry and thresholds of the anchors.
+        lists: names, `fit:K`, literal lists or files of search spaces; if None, the list of the settings, all named
+            lists and two fitted lists.
+        output: folder to write to; a new folder in `train.storage` if None.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: a list is none, or the dataset does not fit the settings.
-        FileNotFoundError: the dataset or a search space is not there.
+        ValueError: a list is not valid, or the dataset does not fit the settings.
+        FileNotFoundError: the dataset or a search space does not exist.
     """
     labels = training_boxes(config)
     candidates = _candidates(labels, config, lists)
     found = {name: coverage_of(labels, config, pairs) for name, pairs in candidates.items()}
-    height, width = labels.height, labels.width
-    print(f"{len(labels):,} training boxes of {config.data.dataset_path} in {width}x{height} pixels\n")
-    print(coverage_table(found, candidates, config))
-    print(f"\nshare of boxes with an anchor at IoU {config.anchors.fg_iou_threshold:g}, by class and size\n")
-    print(_group_table(found, class_names(config.data)))
+    title = f"{len(labels):,} training boxes of {config.data.dataset_path}"
     best = max(found, key=lambda name: found[name].covered + found[name].mean_iou)
-    print(f"\n{_advice(labels, config, best, candidates[best], found[best])}")
+    print(
+        f"{title} in {labels.width}x{labels.height} pixels",
+        coverage_table(found, candidates, config),
+        f"share of boxes with an anchor at IoU {config.anchors.fg_iou_threshold:g}, by class and size",
+        _group_table(found, class_names(config.data)),
+        _advice(labels, config, best, candidates[best], found[best]),
+        sep="\n\n",
+    )
     folder = Path(output) if output else unique_folder(config.train.storage, "anchors")
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(folder / "anchors.csv", found, class_names(config.data))
     curves = {name: coverage.recall for name, coverage in found.items()}
-    shapes = _shapes(config, candidates[best])
-    title = f"{len(labels):,} training boxes of {config.data.dataset_path}"
-    with decoration(str(folder / "anchors.png")), atomic_write(folder / "anchors.png") as part:
-        sizes = labels.boxes[:, 2:]
-        figure = coverage_figure(curves, config.anchors.fg_iou_threshold, sizes, shapes, best, title)
-        figure.savefig(part, format="png")
+    first = pyramid_of(config, candidates[best]).shapes
+    shapes = [first * 2**level for level in range(config.model.num_levels)]
+    sizes, threshold = labels.boxes[:, 2:], config.anchors.fg_iou_threshold
+    save_figure(folder / "anchors.png", lambda: coverage_figure(curves, threshold, sizes, shapes, best, title))
     return folder
 
 
 def coverage_table(found: Mapping[str, Coverage], candidates: Mapping[str, AnchorList], config: Config) -> str:
-    """A line for each list.
+    """Format a table with one row per list.
 
     Args:
-        found: how each list covers the boxes.
-        candidates: the lists.
-        config: the thresholds that they were measured with.
+        found: list -> its coverage.
+        candidates: list -> its anchors.
+        config: thresholds of the measurement.
     """
     fg, bg = config.anchors.fg_iou_threshold, config.anchors.bg_iou_threshold
     recalls = [f"IoU {threshold:g}" for threshold in SHOWN]
-    lines = [["list", "anchors", *recalls, "mean IoU", f"at {fg:g}", "positive a box", f"ignored of >= {bg:g}"]]
+    lines = [["list", "anchors", *recalls, "mean IoU", f"at {fg:g}", "positive per box", f"ignored of >= {bg:g}"]]
     for name, coverage in found.items():
         shares = [coverage.recall[THRESHOLDS.index(threshold)] for threshold in SHOWN]
         lines.append(
             [
                 name,
-                str(len(AnchorPyramid(candidates[name], 1, 1, 1).pairs)),
+                str(len(pyramid_of(config, candidates[name]).pairs)),
                 *(f"{share:.3f}" for share in shares),
                 f"{coverage.mean_iou:.3f}",
                 f"{coverage.covered:.3f}",
@@ -95,44 +97,40 @@ def coverage_table(found: Mapping[str, Coverage], candidates: Mapping[str, Ancho
 
 
 def _candidates(labels: LabelBoxes, config: Config, lists: Sequence[str] | None) -> dict[str, AnchorList]:
-    """Lists by short names."""
+    """Short name -> list."""
     if lists is None:
         fits = [f"fit:{count}" for count in DEFAULT_FITS if count <= len(labels)]
         own = config.anchors.anchor_list
         first: dict[str, AnchorList] = {} if isinstance(own, str) else {"settings": own}
         return {**first, **_candidates(labels, config, [*ANCHOR_LISTS, *fits])}
     found: dict[str, AnchorList] = {}
-    for text in lists:
-        if text.endswith((".yaml", ".yml")):
-            options = _space_options(text)
+    for option in itertools.chain.from_iterable(map(_options, lists)):
+        count = fit_count(option)
+        if count is not None:
+            found[f"fit:{count}"] = fit_list(labels, config, count)
         else:
-            options = [json.dumps({"fit": _number(text)}) if text.startswith("fit:") else text]
-        for option in options:
-            count = fit_count(option)
-            if count is not None:
-                found[f"fit:{count}"] = fit_list(labels, config, count)
-            else:
-                checked = config.with_overrides({ANCHOR_LIST: option}).anchors.anchor_list
-                found[list_name(checked)] = checked
+            checked = config.with_overrides({ANCHOR_LIST: option}).anchors.anchor_list
+            found[list_name(checked)] = checked
     return found
 
 
-def _space_options(path: str) -> list[str]:
-    domain = load_space(path).domains.get(ANCHOR_LIST)
-    if domain is None:
-        raise ValueError(f"{path}: searches no {ANCHOR_LIST}, allowed for --lists: a space that does")
-    return list(domain.options)
-
-
-def _number(text: str) -> int:
-    digits = text.removeprefix("fit:")
+def _options(text: str) -> Sequence[str]:
+    """The options of a domain that an entry of `--lists` names."""
+    if text.endswith((".yaml", ".yml")):
+        domain = load_space(text).domains.get(ANCHOR_LIST)
+        if domain is None:
+            raise ValueError(f"{text}: searches no {ANCHOR_LIST}, allowed for --lists: a space that does")
+        return domain.options
+    kind, _, digits = text.partition(":")
+    if kind != "fit":
+        return [text]
     if not digits.isdecimal() or int(digits) < 1:
         raise ValueError(f"--lists: got {text!r}, allowed: fit:K with a number of anchors, such as fit:6")
-    return int(digits)
+    return [json.dumps({"fit": int(digits)})]
 
 
 def _group_table(found: Mapping[str, Coverage], classes: Sequence[str]) -> str:
-    """A line for each class and size of which there are boxes, a column for each list."""
+    """Format a table with one row per class and size that has boxes, one column per list."""
     lines = [["class", "size", "boxes", *found]]
     for (name, size), part in _parts(found, classes).items():
         (boxes,) = {coverage.num_boxes for coverage in part.values()}
@@ -142,7 +140,7 @@ def _group_table(found: Mapping[str, Coverage], classes: Sequence[str]) -> str:
 
 
 def _parts(found: Mapping[str, Coverage], classes: Sequence[str]) -> dict[tuple[str, str], dict[str, Coverage]]:
-    """(class, size) -> list -> its coverage; both may be "all"."""
+    """(class, size) -> list -> coverage; class and size can be "all"."""
     sizes = [None, *SIZES]
     labels = [(None, "all"), *enumerate(classes, start=1)] if len(classes) > 1 else [(1, classes[0])]
     return {
@@ -153,11 +151,14 @@ def _parts(found: Mapping[str, Coverage], classes: Sequence[str]) -> dict[tuple[
 
 
 def _advice(labels: LabelBoxes, config: Config, name: str, best: AnchorList, coverage: Coverage) -> str:
-    """The best list as a configuration, and a finer grid if that would help."""
+    """The best list as a configuration, and a finer grid if it covers more boxes."""
     value = best if isinstance(best, str) else json.dumps([list(pair) for pair in best])
-    base_size = config.anchors.base_size
-    lines = [f"best list: {name}; in a configuration:", "anchors:", f"  base_size: {base_size:g}"]
-    lines.append(f"  anchor_list: {value}")
+    lines = [
+        f"best list: {name}; in a configuration:",
+        "anchors:",
+        f"  base_size: {config.anchors.base_size:g}",
+        f"  anchor_list: {value}",
+    ]
     if config.model.first_stride == 16:
         changes = {"model.first_stride": 8, "model.num_levels": config.model.num_levels + 1}
         finer = coverage_of(labels, config.with_overrides(changes), best).covered
@@ -165,12 +166,6 @@ def _advice(labels: LabelBoxes, config: Config, name: str, best: AnchorList, cov
             flags = " and ".join(f"{key} {value}" for key, value in changes.items())
             lines.append(f"{flags} would cover {finer:.0%} of the boxes instead of {coverage.covered:.0%}")
     return "\n".join(lines)
-
-
-def _shapes(config: Config, anchors: AnchorList) -> list:
-    """(a, 2) widths and heights of each level."""
-    pyramid = AnchorPyramid(anchors, config.anchors.base_size, config.model.first_stride, config.model.num_levels)
-    return [pyramid.shapes * 2**level for level in range(config.model.num_levels)]
 
 
 def _write_csv(path: Path, found: Mapping[str, Coverage], classes: Sequence[str]) -> None:
@@ -181,6 +176,6 @@ def _write_csv(path: Path, found: Mapping[str, Coverage], classes: Sequence[str]
         writer.writerow(head)
         for (label, size), coverages in _parts(found, classes).items():
             for name, coverage in coverages.items():
-                figures = (*coverage.recall, coverage.mean_iou, coverage.covered, coverage.positives)
-                numbers = [f"{value:.6g}" for value in (*figures, coverage.ignored_share)]
+                averages = coverage.mean_iou, coverage.covered, coverage.positives, coverage.ignored_share
+                numbers = [f"{value:.6g}" for value in (*coverage.recall, *averages)]
                 writer.writerow([name, label, size, coverage.num_boxes, *numbers])

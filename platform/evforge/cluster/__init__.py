@@ -1,4 +1,4 @@
-"""Ray: sessions, jobs and what they ship, and the diagnosis of machines and clusters.
+"""Ray: sessions, jobs and their files, and checks of machines and clusters.
 
 `ray_compat` is the only module that touches private parts of Ray. Does not belong here: training and search.
 """

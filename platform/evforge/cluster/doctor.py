@@ -1,4 +1,4 @@
-"""`evforge doctor`: what is installed, reachable or mismatched, on this machine and on a cluster."""
+"""`evforge doctor`: checks of the installation on this machine, of settings, and of a cluster."""
 
 import importlib
 import importlib.metadata
@@ -16,9 +16,11 @@ from packaging.specifiers import SpecifierSet
 
 from detector.config import Config
 from evforge import EvForgeError
-from evforge.cluster.checks import Check, Probe, Status, print_check, print_checks
+from evforge.cluster import preflight
+from evforge.cluster.checks import Check, Probe, Status, outcome, print_check, print_checks, version_of
 from evforge.cluster.jobs import connect, follow, use_token
 from evforge.cluster.session import cpu_count
+from evforge.cluster.shipping import launch, unshared
 
 __all__ = ["Check", "doctor"]
 
@@ -27,14 +29,14 @@ IMPORTED = ("pytorch_lightning", "ray", "mlflow", "optuna")
 
 
 def doctor(config: Config | None = None, address: str | None = None) -> int:
-    """Look at everything EvForge needs and print a line a check.
+    """Check everything that EvForge needs and print one line per check.
 
     Args:
-        config: settings of a command that is to run; None to leave out what they need.
-        address: job server of the cluster it is to run on; the cluster that RAY_ADDRESS names if None.
+        config: settings of the planned command; None to check no settings.
+        address: job server of the cluster for the command; the cluster that RAY_ADDRESS names if None.
 
     Returns:
-        0, or 1 if a check FAILs.
+        1 if a check FAILs, else 0.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
@@ -44,39 +46,26 @@ def doctor(config: Config | None = None, address: str | None = None) -> int:
         print(f"\ncluster at {address}", flush=True)
         failed += _on_cluster(config, address)
     elif config is not None:
-        from evforge.cluster.preflight import local_checks
-
-        failed += print_checks("settings", partial(local_checks, config))
-    print(f"{failed} problem(s): see the lines with FAIL" if failed else "everything EvForge needs is there")
+        failed += print_checks("settings", partial(preflight.local_checks, config))
+    print(f"{failed} problem(s): see the lines with FAIL" if failed else "everything that EvForge needs is available")
     return 1 if failed else 0
 
 
 def _on_cluster(config: Config | None, address: str) -> int:
-    """How many checks FAIL on a cluster: as its driver, or by a job where its job server is known."""
-    from evforge.cluster import preflight
-
+    """Check a cluster as its driver, or by a job if `address` is a job server; return the number that FAIL."""
     versions = preflight.installed()
     if not address.startswith(("http://", "https://")):
         return print_checks("cluster", partial(preflight.cluster_checks, config, versions))
-    failed = print_checks("settings", partial(_unshared, config)) if config is not None else 0
-    if not failed:  # or the job would look for them in its temporary folder
+    problems = [problem.partition(": ") for problem in unshared(config)] if config is not None else []
+    failed = sum(print_check(Check(key, "FAIL", text)) for key, _, text in problems)
+    if not failed:  # otherwise the job would search these paths in its temporary folder
         request = {"versions": versions, "settings": None if config is None else config.to_flat()}
         failed += _ask_by_job(address, request)
     return failed
 
 
-def _unshared(config: Config) -> Iterator[Check]:
-    from evforge.cluster.shipping import unshared
-
-    for problem in unshared(config):
-        key, _, text = problem.partition(": ")
-        yield Check(key, "FAIL", text)
-
-
 def _ask_by_job(address: str, request: dict) -> int:
-    """Run `evforge.cluster.preflight` on the cluster, which prints its own lines; how many FAIL."""
-    from evforge.cluster.shipping import launch
-
+    """Run `evforge.cluster.preflight` on the cluster, which prints its checks; return the number that FAIL."""
     try:
         client = connect(address)
         with tempfile.TemporaryDirectory() as folder:
@@ -91,33 +80,32 @@ def _ask_by_job(address: str, request: dict) -> int:
 def _python() -> Iterator[Check]:
     allowed = importlib.metadata.metadata("evforge")["Requires-Python"]
     found = platform.python_version()
-    fits = found in SpecifierSet(allowed)
-    yield Check("python", "ok" if fits else "FAIL", f"{found}" if fits else f"{found}, needed: {allowed}")
+    yield outcome("python", found in SpecifierSet(allowed), found, f"{found}, needed: {allowed}")
 
 
 def _packages() -> Iterator[Check]:
-    """Every requirement of the base installation and of the extra `platform`, with its version."""
+    """Check every requirement of the base installation and of the extra `platform`."""
     for needed in _requirements("evforge", {"platform"}):
-        found = _version(needed.name)
-        if found is None:
-            yield Check(needed.name, "FAIL", f"not installed: {_install(needed)}")
-            continue
-        fits = needed.specifier.contains(found, prereleases=True)
-        lacking = [part.name for part in _requirements(needed.name, needed.extras) if _version(part.name) is None]
-        if not fits:
-            yield Check(needed.name, "FAIL", f"{found}, needed: {needed.specifier}: {_install(needed)}")
-        elif lacking:  # without its dashboard, for one, Ray hangs after the first trial that is stopped early
-            yield Check(needed.name, "FAIL", f"{found} without {', '.join(lacking)}: {_install(needed)}")
-        else:
-            yield Check(needed.name, "ok", found)
+        found = version_of(needed.name) or ""
+        parts = _requirements(needed.name, needed.extras) if found else ()
+        missing = ", ".join(part.name for part in parts if version_of(part.name) is None)
+        problem = ""
+        if not found:
+            problem = "not installed"
+        elif not needed.specifier.contains(found, prereleases=True):
+            problem = f"{found}, needed: {needed.specifier}"
+        elif missing:  # for example, without its dashboard Ray hangs after the first trial that is stopped early
+            problem = f"{found} without {missing}"
+        extras = f"[{','.join(sorted(needed.extras))}]" if needed.extras else ""
+        command = f"pip install '{needed.name}{extras}{needed.specifier}'"
+        yield outcome(needed.name, not problem, found, f"{problem}: {command}")
 
 
 def _one_lightning() -> Iterator[Check]:
-    found = _version("lightning")
-    if found is None:
-        yield Check("one Lightning", "ok", "pytorch_lightning alone")
-    else:  # Ray subclasses the strategies of `lightning` if it is there, which pytorch_lightning does not accept
-        yield Check("one Lightning", "FAIL", f"lightning {found} beside pytorch_lightning: pip uninstall lightning")
+    # Ray subclasses the strategies of `lightning` if it is installed, which pytorch_lightning does not accept.
+    found = version_of("lightning")
+    problem = f"lightning {found} beside pytorch_lightning: pip uninstall lightning"
+    yield outcome("one Lightning", found is None, "pytorch_lightning alone", problem)
 
 
 def _torch_pair() -> Iterator[Check]:
@@ -126,10 +114,7 @@ def _torch_pair() -> Iterator[Check]:
 
     boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 9.0], [20.0, 20.0, 30.0, 30.0]])
     kept = nms(boxes, torch.tensor([0.5, 0.9, 0.1]), 0.5).tolist()
-    fits = kept == [1, 2]
-    yield Check(
-        "torch + torchvision", "ok" if fits else "FAIL", "nms runs" if fits else f"nms keeps {kept}, not [1, 2]"
-    )
+    yield outcome("torch + torchvision", kept == [1, 2], "nms runs", f"nms keeps {kept}, not [1, 2]")
 
 
 def _import(name: str) -> Iterator[Check]:
@@ -141,13 +126,10 @@ def _processor() -> Iterator[Check]:
     import psutil
 
     cpus = cpu_count()
-    yield Check("CPUs", "ok" if cpus > 1 else "warn", f"{cpus}" if cpus > 1 else "1: trials run one after another")
-    total = min(psutil.virtual_memory().total, _container_limit())
-    text = f"{total / GIB:.1f} GiB"
-    enough = total >= 7.5 * GIB  # a machine of 8 GiB shows a little less
-    yield Check(
-        "memory", "ok" if enough else "warn", text if enough else f"{text}, below 8 GiB: lower tune.max_concurrent"
-    )
+    yield outcome("CPUs", cpus > 1, f"{cpus}", "1: trials run one after another", "warn")
+    total = min(psutil.virtual_memory().total, _container_limit()) / GIB
+    text, problem = f"{total:.1f} GiB", f"{total:.1f} GiB, below 8 GiB: lower tune.max_concurrent"
+    yield outcome("memory", total >= 7.5, text, problem, "warn")  # a machine of 8 GiB reports slightly less
 
 
 def _accelerators() -> Iterator[Check]:
@@ -155,19 +137,13 @@ def _accelerators() -> Iterator[Check]:
 
     from detector.utils.precision import resolve_precision
 
-    gpu = torch.cuda.is_available()
-    if gpu:
-        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-        yield Check("GPU", "ok", ", ".join(names))
-    elif shutil.which("nvidia-smi"):
-        yield Check("GPU", "warn", "nvidia-smi is there, but torch sees no GPU: driver and torch's CUDA may not fit")
-    else:
-        yield Check("GPU", "ok", "none, the CPU trains")
-    precision = resolve_precision("auto", use_gpu=gpu)
-    bf16 = precision == "bf16-mixed"
-    yield Check(
-        "bf16", "ok" if bf16 else "warn", "in hardware" if bf16 else f"not in hardware, training in {precision}"
-    )
+    names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+    fits = bool(names) or shutil.which("nvidia-smi") is None
+    problem = "nvidia-smi exists, but torch finds no GPU: driver and CUDA version may not fit"
+    yield outcome("GPU", fits, names or "none, training uses the CPU", problem, "warn")
+    precision = resolve_precision("auto", use_gpu=torch.cuda.is_available())
+    problem = f"not supported by the hardware, training in {precision}"
+    yield outcome("bf16", precision == "bf16-mixed", "supported", problem, "warn")
 
 
 def _disk() -> Iterator[Check]:
@@ -181,7 +157,7 @@ def _tracking_store() -> Iterator[Check]:
     from evforge.tracking.tracker import Tracker, default_uri
 
     uri = default_uri()
-    with tempfile.TemporaryFile(dir=Path.cwd()):  # raises where the folder cannot be written
+    with tempfile.TemporaryFile(dir=Path.cwd()):  # raises if the folder is not writable
         pass
     if Path(uri.removeprefix("sqlite:///")).exists():
         Tracker(uri, "evforge")
@@ -202,28 +178,15 @@ PROBES: dict[str, Probe] = {
 
 
 def _requirements(package: str, extras: Iterable[str]) -> Iterator[Requirement]:
-    """What a package needs: always, and for the named extras."""
+    """Requirements of a package and of the named extras."""
     for line in importlib.metadata.requires(package) or []:
         needed = Requirement(line)
         if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras or ("",)):
             yield needed
 
 
-def _install(needed: Requirement) -> str:
-    """The command that installs a requirement."""
-    extras = f"[{','.join(sorted(needed.extras))}]" if needed.extras else ""
-    return f"pip install '{needed.name}{extras}{needed.specifier}'"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _container_limit() -> float:
-    """Bytes that the control group allows; no limit where there is none."""
+    """Memory limit of the control group in bytes; infinity without a limit."""
     try:
         return float(Path("/sys/fs/cgroup/memory.max").read_text())
     except (OSError, ValueError):  # "max", or no control groups

@@ -1,4 +1,4 @@
-"""Ray's job server: the way in with its token, a job's log as it grows, and what became of the job."""
+"""The job server of Ray: connection with a token, the log of a running job, and the status of jobs."""
 
 import asyncio
 import os
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from evforge import EvForgeError
 from evforge.cluster.ray_compat import quiet_job_client
+from evforge.cluster.session import kept_variable
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -16,15 +17,15 @@ __all__ = ["DEFAULT_ADDRESS", "connect", "follow", "overview", "server_address",
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
-RECONNECTS, PAUSE_S = 30, 2.0  # a laptop that slept, or a tunnel that is set up again
+RECONNECTS, PAUSE_S = 30, 2.0  # the time of a restarted tunnel or a sleeping laptop
 STOP_S = 60.0
 
 
 def server_address(address: str | None = None) -> str:
-    """The job server's address: the given one, that of RAY_API_SERVER_ADDRESS or RAY_ADDRESS, or this machine's.
+    """Address of the job server: `address`, RAY_API_SERVER_ADDRESS, RAY_ADDRESS, or this machine.
 
     Raises:
-        ValueError: it is no address of a job server.
+        ValueError: it is not the address of a job server.
     """
     given = {"--address": address, **{name: os.environ.get(name) for name in ADDRESS_VARIABLES}}
     for source, value in given.items():
@@ -36,51 +37,47 @@ def server_address(address: str | None = None) -> str:
 
 
 def use_token() -> None:
-    """Make Ray send the token if there is one. Ray asks when it is imported, so this comes before."""
-    if "RAY_AUTH_MODE" not in os.environ and _has_token():
-        os.environ["RAY_AUTH_MODE"] = "token"
+    """Make Ray send the token if there is one. Call it before Ray is imported, which reads this variable."""
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    if named or (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def connect(address: str) -> "JobSubmissionClient":
-    """A client of the job server at `address`.
+    """Connect to the job server at `address`.
 
-    The token is that of the variable RAY_AUTH_TOKEN, of the file that RAY_AUTH_TOKEN_PATH names, or of
-    `~/.ray/auth_token`, where `ray get-auth-token --generate` puts it.
+    The token is the value of RAY_AUTH_TOKEN, or the content of the file named by RAY_AUTH_TOKEN_PATH or of
+    `~/.ray/auth_token`, which `ray get-auth-token --generate` writes.
 
     Raises:
-        EvForgeError: nothing answers there, it is no Ray, or it refuses the token.
+        EvForgeError: nothing answers there, it is not Ray, or it refuses the token.
     """
     use_token()
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
     quiet_job_client()
-    known = os.environ.get(ADDRESS_VARIABLES[0])
-    os.environ[ADDRESS_VARIABLES[0]] = address  # the variable beats the argument
-    try:
-        return JobSubmissionClient(address)
-    except AuthenticationError:
-        raise EvForgeError(
-            f"{address}: the cluster wants its token: copy ~/.ray/auth_token of its head to the same place here, "
-            "or name a copy in RAY_AUTH_TOKEN_PATH"
-        ) from None
-    except (RuntimeError, OSError) as error:
-        raise EvForgeError(
-            f"{address}: no Ray answers there ({error}); allowed: --address http://HOST:8265, or a tunnel to the head, "
-            "such as `ray dashboard cluster.yaml`"
-        ) from None
-    finally:
-        if known is None:
-            del os.environ[ADDRESS_VARIABLES[0]]
-        else:
-            os.environ[ADDRESS_VARIABLES[0]] = known
+    with kept_variable(ADDRESS_VARIABLES[0]):
+        os.environ[ADDRESS_VARIABLES[0]] = address  # this variable has precedence over the argument
+        try:
+            return JobSubmissionClient(address)
+        except AuthenticationError:
+            raise EvForgeError(
+                f"{address}: the cluster wants its token: copy ~/.ray/auth_token of its head to the same path here, "
+                "or set RAY_AUTH_TOKEN_PATH to the path of a copy"
+            ) from None
+        except (RuntimeError, OSError) as error:
+            raise EvForgeError(
+                f"{address}: no Ray answers there ({error}); allowed: --address http://HOST:8265, or a tunnel to the "
+                "head, such as `ray dashboard cluster.yaml`"
+            ) from None
 
 
 def follow(client: "JobSubmissionClient", job_id: str) -> int:
-    """Print a job's log until the job ends; a lost connection is made again and the log goes on where it was.
+    """Print the log of a job until the job ends; after a lost connection reconnect and continue the log.
 
     Returns:
-        Exit code of the job's command; 1 if it has none, because it was stopped or never started.
+        Exit code of the command; 1 if there is no exit code, because the job was stopped or did not start.
 
     Raises:
         EvForgeError: there is no such job, or its cluster no longer answers.
@@ -108,21 +105,21 @@ def follow(client: "JobSubmissionClient", job_id: str) -> int:
 
 
 class _Log:
-    """How much of a job's log was printed."""
+    """The log of a job, with the number of characters printed so far."""
 
     def __init__(self) -> None:
         self.shown = 0
 
     async def print_new(self, client: "JobSubmissionClient", job_id: str) -> None:
         position = 0
-        async for text in client.tail_job_logs(job_id):  # from its beginning, each time
+        async for text in client.tail_job_logs(job_id):  # starts at the beginning of the log
             print(text[max(0, self.shown - position) :], end="", flush=True)
             position += len(text)
             self.shown = max(self.shown, position)
 
 
 def status(client: "JobSubmissionClient", job_id: str) -> str:
-    """One line about a job.
+    """The line of a job in `overview`, and its message.
 
     Raises:
         EvForgeError: there is no such job.
@@ -132,7 +129,7 @@ def status(client: "JobSubmissionClient", job_id: str) -> str:
 
 
 def stop(client: "JobSubmissionClient", job_id: str) -> str:
-    """End a job as Ctrl-C would, and wait until it has.
+    """End a job as Ctrl-C would, and wait until it has ended.
 
     Raises:
         EvForgeError: there is no such job.
@@ -146,7 +143,7 @@ def stop(client: "JobSubmissionClient", job_id: str) -> str:
 
 
 def overview(client: "JobSubmissionClient") -> str:
-    """A line for each job that was submitted, the newest last."""
+    """One line for each submitted job, the newest last."""
     jobs = sorted((job for job in client.list_jobs() if job.submission_id), key=lambda job: job.start_time or 0)
     return "\n".join(map(_line, jobs)) or "no jobs"
 
@@ -161,8 +158,3 @@ def _details(client: "JobSubmissionClient", job_id: str) -> "JobDetails":
 def _line(job: "JobDetails") -> str:
     started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((job.start_time or 0) / 1000))
     return f"{job.submission_id}  {job.status!s:<9}  {started}  {job.entrypoint}"
-
-
-def _has_token() -> bool:
-    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
-    return named or (Path.home() / ".ray" / "auth_token").is_file()

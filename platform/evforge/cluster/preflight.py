@@ -1,10 +1,9 @@
-"""What would not work when a command runs: its settings seen from this machine, or from every node of a cluster.
+"""Checks of settings before a command runs, on this machine or on every node of a cluster.
 
-Runs where Ray's driver runs. `python -m evforge.cluster.preflight REQUEST` is the job by which
-`evforge doctor --address` looks at a cluster from its head.
+They run on the machine of Ray's driver. `evforge doctor --address` submits the job
+`python -m evforge.cluster.preflight REQUEST` to check a cluster from its head.
 """
 
-import importlib.metadata
 import json
 import platform
 import socket
@@ -20,11 +19,11 @@ from pathlib import Path
 
 from detector.config import Config
 from evforge import EvForgeError, last_line
-from evforge.cluster.checks import Check, print_checks
+from evforge.cluster.checks import Check, outcome, print_checks, version_of
 from evforge.cluster.ray_compat import most_resources
 from evforge.cluster.session import ray_session
 
-__all__ = ["Report", "cluster_checks", "installed", "local_checks", "look", "main"]
+__all__ = ["Report", "cluster_checks", "installed", "local_checks", "main", "node_report"]
 
 PACKAGES = ("ray", "torch", "pytorch-lightning", "mlflow")
 NODE_S, TRACKING_S = 120.0, 5.0
@@ -32,14 +31,14 @@ NODE_S, TRACKING_S = 120.0, 5.0
 
 @dataclass(frozen=True)
 class Report:
-    """What one node sees.
+    """Report of one node.
 
     Args:
-        node: its name
-        versions: of Python and the packages that must be equal
-        missing: keys of the files and folders that it does not see
-        tracking: why the MLflow server cannot be reached; empty if it can, or none was asked for
-        error: why the node could not be asked
+        node: name of the node
+        versions: versions of Python and of the packages that must be equal
+        missing: keys of the files and folders that do not exist on the node
+        tracking: why the MLflow server cannot be reached; empty if it can be reached or is not needed
+        error: why the node could not report
     """
 
     node: str
@@ -51,41 +50,36 @@ class Report:
 
 def installed() -> dict[str, str]:
     """Versions of Python and of the packages that must be equal on all nodes."""
-    versions = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = "not installed"
-    return versions
+    versions = {name: version_of(name) or "not installed" for name in PACKAGES}
+    return {"python": platform.python_version(), **versions}
 
 
-def look(paths: Mapping[str, str], tracking_uri: str) -> Report:
-    """What this machine sees.
+def node_report(paths: Mapping[str, str], tracking_uri: str) -> Report:
+    """Report of this machine.
 
     Args:
         paths: `{key: path}` that must exist.
-        tracking_uri: MLflow server to reach; empty for none.
+        tracking_uri: address of the MLflow server; empty if it is not needed.
     """
     missing = tuple(key for key, path in paths.items() if not Path(path).exists())
     return Report(socket.gethostname(), installed(), missing, _unreachable(tracking_uri) if tracking_uri else "")
 
 
 def local_checks(config: Config) -> Iterator[Check]:
-    """Whether a command with these settings will find on this machine what it needs."""
+    """Check on this machine what a command with these settings needs."""
     import torch
 
     yield from _gpu_checks(config, torch.cuda.device_count(), 0)
     paths = _paths(config)
-    yield from _settings_checks(config, paths, [look(paths, _server(config))])
+    yield from _settings_checks(config, paths, [node_report(paths, _server(config))])
 
 
 def cluster_checks(config: Config | None, client: Mapping[str, str]) -> Iterator[Check]:
-    """Whether the cluster that RAY_ADDRESS names is fit, asked on each of its nodes.
+    """Check the cluster that RAY_ADDRESS names, on each of its nodes.
 
     Args:
-        config: settings of the command that is to run; None to leave out what they need.
-        client: versions on the machine that submits, which may differ from the driver's.
+        config: settings of the planned command; None to check no settings.
+        client: versions on the machine that submits the command, which may differ from those of the driver.
     """
     paths = _paths(config) if config else {}
     with ray_session() as resources, _storage_mark(config) as mark:
@@ -106,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: name of a JSON file `{"versions": {...}, "settings": {"group.leaf": value} or null}`.
 
     Returns:
-        How many checks FAIL.
+        Number of checks that FAIL.
     """
     (name,) = sys.argv[1:] if arguments is None else arguments
     request = json.loads(Path(name).read_text())
@@ -118,13 +112,12 @@ def _ask_nodes(paths: Mapping[str, str], tracking_uri: str) -> list[Report]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    task = ray.remote(num_cpus=0, max_retries=0)(look)
-    waiting = {}
-    for node in ray.nodes():
-        if node["Alive"]:
-            place = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            waiting[task.options(scheduling_strategy=place).remote(paths, tracking_uri)] = node["NodeManagerAddress"]
-    done, late = ray.wait(list(waiting), num_returns=len(waiting), timeout=NODE_S)
+    task = ray.remote(num_cpus=0, max_retries=0)(node_report)
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    strategies = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in alive]
+    answers = [task.options(scheduling_strategy=on_node).remote(paths, tracking_uri) for on_node in strategies]
+    waiting = {answer: node["NodeManagerAddress"] for answer, node in zip(answers, alive, strict=True)}
+    done, late = ray.wait(answers, num_returns=len(answers), timeout=NODE_S)
     reports = [Report(waiting[answer], error=f"no answer within {NODE_S:.0f} s") for answer in late]
     for answer in done:
         try:
@@ -139,13 +132,13 @@ def _version_checks(driver: Mapping[str, str], client: Mapping[str, str], nodes:
         if node.error:
             yield Check("nodes", "FAIL", f"{node.node} cannot run a task: {node.error}")
     for name, found in driver.items():
-        others = {
-            node.node: node.versions[name]
+        different = [
+            f"{node.node} has {node.versions[name]}"
             for node in nodes
             if not node.error and _significant(name, node.versions[name]) != _significant(name, found)
-        }
-        if others:
-            listed = ", ".join(f"{node} has {version}" for node, version in others.items())
+        ]
+        if different:
+            listed = ", ".join(different)
             yield Check(name, "FAIL", f"{found} on the driver, but {listed}: install the same version on every node")
         elif client.get(name, found) != found:
             detail = f"{found} on the cluster, {client[name]} here: jobs run with the cluster's"
@@ -155,23 +148,23 @@ def _version_checks(driver: Mapping[str, str], client: Mapping[str, str], nodes:
 
 
 def _significant(name: str, version: str) -> str:
-    return version.rpartition(".")[0] if name == "python" else version  # 3.11.4 and 3.11.9 understand each other
+    return version.rpartition(".")[0] if name == "python" else version  # 3.11.4 and 3.11.9 are compatible
 
 
 def _gpu_checks(config: Config, present: int, possible: int) -> Iterator[Check]:
     wanted = config.train.use_gpu
     if present:
-        yield Check("train.use_gpu", "ok", f"{wanted}, {present} there")
+        yield Check("train.use_gpu", "ok", f"{wanted}, {present} available")
     elif wanted == "auto" and possible:
         yield Check(
             "train.use_gpu",
             "warn",
-            f"auto, and no GPU is up now: a job would train on CPUs; true makes the cluster start one of {possible}",
+            f"auto, but no GPU is running: a job would train on CPUs; with true the cluster starts one of {possible}",
         )
     elif wanted == "auto" or not wanted:
-        yield Check("train.use_gpu", "ok", f"{wanted}, there is no GPU: the CPUs train")
+        yield Check("train.use_gpu", "ok", f"{wanted}, no GPU: training uses the CPUs")
     elif possible:
-        yield Check("train.use_gpu", "warn", f"true, and no GPU is up now: a job waits until one of {possible} starts")
+        yield Check("train.use_gpu", "warn", f"true, but no GPU is running: a job waits until one of {possible} starts")
     else:
         yield Check("train.use_gpu", "FAIL", "true, but there is no GPU; allowed: auto or false, or a node with a GPU")
 
@@ -179,24 +172,18 @@ def _gpu_checks(config: Config, present: int, possible: int) -> Iterator[Check]:
 def _settings_checks(config: Config, paths: Mapping[str, str], nodes: Sequence[Report]) -> Iterator[Check]:
     asked = [node for node in nodes if not node.error]
     for key, path in paths.items():
-        blind = [node.node for node in asked if key in node.missing]
-        if blind:
-            yield Check(
-                key, "FAIL", f"{path} cannot be seen from {', '.join(blind)}; a folder that all nodes mount can"
-            )
-        else:
-            yield Check(key, "ok", path)
+        blind = ", ".join(node.node for node in asked if key in node.missing)
+        problem = f"{path} does not exist on {blind}; allowed: a folder that all nodes mount"
+        yield outcome(key, not blind, path, problem)
     if not config.data.dataset_path:
-        yield Check("data.dataset_path", "warn", "not given, so nobody looked whether the data can be seen")
+        yield Check("data.dataset_path", "warn", "not given, so the data was not checked")
     if server := _server(config):
-        cut_off = {node.node: node.tracking for node in asked if node.tracking}
-        reasons = ", ".join(f"from {node}: {reason}" for node, reason in cut_off.items())
-        detail = f"{server} does not answer {reasons}" if cut_off else f"{server} answers"
-        yield Check("track.tracking_uri", "FAIL" if cut_off else "ok", detail)
+        problems = ", ".join(f"from {node.node}: {node.tracking}" for node in asked if node.tracking)
+        yield outcome("track.tracking_uri", not problems, f"{server} answers", f"{server} does not answer {problems}")
 
 
 def _paths(config: Config) -> dict[str, str]:
-    """Local paths that a command needs, by their keys; addresses such as s3://... are nobody's folder."""
+    """Key -> local path that a command needs; addresses such as s3://... are not included."""
     uri = config.track.tracking_uri or ""
     wanted = {
         "data.dataset_path": config.data.dataset_path,
@@ -213,7 +200,7 @@ def _server(config: Config) -> str:
 
 @contextmanager
 def _storage_mark(config: Config | None) -> Iterator[dict[str, str]]:
-    """A file in `train.storage` that every node must see, for as long as the block runs."""
+    """Create a file in `train.storage` that must exist on every node during the block."""
     if config is None or "://" in config.train.storage:
         yield {}
         return
@@ -228,7 +215,7 @@ def _storage_mark(config: Config | None) -> Iterator[dict[str, str]]:
 
 
 def _unreachable(server: str) -> str:
-    """Why an HTTP server cannot be reached; empty if it answers, be it with a refusal."""
+    """Why an HTTP server cannot be reached; empty if it answers, also with a refusal."""
     try:
         with urllib.request.urlopen(f"{server.rstrip('/')}/health", timeout=TRACKING_S):
             return ""

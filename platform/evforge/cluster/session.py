@@ -1,4 +1,4 @@
-"""Ray: a head of our own on this machine, or the cluster that the variable RAY_ADDRESS names."""
+"""Sessions of Ray: a local Ray on this machine, or the cluster that the variable RAY_ADDRESS names."""
 
 import logging
 import os
@@ -13,19 +13,19 @@ from typing import Any
 from evforge import EvForgeError
 from evforge.cluster.ray_compat import most_resources, quiet_authentication
 
-__all__ = ["Resources", "cpu_count", "ray_session"]
+__all__ = ["Resources", "cpu_count", "kept_variable", "ray_session"]
 
-OBJECT_STORE_BYTES = 200 * 2**20  # nothing but settings and metrics passes through it
+OBJECT_STORE_BYTES = 200 * 2**20  # it stores only settings and metrics
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What Ray may use.
+    """Resources that Ray may use.
 
     Args:
         cpus: CPU cores of all nodes
         gpus: GPUs of all nodes
-        grows: whether it is a cluster that adds nodes when asked for more
+        grows: whether the cluster adds nodes on demand
     """
 
     cpus: int
@@ -33,10 +33,10 @@ class Resources:
     grows: bool
 
     def use_gpu(self, wanted: bool | str) -> bool:
-        """The value of `train.use_gpu` for this machine.
+        """Resolve `train.use_gpu` for these resources.
 
         Raises:
-            EvForgeError: a GPU is wanted and there is none.
+            EvForgeError: a GPU is required and there is no GPU.
         """
         if wanted == "auto":
             return self.gpus > 0
@@ -45,10 +45,10 @@ class Resources:
         return bool(wanted)
 
     def require_workers(self, workers: int, use_gpu: bool) -> None:
-        """Refuse a training that would wait for its workers for ever: each takes a CPU core, or a GPU.
+        """Refuse a training that would wait forever for its workers, each of which uses a CPU core or a GPU.
 
         Raises:
-            EvForgeError: there are fewer than that.
+            EvForgeError: there are more workers than CPU cores or GPUs.
         """
         kind, there = ("GPUs", self.gpus) if use_gpu else ("CPU cores", self.cpus)
         if workers > there and not self.grows:
@@ -63,10 +63,10 @@ def cpu_count() -> int:
 
 @contextmanager
 def ray_session(dashboard: bool = False) -> Iterator[Resources]:
-    """Ray for the block; whatever was started ends with it. Inside another session that one is used.
+    """Start or join Ray for the block, and end what was started. A nested session uses the outer one.
 
     Args:
-        dashboard: start Ray's dashboard, too: Ray Train looks after its workers through it.
+        dashboard: also start the dashboard of Ray, through which Ray Train monitors its workers.
     """
     cluster = "RAY_ADDRESS" in os.environ
     import ray
@@ -74,32 +74,39 @@ def ray_session(dashboard: bool = False) -> Iterator[Resources]:
     quiet_authentication()
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    started, given = not ray.is_initialized(), os.environ.get("RAY_API_SERVER_ADDRESS")
+    started = not ray.is_initialized()
+    with kept_variable("RAY_API_SERVER_ADDRESS"):
+        try:
+            if started:
+                with _kept_signal_handlers():
+                    ray.init(logging_level=logging.WARNING, **({} if cluster else _local_options(dashboard)))
+            found = ray.cluster_resources()
+            grows = cluster and most_resources() is not None  # an autoscaler can add nodes
+            yield Resources(int(found.get("CPU", 1)), int(found.get("GPU", 0)), grows)
+        finally:
+            if started:
+                ray.shutdown()
+
+
+@contextmanager
+def kept_variable(name: str) -> Iterator[None]:
+    """Restore an environment variable after the block."""
+    value = os.environ.get(name)
     try:
-        if started:
-            with _kept_signal_handlers():
-                ray.init(logging_level=logging.WARNING, **({} if cluster else _local_options(dashboard)))
-        found = ray.cluster_resources()
-        yield Resources(int(found.get("CPU", 1)), int(found.get("GPU", 0)), grows=cluster and _adds_nodes())
+        yield
     finally:
-        if started:
-            ray.shutdown()
-            os.environ.pop("RAY_API_SERVER_ADDRESS", None)
-            os.environ.update({"RAY_API_SERVER_ADDRESS": given} if given is not None else {})
-
-
-def _adds_nodes() -> bool:
-    """Whether the cluster has an autoscaler, which knows of more than there is now."""
-    return most_resources() is not None
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
 
 
 def _local_options(dashboard: bool) -> dict[str, Any]:
-    """Arguments of `ray.init` for a head of our own."""
+    """Arguments of `ray.init` for a local Ray."""
     options = {"address": "local", "include_dashboard": dashboard, "object_store_memory": OBJECT_STORE_BYTES}
     if dashboard:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
-        # Without the address Ray Train's actors ask whichever Ray they find on the machine.
+        # Without this address the actors of Ray Train may ask another Ray on this machine.
         os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
         options["dashboard_port"] = port
     return options
@@ -107,7 +114,7 @@ def _local_options(dashboard: bool) -> dict[str, Any]:
 
 @contextmanager
 def _kept_signal_handlers() -> Iterator[None]:
-    """Ray's own handler of SIGTERM aborts the process before anything can be cleaned up."""
+    """Restore the signal handlers after the block: the SIGTERM handler of Ray aborts the process without cleanup."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     if threading.current_thread() is threading.main_thread():

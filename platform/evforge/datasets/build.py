@@ -1,4 +1,4 @@
-"""Building whole datasets: in this process, or as Ray tasks, one recording each."""
+"""Building of datasets, in this process or as Ray tasks with one recording each."""
 
 import os
 import sys
@@ -6,25 +6,24 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from detector.config.groups import DataConfig
+from detector.data.builder.dataset import build_dataset, run_here
+from detector.data.builder.plan import Plan
+from detector.data.builder.recording import Step, report_steps
+from detector.labels import TimeUnit
+from detector.utils.remote import Place, find_places, to_place
 from evforge import EvForgeError, last_line
 from evforge.cluster.session import ray_session
-
-if TYPE_CHECKING:
-    from detector.data.builder.plan import Plan
-    from detector.data.builder.recording import Step
-    from detector.labels import TimeUnit
-    from detector.utils.remote import Place
 
 __all__ = ["build", "run_on_ray", "worth_ray"]
 
 RAY_FROM_BYTES = 10**9
-"""Recordings that together are smaller are done before Ray's start, some 5 s, would pay."""
+"""Size from which the start of Ray, which takes about 5 s, is worth it."""
 
 REPORT_S, END_S = 1.0, 10.0
-"""Seconds between two reports of a task, and for interrupted tasks to clean up."""
+"""Seconds between two reports of a task, and seconds that interrupted tasks have to clean up."""
 
 
 def build(
@@ -36,34 +35,31 @@ def build(
     *,
     sensor: tuple[int | None, int | None] = (None, None),
     skip_broken: bool = False,
-    label_time_unit: "TimeUnit" = "us",
+    label_time_unit: TimeUnit = "us",
     label_offset: int = 0,
-) -> "Place":
-    """Make a dataset folder, see `detector.data.builder.dataset.build_dataset`.
+) -> Place:
+    """Build a dataset folder, see `detector.data.builder.dataset.build_dataset`.
 
     Args:
         recordings: paths, addresses, or addresses with `*`.
         output: path or address of the dataset folder.
-        data: how tensors are made.
-        cuts: parts of each recording, in seconds.
+        data: settings of the tensors.
+        cuts: split -> (first, last) second of each recording.
         label_map: class names by id.
-        sensor: height and width of the sensor, for recordings that do not tell it.
-        skip_broken: leave recordings out that cannot be used, and say at the end which.
+        sensor: height and width of the sensor, for recordings that do not state them.
+        skip_broken: skip recordings that cannot be used, and list them at the end.
         label_time_unit: unit of the label times.
-        label_offset: microseconds that are added to the label times.
+        label_offset: microseconds to add to the label times.
 
     Returns:
         The dataset folder.
 
     Raises:
         FileNotFoundError: a recording, its labels or a label map is missing.
-        ValueError: something does not fit.
+        ValueError: a recording, its labels or a setting cannot be used.
         EvForgeError: a task failed.
     """
-    from detector.data.builder.dataset import build_dataset, run_here
-    from detector.utils.remote import find_places, to_place
-
-    # Workers of a cluster have another working folder.
+    # Absolute, because the workers of a cluster have another working folder.
     places = [place.absolute() for text in recordings for place in find_places(text)]
     reasons: list[str] = []
     folder: Any = build_dataset(
@@ -83,31 +79,29 @@ def build(
     return folder
 
 
-def worth_ray(recordings: Sequence["Place"]) -> bool:
-    """Whether to build on Ray: several recordings, and a cluster is named or they are `RAY_FROM_BYTES` together."""
-    if len(recordings) < 2:
-        return False
-    return "RAY_ADDRESS" in os.environ or sum(map(_size, recordings)) >= RAY_FROM_BYTES
+def worth_ray(recordings: Sequence[Place]) -> bool:
+    """Whether to build on Ray: there are several recordings, and RAY_ADDRESS is set or their size is large."""
+    return len(recordings) > 1 and ("RAY_ADDRESS" in os.environ or sum(map(_size, recordings)) >= RAY_FROM_BYTES)
 
 
-def _size(recording: "Place") -> int:
+def _size(recording: Place) -> int:
     if not recording.is_file():
         return 0
     return recording.stat().st_size if isinstance(recording, Path) else recording.size()
 
 
-def run_on_ray(recordings: Sequence["Place"], plan: "Plan") -> "Iterator[Step]":
-    """Build recordings as Ray tasks, a CPU core each; no more wait for a core than there are cores.
+def run_on_ray(recordings: Sequence[Place], plan: Plan) -> Iterator[Step]:
+    """Build recordings as Ray tasks with one CPU core each. At most two tasks per core are submitted at a time.
 
     Closing the iterator ends the tasks.
 
     Raises:
-        EvForgeError: a task failed for a reason that is none of its recording's, such as a full disk.
+        EvForgeError: a task failed for a reason other than its recording, such as a full disk.
     """
     import ray
 
     with ray_session() as resources:
-        task = ray.remote(num_cpus=1)(_report_now_and_then)
+        task = ray.remote(num_cpus=1)(_report_at_intervals)
         waiting = list(reversed(recordings))
         running: list[Any] = []
         try:
@@ -123,10 +117,8 @@ def run_on_ray(recordings: Sequence["Place"], plan: "Plan") -> "Iterator[Step]":
             _end(running)
 
 
-def _report_now_and_then(recording: "Place", plan: "Plan") -> "Iterator[Step]":
-    """The steps of a recording, in a worker, but no more of them than anybody can see."""
-    from detector.data.builder.recording import report_steps
-
+def _report_at_intervals(recording: Place, plan: Plan) -> Iterator[Step]:
+    """Build a recording in a worker; the steps of each `REPORT_S` are combined into one."""
     frames, last = 0, time.monotonic()
     for step in report_steps(recording, plan):
         frames += step.frames
@@ -135,8 +127,8 @@ def _report_now_and_then(recording: "Place", plan: "Plan") -> "Iterator[Step]":
             frames, last = 0, time.monotonic()
 
 
-def _next_step(task: Any) -> "Step | None":
-    """What a task has to tell, None at its end."""
+def _next_step(task: Any) -> Step | None:
+    """Wait for the next step of a task; None at its end."""
     import ray
 
     try:
@@ -152,7 +144,7 @@ def _next_step(task: Any) -> "Step | None":
 
 
 def _end(tasks: Sequence[Any]) -> None:
-    """Interrupt tasks and wait until they have removed what they had begun."""
+    """Interrupt tasks and wait until they have removed their unfinished files."""
     import ray
 
     for task in tasks:

@@ -1,5 +1,6 @@
-"""`evforge check`: what is wrong or odd in a dataset, as lines of text and an exit code."""
+"""`evforge check`: faults of a dataset, as lines of text and an exit code."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
@@ -19,20 +20,20 @@ def check(
     *,
     max_faulty_events: float = 0.001,
 ) -> int:
-    """Check and print.
+    """Check files and print the findings.
 
     Args:
         paths: a dataset folder, or recordings or tensor files.
-        sensor: height and width in pixels, for recordings that do not tell them.
+        sensor: height and width in pixels, for recordings that do not state them.
         label_time_unit: unit of the label times of recordings.
-        max_faulty_events: part of a recording's events that may be faulty.
+        max_faulty_events: share of the events of a recording that may be faulty.
 
     Returns:
-        1 if there are errors, else 0.
+        1 if a finding is an error, else 0.
 
     Raises:
-        FileNotFoundError: there is no such path.
-        ValueError: a folder holds no recording or tensor file.
+        FileNotFoundError: a path does not exist.
+        ValueError: a folder contains no recording or tensor file.
     """
     findings = check_dataset(
         *paths,
@@ -46,13 +47,13 @@ def check(
 
 
 def findings_text(findings: Iterable[Finding]) -> str:
-    """Findings as lines, those of one kind together and at most ten of it, then how many there are.
+    """Format findings, one per line and at most ten of a kind, followed by the numbers of errors and warnings.
 
     Args:
-        findings: sorted as `check_dataset` does.
+        findings: in the order of `check_dataset`.
     """
     lines: list[str] = []
-    counts = {"error": 0, "warning": 0}
+    counts: Counter[str] = Counter()
     for (severity, kind), group in groupby(findings, lambda finding: (finding.severity, finding.kind)):
         found = list(group)
         counts[severity] += len(found)
@@ -60,5 +61,5 @@ def findings_text(findings: Iterable[Finding]) -> str:
         if len(found) > LINES_OF_A_KIND:
             lines.append(f"{severity:<7}  ... and {len(found) - LINES_OF_A_KIND} more files: {kind}")
     if not lines:
-        return "nothing found: labels and recordings fit together"
+        return "no findings: labels and recordings fit together"
     return "\n".join([*lines, "", f"{counts['error']} error(s), {counts['warning']} warning(s)"])

@@ -1,4 +1,4 @@
-"""Pictures of recordings and datasets: activity over time, box sizes, sample frames."""
+"""Figures of recordings and datasets: activity over time, box sizes, sample frames."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,40 +9,41 @@ import numpy as np
 from detector.config.groups import DataConfig
 from detector.data.check.statistics import LabelStatistics
 from detector.data.check.survey import FileSurvey
-from evforge.display.figures import COLOURS
+from evforge.display.figures import COLOURS, make_panels
+from evforge.display.tables import shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["Sample", "boxes_figure", "rate_figure", "samples_figure"]
 
-# ON events are blue: classes begin with the second colour.
+# ON events are blue, so the first class has the second colour.
 CLASS_COLOURS = (*COLOURS[1:], COLOURS[0])
 EVENTS, LABELS = COLOURS[0], COLOURS[2]
 SPLIT_COLOURS = {"train": COLOURS[0], "val": COLOURS[4], "test": COLOURS[2]}
 
 MAX_PANELS = 6
-"""More files than these have a point each instead of a curve."""
+"""Largest number of files that are drawn as curves; more files are drawn as one point each."""
 
 MAX_NAMES = 30
-"""More files than these are not named."""
+"""Largest number of files whose names are shown."""
 
 MAX_POINTS = 1000
-"""Of longer curves groups of points are drawn, as their mean and range."""
+"""Longest curve that is drawn point by point; longer curves are drawn as the mean and range of groups of points."""
 
 MAX_BOXES = 20_000
-PICTURE_WIDTH, COLUMNS = 480, 4
+IMAGE_WIDTH, COLUMNS = 480, 4
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A frame to be shown.
+    """A frame to show.
 
     Args:
-        name: the file's
+        name: name of the file
         time: end of the frame in microseconds
         frame: (C, H, W)
-        boxes: (M,) `BBOX_dtype` in pixels of the frame, None where nothing is labelled
+        boxes: (M,) `BBOX_dtype` in pixels of the frame; None if the time is not labelled
     """
 
     name: str
@@ -52,19 +53,19 @@ class Sample:
 
 
 def rate_figure(surveys: Sequence[FileSurvey], title: str) -> "Figure":
-    """Activity: events a second of recordings, the part of active pixels of tensor files.
+    """Draw the activity: event rate of recordings, or share of active pixels of tensor files.
 
-    Up to six files have a curve over time each, with the labelled times marked; more have a point each.
+    Up to six files are drawn as curves over time with their labelled times, more files as one point each.
 
     Args:
         surveys: the files, all recordings or all tensor files.
         title: title of the figure.
     """
     if len(surveys) > MAX_PANELS:
-        figure, ((axes,),) = _figure(title, 1, 1, (9.6, 4.8))
+        figure, ((axes,),) = make_panels(title, 1, 1, (9.6, 4.8))
         _draw_files(axes, surveys)
         return figure
-    figure, rows = _figure(title, len(surveys), 1, (9.6, 1.2 + 2.4 * len(surveys)))
+    figure, rows = make_panels(title, len(surveys), 1, (9.6, 1.2 + 2.4 * len(surveys)))
     for (axes,), survey in zip(rows, surveys, strict=True):
         if len(surveys) > 1:
             axes.set_title("/".join([*filter(None, [survey.file.split]), survey.file.path.name]), loc="left", size=10)
@@ -74,15 +75,15 @@ def rate_figure(surveys: Sequence[FileSurvey], title: str) -> "Figure":
 
 
 def boxes_figure(labels: LabelStatistics, names: Mapping[int, str], data: DataConfig, title: str) -> "Figure":
-    """Width and height of each box beside the limits of the protocol and of COCO's sizes, and boxes of each class.
+    """Draw width and height of each box with the limits of the protocol and of the sizes of COCO, and boxes per class.
 
     Args:
-        labels: of one or several files.
+        labels: labels of one or several files.
         names: class names by id.
-        data: `min_box_diag` and `min_box_side`.
+        data: settings with `min_box_diag` and `min_box_side`.
         title: title of the figure.
     """
-    figure, ((sizes, counts),) = _figure(title, 1, 2, (11, 6), width_ratios=(2.2, 1))
+    figure, ((sizes, counts),) = make_panels(title, 1, 2, (11, 6), width_ratios=(2.2, 1))
     _draw_sizes(sizes, labels, data)
     found = labels.class_counts()
     labels_of = [names.get(key, f"class {key}") for key in found]
@@ -90,16 +91,16 @@ def boxes_figure(labels: LabelStatistics, names: Mapping[int, str], data: DataCo
     counts.bar_label(bars, labels=[f"{count:,}" for count in found.values()], padding=3)
     counts.margins(x=0.25)
     counts.set_ylim(max(len(found), 5) - 0.4, -0.6)
-    counts.set(xlabel="boxes", title="boxes of each class")
+    counts.set(xlabel="boxes", title="boxes per class")
     counts.grid(axis="y", visible=False)
     return figure
 
 
 def samples_figure(samples: Sequence[Sample], names: Mapping[int, str], title: str) -> "Figure":
-    """Frames with their boxes in rows of four.
+    """Draw frames with their boxes, four per row.
 
     Args:
-        samples: the frames; none give an empty picture that says so.
+        samples: the frames; without frames the figure states "no data".
         names: class names by id.
         title: title of the figure.
     """
@@ -111,7 +112,7 @@ def samples_figure(samples: Sequence[Sample], names: Mapping[int, str], title: s
     shape = samples[0].frame.shape if samples else (1, 3, 4)
     several = len({sample.name for sample in samples}) > 1
     size = 4.0 * columns, (4.0 * shape[1] / shape[2] + (0.45 if several else 0.25)) * rows + 0.8
-    figure, panels = _figure(title, rows, columns, size)
+    figure, panels = make_panels(title, rows, columns, size)
     ids = sorted({int(key) for sample in samples if sample.boxes is not None for key in sample.boxes["class_id"]})
     colours = {key: _class_colour(index) for index, key in enumerate(ids)}
     for axes in panels.flat:
@@ -119,7 +120,7 @@ def samples_figure(samples: Sequence[Sample], names: Mapping[int, str], title: s
     for axes, sample in zip(panels.flat, samples, strict=False):
         _draw_sample(axes, sample, colours)
         text = f"{sample.time / 1e6:.2f} s" + ("" if sample.boxes is None else f", boxes: {len(sample.boxes)}")
-        axes.set_title(f"{_shorten(sample.name)}\n{text}" if several else text, fontsize="medium")
+        axes.set_title(f"{shorten(sample.name, 44)}\n{text}" if several else text, fontsize="medium")
     if not samples:
         panels[0, 0].text(0.5, 0.5, "no data", ha="center")
     inks = {"ON": ON_COLOR, "OFF": OFF_COLOR}
@@ -136,18 +137,17 @@ def _draw_curve(axes: Any, survey: FileSurvey) -> None:
         empty = survey.events is None or not survey.events.num_events
         axes.text(0.5, 0.5, "no events" if empty else "all events at one time", transform=axes.transAxes, ha="center")
         return
-    size = -(-times.size // MAX_POINTS)
+    size = -(-times.size // MAX_POINTS)  # points per group
     starts = np.arange(0, times.size, size)
     counts = np.diff(np.append(starts, times.size))
     means = np.add.reduceat(values, starts) / counts
-    if size > 1:
-        low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
-        axes.fill_between(times[starts], low, high, color=EVENTS, alpha=0.25, lw=0)
+    low, high = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+    axes.fill_between(times[starts], low, high, color=EVENTS, alpha=0.25, lw=0)
     axes.plot(times[starts], means, color=EVENTS, lw=1.2)
     axes.set_ylim(bottom=0)
     axes.margins(x=0.01)
     if survey.labels is not None and survey.labels.times.size:
-        # In a strip below the curve, which starts at 0.
+        # The marks are below the curve, which starts at 0.
         marks = survey.labels.times / 1e6
         axes.vlines(marks, -0.06, -0.01, transform=axes.get_xaxis_transform(), color=LABELS, lw=0.8, clip_on=False)
         axes.tick_params(axis="x", pad=10)
@@ -156,26 +156,26 @@ def _draw_curve(axes: Any, survey: FileSurvey) -> None:
 
 
 def _draw_files(axes: Any, surveys: Sequence[FileSurvey]) -> None:
-    """The median of each file and the range from its 5th to its 95th percentile."""
+    """Draw the median of each file and the range from its 5th to its 95th percentile."""
     for split in dict.fromkeys(survey.file.split for survey in surveys):
-        places = [index for index, survey in enumerate(surveys) if survey.file.split == split]
-        values = [_series(surveys[index])[1] for index in places]
+        indices = [index for index, survey in enumerate(surveys) if survey.file.split == split]
+        values = [_series(surveys[index])[1] for index in indices]
         low, middle, high = np.transpose([np.percentile(v, (5, 50, 95)) if v.size else np.zeros(3) for v in values])
         colour = SPLIT_COLOURS.get(split or "", COLOURS[6])
         errors = [middle - low, high - middle]
-        axes.errorbar(places, middle, errors, fmt="o", ms=4, lw=1, color=colour, label=split or "files")
+        axes.errorbar(indices, middle, errors, fmt="o", ms=4, lw=1, color=colour, label=split or "files")
     name = _series(surveys[0])[2].replace("\n", " ")
     axes.set(xlabel="file, by split and name", ylabel=f"{name}\nmedian, 5 to 95 % of the time")
     axes.set_ylim(bottom=0)
     axes.xaxis.get_major_locator().set_params(integer=True)
     if len(surveys) <= MAX_NAMES:
-        names = [_shorten(survey.file.path.stem, 24) for survey in surveys]
+        names = [shorten(survey.file.path.stem, 24) for survey in surveys]
         axes.set_xticks(range(len(surveys)), names, rotation=45, ha="right", rotation_mode="anchor", fontsize="small")
     axes.figure.legend(loc="outside right upper", frameon=False)
 
 
 def _series(survey: FileSurvey) -> tuple[np.ndarray, np.ndarray, str]:
-    """Seconds, values, and what they are."""
+    """Times in seconds, values, and the label of the values."""
     if survey.events is None:
         return survey.sample_times / 1e6, 100 * survey.active, "active pixels\nof a frame (%)"
     bins, rates = survey.events.curve
@@ -183,7 +183,7 @@ def _series(survey: FileSurvey) -> tuple[np.ndarray, np.ndarray, str]:
 
 
 def _draw_sizes(axes: Any, labels: LabelStatistics, data: DataConfig) -> None:
-    from matplotlib.ticker import ScalarFormatter
+    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
     rng = np.random.default_rng(0)
     shown = (labels.sizes > 0).all(axis=1)
@@ -192,45 +192,33 @@ def _draw_sizes(axes: Any, labels: LabelStatistics, data: DataConfig) -> None:
         if len(sizes) > MAX_BOXES:
             sizes = rng.choice(sizes, MAX_BOXES, replace=False)
         axes.scatter(*sizes.T, s=9, alpha=0.35, lw=0, color=_class_colour(index), rasterized=True)
-    axes.set(xscale="log", yscale="log", xlabel="box width (network px)", ylabel="box height (network px)")
-    axes.set_title("box sizes")
+    axes.set(title="box sizes", xlabel="box width (network px)", ylabel="box height (network px)")
     low, high = _limits(labels.sizes[shown], data)
-    axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+    axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
     w = np.geomspace(low, high, 400)
     for side, text in ((32, "small / medium"), (96, "medium / large")):
         axes.plot(w, side**2 / w, color="0.45", lw=1, ls="--")
         if low < side < high:
-            place = high * 0.96, side**2 / high * 1.06
-            axes.text(*place, text, rotation=-45, rotation_mode="anchor", ha="right", va="bottom", fontsize="small")
+            x, y = high * 0.96, side**2 / high * 1.06
+            axes.text(x, y, text, rotation=-45, rotation_mode="anchor", ha="right", va="bottom", fontsize="small")
     inside = np.sqrt(np.clip(data.min_box_diag**2 - w**2, 0, None))
     smallest = np.where(w < data.min_box_side, high, np.maximum(inside, data.min_box_side))
     label = f"dropped by the protocol: diagonal < {data.min_box_diag:g} px or side < {data.min_box_side:g} px"
     axes.fill_between(w, low, np.maximum(smallest, low), color="0.5", alpha=0.18, lw=0, label=label)
     axes.plot([], [], color="0.45", lw=1, ls="--", label="COCO areas, 32² and 96² px")
+    octaves = [2.0**k for k in range(13) if low <= 2**k <= high]
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(_octaves(low, high))
+        axis.set_major_locator(FixedLocator(octaves))
         axis.set_major_formatter(ScalarFormatter())
-        axis.set_minor_locator(_none())
+        axis.set_minor_locator(NullLocator())
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), frameon=False, fontsize="small")
 
 
 def _limits(sizes: np.ndarray, data: DataConfig) -> tuple[float, float]:
-    """Axis limits that hold all boxes and the protocol's limits."""
+    """Axis limits that include all boxes and the limits of the protocol."""
     sides = sizes if sizes.size else np.array([[10.0, 100.0]])
     low = min(float(sides.min()), *(limit for limit in (data.min_box_side, data.min_box_diag) if limit > 0), 8.0)
     return max(low, 1.0) / 1.25, max(float(sides.max()), data.min_box_diag, 64.0) * 1.25
-
-
-def _octaves(low: float, high: float) -> Any:
-    from matplotlib.ticker import FixedLocator
-
-    return FixedLocator([2.0**k for k in range(13) if low <= 2**k <= high])
-
-
-def _none() -> Any:
-    from matplotlib.ticker import NullLocator
-
-    return NullLocator()
 
 
 def _draw_sample(axes: Any, sample: Sample, colours: Mapping[int, str]) -> None:
@@ -239,7 +227,7 @@ def _draw_sample(axes: Any, sample: Sample, colours: Mapping[int, str]) -> None:
     from detector.visualization.drawing import events_to_image
 
     height, width = sample.frame.shape[1:]
-    image = events_to_image(_pool(_two_polarities(sample.frame), max(1, width // PICTURE_WIDTH)))
+    image = events_to_image(_pool(_two_polarities(sample.frame), max(1, width // IMAGE_WIDTH)))
     axes.imshow(image.permute(1, 2, 0).numpy(), extent=(0, width, height, 0), interpolation="nearest")
     for box in () if sample.boxes is None else sample.boxes:
         corner = float(box["x"]), float(box["y"])
@@ -249,7 +237,7 @@ def _draw_sample(axes: Any, sample: Sample, colours: Mapping[int, str]) -> None:
 
 
 def _two_polarities(frame: np.ndarray) -> np.ndarray:
-    """Channels OFF, ON, ... of at least 0; channels with a sign are parted by it."""
+    """Non-negative channels OFF, ON, ...; signed or single channels are split by sign."""
     values = frame.astype(np.float32)
     if len(values) % 2 == 0 and values.min() >= 0:
         return values
@@ -257,31 +245,11 @@ def _two_polarities(frame: np.ndarray) -> np.ndarray:
 
 
 def _pool(frame: np.ndarray, size: int) -> np.ndarray:
-    """Sums of `size` x `size` pixels, so that single events stay visible when a frame is shown small."""
+    """Sum `size` x `size` pixels, so that single events remain visible in a small image."""
     channels, height, width = frame.shape
     rows, columns = height // size, width // size
     return frame[:, : rows * size, : columns * size].reshape(channels, rows, size, columns, size).sum(axis=(2, 4))
 
 
-def _figure(title: str, rows: int, columns: int, size: tuple[float, float], **grid: Any) -> tuple["Figure", np.ndarray]:
-    # A Figure of its own: pyplot would keep it open in the process and choose a window system.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title)
-    panels = figure.subplots(rows, columns, squeeze=False, gridspec_kw=grid)
-    for axes in panels.flat:
-        axes.grid(alpha=0.3)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure, panels
-
-
 def _class_colour(index: int) -> str:
     return CLASS_COLOURS[index % len(CLASS_COLOURS)]
-
-
-def _shorten(name: str, length: int = 44) -> str:
-    return name if len(name) <= length else f"{name[: length // 2 - 1]}…{name[-length // 2 :]}"

@@ -1,4 +1,4 @@
-"""Figures of recordings and datasets as text: what `evforge inspect` prints."""
+"""Statistics of recordings and datasets as text, the output of `evforge inspect`."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,49 +14,49 @@ from evforge.display.tables import text_table
 __all__ = ["box_text", "dataset_text", "file_text", "survey_text"]
 
 SMALL, LARGE = 32**2, 96**2
-"""Areas in pixels between which COCO calls a box medium."""
+"""Bounds in pixels of the area of a medium box of COCO."""
 
 
 def survey_text(path: Path, surveys: Sequence[FileSurvey], names: Mapping[int, str], data: DataConfig) -> str:
-    """Everything about a path: its file, or its splits, and then its boxes.
+    """Describe a path: its only file or its splits, then its boxes, then the labels that are not used.
 
     Args:
-        path: what was asked for.
+        path: the inspected path.
         surveys: its files, at least one.
         names: class names by id.
-        data: which boxes the protocol drops.
+        data: settings that state which boxes the protocol drops.
     """
+    several = len(surveys) > 1
+    parts = [_common_text(path, surveys), dataset_text(surveys, names)] if several else [file_text(surveys[0], names)]
     labels = [survey.labels for survey in surveys if survey.labels]
-    parts = [file_text(surveys[0], names)] if len(surveys) == 1 else [_common_text(path, surveys)]
-    if len(surveys) > 1:
-        parts.append(dataset_text(surveys, names))
     if labels:
         parts.append(box_text(LabelStatistics.join(labels), data))
     counts = [survey.label_counts for survey in surveys if survey.label_counts]
-    unused = report_lines(counts, faults_only=True)
-    if unused:
-        parts.append("\n".join(unused))
-    return "\n\n".join(parts)
+    parts.append("\n".join(report_lines(counts, faults_only=True)))
+    return "\n\n".join(filter(None, parts))
 
 
 def file_text(survey: FileSurvey, names: Mapping[int, str]) -> str:
-    """What a file holds, a line a fact.
+    """Describe a file, one fact per line.
 
     Args:
         survey: the file.
         names: class names by id.
     """
     height, width = survey.sensor_size
-    lines = [("format", survey.format), ("sensor", f"{width} x {height} px")]
     start, end = survey.span
-    lines.append(("time", f"{start / 1e6:.3f} to {end / 1e6:.3f} s, {survey.seconds:.3f} s long"))
-    lines += _tensor_lines(survey) if survey.header else _event_lines(survey)
-    lines += _label_lines(survey, names)
-    return "\n".join([str(survey.file.path), *(f"  {name:<14} {text}" for name, text in lines)])
+    facts = [
+        ("format", survey.format),
+        ("sensor", f"{width} x {height} px"),
+        ("time", f"{start / 1e6:.3f} to {end / 1e6:.3f} s, {survey.seconds:.3f} s long"),
+        *(_tensor_facts(survey) if survey.header else _event_facts(survey)),
+        *_label_facts(survey, names),
+    ]
+    return _facts_text(survey.file.path, facts)
 
 
 def dataset_text(surveys: Sequence[FileSurvey], names: Mapping[int, str]) -> str:
-    """A table with a line a split.
+    """Format a table with one row per split.
 
     Args:
         surveys: the files.
@@ -75,11 +75,11 @@ def dataset_text(surveys: Sequence[FileSurvey], names: Mapping[int, str]) -> str
 
 
 def box_text(labels: LabelStatistics, data: DataConfig) -> str:
-    """Box sizes, the share that the protocol drops, and COCO's three sizes.
+    """Describe box sizes, the share of boxes that the protocol drops, and the shares of the three sizes of COCO.
 
     Args:
-        labels: of one or several files.
-        data: `min_box_diag` and `min_box_side`.
+        labels: labels of one or several files.
+        data: settings with `min_box_diag` and `min_box_side`.
     """
     w, h = labels.sizes[(labels.sizes > 0).all(axis=1)].T.astype(np.float64)
     if not w.size:
@@ -101,29 +101,33 @@ def box_text(labels: LabelStatistics, data: DataConfig) -> str:
 
 
 def _common_text(path: Path, surveys: Sequence[FileSurvey]) -> str:
-    """What the files of a dataset have in common."""
+    """Describe the files of a dataset together."""
     sizes = {f"{survey.sensor_size[1]} x {survey.sensor_size[0]} px" for survey in surveys}
-    kinds = {_tensor_lines(survey)[0][1] if survey.header else survey.format for survey in surveys}
-    lines = [str(path), f"  {'sensor':<14} {', '.join(sorted(sizes))}", f"  {'files':<14} {'; '.join(sorted(kinds))}"]
+    kinds = {_tensor_facts(survey)[0][1] if survey.header else survey.format for survey in surveys}
+    facts = [("sensor", ", ".join(sorted(sizes))), ("files", "; ".join(sorted(kinds)))]
     rates = [survey.events.mean_rate for survey in surveys if survey.events and survey.events.mean_rate]
     if rates:
-        text = f"{_rate(min(rates))} to {_rate(max(rates))} mean of a file, median {_rate(float(np.median(rates)))}"
-        lines.append(f"  {'event rate':<14} {text}")
-    return "\n".join(lines)
+        median = _rate(float(np.median(rates)))
+        facts.append(("event rate", f"{_rate(min(rates))} to {_rate(max(rates))} mean of a file, median {median}"))
+    return _facts_text(path, facts)
 
 
-def _tensor_lines(survey: FileSurvey) -> list[tuple[str, str]]:
+def _facts_text(path: Path, facts: Sequence[tuple[str, str]]) -> str:
+    return "\n".join([str(path), *(f"  {name:<14} {text}" for name, text in facts)])
+
+
+def _tensor_facts(survey: FileSurvey) -> list[tuple[str, str]]:
     assert survey.header is not None
     frames, channels, height, width = survey.header.shape
     kind = f"{survey.header.preprocess or 'unknown preprocessing'}, {channels} x {height} x {width} "
     return [
-        ("tensors", f"{kind}{survey.header.dtype}, {survey.delta_t / 1000:g} ms a frame"),
+        ("tensors", f"{kind}{survey.header.dtype}, {survey.delta_t / 1000:g} ms per frame"),
         ("frames", f"{frames:,}"),
-        ("active px", f"{survey.active.mean():.2%} of a frame's (mean of {survey.active.size} frames)"),
+        ("active px", f"{survey.active.mean():.2%} of a frame (mean of {survey.active.size} frames)"),
     ]
 
 
-def _event_lines(survey: FileSurvey) -> list[tuple[str, str]]:
+def _event_facts(survey: FileSurvey) -> list[tuple[str, str]]:
     events = survey.events
     assert events is not None
     edges = f"{survey.edges[0]:,} rising, {survey.edges[1]:,} falling" if any(survey.edges) else "none"
@@ -141,15 +145,15 @@ def _event_lines(survey: FileSurvey) -> list[tuple[str, str]]:
     ]
 
 
-def _label_lines(survey: FileSurvey, names: Mapping[int, str]) -> list[tuple[str, str]]:
+def _label_facts(survey: FileSurvey, names: Mapping[int, str]) -> list[tuple[str, str]]:
     labels = survey.labels
     if labels is None:
-        return [("labels", f"none ({survey.file.labels_path.name} is not there)")]
+        return [("labels", f"none ({survey.file.labels_path.name} does not exist)")]
     each = len(labels.sizes) / max(1, labels.times.size)
     text = f"{len(labels.sizes):,} boxes at {labels.times.size:,} labelled times, {each:.3g} each"
-    lines = [("labels", f"{survey.file.labels_path.name}: {text}")]
+    facts = [("labels", f"{survey.file.labels_path.name}: {text}")]
     if not labels.times.size:
-        return lines
+        return facts
     first, last = labels.times[0] / 1e6, labels.times[-1] / 1e6
     rate = f"-, at {first:.3f} s"
     if labels.rate_hz is not None:
@@ -157,7 +161,7 @@ def _label_lines(survey: FileSurvey, names: Mapping[int, str]) -> list[tuple[str
         rate = f"{labels.rate_hz:.3g} Hz (median interval {interval:g} ms), {first:.3f} to {last:.3f} s"
     counts = [f"{_class_name(key, names)}: {count:,}" for key, count in labels.class_counts().items()]
     return [
-        *lines,
+        *facts,
         ("label rate", rate),
         ("boxes", ", ".join(counts) or "none"),
         ("tracks", f"{labels.num_tracks:,}"),
@@ -183,7 +187,7 @@ def _split_cells(split: str, surveys: Sequence[FileSurvey], ids: Sequence[int]) 
 
 
 def _rates(events: EventStatistics) -> str:
-    """The mean over the duration, and the fullest bin unless the recording is too short to be sure of a whole one."""
+    """The mean rate, and the rate of the fullest bin if the recording is long enough to contain a complete bin."""
     if events.mean_rate is None or events.first_t is None or events.last_t is None:
         return "-"
     if events.last_t - events.first_t < 2 * BIN_US:

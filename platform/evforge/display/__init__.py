@@ -1,4 +1,4 @@
 """Text tables and the common style of figures.
 
-Does not belong here: what a certain table or figure shows.
+Does not belong here: the content of a particular table or figure.
 """

@@ -1,30 +1,27 @@
-"""The common style of figures."""
+"""The common style of figures.
 
+Matplotlib is imported when a figure is made: a missing or broken installation must not cost any results.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from detector.utils.atomic_write import atomic_write
+from detector.utils.decoration import decoration
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "add_legend", "line_style", "make_axes", "make_figure"]
+__all__ = ["COLOURS", "add_legend", "line_style", "make_axes", "make_figure", "make_panels", "save_figure"]
 
-# Okabe-Ito: told apart by colour-blind readers as well.
+# Okabe-Ito: colour-blind readers can distinguish these colours.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-
-
 DASHES = ("-", "--", "-.", ":")
 
 
-def make_axes(title: str, xlabel: str, ylabel: str) -> tuple["Figure", Any]:
-    """An empty figure with one pair of axes in the common style."""
-    figure = make_figure((6.4, 4.8))
-    axes = figure.add_subplot(title=title, xlabel=xlabel, ylabel=ylabel)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
 def make_figure(size: tuple[float, float]) -> "Figure":
-    """An empty figure of its own: pyplot would keep it open in the process and choose a window system.
+    """Create an empty figure without pyplot, which would keep it open in the process and choose a window system.
 
     Args:
         size: width and height in inches.
@@ -37,17 +34,64 @@ def make_figure(size: tuple[float, float]) -> "Figure":
     return figure
 
 
+def make_axes(title: str, xlabel: str, ylabel: str, size: tuple[float, float] = (6.4, 4.8)) -> tuple["Figure", Any]:
+    """Create a figure with one pair of axes in the common style."""
+    figure = make_figure(size)
+    axes = figure.add_subplot(title=title, xlabel=xlabel, ylabel=ylabel)
+    _apply_style(axes)
+    return figure, axes
+
+
+def make_panels(title: str, rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple["Figure", Any]:
+    """Create a figure with a grid of axes in the common style.
+
+    Args:
+        title: title of the figure.
+        rows: rows of the grid.
+        columns: columns of the grid.
+        size: width and height in inches.
+        options: further arguments of `Figure.subplots`.
+
+    Returns:
+        The figure, and a (rows, columns) array of axes.
+    """
+    figure = make_figure(size)
+    figure.suptitle(title)
+    panels = figure.subplots(rows, columns, squeeze=False, **options)
+    for axes in panels.flat:
+        _apply_style(axes)
+    return figure, panels
+
+
+def _apply_style(axes: Any) -> None:
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def line_style(index: int) -> dict[str, Any]:
-    """Colour and dashes of the curve of this number, unlike those of the 27 others."""
+    """Colour and dashes of the curve with this index; the first 28 are distinct."""
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index // len(COLOURS) % len(DASHES)]}
 
 
 def add_legend(axes: Any) -> None:
-    """Add the legend of all lines, or the text "no data" if there are none."""
+    """Add a legend of all lines, or the text "no data" if there are no lines."""
     lines = len(axes.get_lines())
     if lines:
         columns = 1 + (lines - 1) // 24
-        # Beside the curves, so that it hides none; long handles show the dashes.
+        # Outside the axes, so that it covers no curve; long handles show the dashes.
         axes.figure.legend(loc="outside right upper", frameon=False, fontsize="small", handlelength=3, ncols=columns)
     else:
         axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center")
+
+
+def save_figure(path: Path, draw: Callable[[], "Figure"]) -> None:
+    """Draw a figure and write it as PNG. An error becomes a warning on stderr; an older file never remains.
+
+    Args:
+        path: file to write.
+        draw: returns the figure.
+    """
+    path.unlink(missing_ok=True)
+    with decoration(str(path)), atomic_write(path) as part:
+        draw().savefig(part, format="png")

@@ -1,21 +1,33 @@
-"""Text tables."""
+"""Text tables, and metrics, ranges and names as text."""
 
 from collections.abc import Collection, Sequence
 
-__all__ = ["figure_text", "text_table"]
+__all__ = ["metric_text", "range_text", "shorten", "text_table"]
 
 
-def figure_text(value: float | None, digits: int = 4) -> str:
-    """A figure with this many digits after the point; "-" where there is none."""
+def metric_text(value: float | None, digits: int = 4) -> str:
+    """A metric with a fixed number of digits after the point, or "-" if it is None."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def range_text(start: float | None, stop: float | None) -> str:
+    """The range [start, stop) as text; None means unbounded, at one end at most."""
+    if start is None:
+        return f"below {stop:g}"
+    return f"from {start:g}" if stop is None else f"{start:g} to {stop:g}"
+
+
+def shorten(name: str, length: int) -> str:
+    """A name of at most `length` characters; a longer name loses its middle."""
+    return name if len(name) <= length else f"{name[: length // 2 - 1]}…{name[-length // 2 :]}"
+
+
 def text_table(lines: Sequence[Sequence[str]], numbers: Collection[int]) -> str:
-    """Aligned text.
+    """Align the cells of a table.
 
     Args:
-        lines: the head, then the rows, all equally long.
-        numbers: columns that stand to the right.
+        lines: the header, then the rows, all of the same length.
+        numbers: indices of the columns to align to the right.
     """
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [

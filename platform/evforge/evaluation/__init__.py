@@ -1,4 +1,4 @@
 """Trained detectors: load, measure, compare, export, predict.
 
-Does not belong here: the measures themselves (`detector.evaluation`).
+Does not belong here: the metrics themselves (`detector.evaluation`).
 """

@@ -1,31 +1,38 @@
-"""Evaluations as files, and two of them side by side: only under equal rules, on equal data."""
+"""Evaluations as files, and comparisons of two evaluations with equal rules and data."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from detector.utils.atomic_write import atomic_write
-from evforge.display.tables import figure_text, text_table
+from evforge.display.tables import metric_text, range_text, text_table
+from evforge.training.run_folder import write_text
 
-__all__ = ["EVALUATION_FILE", "check_comparable", "compare", "find_evaluation", "read_evaluation", "write_evaluation"]
+__all__ = [
+    "EVALUATION_FILE",
+    "check_comparable",
+    "compare",
+    "different_rules",
+    "find_evaluation",
+    "read_evaluation",
+    "write_evaluation",
+]
 
 EVALUATION_FILE = "evaluation.json"
 RULES = ("split", "data_fingerprint", "classes", "protocol")
-"""What must be equal in two evaluations."""
+"""Keys whose values must be equal in two evaluations."""
 
 
 def write_evaluation(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an evaluation; the file appears only when it is whole."""
-    with atomic_write(path) as part:
-        part.write_text(json.dumps(content, indent=1) + "\n")
+    """Write an evaluation; the file appears only when it is complete."""
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def find_evaluation(path: str | Path, split: str) -> Path:
-    """The file that a path names: itself, or that in the folder of an evaluation, a run or a study.
+    """Find an evaluation: the given file, or the file in the folder of an evaluation, a run or a study.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no evaluation on `split`.
     """
     path = Path(path)
     folders = path, path / f"evaluate-{split}", path / "best" / f"evaluate-{split}"
@@ -36,10 +43,10 @@ def find_evaluation(path: str | Path, split: str) -> Path:
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
-    """What an evaluation wrote.
+    """Read what `write_evaluation` wrote.
 
     Raises:
-        ValueError: the file is none of an evaluation.
+        ValueError: the file is not an evaluation.
     """
     try:
         content = json.loads(path.read_text())
@@ -51,59 +58,74 @@ def read_evaluation(path: Path) -> dict[str, Any]:
 
 
 def check_comparable(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: Path) -> None:
-    """Refuse figures of other data or other rules.
+    """Refuse to compare evaluations with other data or other rules.
 
     Args:
         ours: an evaluation, or its rules alone.
-        theirs: another one.
-        path: its file, for the message.
+        theirs: another evaluation.
+        path: file of the other evaluation, for the message.
 
     Raises:
         ValueError: names every key that differs, with both values.
     """
-    first, second = _rules(ours), _rules(theirs)
-    different = [key for key in {**first, **second} if first.get(key) != second.get(key)]
+    different = different_rules(ours, theirs)
     if different:
-        pairs = (f"{key} is {second.get(key)!r} there and {first.get(key)!r} here" for key in different)
-        raise ValueError(f"{path}: cannot be compared, allowed: equal rules and data; {'; '.join(pairs)}")
+        raise ValueError(f"{path}: cannot be compared, allowed: equal rules and data; {different}")
+
+
+def different_rules(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    """Every rule that differs between two evaluations, with both values; empty if all are equal.
+
+    Args:
+        ours: an evaluation, or some of the keys of `RULES`.
+        theirs: another evaluation.
+    """
+    first, second = _rules(ours), _rules(theirs)
+    return "; ".join(
+        f"{key} is {second.get(key)!r} there and {first.get(key)!r} here"
+        for key in {**first, **second}
+        if first.get(key) != second.get(key)
+    )
 
 
 def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: Path) -> str:
-    """Both evaluations' figures and their differences, as aligned text.
+    """Format the metrics of two evaluations and their differences as an aligned table.
 
     Args:
         ours: an evaluation.
-        theirs: the one to compare it with.
-        path: its file.
+        theirs: the evaluation to compare it with.
+        path: file of the other evaluation.
 
     Raises:
-        ValueError: they were measured on other data or by other rules; names what differs.
+        ValueError: the evaluations have other data or other rules; names what differs.
     """
     check_comparable(ours, theirs, path)
-    first, second = _figures(ours), _figures(theirs)
+    first, second = _metrics(ours), _metrics(theirs)
     lines = [("", "here", "there", "difference")]
-    for name in first:
-        a, b = first[name], second.get(name)
+    for name, a in first.items():
+        b = second.get(name)
         if a is not None or b is not None:
             difference = f"{a - b:+.4f}" if a is not None and b is not None else "-"
-            lines.append((name, figure_text(a), figure_text(b), difference))
+            lines.append((name, metric_text(a), metric_text(b), difference))
     return f"there: {theirs.get('checkpoint', path)}\n{text_table(lines, numbers=range(1, 4))}"
 
 
 def _rules(content: Mapping[str, Any]) -> dict[str, Any]:
-    rules = {key: content[key] for key in RULES if key != "protocol"}
+    rules = {key: content[key] for key in RULES if key in content and key != "protocol"}
     return {**rules, **{f"protocol.{key}": value for key, value in content["protocol"].items()}}
 
 
-def _figures(content: Mapping[str, Any]) -> dict[str, float | None]:
+def _metrics(content: Mapping[str, Any]) -> dict[str, float | None]:
     details = content["details"]
-    figures = dict(content["metrics"])
-    figures["best F1"] = details["operating_point"]["f1"]
-    figures["calibration error"] = details["calibration"]["error"]
-    figures["tracks found"] = details["reaction"]["found"]
-    figures["median reaction time, ms"] = details["reaction"]["median_ms"]
-    for name, parts in details["slices"].items():
-        for part in parts:
-            bounds = "-".join("" if part[end] is None else f"{part[end]:g}" for end in ("start", "stop"))
-            figures[f"AP, {name} {bounds}"] = part["ap"]
-    return figures
+    return {
+        **content["metrics"],
+        "best F1": details["operating_point"]["f1"],
+        "calibration error": details["calibration"]["error"],
+        "tracks found": details["reaction"]["found"],
+        "median reaction time, ms": details["reaction"]["median_ms"],
+        **{
+            f"AP, {name} {range_text(part['start'], part['stop'])}": part["ap"]
+            for name, parts in details["slices"].items()
+            for part in parts
+        },
+    }

@@ -1,51 +1,72 @@
-"""A trained detector on a split: COCO mAP and figures in detail with their protocol, curves, images of detections."""
+"""Evaluation of a trained detector on a split: COCO mAP and further metrics, their protocol, figures and images."""
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from detector.box import bboxes_to_box_vectors
 from detector.config import Config
-from detector.utils.atomic_write import atomic_write
+from detector.data.fingerprint import data_fingerprint
+from detector.data.sequence_file import SequenceFile
+from detector.data.tensor_file import open_tensors
+from detector.data_factory import psee_data
+from detector.evaluation.analysis.event_rate import event_rates
+from detector.evaluation.analysis.slices import Details, measure_details
+from detector.evaluation.analysis.state_leak import StateLeak, check_state_leak
+from detector.evaluation.collector import NOTHING_COUNTS, FramePredictions, Measured, RecordingBoxes
+from detector.evaluation.detect import detect
+from detector.lightning_model import LightningDetectionModel
+from detector.preprocess.representation import representation_of
 from detector.utils.decoration import decoration
+from detector.utils.precision import resolve_precision
+from detector.visualization import drawing
+from evforge.display.figures import save_figure
+from evforge.display.tables import metric_text
+from evforge.evaluation import report
 from evforge.evaluation.checkpoint import checkpoint_config, find_checkpoint, load_model
+from evforge.evaluation.compare import (
+    EVALUATION_FILE,
+    check_comparable,
+    compare,
+    find_evaluation,
+    read_evaluation,
+    write_evaluation,
+)
+from evforge.tracking.tracker import Tracker
 from evforge.training.run_folder import RECORD_FILE, read_record, write_text
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor
-
-    from detector.data.sequence_file import SequenceFile
-    from detector.evaluation.analysis.slices import Details
-    from detector.evaluation.analysis.state_leak import StateLeak
-    from detector.evaluation.collector import FramePredictions, Measured, RecordingBoxes
-    from detector.lightning_model import LightningDetectionModel
 
 __all__ = ["Evaluation", "evaluate"]
 
 IMAGES, COLUMNS, SHOWN_FROM = 12, 4, 0.3
-"""Of the contact sheet: frames, frames per row, lowest score of a detection."""
+"""Contact sheet: number of frames, frames per row, lowest score of a detection."""
 SHEET, METRICS_FILE = "detections.png", "metrics.txt"
 NAMES = {"mean_ap": "mAP", "mean_ap50": "mAP50", "mean_ap75": "mAP75"}
+AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation found.
+    """Result of an evaluation.
 
     Args:
         metrics: `mean_ap`, `mean_ap50`, ..., and `ap/<class>`; None where the split has no such labels
-        protocol: what makes two figures comparable, see `detector.evaluation.collector.Protocol`
-        data_fingerprint: of the split's files
+        protocol: rules that must be equal to compare two evaluations, see `detector.evaluation.collector.Protocol`
+        data_fingerprint: fingerprint of the files of the split
         split: val or test
-        folder: holds everything as `evaluation.json`, and the figures
-        checkpoint: what was measured
+        folder: folder of `evaluation.json`, `metrics.txt` and the figures
+        checkpoint: the evaluated checkpoint
         classes: names of the classes
-        details: what was measured beside mAP
-        state_leak: whether a stream's detections depend on others
-        left_out: labels and detections that did not count, by reason
-        precision: arithmetic of the network, which can move mAP in the fourth digit
+        details: measurements beyond mAP
+        state_leak: whether the detections in a stream depend on other streams
+        left_out: numbers of labels and detections that did not count, by reason
+        precision: arithmetic of the network, which can change the fourth digit of mAP
     """
 
     metrics: dict[str, float | None]
@@ -55,24 +76,21 @@ class Evaluation:
     folder: Path
     checkpoint: Path
     classes: list[str]
-    details: "Details"
-    state_leak: "StateLeak"
+    details: Details
+    state_leak: StateLeak
     left_out: dict[str, int]
     precision: str
 
     def text(self) -> str:
-        """The figures and their protocol, for people."""
-        from evforge.display.tables import figure_text
-        from evforge.evaluation.report import details_text, protocol_text
-
-        lines = [f"{NAMES.get(name, name):<24} {figure_text(value)}" for name, value in self.metrics.items()]
-        lines.append(f"{protocol_text(self.protocol, self.split)}; computed in {self.precision}")
+        """The metrics and their protocol as text."""
+        lines = [f"{NAMES.get(name, name):<24} {metric_text(value)}" for name, value in self.metrics.items()]
+        lines.append(f"{report.protocol_text(self.protocol, self.split)}; computed in {self.precision}")
         if self.left_out:
             lines.append("left out: " + "; ".join(f"{count:,} {what}" for what, count in self.left_out.items()))
-        return "\n".join([*lines, details_text(self.details, self.state_leak)])
+        return "\n".join([*lines, report.details_text(self.details, self.state_leak)])
 
-    def figures(self) -> dict[str, float]:
-        """All single figures by name: COCO's, and those in detail that are known."""
+    def scalars(self) -> dict[str, float]:
+        """All known scalar results by name: the metrics, and the scalars of `details` and `state_leak`."""
         point, reaction = self.details.operating_point, self.details.reaction
         found: dict[str, float | None] = {
             **self.metrics,
@@ -85,7 +103,7 @@ class Evaluation:
         return {name: value for name, value in found.items() if value is not None}
 
     def to_dict(self) -> dict[str, Any]:
-        """As `evaluation.json` holds it."""
+        """The content of `evaluation.json`."""
         return {
             "checkpoint": str(self.checkpoint),
             "split": self.split,
@@ -107,26 +125,21 @@ def evaluate(
     folder: Path | None = None,
     compare_with: str | Path | None = None,
 ) -> Evaluation:
-    """Measure a detector in this process, write everything down, and log it to the MLflow run that trained it.
+    """Measure a detector in this process, write the results, and log them to the MLflow run that trained it.
 
     Args:
         checkpoint: checkpoint, or folder of a run or study.
-        config: settings that replace the checkpoint's own.
-        split: what to measure on.
-        folder: where files go; `evaluate-<split>` beside the checkpoint if None.
-        compare_with: an earlier evaluation, or its folder, or that of its run or study; what it found is printed
-            beside the new figures.
+        config: settings that replace those of the checkpoint.
+        split: split to measure on.
+        folder: folder to write to; `evaluate-<split>` beside the checkpoint if None.
+        compare_with: an earlier evaluation, or the folder of an evaluation, run or study; its metrics are printed
+            beside the new ones.
 
     Raises:
-        ValueError: no checkpoint of a detector, the settings do not fit it or the dataset, or `compare_with` was
-            measured on other data or by other rules.
-        FileNotFoundError: the checkpoint, the dataset or the other evaluation is not there.
+        ValueError: the file is not a checkpoint of a detector, the settings do not fit it or the dataset, or
+            `compare_with` has other data or other rules.
+        FileNotFoundError: the checkpoint, the dataset or the other evaluation does not exist.
     """
-    from detector.data.fingerprint import data_fingerprint
-    from detector.data_factory import psee_data
-    from evforge.evaluation.compare import EVALUATION_FILE, check_comparable, compare, find_evaluation, read_evaluation
-    from evforge.evaluation.compare import write_evaluation as write
-
     path = find_checkpoint(checkpoint)
     config = config or checkpoint_config(path)
     model = load_model(path, config)
@@ -136,67 +149,55 @@ def evaluate(
         "classes": list(model.classes),
         "protocol": asdict(model.protocol),
     }
-    if compare_with is not None:  # read now: the new evaluation may take its place
+    if compare_with is not None:  # read now: the new evaluation may replace this file
         other_path = find_evaluation(compare_with, split)
         other = read_evaluation(other_path)
         check_comparable(rules, other, other_path)
     loader = psee_data(config.to_hparams(), split)
-    folder = folder or path.parent / f"evaluate-{split}"
-    predictions, measured, details, leak = _measure(model, config, loader, *(hardware := _hardware(config)))
+    use_gpu = torch.cuda.is_available() if config.train.use_gpu == "auto" else bool(config.train.use_gpu)
+    precision = resolve_precision(config.train.precision, use_gpu)
+    files = {str(file.path): file for file in loader.dataset.dataset.files}
+    predictions, measured, details, leak = _measure(model, config, loader, files, use_gpu, precision)
     found = Evaluation(
         metrics=measured.metrics,
-        folder=folder,
+        folder=folder or path.parent / f"evaluate-{split}",
         checkpoint=path,
         details=details,
         state_leak=leak,
         left_out=measured.left_out,
-        precision=hardware[1],
+        precision=precision,
         **rules,
     )
-    write(folder / EVALUATION_FILE, found.to_dict())
-    write_text(folder / METRICS_FILE, found.text() + "\n")
-    files = {str(file.path): file for file in loader.dataset.dataset.files}
-    _log(found, path, config, lambda: _draw(found, measured, predictions, files))
+    write_evaluation(found.folder / EVALUATION_FILE, found.to_dict())
+    write_text(found.folder / METRICS_FILE, found.text() + "\n")
+    _log(found, config, lambda: _draw(found, measured, predictions, files))
     if compare_with is not None:
         print(compare(found.to_dict(), other, other_path))
     return found
 
 
-def _hardware(config: Config) -> tuple[bool, str]:
-    """Whether a GPU is taken, and the arithmetic: those of training here."""
-    import torch
-
-    from detector.utils.precision import resolve_precision
-
-    use_gpu = torch.cuda.is_available() if config.train.use_gpu == "auto" else bool(config.train.use_gpu)
-    return use_gpu, resolve_precision(config.train.precision, use_gpu)
-
-
 def _measure(
-    model: "LightningDetectionModel", config: Config, loader: Any, use_gpu: bool, precision: str
-) -> tuple["FramePredictions", "Measured", "Details", "StateLeak"]:
-    import torch
-    from tqdm import tqdm
-
-    from detector.evaluation.analysis.event_rate import event_rates
-    from detector.evaluation.analysis.slices import measure_details
-    from detector.evaluation.analysis.state_leak import check_state_leak
-    from detector.evaluation.collector import NOTHING_COUNTS
-    from detector.evaluation.detect import detect
-    from detector.preprocess.representation import representation_of
-
+    model: LightningDetectionModel,
+    config: Config,
+    loader: Any,
+    files: Mapping[str, SequenceFile],
+    use_gpu: bool,
+    precision: str,
+) -> tuple[FramePredictions, Measured, Details, StateLeak]:
     device, dataset = torch.device("cuda" if use_gpu else "cpu"), loader.dataset.dataset
     predictions = model.new_predictions()
     detector, protocol = model.to(device).detector, model.protocol
+    arithmetic: AbstractContextManager = nullcontext()
+    if precision in AUTOCAST:
+        arithmetic = torch.autocast(device.type, AUTOCAST[precision])
     batches, limits = tqdm(loader, "detect", unit="batch"), (protocol.score_thresh, protocol.nms_thresh)
-    for batch, boxes in detect(detector, batches, *limits, device, _arithmetic(precision, device)):
+    for batch, boxes in detect(detector, batches, *limits, device, arithmetic):
         predictions.add(boxes, batch["video_infos"], batch["frame_is_labeled"])
     measured = predictions.measure()
     if measured is None:
-        raise ValueError(NOTHING_COUNTS.format(loader.dataset.dataset.files[0].path.parent))
+        raise ValueError(NOTHING_COUNTS.format(dataset.files[0].path.parent))
     leak = check_state_leak(detector, dataset, protocol.nms_thresh, device)
     model.cpu()
-    files = {str(file.path): file for file in dataset.files}
     representation = representation_of(config.data)
     details = measure_details(
         predictions.recordings(),
@@ -208,22 +209,28 @@ def _measure(
     return predictions, measured, details, leak
 
 
-def _arithmetic(precision: str, device: "torch.device") -> AbstractContextManager:
-    """A precision of training, as Lightning sets it up."""
-    import torch
+def _draw(
+    found: Evaluation, measured: Measured, predictions: FramePredictions, files: Mapping[str, SequenceFile]
+) -> list[Path]:
+    """Draw the figures and the contact sheet; what cannot be drawn becomes a warning and is not in the result."""
+    title = f"{found.checkpoint.parent.name}, {found.split}"
+    figures: dict[str, Callable[[], Any]] = {
+        "pr_curve.png": lambda: report.pr_curve_figure(measured.precision_recall, f"{title}, IoU 0.5"),
+        "confusion.png": lambda: report.confusion_figure(found.details, title),
+        "calibration.png": lambda: report.calibration_figure(found.details, title),
+        "slices.png": lambda: report.slices_figure(found.details, title),
+    }
+    for name, draw in figures.items():
+        save_figure(found.folder / name, draw)
+    sheet = found.folder / SHEET
+    sheet.unlink(missing_ok=True)
+    with decoration(str(sheet)):
+        drawing.save_png(sheet, _contact_sheet(predictions, files, found.classes))
+    return [path for path in (*(found.folder / name for name in figures), sheet) if path.is_file()]
 
-    kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    return torch.autocast(device.type, kinds[precision]) if precision in kinds else nullcontext()
 
-
-def _contact_sheet(
-    predictions: "FramePredictions", files: "Mapping[str, SequenceFile]", classes: list[str]
-) -> "Tensor":
-    """Detections and labels of labelled frames, spread evenly over all that were measured."""
-    import numpy as np
-
-    from detector.visualization.drawing import contact_sheet
-
+def _contact_sheet(predictions: FramePredictions, files: Mapping[str, SequenceFile], classes: list[str]) -> Tensor:
+    """Draw detections and labels of labelled frames, spread evenly over all that were measured."""
     found = [
         (recording, frame)
         for recording in predictions.recordings()
@@ -232,29 +239,20 @@ def _contact_sheet(
     ]
     chosen = dict.fromkeys(index * len(found) // IMAGES for index in range(IMAGES))
     ids = predictions.class_ids.tolist()
-    return contact_sheet([_image(*found[index], files, ids, classes) for index in chosen], COLUMNS)
+    return drawing.contact_sheet([_image(*found[index], files, ids, classes) for index in chosen], COLUMNS)
 
 
 def _image(
-    recording: "RecordingBoxes", frame: int, files: "Mapping[str, SequenceFile]", ids: list[int], classes: list[str]
-) -> "Tensor":
-    """One frame with its detections and the labels that were wanted of it."""
-    import numpy as np
-    import torch
-
-    from detector.data.tensor_file import open_tensors
-    from detector.lightning_model import bboxes_to_box_vectors
-    from detector.visualization.drawing import draw_detections
-
+    recording: RecordingBoxes, frame: int, files: Mapping[str, SequenceFile], ids: list[int], classes: list[str]
+) -> Tensor:
+    """Draw one frame with its detections and its labels of wanted classes."""
     file = files[recording.path]
     values = np.empty((1, file.channels, file.height, file.width), file.dtype)
-    reader = open_tensors(file.path)
-    try:
+    with closing(open_tensors(file.path)) as reader:
         reader.read(frame, values)
-    finally:
-        reader.close()
-    in_frame = (rows[recording.frames.find(rows["t"]) == frame] for rows in (recording.detections, recording.labels))
-    found, labels = in_frame
+    found, labels = (
+        rows[recording.frames.find(rows["t"]) == frame] for rows in (recording.detections, recording.labels)
+    )
     labels = labels[(labels["t"] == labels["t"].max()) & np.isin(labels["class_id"], ids[1:])]
     boxes, truth = (torch.as_tensor(bboxes_to_box_vectors(rows))[:, :4] for rows in (found, labels))
     shown = {
@@ -263,39 +261,12 @@ def _image(
         "labels": torch.tensor([ids.index(key, 1) for key in found["class_id"].tolist()], dtype=torch.long),
     }
     image = torch.from_numpy(values[0].astype(np.float32)) / file.divisor
-    return draw_detections(image, shown, classes, truth, SHOWN_FROM)
+    return drawing.draw_detections(image, shown, classes, truth, SHOWN_FROM)
 
 
-def _draw(
-    found: Evaluation, measured: "Measured", predictions: "FramePredictions", files: "Mapping[str, SequenceFile]"
-) -> list[Path]:
-    """Draw what an evaluation shows beside its numbers; what cannot be drawn is a warning, and not in the list."""
-    from evforge.evaluation.report import calibration_figure, confusion_figure, pr_curve_figure, slices_figure
-
-    title = f"{found.checkpoint.parent.name}, {found.split}"
-    figures: dict[str, Callable[[], Any]] = {
-        "pr_curve.png": lambda: pr_curve_figure(measured.precision_recall, f"{title}, IoU 0.5"),
-        "confusion.png": lambda: confusion_figure(found.details, title),
-        "calibration.png": lambda: calibration_figure(found.details, title),
-        "slices.png": lambda: slices_figure(found.details, title),
-    }
-    for name in (*figures, SHEET):  # those of an earlier evaluation never stay beside new figures
-        (found.folder / name).unlink(missing_ok=True)
-    for name, draw in figures.items():
-        with decoration(str(found.folder / name)), atomic_write(found.folder / name) as part:
-            draw().savefig(part, format="png")
-    with decoration(str(found.folder / SHEET)):
-        from detector.visualization.drawing import save_png
-
-        save_png(found.folder / SHEET, _contact_sheet(predictions, files, found.classes))
-    return [found.folder / name for name in (*figures, SHEET) if (found.folder / name).is_file()]
-
-
-def _log(found: Evaluation, checkpoint: Path, config: Config, draw: Callable[[], list[Path]]) -> None:
-    """Log to the run that trained the model, to a run of its own if that is not known; draw once figures are saved."""
-    from evforge.evaluation.compare import EVALUATION_FILE
-    from evforge.tracking.tracker import Tracker
-
+def _log(found: Evaluation, config: Config, draw: Callable[[], list[Path]]) -> None:
+    """Log to the run that trained the model, or to a new run if it is unknown; draw after the results are logged."""
+    checkpoint = found.checkpoint
     if (checkpoint.parent / RECORD_FILE).is_file():
         record = read_record(checkpoint.parent)
         tracker = Tracker(record.tracking_uri, record.experiment)
@@ -304,7 +275,7 @@ def _log(found: Evaluation, checkpoint: Path, config: Config, draw: Callable[[],
         tracker = Tracker(config.track.tracking_uri, config.track.experiment)
         run = tracker.run(f"evaluate-{checkpoint.stem}", config.to_flat(), {"checkpoint": str(checkpoint)})
     with run as run_id:
-        tracker.log_metrics(run_id, {f"{found.split}_{key}": value for key, value in found.figures().items()}, step=0)
+        tracker.log_metrics(run_id, {f"{found.split}_{key}": value for key, value in found.scalars().items()}, step=0)
         tracker.set_tag(run_id, f"{found.split}_data_fingerprint", found.data_fingerprint)
         for name in (METRICS_FILE, EVALUATION_FILE):
             tracker.log_file(run_id, found.folder / name, found.split)

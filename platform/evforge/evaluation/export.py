@@ -1,4 +1,4 @@
-"""Export: a trained detector as a file that runs without the training code."""
+"""Export of a trained detector to a file that runs without the training code."""
 
 import argparse
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["export"]
 
 CLIP_BATCHES = 2
-"""Batches of the validation split on which the file must answer as the model does; the second finds memory."""
+"""Batches of the validation split on which the file must agree with the model; the second one tests the state."""
 
 
 def export(
@@ -28,13 +28,13 @@ def export(
 ) -> Path:
     """Write the model file and `info_ssd_jit.json`, and check them.
 
-    The cases of `detector.jitting_test` run on a TorchScript file. Any file must answer as the model does on a clip of
-    the validation split, or on random frames if the dataset that the model was trained on is no longer there.
+    The cases of `detector.jitting_test` run on a TorchScript file. Any file must agree with the model on a clip of the
+    validation split, or on random frames if the dataset that the model was trained on no longer exists.
 
     Args:
         checkpoint: checkpoint, or folder of a run or study.
         output: folder to write to.
-        score_thresh: score from which users of the file should show a box.
+        score_thresh: default score threshold for users of the file.
         form: name or import path of the form, see `EXPORT_FORMS`.
         precision: key of `detector.export.form.PRECISIONS`.
 
@@ -43,8 +43,8 @@ def export(
 
     Raises:
         FileNotFoundError: there is no checkpoint.
-        ValueError: the file is no checkpoint of a detector, the form does not take the precision or needs what is not
-            installed, or the exported file fails a check.
+        ValueError: the file is not a checkpoint of a detector, the form does not support the precision or needs a
+            package that is not installed, or the exported file fails a check.
     """
     from detector.export.check import check_export
     from detector.export.form import MODEL_NAME
@@ -62,7 +62,7 @@ def export(
 
 
 def _check_on_clip(model: "LightningDetectionModel", file: Path) -> None:
-    """The file answers as the model does, memory included."""
+    """Check that the file agrees with the model, recurrent state included."""
     import torch
 
     from detector.config.extensions import EXPORT_FORMS
@@ -81,7 +81,7 @@ def _check_on_clip(model: "LightningDetectionModel", file: Path) -> None:
 
 
 def _clip(model: "LightningDetectionModel") -> "Iterator[tuple[Tensor, str]]":
-    """Frames (T, B, C, H, W), and where they are from."""
+    """Yield frames (T, B, C, H, W) and a description of their source."""
     import torch
 
     from detector.data_factory import psee_data
@@ -91,7 +91,7 @@ def _clip(model: "LightningDetectionModel") -> "Iterator[tuple[Tensor, str]]":
         loader = psee_data(argparse.Namespace(**{**model.hparams, "num_workers": 0}), "val")
         yield from ((batch["inputs"], "the validation split") for batch in islice(loader, CLIP_BATCHES))
         return
-    print(f"{dataset / 'val'}: no longer there, the file is checked on random frames only")
+    print(f"{dataset / 'val'}: no longer exists, so the file is checked on random frames only")
     shape = (4, 2, model.detector.in_channels, model.height or 120, model.width or 160)
     generator = torch.Generator().manual_seed(0)
     yield from ((torch.rand(shape, generator=generator), "random frames") for _ in range(CLIP_BATCHES))

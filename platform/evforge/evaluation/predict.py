@@ -1,23 +1,24 @@
-"""Detection in a recording, by a model from anywhere: a file, a run or study, the registry."""
+"""Detection in a recording by an exported model, a run or study, or a registered model."""
 
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+
+import torch
 
 from detector.config.groups import TrackConfig
-
-if TYPE_CHECKING:
-    from detector.inference.recording import Summary
+from detector.export.form import INFO_NAME
+from detector.inference import recording as inference
+from detector.inference.predictor import Predictor
 
 __all__ = ["exported_model", "predict"]
 
 REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
 SHOWN_FROM = 0.4
-"""Score threshold of a checkpoint's boxes, as `evforge export` has it."""
+"""Score threshold for the boxes of a checkpoint, the default of `evforge export`."""
 
 
 def predict(
@@ -30,47 +31,42 @@ def predict(
     sensor: tuple[int | None, int | None] = (None, None),
     downsampling: int | None = None,
     max_faulty_events: float = 0.001,
-) -> "Summary":
+) -> inference.Summary:
     """Detect in a recording, see `detector.inference.recording.predict`.
 
     Args:
         recording: path of a recording.
         model: see `exported_model`.
         outputs: files to write.
-        track: where the registry is.
-        score_thresh: lowest score of a box; the exported one if None.
-        sensor: height and width of the sensor, for recordings that do not tell it.
-        downsampling: k divides the sensor by 2^k; to the size of the training if None.
-        max_faulty_events: part of the events that may be faulty.
+        track: address of the registry.
+        score_thresh: lowest score of a box; that of the exported model if None.
+        sensor: height and width of the sensor, for recordings that do not state them.
+        downsampling: k divides the sensor by 2^k; the factor that gives the size of the training if None.
+        max_faulty_events: share of the events that may be faulty.
 
     Raises:
-        FileNotFoundError: the recording or the model is not there.
+        FileNotFoundError: the recording or the model does not exist.
         ValueError: the recording, the model or an output cannot be used.
     """
-    from detector.inference.predictor import Predictor
-    from detector.inference.recording import predict as detect
-
     height, width = sensor
     with exported_model(model, track) as path:
         predictor = Predictor(path, score_thresh=score_thresh, height=height, width=width, downsampling=downsampling)
-        return detect(recording, predictor, outputs, max_faulty_events=max_faulty_events)
+        return inference.predict(recording, predictor, outputs, max_faulty_events=max_faulty_events)
 
 
 @contextmanager
 def exported_model(model: str, track: TrackConfig) -> Iterator[Path]:
-    """An exported model as a file or folder, for the block.
+    """Yield an exported model as a file or folder that exists during the block.
 
     Args:
-        model: exported model or its folder; a checkpoint, or the folder of a run or study, which is exported for the
-            time being; `models:/NAME@ALIAS` or `models:/NAME/VERSION` of the registry.
-        track: where the registry is.
+        model: an exported model or its folder; a checkpoint, or the folder of a run or study, which is exported to a
+            temporary folder; `models:/NAME@ALIAS` or `models:/NAME/VERSION` of the registry.
+        track: address of the registry.
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is no model, or the registry does not know it.
+        FileNotFoundError: there is no such model.
+        ValueError: it is not a model, or the registry does not know it.
     """
-    from detector.export.form import INFO_NAME
-
     path = Path(model)
     with TemporaryDirectory(prefix="evforge-") as folder:
         if model.startswith("models:"):
@@ -85,7 +81,7 @@ def exported_model(model: str, track: TrackConfig) -> Iterator[Path]:
 
 
 def _fetch(address: str, track: TrackConfig, folder: Path) -> Path:
-    from evforge.tracking.models import fetch
+    from evforge.tracking.models import fetch  # imports MLflow, which takes seconds
     from evforge.tracking.tracker import Tracker
 
     found = REGISTERED.fullmatch(address)
@@ -96,8 +92,7 @@ def _fetch(address: str, track: TrackConfig, folder: Path) -> Path:
 
 
 def _export(path: Path, folder: Path) -> Path:
-    import torch
-
+    # Imported here: an exported model needs neither Lightning nor torchvision, whose imports take seconds.
     from detector.export.write import export_lightning_model
     from evforge.evaluation.checkpoint import find_checkpoint, load_model
 

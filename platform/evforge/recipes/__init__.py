@@ -1,4 +1,4 @@
-"""Settings to start from, one YAML file each, found by name: `--config pedestrians`.
+"""Recipes: YAML files with settings for a kind of dataset, found by name (`--config pedestrians`).
 
 Does not belong here: search spaces (`tune_spaces/`).
 """
@@ -11,10 +11,10 @@ FOLDER = Path(__file__).parent
 
 
 def find_config(name: str | Path) -> Path:
-    """The configuration file that a user names: a path, or the name of a recipe.
+    """Find a configuration file by its path or by the name of a recipe.
 
     Raises:
-        FileNotFoundError: there is neither such a file nor such a recipe.
+        FileNotFoundError: there is no such file or recipe.
     """
     recipes = {recipe.stem: recipe for recipe in sorted(FOLDER.glob("*.yaml"))}
     if Path(name).is_file():

@@ -1,4 +1,4 @@
-"""The model registry: registering, the promotion to champion, its lock, and what its pages show.
+"""The model registry: registration, promotion to champion, its lock, and the text of its pages.
 
 Does not belong here: measuring and exporting a model (`evaluation/`).
 """

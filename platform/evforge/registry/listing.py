@@ -1,32 +1,33 @@
-"""Registered models as text: what `evforge registry list` and `show` print."""
+"""Registered models as text: the output of `evforge registry list` and `show`."""
 
 from html import unescape
 from typing import Any
 
-from evforge.registry.promotion import GateResult, history
+from evforge.display.tables import metric_text
+from evforge.registry.promotion import PromotionResult, history
 from evforge.tracking.tracker import Tracker
 
 __all__ = ["describe", "newest", "overview", "verdict"]
 
 
 def overview(tracker: Tracker) -> str:
-    """A line for each version of each registered model."""
+    """One line for each version of each registered model."""
     lines = [
-        f"{version.name} {version.version}  {', '.join(version.aliases) or '-'}  mAP {_figure(version, 'mean_ap')}  "
-        f"mAP50 {_figure(version, 'mean_ap50')}  run {version.run_id}"
+        f"{version.name} {version.version}  {', '.join(version.aliases) or '-'}  mAP {_metric(version, 'mean_ap')}  "
+        f"mAP50 {_metric(version, 'mean_ap50')}  run {version.run_id}"
         for model in tracker.client.search_registered_models()
-        for version in _versions(tracker, model.name)
+        for version in _versions(tracker, model.name).values()
     ]
     return "\n".join(lines) or f"no registered model in {tracker.uri}"
 
 
 def describe(tracker: Tracker, name: str, version: int | None = None) -> str:
-    """The model card of a version, the newest if None, and who has been champion.
+    """The model card of a version, the newest if None, and the history of the champion.
 
     Raises:
         ValueError: there is no such model or version.
     """
-    found = {int(item.version): item for item in _versions(tracker, name)}
+    found = _versions(tracker, name)
     chosen = found.get(newest(tracker, name) if version is None else version)
     if chosen is None:
         raise ValueError(f"version: got {version} of model {name!r}, allowed: {', '.join(map(str, found))}")
@@ -38,8 +39,8 @@ def describe(tracker: Tracker, name: str, version: int | None = None) -> str:
     return "\n".join([head.rstrip(), "", "champions:", *(moves or ["none yet"])])
 
 
-def verdict(name: str, result: GateResult) -> str:
-    """What the gate decided, in a line."""
+def verdict(name: str, result: PromotionResult) -> str:
+    """One line with the result of a promotion or rollback."""
     champion = f"version {result.version}" if result.version is not None else "none"
     state = f"now champion is {champion}" if result.moved else f"refused, champion stays {champion}"
     return f"{name}: {state}: {result.reason}"
@@ -51,18 +52,19 @@ def newest(tracker: Tracker, name: str) -> int:
     Raises:
         ValueError: there is no such model.
     """
-    versions = [int(version.version) for version in _versions(tracker, name)]
+    versions = _versions(tracker, name)
     if not versions:
         raise ValueError(f"name: got {name!r}, allowed: a registered model, see `evforge registry list`")
     return max(versions)
 
 
-def _versions(tracker: Tracker, name: str) -> list[Any]:
+def _versions(tracker: Tracker, name: str) -> dict[int, Any]:
+    """Number -> version, by number."""
     found = tracker.client.search_model_versions(f"name = '{name}'")
-    # The search leaves aliases out.
-    versions = [tracker.client.get_model_version(item.name, item.version) for item in found]
-    return sorted(versions, key=lambda version: int(version.version))
+    numbers = sorted(int(item.version) for item in found)
+    # Each version is read again, because the search omits aliases.
+    return {number: tracker.client.get_model_version(name, str(number)) for number in numbers}
 
 
-def _figure(version: Any, key: str) -> str:
-    return f"{float(version.tags[key]):.3f}" if key in version.tags else "-"
+def _metric(version: Any, key: str) -> str:
+    return metric_text(float(version.tags[key]) if key in version.tags else None, 3)

@@ -1,6 +1,6 @@
-"""The gate between `candidate` and `champion`: who comes through, in which order, and the way back.
+"""Promotion of a registered version to champion, and rollback.
 
-The history of the champion is kept in tags of the registered model, one a move: `champion_0001`, `champion_0002`, ...
+Tags of the registered model store the history of the champion, one tag per move: `champion_0001`, `champion_0002`, ...
 """
 
 import json
@@ -13,23 +13,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from mlflow.exceptions import MlflowException
+
 from evforge import one_line
-from evforge.registry.champion_lock import Refusal, next_turn, take_turn
+from evforge.evaluation.compare import different_rules
+from evforge.registry.champion_lock import Refusal, hold_lock, next_lock
 from evforge.registry.register import check_registered
+from evforge.tracking.models import find_version
 from evforge.tracking.tracker import Tracker
 
-__all__ = ["GateResult", "Move", "history", "promote", "rollback"]
+__all__ = ["Move", "PromotionResult", "history", "promote", "rollback"]
 
 _MOVE_TAG = re.compile(r"champion_(\d+)")
 
 
 @dataclass(frozen=True)
-class GateResult:
-    """What the gate decided.
+class PromotionResult:
+    """Result of a promotion or rollback.
 
     Args:
-        moved: whether `champion` is another version now
-        reason: one line that says why
+        moved: whether another version is the champion now
+        reason: one line that states why
         version: the champion now, None if there is none
     """
 
@@ -44,10 +48,10 @@ class Move:
 
     Args:
         how: promoted, or rolled back
-        version: the champion since then
-        before: the champion until then, None if there was none
-        at: when, in UTC
-        reason: why
+        version: the new champion
+        before: the previous champion, None if there was none
+        at: time in UTC
+        reason: why it was moved
     """
 
     how: Literal["promoted", "rolled back"]
@@ -57,11 +61,12 @@ class Move:
     reason: str
 
 
-def promote(tracker: Tracker, name: str, version: int | str) -> GateResult:
-    """Make a version the `champion` if it beats the present one on the same test set by the same protocol.
+def promote(tracker: Tracker, name: str, version: int | str) -> PromotionResult:
+    """Make a version the `champion` if it beats the present champion on the same test set by the same protocol.
 
-    The first version passes when its checks pass. Checked anew are the registered files: their hashes, and the cases
-    of `detector.jitting_test`. Of several promotions at once one wins, see `evforge.registry.champion_lock`.
+    The registered files are checked first: their hashes, and the cases of `detector.jitting_test`. The first version
+    is promoted if these checks pass. Of several simultaneous promotions one succeeds, see
+    `evforge.registry.champion_lock`.
 
     Args:
         tracker: the store.
@@ -74,10 +79,10 @@ def promote(tracker: Tracker, name: str, version: int | str) -> GateResult:
     return _move(tracker, name, partial(_promotion, int(version)))
 
 
-def rollback(tracker: Tracker, name: str) -> GateResult:
-    """Make the version the `champion` that was it before the present one was promoted.
+def rollback(tracker: Tracker, name: str) -> PromotionResult:
+    """Make the version the `champion` that preceded the present champion.
 
-    Its registered files are checked anew. The version that is left is not promoted again.
+    The registered files of that version are checked first. The version that was champion cannot be promoted again.
 
     Args:
         tracker: the store.
@@ -86,100 +91,91 @@ def rollback(tracker: Tracker, name: str) -> GateResult:
     Raises:
         ValueError: there is no such model.
     """
-    return _move(tracker, name, _way_back)
+    return _move(tracker, name, _rollback)
 
 
 def history(tracker: Tracker, name: str) -> list[Move]:
-    """The moves of a model's champion, the oldest first.
+    """The moves of the champion of a model, the oldest first.
 
     Raises:
         ValueError: there is no such model.
     """
-    return _moves(_model(tracker.client, name))
+    return list(_moves(_model(tracker.client, name)).values())
 
 
-def _move(tracker: Tracker, name: str, choose: Callable[[Tracker, Any], Move]) -> GateResult:
-    """Let `choose` judge by the champion as it is, and do what it says if the champion still is."""
+def _move(tracker: Tracker, name: str, choose: Callable[[Tracker, Any], Move]) -> PromotionResult:
+    """Let `choose` decide by the present champion, and make its move if the champion has not changed since."""
     client = tracker.client
-    last = _last_turn(_model(client, name))
+    last = max(_moves(_model(client, name)), default=0)
     champion = None
     try:
-        number = next_turn(client, name, last)
-        model = _model(client, name)  # read after the turn was looked up, or a move between the two would be missed
+        number = next_lock(client, name, last)
+        model = _model(client, name)  # read after `next_lock`, otherwise a move between the two would be missed
         champion = _champion(model)
         move = choose(tracker, model)
-        with take_turn(client, name, number) as check:
+        with hold_lock(client, name, number) as check:
             check()
             client.set_registered_model_tag(name, f"champion_{number:04}", json.dumps(asdict(move)))
             client.set_registered_model_alias(name, "champion", str(move.version))
     except Refusal as refusal:
-        return GateResult(False, str(refusal), champion)
-    return GateResult(True, move.reason, move.version)
+        return PromotionResult(False, str(refusal), champion)
+    return PromotionResult(True, move.reason, move.version)
 
 
 def _promotion(version: int, tracker: Tracker, model: Any) -> Move:
-    new = _version(tracker.client, model.name, version)
+    new = find_version(tracker, model.name, version)
     if new.tags.get("export_checks") != "passed":
         raise Refusal(f"version {version} was registered without the export checks")
-    champion, moves = _champion(model), _moves(model)
+    champion = _champion(model)
     if champion == version:
         raise Refusal(f"version {version} is the champion already")
-    left = next((move for move in moves if move.how == "rolled back" and move.before == version), None)
-    if left is not None:
-        raise Refusal(f"version {version} was champion and was rolled back at {left.at}; register it anew to try again")
-    reason = "it is the first champion"
-    if champion is not None:
-        reason = _compare(new, _version(tracker.client, model.name, champion), champion)
+    for move in _moves(model).values():
+        if move.how == "rolled back" and move.before == version:
+            raise Refusal(
+                f"version {version} was champion and was rolled back at {move.at}; register it again to try again"
+            )
+    old = None if champion is None else find_version(tracker, model.name, champion)
+    reason = "it is the first champion" if old is None else _compare(new, old)
     _check_files(tracker, new)
     return Move("promoted", version, champion, _now(), reason)
 
 
-def _way_back(tracker: Tracker, model: Any) -> Move:
+def _rollback(tracker: Tracker, model: Any) -> Move:
     champion = _champion(model)
     if champion is None:
         raise Refusal(f"{model.name} has no champion")
-    came = [move for move in _moves(model) if move.how == "promoted" and move.version == champion]
-    if not came:
+    promotions = {move.version: move for move in _moves(model).values() if move.how == "promoted"}
+    if champion not in promotions:
         raise Refusal(f"version {champion} did not become champion by a promotion, so the one before is not known")
-    before = came[-1].before
+    before = promotions[champion].before
     if before is None:
-        raise Refusal(f"version {champion} was the first champion, there is none to go back to")
+        raise Refusal(f"version {champion} was the first champion, there is no previous one")
     try:
-        old = _version(tracker.client, model.name, before)
+        old = find_version(tracker, model.name, before)
     except ValueError:
-        raise Refusal(f"version {before}, champion before version {champion}, is no longer there") from None
+        raise Refusal(f"version {before}, champion before version {champion}, no longer exists") from None
     _check_files(tracker, old)
     return Move("rolled back", before, champion, _now(), f"version {before} was champion before version {champion}")
 
 
-def _compare(new: Any, old: Any, champion: int) -> str:
+def _compare(new: Any, old: Any) -> str:
     """Why the new version may replace the champion.
 
     Raises:
         Refusal: it may not.
     """
-    _check_comparable(new.tags, old.tags, champion)
+    required = ("protocol", "classes", "data_fingerprint", "mean_ap")
+    missing = [key for key in required if key not in new.tags or key not in old.tags]
+    if missing:
+        raise Refusal(f"it cannot be compared with champion {old.version}: a tag is missing: {', '.join(missing)}")
+    rules = ({**version.tags, "protocol": json.loads(version.tags["protocol"])} for version in (new, old))
+    different = different_rules(*rules)
+    if different:
+        raise Refusal(f"it cannot be compared with champion {old.version}: {different}")
     ours, theirs = float(new.tags["mean_ap"]), float(old.tags["mean_ap"])
     if not ours > theirs:
-        raise Refusal(f"mAP {ours:.4f} is not above the {theirs:.4f} of champion {champion}")
-    return f"mAP {ours:.4f} is above the {theirs:.4f} of version {champion}"
-
-
-def _check_comparable(new: dict[str, str], old: dict[str, str], champion: int) -> None:
-    lacking = [
-        key for key in ("protocol", "classes", "data_fingerprint", "mean_ap") if key not in new or key not in old
-    ]
-    if lacking:
-        raise Refusal(f"it cannot be compared with champion {champion}: a tag is missing: {', '.join(lacking)}")
-    ours, theirs = json.loads(new["protocol"]), json.loads(old["protocol"])
-    keys = [key for key in sorted(ours.keys() | theirs.keys()) if ours.get(key) != theirs.get(key)]
-    if keys:
-        listed = ", ".join(f"{key} {ours.get(key)} against {theirs.get(key)}" for key in keys)
-        raise Refusal(f"its protocol is not that of champion {champion}: {listed}")
-    if new["classes"] != old["classes"]:
-        raise Refusal(f"it detects {new['classes']}, champion {champion} {old['classes']}")
-    if new["data_fingerprint"] != old["data_fingerprint"]:
-        raise Refusal(f"it was tested on another test set than champion {champion}")
+        raise Refusal(f"mAP {ours:.4f} is not above the {theirs:.4f} of champion {old.version}")
+    return f"mAP {ours:.4f} is above the {theirs:.4f} of version {old.version}"
 
 
 def _check_files(tracker: Tracker, version: Any) -> None:
@@ -188,25 +184,14 @@ def _check_files(tracker: Tracker, version: Any) -> None:
             check_registered(tracker, version, Path(folder))
         except (ValueError, OSError) as error:
             reason = one_line(error).replace(folder, version.source)
-            raise Refusal(f"the registered files of version {version.version} do not pass: {reason}") from None
+            raise Refusal(f"the registered files of version {version.version} fail their checks: {reason}") from None
 
 
 def _model(client: Any, name: str) -> Any:
-    from mlflow.exceptions import MlflowException
-
     try:
         return client.get_registered_model(name)
     except MlflowException as error:
         raise ValueError(f"name: got {name!r}: {one_line(error)}") from None
-
-
-def _version(client: Any, name: str, version: int) -> Any:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return client.get_model_version(name, str(version))
-    except MlflowException as error:
-        raise ValueError(f"version: got {version} of model {name!r}: {one_line(error)}") from None
 
 
 def _champion(model: Any) -> int | None:
@@ -214,17 +199,10 @@ def _champion(model: Any) -> int | None:
     return None if version is None else int(version)
 
 
-def _numbered(model: Any) -> list[tuple[int, str]]:
-    found = ((_MOVE_TAG.fullmatch(key), value) for key, value in model.tags.items())
-    return sorted((int(match[1]), value) for match, value in found if match)
-
-
-def _moves(model: Any) -> list[Move]:
-    return [Move(**json.loads(value)) for _, value in _numbered(model)]
-
-
-def _last_turn(model: Any) -> int:
-    return max((number for number, _ in _numbered(model)), default=0)
+def _moves(model: Any) -> dict[int, Move]:
+    """Number of the lock -> move, in the order of the moves."""
+    found = {int(match[1]): key for key in model.tags if (match := _MOVE_TAG.fullmatch(key))}
+    return {number: Move(**json.loads(model.tags[key])) for number, key in sorted(found.items())}
 
 
 def _now() -> str:

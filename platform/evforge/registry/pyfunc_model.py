@@ -1,7 +1,7 @@
-"""The registered model's code: MLflow copies this file beside the exported detector.
+"""Code of the registered model: MLflow copies this file beside the exported detector.
 
-No class is pickled: `mlflow.pyfunc.load_model` runs this file and loads `model.ptjit` with `torch.jit.load`. It stands
-alone for tensors (torch, numpy and pandas); recordings are read by the package `detector`, where that is installed.
+No class is pickled: `mlflow.pyfunc.load_model` runs this file and loads `model.ptjit` with `torch.jit.load`. Tensors
+need only torch, numpy and pandas; recordings need the package `detector`.
 """
 
 import json
@@ -32,7 +32,7 @@ COLUMNS = {
 
 
 class EventDetector(PythonModel):
-    """Detects objects in clips and recordings, each of which starts from a cleared memory."""
+    """Detects objects in clips and recordings; the recurrent state is cleared before each of them."""
 
     def load_context(self, context: Any) -> None:
         """Load the TorchScript file and the settings beside it."""
@@ -45,22 +45,22 @@ class EventDetector(PythonModel):
         self._file = context.artifacts["ptjit"]
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Boxes of clips.
+        """Detect boxes in clips.
 
         Args:
-            context: unused, the model is loaded already.
-            model_input: a row a clip, which is in one of two columns. `frames`: numbers (T, B, C, H, W), scaled as
-                `info_ssd_jit.json` tells. `recording`: path of an event file.
-            params: unused.
+            context: not used, the model is loaded already.
+            model_input: one row per clip, which is in one of two columns. `frames`: numbers (T, B, C, H, W), scaled
+                as `info_ssd_jit.json` states. `recording`: path of an event file.
+            params: not used.
 
         Returns:
-            A row a box, with the columns of `COLUMNS`: row of the clip; stream of its batch; end of the frame in
-            microseconds, by the recording's clock or from the start of the clip; top-left corner and size, in pixels
-            of the sensor or of the given frames; score; the label map's id and name of the class.
+            One row per box with the columns of `COLUMNS`: row of the clip; stream in its batch; end of the frame in
+            microseconds, by the clock of the recording or from the start of the clip; top-left corner and size, in
+            pixels of the sensor or of the given frames; score; id and name of the class in the label map.
 
         Raises:
-            ValueError: a row names no clip or two, or frames have another shape.
-            ImportError: `detector` is not installed and a recording is to be read.
+            ValueError: a row has no clip or two, or frames have another shape.
+            ImportError: a row has a recording and `detector` is not installed.
         """
         rows = [row for clip, given in enumerate(model_input.to_dict("records")) for row in self._rows(clip, given)]
         values = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
@@ -100,7 +100,7 @@ class EventDetector(PythonModel):
             from detector.events import open_events
             from detector.inference.predictor import Predictor
         except ImportError as error:
-            raise ImportError(f"recording: reading {path} needs EvForge's package `detector`: {error}") from None
+            raise ImportError(f"recording: reading {path} needs the package `detector` of EvForge: {error}") from None
         with open_events(path) as events:
             for boxes in Predictor(self._file)(events):
                 for t, x, y, w, h, score, class_id in boxes[
@@ -110,7 +110,7 @@ class EventDetector(PythonModel):
 
 
 def _is_there(value: Any) -> bool:
-    """Whether a cell of the table is filled; pandas writes None or NaN where it is not."""
+    """Whether a cell of the table has a value; pandas stores None or NaN in empty cells."""
     return value is not None and not (isinstance(value, float) and np.isnan(value))
 
 

@@ -1,5 +1,6 @@
-"""Exported models in MLflow's registry: checked before they enter, and again where they lie."""
+"""Registration of exported models in MLflow, and checks of registered files."""
 
+import importlib.metadata
 import json
 import math
 import tempfile
@@ -7,6 +8,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow.entities import LoggedModelOutput, LoggedModelStatus, Metric
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, DataType, Schema
+from mlflow.types.schema import Array
 
 from detector.config.class_names import metric_key
 from detector.utils.checksum import sha256_of
@@ -17,19 +26,32 @@ __all__ = ["REQUIRED_TAGS", "check_registered", "register"]
 
 REQUIRED_TAGS = ("config_fingerprint", "data_fingerprint")
 SHOWN = ("mean_ap", "mean_ap50", "mean_ap75", "mean_ap_small", "mean_ap_medium", "mean_ap_big")
-"""Metrics on the page of a logged model."""
+"""Metrics that the page of a logged model shows."""
 
 EXAMPLE_SIZE = (32, 32)
-"""Height and width of the input example, which MLflow keeps as text."""
+"""Height and width of the input example, which MLflow stores as text."""
+
+FRAMES = Array(Array(Array(Array(Array(DataType.double)))))  # T, B, C, H, W; numbers in JSON are of this type
+BOXES = {
+    **dict.fromkeys(("clip", "stream", "t"), DataType.long),
+    **dict.fromkeys(("x", "y", "w", "h", "score"), DataType.float),
+    "class_id": DataType.long,
+    "class": DataType.string,
+}
+SIGNATURE = ModelSignature(
+    Schema([ColSpec(FRAMES, "frames", required=False), ColSpec(DataType.string, "recording", required=False)]),
+    Schema([ColSpec(kind, name) for name, kind in BOXES.items()]),
+)
+"""Input of `pyfunc_model`, a table of clips (tensors or paths of event files), and its output, a table of boxes."""
 
 
 def check_registered(tracker: Tracker, version: Any, folder: Path) -> dict[str, Any]:
-    """Check a registered version as it lies in the store: nothing lost, nothing changed, and `check_export` passes.
+    """Check a registered version in the store: all files exist, none has changed, and `check_export` passes.
 
     Args:
         tracker: the store.
-        version: MLflow's entity.
-        folder: where its files are copied to.
+        version: the version as an entity of MLflow.
+        folder: folder to copy its files to.
 
     Returns:
         The content of `info_ssd_jit.json`.
@@ -60,25 +82,25 @@ def register(
     card: str,
     tags: Mapping[str, Any],
 ) -> int:
-    """Check an exported detector, keep it with its run and register it as the newest version, alias `candidate`.
+    """Check an exported detector, store it with its run and register it as the newest version, alias `candidate`.
 
     Args:
         tracker: the store.
         run_id: the run that trained the model.
         model_dir: folder with `model.ptjit` and `info_ssd_jit.json`.
         name: name in the registry.
-        metrics: test metrics, `mean_ap` and `mean_ap50` among them.
-        protocol: how they were measured (skipped start, box filters, empty frames, score floor).
-        card: the model card, Markdown.
-        tags: further tags; `REQUIRED_TAGS` must be there: `Config.fingerprint()`, and `data_fingerprint` of the
-            test split.
+        metrics: test metrics, including `mean_ap` and `mean_ap50`.
+        protocol: rules of the measurement (skipped start, box filters, empty frames, score floor).
+        card: the model card as Markdown.
+        tags: further tags, including `REQUIRED_TAGS`: `Config.fingerprint()`, and `data_fingerprint` of the test
+            split.
 
     Returns:
-        The version's number.
+        Number of the version.
 
     Raises:
         FileNotFoundError: a file of the export is missing.
-        ValueError: the export fails its checks, a metric or tag is missing, or the name is none; nothing was
+        ValueError: the export fails its checks, a metric or tag is missing, or the name is not valid; nothing was
             registered.
     """
     from detector.export.check import check_export
@@ -99,13 +121,11 @@ def register(
     }
     client = tracker.client
     _ensure_registered_model(client, name)
-    # The files' place, not `models:/<id>`: MLflow would look that up in the process-wide store instead of this one.
-    place = logged.artifact_location
-    version = int(
-        client.create_model_version(
-            name, place, run_id=run_id, tags=version_tags, description=card, model_id=logged.model_id
-        ).version
+    # The location of the files instead of `models:/<id>`, which MLflow would look up in its process-wide store.
+    created = client.create_model_version(
+        name, logged.artifact_location, run_id, version_tags, description=card, model_id=logged.model_id
     )
+    version = int(created.version)
     _describe(client, logged, run_id, metrics, card, {"name": name, "version": version})
     client.set_registered_model_alias(name, "candidate", str(version))
     return version
@@ -115,7 +135,7 @@ def _check_claims(name: str, metrics: Mapping[str, float | None], tags: Mapping[
     for key in ("mean_ap", "mean_ap50"):
         value = metrics.get(key)
         if value is None or not math.isfinite(value):
-            raise ValueError(f"metrics: got {key} = {metrics.get(key)}, allowed: a finite number")
+            raise ValueError(f"metrics: got {key} = {value}, allowed: a finite number")
     for key in REQUIRED_TAGS:
         if not tags.get(key):
             raise ValueError(f"tags: {key} is missing, got: {', '.join(tags) or 'none'}")
@@ -124,13 +144,12 @@ def _check_claims(name: str, metrics: Mapping[str, float | None], tags: Mapping[
 
 
 def _log_model(tracker: Tracker, run_id: str, model_dir: Path, info: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
-    """MLflow's logged model, and the hashes of its files."""
-    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
-
+    """Store a logged model of MLflow; return it and the hashes of its files."""
     client = tracker.client
     run = tracker.run_info(run_id)
     experiment = client.get_run(run_id).info.experiment_id
     logged = client.create_logged_model(experiment, name="detector", source_run_id=run_id, params=run.params)
+    status = LoggedModelStatus.FAILED
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model"
@@ -140,37 +159,27 @@ def _log_model(tracker: Tracker, run_id: str, model_dir: Path, info: Mapping[str
             }
             client.log_model_artifacts(logged.model_id, str(path))
         client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    except BaseException:
-        client.finalize_logged_model(logged.model_id, LoggedModelStatus.FAILED)
-        raise
-    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+        status = LoggedModelStatus.READY
+    finally:
+        client.finalize_logged_model(logged.model_id, status)
     return logged, digests
 
 
 def _describe(
     client: Any, logged: Any, run_id: str, metrics: Mapping[str, float | None], card: str, link: Mapping[str, Any]
 ) -> None:
-    """What MLflow's page of a logged model shows: its card, its metrics, and the registered version."""
-    from mlflow.entities import Metric
-
-    # A server sets the link, a database does not.
-    tags = {"mlflow.modelVersions": json.dumps([link]), "mlflow.note.content": card}
-    client.set_logged_model_tags(logged.model_id, tags)
+    """Set the content of MLflow's page of a logged model: its card, its metrics, and the registered version."""
+    # MLflow sets the link `mlflow.modelVersions` on a server, but not in a database.
+    client.set_logged_model_tags(
+        logged.model_id, {"mlflow.modelVersions": json.dumps([link]), "mlflow.note.content": card}
+    )
     now = int(time.time() * 1000)
-    found = [
-        Metric(f"test_{key}", value, now, 0, model_id=logged.model_id)
-        for key, value in metrics.items()
-        if key in SHOWN and value is not None
-    ]
-    client.log_batch(run_id, metrics=found)
+    shown = {key: value for key, value in metrics.items() if key in SHOWN and value is not None}
+    points = [Metric(f"test_{key}", value, now, 0, model_id=logged.model_id) for key, value in shown.items()]
+    client.log_batch(run_id, metrics=points)
 
 
 def _save_pyfunc(path: Path, model_dir: Path, info: Mapping[str, Any], run_id: str, logged: Any) -> None:
-    import mlflow
-    import numpy as np
-    import torch
-    from mlflow.models import Model
-
     from detector.export.form import INFO_NAME, MODEL_NAME
 
     mlflow.pyfunc.save_model(
@@ -178,41 +187,18 @@ def _save_pyfunc(path: Path, model_dir: Path, info: Mapping[str, Any], run_id: s
         mlflow_model=Model(artifact_path=logged.artifact_location, run_id=run_id, model_id=logged.model_id),
         python_model=str(Path(__file__).with_name("pyfunc_model.py")),
         artifacts={"ptjit": str(model_dir / MODEL_NAME), "info": str(model_dir / INFO_NAME)},
-        signature=_signature(),
+        signature=SIGNATURE,
         input_example={"frames": np.zeros((1, 1, int(info["in_channels"]), *EXAMPLE_SIZE), np.float32)},
-        # Given, or MLflow spends ten seconds on finding out; a local build's suffix (+cpu) is not installable.
+        # Without this list MLflow takes ten seconds to infer it. The suffix of a local build (+cpu) is not installable.
         pip_requirements=[
-            f"{package.__name__}=={package.__version__.partition('+')[0]}" for package in (mlflow, torch, np)
+            f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in ("mlflow", "torch", "numpy")
         ],
     )
 
 
-def _signature() -> Any:
-    """What `pyfunc_model` takes and gives: a table of clips, each as tensor or as path of an event file."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, DataType, Schema
-    from mlflow.types.schema import Array
-
-    frames: Any = DataType.double  # a number of JSON's is one; float32 is taken as well
-    for _ in ("T", "B", "C", "H", "W"):
-        frames = Array(frames)
-    boxes = {
-        **dict.fromkeys(("clip", "stream", "t"), DataType.long),
-        **dict.fromkeys(("x", "y", "w", "h", "score"), DataType.float),
-        "class_id": DataType.long,
-        "class": DataType.string,
-    }
-    return ModelSignature(
-        Schema([ColSpec(frames, "frames", required=False), ColSpec(DataType.string, "recording", required=False)]),
-        Schema([ColSpec(kind, name) for name, kind in boxes.items()]),
-    )
-
-
 def _ensure_registered_model(client: Any, name: str) -> None:
-    from mlflow.exceptions import MlflowException
-
     try:
-        client.create_registered_model(name, description="Event-camera detectors made by EvForge.")
+        client.create_registered_model(name, description="Event-camera detectors trained by EvForge.")
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

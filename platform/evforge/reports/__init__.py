@@ -1,4 +1,4 @@
 """The report of a study: its data, its figures, its page.
 
-Does not belong here: text of a running search (`search/`).
+Does not belong here: the text output of a running search (`search/`).
 """

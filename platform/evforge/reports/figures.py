@@ -1,10 +1,11 @@
-"""Figures of a study: what was drawn, what of it mattered, and what mAP costs."""
+"""Figures of a study: sampled values, their importance, learning curves, and mAP against cost."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evforge.display.figures import COLOURS, add_legend, line_style, make_axes, make_figure
+from evforge.display.tables import shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -20,17 +21,17 @@ __all__ = [
 
 LONGEST_LABEL = 22
 FEW = 6
-"""An axis with as few values has a tick at each."""
+"""Largest number of values of an axis that has a tick at each value."""
 NAMED = 12
-"""Points that are few enough to bear names."""
+"""Largest number of points that are labelled with their names."""
 
 
 class Axis(NamedTuple):
     """An axis of `parallel_figure`.
 
     Args:
-        name: the key.
-        values: of each trial; texts for choices, numbers for ranges.
+        name: key of the setting.
+        values: value of each trial; text for choices, numbers for ranges.
         log: whether the range is logarithmic.
     """
 
@@ -40,13 +41,15 @@ class Axis(NamedTuple):
 
 
 def parallel_figure(axes: Sequence[Axis], values: Sequence[float], metric: str, title: str) -> "Figure":
-    """A line a trial through what was drawn for it, to the metric; the better, the brighter and the more in front.
+    """Draw parallel coordinates: one line per trial through its sampled values to its metric.
+
+    Lines of better trials are brighter and in front.
 
     Args:
-        axes: what was searched.
-        values: the metric of each trial.
-        metric: its name.
-        title: of the figure.
+        axes: the searched settings.
+        values: metric of each trial.
+        metric: name of the metric.
+        title: title of the figure.
     """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
@@ -57,11 +60,11 @@ def parallel_figure(axes: Sequence[Axis], values: Sequence[float], metric: str, 
     plot = figure.add_subplot()
     plot.set_title(title, pad=28)
     norm, colours = Normalize(min(values), max(values)), colormaps["viridis"]
-    places = [_places(axis) for axis in columns]
+    positions = [_positions(axis) for axis in columns]
     for trial in sorted(range(len(values)), key=lambda index: values[index]):
-        heights = [column[0][trial] for column in places]
+        heights = [column[0][trial] for column in positions]
         plot.plot(range(len(columns)), heights, color=colours(norm(values[trial])), alpha=0.8, linewidth=1.4)
-    for x, (axis, (_, ticks)) in enumerate(zip(columns, places, strict=True)):
+    for x, (axis, (_, ticks)) in enumerate(zip(columns, positions, strict=True)):
         plot.axvline(x, color="0.3", linewidth=0.8, zorder=0)
         for height, text in ticks:
             box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
@@ -73,32 +76,29 @@ def parallel_figure(axes: Sequence[Axis], values: Sequence[float], metric: str, 
     return figure
 
 
-def _places(axis: Axis) -> tuple[list[float], list[tuple[float, str]]]:
-    """Heights from 0 to 1 of an axis's values, and of its ticks with their texts."""
+def _positions(axis: Axis) -> tuple[list[float], list[tuple[float, str]]]:
+    """Heights in 0..1 of the values of an axis, and heights and texts of its ticks."""
     if any(isinstance(value, str) for value in axis.values):
         names = sorted({str(value) for value in axis.values})
-        step = 1 / max(len(names) - 1, 1)
-        heights = {name: index * step if len(names) > 1 else 0.5 for index, name in enumerate(names)}
-        return [heights[str(value)] for value in axis.values], [(heights[name], _short(name)) for name in names]
+        heights = {name: index / (len(names) - 1) if len(names) > 1 else 0.5 for index, name in enumerate(names)}
+        ticks = [(height, shorten(name, LONGEST_LABEL)) for name, height in heights.items()]
+        return [heights[str(value)] for value in axis.values], ticks
     numbers = [math.log(value) if axis.log else float(value) for value in axis.values]
     low, high = min(numbers), max(numbers)
     if low == high:
         return [0.5] * len(numbers), [(0.5, f"{axis.values[0]:.3g}")]
-    few = sorted(set(numbers)) if len(set(numbers)) <= FEW else [low + part * (high - low) / 4 for part in range(5)]
-    texts = [((tick - low) / (high - low), f"{math.exp(tick) if axis.log else tick:.3g}") for tick in few]
-    return [(number - low) / (high - low) for number in numbers], texts
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
+    different = sorted(set(numbers))
+    marked = different if len(different) <= FEW else [low + part * (high - low) / 4 for part in range(5)]
+    ticks = [((tick - low) / (high - low), f"{math.exp(tick) if axis.log else tick:.3g}") for tick in marked]
+    return [(number - low) / (high - low) for number in numbers], ticks
 
 
 def importance_figure(importances: Mapping[str, float], title: str) -> "Figure":
-    """A bar a key, the most important at the top.
+    """Draw one bar per key, the most important at the top.
 
     Args:
         importances: key -> share.
-        title: says of what.
+        title: title of the figure.
     """
     figure = make_figure((6.4, 1.4 + 0.4 * max(len(importances), 1)))
     axes = figure.add_subplot(title=title, xlabel="share of the variation explained (fANOVA)", xlim=(0, 1))
@@ -112,17 +112,16 @@ def importance_figure(importances: Mapping[str, float], title: str) -> "Figure":
 def trade_off_figure(
     points: Mapping[str, tuple[float, float]], front: Collection[str], xlabel: str, ylabel: str, title: str
 ) -> "Figure":
-    """The metric against a cost, with the front of trials that no other beats in both.
+    """Draw a metric against a cost, with the Pareto front.
 
     Args:
         points: trial -> (cost, value).
         front: names of the trials of the front, cheapest first.
-        xlabel: the cost.
-        ylabel: the metric.
-        title: of the figure.
+        xlabel: label of the cost.
+        ylabel: label of the metric.
+        title: title of the figure.
     """
-    figure = make_figure((6.4, 4.8))
-    axes = figure.add_subplot(title=title, xlabel=xlabel, ylabel=ylabel)
+    figure, axes = make_axes(title, xlabel, ylabel)
     rest = [point for name, point in points.items() if name not in front]
     if rest:
         axes.plot(*zip(*rest, strict=True), "o", color="0.6", markersize=6, label="trials")
@@ -130,49 +129,40 @@ def trade_off_figure(
     axes.step(*zip(*chosen, strict=True), "o-", where="post", color=COLOURS[1], markersize=7, label="Pareto front")
     if len(chosen) <= NAMED:
         for name, point in zip(front, chosen, strict=True):
-            place: dict[str, Any] = {"xytext": (-5, 5), "textcoords": "offset points", "ha": "right"}
-            axes.annotate(name, point, fontsize="x-small", **place)
-    _finish(axes)
+            axes.annotate(name, point, xytext=(-5, 5), textcoords="offset points", ha="right", fontsize="x-small")
+    axes.margins(0.08)
     axes.legend(frameon=False, loc="lower right")
     return figure
 
 
 def coverage_scatter(points: Mapping[str, tuple[float, float]], groups: Mapping[str, str], ylabel: str) -> "Figure":
-    """The metric against how many boxes the anchors cover, a colour a list of anchors.
+    """Draw a metric against the share of boxes that the anchors cover, one colour per anchor list.
 
     Args:
         points: trial -> (share of boxes, value).
-        groups: trial -> name of its list.
-        ylabel: the metric.
+        groups: trial -> name of its anchor list.
+        ylabel: label of the metric.
     """
-    figure = make_figure((7.2, 4.8))
-    axes = figure.add_subplot(
-        title="Anchor coverage", xlabel="share of training boxes with an anchor at the foreground IoU", ylabel=ylabel
-    )
+    xlabel = "share of training boxes with an anchor at the foreground IoU"
+    figure, axes = make_axes("Anchor coverage", xlabel, ylabel, (7.2, 4.8))
     for index, group in enumerate(dict.fromkeys(groups.values())):
         some = [points[name] for name in points if groups[name] == group]
         look: dict[str, Any] = {"color": COLOURS[index % len(COLOURS)], "marker": "osD^vP*"[index // len(COLOURS) % 7]}
-        axes.plot(*zip(*some, strict=True), linestyle="", markersize=6, label=_short(group), **look)
-    _finish(axes)
+        axes.plot(*zip(*some, strict=True), linestyle="", markersize=6, label=shorten(group, LONGEST_LABEL), **look)
+    axes.margins(0.08)
     figure.legend(loc="outside right upper", frameon=False, fontsize="small", title="anchor list")
     return figure
-
-
-def _finish(axes: Any) -> None:
-    axes.margins(0.08)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def learning_curves_figure(
     histories: Mapping[str, Sequence[tuple[int, float]]], title: str = "Learning curves", ylabel: str = "val mAP"
 ) -> "Figure":
-    """A metric over epochs, a line a trial.
+    """Draw a metric over epochs, one line per trial.
 
     Args:
-        histories: trial name -> [(epoch, value)], as `Tracker.metric_history` gives them.
+        histories: trial name -> [(epoch, value)], as `Tracker.metric_history` returns them.
         title: title of the figure.
-        ylabel: the metric.
+        ylabel: label of the metric.
     """
     figure, axes = make_axes(title, "epoch", ylabel)
     for index, (name, history) in enumerate(histories.items()):

@@ -1,11 +1,11 @@
-"""A page of HTML that holds everything it shows: text, tables and pictures."""
+"""A page of HTML that embeds everything it shows: text, tables and images."""
 
 import base64
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-__all__ = ["page", "paragraph", "picture", "section", "table"]
+__all__ = ["image", "page", "paragraph", "section", "table"]
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 72rem; margin: 2rem auto; padding: 0 1rem }
@@ -19,11 +19,11 @@ figure { margin: 1rem 0 } img { max-width: 100%; height: auto } figcaption, p.no
 
 
 def page(title: str, sections: Sequence[str]) -> str:
-    """A whole page.
+    """A complete page.
 
     Args:
-        title: its heading.
-        sections: HTML, of the functions below.
+        title: heading of the page.
+        sections: HTML from the functions below.
     """
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n<title>{escape(title)}</title>\n'
@@ -33,12 +33,12 @@ def page(title: str, sections: Sequence[str]) -> str:
 
 
 def section(title: str, *parts: str) -> str:
-    """A heading and what stands under it."""
+    """A heading and its content."""
     return "\n".join([f"<h2>{escape(title)}</h2>", *parts])
 
 
 def paragraph(text: str) -> str:
-    """A line of text in small print."""
+    """A line of small text."""
     return f'<p class="note">{escape(text)}</p>'
 
 
@@ -47,8 +47,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[
 
     Args:
         head: names of the columns.
-        rows: as many cells each.
-        numbers: columns that stand to the right.
+        rows: rows with one cell per column.
+        numbers: indices of the columns to align to the right.
     """
 
     def line(cells: Sequence[str], tag: str) -> str:
@@ -60,8 +60,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[
     return f"<table>\n<thead>{line(head, 'th')}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
-def picture(path: Path, caption: str) -> str:
-    """A PNG file, held by the page itself."""
+def image(path: Path, caption: str) -> str:
+    """A PNG file, embedded in the page."""
     data = base64.b64encode(path.read_bytes()).decode()
     text = escape(caption)
     return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"/><figcaption>{text}</figcaption></figure>'

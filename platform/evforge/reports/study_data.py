@@ -1,8 +1,9 @@
-"""What a study's folder and its runs in MLflow tell of it: its trials, what they reached and what they cost."""
+"""A study read from its folder and its runs in MLflow: its trials, their results and their costs."""
 
 import json
 import math
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,23 +20,23 @@ from evforge.training.run_folder import CONFIG_FILE, COSTS, RESOURCES_TAG, SPACE
 __all__ = ["Study", "StudyTrial", "measure_coverages", "read_study", "value_text"]
 
 LEAST_TRIALS = 4
-"""With fewer, an importance means nothing."""
+"""Least number of trials for which importances are computed."""
 
 
 @dataclass(frozen=True)
 class StudyTrial:
-    """A trial as MLflow remembers it.
+    """A trial as recorded in MLflow.
 
     Args:
-        name: of its run.
-        config: what it trained with; None if its sample made no configuration.
-        values: what was drawn, by key.
-        status: of its run.
+        name: name of its run.
+        config: settings of the training; None if the sampled values are not a valid configuration.
+        values: key -> sampled value.
+        status: status of its run.
         early: whether the scheduler stopped it.
-        failure: why it failed, empty if it did not.
-        history: (epoch, value) of the study's metric.
-        seconds: from the start of its run to its end, breaks of a search that was cut off included.
-        costs: parameters and milliseconds of a frame, as far as they were logged.
+        failure: why it failed; empty if it did not fail.
+        history: (epoch, value) of the metric of the study.
+        seconds: time from the start to the end of its run, including pauses of an interrupted search.
+        costs: number of parameters and milliseconds per frame, if they were logged.
         run_id: the MLflow run.
     """
 
@@ -51,14 +52,19 @@ class StudyTrial:
     run_id: str
 
     @property
+    def state(self) -> str:
+        """The status of the run, or "stopped early"."""
+        return "stopped early" if self.early else self.status.lower()
+
+    @property
     def epochs(self) -> int:
-        """Epochs trained."""
+        """Number of trained epochs."""
         return max((epoch for epoch, _ in self.history), default=0)
 
     def best(self, mode: str) -> float | None:
-        """The best value of the metric, None before the first validation."""
-        choose = max if mode == "max" else min
-        return choose((value for _, value in self.history), default=None)
+        """The best value of the metric; None before the first validation."""
+        best = max if mode == "max" else min
+        return best((value for _, value in self.history), default=None)
 
 
 @dataclass(frozen=True)
@@ -66,13 +72,13 @@ class Study:
     """A search.
 
     Args:
-        folder: the study's.
+        folder: folder of the study.
         config: its base configuration.
-        space: what was searched.
+        space: its search space.
         tracker: the store of its runs.
-        run_id: the study's own run.
-        trials: in the order of starting, those with further seeds last.
-        resources: CPUs and GPUs that a trial reserved, by name; empty if they were not recorded.
+        run_id: the MLflow run of the study.
+        trials: trials in the order of their start, trials with further seeds last.
+        resources: name -> CPUs or GPUs that a trial reserved; empty if they were not recorded.
     """
 
     folder: Path
@@ -85,17 +91,21 @@ class Study:
 
     @property
     def measured(self) -> list[tuple[StudyTrial, float]]:
-        """The trials that have a value, with the best one of each."""
+        """The trials that have a value, each with its best value."""
         found = [(trial, trial.best(self.config.tune.mode)) for trial in self.trials]
         return [(trial, value) for trial, value in found if value is not None]
 
     @property
     def ranked(self) -> list[tuple[StudyTrial, float]]:
-        """The same, best first."""
+        """The trials of `measured`, the best first."""
         return sorted(self.measured, key=lambda pair: pair[1], reverse=self.config.tune.mode == "max")
 
+    def complete(self, keys: Iterable[str]) -> list[tuple[StudyTrial, float]]:
+        """The trials of `measured` whose values of all `keys` were recorded."""
+        return [(trial, value) for trial, value in self.measured if trial.values.keys() >= set(keys)]
+
     def front(self, cost: str) -> list[str]:
-        """Names of the trials that no other beats in metric and cost, cheapest first."""
+        """Names of the trials on the Pareto front of metric and cost, cheapest first."""
         candidates = [
             Candidate(trial.name, value, trial.costs[cost], trial.epochs, trial.run_id, self.folder, trial.values)
             for trial, value in self.measured
@@ -104,22 +114,28 @@ class Study:
         return [one.name for one in front(candidates, self.config.tune.mode)]
 
     def importances(self) -> dict[str, float]:
-        """Key -> share of the metric's variation that it explains, by Optuna's fANOVA; empty with too few trials.
+        """Key -> share of the variation of the metric that it explains, by Optuna's fANOVA; empty with too few trials.
 
-        Optuna's own choice, PED-ANOVA, looks at the best tenth of the trials: of two dozen that is two or three.
+        Optuna's default, PED-ANOVA, uses only the best tenth of the trials, which is two or three of two dozen.
         """
         import optuna
 
-        keys = [key for key, domain in self.space.domains.items() if len(set(map(repr, domain.extremes))) > 1]
-        complete = [pair for pair in self.measured if all(key in pair[0].values for key in keys)]
-        if len(complete) < LEAST_TRIALS or not keys:
+        domains = {
+            key: domain for key, domain in self.space.domains.items() if len(set(map(repr, domain.extremes))) > 1
+        }
+        complete = self.complete(domains)
+        if len(complete) < LEAST_TRIALS or not domains:
             return {}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         found = optuna.create_study(direction="maximize" if self.config.tune.mode == "max" else "minimize")
-        for trial, value in complete:
-            drawn = {key: _primitive(self.space.domains[key], trial.values[key]) for key in keys}
-            kinds = {key: _distribution(self.space.domains[key], self, key) for key in keys}
-            found.add_trial(optuna.trial.create_trial(params=drawn, distributions=kinds, value=value))
+        columns = {
+            key: [value_text(trial.values[key]) if domain.is_choice else trial.values[key] for trial, _ in complete]
+            for key, domain in domains.items()
+        }
+        kinds = {key: _distribution(domain, columns[key]) for key, domain in domains.items()}
+        for index, (_, value) in enumerate(complete):
+            sampled = {key: column[index] for key, column in columns.items()}
+            found.add_trial(optuna.trial.create_trial(params=sampled, distributions=kinds, value=value))
         evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
         shares = optuna.importance.get_param_importances(found, evaluator=evaluator)
         return {key: float(share) for key, share in shares.items()}
@@ -129,29 +145,30 @@ def read_study(folder: str | Path) -> Study:
     """Read a study, ended or not.
 
     Args:
-        folder: the study's folder.
+        folder: folder of the study.
 
     Raises:
-        FileNotFoundError: it is none of a study.
+        FileNotFoundError: it is not the folder of a study.
         ValueError: the store of its runs cannot be read.
     """
     folder = Path(folder).absolute()
     record = read_record(folder)
     if not (folder / SPACE_FILE).is_file():
-        raise FileNotFoundError(f"{folder}: no study, which has a {SPACE_FILE}")
+        raise FileNotFoundError(f"{folder}: not a study, allowed: a folder with a {SPACE_FILE}")
     config, space = Config.load(folder / CONFIG_FILE), load_space(folder / SPACE_FILE)
     tracker = Tracker(record.tracking_uri, record.experiment)
     trials = [_read_trial(tracker, run, config, space) for run in tracker.runs(record.run_id)]
-    return Study(folder, config, space, tracker, record.run_id, trials, _resources(tracker.run_info(record.run_id)))
+    resources = json.loads(tracker.run_info(record.run_id).tags.get(RESOURCES_TAG, "{}"))
+    return Study(folder, config, space, tracker, record.run_id, trials, resources)
 
 
 def _read_trial(tracker: Tracker, run: RunInfo, base: Config, space: Space) -> StudyTrial:
-    drawn = {key: run.params[key] for key in (*space.domains, SEED) if key in run.params}
+    sampled = {key: run.params[key] for key in (*space.domains, SEED) if key in run.params}
     try:
-        config = base.with_overrides(drawn)
+        config = base.with_overrides(sampled)
     except ValueError:
         config = None
-    known = config.to_flat() if config is not None else drawn
+    known = config.to_flat() if config is not None else sampled
     info = tracker.client.get_run(run.run_id).info
     end = info.end_time if info.end_time is not None else time.time() * 1000
     history = [point for point in tracker.metric_history(run.run_id, base.tune.metric) if math.isfinite(point[1])]
@@ -169,15 +186,11 @@ def _read_trial(tracker: Tracker, run: RunInfo, base: Config, space: Space) -> S
     )
 
 
-def _resources(run: RunInfo) -> dict[str, float]:
-    return json.loads(run.tags.get(RESOURCES_TAG, "{}"))
-
-
 def measure_coverages(study: Study) -> dict[str, float]:
-    """Trial -> share of training boxes with an anchor at or above its foreground threshold; low-quality matches aside.
+    """Trial -> share of training boxes with an anchor at or above its foreground threshold.
 
     Raises:
-        FileNotFoundError: the dataset is not there.
+        FileNotFoundError: the dataset does not exist.
         ValueError: it does not fit the study.
     """
     labels = training_boxes(study.config)
@@ -188,24 +201,19 @@ def measure_coverages(study: Study) -> dict[str, float]:
     }
 
 
-def _primitive(domain: Domain, value: Any) -> Any:
-    return value if not domain.is_choice else value_text(value)
-
-
-def _distribution(domain: Domain, study: Study, key: str) -> Any:
-    """Optuna's form of a domain; its choices are those that were drawn."""
+def _distribution(domain: Domain, sampled: Sequence[Any]) -> Any:
+    """A domain as a distribution of Optuna; its choices are the sampled values."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if domain.is_choice:
-        drawn = (value_text(trial.values[key]) for trial, _ in study.measured if key in trial.values)
-        return CategoricalDistribution(sorted(set(drawn)))
+        return CategoricalDistribution(sorted(set(sampled)))
     if domain.kind == "randint":
         return IntDistribution(int(domain.low), int(domain.high))
     return FloatDistribution(domain.low, domain.high, log=domain.kind == "loguniform")
 
 
 def value_text(value: Any) -> str:
-    """A value of a setting in a few letters."""
+    """A value of a setting as short text."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, str) and value.startswith("[["):

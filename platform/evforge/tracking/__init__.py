@@ -1,4 +1,4 @@
-"""Runs, metrics and files in MLflow, kept through outages, and copies of registered models.
+"""Runs, metrics and files in MLflow, with retries during outages; copies of registered models.
 
 Does not belong here: the registry's rules (`registry/`).
 """

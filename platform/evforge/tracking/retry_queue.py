@@ -1,4 +1,4 @@
-"""Calls to a server that may be away for a while: what does not get through waits for it, in its order."""
+"""Queue of calls to a server that may have an outage: calls that fail are retried later, in their order."""
 
 import logging
 import time
@@ -12,18 +12,18 @@ from evforge import one_line
 __all__ = ["RetryQueue"]
 
 PAUSES_S = (0.5, 2.0, 5.0)
-"""Pauses before a call is tried again while nobody knows yet that the server is away."""
+"""Pauses in seconds before a call is repeated, as long as no outage is known."""
 EVERY_S = 5.0
-"""A server that is away is asked no more often, so that it holds nobody up."""
+"""Least number of seconds between two calls during an outage, so that it does not delay the caller."""
 PATIENCE_S = 180.0
-"""So long is waited for a server where nothing can go on without it: at the start and at the end of a run."""
+"""Longest wait in seconds for the server where it is needed: at the start and at the end of a run."""
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
 @dataclass
-class _Letter:
+class _Call:
     what: str
     call: Callable[[], Any]
     tries: int = 0
@@ -33,38 +33,39 @@ class RetryQueue:
     """Calls of one process to one server.
 
     Args:
-        address: the server's, for messages.
-        probe: asks the server anything: if it answers, a call that still fails is given up, and holds no other up.
+        address: address of the server, for messages.
+        probe: any request to the server. If it succeeds, a call that still fails is dropped, so that it does not
+            block the other calls.
     """
 
     def __init__(self, address: str, probe: Callable[[], Any]) -> None:
         self.address = address
         self.probe = probe
-        self._waiting: deque[_Letter] = deque()
+        self._waiting: deque[_Call] = deque()
         self._away = False
         self._next_try = 0.0
 
     def send(self, what: str, call: Callable[[], Any]) -> None:
-        """Make a call once those before it got through: now, or later if the server is away.
+        """Make a call after all earlier calls have succeeded: now, or later during an outage.
 
         Args:
-            what: what is written, for the warning.
-            call: writes it.
+            what: name of the written data, for the warning.
+            call: writes the data.
 
         Raises:
-            Exception: what `call` raises, unless it is that the server is away.
+            Exception: the error of `call`, unless it is an outage.
         """
-        self._waiting.append(_Letter(what, call))
+        self._waiting.append(_Call(what, call))
         if not self._away:
             self._deliver(PAUSES_S)
         elif time.monotonic() >= self._next_try:
             self._deliver(())
 
     def ask(self, call: Callable[[], T]) -> T:
-        """The answer of a call; a server that is away is waited for.
+        """Return the result of a call; during an outage, wait and repeat the call.
 
         Raises:
-            Exception: what `call` raises, also if the server stays away.
+            Exception: the error of `call`, also if the outage does not end.
         """
         end = time.monotonic() + PATIENCE_S
         while True:
@@ -77,22 +78,22 @@ class RetryQueue:
                 time.sleep(EVERY_S)
 
     def flush(self) -> None:
-        """Wait until everything got through, or the server's time is up; then a warning says what is lost."""
+        """Wait until all calls have succeeded; after `PATIENCE_S` drop the rest with a warning."""
         end = time.monotonic() + PATIENCE_S
         while not self._deliver(()):
             if time.monotonic() >= end:
-                _log.warning("%s stayed away: %d writes are lost", self.address, len(self._waiting))
+                _log.warning("%s still does not answer: %d writes are lost", self.address, len(self._waiting))
                 self._waiting.clear()
                 return
             time.sleep(EVERY_S)
 
     def _deliver(self, pauses: tuple[float, ...]) -> bool:
-        """Make the calls that wait; whether all got through."""
+        """Make the queued calls; return whether all succeeded."""
         for pause in (*pauses, None):
             error = self._first_outage()
             if error is None:
                 if self._away:
-                    _log.warning("%s answers again: what was kept is recorded", self.address)
+                    _log.warning("%s answers again: the queued writes were sent", self.address)
                 self._away = False
                 return True
             if pause is None:
@@ -102,20 +103,20 @@ class RetryQueue:
         return False
 
     def _first_outage(self) -> Exception | None:
-        """Make the calls that wait until one finds the server away; its error."""
+        """Make the queued calls until one fails because of an outage; return its error."""
         while self._waiting:
-            letter = self._waiting[0]
+            first = self._waiting[0]
             try:
-                letter.call()
+                first.call()
             except Exception as error:
-                letter.tries += 1
+                first.tries += 1
                 outage = _is_outage(error)
-                if outage and (letter.tries <= len(PAUSES_S) or not self._answers()):
+                if outage and (first.tries <= len(PAUSES_S) or not self._answers()):
                     return error
                 self._waiting.popleft()
-                if not outage and not self._waiting:  # the caller's own
+                if not outage and not self._waiting:  # the call of the present caller
                     raise
-                _log.warning("%s: not recorded: %s (%s)", self.address, letter.what, one_line(error)[:300])
+                _log.warning("%s: not recorded: %s (%s)", self.address, first.what, one_line(error)[:300])
             else:
                 self._waiting.popleft()
         return None
@@ -130,17 +131,13 @@ class RetryQueue:
     def _note_outage(self, what: str, error: Exception) -> None:
         self._next_try = time.monotonic() + EVERY_S
         if not self._away:
-            self._away = True
-            _log.warning(
-                "%s does not answer: %s and what follows is kept for later (%s)",
-                self.address,
-                what,
-                one_line(error)[:300],
-            )
+            reason = one_line(error)[:300]
+            _log.warning("%s does not answer: %s and later writes are queued (%s)", self.address, what, reason)
+        self._away = True
 
 
 def _is_outage(error: Exception) -> bool:
-    """Whether a call may succeed later: MLflow's codes, or the network's and the disk's errors."""
+    """Whether a call may succeed later, by the error codes of MLflow and the errors of network and disk."""
     code = getattr(error, "error_code", None)
     if code is not None:
         return code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")

@@ -33,7 +33,7 @@ def test_this_machine_is_fit(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert doctor() == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "everything EvForge needs is there"
+    assert lines[-1] == "everything that EvForge needs is available"
     assert f"tracking store           ok    sqlite:///{tmp_path}/mlflow.db" in lines
     assert not any("FAIL" in line for line in lines)
     assert list(tmp_path.iterdir()) == []

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from evforge import EvForgeError
@@ -96,10 +98,19 @@ def test_tokens_are_found_where_ray_looks_for_them(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
         monkeypatch.delenv(name, raising=False)
-    assert not jobs._has_token()
+    assert _mode(monkeypatch) is None
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "somewhere")
-    assert jobs._has_token()
+    assert _mode(monkeypatch) == "token"
     monkeypatch.delenv("RAY_AUTH_TOKEN_PATH")
     (tmp_path / ".ray").mkdir()
     (tmp_path / ".ray/auth_token").write_text("secret")
-    assert jobs._has_token()
+    assert _mode(monkeypatch) == "token"
+
+
+def _mode(monkeypatch) -> str | None:
+    """The variable that `use_token` sets, which is removed again."""
+    with monkeypatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "")
+        patch.delenv("RAY_AUTH_MODE")
+        jobs.use_token()
+        return os.environ.get("RAY_AUTH_MODE")

@@ -92,11 +92,11 @@ def test_gpus(wanted, present, possible, status):
 def test_folders_that_a_node_does_not_see_fail(tmp_path):
     config = Config().with_overrides({"data.dataset_path": str(tmp_path)})
     paths = preflight._paths(config)
-    assert preflight.look(paths, "").missing == ()
-    assert preflight.look({"data.dataset_path": str(tmp_path / "no")}, "").missing == ("data.dataset_path",)
+    assert preflight.node_report(paths, "").missing == ()
+    assert preflight.node_report({"data.dataset_path": str(tmp_path / "no")}, "").missing == ("data.dataset_path",)
     nodes = [Report("a", VERSIONS), Report("b", VERSIONS, missing=("data.dataset_path",)), Report("c", error="gone")]
     (check,) = preflight._settings_checks(config, paths, nodes)
-    assert check.status == "FAIL" and check.detail.startswith(f"{tmp_path} cannot be seen from b; ")
+    assert check.status == "FAIL" and check.detail.startswith(f"{tmp_path} does not exist on b; ")
     (check,) = preflight._settings_checks(config, paths, nodes[:1])
     assert check == Check("data.dataset_path", "ok", str(tmp_path))
 
@@ -118,20 +118,20 @@ def test_which_settings_are_folders(tmp_path):
 def test_an_mlflow_server_is_asked_for_its_health(server):
     address = f"http://127.0.0.1:{server.server_port}"
     config = Config().with_overrides({"data.dataset_path": "s3://b", "track.tracking_uri": address})
-    assert preflight.look({}, address).tracking == ""
+    assert preflight.node_report({}, address).tracking == ""
     assert server.asked == ["/health"]
     (check,) = preflight._settings_checks(config, {}, [Report("a", VERSIONS)])
     assert check == Check("track.tracking_uri", "ok", f"{address} answers")
     server.code = 401  # there, and wants credentials that MLflow's client may have
-    assert preflight.look({}, address).tracking == ""
+    assert preflight.node_report({}, address).tracking == ""
     server.code = 503
-    assert preflight.look({}, address).tracking == "error 503"
+    assert preflight.node_report({}, address).tracking == "error 503"
     (check,) = preflight._settings_checks(config, {}, [Report("a", VERSIONS), Report("b", tracking="refused")])
     assert check == Check("track.tracking_uri", "FAIL", f"{address} does not answer from b: refused")
 
 
 def test_a_server_that_is_not_there_cannot_be_reached():
-    assert "refused" in preflight.look({}, "http://127.0.0.1:1").tracking
+    assert "refused" in preflight.node_report({}, "http://127.0.0.1:1").tracking
 
 
 def test_settings_are_looked_at_on_this_machine(tmp_path):

@@ -15,7 +15,7 @@ def copy_labels(source, target, **changes):
 
 def test_exit_code_says_whether_there_are_errors(tiny_dataset, tmp_path, capsys):
     assert main(["check", str(tiny_dataset / "train")]) == 0
-    assert capsys.readouterr().out == "nothing found: labels and recordings fit together\n"
+    assert capsys.readouterr().out == "no findings: labels and recordings fit together\n"
     folder = tmp_path / "train"
     folder.mkdir()
     (folder / "a.h5").symlink_to(tiny_dataset / "train" / "rec0.h5")

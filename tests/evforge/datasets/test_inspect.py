@@ -92,7 +92,7 @@ def test_text_of_a_recording_without_events_or_labels(tmp_path):
     assert lines[-3:] == [
         "  events         none",
         "  triggers       none",
-        "  labels         none (a_bbox.npy is not there)",
+        "  labels         none (a_bbox.npy does not exist)",
     ]
 
 

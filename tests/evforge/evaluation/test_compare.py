@@ -30,7 +30,7 @@ def test_figures_side_by_side(tmp_path):
     assert [line.split() for line in lines if line.startswith("mean_ap")] == [
         ["mean_ap", "0.3750", "0.2500", "+0.1250"]
     ]
-    assert [line for line in lines if line.startswith("AP, size")] == ["AP, size 16-       0.5000  0.5000     +0.0000"]
+    assert [line for line in lines if line.startswith("AP, size")] == ["AP, size from 16   0.5000  0.5000     +0.0000"]
     assert not any(line.startswith("median reaction") for line in lines), "not known"
 
 

@@ -16,7 +16,7 @@ def test_a_checkpoint_measures_as_it_did_in_training(trained):
     assert logged.metrics["val_mean_ap"] == pytest.approx(figures["val_mean_ap"])
     assert logged.tags["val_data_fingerprint"] == found.data_fingerprint
     assert (
-        "frames without a box count; detections answer the labels of their frame; score floor 0.001; NMS at IoU 0.5"
+        "frames without a box count; score floor 0.001; detections answer the labels of their frame; NMS at IoU 0.5"
         in found.text()
     )
     assert found.state_leak.passed and found.state_leak.detections > 0

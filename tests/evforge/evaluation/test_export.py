@@ -46,7 +46,7 @@ def test_without_its_dataset_a_file_is_checked_on_random_frames(checkpoint, tmp_
     content["hyper_parameters"]["dataset_path"] = str(tmp_path / "gone")
     torch.save(content, checkpoint)
     export(checkpoint, tmp_path / "out")
-    assert f"{tmp_path / 'gone' / 'val'}: no longer there" in capsys.readouterr().out
+    assert f"{tmp_path / 'gone' / 'val'}: no longer exists" in capsys.readouterr().out
 
 
 def test_export(trained, tmp_path):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from evforge.registry import champion_lock
-from evforge.registry.champion_lock import Refusal, next_turn, take_turn
+from evforge.registry.champion_lock import Refusal, hold_lock, next_lock
 
 PROCESS = """
 import sys
@@ -22,48 +22,48 @@ print(*take_ten(client))
 
 
 def take_ten(client) -> list[int]:
-    """The numbers of the turns got, of the first ten."""
+    """The numbers of the locks acquired, of the first ten."""
     taken = []
     for number in range(1, 11):
-        with suppress(Refusal), take_turn(client, "street", number):
+        with suppress(Refusal), hold_lock(client, "street", number):
             taken.append(number)
     return taken
 
 
-def test_turns_follow_each_other(tracker):
+def test_locks_follow_each_other(tracker):
     client = tracker.client
-    assert next_turn(client, "street", 0) == 1
-    with take_turn(client, "street", 1) as check:
+    assert next_lock(client, "street", 0) == 1
+    with hold_lock(client, "street", 1) as check:
         check()
-        with pytest.raises(Refusal, match="the champion of street is being moved by another process, since 0 s"):
-            next_turn(client, "street", 0)
-        with pytest.raises(Refusal, match="being moved"):
-            next_turn(client, "street", 1)
-        assert next_turn(client, "road", 0) == 1
-        with pytest.raises(Refusal, match="another process moved the champion"), take_turn(client, "street", 1):
+        with pytest.raises(Refusal, match="another process has been moving the champion of street for 0 s"):
+            next_lock(client, "street", 0)
+        with pytest.raises(Refusal, match="has been moving"):
+            next_lock(client, "street", 1)
+        assert next_lock(client, "road", 0) == 1
+        with pytest.raises(Refusal, match="another process moved the champion"), hold_lock(client, "street", 1):
             pass
-    assert next_turn(client, "street", 0) == next_turn(client, "street", 1) == 2
-    assert next_turn(client, "street", 7) == 8  # the turns before were removed by `mlflow gc`
+    assert next_lock(client, "street", 0) == next_lock(client, "street", 1) == 2
+    assert next_lock(client, "street", 7) == 8  # the locks before were removed by `mlflow gc`
     assert not [experiment for experiment in client.search_experiments() if "turn" in experiment.name]
 
 
-def test_a_turn_ends_with_an_error(tracker):
-    with pytest.raises(OSError, match="away"), take_turn(tracker.client, "street", 1):
+def test_a_lock_is_released_after_an_error(tracker):
+    with pytest.raises(OSError, match="away"), hold_lock(tracker.client, "street", 1):
         raise OSError("away")
-    assert next_turn(tracker.client, "street", 0) == 2
+    assert next_lock(tracker.client, "street", 0) == 2
 
 
-def test_a_turn_whose_process_died(tracker, monkeypatch):
+def test_the_lock_of_a_dead_process_is_ended(tracker, monkeypatch):
     client = tracker.client
-    with take_turn(client, "street", 1) as check:
+    with hold_lock(client, "street", 1) as check:
         monkeypatch.setattr(champion_lock, "LEASE_S", 0.0)
-        assert next_turn(client, "street", 0) == 2
-        with pytest.raises(Refusal, match="it took longer than the 0 s of a turn"):
+        assert next_lock(client, "street", 0) == 2
+        with pytest.raises(Refusal, match="it took longer than 0 s, and another process ended the lock"):
             check()
 
 
 def test_an_answer_that_was_lost(tracker, monkeypatch):
-    """The server took the turn, its answer did not arrive, and the client's repeated call is refused."""
+    """The server created the lock, its answer did not arrive, and the client's repeated call is refused."""
     create = tracker.client.create_experiment
 
     def twice(*args, **kwargs):
@@ -71,11 +71,11 @@ def test_an_answer_that_was_lost(tracker, monkeypatch):
         return create(*args, **kwargs)
 
     monkeypatch.setattr(tracker.client, "create_experiment", twice)
-    with take_turn(tracker.client, "street", 1) as check:
+    with hold_lock(tracker.client, "street", 1) as check:
         check()
 
 
-def test_of_two_processes_one_gets_a_turn(tracker):
+def test_of_two_processes_one_acquires_a_lock(tracker):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
     with subprocess.Popen([sys.executable, "-c", PROCESS, tracker.uri], **pipes) as other:

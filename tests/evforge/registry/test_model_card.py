@@ -25,7 +25,7 @@ def _card(**changes) -> list[str]:
     return card.replace("&emsp;", "").splitlines()
 
 
-def test_card_tells_everything():
+def test_card_states_everything():
     lines = _card()
     for line in (
         "# street",
@@ -46,28 +46,28 @@ def test_card_tells_everything():
         "6 trials",
         "  feature_base: 24",
         'model = mlflow.pyfunc.load_model("models:/street@champion")',
-        "evforge predict RECORDING --model models:/street@champion --output boxes.npy film.mp4",
+        "evforge predict RECORDING --model models:/street@champion --output boxes.npy video.mp4",
     ):
         assert line in lines
-    assert not any(line.startswith("By time since the stream began") for line in lines)  # all boxes lie in one slice
+    assert not any(line.startswith("By time since the stream began") for line in lines)  # all boxes are in one slice
 
 
-def test_failures_are_what_the_figures_say():
+def test_failures_follow_from_the_metrics():
     lines = _card()
     first = lines.index("## Known failures") + 2
     assert lines[first : first + 5] == [
-        "- two wheeler: AP 0.125, mAP is 0.417",
-        "- bus: not in the data, so nothing is known",
-        "- speed of the box's centre, below 10 px/s: AP50 0.100 of 1,200 boxes, overall 0.750",
-        "- speed of the box's centre, from 30 px/s: not in the data, so nothing is known",
-        "- time since the stream began, without state, from 30 s: not in the data, so nothing is known",
+        "- two wheeler: AP 0.125, overall 0.417",
+        "- speed of the box's centre, below 10 px/s: AP50 0.100, overall 0.750",
+        "- bus: not in the data, so not measured",
+        "- speed of the box's centre, from 30 px/s: not in the data, so not measured",
+        "- time since the stream began, without memory, from 30 s: not in the data, so not measured",
     ]
-    assert "- a stream's detections depend" not in "\n".join(lines)
-    assert "- a stream's detections depend" not in "\n".join(_card(state_leak={"passed": None}))
-    assert "- a stream's detections depend" in "\n".join(_card(state_leak={"passed": False}))
+    assert "- the detections in a stream depend" not in "\n".join(lines)
+    assert "- the detections in a stream depend" not in "\n".join(_card(state_leak={"passed": None}))
+    assert "- the detections in a stream depend" in "\n".join(_card(state_leak={"passed": False}))
 
 
 def test_a_model_of_a_single_training():
     config = Config()
     text = model_card("street", config, EVALUATION, "0123abc", {})
-    assert "## What it was searched over\n\nNothing: it was trained with the settings below.\n" in text
+    assert "## Search\n\nNone: the model was trained with the settings below.\n" in text

@@ -6,7 +6,7 @@ import pytest
 from registered_model import NAME, PROTOCOL, bare_version, copy_export, register_version
 
 from evforge.registry import promotion
-from evforge.registry.promotion import GateResult, history, promote, rollback
+from evforge.registry.promotion import PromotionResult, history, promote, rollback
 
 
 @pytest.fixture
@@ -25,13 +25,13 @@ def _folder(tracker, version) -> Path:
 
 def test_champion_moves_only_to_a_better_version(tracker, no_files):
     first = bare_version(tracker, NAME, mean_ap="0.5")
-    assert promote(tracker, NAME, first) == GateResult(True, "it is the first champion", 1)
-    assert promote(tracker, NAME, 1) == GateResult(False, "version 1 is the champion already", 1)
+    assert promote(tracker, NAME, first) == PromotionResult(True, "it is the first champion", 1)
+    assert promote(tracker, NAME, 1) == PromotionResult(False, "version 1 is the champion already", 1)
     same = promote(tracker, NAME, bare_version(tracker, NAME, mean_ap="0.5"))
-    assert same == GateResult(False, "mAP 0.5000 is not above the 0.5000 of champion 1", 1)
+    assert same == PromotionResult(False, "mAP 0.5000 is not above the 0.5000 of champion 1", 1)
     assert _champion(tracker) == 1
     better = promote(tracker, NAME, str(bare_version(tracker, NAME, mean_ap="0.625")))
-    assert better == GateResult(True, "mAP 0.6250 is above the 0.5000 of version 1", 3)
+    assert better == PromotionResult(True, "mAP 0.6250 is above the 0.5000 of version 1", 3)
     assert _champion(tracker) == 3
 
 
@@ -40,10 +40,16 @@ def test_champion_moves_only_to_a_better_version(tracker, no_files):
     [
         (
             {"protocol": json.dumps({**PROTOCOL, "min_box_diag": 60.0})},
-            "its protocol is not that of champion 1: min_box_diag 60.0 against 30.0",
+            "it cannot be compared with champion 1: protocol.min_box_diag is 30.0 there and 60.0 here",
         ),
-        ({"data_fingerprint": "0ther"}, "it was tested on another test set than champion 1"),
-        ({"classes": '["bus"]'}, 'it detects ["bus"], champion 1 []'),
+        (
+            {"data_fingerprint": "0ther"},
+            "it cannot be compared with champion 1: data_fingerprint is 'da7a' there and '0ther' here",
+        ),
+        (
+            {"classes": '["bus"]'},
+            "it cannot be compared with champion 1: classes is '[]' there and '[\"bus\"]' here",
+        ),
         ({"mean_ap": "nan"}, "mAP nan is not above the 0.5000 of champion 1"),
         ({"export_checks": ""}, "version 2 was registered without the export checks"),
     ],
@@ -52,7 +58,7 @@ def test_better_numbers_that_do_not_count(tracker, no_files, tags, reason):
     protocol = json.dumps(PROTOCOL)
     promote(tracker, NAME, bare_version(tracker, NAME, mean_ap="0.5", protocol=protocol))
     other = bare_version(tracker, NAME, **{"mean_ap": "0.75", "protocol": protocol, **tags})
-    assert promote(tracker, NAME, other) == GateResult(False, reason, 1)
+    assert promote(tracker, NAME, other) == PromotionResult(False, reason, 1)
     assert _champion(tracker) == 1
 
 
@@ -62,7 +68,7 @@ def test_a_champion_set_by_hand_that_cannot_be_compared_with(tracker, no_files):
     tracker.client.set_registered_model_alias(NAME, "champion", "1")
     found = promote(tracker, NAME, bare_version(tracker, NAME, mean_ap="0.5"))
     missing = "protocol, classes, data_fingerprint, mean_ap"
-    assert found == GateResult(False, f"it cannot be compared with champion 1: a tag is missing: {missing}", 1)
+    assert found == PromotionResult(False, f"it cannot be compared with champion 1: a tag is missing: {missing}", 1)
     assert rollback(tracker, NAME).reason.startswith("version 1 did not become champion by a promotion")
 
 
@@ -76,8 +82,8 @@ def test_unknown_model_or_version(tracker):
         promote(tracker, NAME, 7)
 
 
-def test_files_are_checked_anew(export, tracker, tmp_path):
-    """Damage that came after the registration: the champion stays where it is, and the reason is told."""
+def test_files_are_checked_again(export, tracker, tmp_path):
+    """Damage that came after the registration: the champion does not move, and the reason is stated."""
     assert promote(tracker, NAME, register_version(tracker, export, 0.25)).moved
     cases = {
         "artifacts/model.ptjit: is not the file that was registered": lambda folder: _truncate(folder, "model.ptjit"),
@@ -89,13 +95,13 @@ def test_files_are_checked_anew(export, tracker, tmp_path):
         damage(_folder(tracker, version))
         found = promote(tracker, NAME, version)
         assert (found.moved, found.version) == (False, 1)
-        assert found.reason.startswith(f"the registered files of version {version} do not pass: ")
+        assert found.reason.startswith(f"the registered files of version {version} fail their checks: ")
         assert reason in found.reason
         assert str(_folder(tracker, version)) in found.reason
     assert _champion(tracker) == 1
 
 
-def test_files_that_fail_a_case_are_refused_whatever_the_tags_say(export, tracker, tmp_path, monkeypatch):
+def test_files_that_fail_a_case_are_refused_regardless_of_the_tags(export, tracker, tmp_path, monkeypatch):
     broken = copy_export(export, tmp_path / "broken", model=(export / "model.ptjit").read_bytes()[:5000])
     with monkeypatch.context() as patch:
         patch.setattr("detector.export.check._run_cases", lambda model: None)
@@ -109,15 +115,15 @@ def test_files_that_fail_a_case_are_refused_whatever_the_tags_say(export, tracke
 def test_rollback_goes_back_and_further_back(tracker, no_files):
     for mean_ap in ("0.25", "0.5", "0.75"):
         promote(tracker, NAME, bare_version(tracker, NAME, mean_ap=mean_ap))
-    assert rollback(tracker, NAME) == GateResult(True, "version 2 was champion before version 3", 2)
+    assert rollback(tracker, NAME) == PromotionResult(True, "version 2 was champion before version 3", 2)
     assert _champion(tracker) == 2
     again = promote(tracker, NAME, 3)
     assert not again.moved and again.reason.startswith("version 3 was champion and was rolled back at 20")
     assert promote(tracker, NAME, bare_version(tracker, NAME, mean_ap="0.625")).version == 4
     assert rollback(tracker, NAME).version == 2
     assert rollback(tracker, NAME).version == 1
-    assert rollback(tracker, NAME) == GateResult(
-        False, "version 1 was the first champion, there is none to go back to", 1
+    assert rollback(tracker, NAME) == PromotionResult(
+        False, "version 1 was the first champion, there is no previous one", 1
     )
     moves = [(move.how, move.before, move.version) for move in history(tracker, NAME)]
     assert moves == [
@@ -131,11 +137,11 @@ def test_rollback_goes_back_and_further_back(tracker, no_files):
     ]
 
 
-def test_rollback_to_what_is_no_longer_there(tracker, no_files):
+def test_rollback_to_a_deleted_version(tracker, no_files):
     for mean_ap in ("0.25", "0.5"):
         promote(tracker, NAME, bare_version(tracker, NAME, mean_ap=mean_ap))
     tracker.client.delete_model_version(NAME, "1")
-    assert rollback(tracker, NAME).reason == "version 1, champion before version 2, is no longer there"
+    assert rollback(tracker, NAME).reason == "version 1, champion before version 2, no longer exists"
     assert _champion(tracker) == 2
 
 
@@ -146,13 +152,13 @@ def test_rollback_to_files_that_are_gone(tracker):
         patch.setattr(promotion, "_check_files", lambda tracker, version: None)
         assert promote(tracker, NAME, 1).moved and promote(tracker, NAME, 2).moved
     found = rollback(tracker, NAME)
-    assert not found.moved and "the registered files of version 1 do not pass" in found.reason
+    assert not found.moved and "the registered files of version 1 fail their checks" in found.reason
     assert _champion(tracker) == 2
 
 
 def test_no_champion_to_roll_back(tracker):
     tracker.client.create_registered_model(NAME)
-    assert rollback(tracker, NAME) == GateResult(False, "street has no champion", None)
+    assert rollback(tracker, NAME) == PromotionResult(False, "street has no champion", None)
 
 
 def test_of_promotions_at_once_one_wins(tracker, no_files):

@@ -61,8 +61,8 @@ def test_letters_arrive_in_their_order_once_the_server_is_back(clock, caplog):
     box.send(*server.letter("f"))
     assert server.got == list("abcdef")
     assert [record.message for record in caplog.records] == [
-        "http://server does not answer: b and what follows is kept for later (refused)",
-        "http://server answers again: what was kept is recorded",
+        "http://server does not answer: b and later writes are queued (refused)",
+        "http://server answers again: the queued writes were sent",
     ]
 
 
@@ -97,7 +97,7 @@ def test_patience_ends(clock, caplog):
     start = clock.now
     box.flush()
     assert PATIENCE_S <= clock.now - start <= PATIENCE_S + EVERY_S
-    assert "stayed away: 1 writes are lost" in caplog.text
+    assert "still does not answer: 1 writes are lost" in caplog.text
     server.away = False
     box.flush()
     assert server.got == []

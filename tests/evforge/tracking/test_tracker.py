@@ -8,7 +8,6 @@ import time
 import urllib.request
 
 import pytest
-from matplotlib.figure import Figure
 from repository import ROOT
 
 from evforge.tracking import retry_queue
@@ -22,7 +21,7 @@ def tracker(tracking_uri: str) -> Tracker:
 
 
 class Outage:
-    """Stands in for a client method whose server is away for the first calls."""
+    """Replaces a client method; its first calls fail because of an outage."""
 
     def __init__(self, call, failures):
         self.call, self.failures, self.calls = call, failures, 0
@@ -47,8 +46,7 @@ def test_default_is_a_database_in_the_working_folder(tmp_path, monkeypatch):
 
 
 def test_importing_the_module_does_not_import_mlflow():
-    code = "import sys, evforge.tracking.tracker, evforge.registry.register; "
-    code += "sys.exit('mlflow' in sys.modules or 'torch' in sys.modules)"
+    code = "import sys, evforge.tracking.tracker; sys.exit('mlflow' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], env=_with_path(), check=False).returncode == 0
 
 
@@ -117,7 +115,7 @@ def test_children_are_listed_in_order_under_their_parent(tracker):
     assert tracker.runs("0" * 32) == []
 
 
-def test_listing_goes_on_over_pages(tracker, monkeypatch):
+def test_listing_continues_over_pages(tracker, monkeypatch):
     study = tracker.start_run("study", {})
     for _ in range(3):
         tracker.start_run("trial", {}, parent=study)
@@ -158,17 +156,16 @@ def test_more_metrics_than_one_request_holds(tracker):
     assert tracker.run_info(run_id).metrics["m1000"] == 1000.0
 
 
-def test_files_texts_and_figures_are_kept(tracker, tmp_path):
+def test_files_and_texts_are_kept(tracker, tmp_path):
     run_id = tracker.start_run("trial", {})
     (tmp_path / "best.yaml").write_text("model: {}\n")
     tracker.log_text(run_id, "hello", "notes/hello.txt")
     tracker.log_file(run_id, tmp_path / "best.yaml")
     tracker.log_file(run_id, tmp_path / "best.yaml", "config")
-    tracker.log_figure(run_id, Figure(), "pr_curve.png")
     tracker.set_tag(run_id, "epochs", 3)
     kept = tmp_path / "mlartifacts" / run_id / "artifacts"
     names = {str(path.relative_to(kept)) for path in kept.rglob("*") if path.is_file()}
-    assert names == {"notes/hello.txt", "best.yaml", "config/best.yaml", "pr_curve.png"}
+    assert names == {"notes/hello.txt", "best.yaml", "config/best.yaml"}
     assert (kept / "notes/hello.txt").read_text() == "hello"
     assert tracker.run_info(run_id).tags["epochs"] == "3"
 
@@ -243,7 +240,7 @@ def test_long_outage_warns_once_and_everything_is_sent_later(tracker, monkeypatc
     tracker.log_metrics(run_id, {"val_mean_ap": 0.5}, step=1)  # kept without a try: the server was away just now
     tracker.end_run(run_id, "FINISHED")
     assert outage.calls == 4 and len(caplog.records) == 1
-    assert "does not answer: metrics and what follows is kept for later (no route to host)" in caplog.text
+    assert "does not answer: metrics and later writes are queued (no route to host)" in caplog.text
     assert tracker.run_info(run_id).status == "RUNNING"
     tracker.flush()  # two more failures
     assert tracker.metric_history(run_id, "val_mean_ap") == [(0, 0.25), (1, 0.5)]
