@@ -44,7 +44,14 @@ class MeanNet(TinyNet):
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         streams = x.size(0) if x.dim() == 4 else x.size(1)
-        y = torch.relu(self.levels[0](self.stem(x if x.dim() == 4 else x.flatten(0, 1))))
+        y = self.stem(x if x.dim() == 4 else x.flatten(0, 1))
+        features: list[torch.Tensor] = []
+        for index, level in enumerate(self.levels):
+            y = torch.relu(level(y))
+            features.append(self.average(y, streams) if index == 0 else y)
+        return features
+
+    def average(self, y: torch.Tensor, streams: int) -> torch.Tensor:
         shape = [streams, y.size(1), y.size(2), y.size(3)]
         mean = torch.zeros(shape, device=y.device)
         for kept in self.state:
@@ -55,12 +62,7 @@ class MeanNet(TinyNet):
             mean = 0.5 * mean + 0.5 * frame
             means.append(mean)
         self.state = [mean.detach()]
-        y = torch.cat(means)
-        features = [y]
-        for level in self.levels[1:]:
-            y = torch.relu(level(y))
-            features.append(y)
-        return features
+        return torch.cat(means)
 
     @torch.jit.export
     def reset(self, mask: torch.Tensor) -> None:
