@@ -17,6 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit code: 0, or 2 after an error of the user's, which is said in one line.
     """
     values = _parser().parse_args(arguments)
+    from detector.config.groups import DataConfig
     from detector.inference.predictor import Predictor
     from detector.inference.recording import predict
 
@@ -28,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             width=values.sensor_width,
             downsampling=values.downsampling,
         )
-        found = predict(values.recording, predictor, values.output, max_faulty_events=values.max_faulty_events)
+        data = DataConfig(max_faulty_events=values.max_faulty_events, event_format=values.event_format)
+        found = predict(values.recording, predictor, values.output, data=data)
         print(found.text())
     except (ValueError, OSError) as error:
         print(f"detector: error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -61,7 +63,14 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=0.001,
         metavar="X",
-        help="part of the events that may be faulty (0.001); 10 always may, 0: none",
+        help="share of faulty events above which the recording is refused (0.001); 10 always pass, with 0 none",
+    )
+    verb.add_argument(
+        "--data.event_format",
+        dest="event_format",
+        default="auto",
+        metavar="NAME",
+        help="format of the recording, auto: found by its content; or the import path of a reader",
     )
     return parser
 

@@ -153,7 +153,8 @@ EVENT_FORMATS = Table(
     },
     extra=("auto",),
 )
-"""Readers of recordings: `f(path, header, height, width) -> EventReader`; "auto" finds the format by the content."""
+"""Readers of recordings: `f(path: Path, height: int | None, width: int | None) -> EventReader`, see `ArrayReader` in
+`detector.events`; "auto" finds the format by the content."""
 
 LABEL_FORMATS = Table("data.label_format", {"npy": "detector.labels.npy:NPY"})
 """Formats of label files: a `detector.labels.LabelFormat`."""

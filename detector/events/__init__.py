@@ -1,25 +1,25 @@
-"""Event recordings: readers, writers and their dtypes; `open_events` opens any of them.
+"""Event recordings: readers, writers and their dtypes. `open_events` opens a recording of any format.
 
-Formats are in `prophesee/` (words of a camera) and `containers/` (HDF5, tables). Does not belong here: label files.
+Formats are in `prophesee/` (encodings of cameras) and `containers/` (HDF5, arrays, tables). Does not belong here: label
+files.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 from detector.config.checks import require
-from detector.events.containers.hdf5 import Hdf5Reader, write_hdf5
-from detector.events.containers.tabular import TableReader
+from detector.config.extensions import EVENT_FORMATS
+from detector.events.containers.array import ArrayReader
+from detector.events.containers.hdf5 import write_hdf5
 from detector.events.faults import MAX_FAULTY, Faults
-from detector.events.header import Header, read_header
-from detector.events.prophesee.dat import DatReader, write_dat
-from detector.events.prophesee.evt2 import Evt2Reader, write_evt2
-from detector.events.prophesee.evt3 import Evt3Reader, write_evt3
-from detector.events.prophesee.evt21 import Evt21Reader
+from detector.events.header import read_header
+from detector.events.prophesee.dat import write_dat
+from detector.events.prophesee.evt2 import write_evt2
+from detector.events.prophesee.evt3 import write_evt3
 from detector.events.reader import EventReader
 from detector.events.types import BBOX_dtype, EventCD, EventExtTrigger
 
 __all__ = [
-    "READERS",
+    "ArrayReader",
     "BBOX_dtype",
     "EventCD",
     "EventExtTrigger",
@@ -32,17 +32,6 @@ __all__ = [
     "write_hdf5",
 ]
 
-READERS: dict[str, Callable[[Path, Header, int | None, int | None], EventReader]] = {
-    "DAT": DatReader,
-    "EVT2": Evt2Reader,
-    "EVT2.1": Evt21Reader,
-    "EVT3": Evt3Reader,
-    "HDF5": Hdf5Reader,
-    "NPY": TableReader,
-    "CSV": TableReader,
-}
-"""Reader of each format."""
-
 
 def open_events(
     path: str | Path,
@@ -50,28 +39,52 @@ def open_events(
     width: int | None = None,
     *,
     max_faulty_events: float = MAX_FAULTY,
+    event_format: str = "auto",
 ) -> EventReader:
-    """Open a recording; its format is found by its content, whatever its name.
+    """Open a recording.
 
     Args:
         path: the recording.
-        height: sensor height in pixels, for files that lack it.
-        width: sensor width in pixels, for files that lack it.
-        max_faulty_events: largest part of the events that may be faulty (`EventReader.faults`) before reading is
-            refused; 10 events always may, unless this is 0.
+        height: sensor height in pixels, for files that do not contain it.
+        width: sensor width in pixels, for files that do not contain it.
+        max_faulty_events: largest share of faulty events (`EventReader.faults`) at which a recording is still read; 10
+            faulty events are always allowed, unless this is 0.
+        event_format: "auto" finds the format by the content, regardless of the file's name. A name of `EVENT_FORMATS`
+            or an import path `mylab.module:Name` selects a reader, regardless of the content. A reader is called as
+            `f(path: Path, height: int | None, width: int | None)` and returns an `EventReader`; see
+            `detector.events.ArrayReader` for the simplest one.
 
     Returns:
         A reader, to be used in a `with` block or closed.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no recording, none that can be read, broken, or its sensor size is unknown.
+        ValueError: the format is unknown, the file is broken, or the sensor size is unknown.
     """
     require(0 <= max_faulty_events <= 1, "max_faulty_events", max_faulty_events, "a number from 0 to 1")
     path = Path(path)
-    header = read_header(path)
-    if header.format not in READERS:
-        raise ValueError(f"{path}: the format is {header.format}, readable are: {', '.join(READERS)}")
-    reader = READERS[header.format](path, header, height, width)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such recording")
+    if event_format == "auto":
+        event_format = read_header(path).format
+        if event_format not in EVENT_FORMATS:
+            raise ValueError(
+                f"{path}: the format is {event_format}, which has no reader, "
+                f"allowed in {EVENT_FORMATS.key}: {EVENT_FORMATS.allowed}"
+            )
+    open_reader = EVENT_FORMATS[event_format]
+    try:
+        reader = open_reader(path, height, width)
+    except Exception as error:  # the reader may be from outside the product and raise anything
+        if str(path) in str(error):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{path}: cannot be opened as {event_format}: {reason}") from error
+    if not isinstance(reader, EventReader):
+        raise ValueError(
+            f"{EVENT_FORMATS.key}: {event_format} returned a {type(reader).__name__}, allowed: an EventReader, such as "
+            "detector.events.ArrayReader"
+        )
+    reader.format = event_format
     reader.max_faulty_events = max_faulty_events
     return reader

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["MAX_SIDE", "Header", "read_header", "sensor_size", "split_line"]
+__all__ = ["MAX_SIDE", "Header", "read_header", "read_text_header", "sensor_size", "split_line"]
 
 SIGNATURES = {b"\x89HDF\r\n\x1a\n": "HDF5", b"\x93NUMPY": "NPY"}
 LONGEST_HEADER = 1 << 16
@@ -63,27 +63,33 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Tell a recording's format from its content.
+    """Find the format of a recording by its content.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty or begins like no recording.
+        ValueError: the file is empty, or its first bytes are not those of a known format.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such recording")
-    with path.open("rb") as file:
-        head = file.read(LONGEST_HEADER)
+    head = _first_bytes(path)
     if not head:
         raise ValueError(f"{path}: empty file, not an event recording")
     for signature, name in SIGNATURES.items():
         if head.startswith(signature):
             return Header(name, {}, 0)
-    fields, size = _text_lines(head)
-    if size == 0 and _is_table(head):
+    header = _text_header(head)
+    if header.size:
+        return header
+    if _is_table(head):
         return Header("CSV", {}, 0)
-    if size == 0:
-        raise ValueError(f"{path}: not an event recording: it begins with {head[:8]!r}, no known header")
-    return Header(_format(fields), fields, size)
+    raise ValueError(f"{path}: not an event recording: it begins with {head[:8]!r}, no known header")
+
+
+def read_text_header(path: Path) -> Header:
+    """The `% key value` lines at the beginning of a DAT or RAW recording, which may have none.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    return _text_header(_first_bytes(path))
 
 
 def sensor_size(path: Path, found: tuple[int, int] | None, height: int | None, width: int | None) -> tuple[int, int]:
@@ -113,6 +119,13 @@ def split_line(line: str) -> list[str]:
     return re.split(r"\s*[,;\s]\s*", line.lstrip("# ").strip().lower())
 
 
+def _first_bytes(path: Path) -> bytes:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such recording")
+    with path.open("rb") as file:
+        return file.read(LONGEST_HEADER)
+
+
 def _is_table(head: bytes) -> bool:
     """Whether the first line has four numbers, or names of four columns or more, x and y among them."""
     line = head.partition(b"\n")[0].decode("utf-8-sig", "replace")
@@ -121,7 +134,7 @@ def _is_table(head: bytes) -> bool:
     return len(columns) >= 4 and (numbers or {"x", "y"} <= set(columns))
 
 
-def _text_lines(head: bytes) -> tuple[dict[str, str], int]:
+def _text_header(head: bytes) -> Header:
     """Fields of the leading `% ` lines and their length in bytes.
 
     Without `% end` the data may begin with the byte of "%": a line is text only if all of it can be printed.
@@ -140,7 +153,7 @@ def _text_lines(head: bytes) -> tuple[dict[str, str], int]:
         if key == "end":
             break
         fields[key.lower()] = value.strip()
-    return fields, size
+    return Header(_format(fields), fields, size)
 
 
 def _format(fields: dict[str, str]) -> str:

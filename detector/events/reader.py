@@ -32,6 +32,7 @@ class EventReader(ABC):
         width: sensor width in pixels.
 
     Attributes:
+        format: name or import path of the format, as in `data.event_format`.
         max_faulty_events: largest part of the events that may be faulty; 10 always may, unless this is 0.
     """
 
@@ -41,6 +42,7 @@ class EventReader(ABC):
     sure: ClassVar[bool] = True
     """Whether a search in a sound recording always finds its windows: no words of time may be wrong beside events."""
 
+    format = ""
     max_faulty_events = MAX_FAULTY
     _cut = 0
     _clean = False

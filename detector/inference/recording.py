@@ -10,14 +10,16 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from detector.data.layout import labels_beside
+from detector.config.groups import DataConfig
 from detector.events import EventReader, Faults, open_events
-from detector.events.faults import MAX_FAULTY
 from detector.inference.predictor import Events, Frame, Predictor
 from detector.inference.writers import BOX_FILES, AddFrame, Scene, video_file
+from detector.labels import labels_path
 from detector.utils.decoration import decoration
 
 __all__ = ["Summary", "predict"]
+
+DEFAULTS = DataConfig()
 
 
 class Summary(NamedTuple):
@@ -57,7 +59,7 @@ def predict(
     outputs: Sequence[str | Path],
     *,
     progress: bool = True,
-    max_faulty_events: float = MAX_FAULTY,
+    data: DataConfig = DEFAULTS,
 ) -> Summary:
     """Detect in a recording or live stream, and write the detections frame by frame.
 
@@ -66,7 +68,7 @@ def predict(
         predictor: the detector.
         outputs: files to write; the suffix chooses the kind: `.npy`, `.csv`, `.json` (COCO), `.gif`, `.mp4`.
         progress: show a progress bar with the real-time factor.
-        max_faulty_events: part of the events of a recording's file that may be faulty, see `open_events`.
+        data: format of a recording's file and of its labels, and the share of its events that may be faulty.
 
     Returns:
         Counts and speed, without the time to load the model.
@@ -79,12 +81,14 @@ def predict(
     paths = [Path(output) for output in outputs]
     given = getattr(recording, "path", recording)
     source = Path(given) if isinstance(given, str | Path) else None
-    _check_outputs(paths, source)
+    _check_outputs(paths, source, data.label_format)
     with ExitStack() as stack:
         events = recording
         if isinstance(events, str | Path):
             sensor = predictor.height, predictor.width
-            events = stack.enter_context(open_events(events, *sensor, max_faulty_events=max_faulty_events))
+            faulty, event_format = data.max_faulty_events, data.event_format
+            reader = open_events(events, *sensor, max_faulty_events=faulty, event_format=event_format)
+            events = stack.enter_context(reader)
         faults = events.faults if isinstance(events, EventReader) else Faults()
         videos = [path for path in paths if BOX_FILES[path.suffix.lower()] is video_file]
         steps = predictor.frames([events], histograms=bool(videos))
@@ -150,11 +154,12 @@ def _length(events: Events, delta_t: int) -> int | None:
     return events.last_t // delta_t - events.first_t // delta_t + 1
 
 
-def _check_outputs(paths: Sequence[Path], source: Path | None) -> None:
+def _check_outputs(paths: Sequence[Path], source: Path | None, label_format: str) -> None:
     for path in paths:
         if path.suffix.lower() not in BOX_FILES:
             raise ValueError(f"{path}: unknown kind of output, allowed: names that end in {', '.join(BOX_FILES)}")
         if paths.count(path) > 1:
             raise ValueError(f"{path}: given twice as an output, allowed: different files")
-        if source and path.exists() and path.resolve() in (source.resolve(), labels_beside(source).resolve()):
+        inputs = (source, labels_path(source, label_format)) if source else ()
+        if path.exists() and path.resolve() in [file.resolve() for file in inputs]:
             raise ValueError(f"{path}: the recording or its labels would be lost, allowed: another output")

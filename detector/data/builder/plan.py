@@ -12,10 +12,10 @@ import numpy as np
 from detector.config.groups import DataConfig
 from detector.data.builder.label_counts import LabelCounts, count_labels
 from detector.data.label_map import LABEL_MAP_NAME, check_label_map, label_map_near, read_label_map
-from detector.data.layout import SPLITS, labels_beside, recording_stem
+from detector.data.layout import LABELS_END, SPLITS
 from detector.events import EventReader, open_events
 from detector.events.frames import Frames
-from detector.labels import TimeUnit, load_labels
+from detector.labels import TimeUnit, labels_path, load_labels, recording_stem
 from detector.preprocess.representation import representation_of
 from detector.utils.remote import Address, Place
 
@@ -27,6 +27,7 @@ __all__ = [
     "check_names",
     "find_label_map",
     "local_files",
+    "open_recording",
     "plan_pieces",
 ]
 
@@ -106,14 +107,14 @@ def check_names(recordings: Sequence[Place], plan: Plan) -> None:
     """
     _check_cuts(plan.cuts)
     owners: dict[Place, Place] = {}
-    sources = {labels_beside(recording).resolve() for recording in recordings}  # type: ignore[type-var]
+    sources = {labels_path(recording, plan.data.label_format).resolve() for recording in recordings}
     for recording in recordings:
         for split in plan.cuts or [_split_of(recording)]:
             target = plan.output / split / recording_stem(recording)
             if target in owners:
                 raise ValueError(f"{owners[target]} and {recording} would both become {target}")
             owners[target] = recording
-            replaced = target.parent / f"{target.name}_bbox.npy"
+            replaced = target.parent / f"{target.name}{LABELS_END}"
             if replaced.resolve() in sources and not plan.cuts:
                 raise ValueError(f"{replaced}: would replace a recording's own labels, give another output")
 
@@ -147,7 +148,7 @@ def find_label_map(recordings: Iterable[Place], output: Place, given: Mapping[in
 
 
 @contextmanager
-def local_files(recording: Place) -> Iterator[Path]:
+def local_files(recording: Place, label_format: str) -> Iterator[Path]:
     """A recording and its labels as files of this machine: the files themselves, or temporary copies of an address.
 
     Raises:
@@ -159,13 +160,18 @@ def local_files(recording: Place) -> Iterator[Path]:
     with TemporaryDirectory(prefix="evforge-") as temporary:
         folder = Path(temporary) / recording.parent.name
         folder.mkdir(exist_ok=True)
-        for file in (recording, labels_beside(recording)):
+        for file in (recording, labels_path(recording, label_format)):
             if isinstance(file, Address) and file.is_file():
                 file.get(folder / file.name)
         try:
             yield folder / recording.name
         except BROKEN as error:
             raise ValueError(str(error).replace(str(folder), str(recording.parent))) from None
+
+
+def open_recording(recording: Path, sensor: tuple[int | None, int | None], data: DataConfig) -> EventReader:
+    """Open a recording as the settings state; errors as in `detector.events.open_events`."""
+    return open_events(recording, *sensor, max_faulty_events=data.max_faulty_events, event_format=data.event_format)
 
 
 def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
@@ -176,7 +182,7 @@ def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
         ValueError: the recording, its labels, a cut or a size is not valid.
     """
     data = plan.data
-    with open_events(recording, *plan.sensor, max_faulty_events=data.max_faulty_events) as reader:
+    with open_recording(recording, plan.sensor, data) as reader:
         first, last = reader.first_t, reader.last_t
         sensor_size = reader.height, reader.width
         downsampling = _downsampling(reader, data)
@@ -185,13 +191,13 @@ def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
     grid = Frames.of_events(first, last, data.delta_t)
     ranges = list(_frame_ranges(recording, grid.num_frames, data.delta_t, plan.cuts))
     parts = [grid.part(begin, stop) for _, begin, stop in ranges]
-    labels_path = labels_beside(recording)
-    if not labels_path.is_file():
-        raise FileNotFoundError(f"{recording}: the recording has no labels: {labels_path.name} is missing beside it")
-    labels = load_labels(labels_path, plan.label_time_unit, plan.label_offset)
+    source = labels_path(recording, data.label_format)
+    if not source.is_file():
+        raise FileNotFoundError(f"{recording}: the recording has no labels: {source.name} is missing beside it")
+    labels = load_labels(source, plan.label_time_unit, plan.label_offset, data.label_format)
     counts = count_labels(
         labels,
-        str(labels_path),
+        str(source),
         Frames(grid.first_t, grid.delta_t, max(grid.num_frames, *(stop for _, _, stop in ranges))),
         (first, last),
         cuts=parts if plan.cuts else None,

@@ -15,12 +15,12 @@ import numpy as np
 
 from detector.config.groups import DataConfig
 from detector.data.builder.label_counts import LabelCounts
-from detector.data.builder.plan import BROKEN, Piece, Plan, local_files, plan_pieces
-from detector.data.layout import SPLITS, labels_beside, recording_stem
+from detector.data.builder.plan import BROKEN, Piece, Plan, local_files, open_recording, plan_pieces
+from detector.data.layout import SPLITS
 from detector.data.tensor_file import create_tensors, write_frames
-from detector.events import Faults, open_events
+from detector.events import Faults
 from detector.events.arrays import ColumnBuffer
-from detector.labels import save_labels
+from detector.labels import labels_path, recording_stem, save_labels
 from detector.preprocess.representation import representation_of
 from detector.utils.atomic_write import atomic_write
 from detector.utils.checksum import sha256_of
@@ -77,12 +77,12 @@ def report_steps(recording: Place, plan: Plan) -> Iterator[Step]:
 
 
 def _build(recording: Place, plan: Plan) -> Iterator[Step]:
-    with local_files(recording) as path:
+    with local_files(recording, plan.data.label_format) as path:
         pieces, counts = plan_pieces(path, plan)
         sha256 = sha256_of(path)
         _check_leftovers(recording, plan, {piece.target for piece in pieces}, sha256)
         try:
-            with open_events(path, *plan.sensor, max_faulty_events=plan.data.max_faulty_events) as reader:
+            with open_recording(path, plan.sensor, plan.data) as reader:
                 faults = reader.faults
             for piece in pieces:
                 for count in _make(piece, plan.data, _attributes(piece, plan.data, sha256)):
@@ -92,7 +92,8 @@ def _build(recording: Place, plan: Plan) -> Iterator[Step]:
                 piece.target.unlink(missing_ok=True)
                 piece.labels_target.unlink(missing_ok=True)
             raise
-    labels = None if isinstance(recording, Path) else replace(counts, source=str(labels_beside(recording)))
+    source = labels_path(recording, plan.data.label_format)
+    labels = None if isinstance(recording, Path) else replace(counts, source=str(source))
     yield Step(recording, finished=True, labels=labels, faults=faults if faults.total else None)
 
 
@@ -123,7 +124,7 @@ def _frames(piece: Piece, data: DataConfig) -> Iterator[np.ndarray]:
     """Frames (n, C, H, W) of a piece, up to `FRAMES_AT_ONCE` at a time, in a buffer that is reused."""
     representation, events = representation_of(data), ColumnBuffer()
     buffer = representation.empty(FRAMES_AT_ONCE, *piece.shape[1:])
-    with open_events(piece.recording, *piece.sensor_size, max_faulty_events=data.max_faulty_events) as reader:
+    with open_recording(piece.recording, piece.sensor_size, data) as reader:
         _ = reader.faults  # finds the faulty events of the whole recording first, so that windows agree with it
         for begin in range(0, piece.frames.num_frames, FRAMES_AT_ONCE):
             frames = buffer[: piece.frames.num_frames - begin]

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from detector.config.groups import DataConfig
 from detector.data.check.across_files import CheckedFile, check_set
 from detector.data.check.finding import Finding, Severity, count_findings, refusal
 from detector.data.check.inventory import (
+    DEFAULTS,
     DataFile,
     FileContent,
     Sensor,
@@ -21,7 +23,6 @@ from detector.data.check.inventory import (
 from detector.data.check.label_file import CheckedLabels, check_labels
 from detector.data.check.statistics import BIN_US, scan_events
 from detector.data.label_map import LABEL_MAP_NAME, label_map_near, read_label_map
-from detector.events.faults import MAX_FAULTY
 from detector.events.frames import Frames
 from detector.labels import TimeUnit
 from detector.utils.hdf5_file import open_hdf5
@@ -37,7 +38,7 @@ def check_dataset(
     sensor: Sensor = (None, None),
     progress: bool = False,
     label_time_unit: TimeUnit = "us",
-    max_faulty_events: float = MAX_FAULTY,
+    data: DataConfig = DEFAULTS,
 ) -> list[Finding]:
     """Find everything in a dataset that is wrong or unusual. Recordings are read completely.
 
@@ -46,7 +47,7 @@ def check_dataset(
         sensor: height and width in pixels, for recordings that do not state them.
         progress: show a progress bar.
         label_time_unit: unit of the label times of recordings.
-        max_faulty_events: share of the events of a recording that may be faulty.
+        data: formats of recordings and labels, and the share of the events of a recording that may be faulty.
 
     Returns:
         Findings, errors first, sorted by kind and path; an empty list for a valid dataset.
@@ -55,7 +56,7 @@ def check_dataset(
         FileNotFoundError: a path does not exist.
         ValueError: a folder contains no recording or tensor file.
     """
-    files = list(dict.fromkeys(file for path in paths for file in find_data(path, sensor, label_time_unit)))
+    files = list(dict.fromkeys(file for path in paths for file in find_data(path, sensor, label_time_unit, data)))
     maps, map_findings = _read_label_maps(files)
     findings, checked = [], []
     total = sum(file.path.stat().st_size for file in files)
@@ -63,8 +64,7 @@ def check_dataset(
         for file in files:
             bar.set_postfix_str(file.path.name)
             end = bar.n + file.path.stat().st_size
-            limited = replace(file, max_faulty_events=max_faulty_events)
-            entry, found = _check_file(limited, maps[file.path.parent], bar.update)
+            entry, found = _check_file(file, maps[file.path.parent], bar.update)
             bar.update(end - bar.n)
             checked.append(entry)
             findings += found

@@ -1,26 +1,37 @@
 """The files of a dataset folder: tensor files or recordings, each with its split and the path of its labels."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from detector.data.layout import LABELS_END, SPLITS, recording_stem
+from detector.config.groups import DataConfig
+from detector.data.layout import LABELS_END, SPLITS
 from detector.data.tensor_file import read_attributes
 from detector.events import EventReader, open_events
-from detector.events.faults import MAX_FAULTY
 from detector.events.frames import Frames
-from detector.labels import TimeUnit, load_labels
+from detector.labels import TimeUnit, label_suffix, load_labels, recording_stem
 from detector.utils.hdf5_file import open_hdf5
 
-__all__ = ["DataFile", "FileContent", "Sensor", "TensorHeader", "find_data", "read_tensor_header", "stray_labels"]
+__all__ = [
+    "DEFAULTS",
+    "DataFile",
+    "FileContent",
+    "Sensor",
+    "TensorHeader",
+    "find_data",
+    "read_tensor_header",
+    "stray_labels",
+]
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 SUFFIXES = (*HDF5_SUFFIXES, ".dat", ".raw", ".csv", ".npy")
 """Suffixes of files that may be tensor files or recordings; their content decides which."""
 
 Sensor = tuple[int | None, int | None]
+
+DEFAULTS = DataConfig()
 
 EVENT_GROUPS = ("CD", "events", "t")
 """Names at the root of HDF5 recordings: records, a group of columns, or the columns themselves."""
@@ -38,7 +49,7 @@ class DataFile:
         is_tensor: whether it contains frames, not events
         sensor: height and width in pixels, for recordings that do not state them
         label_time_unit: unit of its label times
-        max_faulty_events: share of a recording's events that may be faulty
+        data: formats of a recording and its labels, and the share of its events that may be faulty
     """
 
     path: Path
@@ -46,21 +57,28 @@ class DataFile:
     is_tensor: bool
     sensor: Sensor = (None, None)
     label_time_unit: TimeUnit = "us"
-    max_faulty_events: float = MAX_FAULTY
+    data: DataConfig = field(default=DEFAULTS, hash=False)  # not hashable
 
     @property
     def labels_path(self) -> Path:
         """Path of its label file: `X_bbox.npy` beside `X.h5`, `X.raw`, `X.dat` and `X_td.dat`."""
         stem = self.path.stem if self.is_tensor else recording_stem(self.path)
-        return self.path.with_name(f"{stem}{LABELS_END}")
+        return self.path.with_name(f"{stem}{self.labels_suffix}")
+
+    @property
+    def labels_suffix(self) -> str:
+        """End of the name of its label file."""
+        return LABELS_END if self.is_tensor else label_suffix(self.data.label_format)
 
     def open_events(self) -> EventReader:
         """Open a recording; raises the errors of `detector.events.open_events`."""
-        return open_events(self.path, *self.sensor, max_faulty_events=self.max_faulty_events)
+        faulty, event_format = self.data.max_faulty_events, self.data.event_format
+        return open_events(self.path, *self.sensor, max_faulty_events=faulty, event_format=event_format)
 
     def load_labels(self) -> np.ndarray:
         """Read its labels; raises the errors of `detector.labels.load_labels`."""
-        return load_labels(self.labels_path, self.label_time_unit)
+        label_format = "npy" if self.is_tensor else self.data.label_format
+        return load_labels(self.labels_path, self.label_time_unit, label_format=label_format)
 
 
 @dataclass(frozen=True)
@@ -110,13 +128,17 @@ class FileContent:
     header: TensorHeader | None = None
 
 
-def find_data(path: str | Path, sensor: Sensor = (None, None), label_time_unit: TimeUnit = "us") -> list[DataFile]:
+def find_data(
+    path: str | Path, sensor: Sensor = (None, None), label_time_unit: TimeUnit = "us", data: DataConfig = DEFAULTS
+) -> list[DataFile]:
     """Find the files of a dataset folder or of a folder of files, or the one file of a path.
 
     Args:
         path: folder with train/, val/ or test/, folder that contains the files itself, or a file.
         sensor: height and width in pixels, for recordings that do not state them.
         label_time_unit: unit of the label times of recordings; tensor files have microseconds.
+        data: formats of recordings and labels. In a given event format, all files of a folder are recordings but labels
+            and JSON files.
 
     Returns:
         Files by split and name, without label files.
@@ -127,15 +149,15 @@ def find_data(path: str | Path, sensor: Sensor = (None, None), label_time_unit: 
     """
     path = Path(path)
     if path.is_file():
-        return [_data_file(path, sensor, label_time_unit)]
+        return [_data_file(path, sensor, label_time_unit, data)]
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such recording, tensor file or dataset folder")
     folders = [path / split for split in SPLITS if (path / split).is_dir()] or [path]
     files = [
-        _data_file(found, sensor, label_time_unit)
+        _data_file(found, sensor, label_time_unit, data)
         for folder in folders
         for found in sorted(folder.iterdir())
-        if _is_candidate(found)
+        if _is_candidate(found, data)
     ]
     if not files:
         raise ValueError(
@@ -169,18 +191,21 @@ def read_tensor_header(path: Path) -> TensorHeader:
 def stray_labels(files: list[DataFile]) -> Iterator[Path]:
     """Label files in the folders of `files` that belong to none of them."""
     known = {file.labels_path for file in files}
-    for folder in dict.fromkeys(file.path.parent for file in files):
-        yield from (path for path in sorted(folder.glob(f"*{LABELS_END}")) if path not in known)
+    for folder, suffix in dict.fromkeys((file.path.parent, file.labels_suffix) for file in files):
+        yield from (path for path in sorted(folder.glob(f"*{suffix}")) if path not in known)
 
 
-def _is_candidate(path: Path) -> bool:
-    hidden = path.name.startswith(".")
-    return path.is_file() and not hidden and path.suffix in SUFFIXES and not path.name.endswith(LABELS_END)
+def _is_candidate(path: Path, data: DataConfig) -> bool:
+    is_label = path.name.endswith((LABELS_END, label_suffix(data.label_format)))
+    if is_label or not path.is_file() or path.name.startswith("."):
+        return False
+    return path.suffix in SUFFIXES if data.event_format == "auto" else path.suffix != ".json"
 
 
-def _data_file(path: Path, sensor: Sensor, label_time_unit: TimeUnit) -> DataFile:
-    split, is_tensor = path.absolute().parent.name, _is_tensor(path)
-    return DataFile(path, split if split in SPLITS else None, is_tensor, sensor, "us" if is_tensor else label_time_unit)
+def _data_file(path: Path, sensor: Sensor, label_time_unit: TimeUnit, data: DataConfig) -> DataFile:
+    folder, is_tensor = path.absolute().parent.name, _is_tensor(path)
+    split = folder if folder in SPLITS else None
+    return DataFile(path, split, is_tensor, sensor, "us" if is_tensor else label_time_unit, data)
 
 
 def _is_tensor(path: Path) -> bool:

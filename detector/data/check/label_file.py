@@ -11,7 +11,8 @@ from detector.data.builder.label_counts import layout_cause, repeated_rows, time
 from detector.data.check.finding import Finding, count_findings, refusal
 from detector.data.check.inventory import DataFile, FileContent
 from detector.events.frames import Frames
-from detector.labels.npy import field_columns, to_microseconds
+from detector.labels import read_labels
+from detector.labels.boxes import field_columns, to_microseconds
 
 __all__ = ["CheckedLabels", "check_labels"]
 
@@ -52,7 +53,7 @@ def check_labels(file: DataFile, content: FileContent, names: Mapping[int, str] 
         file.load_labels()
     except (ValueError, OSError) as error:
         refused = refusal(path, "unreadable labels", error)
-    raw = _read_columns(path)
+    raw = _read_columns(file)
     if raw is None:
         return CheckedLabels([refused] if refused else [], np.empty(0, np.int64), None)
     finite = np.logical_and.reduce([np.isfinite(column) for column in raw.values()])
@@ -93,12 +94,12 @@ def _add_cause(findings: list[Finding], path: Path, cause: str | None, kinds: tu
     return [replace(finding, cause=cause) if index == position else finding for index, finding in enumerate(findings)]
 
 
-def _read_columns(path: Path) -> Columns | None:
+def _read_columns(file: DataFile) -> Columns | None:
     """The columns as they are stored, with the order and values that `load_labels` would correct or refuse."""
     try:
-        raw = np.load(path, allow_pickle=False)
-        columns = field_columns(raw, str(path))
-    except (ValueError, EOFError, OSError):
+        raw = read_labels(file.labels_path, "npy" if file.is_tensor else file.data.label_format)
+        columns = field_columns(raw, str(file.labels_path))
+    except (ValueError, OSError):
         return None
     return {name: raw[column].reshape(-1) for name, column in columns.items()}
 

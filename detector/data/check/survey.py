@@ -1,7 +1,7 @@
 """Survey of a recording or tensor file: statistics and sampled frames."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,6 @@ from detector.data.check.statistics import (
 from detector.data.targets import scale_labels
 from detector.events import EventReader, Faults
 from detector.events.frames import Frames
-from detector.events.header import read_header
 from detector.preprocess import histo
 from detector.utils.hdf5_file import open_hdf5
 
@@ -93,7 +92,7 @@ def survey_file(
         ValueError: the file or its labels are damaged.
     """
     if not file.is_tensor:
-        return _survey_recording(replace(file, max_faulty_events=data.max_faulty_events), data, names, advance)
+        return _survey_recording(file, data, names, advance)
     header = read_tensor_header(file.path)
     num_frames, _, height, width = header.shape
     delta_t = header.delta_t or data.delta_t
@@ -149,7 +148,7 @@ def labels_at(survey: FileSurvey, time: int) -> np.ndarray:
 
 def _survey_recording(file: DataFile, data: DataConfig, names: Mapping[int, str], advance: Advance) -> FileSurvey:
     with file.open_events() as reader:
-        size, faults = (reader.height, reader.width), reader.faults
+        size, faults, event_format = (reader.height, reader.width), reader.faults, reader.format
         scale = (data.width or reader.width) / reader.width
         network = round(reader.height * scale), round(reader.width * scale)
         events = scan_events(reader, advance)
@@ -159,7 +158,7 @@ def _survey_recording(file: DataFile, data: DataConfig, names: Mapping[int, str]
     grid = Frames.of_events(*span, data.delta_t) if events.num_events else None
     return FileSurvey(
         file=file,
-        format=read_header(file.path).format,
+        format=event_format,
         sensor_size=size,
         network_size=network,
         span=span,

@@ -50,7 +50,6 @@ class Hdf5Reader(BlockReader):
 
     Args:
         path: the recording.
-        header: its format.
         height: sensor height in pixels, if the file may lack it.
         width: sensor width in pixels, if the file may lack it.
 
@@ -58,7 +57,7 @@ class Hdf5Reader(BlockReader):
         ValueError: it is broken, has no events, needs a filter that is not there, or its sizes are unknown or differ.
     """
 
-    def __init__(self, path: Path, header: Header, height: int | None = None, width: int | None = None) -> None:
+    def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
         with _readable(path):
             self._file = open_hdf5(path)
         try:
@@ -67,7 +66,7 @@ class Hdf5Reader(BlockReader):
                 self._ecf = _check_filters(path, self._datasets)
                 self._offset = int(self._file["t_offset"][()]) if "t_offset" in self._file else 0
                 self._index, self._index_start = _find_index(self._file)
-                found = Header(header.format, _fields(self._file), 0).sensor_size()
+                found = Header("HDF5", _fields(self._file), 0).sensor_size()
             size = sensor_size(path, found, height, width)
         except BaseException:
             self._file.close()

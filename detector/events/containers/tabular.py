@@ -11,65 +11,56 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.events.arrays import Columns
-from detector.events.containers.chunked import BlockReader, find_names, has_fraction, to_microseconds
-from detector.events.header import Header, sensor_size, split_line
+from detector.events.containers.array import ArrayReader
+from detector.events.containers.chunked import find_names, has_fraction
+from detector.events.header import sensor_size, split_line
 from detector.events.reader import CHUNK
 
-__all__ = ["TableReader"]
+__all__ = ["CsvReader", "NpyReader"]
 
 ORDERS = {3: (1, 2, 3, 0), 2: (0, 1, 2, 3)}
 """Places of x, y, p, t by that of p."""
 
 
-class TableReader(BlockReader):
-    """Reads tables of events. NPY files are mapped into memory; CSV files are read whole when they are opened.
+class NpyReader(ArrayReader):
+    """Reads NPY files of events, which are mapped into memory.
 
     Args:
         path: the recording.
-        header: its format, NPY or CSV.
         height: sensor height in pixels.
         width: sensor width in pixels.
 
     Raises:
-        ValueError: it is broken, which column is which cannot be told, or no sensor size was given.
+        ValueError: the file is broken, its columns cannot be identified, or a sensor side is missing.
     """
 
-    def __init__(self, path: Path, header: Header, height: int | None = None, width: int | None = None) -> None:
-        size = sensor_size(path, None, height, width)
-        self._columns, self._seconds, cut = (_map_npy if header.format == "NPY" else _read_csv)(path)
-        super().__init__(path, *size, len(self._columns[0]), CHUNK)
-        self._cut = cut
-
-    def _load(self, start: int, out: Columns) -> None:
-        x, y, p, t = (column[start : start + out[0].size] for column in self._columns)
-        self._store((x, y, p, to_microseconds(self.path, t, self._seconds)), out)
-
-    def _time(self, start: int) -> int:
-        return int(to_microseconds(self.path, self._columns[3][start : start + 1], self._seconds)[0])
-
-    def close(self) -> None:
-        """Let go of the file; arrays that were read stay valid."""
-        super().close()
-        self._columns = (np.empty(0),) * 4
+    def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
+        columns, cut = _map_npy(path)
+        super().__init__(path, columns, height, width, cut=cut)
 
 
-def _map_npy(path: Path) -> tuple[tuple[np.ndarray, ...], bool, int]:
-    """Columns x, y, p, t of an NPY file, whether its times are seconds, and whether it is cut off."""
+class CsvReader(ArrayReader):
+    """Reads text tables of events when they are opened; arguments and errors as in `NpyReader`."""
+
+    def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
+        sensor_size(path, None, height, width)  # before the text is read, which takes long
+        columns, seconds, cut = _read_csv(path)
+        super().__init__(path, columns, height, width, seconds=seconds, cut=cut)
+
+
+def _map_npy(path: Path) -> tuple[list[np.ndarray], int]:
+    """Columns x, y, p, t of an NPY file, and 1 if its last event is cut off."""
     try:
         array, cut = _load_npy(path)
     except Exception as error:  # a damaged header gives whatever numpy's and Python's parsers raise
         raise ValueError(f"{path}: not a readable NPY file: {_line(error)}") from None
     if array.dtype.names and array.ndim == 1:
-        columns = tuple(array[name] for name in find_names(path, array.dtype.names))
-    elif array.ndim == 2 and array.shape[1] == 4 and array.dtype.kind in "iuf":
-        columns = tuple(array[:, place] for place in _order(path, array[:CHUNK]))
-    else:
-        raise ValueError(
-            f"{path}: {array.dtype} of shape {array.shape}, "
-            "allowed: (N,) records with fields x, y, p, t or (N, 4) numbers"
-        )
-    return columns, has_fraction(columns[3]), cut
+        return [array[name] for name in find_names(path, array.dtype.names)], cut
+    if array.ndim == 2 and array.shape[1] == 4 and array.dtype.kind in "iuf":
+        return [array[:, place] for place in _order(path, array[:CHUNK])], cut
+    raise ValueError(
+        f"{path}: {array.dtype} of shape {array.shape}, allowed: (N,) records with fields x, y, p, t or (N, 4) numbers"
+    )
 
 
 def _load_npy(path: Path) -> tuple[np.ndarray, int]:
@@ -86,8 +77,8 @@ def _load_npy(path: Path) -> tuple[np.ndarray, int]:
     return np.memmap(path, dtype, "r", start, ((size - start) // row, *shape[1:])), 1
 
 
-def _read_csv(path: Path) -> tuple[tuple[np.ndarray, ...], bool, int]:
-    """Columns x, y, p, t of a CSV file, whether its times are seconds, and whether its last line is cut off."""
+def _read_csv(path: Path) -> tuple[list[np.ndarray], bool, int]:
+    """Columns x, y, p, t of a CSV file, whether its times are seconds, and 1 if its last line is cut off."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             first = file.readline()
@@ -108,9 +99,9 @@ def _read_csv(path: Path) -> tuple[tuple[np.ndarray, ...], bool, int]:
     except ValueError as error:
         raise ValueError(f"{path}: not a readable table: {_line(error)}") from None
     order = range(4) if named else _order(path, table[:CHUNK])
-    x, y, p, t = (table[:, place] for place in order)
+    columns = [table[:, place] for place in order]
     points = ["." in texts[places[place]] for place in order] if row else [False]
-    return (x, y, p, t), has_fraction(t) or (points[-1] and not all(points)), cut
+    return columns, has_fraction(columns[3]) or (points[-1] and not all(points)), cut
 
 
 def _line(error: Exception) -> str:

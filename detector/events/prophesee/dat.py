@@ -7,7 +7,6 @@ import numpy as np
 
 from detector.events.arrays import ColumnBuffer, Columns
 from detector.events.faults import FaultFinder
-from detector.events.header import Header
 from detector.events.kernels import DAT_PERIOD, LAST, decode_dat, new_state
 from detector.events.prophesee.fixed_size import RecordReader
 from detector.events.unwrap import WrappingClock
@@ -32,7 +31,8 @@ class DatReader(RecordReader):
     record = np.dtype("<i8")
     period = DAT_PERIOD
 
-    def _data_start(self, header: Header) -> int:
+    def _data_start(self) -> int:
+        header = self._header
         with self.path.open("rb") as file:
             file.seek(header.size)
             kind = file.read(2)

@@ -11,7 +11,6 @@ from typing import ClassVar
 import numpy as np
 
 from detector.events.arrays import Columns
-from detector.events.header import Header
 from detector.events.kernels import decode_evt21
 from detector.events.prophesee.raw import TIME_HIGH, WordReader
 
@@ -35,9 +34,9 @@ class Evt21Reader(WordReader):
     payload_bits = 28
     low_bits = 6
 
-    def __init__(self, path: Path, header: Header, height: int | None = None, width: int | None = None) -> None:
-        super().__init__(path, header, height, width)
-        order = header.options().get("endianness", "").lower()
+    def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
+        super().__init__(path, height, width)
+        order = self._header.options().get("endianness", "").lower()
         if order not in {*HEAD_SHIFTS, ""}:
             self.close()
             raise ValueError(f"{path}: endianness is {order}, allowed: {', '.join(HEAD_SHIFTS)}")

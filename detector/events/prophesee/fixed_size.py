@@ -10,7 +10,7 @@ import numpy as np
 
 from detector.events.arrays import ColumnBuffer, Columns, cut
 from detector.events.faults import DisorderError, FaultFinder, RawBlock
-from detector.events.header import Header, sensor_size
+from detector.events.header import read_text_header, sensor_size
 from detector.events.kernels import ODD
 from detector.events.reader import EventReader
 
@@ -38,7 +38,6 @@ class RecordReader(EventReader):
 
     Args:
         path: the recording.
-        header: its first lines.
         height: sensor height in pixels, if the header may lack it.
         width: sensor width in pixels, if the header may lack it.
 
@@ -52,20 +51,21 @@ class RecordReader(EventReader):
     most_events: ClassVar[int] = 1
     """Events that one record holds at most."""
 
-    def __init__(self, path: Path, header: Header, height: int | None = None, width: int | None = None) -> None:
-        super().__init__(path, *sensor_size(path, header.sensor_size(), height, width))
-        start = self._data_start(header)
-        size = path.stat().st_size - start
+    def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
+        self._header = read_text_header(path)
+        super().__init__(path, *sensor_size(path, self._header.sensor_size(), height, width))
+        self._start = self._data_start()
+        size = path.stat().st_size - self._start
         self._num_records, rest = divmod(size, self.record.itemsize)
         self._cut = int(rest > 0)
         self._states: list[np.ndarray] = []
         self._memory = ColumnBuffer()
-        self._start = start
         self._file = path.open("rb", buffering=0)
         self._page = 0, np.empty(0, self.record)
 
-    def _data_start(self, header: Header) -> int:
-        return header.size
+    def _data_start(self) -> int:
+        """Position of the first record in bytes."""
+        return self._header.size
 
     @abstractmethod
     def _bounds(self, t0: int | None, t1: int | None) -> tuple[int, int]:

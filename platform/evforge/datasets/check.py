@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from detector.config.groups import DataConfig
 from detector.data.check.dataset import Finding, check_dataset
-from detector.data.check.inventory import Sensor
+from detector.data.check.inventory import DEFAULTS, Sensor
 from detector.labels import TimeUnit
 
 __all__ = ["check", "findings_text"]
@@ -18,7 +19,7 @@ def check(
     sensor: Sensor = (None, None),
     label_time_unit: TimeUnit = "us",
     *,
-    max_faulty_events: float = 0.001,
+    data: DataConfig = DEFAULTS,
 ) -> int:
     """Check files and print the findings.
 
@@ -26,7 +27,7 @@ def check(
         paths: a dataset folder, or recordings or tensor files.
         sensor: height and width in pixels, for recordings that do not state them.
         label_time_unit: unit of the label times of recordings.
-        max_faulty_events: share of the events of a recording that may be faulty.
+        data: formats of recordings and labels, and the share of the events of a recording that may be faulty.
 
     Returns:
         1 if a finding is an error, else 0.
@@ -35,13 +36,7 @@ def check(
         FileNotFoundError: a path does not exist.
         ValueError: a folder contains no recording or tensor file.
     """
-    findings = check_dataset(
-        *paths,
-        sensor=sensor,
-        progress=True,
-        label_time_unit=label_time_unit,
-        max_faulty_events=max_faulty_events,
-    )
+    findings = check_dataset(*paths, sensor=sensor, progress=True, label_time_unit=label_time_unit, data=data)
     print(findings_text(findings))
     return int(any(finding.severity == "error" for finding in findings))
 

@@ -49,7 +49,7 @@ def inspect(
         FileNotFoundError: a path does not exist.
         ValueError: none of a path's files can be read.
     """
-    found = [(Path(path), find_data(path, sensor, label_time_unit)) for path in paths]
+    found = [(Path(path), find_data(path, sensor, label_time_unit, config.data)) for path in paths]
     folders = []
     for path, files in found:
         map_path = label_map_near(files[0].path)

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from detector.config import Config
 from detector.config.groups import TrackConfig
 from detector.export.form import INFO_NAME
 from detector.inference import recording as inference
@@ -25,12 +26,11 @@ def predict(
     recording: str,
     model: str,
     outputs: Sequence[str],
-    track: TrackConfig,
+    config: Config,
     *,
     score_thresh: float | None = None,
     sensor: tuple[int | None, int | None] = (None, None),
     downsampling: int | None = None,
-    max_faulty_events: float = 0.001,
 ) -> inference.Summary:
     """Detect in a recording, see `detector.inference.recording.predict`.
 
@@ -38,20 +38,19 @@ def predict(
         recording: path of a recording.
         model: see `exported_model`.
         outputs: files to write.
-        track: address of the registry.
+        config: `data` states the format of the recording, `track` the registry.
         score_thresh: lowest score of a box; that of the exported model if None.
         sensor: height and width of the sensor, for recordings that do not state them.
         downsampling: k divides the sensor by 2^k; the factor that gives the size of the training if None.
-        max_faulty_events: share of the events that may be faulty.
 
     Raises:
         FileNotFoundError: the recording or the model does not exist.
         ValueError: the recording, the model or an output cannot be used.
     """
     height, width = sensor
-    with exported_model(model, track) as path:
+    with exported_model(model, config.track) as path:
         predictor = Predictor(path, score_thresh=score_thresh, height=height, width=width, downsampling=downsampling)
-        return inference.predict(recording, predictor, outputs, max_faulty_events=max_faulty_events)
+        return inference.predict(recording, predictor, outputs, data=config.data)
 
 
 @contextmanager

@@ -83,11 +83,11 @@ def test_missing_truncated_and_foreign_files(tmp_path):
     save_labels(tmp_path / "cut.npy", boxes([1, 2]))
     content = (tmp_path / "cut.npy").read_bytes()
     (tmp_path / "cut.npy").write_bytes(content[:-1])
-    with pytest.raises(ValueError, match="cut.npy: not a whole .npy file") as caught:
+    with pytest.raises(ValueError, match="cut.npy: not a complete label file of format npy") as caught:
         load_labels(tmp_path / "cut.npy")
     assert "\n" not in str(caught.value)
     (tmp_path / "text.npy").write_text("boxes")
-    with pytest.raises(ValueError, match="text.npy: not a whole .npy file"):
+    with pytest.raises(ValueError, match="text.npy: not a complete label file of format npy"):
         load_labels(tmp_path / "text.npy")
 
 

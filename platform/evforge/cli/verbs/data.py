@@ -139,8 +139,7 @@ def check(
     """
     from evforge.datasets.check import check as look
 
-    sensor, allowed = (sensor_height, sensor_width), settings.resolve().data.max_faulty_events
-    return look(paths, sensor, label_time_unit, max_faulty_events=allowed)
+    return look(paths, (sensor_height, sensor_width), label_time_unit, data=settings.resolve().data)
 
 
 def anchors(dataset: str, settings: Settings, *, lists: list[str] | None = None, output: str | None = None) -> None:

@@ -49,16 +49,14 @@ def predict(
     """
     from evforge.evaluation import predict as predicting
 
-    config, sensor = settings.resolve(), (sensor_height, sensor_width)
     found = predicting.predict(
         recording,
         model,
         output,
-        config.track,
+        settings.resolve(),
         score_thresh=score_thresh,
-        sensor=sensor,
+        sensor=(sensor_height, sensor_width),
         downsampling=downsampling,
-        max_faulty_events=config.data.max_faulty_events,
     )
     print(f"{found.text()}\nwritten: {' '.join(output)}")
 

@@ -1,5 +1,6 @@
 import json
 from functools import partial
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -20,6 +21,7 @@ from small_recordings import (
 from detector.data.builder import recording as build_recording
 from detector.data.builder.dataset import build_dataset
 from detector.data.builder.plan import Plan, plan_pieces
+from detector.data.check.dataset import check_dataset
 from detector.events import BBOX_dtype
 from detector.labels import load_labels, save_labels
 from detector.preprocess.representation import representation_of
@@ -355,3 +357,46 @@ def test_progress_is_shown_when_asked_for(tmp_path, capsys):
     assert capsys.readouterr().err == ""
     build_dataset([recording], tmp_path / "loud", config(), None, NAMES)
     assert "20/20" in capsys.readouterr().err
+
+
+OWN_FORMATS = """
+import numpy as np
+from detector.events import ArrayReader
+from detector.labels import LabelFormat
+
+def events(path, height, width):
+    with np.load(path) as file:
+        return ArrayReader(path, [file[name] for name in "xypt"], height, width)
+
+def boxes(path):
+    with np.load(path) as file:
+        return file["boxes"]
+
+BOXES = LabelFormat("_boxes.npz", boxes)
+"""
+
+
+def test_recordings_and_labels_of_formats_outside_the_product(tmp_path, monkeypatch):
+    (tmp_path / "own_formats.py").write_text(OWN_FORMATS)
+    monkeypatch.syspath_prepend(tmp_path)
+    recording = make_recording(tmp_path / "known" / "train")
+    expected = build_dataset([recording], tmp_path / "expected", config(), None, NAMES, progress=False)
+    own = tmp_path / "own" / "train" / "street.npz"
+    own.parent.mkdir(parents=True)
+    np.savez(own, **{name: make_events()[name] for name in "xypt"})
+    np.savez(own.with_name("street_boxes.npz"), boxes=make_labels((1_300_000, 2_000_000, 2_500_000)))
+    data = config(event_format="own_formats:events", label_format="own_formats:BOXES")
+    sensor = HEIGHT, WIDTH
+    found = build_dataset([own], tmp_path / "found", data, None, NAMES, progress=False, sensor=sensor)
+    assert files_in(found) == files_in(expected)
+    (frames, attributes), (expected_frames, expected_attributes) = (
+        tensors(folder / "train" / "street.h5") for folder in (found, expected)
+    )
+    assert np.array_equal(frames, expected_frames)
+    assert {**attributes, "sha256": ""} == {**expected_attributes, "sha256": ""}
+    labels = Path("train") / "street_bbox.npy"
+    assert (found / labels).read_bytes() == (expected / labels).read_bytes()
+    assert [finding.kind for finding in check_dataset(own.parent, sensor=sensor, data=data)] == ["no label map"]
+    own.with_name("street_boxes.npz").rename(own.with_name("road_boxes.npz"))
+    kinds = [finding.kind for finding in check_dataset(own.parent, sensor=sensor, data=data)]
+    assert kinds == ["labels without a recording", "recording without labels", "no label map"]

@@ -269,7 +269,7 @@ def test_unreadable_label_files_do_not_end_the_check(tensors):
     np.save(tensors / "val" / "val1_bbox.npy", np.zeros(3, [("t", "<i8"), ("x", "<f4")]))
     first, second = check_dataset(tensors)
     assert first.kind == second.kind == "unreadable labels"
-    assert first.found.startswith("not a whole .npy file of labels")
+    assert first.found.startswith("not a complete label file of format npy")
     assert (second.found, second.allowed[:10]) == ("label fields found: t, x", "t, x, y, w")
 
 
