@@ -264,7 +264,8 @@ class CocoEvaluator:
         number = np.cumsum(evaluated) - 1
         return FrameBoxes(
             int(evaluated.sum()),
-            *(rows._replace(frame=number[rows.frame]) for rows in (label_rows, detection_rows)),
+            label_rows._replace(frame=number[label_rows.frame]),
+            detection_rows._replace(frame=number[detection_rows.frame]),
             detections["class_confidence"][detection_rows.row].astype(np.float64),
         )
 
