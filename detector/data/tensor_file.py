@@ -12,7 +12,7 @@ the size: h5py gzip 3,800 and 0.06; h5py lzf 3,400 and 0.11; the same chunks unp
 
 import os
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 import h5py
 import numpy as np
@@ -101,10 +101,10 @@ class TensorReader:
 
     Args:
         path: the file, named in errors.
-        file: the open file.
+        file: the open `h5py.File`.
     """
 
-    def __init__(self, path: Path, file: h5py.File | IO[bytes]) -> None:
+    def __init__(self, path: Path, file: Any) -> None:
         self.path = path
         self._file = file
 

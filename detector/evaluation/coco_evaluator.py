@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from detector.box import is_large
+from detector.config.checks import require, require_choice
 from detector.evaluation.box_filters import crop_boxes, require_finite
 from detector.evaluation.coco_backend import IOUS, RECALLS, FrameBoxes, FrameRows, coco_precision
 from detector.evaluation.pairing import pair_by_frame, pair_by_time, thin, whole_numbers
@@ -88,22 +89,15 @@ class CocoEvaluator:
     ) -> None:
         names = classes if isinstance(classes, Mapping) else dict(enumerate(classes))
         self.classes = {int(key): name for key, name in sorted(names.items()) if name != "empty"}
-        if not self.classes:
-            raise ValueError(f"classes: got {classes!r}, allowed: at least one name besides 'empty'")
-        if len(set(self.classes.values())) != len(self.classes):
-            raise ValueError(f"classes: got {classes!r}, allowed: distinct names")
-        if height <= 0 or width <= 0:
-            raise ValueError(f"height, width: got {height}, {width}, allowed: numbers above 0")
+        require(bool(self.classes), "classes", classes, "at least one name besides 'empty'")
+        require(len(set(self.classes.values())) == len(self.classes), "classes", classes, "distinct names")
+        require(height > 0 and width > 0, "height, width", (height, width), "numbers above 0")
         filters = {"time_tol": time_tol, "skip_us": skip_us, "min_box_diag": min_box_diag, "min_box_side": min_box_side}
         for name, value in filters.items():
-            if not value >= 0:  # also refuses NaN
-                raise ValueError(f"{name}: got {value}, allowed: numbers of at least 0")
-        if not (eval_rate == -1 or eval_rate > 0):
-            raise ValueError(
-                f"eval_rate: got {eval_rate}, allowed: -1 for every labelled time, or a rate in Hz above 0"
-            )
-        if empty_frames not in ("count", "ignore"):
-            raise ValueError(f"empty_frames: got {empty_frames!r}, allowed: count, ignore")
+            require(value >= 0, name, value, "numbers of at least 0")
+        allowed = "-1 for every labelled time, or a rate in Hz above 0"
+        require(eval_rate == -1 or eval_rate > 0, "eval_rate", eval_rate, allowed)
+        require_choice("empty_frames", empty_frames, ("count", "ignore"))
         self.height, self.width, self.eval_rate, self.verbose = height, width, eval_rate, verbose
         self.time_tol, self.skip_us, self.empty_frames = time_tol, skip_us, empty_frames
         self.min_box_diag, self.min_box_side = min_box_diag, min_box_side
@@ -270,7 +264,8 @@ class CocoEvaluator:
         number = np.cumsum(evaluated) - 1
         return FrameBoxes(
             int(evaluated.sum()),
-            *(rows._replace(frame=number[rows.frame]) for rows in (label_rows, detection_rows)),
+            label_rows._replace(frame=number[label_rows.frame]),
+            detection_rows._replace(frame=number[detection_rows.frame]),
             detections["class_confidence"][detection_rows.row].astype(np.float64),
         )
 
@@ -307,8 +302,7 @@ def _check(argument: str, rows: np.ndarray, fields: tuple[str, ...]) -> None:
 
 def _iou_index(iou: float) -> int:
     close = np.flatnonzero(np.isclose(IOUS, iou))
-    if not len(close):
-        raise ValueError(f"iou: got {iou}, allowed: 0.50, 0.55, ..., 0.95")
+    require(len(close) > 0, "iou", iou, "0.50, 0.55, ..., 0.95")
     return int(close[0])
 
 

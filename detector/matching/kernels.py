@@ -47,12 +47,10 @@ def fill_targets(
         cells: (S, 4) int64 columns, rows, index of the first anchor, anchors per cell.
         settings: (4,) float32 foreground and background threshold, scale of the centre's and of the size's offsets.
         low_quality: every box holds at least one anchor.
-        loc: (N, A, 4) float32, overwritten.
-        cls: (N, A) int64, overwritten.
+        loc, cls: (N, A, 4) float32 and (N, A) int64, overwritten.
     """
     best = np.zeros(anchors.shape[0], np.float32)
-    owner = np.empty(anchors.shape[0], np.int32)
-    touched = np.empty(anchors.shape[0], np.int32)
+    owner, touched = np.empty(anchors.shape[0], np.int32), np.empty(anchors.shape[0], np.int32)
     holder = np.full(anchors.shape[0], -1, np.int32)
     wanted, strength = np.empty(boxes.shape[0], np.int64), np.empty(boxes.shape[0], np.float32)
     fg, bg = settings[0], settings[1]

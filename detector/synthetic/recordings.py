@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from detector.config.checks import require, require_choice
 from detector.events import BBOX_dtype, write_dat
 from detector.labels import save_labels
 from detector.synthetic.scene import Scene, make_scene
@@ -145,19 +146,11 @@ def _boxes_at(scene: Scene, times: np.ndarray, time: int) -> Iterator[tuple[floa
 def _check(
     num_recordings: Mapping[str, int], duration_s: float, height: int, width: int, seed: int, label_period_us: int
 ) -> None:
-    unknown = [split for split in num_recordings if split not in SPLITS]
-    if unknown:
-        raise ValueError(f"num_recordings: got split {unknown[0]!r}, allowed: {', '.join(SPLITS)}")
-    counts = num_recordings.items()
-    sizes = f"{MIN_SIDE} to {MAX_SIDE} pixels"
-    checks = [
-        *(("num_recordings", f"{count} for {split}", count >= 0, "at least 0") for split, count in counts),
-        ("height", height, MIN_SIDE <= height <= MAX_SIDE, sizes),
-        ("width", width, MIN_SIDE <= width <= MAX_SIDE, sizes),
-        ("duration_s", duration_s, duration_s > 0, "a number above 0"),
-        ("label_period_us", label_period_us, label_period_us > 0, "a number above 0"),
-        ("seed", seed, seed >= 0, "a number of at least 0"),
-    ]
-    for name, value, valid, allowed in checks:
-        if not valid:
-            raise ValueError(f"{name}: got {value}, allowed: {allowed}")
+    for split, count in num_recordings.items():
+        require_choice("num_recordings", split, SPLITS)
+        require(count >= 0, f"num_recordings of {split}", count, "a number of at least 0")
+    for name, side in (("height", height), ("width", width)):
+        require(MIN_SIDE <= side <= MAX_SIDE, name, side, f"{MIN_SIDE} to {MAX_SIDE} pixels")
+    require(duration_s > 0, "duration_s", duration_s, "a number above 0")
+    require(label_period_us > 0, "label_period_us", label_period_us, "a number above 0")
+    require(seed >= 0, "seed", seed, "a number of at least 0")

@@ -268,7 +268,7 @@ def test_prints_only_if_verbose(capsys):
     [
         ({"classes": ["empty"]}, "classes: got"),
         ({"classes": ["car", "car"]}, "classes: got"),
-        ({"height": 0}, "height, width: got 0"),
+        ({"height": 0}, r"height, width: got \(0, 304\)"),
         ({"time_tol": -1}, "time_tol: got -1"),
         ({"eval_rate": 0}, "eval_rate: got 0"),
         ({"skip_us": -1}, "skip_us: got -1"),

@@ -169,8 +169,8 @@ def strip(data):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_recordings": {"training": 1}}, "num_recordings: got split 'training'"),
-        ({"num_recordings": {"train": -1}}, "num_recordings: got -1 for train"),
+        ({"num_recordings": {"training": 1}}, "num_recordings: got 'training', allowed: one of train, val, test"),
+        ({"num_recordings": {"train": -1}}, "num_recordings of train: got -1"),
         ({"height": 20}, "height: got 20"),
         ({"width": 5000}, "width: got 5000"),
         ({"duration_s": 0}, "duration_s: got 0"),
