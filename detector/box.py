@@ -14,6 +14,8 @@ from numpy.lib.recfunctions import structured_to_unstructured
 from torch import Tensor
 from torchvision.ops import nms
 
+from detector.utils.corners import to_corners
+
 __all__ = [
     "FORCED_IOU",
     "assign_priors",
@@ -25,16 +27,13 @@ __all__ = [
     "box_nms",
     "box_select",
     "contested_claims",
-    "crop_corners",
     "decode_offsets",
     "deltas_to_bbox",
     "force_matches",
-    "is_large",
     "match_each_box",
     "pack_boxes_list",
     "pairwise_iou",
     "to_box_tensor",
-    "to_corners",
     "xywh2xyxy",
     "xyxy2xywh",
 ]
@@ -258,24 +257,6 @@ def to_box_tensor(target: Tensor | np.ndarray) -> Tensor:
     if rows.ndim != 2 or rows.shape[1] < 5:
         raise ValueError(f"targets: got shape {tuple(rows.shape)}, allowed: (M, >= 5) rows x1, y1, x2, y2, label")
     return rows[:, :5].float()
-
-
-def to_corners(boxes: np.ndarray, dtype: np.typing.DTypeLike = np.float64) -> np.ndarray:
-    """Returns (M, 4) x1, y1, x2, y2 of structured boxes with the fields x, y, w, h, computed in `dtype`."""
-    x, y, w, h = (boxes[name].astype(dtype) for name in "xywh")
-    return np.stack([x, y, x + w, y + h], axis=1)
-
-
-def crop_corners(rows: np.ndarray, height: float, width: float) -> np.ndarray:
-    """Crops (M, >= 4) rows x1, y1, x2, y2, ... of an array to a frame, as `box_clamp` does for tensors."""
-    cropped = rows.copy()
-    cropped[:, :4] = rows[:, :4].clip(0, [width, height, width, height])
-    return cropped
-
-
-def is_large(w: np.ndarray, h: np.ndarray, min_diag: float, min_side: float) -> np.ndarray:
-    """Returns (M,) bool: diagonal, width and height of boxes are at least the limits."""
-    return (np.hypot(w, h) >= min_diag) & (np.minimum(w, h) >= min_side)
 
 
 def pack_boxes_list(targets: Sequence[Tensor | np.ndarray]) -> tuple[Tensor, list[int]]:

@@ -96,7 +96,7 @@ def test_sampler_and_scheduler():
     )
     space = SimpleNamespace(domains={"optim.lr": SimpleNamespace(extremes=[0.1, 0.2])})
     assert make_sampler(config, space) == [{"optim.lr": 0.1}]
-    assert make_scheduler(config, space)._grace_period == config.train.max_epochs // 2
+    assert make_scheduler(config, space)._max_t == config.train.max_epochs
 
 
 def test_export_form(tmp_path):

@@ -6,9 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
-from detector.box import crop_corners
 from detector.preprocess.representation import Representation
 from detector.utils.compiled import compiled
+from detector.utils.corners import crop_corners
 
 __all__ = ["Augmentation", "Rect", "draw_augmentation"]
 

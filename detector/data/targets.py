@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detector.box import crop_corners, is_large, to_corners
 from detector.data.augment import Augmentation
 from detector.events.frames import Frames
+from detector.utils.corners import crop_corners, is_large, to_corners
 
 __all__ = ["TargetLoader", "scale_labels"]
 

@@ -11,12 +11,12 @@ from typing import Literal
 
 import numpy as np
 
-from detector.box import is_large
 from detector.config.checks import require, require_choice
 from detector.evaluation.box_filters import crop_boxes, require_finite
 from detector.evaluation.coco_backend import IOUS, RECALLS, FrameBoxes, FrameRows, coco_precision
 from detector.evaluation.pairing import pair_by_frame, pair_by_time, thin, whole_numbers
 from detector.events.frames import Frames
+from detector.utils.corners import is_large
 
 __all__ = ["CocoEvaluator"]
 

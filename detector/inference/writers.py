@@ -14,11 +14,11 @@ from typing import IO, NamedTuple
 import numpy as np
 import torch
 
-from detector.box import to_corners
 from detector.events import BBOX_dtype
 from detector.events.frames import Frames
 from detector.inference.frames_file import frames_path, write_frames
 from detector.utils.atomic_write import atomic_write
+from detector.utils.corners import to_corners
 
 __all__ = ["BOX_FILES", "AddFrame", "Scene", "video_file"]
 

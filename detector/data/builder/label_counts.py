@@ -5,8 +5,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from detector.box import crop_corners, is_large, to_corners
 from detector.events.frames import Frames
+from detector.utils.corners import crop_corners, is_large, to_corners
 
 __all__ = ["LabelCounts", "count_labels", "layout_cause", "repeated_rows", "report_lines", "time_cause"]
 

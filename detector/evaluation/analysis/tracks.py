@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detector.box import is_large
 from detector.evaluation.analysis.matches import Matches, found_labels
 from detector.evaluation.coco_backend import FrameBoxes
 from detector.evaluation.collector import Protocol, RecordingBoxes
+from detector.utils.corners import is_large
 
 __all__ = ["Reaction", "TrackMotion", "Waits", "find_waits", "summarize_waits", "track_motion"]
 

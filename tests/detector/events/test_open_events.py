@@ -152,7 +152,7 @@ def test_faulty_events_of_a_format_outside_the_product_are_counted(tmp_path, for
         ("{}:uneven", "a.npy: columns have shapes .* allowed: x, y, p, t of one shape"),
         ("{}:ReadNpz", "a.npy: cannot be opened as .*ReadNpz: "),
         ("{}:read_text", "a.npy: cannot be opened as .*read_text: "),
-        ("HDF5", "a.npy: not a whole HDF5 file"),
+        ("HDF5", "a.npy: not a complete HDF5 file"),
         ("CSV", "a.npy: not a readable table"),
         ("DAT", "a.npy: not a DAT or RAW recording: event type and size"),
     ],
