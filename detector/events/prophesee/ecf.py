@@ -1,18 +1,20 @@
-"""Prophesee's ECF compression of events: a chunk of bytes -> columns.
+"""Prophesee's ECF compression of events: decoding of one chunk of bytes into columns.
 
-Facts from prophesee-ai/hdf5_ecf (Apache-2.0). A chunk is a little-endian u32 with the number of events in its upper 30
-bits and the layout of its pixels in the lower two, a u64 with the time of the first event, and then, back to back:
+Facts from prophesee-ai/hdf5_ecf (Apache-2.0). A chunk consists of a little-endian u32 with the number of events in its
+upper 30 bits and the layout of its pixels in the lower two, a u64 with the time of the first event, and these sections:
 
-- times, a byte each: upper four bits a step in microseconds, lower four the number of events that share the new time
-  (15: the number follows as u16). A step of 15 holds four bits of a longer step instead, lowest first, which counts
-  with the next step.
-- layout 2 or 3: y, x, p of each event in 24 bits: 11, 11, 1; four events lie in three u32.
-- layout 0 or 1: rows, a u16 each: y in the upper 11 bits, number of events in the lower five (31: it follows as u16).
-  - layout 1: x, p of each event in 12 bits; four events lie in three u16.
-  - layout 0: columns, a u16 each: x in the upper 11 bits, then one bit for each of x + 1 ... x + 5 that follows; then
-    polarities, a byte each: p in the top bit, number of events in the lower seven (127: it follows as u16).
+- times, one byte per token: the upper four bits are a step in microseconds, the lower four the number of events with
+  the new time (15: the number follows as u16). A step of 15 is followed by four bits of a longer step instead, lowest
+  bits first, which are added to the next step.
+- layout 2 or 3: y, x, p of each event in 24 bits: 11, 11, 1. Four events are packed in three u32.
+- layout 0 or 1: rows, one u16 per run: y in the upper 11 bits, the number of events in the lower five (31: it follows
+  as u16).
+  - layout 1: x, p of each event in 12 bits. Four events are packed in three u16.
+  - layout 0: columns, one u16 per token: x in the upper 11 bits, then one bit for each of x + 1 ... x + 5 that follows;
+    then polarities, one byte per run: p in the top bit, the number of events in the lower seven (127: it follows as
+    u16).
 
-The loops never read or write outside what they are given, whatever the bytes are. All their numbers are uint64.
+The loops never read or write outside their arrays, for any input bytes. All their numbers are uint64.
 """
 
 import numpy as np
@@ -27,21 +29,22 @@ HEADER = np.uint64(12)
 
 LAST_TIME = np.uint64((1 << 62) - 1)
 LONGEST_STEP = np.uint64(60)
-"""Bits that a step may have: with it and `LAST_TIME`, times cannot overflow."""
+"""Largest number of bits of a step: with it and `LAST_TIME`, times cannot overflow."""
 
 FAILED = np.uint64(0)
-"""What a loop returns instead of the place where it stopped, if the bytes end early or hold too many events."""
+"""Returned by a loop instead of the next position if the bytes end early or contain too many events."""
 
 ZERO, ONE, TWO, THREE, FOUR, FIVE, SIX, SEVEN, EIGHT = (np.uint64(number) for number in range(9))
 NINE, TEN, ELEVEN, TWELVE, FIFTEEN, SIXTEEN = (np.uint64(number) for number in (9, 10, 11, 12, 15, 16))
-ROW_RUN, POLARITY_RUN, SIDE = np.uint64(31), np.uint64(127), np.uint64(2047)
+NEIGHBOURS, SIDE = np.uint64(31), np.uint64(2047)
+"""Masks of the bits of the columns that follow a column, and of x and y."""
 
 
 def count_events(chunk: bytes, source: object) -> int:
-    """Number of events that a chunk says it holds; `source` is the file, named in errors.
+    """Number of events that the header of a chunk states; `source` is the file, named in errors.
 
     Raises:
-        ValueError: it is too short for a header.
+        ValueError: the chunk is too short for a header.
     """
     if len(chunk) < HEADER:
         raise ValueError(f"{source}: corrupt ECF chunk: {len(chunk)} bytes, allowed: at least {HEADER}")
@@ -59,43 +62,28 @@ def decode(chunk: bytes, out: Columns, source: object) -> None:
 
     Args:
         chunk: compressed bytes.
-        out: x, y, p, t to fill, each of length `count_events(chunk)`; times come out in order.
+        out: x, y, p, t to fill, each of length `count_events(chunk)`; times are in order.
         source: the file, named in errors.
 
     Raises:
-        ValueError: the bytes are no such chunk; `out` then holds anything.
+        ValueError: the bytes are not a valid chunk; the content of `out` is then undefined.
     """
-    count, (x, y, p, t) = count_events(chunk, source), out
-    if count != t.size:
-        raise ValueError(f"{source}: corrupt ECF chunk: it holds {count} events, allowed: {t.size}")
-    failed = _decode(np.frombuffer(chunk, np.uint8), chunk[0] & 3, x, y, p, t)
-    if failed:
-        raise ValueError(f"{source}: corrupt ECF chunk: its {failed} do not fit its number of events")
-
-
-def _decode(data: np.ndarray, layout: int, x: np.ndarray, y: np.ndarray, p: np.ndarray, t: np.ndarray) -> str:
-    """Decode all sections; return the one that fails, empty if none does."""
-    place = np.uint64(_times(data, t))  # compiled code returns plain integers
-    if place == FAILED:
-        return "times"
-    if layout >= 2:
-        return "pixels" if _packed_pixels(data, place, x, y, p) == FAILED else ""
-    place = np.uint64(_rows(data, place, y))
-    if place == FAILED:
-        return "rows"
-    if layout == 1:
-        return "columns" if _packed_columns(data, place, x, p) == FAILED else ""
-    place = np.uint64(_columns(data, place, x))
-    if place == FAILED:
-        return "columns"
-    return "polarities" if _polarities(data, place, p) == FAILED else ""
+    count, columns = count_events(chunk, source), dict(zip("xypt", out, strict=True))
+    if count != out[3].size:
+        raise ValueError(f"{source}: corrupt ECF chunk: it holds {count} events, allowed: {out[3].size}")
+    data, position = np.frombuffer(chunk, np.uint8), FOUR
+    for name, decode_section, filled in SECTIONS[chunk[0] & 3]:
+        position = np.uint64(decode_section(data, position, *(columns[key] for key in filled)))  # plain int if compiled
+        if position == FAILED:
+            raise ValueError(f"{source}: corrupt ECF chunk: its {name} do not fit its number of events")
 
 
 @compiled
-def _times(data: np.ndarray, t: np.ndarray) -> np.uint64:
-    """Fill t; return the place after the times."""
+def _times(data: np.ndarray, place: np.uint64, t: np.ndarray) -> np.uint64:
+    """Fill t; return the position after the times."""
     size, count = np.uint64(data.size), np.uint64(t.size)
-    now, place, index = ZERO, FOUR, ZERO
+    now, index = ZERO, ZERO
+    # The time of the first event, little-endian, is the base of the steps.
     while place < HEADER:
         now |= data[place] << (place - FOUR) * EIGHT
         place += ONE
@@ -105,6 +93,7 @@ def _times(data: np.ndarray, t: np.ndarray) -> np.uint64:
             return FAILED
         token = data[place]
         place += ONE
+        # Upper half of the token: a step of the time, or 15 and four bits of a longer step in the lower half.
         run = token & FIFTEEN
         token = token >> FOUR
         if token == FIFTEEN:
@@ -115,6 +104,7 @@ def _times(data: np.ndarray, t: np.ndarray) -> np.uint64:
             continue
         now += step + token
         step, bits = ZERO, ZERO
+        # Lower half: the number of events with this time, or 15 and the number in the next two bytes.
         if run == FIFTEEN:
             if place + TWO > size:
                 return FAILED
@@ -130,17 +120,24 @@ def _times(data: np.ndarray, t: np.ndarray) -> np.uint64:
 
 
 @compiled
-def _rows(data: np.ndarray, place: np.uint64, y: np.ndarray) -> np.uint64:
-    """Fill y from runs of rows; return the place after them."""
-    size, count = np.uint64(data.size), np.uint64(y.size)
+def _runs(
+    data: np.ndarray, place: np.uint64, values: np.ndarray, token_bytes: np.uint64, run_bits: np.uint64
+) -> np.uint64:
+    """Fill values from runs, each a token of a value and a number of events; return the position after them."""
+    size, count = np.uint64(data.size), np.uint64(values.size)
+    longest = (ONE << run_bits) - ONE
     index = ZERO
     while index < count:
-        if place + TWO > size:
+        # A token of one or two bytes: the value in the upper bits, the number of events in the lower ones.
+        if place + token_bytes > size:
             return FAILED
-        token = data[place] | data[place + ONE] << EIGHT
-        place += TWO
-        run = token & ROW_RUN
-        if run == ROW_RUN:
+        token = np.uint64(data[place])
+        if token_bytes == TWO:
+            token |= data[place + ONE] << EIGHT
+        place += token_bytes
+        # The largest number means that the number follows in two bytes.
+        run = token & longest
+        if run == longest:
             if place + TWO > size:
                 return FAILED
             run = data[place] | data[place + ONE] << EIGHT
@@ -148,15 +145,24 @@ def _rows(data: np.ndarray, place: np.uint64, y: np.ndarray) -> np.uint64:
         end = index + run
         if end > count:
             return FAILED
+        value = token >> run_bits
         while index < end:
-            y[index] = token >> FIVE
+            values[index] = value
             index += ONE
     return place
 
 
+def _rows(data: np.ndarray, place: np.uint64, y: np.ndarray) -> np.uint64:
+    return _runs(data, place, y, TWO, FIVE)
+
+
+def _polarities(data: np.ndarray, place: np.uint64, p: np.ndarray) -> np.uint64:
+    return _runs(data, place, p, ONE, SEVEN)
+
+
 @compiled
 def _columns(data: np.ndarray, place: np.uint64, x: np.ndarray) -> np.uint64:
-    """Fill x from columns with the neighbours that follow; return the place after them."""
+    """Fill x from columns and the neighbours that follow them; return the position after them."""
     size, count = np.uint64(data.size), np.uint64(x.size)
     index = ZERO
     while index < count:
@@ -167,50 +173,26 @@ def _columns(data: np.ndarray, place: np.uint64, x: np.ndarray) -> np.uint64:
         column = token >> FIVE
         x[index] = column
         index += ONE
-        neighbours = token & ROW_RUN
-        # The encoder looks past its last event: bits beyond the number of events mean nothing.
+        neighbours = token & NEIGHBOURS
+        # One bit per following column; the encoder also sets bits beyond the last event, which are ignored.
         while neighbours != ZERO and index < count:
             column += ONE
             if neighbours & SIXTEEN:
                 x[index] = column
                 index += ONE
-            neighbours = (neighbours << ONE) & ROW_RUN
-    return place
-
-
-@compiled
-def _polarities(data: np.ndarray, place: np.uint64, p: np.ndarray) -> np.uint64:
-    """Fill p from runs of polarities; return the place after them."""
-    size, count = np.uint64(data.size), np.uint64(p.size)
-    index = ZERO
-    while index < count:
-        if place >= size:
-            return FAILED
-        token = data[place]
-        place += ONE
-        run = token & POLARITY_RUN
-        if run == POLARITY_RUN:
-            if place + TWO > size:
-                return FAILED
-            run = data[place] | data[place + ONE] << EIGHT
-            place += TWO
-        end = index + run
-        if end > count:
-            return FAILED
-        while index < end:
-            p[index] = token >> SEVEN
-            index += ONE
+            neighbours = (neighbours << ONE) & NEIGHBOURS
     return place
 
 
 @compiled
 def _packed_columns(data: np.ndarray, place: np.uint64, x: np.ndarray, p: np.ndarray) -> np.uint64:
-    """Fill x and p from 12 bits an event; return the place after them."""
+    """Fill x and p from 12 bits per event; return the position after them."""
     size, count = np.uint64(data.size), np.uint64(x.size)
     if place + (count + THREE) // FOUR * SIX > size:
         return FAILED
     index = ZERO
     while index < count:
+        # Four events of 12 bits, in the order in which three u16 contain them.
         a = data[place] >> FOUR | data[place + ONE] << FOUR
         b = data[place] & FIFTEEN | data[place + THREE] << FOUR
         c = data[place + TWO] | data[place + FIVE] >> FOUR << EIGHT
@@ -226,12 +208,13 @@ def _packed_columns(data: np.ndarray, place: np.uint64, x: np.ndarray, p: np.nda
 
 @compiled
 def _packed_pixels(data: np.ndarray, place: np.uint64, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.uint64:
-    """Fill x, y and p from 24 bits an event; return the place after them."""
+    """Fill x, y and p from 24 bits per event; return the position after them."""
     size, count = np.uint64(data.size), np.uint64(x.size)
     if place + (count + THREE) // FOUR * TWELVE > size:
         return FAILED
     index = ZERO
     while index < count:
+        # Four events of 24 bits, in the order in which three u32 contain them.
         a = data[place + ONE] | data[place + TWO] << EIGHT | data[place + THREE] << SIXTEEN
         b = data[place] | data[place + SIX] << EIGHT | data[place + SEVEN] << SIXTEEN
         c = data[place + FOUR] | data[place + FIVE] << EIGHT | data[place + ELEVEN] << SIXTEEN
@@ -244,3 +227,14 @@ def _packed_pixels(data: np.ndarray, place: np.uint64, x: np.ndarray, y: np.ndar
                 p[index] = event & ONE
                 index += ONE
     return place
+
+
+TIMES, ROWS = ("times", _times, "t"), ("rows", _rows, "y")
+PACKED = (TIMES, ("pixels", _packed_pixels, "xyp"))
+SECTIONS = (
+    (TIMES, ROWS, ("columns", _columns, "x"), ("polarities", _polarities, "p")),
+    (TIMES, ROWS, ("columns", _packed_columns, "xp")),
+    PACKED,
+    PACKED,
+)
+"""Sections of each layout: name, function that decodes it, columns that it fills."""
