@@ -1,33 +1,33 @@
-"""What the writers of recordings share: checks of the events, events in parts, header text."""
+"""Code that the writers of recordings share: checks of the events, events in parts, header text."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from detector.events.arrays import Columns
+from detector.events.arrays import DTYPES, Columns
 from detector.events.types import EventCD
 
 __all__ = ["check_events", "in_parts", "raw_header"]
 
 PART = 1 << 16
-"""Events handled at once: intermediate arrays stay small, however many events there are."""
+"""Events that are processed at once: intermediate arrays stay small for any number of events."""
 
 
 def check_events(
     events: np.ndarray, height: int, width: int, *, max_side: int, period: int, longest: int | None = None
 ) -> None:
-    """Refuse events that a file format cannot hold, before anything is written.
+    """Raise an error for events that a file format cannot hold, before anything is written.
 
     Args:
-        events: (N,) `EventCD` (any field order).
+        events: (N,) `EventCD` in order of time, with any field order.
         height: sensor height in pixels.
         width: sensor width in pixels.
         max_side: largest height and width of the format.
-        period: microseconds after which the format's clock starts anew.
-        longest: steps of time from this on cannot be told from shorter ones; half a period if not given.
+        period: microseconds after which the clock of the format restarts from 0.
+        longest: steps of time of this length or longer cannot be stored; half a period if not given.
 
     Raises:
-        ValueError: a field is missing, an event lies outside the sensor, or times are not those of a recording.
+        ValueError: a field is missing, an event is outside the sensor, times fall, or a time or step is too large.
     """
     names = events.dtype.names or ()
     if not set(EventCD.names or ()) <= set(names):
@@ -45,29 +45,22 @@ def check_events(
 
 
 def in_parts(events: np.ndarray) -> Iterator[Columns]:
-    """Events as columns, some at a time; none if there are none.
-
-    Args:
-        events: (N,) `EventCD` (any field order).
-    """
+    """Events (N,) `EventCD` as columns, `PART` of them at a time."""
     for start in range(0, events.size, PART):
         part = events[start : start + PART]
-        x, y, p, t = (
-            np.ascontiguousarray(part[name], dtype)
-            for name, dtype in zip("xypt", (np.uint16, np.uint16, np.int8, np.int64), strict=True)
-        )
+        x, y, p, t = (np.ascontiguousarray(part[name], dtype) for name, dtype in zip("xypt", DTYPES, strict=True))
         yield x, y, p, t
 
 
 def raw_header(name: str, version: str, height: int, width: int) -> bytes:
-    """First lines of a RAW recording in an encoding."""
+    """Text lines at the beginning of a RAW recording in an encoding."""
     return (
         f"% evt {version}\n% format {name};height={height};width={width}\n% geometry {width}x{height}\n% end\n"
     ).encode()
 
 
 def _check_steps(t: np.ndarray, first: int, limit: int) -> None:
-    """Refuse steps of time below 0 or from `limit` on; the first is that to event `first`."""
+    """Refuse steps of time below 0 or of at least `limit`; the first step is the one to event `first`."""
     wrong = (t[1:] < t[:-1]) | (t[1:] - t[:-1] >= limit)
     if wrong.any():
         index = int(np.argmax(wrong))

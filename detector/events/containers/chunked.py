@@ -85,7 +85,6 @@ class BlockReader(EventReader):
         super().__init__(path, height, width)
         self._count = count
         self._size = size
-        self._closed = False
         self._times: dict[int, int] = {}
         self._recent: dict[int, Columns] = {}
         self._memory = ColumnBuffer()
@@ -130,13 +129,9 @@ class BlockReader(EventReader):
         return columns
 
     def close(self) -> None:
-        """Let go of the file; arrays that were read stay valid."""
-        self._closed = True
+        """Close the file; arrays that were read stay valid."""
+        super().close()
         self._recent.clear()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise ValueError(f"{self.path}: the reader is closed, allowed: reading before close()")
 
     def _fill(self, start: int, out: Columns) -> None:
         """Events from `start` on, as many as `out` holds."""

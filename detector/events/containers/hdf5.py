@@ -159,16 +159,9 @@ class Hdf5Reader(BlockReader):
 
 
 def write_hdf5(path: str | Path, events: np.ndarray, height: int, width: int) -> None:
-    """Write an HDF5 recording in OpenEB's layout, gzip-compressed; the file appears only when it is whole.
+    """Write an HDF5 recording in OpenEB's layout, gzip-compressed. The file appears only when it is complete.
 
-    Args:
-        path: file to write, replaced if it is there.
-        events: (N,) `EventCD` in order of time.
-        height: sensor height in pixels, at most 65536.
-        width: sensor width in pixels, at most 65536.
-
-    Raises:
-        ValueError: an event lies outside the sensor, or times cannot be held (see `check_events`).
+    Arguments and errors as in `detector.events.write.check_events`; `path` is replaced if it exists.
     """
     check_events(events, height, width, max_side=MAX_SIDE, period=LAST_TIME)
     indexes = _indexes(events["t"])

@@ -84,16 +84,9 @@ class DatReader(RecordReader):
 
 
 def write_dat(path: str | Path, events: np.ndarray, height: int, width: int) -> None:
-    """Write a DAT recording; the file appears only when it is whole.
+    """Write a DAT recording of at most 16384 x 16384 pixels. The file appears only when it is complete.
 
-    Args:
-        path: file to write, replaced if it is there.
-        events: (N,) `EventCD` in order of time.
-        height: sensor height in pixels, at most 16384.
-        width: sensor width in pixels, at most 16384.
-
-    Raises:
-        ValueError: an event lies outside the sensor, or times cannot be held (see `check_events`).
+    Arguments and errors as in `detector.events.write.check_events`; `path` is replaced if it exists.
     """
     check_events(events, height, width, max_side=MAX_SIDE, period=DAT_PERIOD)
     header = f"% Data file containing CD events.\n% Version 2\n% Height {height}\n% Width {width}\n"

@@ -35,16 +35,9 @@ class Evt2Reader(WordReader):
 
 
 def write_evt2(path: str | Path, events: np.ndarray, height: int, width: int) -> None:
-    """Write a RAW recording in EVT2; the file appears only when it is whole.
+    """Write a RAW recording in EVT2 of at most 2048 x 2048 pixels. The file appears only when it is complete.
 
-    Args:
-        path: file to write, replaced if it is there.
-        events: (N,) `EventCD` in order of time.
-        height: sensor height in pixels, at most 2048.
-        width: sensor width in pixels, at most 2048.
-
-    Raises:
-        ValueError: an event lies outside the sensor, or times cannot be held (see `check_events`).
+    Arguments and errors as in `detector.events.write.check_events`; `path` is replaced if it exists.
     """
     check_events(events, height, width, max_side=MAX_SIDE, period=EVT2_PERIOD)
     last = -1

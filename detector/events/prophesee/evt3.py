@@ -72,18 +72,11 @@ class Evt3Reader(WordReader):
 
 
 def write_evt3(path: str | Path, events: np.ndarray, height: int, width: int) -> None:
-    """Write a RAW recording in EVT3; the file appears only when it is whole.
+    """Write a RAW recording in EVT3 of at most 2048 x 2048 pixels. The file appears only when it is complete.
 
-    Five events or more of one time, row and polarity within 32 pixels become a vector, if x grows along them.
+    Five or more events of one time, row and polarity within 32 pixels become a vector if their x grows.
 
-    Args:
-        path: file to write, replaced if it is there.
-        events: (N,) `EventCD` in order of time.
-        height: sensor height in pixels, at most 2048.
-        width: sensor width in pixels, at most 2048.
-
-    Raises:
-        ValueError: an event lies outside the sensor, or times cannot be held (see `check_events`).
+    Arguments and errors as in `detector.events.write.check_events`; `path` is replaced if it exists.
     """
     check_events(events, height, width, max_side=MAX_SIDE, period=MAX_TIME, longest=MAX_TIME)
     state, words = np.full(3, -1), np.empty(WORDS, "<u2")

@@ -135,7 +135,8 @@ class RecordReader(EventReader):
         """Correct the state of the decoder after faulty events."""
 
     def close(self) -> None:
-        """Let go of the file; arrays that were read stay valid."""
+        """Close the file; arrays that were read stay valid."""
+        super().close()
         self._file.close()
         self._page = 0, np.empty(0, self.record)
 
@@ -163,8 +164,7 @@ class RecordReader(EventReader):
 
     def _records(self, start: int, stop: int, memory: np.ndarray | None = None) -> np.ndarray:
         """Records [start, stop), read into `memory` or into memory of their own."""
-        if self._file.closed:
-            raise ValueError(f"{self.path}: the reader is closed, allowed: reading before close()")
+        self._check_open()
         records = np.empty(stop - start, self.record) if memory is None else memory[: stop - start]
         place = self._start + start * self.record.itemsize
         size = os.preadv(self._file.fileno(), [records.data], place) if records.size else 0
