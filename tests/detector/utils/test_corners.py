@@ -6,7 +6,7 @@ from detector.utils.corners import crop_corners, is_large, to_corners
 
 
 def labels_array(*rows: tuple[float, float, float, float, int]) -> np.ndarray:
-    array = np.zeros(len(rows), BBOX_DTYPE)
+    array = np.zeros(len(rows), BBOX_dtype)
     for row, (x, y, w, h, class_id) in zip(array, rows, strict=True):
         row["x"], row["y"], row["w"], row["h"], row["class_id"] = x, y, w, h, class_id
     return array
