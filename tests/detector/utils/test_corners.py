@@ -2,6 +2,7 @@ import numpy as np
 import torch
 
 from detector.box import box_clamp
+from detector.events import BBOX_dtype
 from detector.utils.corners import crop_corners, is_large, to_corners
 
 
