@@ -19,7 +19,8 @@ from detector.data.sequence_file import OpenFile, SequenceFile
 from detector.data.targets import TargetLoader
 from detector.data.tensor_file import read_attributes
 from detector.labels import load_labels
-from detector.preprocess.representation import FLOATS, representation_of
+from detector.preprocess.binning import FLOATS
+from detector.preprocess.representation import representation_of
 
 __all__ = ["get_classes_from_json", "psee_data", "setup_psee_classes", "setup_psee_load_labels"]
 
