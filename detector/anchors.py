@@ -1,4 +1,4 @@
-"""Anchor boxes on a pyramid of grids: targets for training out of labels, boxes out of predictions."""
+"""Anchor boxes on a pyramid of grids: encode labels as training targets, decode predictions to boxes."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from detector.box import assign_priors, bbox_to_deltas, box_clamp, deltas_to_bbox, force_matches
 from detector.config.checks import require
+from detector.config.groups import AnchorConfig
 from detector.matching.assignment import AnchorGrid, pack_frames
 from detector.matching.encoding import EncodeRule, encode_boxes
 from detector.matching.nms import best_scores, suppress
 from detector.utils.modes import usable_here
 
-__all__ = ["ANCHOR_LISTS", "AnchorLayer", "Anchors"]
+__all__ = ["ANCHOR_LISTS", "AnchorLayer", "Anchors", "anchor_pairs"]
 
 ANCHOR_LISTS: dict[str, list[tuple[float, float]]] = {
     "PSEE_ANCHORS": [(1 / 3, 1.0), (0.5, 1.0), (1.0, 1.0), (1.0, 1.5), (2.0, 1.0), (3.0, 1.0)],
@@ -25,8 +26,14 @@ ANCHOR_LISTS: dict[str, list[tuple[float, float]]] = {
 Detections = dict[str, Tensor]
 
 
+def anchor_pairs(anchor_list: str | Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """(ratio, scale) pairs of an anchor list, which is a name of `ANCHOR_LISTS` or the pairs themselves."""
+    pairs = ANCHOR_LISTS[anchor_list] if isinstance(anchor_list, str) else anchor_list
+    return [(float(ratio), float(scale)) for ratio, scale in pairs]
+
+
 class AnchorLayer(nn.Module):
-    """The anchors of one level: the same shapes around the centre of every cell.
+    """Anchors of one pyramid level: the same shapes around the centre of every cell.
 
     The grid is cached until its size, stride or device changes.
 
@@ -41,7 +48,7 @@ class AnchorLayer(nn.Module):
         anchor_list: Sequence[tuple[float, float]] = ANCHOR_LISTS["PSEE_ANCHORS"],
     ) -> None:
         super().__init__()
-        # Plain attributes, not buffers: `half()` would round them, and checkpoints need not hold them.
+        # Plain attributes, not buffers: `half()` would round them, and checkpoints do not need them.
         self.sizes = self.generate_anchors(box_size, anchor_list)
         self.num_anchors = len(anchor_list)
         self.grid = torch.zeros(0, 0, self.num_anchors, 4)
@@ -49,7 +56,7 @@ class AnchorLayer(nn.Module):
 
     @staticmethod
     def generate_anchors(box_size: float, ratio_scale_list: Sequence[tuple[float, float]]) -> Tensor:
-        """Widths and heights of anchors, whose area does not depend on the ratio.
+        """Widths and heights of anchors; the area does not depend on the ratio.
 
         Args:
             box_size: side in pixels of the anchor of ratio 1 and scale 1
@@ -81,11 +88,11 @@ class AnchorLayer(nn.Module):
         """Anchors of a feature map.
 
         Args:
-            shape: shape of the feature map, a 1-D int tensor that ends in height, width; its device is the anchors'
+            shape: shape of the feature map, a 1-D int tensor that ends in height, width; the anchors are on its device
             stride: pixels of the network's input from cell to cell
 
         Returns:
-            (height, width, a, 4) cx, cy, w, h in pixels, float32; the cache itself
+            (height, width, a, 4) cx, cy, w, h in pixels, float32; the cache itself, not a copy
         """
         height, width = int(shape[-2]), int(shape[-1])
         grid = self.grid
@@ -101,10 +108,10 @@ class AnchorLayer(nn.Module):
 
 
 class Anchors(nn.Module):
-    """The anchors of a pyramid, the targets they learn (`encode`) and the boxes they stand for (`decode`).
+    """Anchors of a pyramid, which encode labels as targets (`encode`) and decode predictions to boxes (`decode`).
 
     Level l has anchors of size `base_size * 2**l` at stride `first_stride * 2**l`. The A anchors of a frame are
-    ordered by level, row, column and shape. All geometry is float32, under autocast too.
+    ordered by level, row, column and shape. All geometry is computed in float32, also under autocast.
 
     Args:
         num_levels: levels of the pyramid
@@ -112,14 +119,14 @@ class Anchors(nn.Module):
         anchor_list: a name of `ANCHOR_LISTS` or (ratio = height / width, scale) pairs
         fg_iou_threshold: an anchor that overlaps a box at least this much is positive
         bg_iou_threshold: an anchor that overlaps every box less than this is background
-        allow_low_quality_matches: every box holds at least one anchor, however little they overlap
+        allow_low_quality_matches: every box is assigned at least one anchor, regardless of their overlap
         variances: scale of the centre's and of the size's offsets (SSD)
-        max_decode: decode only the best class of each anchor, else every class on its own
+        max_decode: decode only the best class of each anchor; otherwise every class separately
         first_stride: pixels from cell to cell of the first level
         num_classes: K, the highest label that `encode` accepts on the CPU; any if None
 
     Raises:
-        ValueError: an argument outside its range.
+        ValueError: an argument is outside its range.
     """
 
     def __init__(
@@ -138,13 +145,16 @@ class Anchors(nn.Module):
     ) -> None:
         super().__init__()
         require(num_levels >= 1, "num_levels", num_levels, "a number of at least 1")
-        require(base_size > 0, "base_size", base_size, "a number above 0")
         require(first_stride >= 1, "first_stride", first_stride, "a number of at least 1")
-        require(len(variances) == 2 and min(variances) > 0, "variances", variances, "two numbers above 0")
-        require(0 < fg_iou_threshold <= 1, "fg_iou_threshold", fg_iou_threshold, "a number above 0 and up to 1")
-        bg_ok = 0 <= bg_iou_threshold <= fg_iou_threshold
-        require(bg_ok, "bg_iou_threshold", bg_iou_threshold, f"0 to fg_iou_threshold ({fg_iou_threshold})")
-        pairs = _anchor_pairs(anchor_list)
+        AnchorConfig(  # checks the ranges of its values
+            anchor_list,  # type: ignore[arg-type]
+            base_size,
+            fg_iou_threshold,
+            bg_iou_threshold,
+            allow_low_quality_matches,
+            variances,  # type: ignore[arg-type]
+        )
+        pairs = anchor_pairs(anchor_list)
         self.num_levels = num_levels
         self.base_size = base_size
         self.anchor_list = pairs
@@ -165,14 +175,14 @@ class Anchors(nn.Module):
         """Anchors of a batch.
 
         Args:
-            xs: feature maps, one (N, C, h, w) a level
-            x: the network's input; tells the device
+            xs: feature maps, one (N, C, h, w) per level
+            x: the network's input, which determines the device
 
         Returns:
-            (N, A, 4) cx, cy, w, h in pixels; a view of the cache, not to be changed
+            (N, A, 4) cx, cy, w, h in pixels; a view of the cache, which must not be changed
 
         Raises:
-            ValueError: not as many feature maps as levels.
+            ValueError: the number of feature maps is not the number of levels.
         """
         if len(xs) != self.num_levels:
             raise ValueError(f"xs: got {len(xs)} feature maps, allowed: {self.num_levels} (num_levels)")
@@ -181,17 +191,17 @@ class Anchors(nn.Module):
             for level, layer in enumerate(self.anchor_layers):
                 height, width = xs[level].shape[-2], xs[level].shape[-1]
                 self.feature_shapes[level] = [xs[level].shape[0], height, width]
-                # A shape on the CPU: reading it costs no wait for the accelerator.
+                # The shape is on the CPU: reading it does not wait for the accelerator.
                 levels.append(layer(torch.tensor([height, width]), self.strides[level]).view(-1, 4))
             self.anchors = torch.cat(levels).to(x.device)[None].expand(xs[0].shape[0], -1, -1)
         return self.anchors
 
     @torch.jit.export
     def has_changed(self, xs: list[Tensor], x: Tensor) -> bool:
-        """Tells whether the cached anchors do not fit a batch.
+        """Whether the cached anchors are not those of a batch, or of another device.
 
         Args:
-            xs: feature maps, one (N, C, h, w) a level
+            xs: feature maps, one (N, C, h, w) per level
             x: the network's input
         """
         if self.anchors.device != x.device or len(xs) != len(self.feature_shapes):
@@ -214,22 +224,24 @@ class Anchors(nn.Module):
         out: tuple[Tensor, Tensor] | None = None,
         numbers: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """What each anchor should predict, as `assign_priors` defines it.
+        """Targets of each anchor, assigned as by `assign_priors`.
 
         Args:
-            features: feature maps, one (N, C, h, w) a level, N = T * B frames, time-major
+            features: feature maps, one (N, C, h, w) per level, N = T * B frames, time-major
             x: the network's input
             targets: list T of list B of (M, >= 5) rows x1, y1, x2, y2, label, or of `BBOX_dtype` arrays; labels 1..K
-            out: an earlier result, whose memory is taken if it fits: fresh memory costs more than the rest
-            numbers: what errors call each of the N frames; 0 to N - 1 if None
+            out: result of an earlier call, overwritten if it has the right shape and device; allocation takes longer
+                than the computation
+            numbers: number of each of the N frames in error messages; 0 to N - 1 if None
 
         Returns:
             (N, A, 4) float32 offsets to the assigned box, zero where an anchor is not positive, and
             (N, A) int64 labels: -1 ignored, 0 background, else the box's label.
 
         Raises:
-            ValueError: not a target for each frame; or, where targets are on the CPU, coordinates that are not finite,
-                x2 < x1, y2 < y1, or labels other than 1..K. On a GPU a check would make the CPU wait.
+            ValueError: the number of targets is not the number of frames; or, for targets on the CPU, coordinates are
+                not finite, x2 < x1, y2 < y1, or labels are not in 1..K. Targets on a GPU are not checked, because the
+                check would synchronize.
         """
         anchors = self(features, x)
         frames = [target for step in targets for target in step]
@@ -245,12 +257,12 @@ class Anchors(nn.Module):
     def encode_anchors(
         self, anchors: Tensor, anchors_xyxy: Tensor, targets: Sequence[Tensor | np.ndarray]
     ) -> tuple[Tensor, Tensor]:
-        """`encode` for any anchors, whether they form a grid or not: `assign_priors` frame by frame, slower.
+        """`encode` for any anchors, also those that do not form a grid. Slower: calls `assign_priors` for each frame.
 
         Args:
             anchors: (A, 4) cx, cy, w, h
-            anchors_xyxy: (A, 4) the same as x1, y1, x2, y2
-            targets: the boxes of each frame, as in `encode`
+            anchors_xyxy: (A, 4) the same anchors as x1, y1, x2, y2
+            targets: boxes of each frame, as in `encode`
 
         Returns:
             (N, A, 4) offsets and (N, A) labels, as in `encode`.
@@ -273,16 +285,16 @@ class Anchors(nn.Module):
         batch_best_target_per_prior: Tensor,
         sizes: Sequence[int],
     ) -> tuple[Tensor, Tensor]:
-        """Makes sure that every box holds at least one anchor: the dense form of what `encode` does.
+        """Assign at least one anchor to every box: the dense form of this step of `encode`.
 
         Args:
             ious: (N, A, M) overlaps of padded frames
             batch_best_target_per_prior_indices: (N, A) box of each anchor, changed in place
-            batch_best_target_per_prior: (N, A) overlap with that box, changed in place: 2 where an anchor is forced
+            batch_best_target_per_prior: (N, A) overlap with that box, changed in place: 2 for forced assignments
             sizes: number of boxes of each frame; the rest is padding
 
         Returns:
-            the two changed tensors.
+            The two changed tensors.
         """
         for frame, size in enumerate(sizes):
             if size > 0:
@@ -305,10 +317,10 @@ class Anchors(nn.Module):
         nms_thresh: float = 0.6,
         max_boxes_per_input: int = 500,
     ) -> list[list[Detections]]:
-        """Turns predictions into boxes.
+        """Decode predictions to boxes.
 
         Args:
-            features: feature maps, one (N, C, h, w) a level, N = T * B frames, time-major
+            features: feature maps, one (N, C, h, w) per level, N = T * B frames, time-major
             x: the network's input; its last two dimensions are the frame's height and width
             loc_preds: (N, A, 4) offsets
             scores: (N, A, K) scores without background
@@ -319,14 +331,13 @@ class Anchors(nn.Module):
 
         Returns:
             list T of list B of {"boxes": (M, 4) xyxy cropped to the frame, "scores": (M,), "labels": (M,) 1..K}
-            by descending score. A box that lies outside the frame, and one that holds NaN, is dropped.
+            by descending score. Boxes outside the frame and boxes that contain NaN are dropped.
 
         Raises:
             ValueError: N is not a multiple of B.
         """
         num_frames = len(scores)
-        if num_frames % batch_size != 0:
-            raise ValueError(f"batch_size: got {batch_size}, allowed: a divisor of the {num_frames} frames")
+        require(num_frames % batch_size == 0, "batch_size", batch_size, f"a divisor of the {num_frames} frames")
         anchors = self(features, x)
         frame, anchor, score, label = self._best(scores, loc_preds, score_thresh, max_boxes_per_input)
         boxes = deltas_to_bbox(loc_preds[frame, anchor], anchors[0, anchor], self.variances)
@@ -338,7 +349,7 @@ class Anchors(nn.Module):
     def batched_decode(
         self, boxes: Tensor, scores: Tensor, score_thresh: float, nms_thresh: float, topk: int = 100
     ) -> list[Detections]:
-        """Threshold, top-k and non-maximum suppression for boxes that are decoded already.
+        """Threshold, top-k and non-maximum suppression of decoded boxes.
 
         Args:
             boxes: (N, A, 4) xyxy boxes
@@ -348,13 +359,13 @@ class Anchors(nn.Module):
             topk: highest scores of a frame that enter non-maximum suppression
 
         Returns:
-            list N of the dicts that `decode` returns; boxes without area and those that hold NaN are dropped.
+            list N of dicts as returned by `decode`; boxes without area and boxes that contain NaN are dropped.
         """
         frame, anchor, score, label = self._best(scores, boxes, score_thresh, topk)
         return suppress(frame, boxes[frame, anchor].float(), score, label, nms_thresh, len(scores))
 
     def _best(self, scores: Tensor, values: Tensor, score_thresh: float, topk: int) -> tuple[Tensor, ...]:
-        """`best_scores` of the anchors whose (N, A, 4) values hold no NaN."""
+        """`best_scores` of the anchors whose (N, A, 4) values contain no NaN."""
         best = best_scores(scores, score_thresh, topk, self.max_decode)
         if bool(values[best[0], best[1]].isnan().any()):
             scores = scores.masked_fill(values.isnan().any(dim=2, keepdim=True), torch.nan)
@@ -362,7 +373,7 @@ class Anchors(nn.Module):
         return best
 
     def _grid(self, anchors: Tensor) -> AnchorGrid:
-        """Where the shapes of the (A, 4) anchors of the last `forward` lie."""
+        """The (A, 4) anchors of the last `forward` and the grid of each of their shapes."""
         sizes = tuple((width, height) for _, height, width in self.feature_shapes)
         return AnchorGrid(
             anchors, *_shape_table(self.base_size, tuple(self.anchor_list), tuple(self.strides), sizes, anchors.device)
@@ -377,7 +388,7 @@ def _shape_table(
     sizes: tuple[tuple[int, int], ...],
     device: torch.device,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
-    """The fields of an `AnchorGrid` but its anchors; `sizes` are columns and rows of each level."""
+    """The fields of an `AnchorGrid` except its anchors; `sizes` are columns and rows of each level."""
     shapes: list[list[float]] = []
     cells: list[list[int]] = []
     first = 0
@@ -387,13 +398,3 @@ def _shape_table(
         first += height * width * len(pairs)
     shape, cell = torch.tensor(shapes, device=device), torch.tensor(cells, device=device)
     return shape[:, :2], shape[:, 2:], cell[:, :2], cell[:, 2], len(pairs)
-
-
-def _anchor_pairs(anchor_list: str | Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    allowed = f"{', '.join(ANCHOR_LISTS)} or (ratio, scale) pairs of numbers above 0"
-    if isinstance(anchor_list, str):
-        require(anchor_list in ANCHOR_LISTS, "anchor_list", anchor_list, allowed)
-        return list(ANCHOR_LISTS[anchor_list])
-    pairs_ok = len(anchor_list) > 0 and all(len(pair) == 2 and min(pair) > 0 for pair in anchor_list)
-    require(pairs_ok, "anchor_list", anchor_list, allowed)
-    return [(float(ratio), float(scale)) for ratio, scale in anchor_list]

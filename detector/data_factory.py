@@ -1,4 +1,4 @@
-"""Classes and loaders of a dataset folder; everything about it is checked when a loader is made."""
+"""Classes and loaders of a dataset folder; all of its files are checked when a loader is made."""
 
 import argparse
 import json
@@ -10,7 +10,7 @@ import numpy as np
 import torch.distributed as dist
 
 from detector.config import Config
-from detector.config.checks import require_equal
+from detector.config.checks import require, require_choice, require_equal
 from detector.config.groups import DataConfig
 from detector.data.dataset import SequenceDataset
 from detector.data.label_map import LABEL_MAP_NAME, read_label_map
@@ -19,7 +19,8 @@ from detector.data.sequence_file import OpenFile, SequenceFile
 from detector.data.targets import TargetLoader
 from detector.data.tensor_file import read_attributes
 from detector.labels import load_labels
-from detector.preprocess.representation import FLOATS, representation_of
+from detector.preprocess.binning import FLOATS
+from detector.preprocess.representation import representation_of
 
 __all__ = ["get_classes_from_json", "psee_data", "setup_psee_classes", "setup_psee_load_labels"]
 
@@ -30,36 +31,34 @@ def get_classes_from_json(dataset_path: str | Path) -> list[str]:
     """Names of the classes of a dataset, in the order of their ids, without the "empty" frame label.
 
     Args:
-        dataset_path: folder that holds `label_map_dictionary.json`.
+        dataset_path: folder that contains `label_map_dictionary.json`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no label map.
+        FileNotFoundError: the label map does not exist.
+        ValueError: the label map is invalid.
     """
     return setup_psee_classes(Path(dataset_path) / LABEL_MAP_NAME)[0]
 
 
 def setup_psee_classes(label_map_path: str | Path, wanted_classes: list[str] = []) -> tuple[list[str], np.ndarray]:  # noqa: B006
-    """Classes to detect and the lookup from label map ids to them.
+    """Names of the classes to detect, and the lookup of their labels by label map id.
 
     Args:
         label_map_path: JSON file of ids and names.
-        wanted_classes: names, in the order of the labels 1..K; all but the "empty" frame label if empty.
+        wanted_classes: names, in the order of the labels 1..K; all except the "empty" frame label if not given.
 
     Returns:
-        names of the classes 1..K, and an int64 array (largest id + 1,): class 1..K of an id, -1 for unwanted ones.
+        Names of the classes 1..K, and an int64 array (largest id + 1,): class 1..K of each id, -1 for unwanted ids.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is no label map, or a wanted class is not in it.
+        FileNotFoundError: the label map does not exist.
+        ValueError: the label map is invalid, or a wanted class is not in it.
     """
     label_map = read_label_map(label_map_path)
     known = [name for name in label_map.values() if name != "empty"]
-    if not known:
-        raise ValueError(f"{label_map_path}: classes are {label_map}, allowed: distinct names, one at least not empty")
+    require(bool(known), f"{label_map_path}: classes", label_map, 'distinct names, at least one except "empty"')
     for name in wanted_classes:
-        if name not in known:
-            raise ValueError(f"data.classes: got {name!r}, allowed by {label_map_path}: {', '.join(known)}")
+        require(name in known, "data.classes", name, f"{', '.join(known)} (the names in {label_map_path})")
     classes = list(wanted_classes) or known
     lookup = np.full(max(label_map) + 1, -1, np.int64)
     for key, name in label_map.items():
@@ -77,22 +76,22 @@ def setup_psee_load_labels(
     *,
     min_box_side: float = 0,
 ) -> tuple[TargetLoader, list[str]]:
-    """The callable that turns the labels of a file and a range of its frames into targets.
+    """Make the callable that computes targets from the labels of a file and a range of its frames.
 
     Args:
         label_map_path: JSON file of ids and names.
-        num_tbins: frames of a range.
-        wanted_classes: names; all but the "empty" frame label if empty.
+        num_tbins: number of frames of a range.
+        wanted_classes: names; all except the "empty" frame label if not given.
         min_box_diag_network: boxes with a smaller diagonal in network pixels are dropped.
         interpolation: frames without a label get boxes interpolated along tracks.
         min_box_side: boxes with a smaller width or height in network pixels are dropped.
 
     Returns:
-        the callable, see `TargetLoader.__call__`, and the names of the classes 1..K.
+        The callable, see `TargetLoader.__call__`, and the names of the classes 1..K.
 
     Raises:
-        FileNotFoundError: there is no label map.
-        ValueError: it is no label map, or a wanted class is not in it.
+        FileNotFoundError: the label map does not exist.
+        ValueError: the label map is invalid, or a wanted class is not in it.
     """
     classes, lookup = setup_psee_classes(label_map_path, wanted_classes)
     return TargetLoader(lookup, num_tbins, min_box_diag_network, min_box_side, interpolation), classes
@@ -101,24 +100,23 @@ def setup_psee_load_labels(
 def psee_data(hparams: argparse.Namespace, mode: str, *, counts: bool = False) -> SequenceLoader:
     """Loader of a split of a dataset folder: streams of tensor files as batches of T frames.
 
-    In training files are shuffled, cut and augmented; in evaluation each is streamed whole. Batches follow from the
-    seed, the epoch and the step alone. Ranks are those of `torch.distributed` at the time of the call.
+    Training files are shuffled, cut and augmented; evaluation files are streamed as a whole. Batches depend only on the
+    seed, the epoch and the step. Ranks are those of `torch.distributed` at the time of the call.
 
     Args:
         hparams: flat settings, see `Config.to_hparams`.
         mode: "train", "val" or "test".
-        counts: leave `inputs` as the files hold them, see `SequenceLoader`.
+        counts: do not scale `inputs`, see `SequenceLoader`.
 
     Returns:
-        loader of the dicts that `SequenceDataset.__getitem__` describes.
+        Loader of dicts, see `SequenceDataset.__getitem__`.
 
     Raises:
         FileNotFoundError: the folder, its label map, the split or the labels of a file are missing.
-        ValueError: a file contradicts the settings, the label map or the other files, or nothing is left to train on.
+        ValueError: a file contradicts the settings, the label map or another file, or no box remains for training.
     """
+    require_choice("mode", mode, MODES)
     train = mode == "train"
-    if mode not in MODES:
-        raise ValueError(f"mode: got {mode!r}, allowed: {', '.join(MODES)}")
     config = Config.from_hparams(hparams)
     data, folder = config.data, Path(config.data.dataset_path)
     if not data.dataset_path or not folder.is_dir():
@@ -150,13 +148,15 @@ def psee_data(hparams: argparse.Namespace, mode: str, *, counts: bool = False) -
 
 
 def _check_split(folder: Path, mode: str, data: DataConfig) -> list[SequenceFile]:
-    """The files of a split, by name, all of one size and with labels that the label map knows."""
+    """The files of a split by name; raises an error unless they have one size and classes of the label map."""
     split = folder / mode
     if not split.is_dir():
-        raise FileNotFoundError(f"{split}: no such folder, a dataset folder holds {', '.join(MODES)}")
+        raise FileNotFoundError(
+            f"{split}: no such folder, allowed: a dataset folder with the folders {', '.join(MODES)}"
+        )
     files = [_check_file(path, data) for path in sorted(split.glob("*.h5"))]
     if not files:
-        raise ValueError(f"{split}: no tensor file in it, needed: at least one .h5 with its _bbox.npy")
+        raise ValueError(f"{split}: contains no tensor file, allowed: at least one .h5 file with its _bbox.npy file")
     size = data.height or files[0].height, data.width or files[0].width
     origin = "data.height, data.width" if data.height or data.width else str(files[0].path)
     label_map = read_label_map(folder / LABEL_MAP_NAME)
@@ -167,29 +167,27 @@ def _check_split(folder: Path, mode: str, data: DataConfig) -> list[SequenceFile
 
 
 def _check_classes(labels_path: Path, label_map: dict[int, str]) -> None:
-    """Boxes of unknown classes are unwanted; where no box is of a known one, the label map is another dataset's."""
+    """Warn about boxes of unknown classes; if all are unknown, raise an error: the label map is of another dataset."""
     class_id = load_labels(labels_path)["class_id"]
     unknown = class_id[~np.isin(class_id, list(label_map))]
     if unknown.size and unknown.size == class_id.size:
         raise ValueError(f"{labels_path}: class_id is {unknown.min()}, allowed by {LABEL_MAP_NAME}: {label_map}")
     if unknown.size:
         warnings.warn(
-            f"{labels_path}: {unknown.size} of {class_id.size} boxes are of a class_id that {LABEL_MAP_NAME} does not "
-            f"know, the smallest {unknown.min()}: they are never a target",
+            f"{labels_path}: {unknown.size} of {class_id.size} boxes have a class_id that is not in "
+            f"{LABEL_MAP_NAME}, the smallest is {unknown.min()}: these boxes are not used as targets",
             stacklevel=2,
         )
 
 
 def _check_file(path: Path, data: DataConfig) -> SequenceFile:
-    """Description of a tensor file, if it agrees with the settings."""
+    """Description of a tensor file; raises an error unless the file agrees with the settings."""
     labels_path = path.with_name(f"{path.stem}_bbox.npy")
     if not labels_path.is_file():
-        raise FileNotFoundError(f"{path}: has no labels, {labels_path.name} is missing")
+        raise FileNotFoundError(f"{path}: no labels found, allowed: {labels_path.name} beside the file")
     (num_frames, num_channels, height, width), dtype, attrs = read_attributes(path)
     wanted = representation_of(data)
-    allowed = dict.fromkeys((wanted.dtype, *FLOATS))
-    if dtype.name not in allowed:
-        raise ValueError(f"{path}: data has dtype {dtype}, allowed: {', '.join(allowed)}")
+    require_choice(f"{path}: dtype", dtype.name, dict.fromkeys((wanted.dtype, *FLOATS)))
     require_equal(path, "channels", num_channels, wanted.channels, f"data.preprocess {data.preprocess}")
     stored = {**json.loads(attrs.get("preprocess_params", "{}")), **attrs}
     settings = {"preprocess": data.preprocess, "delta_t": data.delta_t, **wanted.parameters}
@@ -211,7 +209,7 @@ def _check_file(path: Path, data: DataConfig) -> SequenceFile:
 
 
 def _scale(path: Path, height: int, width: int, attrs: dict[str, Any]) -> float:
-    """Network pixels per sensor pixel, which must be the same in both directions, up to rounded sizes."""
+    """Network pixels per sensor pixel, which must be equal in both directions, apart from rounded sizes."""
     sensor_height = int(attrs.get("event_input_height", height))
     sensor_width = int(attrs.get("event_input_width", width))
     scale = width / sensor_width
@@ -223,14 +221,14 @@ def _scale(path: Path, height: int, width: int, attrs: dict[str, Any]) -> float:
 
 
 def _check_boxes(split: Path, files: list[SequenceFile], targets: TargetLoader, classes: list[str]) -> None:
-    """A training without a single box would run to its end and find nothing: say so before."""
+    """Raise a ValueError if there is no box to train on."""
     for file in files:
         source = OpenFile(file)
         for start in range(0, file.num_frames, targets.num_tbins):
             if any(map(len, source.load_targets(targets, start)[0])):
                 return
     raise ValueError(
-        f"{split}: no box to train on is left, needed: boxes of {', '.join(classes)} inside the files' frames "
-        f"and times, at least data.min_box_diag ({targets.min_box_diag}) and "
-        f"data.min_box_side ({targets.min_box_side}) large"
+        f"{split}: contains no box to train on, allowed: boxes of {', '.join(classes)} inside the frames and times of "
+        f"the files, with at least data.min_box_diag ({targets.min_box_diag}) and "
+        f"data.min_box_side ({targets.min_box_side})"
     )

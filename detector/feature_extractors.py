@@ -1,10 +1,11 @@
-"""Backbones: frames in, a pyramid of feature maps out, with a state per stream."""
+"""Backbones: compute a pyramid of feature maps from frames, with a recurrent state per stream."""
 
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from detector.config.checks import require
 from detector.layers.blocks import SqueezeExciteBlock, VGGBlock, conv_bn_relu
 from detector.layers.recurrent import ConvGRU, ConvLSTM
 
@@ -12,12 +13,12 @@ __all__ = ["FeatureExtractor", "RecurrentPyramid", "Vanilla", "Vanilla_VGG", "Va
 
 
 class FeatureExtractor(Protocol):
-    """What the detector expects of a backbone: a module made by `f(cin, base, cout, *, first_stride, num_levels)`.
+    """Interface of a backbone: a module made by `f(cin, base, cout, *, first_stride, num_levels)`.
 
-    A recurrent backbone carries its state from call to call in attributes `state: list[Tensor]` of itself or of its
-    submodules, annotated in the class. A state is empty before the first call; its tensors begin with the dimension of
-    the streams. A backbone without state has no such attribute, and its `reset` and `reset_all` do nothing. Only
-    scriptable backbones can be exported to TorchScript.
+    A recurrent backbone keeps its state between calls in attributes `state: list[Tensor]` of itself or of its
+    submodules, annotated in the class. A state is empty before the first call; the first dimension of its tensors is
+    that of the streams. A backbone without state has no such attribute, and its `reset` and `reset_all` do nothing.
+    Only scriptable backbones can be exported to TorchScript.
 
     Attributes:
         cout: channels of every level.
@@ -38,36 +39,31 @@ class FeatureExtractor(Protocol):
 
 
 class RecurrentPyramid(nn.Module):
-    """A 7x7 stride-2 stem, three blocks, then recurrent levels, each at twice the stride of the one before.
+    """A 7x7 stride-2 stem, three blocks, then recurrent levels, each at twice the stride of the previous one.
 
     Args:
         cin: channels of a frame.
         base: width of the stem; the blocks have 2, 4 and 8 times as many channels.
         cout: channels of every level.
-        block: class of the convolution blocks.
-        cell: class of the recurrent cells.
-        first_stride: stride of the first level: 16, or 8 (the last block keeps stride 1) for small objects.
+        first_stride: stride of the first level: 16, or 8 for small objects (the last block then has stride 1).
         num_levels: number of levels.
 
     Attributes:
+        block: class of the convolution blocks.
+        cell: class of the recurrent cells.
         strides: stride of each level in input pixels.
     """
 
+    block: type[SqueezeExciteBlock] | type[VGGBlock] = SqueezeExciteBlock
+    cell: type[ConvLSTM] | type[ConvGRU] = ConvLSTM
+
     def __init__(
-        self,
-        cin: int,
-        base: int,
-        cout: int,
-        block: type[SqueezeExciteBlock] | type[VGGBlock],
-        cell: type[ConvLSTM] | type[ConvGRU],
-        first_stride: int,
-        num_levels: int,
+        self, cin: int = 1, base: int = 16, cout: int = 256, *, first_stride: int = 16, num_levels: int = 5
     ) -> None:
         super().__init__()
-        if first_stride not in (8, 16):
-            raise ValueError(f"first_stride: got {first_stride!r}, allowed: 8 or 16")
-        if num_levels < 1:
-            raise ValueError(f"num_levels: got {num_levels!r}, allowed: a number above 0")
+        require(first_stride in (8, 16), "first_stride", first_stride, "8 or 16")
+        require(num_levels >= 1, "num_levels", num_levels, "a number above 0")
+        block, cell = self.block, self.cell
         self.cout = cout
         self.strides = [first_stride * 2**level for level in range(num_levels)]
         self.blocks = nn.Sequential(
@@ -113,25 +109,15 @@ class RecurrentPyramid(nn.Module):
 class Vanilla(RecurrentPyramid):
     """Squeeze-excite blocks, then ConvLSTM levels; 22.8 M parameters at (6, 16, 256)."""
 
-    def __init__(
-        self, cin: int = 1, base: int = 16, cout: int = 256, *, first_stride: int = 16, num_levels: int = 5
-    ) -> None:
-        super().__init__(cin, base, cout, SqueezeExciteBlock, ConvLSTM, first_stride, num_levels)
-
 
 class Vanilla_VGG(RecurrentPyramid):
     """VGG blocks, then ConvLSTM levels."""
 
-    def __init__(
-        self, cin: int = 1, base: int = 16, cout: int = 256, *, first_stride: int = 16, num_levels: int = 5
-    ) -> None:
-        super().__init__(cin, base, cout, VGGBlock, ConvLSTM, first_stride, num_levels)
+    block = VGGBlock
 
 
 class Vanilla_VGGRU(RecurrentPyramid):
     """VGG blocks, then ConvGRU levels."""
 
-    def __init__(
-        self, cin: int = 1, base: int = 16, cout: int = 256, *, first_stride: int = 16, num_levels: int = 5
-    ) -> None:
-        super().__init__(cin, base, cout, VGGBlock, ConvGRU, first_stride, num_levels)
+    block = VGGBlock
+    cell = ConvGRU

@@ -1,4 +1,4 @@
-"""The Lightning module that trains a detector and measures its COCO mAP over whole recordings."""
+"""Lightning module that trains a detector and evaluates its COCO mAP over whole recordings."""
 
 import argparse
 import webbrowser
@@ -32,7 +32,7 @@ __all__ = ["LightningDetectionModel", "NonFiniteLossError", "bboxes_to_box_vecto
 
 
 SHOWN_FROM = 0.4
-"""Lowest score of a detection in a demo."""
+"""Lowest score of detections that a demo shows."""
 
 
 class NonFiniteLossError(RuntimeError):
@@ -40,7 +40,7 @@ class NonFiniteLossError(RuntimeError):
 
 
 def build_ssd(config: Config) -> SingleStageDetector:
-    """The detector that a configuration describes."""
+    """Build the detector of a configuration."""
     model, anchors, loss = config.model, config.anchors, config.loss
     detector = SingleStageDetector(
         model.feature_extractor,
@@ -76,13 +76,13 @@ class LightningDetectionModel(pl.LightningModule):
     Metrics are logged as `train_loss`, `val_mean_ap`, `val_mean_ap50`, ..., `test_mean_ap`, ...
 
     Args:
-        hparams: `Config.to_hparams()`, or some of its leaves: what is missing, in older checkpoints for example, takes
-            its default. Classes left empty are read from the dataset and stored with the model.
+        hparams: `Config.to_hparams()` or some of its leaves. Missing leaves, for example in older checkpoints, have their
+            defaults. If `classes` is empty, the classes of the dataset are used and stored with the model.
 
     Attributes:
         classes: names of the labels 1..K.
-        label_map: class ids of files and their names.
-        height, width: size of the frames the model saw last, None before the first.
+        label_map: names of the class ids in files.
+        height, width: size of the frames of the last batch; None before the first batch.
         measured: result of the last evaluation.
     """
 
@@ -93,7 +93,7 @@ class LightningDetectionModel(pl.LightningModule):
         given = hparams if isinstance(hparams, Mapping) else vars(hparams)  # Lightning loads checkpoints with a mapping
         leaves = {**given, **vars(config.to_hparams()), "classes": self.classes}
         self.save_hyperparameters(argparse.Namespace(**leaves))
-        self._hparams_name = "hparams"  # what Lightning finds by itself only where the argument is saved as it came
+        self._hparams_name = "hparams"  # Lightning only sets it if the argument itself is saved
         path = Path(config.data.dataset_path) / LABEL_MAP_NAME
         self.label_map = read_label_map(path) if path.is_file() else dict(enumerate(self.classes))
         self.height: int | None = None
@@ -106,12 +106,12 @@ class LightningDetectionModel(pl.LightningModule):
 
     @property
     def config(self) -> Config:
-        """The configuration the model was made from, with its classes."""
+        """Configuration of the model, with its classes."""
         return Config.from_hparams(self.hparams)
 
     @property
     def protocol(self) -> Protocol:
-        """What the model's mAP figures were measured by."""
+        """Evaluation protocol of the mAP of the model."""
         return Protocol.of(self.config)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -121,7 +121,7 @@ class LightningDetectionModel(pl.LightningModule):
     # Training
 
     def on_train_epoch_start(self) -> None:
-        """Start every epoch without memory, so that an epoch can be replayed from its start."""
+        """Clear the state and the mean loss: an epoch can be repeated from its start."""
         self.detector.reset_all()
         self._loss_sum = torch.zeros((), device=self.device)
         self._loss_count = 0
@@ -140,7 +140,7 @@ class LightningDetectionModel(pl.LightningModule):
         if not torch.isfinite(loss):
             raise NonFiniteLossError(
                 f"the loss is {loss.item()} in epoch {self.current_epoch}, batch {batch_nb}: "
-                f"a lower optim.lr (now {self.config.optim.lr}) or optim.gradient_clip may help"
+                f"try a lower optim.lr (now {self.config.optim.lr}) or optim.gradient_clip"
             )
         self._loss_sum += loss.detach()
         self._loss_count += 1
@@ -148,24 +148,24 @@ class LightningDetectionModel(pl.LightningModule):
         return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer of the settings, and its learning rate by `detector.optim.learning_rate`."""
+        """The optimizer of the settings, with the learning rate of `detector.optim.learning_rate`."""
         optimizer = build_optimizer(self.parameters(), self.config.optim, fused=self._unscaled)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: factor_now(self.trainer, self.config))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """End a resumed epoch that is over, and give a resumed optimizer the rates of the settings."""
+        """Mark a resumed epoch that is complete, and set the rates of a resumed optimizer to those of the settings."""
         end_resumed_epoch(self.trainer)
         take_rates(self.trainer, self.config)
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
-        """Set the learning rate of the next batch: the scheduler itself is only stepped with the optimizer."""
+        """Set the learning rate of the next batch; Lightning steps the scheduler only together with the optimizer."""
         set_learning_rate(self.trainer, self.config)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip as the trainer says, else the norm; Lightning refuses to where a fused optimizer could unscale."""
+        """Clip gradients by the trainer's settings, or else by norm. Lightning itself refuses fused optimizers here."""
         if gradient_clip_val is None:
             gradient_clip_val, gradient_clip_algorithm = self.config.optim.gradient_clip, "norm"
         if not self._unscaled:
@@ -177,17 +177,17 @@ class LightningDetectionModel(pl.LightningModule):
 
     @property
     def _unscaled(self) -> bool:
-        """Whether the gradients are not scaled, as they are for float16."""
+        """Whether gradients are not scaled; only float16 training scales them."""
         return self.trainer.precision != "16-mixed"
 
     def load_pretrained(self, checkpoint_path: str) -> None:
-        """Take over the weights of a trained detector; class rows are copied by class name.
+        """Load the weights of a trained detector; rows of the class head are copied by class name.
 
         Args:
-            checkpoint_path: Lightning checkpoint of a model with the same backbone and anchors a cell.
+            checkpoint_path: Lightning checkpoint of a model with the same backbone and number of anchors per cell.
 
         Raises:
-            ValueError: weights are missing, or shapes differ, elsewhere than in the class rows.
+            ValueError: weights other than class rows are missing or have other shapes.
         """
         checkpoint = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
         if not isinstance(checkpoint, dict) or not {"hyper_parameters", "state_dict"} <= checkpoint.keys():
@@ -202,7 +202,7 @@ class LightningDetectionModel(pl.LightningModule):
                 raise ValueError(f"{checkpoint_path}: {key} has shape {tuple(value.shape)}, this model: {expected}")
         missing = (ours | {key for key in rows if "cls_head" in key}) - theirs.keys()
         if missing:
-            allowed = "a checkpoint with all weights of this model but its class rows"
+            allowed = "a checkpoint with all weights of this model except its class rows"
             raise ValueError(f"{checkpoint_path}: lacks {', '.join(sorted(missing))}, allowed: {allowed}")
         source.load_state_dict({key: theirs[key] for key in rows & theirs.keys()}, strict=False)
         self.load_state_dict(weights, strict=False)
@@ -211,38 +211,28 @@ class LightningDetectionModel(pl.LightningModule):
     # Evaluation
 
     def on_validation_epoch_start(self) -> None:
-        """Start without memory and without collected predictions, with the same batch norms on every rank."""
+        """Clear the state and the collected predictions, and average the batch norms over ranks."""
         self._average_batch_norms()
         self._start_inference()
 
-    def on_test_epoch_start(self) -> None:
-        """Start without memory and without collected predictions."""
-        self._start_inference()
-
-    def validation_step(self, batch: dict[str, Any], batch_nb: int) -> None:
-        """Detect and collect."""
-        self.inference_step(batch, batch_nb)
-
-    def test_step(self, batch: dict[str, Any], batch_nb: int) -> None:
-        """Detect and collect."""
-        self.inference_step(batch, batch_nb)
-
     def on_validation_epoch_end(self) -> None:
-        """Measure mAP on the validation split; the mean loss of the epoch is logged with it."""
+        """Compute mAP on the validation split, and log it and the mean training loss of the epoch."""
         if self._loss_count:
             self.log("train_loss", self._loss_sum / self._loss_count, prog_bar=True, sync_dist=True)
         self.inference_epoch_end(self._predictions, mode="val")
 
     def on_test_epoch_end(self) -> None:
-        """Measure mAP on the test split."""
+        """Compute mAP on the test split and log it."""
         self.inference_epoch_end(self._predictions, mode="test")
 
     def inference_step(self, batch: dict[str, Any], batch_nb: int) -> None:
-        """One step of validation: advance the streams and collect what was said about labelled frames."""
+        """Advance the streams by a batch, and collect the labels and detections of labelled frames."""
         self._note_size(batch)
         protocol = self._predictions.protocol
         preds = detect_batch(self.detector, batch, protocol.score_thresh, protocol.nms_thresh)
         self.accumulate_predictions(preds, batch["labels"], batch["video_infos"], batch["frame_is_labeled"])
+
+    validation_step = test_step = inference_step
 
     def accumulate_predictions(
         self, preds: list, targets: list, video_infos: Sequence, frame_is_labeled: Tensor
@@ -251,21 +241,21 @@ class LightningDetectionModel(pl.LightningModule):
 
         Args:
             preds: list T of list B of detections, see `SingleStageDetector.get_boxes`.
-            targets: list T of list B of training targets; the labels that count come with `video_infos`.
+            targets: list T of list B of training targets; not used, because `video_infos` contain the labels.
             video_infos: list B of (VideoInfo or None, index of the batch's first frame).
             frame_is_labeled: (T, B) bool.
         """
         self._predictions.add(preds, video_infos, frame_is_labeled)
 
     def inference_epoch_end(self, outputs: FramePredictions, mode: str = "val") -> None:
-        """Measure mAP on everything collected, over all ranks, and log it as `<mode>_mean_ap` and so on.
+        """Compute mAP on the collected predictions of all ranks, and log it as `<mode>_mean_ap` and so on.
 
         Args:
-            outputs: what this rank collected.
+            outputs: predictions that this rank collected.
             mode: "val" or "test".
 
         Raises:
-            ValueError: no labelled frame counts; a sanity check, which sees few frames, measures nothing then.
+            ValueError: no labelled frame counts. In a sanity check, which has few frames, this is not an error.
         """
         self.measured = outputs.measure()
         self._start_inference()
@@ -277,7 +267,7 @@ class LightningDetectionModel(pl.LightningModule):
             raise ValueError(NOTHING_COUNTS.format(mode))
 
     def _average_batch_norms(self) -> None:
-        """Ranks saw different frames: without this each would validate, and rank 0 save, a network of its own."""
+        """Average all floating point buffers over ranks, which saw different frames: all ranks validate the same network."""
         if not dist.is_initialized() or dist.get_world_size() == 1:
             return
         buffers = [buffer for buffer in self.buffers() if buffer.is_floating_point()]
@@ -288,11 +278,14 @@ class LightningDetectionModel(pl.LightningModule):
             buffer.copy_(mean.view_as(buffer))
 
     def _start_inference(self) -> None:
+        """Clear the state and the collected predictions."""
         self.detector.reset_all()
         self._predictions = self.new_predictions()
 
+    on_test_epoch_start = _start_inference
+
     def new_predictions(self) -> FramePredictions:
-        """A collection of labels and detections by the model's classes and protocol."""
+        """Empty collection of labels and detections, with the classes and the protocol of the model."""
         ids = {name: key for key, name in self.label_map.items()}
         class_ids = [ids[name] for name in self.classes]
         return FramePredictions(dict(zip(class_ids, self.classes, strict=True)), class_ids, self.protocol)
@@ -300,11 +293,11 @@ class LightningDetectionModel(pl.LightningModule):
     # Data
 
     def train_dataloader(self) -> DataLoader:
-        """Loader of the training split; `on_after_batch_transfer` makes its counts to inputs."""
+        """Loader of the training split, with unscaled inputs; see `on_after_batch_transfer`."""
         return psee_data(self.config.to_hparams(), "train", counts=True)
 
     def val_dataloader(self) -> DataLoader:
-        """Loader of the validation split, like that of training."""
+        """Loader of the validation split, with unscaled inputs."""
         return psee_data(self.config.to_hparams(), "val", counts=True)
 
     def test_dataloader(self) -> DataLoader:
@@ -312,20 +305,20 @@ class LightningDetectionModel(pl.LightningModule):
         return psee_data(self.config.to_hparams(), "test")
 
     def transfer_batch_to_device(self, batch: dict[str, Any], device: torch.device, dataloader_idx: int) -> dict:
-        """Move the tensors; labels and masks of frames stay where Python reads them without waiting for a GPU."""
+        """Move the inputs; labels and frame masks stay on the CPU, where Python reads them without synchronization."""
         moved = {key: batch[key].to(device, non_blocking=True) for key in ("inputs", "mask_keep_memory")}
         return {**batch, **moved}
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Turn counts into inputs where they are used: a quarter of the bytes has travelled."""
+        """Scale counts to inputs on the device: the transfer of uint8 takes a quarter of the bytes."""
         return scale_inputs(batch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep what an export needs beside the weights."""
+        """Store the label map and the frame size, which an export needs."""
         checkpoint["dataset"] = {"label_map": self.label_map, "height": self.height, "width": self.width}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore what `on_save_checkpoint` kept."""
+        """Restore the label map and the frame size."""
         self.label_map = checkpoint["dataset"]["label_map"]
         self.height, self.width = checkpoint["dataset"]["height"], checkpoint["dataset"]["width"]
         self._predictions = self.new_predictions()
@@ -334,12 +327,12 @@ class LightningDetectionModel(pl.LightningModule):
         """Run the detector on the first batches of the test split and write `demo_<epoch>.gif`.
 
         Args:
-            epoch: number in the file's name.
-            num_batches: batches to show.
-            show_video: also open the file with the system's viewer.
+            epoch: number in the file name.
+            num_batches: number of batches to show.
+            show_video: also open the file with the default viewer.
 
         Returns:
-            The file, in the trainer's folder (the working folder without a trainer).
+            Path of the file, in the folder of the trainer, or in the working folder without a trainer.
         """
         folder = Path(self.trainer.default_root_dir) if self._trainer is not None else Path.cwd()
         images: list[Tensor] = []
@@ -359,6 +352,6 @@ class LightningDetectionModel(pl.LightningModule):
 
 
 def _shared_weights(model: LightningDetectionModel) -> set[str]:
-    """Names of the weights and buffers that a pretrained model gives as they are: no class rows, no state of losses."""
+    """Names of the weights and buffers that are copied from a pretrained model: no class rows, no buffers of losses."""
     rows = f"detector.rpn.cls_head.{len(model.detector.rpn.cls_head) - 1}."
     return {key for key in model.state_dict() if not key.startswith((rows, "detector.criterion."))}

@@ -20,13 +20,8 @@ def reduce(loss: Tensor, mode: str = "none") -> Tensor:
         loss: values of any shape.
         mode: "mean", "sum" or "none".
     """
-    if mode == "mean":
-        return loss.mean()
-    if mode == "sum":
-        return loss.sum()
-    if mode == "none":
-        return loss
-    raise ValueError(f'mode: got {mode!r}, allowed: "mean", "sum", "none"')
+    require_choice("mode", mode, ("mean", "sum", "none"))
+    return loss if mode == "none" else getattr(loss, mode)()
 
 
 def smooth_l1_loss(pred: Tensor, target: Tensor, beta: float = 0.11, reduction: str = "sum") -> Tensor:
@@ -35,7 +30,7 @@ def smooth_l1_loss(pred: Tensor, target: Tensor, beta: float = 0.11, reduction: 
     Args:
         pred: (N, 4) predicted offsets of positive anchors.
         target: (N, 4) their targets.
-        beta: absolute error at which the loss turns linear; 0 for a linear loss.
+        beta: absolute error above which the loss is linear; 0 for a linear loss.
         reduction: "mean", "sum" or "none".
     """
     return reduce(l1(pred.float(), target.float(), beta=beta, reduction="none"), reduction)
@@ -46,13 +41,13 @@ def softmax_focal_loss(
 ) -> Tensor:
     """Focal loss over a softmax (after Lin et al., Focal Loss for Dense Object Detection, 2017), in float32.
 
-    Inside, the classes are the second of three dimensions: over a short last dimension a softmax vectorises badly.
-    `BoxHead` hands out memory in that order, for which the copy is free. The gradient is built with the value, while
-    all it needs is at hand; nothing else is kept, so the caller may write over the target after the call.
+    Internally the classes are the second of three dimensions, because a softmax over a short last dimension is not
+    vectorised well. The outputs of `BoxHead` have this layout and are not copied. The gradient is computed together
+    with the value and is all that is saved for the backward pass; the caller may overwrite the target after the call.
 
     Args:
         pred: (N, A, K + 1) logits, background first.
-        target: (N, A) class of each anchor: -1 ignored (adds nothing to value or gradient), 0 background, 1..K.
+        target: (N, A) class of each anchor: -1 ignored (value and gradient are 0), 0 background, 1..K.
         reduction: "mean", "sum" or "none"; "none" keeps (N, A).
         alpha: weight of the foreground; the background has 1 - alpha.
         gamma: focusing exponent.
@@ -68,7 +63,7 @@ class _FocalLoss(torch.autograd.Function):
         log_pt = log_p.gather(1, index).squeeze(1)
         pt = log_pt.exp()
         weight = torch.where(target > 0, alpha, 1.0 - alpha).mul_(target >= 0)
-        rest = -torch.expm1(log_pt)  # 1 - pt, precise where that is small
+        rest = -torch.expm1(log_pt)  # 1 - pt, precise where it is small
         focus = weight * rest**gamma
         if ctx.needs_input_grad[0]:
             # d loss / d logit_j = slope * ([j is the target] - p_j), with slope = p_t * d loss / d p_t
@@ -94,15 +89,15 @@ class DetectionLoss(nn.Module):
     """Classification and box loss of a batch, each divided by a number of positive anchors.
 
     The number is that of the batch, at least 1 (`normalizer` "positives"), or an exponential mean of it ("ema"), as in
-    Detectron2's RetinaNet: momentum 0.9, starting from 100, updated before it divides. Batches in evaluation mode or
-    without gradient, and those without a labelled frame, leave the mean as it is. It belongs to the rank, like the
-    number; before a validation it is averaged over ranks, as all floating buffers of the model are.
+    Detectron2's RetinaNet: momentum 0.9, initial value 100, updated before the division. The mean is not updated in
+    evaluation mode, without gradient, or by batches without a labelled frame. Each rank has its own mean; before a
+    validation it is averaged over ranks, like all floating point buffers of the model.
 
     Args:
         cls_loss_func: name or import path of the classification loss, see `CLASS_LOSSES`.
         box_loss_func: name or import path of the box loss, see `BOX_LOSSES`.
-        alpha, gamma: of the classification loss.
-        beta: of the box loss.
+        alpha, gamma: arguments of the classification loss.
+        beta: argument of the box loss.
         normalizer: "positives" or "ema".
     """
 
@@ -132,11 +127,11 @@ class DetectionLoss(nn.Module):
     def forward(
         self, loc_preds: Tensor, loc_targets: Tensor, cls_preds: Tensor, cls_targets: Tensor
     ) -> dict[str, Tensor]:
-        """Compute both losses.
+        """Losses of a batch.
 
         Args:
             loc_preds: (N, A, 4) predicted offsets.
-            loc_targets: (N, A, 4) target offsets; read for positive anchors only.
+            loc_targets: (N, A, 4) target offsets; only those of positive anchors are used.
             cls_preds: (N, A, K + 1) logits, background first.
             cls_targets: (N, A) -1 ignored, 0 background, 1..K.
 
@@ -162,5 +157,5 @@ class DetectionLoss(nn.Module):
 
 
 def _add_mean(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Checkpoints of earlier versions hold no mean."""
+    """Add the mean to checkpoints of earlier versions, which do not contain it."""
     state_dict.setdefault(f"{prefix}mean_positives", torch.tensor(EMA_START))

@@ -1,4 +1,4 @@
-"""The head that predicts boxes and classes from every pyramid level with the same weights."""
+"""Head that predicts box offsets and class logits; all pyramid levels share its weights."""
 
 import math
 
@@ -9,11 +9,11 @@ __all__ = ["BoxHead", "softmax_init"]
 
 
 def softmax_init(l: nn.Conv2d, num_anchors: int, num_logits: int) -> None:  # noqa: E741 (the reference's name)
-    """Start a classification layer at a background probability of 0.99 (Lin et al., 2017, section 3.3, for a softmax).
+    """Initialize a classification layer to a background probability of 0.99 (Lin et al., 2017, section 3.3, softmax).
 
     Args:
-        l: last layer, whose output channels are (num_anchors, num_logits).
-        num_anchors: anchors a cell.
+        l: last layer, with (num_anchors, num_logits) output channels.
+        num_anchors: anchors per cell.
         num_logits: number of classes + 1; background comes first.
     """
     background = 0.99
@@ -26,13 +26,13 @@ def softmax_init(l: nn.Conv2d, num_anchors: int, num_logits: int) -> None:  # no
 
 
 class BoxHead(nn.Module):
-    """Two small convolutional networks, shared by all levels: box offsets and class logits.
+    """Two small convolutional networks for box offsets and class logits, shared by all levels.
 
     Args:
         in_channels: channels of every level.
-        num_anchors: anchors a cell.
+        num_anchors: anchors per cell.
         num_logits: number of classes + 1.
-        n_layers: hidden 3x3 convolutions before the prediction; 0 = the prediction alone.
+        n_layers: number of hidden 3x3 convolutions before the prediction; may be 0.
     """
 
     def __init__(self, in_channels: int, num_anchors: int, num_logits: int, n_layers: int = 3) -> None:
@@ -54,14 +54,14 @@ class BoxHead(nn.Module):
         return nn.Sequential(*layers, last)
 
     def forward(self, xs: list[Tensor]) -> list[Tensor]:
-        """Predict from the pyramid.
+        """Predict from the feature maps of all levels.
 
         Args:
             xs: levels, each (N, in_channels, h, w).
 
         Returns:
-            `[loc (N, A, 4), cls (N, A, K + 1)]`, anchors in the order level, row, column, anchor. Both are views
-            of value-major memory (N, 4 or K + 1, A), in which the losses are fast.
+            `[loc (N, A, 4), cls (N, A, K + 1)]`, anchors in the order level, row, column, anchor. Both are
+            transposed views of contiguous (N, 4 or K + 1, A) tensors, a layout in which the losses are fast.
         """
         locs: list[Tensor] = []
         logits: list[Tensor] = []

@@ -1,5 +1,6 @@
 """The detector: feature extractor, box head, anchors and loss behind `compute_loss` and `get_boxes`."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,30 +18,30 @@ from detector.utils.modes import evaluating
 __all__ = ["Detector", "SingleStageDetector"]
 
 
-class Detector(nn.Module):
-    """What the training expects of a network that predicts boxes."""
+class Detector(nn.Module, ABC):
+    """Interface of a network that predicts boxes, as used by the training."""
 
+    @abstractmethod
     def compute_loss(
         self, x: Tensor, targets: list, reset_mask: Tensor, frame_is_labeled: Tensor | None = None
     ) -> dict[str, Tensor]:
         """Losses of a batch, by name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def get_boxes(self, x: Tensor, score_thresh: float = 0.4) -> list[list[dict[str, Tensor]]]:
         """Detections of a batch, by time step and stream."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reset(self, mask: Tensor) -> None:
         """Clear the state of the streams whose `mask` (B,) is 0."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reset_all(self) -> None:
         """Clear the state of all streams."""
-        raise NotImplementedError
 
 
 class SingleStageDetector(Detector):
-    """Recurrent single-shot detector (as SSD and RetinaNet, with a state per stream).
+    """Recurrent single-shot detector (like SSD and RetinaNet, with a recurrent state per stream).
 
     Args:
         feature_extractor: name or import path of the backbone, see `FEATURE_EXTRACTORS`.
@@ -48,15 +49,15 @@ class SingleStageDetector(Detector):
         num_classes: classes without background.
         feature_base: width of the backbone's stem.
         feature_channels_out: channels of every pyramid level.
-        anchor_list: name of an anchor list or its (ratio, scale) pairs.
-        nlayers: hidden convolutions of the box head.
-        max_boxes_per_input: boxes of a frame that enter non-maximum suppression.
+        anchor_list: name of an anchor list, or (ratio, scale) pairs.
+        nlayers: number of hidden convolutions of the box head.
+        max_boxes_per_input: boxes per frame that enter non-maximum suppression.
         fg_iou_threshold, bg_iou_threshold, allow_low_quality_matches, base_size, variances: see `Anchors`.
-        first_stride, num_levels: see the backbone.
+        first_stride, num_levels: see `RecurrentPyramid`.
         criterion: the loss; `DetectionLoss()` if not given.
 
     Raises:
-        ValueError: an argument is outside its range, or the backbone does not have the expected form.
+        ValueError: an argument is outside its range, or the backbone is not a `FeatureExtractor`.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class SingleStageDetector(Detector):
     def compute_loss(
         self, x: Tensor, targets: list, reset_mask: Tensor, frame_is_labeled: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Losses of a batch. Unlabelled frames advance the state and count in neither loss.
+        """Losses of a batch. Unlabelled frames advance the state, but count in neither loss.
 
         Args:
             x: (T, B, C, H, W).
@@ -129,7 +130,7 @@ class SingleStageDetector(Detector):
             `{"loc_loss", "cls_loss"}`; zeros that reach every parameter if no frame is labelled.
 
         Raises:
-            ValueError: a target on the CPU is broken, see `Anchors.encode`; frame n = t * B + b is named.
+            ValueError: a target on the CPU is invalid, see `Anchors.encode`; the message contains n = t * B + b.
         """
         self.reset(reset_mask)
         features = self.feature_extractor(x)
@@ -144,7 +145,7 @@ class SingleStageDetector(Detector):
             zero = torch.stack([p.sum() * 0.0 for p in self.parameters()]).sum()
             return {"loc_loss": zero, "cls_loss": zero}
         loc_preds, cls_preds = self.rpn(features)
-        # The losses keep no target, so the next batch may write over them.
+        # The losses do not keep the targets, so the next batch may overwrite them.
         self._targets = self.box_coder.encode(features, x, [frames], out=self._targets, numbers=numbers)
         loc_targets, cls_targets = self._targets
         return self.criterion(loc_preds, loc_targets, cls_preds, cls_targets)
@@ -153,13 +154,13 @@ class SingleStageDetector(Detector):
     def get_boxes(
         self, x: Tensor, score_thresh: float = 0.4, nms_thresh: float = 0.5, max_boxes: int | None = None
     ) -> list[list[dict[str, Tensor]]]:
-        """Advance the streams by a batch and decode its detections, in evaluation mode; the mode is then restored.
+        """Advance the streams by a batch in evaluation mode and decode its detections. The mode is restored afterwards.
 
         Args:
             x: (T, B, C, H, W).
             score_thresh: lowest score.
             nms_thresh: overlap above which the lower of two scores of a class is dropped.
-            max_boxes: boxes of a frame that enter non-maximum suppression; `max_boxes_per_input` if None.
+            max_boxes: boxes per frame that enter non-maximum suppression; `max_boxes_per_input` if None.
 
         Returns:
             List T of list B of `{"boxes" (M, 4) x1, y1, x2, y2 in pixels of x, "scores" (M,), "labels" (M,) 1..K}`.
@@ -190,12 +191,12 @@ class SingleStageDetector(Detector):
     def map_cls_weights(
         self, module_src: "SingleStageDetector", old_classes: Sequence[str], new_classes: Sequence[str]
     ) -> None:
-        """Copy the class rows of another detector's head for background and for classes both detectors know.
+        """Copy the rows of the class head of another detector for the background and the classes of both detectors.
 
         Args:
-            module_src: detector trained on `old_classes`, with the same anchors a cell and head.
+            module_src: detector trained on `old_classes`, with the same anchors per cell and head.
             old_classes: its class names, in the order of its labels 1..K.
-            new_classes: this detector's class names.
+            new_classes: class names of this detector.
         """
         pairs = [(0, 0)]
         pairs += [(old_classes.index(name) + 1, k + 1) for k, name in enumerate(new_classes) if name in old_classes]
@@ -208,8 +209,8 @@ class SingleStageDetector(Detector):
             new[:, new_rows] = old[:, old_rows].to(new)
 
 
-def _check_extractor(name: str, extractor: nn.Module, first_stride: int, num_levels: int) -> None:
-    """Refuse a backbone that lacks a part of `FeatureExtractor`, or has other levels than the settings."""
+def _check_extractor(name: str, extractor: Any, first_stride: int, num_levels: int) -> None:
+    """Raise a ValueError if a part of `FeatureExtractor` is missing, or the levels are not those of the settings."""
     key = f"model.feature_extractor {name}"
     missing = [part for part in ("strides", "cout", "reset", "reset_all") if not hasattr(extractor, part)]
     require(
@@ -217,5 +218,4 @@ def _check_extractor(name: str, extractor: nn.Module, first_stride: int, num_lev
     )
     strides = [first_stride * 2**level for level in range(num_levels)]
     allowed = f"{strides}, from model.first_stride {first_stride} and model.num_levels {num_levels}"
-    found: Any = extractor.strides
-    require(list(found) == strides, f"{key}: strides", list(found), allowed)
+    require(list(extractor.strides) == strides, f"{key}: strides", list(extractor.strides), allowed)

@@ -1,6 +1,6 @@
-"""The scriptable form of a trained detector: everything from a frame to boxes, its state included.
+"""Scriptable form of a trained detector: computes boxes from frames, including the recurrent state.
 
-Where it runs, the exported file needs neither Python nor torchvision.
+The exported file runs without Python and torchvision.
 """
 
 import copy
@@ -9,22 +9,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from detector.anchors import ANCHOR_LISTS
+from detector.anchors import anchor_pairs
+from detector.config.checks import require
 from detector.matching.decoding import best_class, class_scores, decode_boxes, select_rows
 from detector.matching.nms import non_max_suppression
 from detector.single_stage_detector import SingleStageDetector
 
-__all__ = ["SSD", "BoxDecoder", "anchor_pairs"]
-
-
-def anchor_pairs(anchor_list: str | Sequence[tuple[float, float]]) -> list[list[float]]:
-    """(ratio, scale) pairs of an anchor list, given by its name or by themselves."""
-    pairs = ANCHOR_LISTS[anchor_list] if isinstance(anchor_list, str) else anchor_list
-    return [[float(ratio), float(scale)] for ratio, scale in pairs]
+__all__ = ["SSD", "BoxDecoder"]
 
 
 class BoxDecoder(nn.Module):
-    """Turns predictions into rows of boxes, in float32."""
+    """Decodes predictions to rows of boxes, in float32."""
 
     def forward(
         self,
@@ -44,12 +39,12 @@ class BoxDecoder(nn.Module):
             cls_preds: (N, A, K) scores without background.
             varx: scale of the centre offsets.
             vary: scale of the size offsets.
-            score_thresh: rows at or below this score are left out.
+            score_thresh: rows with a score up to this are dropped.
             batch_size: B.
 
         Returns:
-            List T of list B of (M, 6) x1, y1, w, h, score, class_id (1..K): a row for every anchor and class, but for
-            boxes that have no area or hold NaN.
+            List T of list B of (M, 6) x1, y1, w, h, score, class_id (1..K): one row per anchor and class. Boxes without
+            area and boxes that contain NaN are dropped.
         """
         boxes = decode_boxes(anchors, loc_preds, varx, vary)
         return select_rows(boxes, cls_preds.float(), score_thresh, batch_size)
@@ -59,11 +54,11 @@ class SSD(nn.Module):
     """The scriptable form of a trained detector.
 
     Args:
-        net: trained detector; a copy in evaluation mode and without memory is kept.
-        anchor_list: name of the anchor list or its (ratio, scale) pairs; must be the one `net` was trained with.
+        net: trained detector; it is copied, set to evaluation mode, and its state is cleared.
+        anchor_list: name of the anchor list or its (ratio, scale) pairs; must be that of `net`.
 
     Raises:
-        ValueError: `anchor_list` is not the detector's.
+        ValueError: `anchor_list` is not the one of `net`.
     """
 
     precision: Tensor
@@ -74,9 +69,8 @@ class SSD(nn.Module):
     ) -> None:
         super().__init__()
         net = copy.deepcopy(net).eval()
-        given = anchor_pairs(anchor_list)
-        if given != anchor_pairs(net.box_coder.anchor_list):
-            raise ValueError(f"anchor_list: got {given}, allowed: the detector's own, {net.box_coder.anchor_list}")
+        own = net.box_coder.anchor_list
+        require(anchor_pairs(anchor_list) == own, "anchor_list", anchor_list, f"the list of the detector: {own}")
         net.reset_all()
         self.in_channels = net.in_channels
         self.feature_extractor = net.feature_extractor
@@ -85,7 +79,7 @@ class SSD(nn.Module):
         self.box_decoder = BoxDecoder()
         self.varx = float(net.box_coder.variances[0])
         self.vary = float(net.box_coder.variances[1])
-        # Empty: they turn with the weights of backbone and head.
+        # Empty; `to()` changes their dtype together with that of the weights of backbone and head.
         self.register_buffer("precision", torch.zeros(0))
         self.register_buffer("head_precision", torch.zeros(0))
         self.eval()
@@ -95,12 +89,12 @@ class SSD(nn.Module):
 
         Args:
             x: (T, B, C, H, W) frames, of any floating point type.
-            score_thresh: rows at or below this score are left out. A threshold below 0 leaves out nothing: two
-                detectors give rows of the same anchors and classes, boxes without area included.
+            score_thresh: rows with a score up to this are dropped. With a threshold below 0 nothing is dropped, not
+                even boxes without area: rows of two detectors then have the same anchors and classes.
 
         Returns:
             List T of list B of (M, 6) x1, y1, w, h, score, class_id (1..K), in pixels of x, cropped to the frame. Boxes
-            of which nothing is left there, and those that hold NaN, are dropped.
+            outside the frame and boxes that contain NaN are dropped.
         """
         boxes, scores = self._boxes(x)
         return select_rows(boxes, scores, score_thresh, x.size(1), score_thresh < 0)
@@ -113,13 +107,15 @@ class SSD(nn.Module):
 
         Args:
             x: (T, B, C, H, W) frames.
-            score_thresh: rows at or below this score are left out.
+            score_thresh: rows with a score up to this are dropped.
             nms_thresh: overlap above which the lower of two scores of a class is dropped.
-            max_boxes: rows of a frame that enter the suppression.
+            max_boxes: rows per frame that enter the suppression.
         """
         boxes, scores = self._boxes(x)
         kept: list[list[Tensor]] = []
-        for streams in select_rows(boxes, scores, score_thresh, x.size(1), True):  # empty ones count in max_boxes
+        for streams in select_rows(
+            boxes, scores, score_thresh, x.size(1), True
+        ):  # boxes without area count in max_boxes
             kept.append([non_max_suppression(rows, nms_thresh, max_boxes) for rows in streams])
         return kept
 
@@ -135,17 +131,19 @@ class SSD(nn.Module):
 
     @torch.jit.export
     def reset(self, mask: Tensor) -> None:
-        """Clear the memory of the streams whose `mask` (B,) is 0."""
+        """Clear the state of the streams whose `mask` (B,) is 0."""
         self.feature_extractor.reset(mask)
 
     @torch.jit.export
     def reset_all(self) -> None:
-        """Clear the memory of all streams."""
+        """Clear the state of all streams."""
         self.feature_extractor.reset_all()
 
     def _frames(self, x: Tensor) -> Tensor:
         if not x.is_floating_point():
-            raise ValueError("x: got whole numbers, allowed: floating point frames, scaled as info_ssd_jit.json says")
+            raise ValueError(
+                "x: got whole numbers, allowed: floating point frames, scaled as stated in info_ssd_jit.json"
+            )
         return x.to(self.precision.dtype)
 
     def _boxes(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,5 +159,5 @@ class SSD(nn.Module):
         return best_class(scores) if self.anchors.max_decode else scores
 
     def train(self, mode: bool = True) -> "SSD":
-        """Stays in evaluation mode, also where a module that holds it is trained."""
+        """Stay in evaluation mode, also if a module that contains this one is set to training mode."""
         return super().train(False)

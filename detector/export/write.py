@@ -1,4 +1,4 @@
-"""Write an exported detector: the model file, and the JSON file that says how to feed it."""
+"""Write an exported detector: the model file, and the JSON file that describes its inputs and outputs."""
 
 import argparse
 import copy
@@ -15,7 +15,7 @@ from detector.config.checks import require
 from detector.config.extensions import EXPORT_FORMS
 from detector.export.backends.cpu_layers import fold_batch_norms
 from detector.export.form import INFO_NAME, PRECISIONS
-from detector.export.ssd import SSD, anchor_pairs
+from detector.export.ssd import SSD
 from detector.preprocess.representation import representation_of
 from detector.utils.atomic_write import atomic_write
 from detector.utils.checksum import sha256_of
@@ -37,11 +37,11 @@ def export_ssd(
 
     Args:
         ssd: the detector to export; not changed.
-        params: flat hyperparameters (`Config.to_hparams()`) with the trained `height` and `width`, `classes` and the
-            `label_map` of files.
-        out_directory: folder to write to, made if missing.
-        nms_thresh: suppression threshold that users of the file should take.
-        score_thresh: score threshold that users of the file should take.
+        params: flat hyperparameters (`Config.to_hparams()`), the `height` and `width` of the training, `classes` and
+            `label_map`.
+        out_directory: folder to write to; created if missing.
+        nms_thresh: suppression threshold that is stored as the default for users of the file.
+        score_thresh: score threshold that is stored as the default for users of the file.
         form: name or import path of the kind of file, see `EXPORT_FORMS`.
         precision: key of `PRECISIONS`.
 
@@ -49,8 +49,8 @@ def export_ssd(
         The model file.
 
     Raises:
-        ValueError: the form is unknown, does not take the precision, needs a package that is not installed, or cannot
-            hold the detector.
+        ValueError: the form is unknown, does not support the precision or the detector, or needs a package that is
+            not installed.
     """
     kind = EXPORT_FORMS[form]
     require(precision in kind.precisions, "precision", precision, f"with form {form}: {', '.join(kind.precisions)}")
@@ -58,7 +58,7 @@ def export_ssd(
     out = Path(out_directory)
     out.mkdir(parents=True, exist_ok=True)
     ssd = in_precision(ssd, precision)
-    ssd.reset_all()  # the file would hold the state
+    ssd.reset_all()  # otherwise the file would contain the state
     values = dict(params) if isinstance(params, Mapping) else vars(params)
     with atomic_write(out / kind.file, keep_suffix=True) as part:
         found = kind.write(ssd, part, values["height"], values["width"])
@@ -101,7 +101,7 @@ def export_lightning_model(
 
 
 def in_precision(ssd: SSD, precision: str) -> SSD:
-    """The detector in another precision; itself in float32.
+    """A copy of the detector in another precision; the detector itself in float32.
 
     In bf16 the head stays in float32: it takes little time, and the order of scores needs more than eight bits.
     """
@@ -117,7 +117,7 @@ def in_precision(ssd: SSD, precision: str) -> SSD:
 
 
 def _info(ssd: SSD, params: Mapping[str, Any], nms_thresh: float, score_thresh: float) -> dict[str, Any]:
-    """Everything that a program needs to feed the model and to read its rows."""
+    """Description of the inputs and outputs of the model for programs that use it."""
     config = Config.from_hparams(params)
     data, representation = config.data, representation_of(config.data)
     return {
@@ -131,7 +131,7 @@ def _info(ssd: SSD, params: Mapping[str, Any], nms_thresh: float, score_thresh: 
         "width": params["width"],
         "classes": list(params["classes"]),
         "label_map": {str(key): name for key, name in params["label_map"].items()},
-        "anchor_list": anchor_pairs(ssd.anchors.anchor_list),
+        "anchor_list": ssd.anchors.anchor_list,
         "base_size": config.anchors.base_size,
         "strides": list(ssd.feature_extractor.strides),
         "variances": [ssd.varx, ssd.vary],

@@ -1,7 +1,7 @@
-"""A convolutional LSTM over a whole sequence with a gradient of its own: the weights' is found once, not step by step.
+"""Convolutional LSTM over a whole sequence with a custom backward pass, which computes the weight gradient once.
 
-A weight's gradient is a sum over time. Left to autograd, each step computes a whole one and adds it, which costs more
-than the convolution itself where maps are small.
+The gradient of a weight is a sum over time. Autograd would compute and add a full-size gradient in each step, which
+takes longer than the convolution itself if feature maps are small.
 """
 
 from typing import Any
@@ -14,66 +14,65 @@ from torch.nn.grad import conv2d_input, conv2d_weight
 __all__ = ["lstm_sequence"]
 
 
-def lstm_sequence(gates_x: Tensor, weight: Tensor, hidden: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+def lstm_sequence(gates_x: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     """Advance B streams by T steps.
 
     Args:
-        gates_x: (T * B, 4 * C, h, w) what the input says to the gates input, forget, output and candidate, time-major.
+        gates_x: (T * B, 4 * C, h, w) contribution of the input to the input, forget and output gate and the candidate,
+            time-major.
         weight: (4 * C, C, k, k) convolution of the hidden state, stride 1, size kept; of the same dtype.
         hidden: (B, C, h, w) hidden state, without gradient.
-        memory: (B, C, h, w) cell memory, float32, without gradient.
+        cell: (B, C, h, w) cell state, float32, without gradient.
 
     Returns:
-        (T * B, C, h, w) hidden states and the (B, C, h, w) last memory, which carries no gradient.
+        (T * B, C, h, w) hidden states and the (B, C, h, w) last cell state, which has no gradient.
     """
-    return _Sequence.apply(gates_x, weight, hidden, memory)
+    return _Sequence.apply(gates_x, weight, hidden, cell)
 
 
 class _Sequence(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, gates_x: Tensor, weight: Tensor, hidden: Tensor, memory: Tensor
+        ctx: Any, gates_x: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor
     ) -> tuple[Tensor, Tensor]:
         batch, channels = hidden.shape[:2]
         padding = weight.shape[-1] // 2
-        # What step t starts from lies at place t, what it makes at t + 1.
+        # The state before step t has index t in time, the state after it t + 1.
         hiddens = _like(gates_x, len(gates_x) + batch, channels, gates_x.dtype)
-        memories = _like(gates_x, len(gates_x) + batch, channels, torch.float32)
-        hiddens[:batch], memories[:batch] = hidden, memory
+        cells = _like(gates_x, len(gates_x) + batch, channels, torch.float32)
+        hiddens[:batch], cells[:batch] = hidden, cell
         gates = torch.empty_like(gates_x)
         for start in range(0, len(gates_x), batch):
             now, later = slice(start, start + batch), slice(start + batch, start + 2 * batch)
             torch.add(gates_x[now], torch.conv2d(hiddens[now], weight, padding=padding), out=gates[now])
             i, f, o, candidate = _activate(gates[now])
-            torch.mul(f, memories[now], out=memories[later]).addcmul_(i, candidate)
-            hiddens[later] = o * memories[later].tanh()
-        ctx.save_for_backward(gates, weight, hiddens, memories)
-        last = memories[len(gates_x) :].clone()
+            torch.mul(f, cells[now], out=cells[later]).addcmul_(i, candidate)
+            hiddens[later] = o * cells[later].tanh()
+        ctx.save_for_backward(gates, weight, hiddens, cells)
+        last = cells[len(gates_x) :].clone()
         ctx.mark_non_differentiable(last)
         return hiddens[batch:], last
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        gates, weight, hiddens, memories = ctx.saved_tensors
+        gates, weight, hiddens, cells = ctx.saved_tensors
         frames, batch = len(gates), len(hiddens) - len(gates)
         padding = weight.shape[-1] // 2
         grad_gates = torch.empty_like(gates)
-        grad_memory = torch.zeros_like(memories[:batch])
+        grad_cell = torch.zeros_like(cells[:batch])
         for start in range(frames - batch, -1, -batch):
             now, later = slice(start, start + batch), slice(start + batch, start + 2 * batch)
             grad_hidden = grads[0][now].float()
             if start + batch < frames:
                 grad_hidden = grad_hidden + conv2d_input(hiddens[now].shape, weight, grad_gates[later], padding=padding)
-            grad_memory = _step_back(
-                gates[now], memories[now], memories[later], grad_hidden, grad_memory, grad_gates[now]
-            )
+            grad_cell = _step_back(gates[now], cells[now], cells[later], grad_hidden, grad_cell, grad_gates[now])
         grad_weight = conv2d_weight(hiddens[:frames], weight.shape, grad_gates, padding=padding)
         return grad_gates, grad_weight, None, None
 
 
 def _like(x: Tensor, frames: int, channels: int, dtype: torch.dtype) -> Tensor:
-    """Uninitialised (frames, channels, h, w) laid out as the (N, C, h, w) `x` is."""
+    """Uninitialised (frames, channels, h, w) tensor with the memory format of `x` (N, C, h, w)."""
     channels_last = x.is_contiguous(memory_format=torch.channels_last)
     return torch.empty(
         (frames, channels, *x.shape[2:]),
@@ -84,7 +83,7 @@ def _like(x: Tensor, frames: int, channels: int, dtype: torch.dtype) -> Tensor:
 
 
 def _activate(gates: Tensor) -> list[Tensor]:
-    """Turns (B, 4 * C, h, w) sums into gates, in place, and gives the four in float32."""
+    """Apply the activations to (B, 4 * C, h, w) sums in place, and return the four parts in float32."""
     channels = gates.shape[1] // 4
     gates[:, : 3 * channels].sigmoid_()
     gates[:, 3 * channels :].tanh_()
@@ -92,15 +91,15 @@ def _activate(gates: Tensor) -> list[Tensor]:
 
 
 def _step_back(
-    gates: Tensor, memory: Tensor, later: Tensor, grad_hidden: Tensor, grad_memory: Tensor, grad_gates: Tensor
+    gates: Tensor, cell: Tensor, later: Tensor, grad_hidden: Tensor, grad_cell: Tensor, grad_gates: Tensor
 ) -> Tensor:
-    """Fills the gradient of a step's sums; gives the gradient of the memory before it."""
+    """Write the gradient of the sums of a step, and return the gradient of the cell state before it."""
     i, f, o, candidate = gates.float().chunk(4, dim=1)
     tanh = later.tanh()
-    grad_memory = grad_memory + grad_hidden * o * (1 - tanh * tanh)
+    grad_cell = grad_cell + grad_hidden * o * (1 - tanh * tanh)
     grad_i, grad_f, grad_o, grad_candidate = grad_gates.chunk(4, dim=1)
-    grad_i.copy_(grad_memory * candidate * i * (1 - i))
-    grad_f.copy_(grad_memory * memory * f * (1 - f))
+    grad_i.copy_(grad_cell * candidate * i * (1 - i))
+    grad_f.copy_(grad_cell * cell * f * (1 - f))
     grad_o.copy_(grad_hidden * tanh * o * (1 - o))
-    grad_candidate.copy_(grad_memory * i * (1 - candidate * candidate))
-    return grad_memory * f
+    grad_candidate.copy_(grad_cell * i * (1 - candidate * candidate))
+    return grad_cell * f

@@ -1,7 +1,7 @@
 """Convolutional recurrent cells.
 
-A cell carries its state from call to call. The state is a plain attribute: not a parameter, not stored in checkpoints,
-not broadcast between ranks. Everything here can be scripted.
+A cell keeps its state between calls. The state is a plain attribute: not a parameter, not stored in checkpoints, not
+broadcast between ranks. All cells can be scripted.
 """
 
 from typing import Any
@@ -16,17 +16,17 @@ __all__ = ["ConvGRU", "ConvLSTM", "ConvRNN", "stateful_modules"]
 
 
 def stateful_modules(module: nn.Module) -> list[Any]:
-    """The modules inside that carry a state from call to call: those with an attribute `state: list[Tensor]`."""
+    """Submodules that keep a state between calls: those with an attribute `state: list[Tensor]`."""
     return [part for part in module.modules() if isinstance(getattr(part, "state", None), list)]
 
 
 class ConvRNN(nn.Module):
-    """What the convolutional recurrent cells share: the input's convolution and the state.
+    """Base class of convolutional recurrent cells: the convolution of the input, and the state.
 
     Args:
         cin: input channels.
         cout: channels of the state.
-        stride: of the convolution of the input.
+        stride: stride of the convolution of the input.
         gates: number of gates.
     """
 
@@ -40,64 +40,58 @@ class ConvRNN(nn.Module):
 
     @torch.jit.export
     def reset_all(self) -> None:
-        """Clear the memory of all streams."""
+        """Clear the state of all streams."""
         self.state = torch.jit.annotate(list[Tensor], [])
 
     @torch.jit.export
     def reset(self, mask: Tensor) -> None:
-        """Clear the memory of some streams.
+        """Clear the state of some streams.
 
         Args:
-            mask: (B,), 1 keeps the memory of a stream, 0 clears it.
+            mask: (B,), 1 keeps the state of a stream, 0 clears it.
         """
-        cleared: list[Tensor] = []
-        for s in self.state:
-            if s.size(0) == mask.numel():  # another batch size starts clear anyway
-                keep = mask.to(s.device).view(-1, 1, 1, 1) > 0
-                cleared.append(torch.where(keep, s, torch.zeros_like(s)))
-        self.state = cleared
+        if len(self.state) > 0 and self.state[0].size(0) != mask.numel():  # another batch size starts clear
+            self.reset_all()
+        keep = mask.view(-1, 1, 1, 1) > 0
+        self.state = [torch.where(keep.to(s.device), s, torch.zeros_like(s)) for s in self.state]
 
     def convolve_input(self, x: Tensor) -> Tensor:
-        """What the input of all time steps says to the gates.
+        """Contribution of the input of all time steps to the gates.
 
-        The gradient of a bf16 convolution of stride 2 over a single pixel holds memory that oneDNN 3.13 never wrote;
-        for one pixel the stride means nothing.
+        A single pixel is convolved with stride 1, which has the same result: with stride 2 the bf16 gradient of oneDNN
+        3.13 contains uninitialised memory.
         """
         if not torch.jit.is_scripting() and x.size(2) == 1 and x.size(3) == 1:
             return torch.conv2d(x, self.x2h.weight, self.x2h.bias, padding=1)
         return self.x2h(x)
 
     def initial_state(self, x: Tensor, batch_size: int, count: int) -> list[Tensor]:
-        """The state carried over; zeros where the size or the device of the input changed."""
+        """The state of the last call; zeros if the size or the device of the input has changed."""
         shape = [batch_size, self.cout, x.size(2), x.size(3)]
-        state: list[Tensor] = []
-        for kept in self.state:
-            if list(kept.shape) == shape and kept.device == x.device:
-                state.append(kept)
+        state = self.state
+        if len(state) != count or list(state[0].shape) != shape or state[0].device != x.device:
+            state = [torch.zeros(shape, dtype=torch.float32, device=x.device)] * count
         if not torch.jit.is_scripting():
             state = [kept if usable_here(kept) else kept.clone() for kept in state]
-        if len(state) != count:
-            zeros = torch.zeros(shape, dtype=torch.float32, device=x.device)
-            state = [zeros] * count
         return state
 
 
 class ConvLSTM(ConvRNN):
     """Convolutional LSTM (Shi et al., 2015, without peepholes) over whole sequences.
 
-    The input of all time steps is convolved at once, the state step by step. The cell memory stays in float32.
+    The input of all time steps is convolved at once, the state step by step. The cell state stays in float32.
 
     Args:
         cin: input channels.
         cout: output channels.
-        stride: of the convolution of the input.
+        stride: stride of the convolution of the input.
     """
 
     def __init__(self, cin: int, cout: int, stride: int = 1) -> None:
         super().__init__(cin, cout, stride, gates=4)
         self.h2h = nn.Conv2d(cout, 4 * cout, 3, 1, 1, bias=False)
         assert self.x2h.bias is not None
-        with torch.no_grad():  # a forget gate that starts open (Jozefowicz et al., 2015)
+        with torch.no_grad():  # bias 1 of the forget gate (Jozefowicz et al., 2015)
             self.x2h.bias.zero_()
             self.x2h.bias[cout : 2 * cout] = 1.0
 
@@ -112,20 +106,20 @@ class ConvLSTM(ConvRNN):
             (T * B, cout, h, w) hidden states.
         """
         gates_x = self.convolve_input(x)
-        hidden, memory = self.initial_state(gates_x, batch_size, 2)
+        hidden, cell = self.initial_state(gates_x, batch_size, 2)
         if not torch.jit.is_scripting() and torch.is_grad_enabled():
-            states, memory = lstm_sequence(gates_x, self.h2h.weight.to(gates_x.dtype), hidden, memory)
-            self.state = [states[-batch_size:].detach(), memory]
+            states, cell = lstm_sequence(gates_x, self.h2h.weight.to(gates_x.dtype), hidden, cell)
+            self.state = [states[-batch_size:].detach(), cell]
             return states
         outputs: list[Tensor] = []
         for gates_t in gates_x.split(batch_size):
             gates = self.h2h(hidden.to(gates_t.dtype)).add_(gates_t)
             in_out_forget, candidate = gates.split([3 * self.cout, self.cout], dim=1)
             i, f, o = in_out_forget.sigmoid().chunk(3, dim=1)
-            memory = f * memory + i * candidate.tanh()
-            hidden = o * memory.tanh().to(o.dtype)
+            cell = f * cell + i * candidate.tanh()
+            hidden = o * cell.tanh().to(o.dtype)
             outputs.append(hidden)
-        self.state = [hidden.detach(), memory.detach()]
+        self.state = [hidden.detach(), cell.detach()]
         return torch.cat(outputs)
 
 
@@ -135,7 +129,7 @@ class ConvGRU(ConvRNN):
     Args:
         cin: input channels.
         cout: output channels.
-        stride: of the convolution of the input.
+        stride: stride of the convolution of the input.
     """
 
     def __init__(self, cin: int, cout: int, stride: int = 1) -> None:
@@ -144,7 +138,7 @@ class ConvGRU(ConvRNN):
         self.h2candidate = nn.Conv2d(cout, cout, 3, 1, 1, bias=False)
 
     def forward(self, x: Tensor, batch_size: int) -> Tensor:
-        """Advance `batch_size` streams; as `ConvLSTM.forward`."""
+        """Advance `batch_size` streams; see `ConvLSTM.forward`."""
         gates_x = self.convolve_input(x)
         hidden = self.initial_state(gates_x, batch_size, 1)[0]
         outputs: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""How weights are updated: the learning rate as a function of progress, in Lightning's trainings too.
+"""Optimizers, and the learning rate as a function of training progress, also for resumed Lightning trainings.
 
 Does not belong here: losses and the training loop.
 """

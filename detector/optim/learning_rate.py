@@ -1,6 +1,6 @@
 """The learning rate as a function of training progress in epochs, never of a number of steps.
 
-It depends on nothing that a resumed run may change on the way: batch size, loader workers, ranks, accumulation.
+It does not depend on settings that a resumed run may change: batch size, loader workers, ranks, accumulation.
 """
 
 import math
@@ -12,11 +12,11 @@ from detector.config.groups import OptimConfig
 __all__ = ["WARMUP_START", "constant", "cosine", "exponential", "rate_factor", "total_epochs"]
 
 WARMUP_START = 1e-3
-"""Share of the learning rate that the warm-up starts from, as in Detectron2."""
+"""Share of the learning rate at the start of the warm-up, as in Detectron2."""
 
 
 def constant(optim: OptimConfig, epoch: float, epochs: float) -> float:
-    """The peak learning rate throughout."""
+    """Constant peak learning rate."""
     return 1.0
 
 
@@ -32,15 +32,16 @@ def cosine(optim: OptimConfig, epoch: float, epochs: float) -> float:
 
 
 def rate_factor(optim: OptimConfig, epoch: float, epochs: float) -> float:
-    """Share of `optim.lr` that is the learning rate at a moment of training.
+    """Learning rate at a point of the training, as a share of `optim.lr`.
 
     Args:
         optim: schedule and warm-up
-        epoch: epochs that are over, and the fraction of the current one
-        epochs: epochs of the whole training
+        epoch: number of completed epochs plus the fraction of the current one
+        epochs: number of epochs of the whole training
 
     Returns:
-        The schedule's factor; in the first `optim.warmup_epochs` it is scaled by a line from `WARMUP_START` to 1.
+        Factor of the schedule; in the first `optim.warmup_epochs` it is multiplied by a linear ramp from
+        `WARMUP_START` to 1.
     """
     factor = LR_SCHEDULES.make(optim.lr_scheduler, optim, epoch, epochs)
     if epoch >= optim.warmup_epochs:
@@ -49,11 +50,11 @@ def rate_factor(optim: OptimConfig, epoch: float, epochs: float) -> float:
 
 
 def total_epochs(trainer: Any, default: float) -> float:
-    """Epochs of a Lightning trainer's whole training.
+    """Number of epochs of the whole training of a Lightning trainer.
 
     Args:
-        trainer: its `max_epochs` count; without (-1), the epochs that its `max_steps` make
-        default: for a trainer without any limit
+        trainer: its `max_epochs` is the result, or, without it (-1), `max_steps` converted to epochs
+        default: result for a trainer without a limit
     """
     if trainer.max_epochs not in (None, -1):
         return float(trainer.max_epochs)

@@ -1,4 +1,4 @@
-"""The optimizer that the settings name."""
+"""The optimizer of the settings."""
 
 import inspect
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ __all__ = ["build_optimizer"]
 def build_optimizer(
     parameters: Iterable[torch.nn.Parameter], optim: OptimConfig, fused: bool = True
 ) -> torch.optim.Optimizer:
-    """The optimizer that `optim.optimizer` names, at its peak learning rate.
+    """The optimizer `optim.optimizer`, at its peak learning rate.
 
     Args:
-        parameters: weights to train.
+        parameters: weights to optimize.
         optim: name, learning rate and weight decay.
-        fused: use the fused implementation where the optimizer has one: one kernel for all weights.
+        fused: use the fused implementation, one kernel for all weights, if the optimizer has one.
 
     Raises:
         ValueError: the optimizer cannot be imported.

@@ -1,4 +1,4 @@
-"""Where a Lightning training stands, and the rates of its optimizers there."""
+"""Progress of a Lightning training, and the learning rates of its optimizers at this point."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ __all__ = ["end_resumed_epoch", "factor_now", "set_learning_rate", "take_rates"]
 
 
 def end_resumed_epoch(trainer: pl.Trainer) -> None:
-    """End a resumed epoch whose last batch was trained: call it at the training's start.
+    """Mark a resumed epoch as complete if its last batch was trained. Call this at the start of a training.
 
-    With other workers or another batch size the epoch has more batches now, and Lightning would resume inside it.
+    With other workers or another batch size the epoch now has more batches, and Lightning would continue it.
     """
     batches = trainer.fit_loop.epoch_loop.batch_progress
     if trainer.fit_loop.restarting and batches.is_last_batch:
@@ -22,7 +22,7 @@ def end_resumed_epoch(trainer: pl.Trainer) -> None:
 
 
 def factor_now(trainer: pl.Trainer, config: Config) -> float:
-    """Share of the peak learning rate where the training stands."""
+    """Learning rate at the current progress, as a share of the peak."""
     epochs: Any = trainer.fit_loop.epoch_progress.current
     batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
     inside = epochs.started > epochs.processed
@@ -31,7 +31,7 @@ def factor_now(trainer: pl.Trainer, config: Config) -> float:
 
 
 def set_learning_rate(trainer: pl.Trainer, config: Config) -> None:
-    """Set the learning rate where the training stands."""
+    """Set the learning rate of the current progress."""
     lr = config.optim.lr * factor_now(trainer, config)
     for optimizer in trainer.optimizers:
         for group in optimizer.param_groups:
@@ -39,7 +39,7 @@ def set_learning_rate(trainer: pl.Trainer, config: Config) -> None:
 
 
 def take_rates(trainer: pl.Trainer, config: Config) -> None:
-    """Replace the rates that a checkpoint brought by those of the settings; equal settings change no bit."""
+    """Replace the rates of a checkpoint by those of the settings; without effect if the settings are equal."""
     for entry in trainer.lr_scheduler_configs:
         schedule: Any = entry.scheduler
         schedule.base_lrs = [config.optim.lr for _ in schedule.base_lrs]

@@ -1,7 +1,7 @@
 """Events to tensors: one module per family of representations, and the table of all in `representation.py`.
 
-Floats hold values as the network takes them; bytes hold them times a divisor, and 0 is 0 in both. Does not belong here:
-augmentation and files of tensors (`data/`).
+Float frames contain the values that enter the network. Byte frames contain these values multiplied by a divisor; 0 is 0
+in both. Does not belong here: augmentation and files of tensors (`data/`).
 """
 
 from detector.preprocess.diff import diff

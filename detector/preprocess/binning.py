@@ -4,19 +4,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from detector.config.checks import require, require_choice
 from detector.preprocess.kernels import is_sorted
 
-__all__ = ["Binned", "EventColumns", "check_output", "into_bins"]
+__all__ = ["FLOATS", "Binned", "EventColumns", "check_output", "into_bins"]
 
 EventColumns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 FLOATS = ("float16", "float32")
+"""Types of frames that contain the values that enter the network."""
 
 
 class Binned(NamedTuple):
     """Columns in order of time: x and y uint16, p uint8, t int64.
 
-    Bin k covers the whole microseconds `edges[k]` to `edges[k + 1] - 1` and holds the events `bounds[k]` to
+    Bin k covers the whole microseconds `edges[k]` to `edges[k + 1] - 1` and contains the events `bounds[k]` to
     `bounds[k + 1] - 1`.
     """
 
@@ -32,7 +34,7 @@ class Binned(NamedTuple):
         return self.x[start:stop], self.y[start:stop], self.p[start:stop], self.t[start:stop]
 
     def check(self, inside: bool, shape: tuple[int, ...], shift: int) -> None:
-        """Raise an error that tells where events lie, if they do not lie inside frames (..., H, W)."""
+        """Raise a ValueError with the range of the events, if they are not `inside` frames of shape (..., H, W)."""
         for name, end in (("x", shape[-1] << shift), ("y", shape[-2] << shift), ("p", 2)) if not inside else ():
             column = getattr(self, name)[self.bounds[0] : self.bounds[-1]]
             column = column.view(np.int8) if name == "p" else column
@@ -52,12 +54,11 @@ def into_bins(xypt: np.ndarray | EventColumns, num_bins: int, total: int) -> Bin
         total: duration of all bins in microseconds.
 
     Raises:
-        ValueError: columns that hold no whole numbers, or some that no sensor has.
+        ValueError: a column does not contain integers, or contains values that no sensor has.
     """
     x, y, p, t = (xypt[name] for name in "xypt") if isinstance(xypt, np.ndarray) else xypt
     x, y, p = _unsigned("x", x, np.uint16), _unsigned("y", y, np.uint16), _unsigned("p", p, np.uint8)
-    if t.dtype.kind not in "iu":
-        raise ValueError(f"xypt: t has dtype {t.dtype}, allowed: whole numbers")
+    require(t.dtype.kind in "iu", "xypt: dtype of t", t.dtype.name, "whole numbers")
     t = np.ascontiguousarray(t, np.int64)
     if not is_sorted(t):
         order = np.argsort(t, kind="stable")
@@ -70,41 +71,35 @@ def into_bins(xypt: np.ndarray | EventColumns, num_bins: int, total: int) -> Bin
 def check_output(
     output: np.ndarray, channels: int, total: int, shift: int, bound: float, counts: bool = False, signed: bool = False
 ) -> None:
-    """Raise a `ValueError` that names the argument of a representation that does not fit.
+    """Raise a ValueError that names the first argument of a representation that is not allowed.
 
     Args:
         output: `output_array`.
-        channels: what the representation has.
+        channels: number of channels of the representation.
         total: `total_tbins_delta_t`.
         shift: `downsampling_factor`.
         bound: `max_incr_per_pixel`.
-        counts: whether bytes hold counts up to the bound, which must then be whole.
+        counts: whether bytes contain counts up to the bound, which must then be a whole number.
         signed: whether values can be negative, so that bytes must be int8 instead of uint8.
     """
-    if output.ndim != 4 or output.shape[1] != channels or output.shape[0] == 0:
-        raise ValueError(f"output_array: got shape {output.shape}, allowed: (T, {channels}, H, W)")
+    shape_ok = output.ndim == 4 and output.shape[1] == channels and output.shape[0] > 0
+    require(shape_ok, "output_array: shape", output.shape, f"(T, {channels}, H, W)")
     byte = np.dtype(np.int8 if signed else np.uint8)
-    if output.dtype.name not in (byte.name, *FLOATS):
-        raise ValueError(f"output_array: got dtype {output.dtype}, allowed: {', '.join((byte.name, *FLOATS))}")
-    if not output[0].flags.c_contiguous:
-        raise ValueError("output_array: got frames whose values lie apart in memory, allowed: contiguous frames")
-    if total < 1:
-        raise ValueError(f"total_tbins_delta_t: got {total}, allowed: at least 1 microsecond")
-    if not 0 <= shift < 16:
-        raise ValueError(f"downsampling_factor: got {shift}, allowed: 0 to 15")
+    require_choice("output_array: dtype", output.dtype.name, (byte.name, *FLOATS))
+    require(output[0].flags.c_contiguous, "output_array: strides", output.strides, "contiguous frames")
+    require(total >= 1, "total_tbins_delta_t", total, "at least 1 microsecond")
+    require(0 <= shift < 16, "downsampling_factor", shift, "0 to 15")
     if counts and output.dtype == byte:
         highest = int(np.iinfo(byte).max)
         fits, allowed = 1 <= bound <= highest and bound == int(bound), f"whole numbers from 1 to {highest} in {byte}"
     else:
         fits, allowed = 0 < bound <= 65535, "above 0, at most 65535"
-    if not fits:
-        raise ValueError(f"max_incr_per_pixel: got {bound}, allowed: {allowed}")
+    require(fits, "max_incr_per_pixel", bound, allowed)
 
 
 def _unsigned(name: str, column: np.ndarray, dtype: type[np.unsignedinteger]) -> np.ndarray:
-    """The column in a type without sign; in one of the same size a negative number becomes one that is too high."""
-    if column.dtype.kind not in "iub":
-        raise ValueError(f"xypt: {name} has dtype {column.dtype}, allowed: whole numbers")
+    """The column as unsigned integers. Without a change of size, negative numbers become numbers that are too high."""
+    require(column.dtype.kind in "iub", f"xypt: dtype of {name}", column.dtype.name, "whole numbers")
     if column.dtype.itemsize == np.dtype(dtype).itemsize:
         return np.ascontiguousarray(column).view(dtype)
     highest = 1 if name == "p" else np.iinfo(dtype).max

@@ -20,19 +20,19 @@ def diff(
 ) -> None:
     """Count ON events minus OFF events by time bin and pixel.
 
-    The difference is clipped at +- `max_incr_per_pixel`, not each event: the order of events does not matter. A float
-    output holds it divided by the bound (-1 to 1), int8 holds it as it is, for bounds of at most 127.
+    The final difference is clipped to +- `max_incr_per_pixel`, so the order of events does not matter. A float output
+    contains the difference divided by the bound (-1 to 1), an int8 output the difference itself, for bounds up to 127.
 
     Args:
         xypt: `EventCD` array or columns x, y, p, t; t in microseconds from the start of the first bin. Not changed.
         output_array: (T, 1, H, W) int8, float16 or float32, filled in place.
         total_tbins_delta_t: duration of all T bins in microseconds; events outside are dropped.
         downsampling_factor: k sums squares of 2^k x 2^k sensor pixels.
-        reset: start from a difference of 0; otherwise add to what the array holds, by the same bound.
+        reset: start from a difference of 0; otherwise add to the values of the array, which have the same bound.
         max_incr_per_pixel: difference at which a pixel saturates.
 
     Raises:
-        ValueError: a shape, type or bound that does not fit, or an event outside the output.
+        ValueError: a shape, type or bound is not allowed, or an event is outside the output.
     """
     shift = downsampling_factor
     check_output(output_array, 1, total_tbins_delta_t, shift, max_incr_per_pixel, counts=True, signed=True)
@@ -47,7 +47,7 @@ def diff(
 
 
 def _store(net: np.ndarray, frame: np.ndarray, reset: bool, bound: float) -> None:
-    """Write clipped differences into a frame in its own scale."""
+    """Write clipped differences into a frame: as they are in int8, divided by the bound in floats."""
     if frame.dtype == np.int8:
         np.clip(net if reset else net + frame, -int(bound), int(bound), out=frame, casting="unsafe")
     else:

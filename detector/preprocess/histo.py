@@ -26,9 +26,9 @@ def histo(
     """Count events by time bin, polarity, micro-bin and pixel.
 
     Bin k of T covers [k * total / T, (k + 1) * total / T); events outside [0, total) are dropped. Counts are clipped
-    at `max_incr_per_pixel`: uint8 holds them as they are, a float divided by the bound (0 to 1). With several
-    micro-bins this is the stacked histogram of RVT (Gehrig, Scaramuzza 2023), which takes 10 micro-bins of 5 ms and
-    clips at 255.
+    to `max_incr_per_pixel`. A uint8 output contains the counts, a float output the counts divided by the bound (0 to
+    1). With several micro-bins this is the stacked histogram of RVT (Gehrig and Scaramuzza, 2023), which uses 10
+    micro-bins of 5 ms and clips to 255.
 
     Args:
         xypt: `EventCD` array or columns x, y, p, t; t in microseconds from the start of the first bin. Not changed.
@@ -36,12 +36,12 @@ def histo(
             p * num_utbins + micro-bin, with p = 0 for OFF events and 1 for ON events.
         total_tbins_delta_t: duration of all T bins in microseconds.
         downsampling_factor: k sums squares of 2^k x 2^k sensor pixels.
-        reset: start from 0; otherwise add to what the array holds, by the same bound.
+        reset: start from 0; otherwise add to the values of the array, which have the same bound.
         max_incr_per_pixel: count of a micro-bin at which a pixel saturates.
         num_utbins: micro-bins per time bin.
 
     Raises:
-        ValueError: a shape, type or bound that does not fit, or an event outside the output.
+        ValueError: a shape, type or bound is not allowed, or an event is outside the output.
     """
     shift, bound = downsampling_factor, max_incr_per_pixel
     check_output(output_array, 2 * num_utbins, total_tbins_delta_t, shift, bound, counts=True)
@@ -62,7 +62,7 @@ stacked_histo = partial(histo, num_utbins=3)
 
 
 def _store(counts: np.ndarray, frame: np.ndarray, reset: bool, bound: float) -> None:
-    """Write clipped counts into a float frame, divided by their bound."""
+    """Write clipped counts divided by the bound into a float frame."""
     if frame.dtype == np.float32 and reset:
         divide(counts.reshape(-1), frame.reshape(-1), np.float32(bound))
         return
@@ -72,7 +72,7 @@ def _store(counts: np.ndarray, frame: np.ndarray, reset: bool, bound: float) -> 
 
 
 def histo_representation(data: DataConfig, **num_utbins: int) -> Representation:
-    """`histo` with the settings of `data`, of one micro-bin unless another number is given."""
+    """`histo` with the settings of `data`; one micro-bin if not given."""
     return Representation(
         histo,
         channels=2 * num_utbins.get("num_utbins", 1),
@@ -86,5 +86,5 @@ def histo_representation(data: DataConfig, **num_utbins: int) -> Representation:
 
 
 def stacked_histo_representation(data: DataConfig) -> Representation:
-    """`histo` of `data.num_utbins` micro-bins."""
+    """`histo` with `data.num_utbins` micro-bins."""
     return histo_representation(data, num_utbins=data.num_utbins)

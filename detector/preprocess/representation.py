@@ -1,4 +1,4 @@
-"""What a representation is: how events become the values of frames, and what the values are."""
+"""Description of a representation: the function that computes frames from events, and the values of the frames."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -6,15 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from detector.config.checks import require
+from detector.config.checks import require, require_choice
 from detector.config.extensions import REPRESENTATIONS
 from detector.config.groups import DataConfig
-from detector.preprocess.binning import EventColumns
+from detector.preprocess.binning import FLOATS, EventColumns
 
-__all__ = ["FLOATS", "Representation", "representation_of"]
-
-FLOATS = ("float16", "float32")
-"""Types of frames that hold values as the network takes them."""
+__all__ = ["Representation", "representation_of"]
 
 
 @dataclass(frozen=True)
@@ -22,16 +19,17 @@ class Representation:
     """How events become frames.
 
     Args:
-        function: takes the positional arguments of `histo`, and `parameters` by keyword
+        function: function with the positional arguments of `histo`, called with `parameters` as keyword arguments
         channels: channels of a frame
         dtype: type of the values in files: uint8, int8, float16 or float32
         divisor: values in files are divided by this before they enter the network; 1 for floats
         counts: bytes are numbers of events (ON minus OFF if `signed`); an event dropout then removes single events
-        signed: ON events count against OFF events, so that the other polarity is the other sign
-        reversible: frames of time running backwards can be computed from the values: events then have the other
-            polarity and micro-bins the other order, which together reverse the order of the channels
-        parameters: settings of `DataConfig` that `function` takes by keyword, stored with datasets and exports
-        torch_form: import path of the same function of tensors, see `detector.preprocess.torch_form`; "" without one
+        signed: ON events are positive and OFF events negative values of the same channel
+        reversible: the frames of a recording that runs backwards in time can be computed from the values. This swaps
+            the polarities and reverses the order of micro-bins, which together reverse the order of the channels
+        parameters: settings of `DataConfig` that are keyword arguments of `function`, stored with datasets and exports
+        torch_form: import path of the same function of tensors, see `detector.preprocess.torch_form`; "" if there is
+            no such function
     """
 
     function: Callable[..., None]
@@ -56,15 +54,15 @@ class Representation:
 
 
 def representation_of(data: DataConfig) -> Representation:
-    """The representation that `data.preprocess` names, with the settings of `data` filled in.
+    """The representation `data.preprocess` with the settings of `data`.
 
     Raises:
-        ValueError: it cannot be imported, is none, or a setting does not fit it.
+        ValueError: it cannot be imported, is not a `Representation`, or a setting is not allowed with it.
     """
     found = REPRESENTATIONS.make(data.preprocess, data)
     allowed = "a function of DataConfig that returns a detector.preprocess.representation.Representation"
     require(isinstance(found, Representation), "data.preprocess", data.preprocess, allowed)
-    require(found.dtype in ("uint8", "int8", *FLOATS), "dtype", found.dtype, "uint8, int8, float16, float32")
-    allowed = f"0 with data.preprocess {data.preprocess}, which cannot run backwards in time"
+    require_choice("dtype", found.dtype, ("uint8", "int8", *FLOATS))
+    allowed = f"0 with data.preprocess {data.preprocess}, which is not reversible in time"
     require(data.reversal == 0 or found.reversible, "data.reversal", data.reversal, allowed)
     return found

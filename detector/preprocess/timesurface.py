@@ -1,4 +1,4 @@
-"""Time surfaces: when each pixel last fired."""
+"""Time surfaces: the time of the last event of each pixel."""
 
 from functools import partial
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from detector.config.groups import DataConfig
 from detector.preprocess.binning import EventColumns, check_output, into_bins
-from detector.preprocess.kernels import mark_levels, mark_times
+from detector.preprocess.kernels import mark
 from detector.preprocess.representation import Representation
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 MULTI_CHANNEL_UTBINS = 3
-"""Micro-bins of `multi_channel_timesurface`: with two polarities they make six channels."""
+"""Micro-bins of `multi_channel_timesurface`; it has two channels per micro-bin."""
 
 
 def timesurface(
@@ -32,28 +32,28 @@ def timesurface(
 ) -> None:
     """Time of the last event by micro-bin, polarity and pixel.
 
-    A float output holds (t - start + 1) / duration of its micro-bin, so the first microsecond gives the least value
-    above 0, the last one 1, and no event 0. uint8 holds 255 times that, rounded up: 1 to 255, and 0 for no event.
+    A float output contains (t - start + 1) / duration with the start and duration of the micro-bin: 1 / duration in its
+    first microsecond, 1 in its last one. A uint8 output contains 255 times that value, rounded up: 1 to 255. Pixels
+    without an event are 0.
 
     Args:
         xypt: `EventCD` array or columns x, y, p, t; t in microseconds from the start of the first bin. Not changed.
         output_array: (T, 2 * num_utbins, H, W) uint8, float16 or float32, filled in place; channel 2 * micro-bin + p,
             with p = 0 for OFF events and 1 for ON events.
         total_tbins_delta_t: duration of all T bins in microseconds; events outside are dropped.
-        downsampling_factor: k takes the last event of each square of 2^k x 2^k sensor pixels.
-        reset: start from no events; otherwise the later time of the array and the events stays.
+        downsampling_factor: k keeps the last event of each square of 2^k x 2^k sensor pixels.
+        reset: start from 0; otherwise keep the values of the array where they are later than the events.
         max_incr_per_pixel: not used; part of the signature that all representations share.
         num_utbins: micro-bins per time bin.
 
     Raises:
-        ValueError: a shape or type that does not fit, or an event outside the output.
+        ValueError: a shape or type is not allowed, or an event is outside the output.
     """
     shift, output = downsampling_factor, output_array
     check_output(output, 2 * num_utbins, total_tbins_delta_t, shift, max_incr_per_pixel)
     bins, _, height, width = output.shape
     events = into_bins(xypt, bins * num_utbins, total_tbins_delta_t)
     in_bytes = output.dtype == np.uint8
-    mark = mark_levels if in_bytes else mark_times
     direct = reset and output.dtype != np.float16
     scratch = None if direct else np.empty((2, height, width), np.uint8 if in_bytes else np.float32)
     frames = (frame for step in output for frame in step.reshape(num_utbins, 2, height, width))
@@ -61,7 +61,8 @@ def timesurface(
         surface = frame if scratch is None else scratch
         surface[:] = 0
         first, end = events.edges[k : k + 2].tolist()
-        inside = mark(*events.within(*events.bounds[k : k + 2]), shift, first, end - first, surface)
+        columns, levels = events.within(*events.bounds[k : k + 2]), 255 if in_bytes else 0
+        inside = mark(*columns, shift, first, end - first, levels, surface)
         events.check(inside, output.shape, shift)
         if scratch is not None:
             np.maximum(surface, 0 if reset else frame, out=frame, casting="same_kind")
@@ -83,5 +84,5 @@ def timesurface_representation(data: DataConfig, num_utbins: int = 1) -> Represe
 
 
 def multi_channel_representation(data: DataConfig) -> Representation:
-    """The `timesurface` of each third of a time bin; other software may order its six channels differently."""
+    """`timesurface` of the thirds of a time bin; other software may order its six channels differently."""
     return timesurface_representation(data, MULTI_CHANNEL_UTBINS)

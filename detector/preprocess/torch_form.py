@@ -1,16 +1,16 @@
-"""The representations as functions of tensors: on any device, and inside TorchScript for streaming inference.
+"""The representations as functions of tensors, for any device and for streaming inference in TorchScript.
 
-Every function has the form `f(events, out, total, shift, bound)`. It writes into `out` what the function of the same
-name in `detector.preprocess` writes, and returns `out`:
+Every function has the form `f(events, out, total, shift, bound)`. It writes the same values into `out` as the function
+of the same name in `detector.preprocess`, and returns `out`:
 
-- events: columns x, y, p, t of whole numbers on one device; t in microseconds from the start of the first bin. Events
-  outside of the bins are dropped.
+- events: columns x, y, p, t of integers on one device; t in microseconds from the start of the first bin. Events
+  outside the bins are dropped.
 - out: (T, C, H, W) float or byte frames, overwritten.
 - total: duration of all T bins in microseconds.
 - shift: k sums squares of 2^k x 2^k sensor pixels.
 - bound: count at which a pixel saturates.
 
-All raise a ValueError if an event is outside of the frames.
+All functions raise a ValueError if an event is outside the frames.
 """
 
 from typing import Any
@@ -33,8 +33,8 @@ def histo(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float
     """Count events by time bin, polarity, micro-bin (C // 2 of them) and pixel."""
     bins, utbins, height, width = out.size(0), out.size(1) // 2, out.size(2), out.size(3)
     x, y, p, t, bounds = _into_bins(events, _edges(bins * utbins, total))
-    # One bin at a time, so that its counts stay in the cache. On a CPU the temporary tensors should fit into the cache
-    # too; a GPU is started as seldom as possible. Floats count exactly up to 2^24.
+    # One bin at a time: its counts stay in the cache. On a CPU the temporary tensors should fit into the cache, too; on
+    # a GPU there should be few kernel launches. Floats count exactly up to 2^24.
     step = 1 << 16 if t.device.type == "cpu" else max(t.numel(), 1)
     ones = torch.ones(min(step, t.numel()), dtype=torch.float32, device=t.device)
     counts = torch.empty(2 * height * width, dtype=torch.float32, device=t.device)
@@ -63,7 +63,7 @@ def diff(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float 
 
 
 def timesurface(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float = 5.0) -> Tensor:
-    """Time of the last event by time bin, micro-bin (C // 2 of them), polarity and pixel; 0 where there is none."""
+    """Time of the last event by time bin, micro-bin (C // 2 of them), polarity and pixel; 0 without an event."""
     height, width = out.size(2), out.size(3)
     frames = out.view(-1, 2, height, width)
     edges = _edges(frames.size(0), total)
@@ -72,7 +72,7 @@ def timesurface(events: Columns, out: Tensor, total: int, shift: int = 0, bound:
         part = slice(bounds[k], bounds[k + 1])
         index = _pixels(x[part], y[part], p[part], height, width, shift, True)
         last = torch.zeros(2 * height * width, dtype=torch.int64, device=t.device)
-        last.scatter_reduce_(0, index, t[part].to(torch.int64) - (edges[k] - 1), "amax")
+        last.scatter_reduce_(0, index, t[part] - (edges[k] - 1), "amax")
         duration = max(edges[k + 1] - edges[k], 1)
         if out.is_floating_point():
             frames[k] = (last.to(torch.float32) / duration).view(2, height, width)
@@ -83,7 +83,7 @@ def timesurface(events: Columns, out: Tensor, total: int, shift: int = 0, bound:
 
 
 def event_cube(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float = 5.0) -> Tensor:
-    """Share events between the two nearest of C // 2 micro-bins; channel 2 * micro-bin + p."""
+    """Divide each event between the two nearest of C // 2 micro-bins; channel 2 * micro-bin + p."""
     return _cube(events, out, total, shift, bound, 2)
 
 
@@ -103,7 +103,7 @@ class EventsToTensor(nn.Module):
         downsampling_factor: k; the sensor is 2^k times as large as the result.
 
     Raises:
-        ValueError: the representation has no form for tensors.
+        ValueError: the representation has no `torch_form`.
     """
 
     def __init__(self, data: DataConfig, num_tbins: int, height: int, width: int, downsampling_factor: int = 0) -> None:
@@ -118,23 +118,23 @@ class EventsToTensor(nn.Module):
         self.max_incr_per_pixel = float(data.max_incr_per_pixel)
 
     def forward(self, x: Tensor, y: Tensor, p: Tensor, t: Tensor, start: int) -> Tensor:
-        """Make T frames (T, C, H, W) float32.
+        """Compute T frames (T, C, H, W), float32.
 
         Args:
-            x: (N,) columns in sensor pixels, as all events of any integer type.
+            x: (N,) columns in sensor pixels; all four tensors have an integer type.
             y: (N,) rows.
             p: (N,) polarities, 0 or 1.
-            t: (N,) int64 microseconds; events outside of the T bins are dropped.
+            t: (N,) int64 microseconds; events outside the T bins are dropped.
             start: start of the first bin in microseconds.
         """
-        # In float32 times beyond 16.7 s would lose microseconds: whole numbers are subtracted first.
+        # Integers are subtracted before the conversion to float32, in which times above 16.7 s lose microseconds.
         events = (x, y, p, t.to(torch.int64) - start)
         out = torch.empty(self.shape, dtype=torch.float32, device=t.device)
         return self.function(events, out, self.total, self.downsampling_factor, self.max_incr_per_pixel)
 
 
 def _scale(counts: Tensor, bound: float, out: Tensor) -> None:
-    """Write clipped counts: as they are in bytes, divided by the bound in floats."""
+    """Write clipped counts: unchanged as bytes, divided by the bound as floats."""
     if out.is_floating_point():
         out.copy_(torch.div(counts, bound).clamp_(-1.0, 1.0))
     else:
@@ -150,12 +150,12 @@ def _cube(events: Columns, out: Tensor, total: int, shift: int, bound: float, po
     for k in range(bins):
         part = slice(bounds[k], bounds[k + 1])
         index = _pixels(x[part], y[part], p[part], height, width, shift, polarities == 2)
-        # Position after the first centre in units of half a micro-bin divided by `total`: a whole number.
-        since = (t[part].to(torch.int64) * bins - k * total) * (2 * utbins) - total
+        # Time since the first centre, in units of 1 / (2 * total) micro-bins: an integer.
+        since = (t[part] * bins - k * total) * (2 * utbins) - total
         left = torch.div(since, 2 * total, rounding_mode="floor")
         share = (since - left * (2 * total)).to(torch.float32) / (2 * total)
         sign = torch.ones_like(share) if polarities == 2 else (p[part].to(torch.float32) * 2 - 1)
-        # One micro-bin before the first and one after the last take the shares that fall outside.
+        # One micro-bin before the first and one after the last take the shares outside the time bin.
         sums = torch.zeros((utbins + 2) * plane, dtype=torch.float32, device=t.device)
         sums.scatter_add_(0, index + (left + 1) * plane, (1 - share) * sign)
         sums.scatter_add_(0, index + (left + 2) * plane, share * sign)
@@ -167,52 +167,25 @@ def _cube(events: Columns, out: Tensor, total: int, shift: int, bound: float, po
 
 
 def _into_bins(events: Columns, edges: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor, list[int]]:
-    """The columns, with the index of the first event of each bin and the end of the last; sorted only if necessary."""
+    """The columns in order of time, t as int64, and the index of the first event at or after each edge."""
     x, y, p, t = events
-    bounds = _bounds(t, edges)
-    if _are_binned(t, edges, bounds):
-        return x, y, p, t, bounds
-    order = torch.argsort(t, stable=True)
-    t = t[order]
-    return x[order], y[order], p[order], t, _bounds(t, edges)
-
-
-def _are_binned(t: Tensor, edges: list[int], bounds: list[int]) -> bool:
-    """Whether the events between `bounds` have the times between `edges`; the order within a bin does not matter."""
-    starts, stops = [0] + bounds, bounds + [t.numel()]
-    ranges: list[Tensor] = []
-    filled: list[int] = []
-    for k in range(len(starts)):
-        if starts[k] > stops[k]:  # found by bisection of unsorted times
-            return False
-        if starts[k] < stops[k]:
-            ranges.append(torch.stack(torch.aminmax(t[starts[k] : stops[k]])))
-            filled.append(k)
-    if len(filled) == 0:
-        return True
-    found: list[list[int]] = torch.stack(ranges).tolist()
-    for k, (first, last) in zip(filled, found):  # noqa: B905 - TorchScript's zip is never strict
-        if (k > 0 and first < edges[k - 1]) or (k < len(edges) and last >= edges[k]):
-            return False
-    return True
+    t = t.to(torch.int64).contiguous()
+    if bool((t[1:] < t[:-1]).any()):
+        order = torch.argsort(t, stable=True)
+        x, y, p, t = x[order], y[order], p[order], t[order]
+    bounds: list[int] = torch.searchsorted(t, torch.tensor(edges, dtype=torch.int64, device=t.device)).tolist()
+    return x, y, p, t, bounds
 
 
 def _edges(bins: int, total: int) -> list[int]:
-    """First whole microsecond of each bin, and the end of the last."""
+    """First whole microsecond of each bin, and the end of the last bin."""
     return [-(-k * total // bins) for k in range(bins + 1)]
-
-
-def _bounds(t: Tensor, edges: list[int]) -> list[int]:
-    """Index of the first event at or after each edge, in a sorted column."""
-    found: list[int] = torch.searchsorted(
-        t.to(torch.int64).contiguous(), torch.tensor(edges, dtype=torch.int64, device=t.device)
-    ).tolist()
-    return found
 
 
 def _pixels(x: Tensor, y: Tensor, p: Tensor, height: int, width: int, shift: int, split: bool) -> Tensor:
     """Index (int64) of each event's pixel in a frame; with `split` ON events are one plane after OFF events."""
-    x, y = _signed(x), _signed(y)
+    # torch cannot compute with uint16. Other types are checked before the conversion, which could lose bits.
+    x, y = [column.to(torch.int32) if column.dtype == torch.uint16 else column for column in [x, y]]
     if x.numel() > 0:
         ranges = torch.stack([torch.stack(torch.aminmax(column)).to(torch.int64) for column in [x, y, p]])
         first: list[int] = ranges[:, 0].tolist()
@@ -225,8 +198,3 @@ def _pixels(x: Tensor, y: Tensor, p: Tensor, height: int, width: int, shift: int
         x, y = x >> shift, y >> shift
     index = torch.add(x, y, alpha=width)
     return (index.add_(p, alpha=height * width) if split else index).to(torch.int64)
-
-
-def _signed(column: Tensor) -> Tensor:
-    """The column in a type that torch can compute with."""
-    return column.to(torch.int32) if column.dtype == torch.uint16 else column

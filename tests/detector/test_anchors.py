@@ -110,7 +110,7 @@ def test_scripted_equals_eager():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"anchor_list": "COCO"}, "anchor_list: got 'COCO', allowed: PSEE_ANCHORS, COCO_ANCHORS"),
+        ({"anchor_list": "COCO"}, "anchor_list: got 'COCO', allowed: one of PSEE_ANCHORS, COCO_ANCHORS"),
         ({"anchor_list": []}, r"anchor_list: got \[\]"),
         ({"anchor_list": [(1, 0)]}, r"anchor_list: got \[\(1, 0\)\]"),
         ({"num_levels": 0}, "num_levels: got 0, allowed: a number of at least 1"),
@@ -118,7 +118,7 @@ def test_scripted_equals_eager():
         ({"first_stride": 0}, "first_stride: got 0"),
         ({"variances": [0.1]}, r"variances: got \[0.1\]"),
         ({"fg_iou_threshold": 0}, "fg_iou_threshold: got 0, allowed: a number above 0"),
-        ({"bg_iou_threshold": 0.6}, r"bg_iou_threshold: got 0.6, allowed: 0 to fg_iou_threshold \(0.5\)"),
+        ({"bg_iou_threshold": 0.6}, r"bg_iou_threshold: got 0.6, allowed: at most anchors.fg_iou_threshold \(0.5\)"),
     ],
 )
 def test_arguments_outside_their_range(arguments, message):

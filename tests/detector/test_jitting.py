@@ -101,7 +101,7 @@ def test_info_says_how_to_feed_the_model(exported):
 
 
 def test_other_anchors_are_refused(detector):
-    with pytest.raises(ValueError, match="anchor_list: got .* allowed: the detector's own"):
+    with pytest.raises(ValueError, match="anchor_list: got .* allowed: the list of the detector"):
         SSD(detector, [(1.0, 1.0)])
 
 

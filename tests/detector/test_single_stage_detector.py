@@ -23,11 +23,11 @@ def test_forward_gives_offsets_and_logits():
 
 
 def test_interface_asks_for_its_methods():
-    with pytest.raises(NotImplementedError):
-        Detector().get_boxes(torch.zeros(1))
+    with pytest.raises(TypeError, match="compute_loss.*get_boxes.*reset.*reset_all"):
+        Detector()
 
 
-def test_unlabelled_frames_count_in_neither_loss_but_advance_the_memory():
+def test_unlabelled_frames_count_in_neither_loss_but_advance_the_state():
     detector = make_detector().eval()  # batch norm would otherwise see the other frames
     x = clip()
     keep = torch.zeros(2)

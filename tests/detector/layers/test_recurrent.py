@@ -31,7 +31,7 @@ def test_gru_step_by_hand():
 
 @pytest.mark.parametrize("make", [ConvLSTM, ConvGRU])
 @pytest.mark.parametrize("scripted", [False, True])
-def test_memory(make, scripted):
+def test_state(make, scripted):
     torch.manual_seed(0)
     cell = make(2, 3, stride=2)
     cell = torch.jit.script(cell) if scripted else cell
@@ -40,7 +40,7 @@ def test_memory(make, scripted):
         first = cell(x, 2)
         second = cell(x, 2)
         assert not torch.equal(first, second)
-        cell.reset(torch.tensor([1.0, 0.0]))  # the second call's memory: kept for stream 0, cleared for stream 1
+        cell.reset(torch.tensor([1.0, 0.0]))  # state of the second call: kept for stream 0, cleared for stream 1
         third = cell(x, 2)
         torch.testing.assert_close(third[1::2], first[1::2])
         assert not torch.equal(third[0::2], first[0::2])

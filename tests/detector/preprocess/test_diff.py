@@ -55,7 +55,7 @@ def test_adding(dtype, scale, tolerance):
 
 
 def test_types():
-    with pytest.raises(ValueError, match="output_array: got dtype uint8, allowed: int8, float16, float32"):
+    with pytest.raises(ValueError, match="output_array: dtype: got 'uint8', allowed: one of int8, float16, float32"):
         diff(np.zeros(0, EventCD), np.zeros((1, 1, 2, 2), np.uint8), 10)
     with pytest.raises(ValueError, match="max_incr_per_pixel: got 128, allowed: whole numbers from 1 to 127 in int8"):
         diff(np.zeros(0, EventCD), np.zeros((1, 1, 2, 2), np.int8), 10, max_incr_per_pixel=128)

@@ -4,7 +4,7 @@ from plain_preprocess import plain_columns, plain_surface, random_events
 
 from detector.events import EventCD
 from detector.preprocess import multi_channel_timesurface, timesurface
-from detector.preprocess.kernels import mark_levels, mark_times
+from detector.preprocess.kernels import mark
 
 
 def test_by_hand():
@@ -70,9 +70,7 @@ def test_the_loops_run_as_plain_python():
     events["t"] = np.sort(events["t"].clip(0, 19))
     x, y, p, t = plain_columns(events)
     expected = plain_surface(events, 1, 2, 2, 20, 1)[0]
-    for loop, surface, scale in (
-        (mark_times, np.zeros((2, 2, 2), np.float32), 1),
-        (mark_levels, np.zeros((2, 2, 2), np.uint8), 255),
-    ):
-        getattr(loop, "py_func", loop)(x, y, p.view(np.uint8), t, 1, 0, 20, surface)
+    for levels, surface in ((0, np.zeros((2, 2, 2), np.float32)), (255, np.zeros((2, 2, 2), np.uint8))):
+        getattr(mark, "py_func", mark)(x, y, p.view(np.uint8), t, 1, 0, 20, levels, surface)
+        scale = levels or 1
         assert np.allclose(surface, expected * scale, atol=scale - 1 + 1e-6)
