@@ -181,7 +181,7 @@ def test_checkpoints_that_another_may_take_over_stay(population, tiny_config, tm
     config = check_config(tiny_config.with_overrides({"train.max_epochs": 8, "tune.scheduler": "pbt"}))
     tracker = Tracker(config.track.tracking_uri, config.track.experiment)
     parent = tracker.start_run("study", {})
-    log = StudyLog(tracker, parent, tmp_path, config, config.with_overrides, population, write=print)
+    log = StudyLog(tracker, parent, tmp_path, config, config.with_overrides, population)
     strong = FakeTrial(tmp_path, "a", "trial_a/checkpoint_000005", epoch=5)
     weak = FakeTrial(tmp_path, "b", "trial_a/checkpoint_000003", epoch=3)  # still to be loaded
     trials = [strong, weak]
