@@ -352,11 +352,11 @@ def test_different_samples_of_one_model_are_found(log):
 
 
 def test_a_sample_that_makes_no_configuration_has_a_run_all_the_same(log):
-    trial = FakeTrial("a", **{"model.first_stride": 3})
+    trial = FakeTrial("a", **{"model.feature_base": 0})
     log.on_trial_start(0, [], trial)
     log.on_trial_error(0, [], trial)
     (run,) = log.tracker.runs(log.parent)
-    assert (run.status, run.params) == ("FAILED", {"model.first_stride": "3"})
+    assert (run.status, run.params) == ("FAILED", {"model.feature_base": "0"})
     assert log.rows() == []
 
 
