@@ -82,5 +82,5 @@ def _help() -> str:
     return (
         "usage: evforge VERB ...\n\nEvent-camera object detection: train, search, evaluate, export.\n\n"
         f"verbs:\n{verbs}\n\n"
-        "`evforge VERB --help` shows the arguments of a verb. Set EVFORGE_TRACEBACK=1 to print the traceback of an error."
+        "`evforge VERB --help` shows the arguments of a verb. EVFORGE_TRACEBACK=1 prints the traceback of an error."
     )

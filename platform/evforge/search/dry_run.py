@@ -132,9 +132,9 @@ def _resources_text(config: Config, resources: Resources, count: int) -> str:
         f"{concurrent_trials(config, resources, count)} at a time, of {resources.cpus} CPUs and {resources.gpus} GPUs"
     )
     if config.train.workers > 1:
-        each = "GPU" if resources.use_gpu(config.train.use_gpu) else "CPU"
+        each = f"1 {'GPU' if resources.use_gpu(config.train.use_gpu) else 'CPU'}"
         return (
-            f"resources: {config.train.workers} workers of 1 {each} per trial, each with {threads} threads; {together}\n"
+            f"resources: {config.train.workers} workers of {each} per trial, each with {threads} threads; {together}\n"
             "  a trial reserves all workers together and no CPU before, so that trials cannot block each other"
         )
     gpus = f" and {limits['gpu']:g} GPU" if "gpu" in limits else ""

@@ -163,5 +163,6 @@ def test_checkpoints_and_errors_of_a_trial_in_a_population(ray_head, tmp_path):
     trial.run_metadata.last_result = result
     trial.on_checkpoint(_TrainingResult(Checkpoint.from_directory(tmp_path), result))
     assert ray_compat.start_checkpoint(trial) == (tmp_path, result)
+    scheduler._save_trial_state(scheduler._trial_state[trial], 6, result, trial)
     found = ray_compat.last_population_checkpoint(scheduler, trial)
     assert found == Path(trial.path, "checkpoint_000005") and found.is_relative_to(tmp_path / "search")

@@ -176,7 +176,7 @@ def test_errors_of_the_file_name_what_is_allowed(tmp_path, text, message):
     [
         ("space: {model.feature_base: {choice: [8, wide]}}", "feature_base.*wide"),
         ("space: {model.feature_base: {uniform: [8, 16]}}", "feature_base"),
-        ("space: {model.first_stride: {choice: [8, 12]}}", "model.first_stride: got 12, allowed: 8 or 16"),
+        ("space: {model.first_stride: {choice: [8, 0]}}", "model.first_stride: got 0, allowed: a number above 0"),
         (f"space: {{{FG}: {{uniform: [0.1, 0.6]}}}}", "bg_iou_threshold: got 0.3, allowed: at most"),
         (f"space:\n  {BG}: {{uniform: [0.6, 0.8]}}\n  constraints: [{BG} <= {FG}]", "cannot be met.*at least 0.6"),
         (f"space:\n  {FG}: {{uniform: [0.1, 0.2]}}\n  constraints: [{BG} <= {FG}]", "need a value of at least 0.3"),
