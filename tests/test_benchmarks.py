@@ -1,4 +1,4 @@
-"""Every benchmark runs with tiny sizes. Each checks by itself that the results it compares are equal."""
+"""All benchmarks run with tiny sizes. Each benchmark checks that the compared results are equal."""
 
 import json
 import runpy
@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent / "benchmarks"
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Runs a script as its own command would; the rows of its last line, which is JSON."""
+    """Runs a script as a command and returns the rows of its last line, which is JSON."""
     monkeypatch.syspath_prepend(FOLDER)
 
     def call(name, *options):

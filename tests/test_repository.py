@@ -1,4 +1,4 @@
-"""The rules of the house: what lies where, who imports whom, how large things grow, which commands are promised."""
+"""Rules of the repository: locations of files, imports, sizes of files and functions, documented commands."""
 
 import ast
 import os
@@ -26,7 +26,7 @@ PRIVATE = re.compile(
     r"^(ray|optuna|torch)(\.\w+)*\._(?!_)\w+|\._(local_tuner|trial_state|ot_study|ot_trials)\b|^torch\.ops\.(onednn|mkldnn)\b"
 )
 CHECKS = ".venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports"
-# Folders that exist on one machine only, and hosts of package registries; written so that this file has none of them.
+# Folders of single machines, and hosts of package registries. The pattern does not match its own text.
 MACHINE = re.compile(
     r"/hom[e]/\w|/Use[r]s/\w|/roo[t]/|/wor[k]/|/op[t]/|/mn[t]/|bash_job[s]|pythonhoste[d]|//p[y]pi|npmj[s]"
 )
@@ -34,7 +34,7 @@ MACHINE = re.compile(
 
 @cache
 def _files() -> tuple[Path, ...]:
-    """Every file that belongs to the repository, relative to its root."""
+    """All files of the repository, relative to its root."""
     command = ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return tuple(Path(name) for name in listed.split("\0") if name and (ROOT / name).is_file())
@@ -47,7 +47,7 @@ def _sources(*folders: str) -> Iterator[tuple[Path, str]]:
 
 
 def _python(*lines: str) -> subprocess.CompletedProcess:
-    """Run lines in an interpreter of their own, which sees the two source roots."""
+    """Run lines of Python in a new process that can import from both source roots."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'platform'}"}
     command = [sys.executable, "-c", "\n".join(lines)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -58,7 +58,7 @@ def _fenced_commands(text: str) -> list[str]:
 
 
 def test_platform_is_no_package():
-    assert not (ROOT / "platform" / "__init__.py").exists(), "it would shadow the standard library's platform"
+    assert not (ROOT / "platform" / "__init__.py").exists(), "it shadows the module of the standard library"
     done = _python("import platform, evforge", "print(platform.python_version())")
     assert done.returncode == 0, done.stderr
 
@@ -79,7 +79,7 @@ def test_detector_imports_nothing_of_the_platform():
         "class Blocker:",
         "    def find_spec(self, name, path=None, target=None):",
         "        if name.partition('.')[0] in ('ray', 'mlflow', 'optuna', 'evforge'):",
-        "            raise ImportError(f'{name} is not there')",
+        "            raise ImportError(f'{name} is not installed')",
         "sys.meta_path.insert(0, Blocker())",
         f"for name in {[name.removesuffix('.__init__') for name in names]!r}:",
         "    importlib.import_module(name)",
@@ -155,13 +155,15 @@ def test_packages_are_small_and_say_what_belongs_there():
     for path, _ in _sources("detector", "platform"):
         folders.setdefault(path.parent, []).append(path.stem)
     for folder, names in folders.items():
-        assert "__init__" in names, f"{folder} is no package"
+        assert "__init__" in names, f"{folder} is not a package"
         modules = set(names) - {"__init__"}
-        most = 11 if folder == Path("detector") else 10  # the reference API has ten; __main__ comes beside them
+        most = 11 if folder == Path("detector") else 10  # the reference API has ten, in addition to __main__
         assert len(modules) <= most, f"{folder}: {len(modules)} modules, allowed: {most}"
         text = ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_text())) or ""
         roots = (Path("detector"), Path("platform/evforge"))
-        assert text and (folder in roots or "Does not belong here" in text), f"{folder}: says not what belongs there"
+        assert text and (folder in roots or "Does not belong here" in text), (
+            f"{folder}: the docstring does not state what belongs there"
+        )
 
 
 def test_the_top_of_the_detector_holds_the_reference_alone():
@@ -170,7 +172,7 @@ def test_the_top_of_the_detector_holds_the_reference_alone():
 
 
 def test_tests_mirror_the_tree():
-    """A test file is in the folder of its package, and no two helpers or folders disagree on names."""
+    """The folder of each test file mirrors a package."""
     packages = {path.parent for path, _ in _sources("detector", "platform")}
     for path, _ in _sources("tests"):
         if path.parts[1] in ("detector", "evforge"):
@@ -179,7 +181,7 @@ def test_tests_mirror_the_tree():
 
 
 def test_every_folder_of_tests_is_collected(pytestconfig):
-    """pytest leaves out folders named `build`, `dist`, `venv` and more unless told otherwise."""
+    """By default pytest skips folders named `build`, `dist`, `venv` and others."""
     patterns = pytestconfig.getini("norecursedirs")
     left_out = {
         path.parent
@@ -198,7 +200,7 @@ def test_private_parts_of_other_libraries_are_used_in_one_place_each():
 
 
 def _private_names(tree: ast.AST) -> Iterator[str]:
-    """Private names below Ray, Optuna and torch, and the private attributes of theirs that are known to be used."""
+    """Private names of Ray, Optuna and torch, and their private attributes that are known to be used."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and PRIVATE.search(ast.unparse(node)):
             yield ast.unparse(node)

@@ -1,4 +1,4 @@
-"""A stand-in for a detector, whose answers show what its memory holds."""
+"""A fake detector whose scores show its recurrent state."""
 
 import torch
 
@@ -6,7 +6,7 @@ __all__ = ["Counting"]
 
 
 class Counting:
-    """Answers each frame with one box, whose score is the mean of all inputs of its stream since the last reset."""
+    """Returns one box per frame. Its score is the mean of all inputs of the stream since the last reset."""
 
     def __init__(self, forgets=True, looks_aside=False):
         self.forgets, self.looks_aside = forgets, looks_aside

@@ -1,4 +1,4 @@
-"""Events as ECF chunks in HDF5 files, written as plainly as can be: an oracle for the decoder, and data for it."""
+"""A simple encoder of ECF chunks in HDF5 files: reference and data for tests of the decoder."""
 
 import struct
 from itertools import groupby

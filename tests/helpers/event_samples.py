@@ -1,4 +1,4 @@
-"""Events and words from which the tests of readers make their files."""
+"""Events and words for the files in tests of readers."""
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def evt21_header(endianness):
 
 
 def evt21_bytes(events, endianness):
-    """Words of EVT2.1, one an event, with a TIME_HIGH wherever the upper time bits are new."""
+    """Words of EVT2.1, one per event, with a TIME_HIGH at each change of the upper time bits."""
     words, high = [], -1
     for x, y, p, t in events.tolist():
         if t >> 6 != high:

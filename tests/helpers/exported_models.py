@@ -1,4 +1,4 @@
-"""Exported detectors that have learnt nothing but find boxes everywhere."""
+"""Exported detectors with random weights that return boxes everywhere."""
 
 import torch
 
@@ -11,7 +11,7 @@ CLASSES, LABEL_MAP = ["car", "walker"], {0: "walker", 3: "car", 5: "empty"}
 
 
 def spread(net):
-    """Spread scores and offsets, as training does."""
+    """Spread scores and offsets, as a training does."""
     with torch.no_grad():
         for head in (net.rpn.cls_head[-1], net.rpn.box_head[-1]):
             head.weight.normal_(std=0.5)
@@ -19,7 +19,7 @@ def spread(net):
 
 
 def export_noisy(folder, height=48, width=64, score_thresh=0.45, **leaves):
-    """The folder of an exported tiny detector."""
+    """Export a tiny detector and return its folder."""
     config = Config().with_overrides({f"data.{name}": value for name, value in leaves.items()})
     torch.manual_seed(2)
     net = SingleStageDetector(

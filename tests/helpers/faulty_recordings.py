@@ -1,4 +1,4 @@
-"""Recordings written as they are told, faulty events included, and a plain form of the rules that mend them."""
+"""Writers of recordings with faulty events, and a simple reference of the rules that repair them."""
 
 import h5py
 import numpy as np
@@ -12,7 +12,7 @@ LATEST_US = 100_000
 
 
 def plain_mend(events, height=HEIGHT, width=WIDTH):
-    """The rules of CONTRACTS, "Faulty events", event by event: what is kept, and the counts."""
+    """Apply the rules of CONTRACTS, "Faulty events", to one event after the other; returns kept events and counts."""
     kept, counts = [], dict.fromkeys(("outside", "late", "dropped", "ahead", "raised"), 0)
     inside = [event for event in events.tolist() if 0 <= event[0] < width and 0 <= event[1] < height]
     counts["outside"] = len(events) - len(inside)
@@ -67,7 +67,7 @@ def evt3(path, events):
 
 
 def ecf(path, events):
-    """Chunks of 16: the encoding cannot hold times that fall within one."""
+    """Write chunks of 16 events, as times cannot fall within a chunk."""
     parts = [events[start : start + 16] for start in range(0, len(events), 16)]
     chunks = [(0, encode(part, index % 3)) for index, part in enumerate(parts)]
     write_chunks(path, chunks, len(events), 16, f"{WIDTH}x{HEIGHT}")
@@ -108,4 +108,4 @@ WRITERS = {
 }
 
 REACH = {"DAT": 2**31 - 10**7, "EVT2": 2**33 - 10**7, "EVT2.1": 2**33 - 10**7, "EVT3": 2**22}
-"""Microseconds that a time may be wrong with the format's clock still telling that no period has passed."""
+"""Largest error of a time in microseconds that the clock of the format cannot confuse with a period."""

@@ -1,4 +1,4 @@
-"""Every representation once more, event by event and in float64, and events to try it on."""
+"""Simple reference implementations of all representations in float64, and events for them."""
 
 from math import ceil, floor
 
@@ -8,7 +8,7 @@ from detector.events import EventCD
 
 
 def random_events(count, height, width, duration, seed=0):
-    """In order of time, before and after `duration`, too; the first ones on the edges of bins."""
+    """Events in order of time, some before 0 and after `duration`; the first ones are on the edges of bins."""
     rng = np.random.default_rng(seed)
     events = np.zeros(count, EventCD)
     events["x"] = rng.integers(0, width, count)
@@ -26,7 +26,7 @@ def plain_columns(events):
 
 
 def plain_counts(events, bins, height, width, duration, shift=0):
-    """(bins, 2, H, W) numbers of events."""
+    """Numbers of events (bins, 2, H, W)."""
     counts = np.zeros((bins, 2, height, width))
     for x, y, p, t in events.tolist():
         if 0 <= t < duration:
@@ -45,7 +45,7 @@ def plain_surface(events, bins, height, width, duration, shift=0):
 
 
 def plain_cube(events, bins, utbins, height, width, duration, shift=0):
-    """(bins, utbins, 2, H, W) sums of shares."""
+    """Sums of shares (bins, utbins, 2, H, W)."""
     cube = np.zeros((bins, utbins, 2, height, width))
     for x, y, p, t in events.tolist():
         if 0 <= t < duration:

@@ -1,4 +1,4 @@
-"""Exported detectors that have learnt nothing, and versions of them in a registry."""
+"""Exported detectors with random weights, and their versions in a registry."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ def export_untrained(folder: Path) -> Path:
 
 
 def copy_export(export: Path, folder: Path, model: bytes | None = None, **info) -> Path:
-    """The export with another model file (its hash goes along) or other settings."""
+    """A copy of an export with another model file (and its hash) or other settings."""
     folder.mkdir()
     model = (export / "model.ptjit").read_bytes() if model is None else model
     (folder / "model.ptjit").write_bytes(model)
@@ -39,14 +39,14 @@ def copy_export(export: Path, folder: Path, model: bytes | None = None, **info) 
 
 
 def register_version(tracker: Tracker, export: Path, mean_ap: float = 0.5, protocol: dict = PROTOCOL, **tags) -> int:
-    """Register an export as measured."""
+    """Register an export with metrics."""
     run_id = tracker.start_run("trial", {"model.feature_base": 2})
     metrics = {"mean_ap": mean_ap, "mean_ap50": 0.75}
     return register(tracker, run_id, export, NAME, metrics, protocol, "# card", {**TAGS, **tags})
 
 
 def bare_version(tracker: Tracker, name: str, **tags) -> int:
-    """A version without files, as if it had been registered with these tags."""
+    """Create a version with these tags and without files."""
     client = tracker.client
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)

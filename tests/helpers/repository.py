@@ -1,4 +1,4 @@
-"""The repository that these tests belong to."""
+"""Path of the repository of these tests."""
 
 from pathlib import Path
 

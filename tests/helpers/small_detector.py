@@ -1,4 +1,4 @@
-"""A tiny detector that has learnt nothing but finds boxes everywhere, and clips for it."""
+"""A tiny detector with random weights that returns boxes everywhere, and clips for it."""
 
 import torch
 from exported_models import spread

@@ -22,7 +22,7 @@ TOY_SETTINGS = {
     "optim.lr": 5e-3,
     "train.precision": "32-true",
 }
-"""What suits the dataset; how wide the network is and how long it is trained is not in it."""
+"""Settings for this dataset, without the width of the network and the length of the training."""
 
 TINY = {
     **TOY_SETTINGS,
@@ -40,7 +40,7 @@ SIZES = {0: (20, 20), 1: (14, 32)}  # class id: width, height
 def write_toy_dataset(
     folder: Path, counts: dict[str, int], num_frames: int = 60, shuffled: bool = False, seed: int = 0
 ) -> Path:
-    """Write `counts[split]` recordings a split; with `shuffled`, labels have nothing to do with the frames."""
+    """Write `counts[split]` recordings per split; with `shuffled`, the labels do not depend on the frames."""
     (folder).mkdir(parents=True, exist_ok=True)
     (folder / "label_map_dictionary.json").write_text(json.dumps({"0": "block", "1": "tower"}))
     for split, count in counts.items():

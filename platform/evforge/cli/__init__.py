@@ -1,4 +1,4 @@
-"""The `evforge` command: its entry, the command lines of its verbs, and the submission of one as a job.
+"""The `evforge` command: its entry point, the command lines of its verbs, and their submission as jobs.
 
 Does not belong here: the work of a verb.
 """

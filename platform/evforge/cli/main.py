@@ -1,6 +1,6 @@
-"""The `evforge` command: finds the verb, reads its command line, and turns errors into one line and an exit code.
+"""Entry point of the `evforge` command: runs a verb, prints errors as one line, and returns an exit code.
 
-It imports no large library: each verb imports torch and ray itself.
+This module imports no large library: each verb imports torch and ray itself.
 """
 
 import os
@@ -23,15 +23,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb.
 
     Args:
-        arguments: command line without the program's name; the process's own if None.
+        arguments: command line without the program's name; that of the process if None.
 
     Returns:
-        Exit code: 0 when the verb did its work, 1 when it says that something is wrong (doctor), 2 after an error of
-        the user's, 130 after Ctrl-C or SIGTERM. Other errors are bugs and are raised.
+        Exit code: 0 after success, 1 if the verb reports a problem (such as `doctor`), 2 after a user error, 130 after
+        Ctrl-C or SIGTERM. Other errors are bugs and are raised.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # modules that settings name by import path, as with `python -m`
+        sys.path.append(os.getcwd())  # settings may name modules in the working folder by import path
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_help())
         return 0 if arguments else USER_ERROR
@@ -48,14 +48,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"evforge: error: {one_line(error)}", file=sys.stderr)
         return USER_ERROR
     except (KeyboardInterrupt, SystemExit) as error:
-        if isinstance(error, KeyboardInterrupt) or interrupts.came:  # Lightning turns an interrupt into an exit
+        if isinstance(error, KeyboardInterrupt) or interrupts.came:  # Lightning exits after an interrupt
             print("evforge: interrupted", file=sys.stderr)
             return INTERRUPTED
         raise
 
 
 class _Interrupts:
-    """Makes SIGTERM an interrupt like Ctrl-C, so that all that was started is ended, and records that one came."""
+    """Context that raises an interrupt on SIGTERM, as on Ctrl-C, so that child processes end; records interrupts."""
 
     def __init__(self) -> None:
         self.came = False
@@ -70,7 +70,7 @@ class _Interrupts:
             signal.signal(number, handler)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if self.came:  # the first one is being served
+        if self.came:  # the first one is being handled
             return
         self.came = True
         raise KeyboardInterrupt
@@ -80,7 +80,7 @@ def _help() -> str:
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {name:<{width}}  {summary(function)}" for name, function in VERBS.items())
     return (
-        "usage: evforge VERB ...\n\nEvent-camera object detection: train, search, measure, export.\n\n"
+        "usage: evforge VERB ...\n\nEvent-camera object detection: train, search, evaluate, export.\n\n"
         f"verbs:\n{verbs}\n\n"
-        "`evforge VERB --help` shows the arguments of a verb. Set EVFORGE_TRACEBACK=1 to see where an error comes from."
+        "`evforge VERB --help` shows the arguments of a verb. EVFORGE_TRACEBACK=1 prints the traceback of an error."
     )

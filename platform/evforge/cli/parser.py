@@ -1,8 +1,8 @@
-"""A verb's command line, made of the signature and docstring of its function.
+"""Command line of a verb, generated from the signature and docstring of its function.
 
-Parameters before `*` are positional, those after it are flags; their `_` may be written `-`, and a `bool` takes no
-value. A parameter of type `Settings` stands for `--config FILE`, `--print_config` and a flag `--group.leaf VALUE` for
-every leaf of the configuration. A parameter of type `Command` stands for everything after `--`.
+Parameters before `*` are positional, those after it are flags. A flag may be written with `-` instead of `_`, and a
+`bool` flag has no value. A parameter of type `Settings` adds `--config FILE`, `--print_config` and one flag
+`--group.leaf VALUE` per leaf of the configuration. A parameter of type `Command` receives all words after `--`.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from evforge.search.policies.tables import SAMPLERS, SCHEDULERS
 __all__ = ["Command", "Settings", "argument_docs", "parse", "summary"]
 
 Command = NewType("Command", list[str])
-"""Another command line, word by word."""
+"""Words of another command line."""
 
 LEAF_FLAG = re.compile(r"--([A-Za-z_]\w*\.[\w.]+)(?:=(.*))?", re.DOTALL)
 DASHED_FLAG = re.compile(r"^--([a-z][a-z_]*-[a-z_-]*)(?==|$)")
@@ -31,7 +31,7 @@ DASHED_FLAG = re.compile(r"^--([a-z][a-z_]*-[a-z_-]*)(?==|$)")
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line says about the configuration.
+    """The part of a command line that sets the configuration.
 
     Args:
         file: YAML file, or the name of a recipe
@@ -44,12 +44,12 @@ class Settings:
     print_only: bool = False
 
     def resolve(self, base: Config | None = None, between: Mapping[str, Any] | None = None) -> Config:
-        """The configuration: the file (without one the base, or the defaults), then `between`, then the flags.
+        """The configuration: the file, or else `base` or the defaults; then `between`; then the flags.
 
         Raises:
             ValueError: an unknown key or a value that is not allowed.
-            FileNotFoundError: there is no such file.
-            SystemExit: the configuration was to be printed, and was.
+            FileNotFoundError: the file does not exist.
+            SystemExit: with `--print_config`, after the configuration was printed.
         """
         start = Config() if base is None else base
         if self.file is not None:
@@ -66,7 +66,7 @@ def parse(verb: str, function: Callable, arguments: Sequence[str]) -> dict[str, 
 
     Raises:
         ValueError: an argument is missing, unknown or malformed.
-        SystemExit: help was asked for, and printed.
+        SystemExit: with `--help`, after the help was printed.
     """
     parameters = inspect.signature(function).parameters
     settings = next((name for name, p in parameters.items() if p.annotation is Settings), None)
@@ -90,12 +90,12 @@ def parse(verb: str, function: Callable, arguments: Sequence[str]) -> dict[str, 
 
 
 def summary(thing: Any) -> str:
-    """First line of a docstring."""
+    """First line of the docstring of `thing`."""
     return (inspect.getdoc(thing) or "").partition("\n")[0]
 
 
 def argument_docs(thing: Any) -> dict[str, str]:
-    """Name -> text of the `Args:` section of a Google docstring."""
+    """Name -> text of the arguments in a Google-style docstring."""
     section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)*)", inspect.getdoc(thing) or "", re.MULTILINE)
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in entries}
@@ -142,7 +142,7 @@ def _add_argument(parser: _Parser, parameter: inspect.Parameter, text: str) -> N
 
 
 def _reader(annotation: Any) -> dict[str, Any]:
-    """How argparse reads `str`, `int`, `float`, `bool`, a `Literal`, a list of one of them, and one of them or None."""
+    """Options of argparse for `str`, `int`, `float`, `bool`, a `Literal`, and lists and optional values of these."""
     if annotation is bool:
         return {"action": "store_true"}
     if isinstance(annotation, types.UnionType):
@@ -155,7 +155,7 @@ def _reader(annotation: Any) -> dict[str, Any]:
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Take the flags `--group.leaf VALUE` out of a command line."""
+    """Separate the flags `--group.leaf VALUE` from the other words of a command line."""
     overrides: dict[str, str] = {}
     rest: list[str] = []
     waiting = iter(arguments)
@@ -185,7 +185,7 @@ def _hint(argument: str, parser: argparse.ArgumentParser, with_leaves: bool) -> 
 
 
 def _leaf_help(overrides: Mapping[str, str]) -> str:
-    """Every leaf with its meaning, the values that it accepts, and its default or the value that was given."""
+    """All leaves with their meanings, accepted values, defaults and given values."""
     defaults, now, lines = Config().to_flat(), Config().with_overrides(overrides).to_flat(), []
     for group in fields(Config):
         lines += ["", f"{group.name}: {summary(group.type)}"]
@@ -199,11 +199,11 @@ def _leaf_help(overrides: Mapping[str, str]) -> str:
 
 
 def _allowed(key: str, leaf: Any, value: Any) -> str:
-    """The accepted values of a leaf as text; empty where its type says all."""
+    """The accepted values of a leaf as text; empty if they follow from its type."""
     tables = {**TABLES, SAMPLERS.key: SAMPLERS, SCHEDULERS.key: SCHEDULERS}
     if key in tables:
         if value not in tables[key] and value not in tables[key].extra:
-            tables[key][value]  # an import path that was given is listed like a built-in name
+            tables[key][value]  # adds a given import path to the listed names
         return f"; allowed: {tables[key].allowed}"
     if get_origin(leaf.type) is Literal:
         return f"; allowed: {', '.join(map(str, get_args(leaf.type)))}"

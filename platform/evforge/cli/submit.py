@@ -1,4 +1,4 @@
-"""Submission: a command of evforge as a job on a cluster, with the code and the YAML files that it needs."""
+"""Submission of a command as a job on a cluster, with the code and the YAML files that it needs."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,11 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True)
 class JobKind:
-    """The parts of a command that the cluster must find.
+    """A command that can run as a job.
 
     Args:
-        paths: arguments that are files or folders
-        trains: whether it reads a dataset, writes runs and records them
+        paths: names of the arguments that are paths of files or folders
+        trains: whether the command reads a dataset and writes runs
     """
 
     paths: tuple[str, ...]
@@ -46,15 +46,15 @@ def submit(command: Sequence[str], values: Mapping[str, Any], address: str | Non
 
     Args:
         command: the command line, `["tune", "space.yaml", ...]`.
-        values: what the verb's parser makes of it.
-        address: the job server's; see `evforge.cluster.jobs.server_address`.
+        values: parsed arguments of the command.
+        address: address of the job server, see `evforge.cluster.jobs.server_address`.
 
     Returns:
-        Exit code of the command, or 130 if Ctrl-C came before its end.
+        Exit code of the command; 130 after Ctrl-C.
 
     Raises:
         ValueError: the command cannot run as a job.
-        EvForgeError: too much would be shipped, or the cluster does not answer.
+        EvForgeError: the shipped files are too large, or the cluster does not answer.
     """
     packages = own_packages(check_job(command[0], values))
     arguments, files = _named_files(command)
@@ -67,25 +67,25 @@ def submit(command: Sequence[str], values: Mapping[str, Any], address: str | Non
         return follow(client, job_id)
     except KeyboardInterrupt:
         print(
-            f"\nno longer following; the job continues\nfollow it: evforge submit{flag} --logs {job_id}\n"
-            f"end it: evforge submit{flag} --stop {job_id}"
+            f"\nthe job continues\nfollow its log: evforge submit{flag} --logs {job_id}\n"
+            f"stop it: evforge submit{flag} --stop {job_id}"
         )
         return INTERRUPTED
 
 
 def look_after(action: str, job_id: str, address: str | None = None) -> int:
-    """Look after jobs.
+    """Print the status or the log of a job, stop it, or list all jobs.
 
     Args:
         action: --status, --logs, --stop or --list.
-        job_id: which job; none for --list.
-        address: the job server's.
+        job_id: id of the job; empty for --list.
+        address: address of the job server.
 
     Returns:
         Exit code of the job for --logs, 0 otherwise.
 
     Raises:
-        EvForgeError: there is no such job, or the cluster does not answer.
+        EvForgeError: the job does not exist, or the cluster does not answer.
     """
     client = connect(server_address(address))
     if action == "--logs":
@@ -96,13 +96,13 @@ def look_after(action: str, job_id: str, address: str | None = None) -> int:
 
 
 def check_job(verb: str, values: Mapping[str, Any]) -> set[str]:
-    """Make sure that everything that a command reads and writes is there for all nodes, and after the job.
+    """Check that all nodes can access the paths and addresses of a command, and that they outlive the job.
 
     Returns:
-        The import paths that its settings and its search space name.
+        Import paths in the settings and the search space of the command.
 
     Raises:
-        ValueError: names the first path or address that will not.
+        ValueError: a path or an address is local or temporary.
     """
     kind = JOBS[verb]
     for name in kind.paths:
@@ -123,7 +123,7 @@ def check_job(verb: str, values: Mapping[str, Any]) -> set[str]:
 
 
 def _space(values: Mapping[str, Any]) -> "Space | None":
-    """The search space that the command names, if it does."""
+    """The search space of the command, if it has one."""
     from evforge.space.space import load_space
 
     return load_space(values["space"]) if values.get("space") else None
@@ -134,7 +134,7 @@ def _listed(value: Any) -> list[str]:
 
 
 def _named_files(command: Sequence[str]) -> tuple[list[str], dict[str, Path]]:
-    """The command as it reads in the job's working folder, and the files that it names there."""
+    """The command with paths in the job's working folder, and the files to ship: name there -> path here."""
     arguments, files = [], dict[str, Path]()
     for word in command:
         flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)

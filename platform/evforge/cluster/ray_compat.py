@@ -1,6 +1,6 @@
-"""Every use of a private or undocumented part of Ray: functions, file names, texts.
+"""All uses of private or undocumented parts of Ray: functions, file names, texts.
 
-Each has a test that fails when Ray moves it. Does not belong here: Ray's documented API.
+Each use has a test that fails when Ray changes the part. Does not belong here: Ray's documented API.
 """
 
 import logging
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 CHECKPOINT_FOLDERS = "checkpoint_*"
-"""Names of the folders that Ray Train and Ray Tune make of reported checkpoints."""
+"""Names of the folders in which Ray Train and Ray Tune store reported checkpoints."""
 
 CHECKPOINT_LIST = "checkpoint_manager_snapshot.json"
 """The file in which Ray Train lists the checkpoints of a run."""
@@ -41,39 +41,39 @@ SAVED_SEARCH = "experiment_state-*.json"
 
 
 def quiet_authentication() -> None:
-    """Keep Ray from announcing where it found the cluster's token."""
+    """Silence Ray's message about the source of the cluster's token."""
     logging.getLogger("ray._private.authentication.authentication_token_setup").setLevel(logging.ERROR)
 
 
 def quiet_job_client() -> None:
-    """Keep Ray's job client from announcing each shipped package by its hash; to be called after it was imported."""
+    """Silence the messages of Ray's job client about shipped packages. Call it after the client was imported."""
     for name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def most_resources() -> dict[str, int] | None:
-    """Resources of a cluster whose autoscaler has started all nodes that it may; None without an autoscaler."""
+    """Resources of a cluster after its autoscaler has started all nodes that it may; None without an autoscaler."""
     import ray._private.state
 
     return ray._private.state.state.get_max_resources_from_cluster_config()
 
 
 def agent_is_missing(error: RuntimeError) -> bool:
-    """Whether a head refused a job only because it has just started."""
+    """Whether a head rejected a job only because it has just started."""
     return "No available agent" in str(error)
 
 
 def failure_text(error: Exception) -> str:
-    """What Ray Train's error says about the worker, or else the controller, that failed."""
+    """Text of the error of the worker, or else of the controller, in an error of Ray Train."""
     causes = list(getattr(error, "worker_failures", {}).values()) or [getattr(error, "controller_failure", error)]
     return str(causes[0])
 
 
 def drop_broken_checkpoint_list(folder: Path) -> bool:
-    """Remove the list of checkpoints in a run's folder if a full disk has cut it off: Ray Train would fail at it.
+    """Remove the list of checkpoints in a run's folder if a full disk has truncated it: Ray Train could not read it.
 
     Returns:
-        Whether it was broken; False if it is complete or was never begun.
+        Whether the list was truncated; False if it is complete or absent.
     """
     listed = folder / CHECKPOINT_LIST
     if not listed.is_file() or listed.read_bytes().rstrip().endswith(b"}"):
@@ -111,25 +111,25 @@ def reported_checkpoint(result: dict[str, Any], folder: Path | None) -> Path:
     """Folder of the checkpoint that was reported with a result of a trial.
 
     Args:
-        result: what Ray Tune passes to `Callback.on_trial_result`.
-        folder: the trial's.
+        result: the result that Ray Tune passes to `Callback.on_trial_result`.
+        folder: folder of the trial.
     """
     return Path(result.get("checkpoint_path") or Path(folder or "", result.get("checkpoint_dir_name") or ""))
 
 
 def start_checkpoint(trial: "Trial") -> tuple[Path, dict[str, Any]] | None:
-    """The checkpoint that a trial starts from: its folder, and the metrics reported with it; None if there is none."""
+    """Folder and metrics of the checkpoint from which a trial starts; None without a checkpoint."""
     found = trial.latest_checkpoint_result
     return None if found is None or found.checkpoint is None else (Path(found.checkpoint.path), found.metrics)
 
 
 def error_text(trial: "Trial") -> str:
-    """The traceback that Ray Tune has stored of a trial; empty if there is none."""
+    """Traceback of a trial that Ray Tune has stored; empty if the trial has not failed."""
     return Path(trial.error_file).read_text() if trial.error_file else ""
 
 
 def last_population_checkpoint(scheduler: "PopulationBasedTraining", trial: "Trial") -> Path | None:
-    """Folder of the checkpoint that others would take over from a trial; None if there is none yet."""
+    """Folder of the checkpoint of a trial that other trials would load; None before the first one."""
     state = scheduler._trial_state.get(trial)
     if state is None or not state.last_result or not trial.path:
         return None

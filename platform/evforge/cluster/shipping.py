@@ -1,4 +1,4 @@
-"""The files that a job needs, its start, and the paths that it cannot use."""
+"""Files that a job needs, its start, and checks of its paths."""
 
 import importlib.util
 import secrets
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 __all__ = ["is_shared", "launch", "own_packages", "unshared", "unshared_text"]
 
 LIMIT_BYTES = 50 * 10**6
-"""Code and settings are below one; Ray refuses 100 with a message that names no file."""
+"""Limit of the shipped files. Code and settings take less than 1 MB; Ray rejects 100 MB without naming a file."""
 
 START_PAUSES_S = (1.0, 2.0, 4.0, 8.0)
-"""Pauses between attempts at a head that has just started."""
+"""Pauses between attempts to submit a job to a head that has just started."""
 
-JOB_ENVIRONMENT = {**RAY_ENVIRONMENT, "RAY_JOB_STOP_WAIT_TIME_S": "30"}  # time to end MLflow's runs
+JOB_ENVIRONMENT = {**RAY_ENVIRONMENT, "RAY_JOB_STOP_WAIT_TIME_S": "30"}  # time to end the MLflow runs
 
 
 def unshared(config: Config) -> list[str]:
-    """What is wrong with the paths and addresses of a configuration in a job, whose working folder is temporary."""
+    """Errors about the paths and addresses of a configuration that a job, with its temporary folder, cannot use."""
     folders = {"data.dataset_path": config.data.dataset_path, "train.storage": config.train.storage}
     if config.train.pretrained is not None:
         folders["train.pretrained"] = config.train.pretrained
@@ -51,7 +51,7 @@ def unshared(config: Config) -> list[str]:
 
 
 def own_packages(import_paths: Iterable[str]) -> dict[str, Path]:
-    """Top-level packages and modules that import paths name and that are not installed, with their folders or files.
+    """The packages and modules of import paths that are not installed: top-level name -> folder or file.
 
     Raises:
         ValueError: a package cannot be found.
@@ -63,7 +63,7 @@ def own_packages(import_paths: Iterable[str]) -> dict[str, Path]:
         spec = importlib.util.find_spec(package)
         if spec is None or not (spec.origin or spec.submodule_search_locations):
             allowed = "a module in the working folder, in a folder of PYTHONPATH, or installed"
-            raise ValueError(f"{path}: there is no module {package}, allowed: {allowed}")
+            raise ValueError(f"{path}: module {package} not found, allowed: {allowed}")
         source = Path(next(iter(spec.submodule_search_locations or [str(spec.origin)]))).absolute()
         if package not in ("detector", "evforge") and not any(source.is_relative_to(each) for each in installed):
             found[package] = source
@@ -77,20 +77,20 @@ def launch(
     files: Mapping[str, Path],
     packages: Mapping[str, Path] = MappingProxyType({}),
 ) -> str:
-    """Ship the code and some files, print how much that is, and start a job.
+    """Ship code and files, print their size, and start a job.
 
     Args:
-        client: the job server's.
-        name: word for the job's id.
-        module: module to run with Python, and its arguments.
-        files: files of the job's working folder, by their names there.
+        client: client of the job server.
+        name: word in the id of the job.
+        module: Python module to run, and its arguments.
+        files: name in the job's working folder -> file.
         packages: further packages and modules to ship, see `own_packages`.
 
     Returns:
-        The job's id.
+        Id of the job.
 
     Raises:
-        EvForgeError: it is too much, or the cluster refuses the job.
+        EvForgeError: the files are too large, or the cluster rejects the job.
     """
     contents = _contents(files, packages)
     sizes = {target: source.stat().st_size for target, source in contents.items()}
@@ -109,23 +109,23 @@ def launch(
                 return client.submit_job(entrypoint=entrypoint, submission_id=job_id, runtime_env=runtime_env)
             except RuntimeError as error:
                 if pause is None or not agent_is_missing(error):
-                    raise EvForgeError(f"the cluster refuses the job: {error}") from None
+                    raise EvForgeError(f"the cluster rejects the job: {error}") from None
                 time.sleep(pause)
     raise AssertionError("the last attempt returns or raises")
 
 
 def is_shared(path: str) -> bool:
-    """Whether a path means the same in a job, whose working folder is temporary: it is absolute, or an address."""
+    """Whether a path is absolute or an address, and thus valid in a job, whose working folder is temporary."""
     return Path(path).is_absolute() or "://" in path
 
 
 def unshared_text(name: str, found: Any, allowed: str) -> str:
-    """The error about a path or address that `is_shared` refuses."""
+    """The error message about a path or address that `is_shared` rejects."""
     return f"{name}: got {found!r}, which a job would look for in its temporary folder; allowed in a job: {allowed}"
 
 
 def _contents(files: Mapping[str, Path], packages: Mapping[str, Path]) -> dict[str, Path]:
-    """Every file to ship, by its place in the job's working folder, from which Python imports the packages."""
+    """All files to ship: path in the job's working folder, from which Python imports the packages -> file."""
     found = dict(files)
     own = {package.__name__: Path(str(package.__file__)).parent for package in (detector, evforge)}
     for name, root in {**own, **packages}.items():
@@ -149,7 +149,7 @@ def _check_size(sizes: Mapping[str, int]) -> None:
 
 @contextmanager
 def _archive(contents: Mapping[str, Path]) -> Iterator[Path]:
-    """A ZIP file of the files, so that nothing that lies beside them goes along; Ray's own is not compressed."""
+    """A ZIP file of exactly these files. Ray's own archive contains whole folders and is not compressed."""
     with tempfile.TemporaryDirectory(prefix="evforge-job-") as name:
         path = Path(name) / "job.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:

@@ -1,4 +1,4 @@
-"""A search: its driver, its trials, its dry run; `policies/` draw samples and stop trials.
+"""Searches: driver, trials, dry run; `policies/` draw samples and stop trials.
 
 Does not belong here: search spaces (`space/`) and reports of a study (`reports/`).
 """

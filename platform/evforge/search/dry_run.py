@@ -1,4 +1,4 @@
-"""The dry run of a search: its trials, what each reserves, and what all of them cost. Nothing is started."""
+"""Dry run of a search: its trials, their resources and their cost, without starting any."""
 
 import math
 import os
@@ -21,15 +21,15 @@ __all__ = ["describe_plan"]
 
 SHOWN_SAMPLES = 3
 LONG = 20
-"""Values with more letters than these have a line each."""
+"""Values with more characters are printed on separate lines."""
 
 
 def describe_plan(config: Config, space: Space) -> str:
-    """The plan of a search as text.
+    """Describe a search as text: space, samples, trials, resources, cost, and coverage of the anchors.
 
     Args:
-        config: the study's settings, checked.
-        space: the space, its anchor lists resolved.
+        config: checked settings of the study.
+        space: space with resolved anchor lists.
     """
     count = trial_count(config, space)
     with _resources() as resources:
@@ -46,7 +46,7 @@ def describe_plan(config: Config, space: Space) -> str:
 
 @contextmanager
 def _resources() -> Iterator[Resources]:
-    """Those of the cluster that RAY_ADDRESS names, else those of this machine, without starting Ray on it."""
+    """Resources of the cluster RAY_ADDRESS, or else of this machine, without starting Ray on it."""
     if "RAY_ADDRESS" in os.environ:
         with ray_session() as resources:
             yield resources
@@ -75,7 +75,7 @@ def _size(config: Config, space: Space) -> str:
 
 
 def _num_values(domain: Domain) -> int | None:
-    """None for a continuous range."""
+    """Number of values of a domain; None for a continuous range."""
     if domain.is_choice:
         return len(domain.options)
     return int(domain.high - domain.low) + 1 if domain.kind == "randint" else None
@@ -98,7 +98,7 @@ def _value_text(value: Any) -> str:
 def _samples_text(config: Config, space: Space) -> str:
     head, samples = "first samples:", make_sampler(config, space)
     if not isinstance(samples, list):
-        head = f"samples such as {config.tune.searcher} draws at first:"
+        head = f"examples of the first samples of {config.tune.searcher}:"
         samples = space.random_samples(config, config.tune.num_samples, config.tune.space_seed)
     texts = (
         ", ".join(f"{key} {_value_text(value)}" for key, value in sample.items()) for sample in samples[:SHOWN_SAMPLES]
@@ -112,13 +112,13 @@ def _trials_text(config: Config, count: int) -> str:
     text = f"trials: {count}, by {settings.searcher}{against}"
     if settings.scheduler == "asha":
         text += (
-            f"; asha stops weak ones: after {settings.grace_epochs} of {_validations(config)} validations, and "
-            f"{settings.reduction_factor} times as many each time after, 1 in {settings.reduction_factor} continues"
+            f"; asha stops weak trials: 1 in {settings.reduction_factor} continues after {settings.grace_epochs} of "
+            f"{_validations(config)} validations, and again each time after {settings.reduction_factor} times as many"
         )
     if settings.scheduler == "pbt":
         text += (
-            f"; pbt compares them every {settings.grace_epochs} of {_validations(config)} validations: 1 in "
-            f"{settings.reduction_factor} continues from a better one's weights, with settings near that one's"
+            f"; pbt compares trials every {settings.grace_epochs} of {_validations(config)} validations: 1 in "
+            f"{settings.reduction_factor} continues with the weights of a better trial and similar settings"
         )
     if again:
         further = settings.final_seeds - 1
@@ -132,15 +132,15 @@ def _resources_text(config: Config, resources: Resources, count: int) -> str:
         f"{concurrent_trials(config, resources, count)} at a time, of {resources.cpus} CPUs and {resources.gpus} GPUs"
     )
     if config.train.workers > 1:
-        each = "GPU" if resources.use_gpu(config.train.use_gpu) else "CPU"
+        each = f"1 {'GPU' if resources.use_gpu(config.train.use_gpu) else 'CPU'}"
         return (
-            f"resources: {config.train.workers} workers of 1 {each} a trial, each with {threads} threads; {together}\n"
-            "  a trial reserves its workers together and holds no CPU before, so that none waits for another for ever"
+            f"resources: {config.train.workers} workers of {each} per trial, each with {threads} threads; {together}\n"
+            "  a trial reserves all workers together and no CPU before, so that trials cannot block each other"
         )
     gpus = f" and {limits['gpu']:g} GPU" if "gpu" in limits else ""
     return (
-        f"resources: {limits['cpu']:g} CPU{gpus} a trial, which has {threads} threads; {together}\n"
-        "  a trial reserves all of it before it starts, so that none waits for another for ever"
+        f"resources: {limits['cpu']:g} CPU{gpus} and {threads} threads per trial; {together}\n"
+        "  a trial reserves all its resources before it starts, so that trials cannot block each other"
     )
 
 
@@ -149,26 +149,26 @@ def _cost_text(config: Config, resources: Resources, count: int) -> str:
     workers = config.train.workers
     steps = train // (config.data.num_tbins * config.data.batch_size * workers)
     validations, epochs = _validations(config), config.train.max_epochs
-    a_trial = epochs * train + validations * val
-    again = _trials_again(config, count) * a_trial
-    most = count * a_trial + again
-    expected = round(count * a_trial * _share_with_asha(config)) + again
+    per_trial = epochs * train + validations * val
+    again = _trials_again(config, count) * per_trial
+    most = count * per_trial + again
+    expected = round(count * per_trial * _share_with_asha(config)) + again
     lines = [
         f"cost: {epochs} epochs of {steps:,} steps ({train:,} frames), {validations} validations of {val:,} frames: "
-        f"{a_trial:,} frames a trial",
-        f"  at most {most:,} frames" + (f", with asha about {expected:,}" if expected < most else ""),
+        f"{per_trial:,} frames per trial",
+        f"  at most {most:,} frames" + (f", about {expected:,} with asha" if expected < most else ""),
     ]
     threads, _ = trial_limits(config, resources, count)
     if not resources.grows:
         rate = workers * measure_rate(config, threads, resources.use_gpu(config.train.use_gpu))
         together = rate * concurrent_trials(config, resources, count)
         hours = [f"{frames / together / 3600:.2g} h" for frames in dict.fromkeys([expected, most])]
-        lines.append(f"  {' to '.join(hours)} at {rate:.0f} frames/s a trial, as a step with these settings just took")
+        lines.append(f"  {' to '.join(hours)} at {rate:.0f} frames/s per trial, measured in a step with these settings")
     return "\n".join(lines)
 
 
 def _frames(config: Config, mode: str) -> int:
-    """Frames of an epoch of a split."""
+    """Number of frames in one epoch of a split."""
     from detector.data_factory import psee_data
 
     loader = psee_data(config.to_hparams(), mode)
@@ -185,12 +185,12 @@ def _validations(config: Config) -> int:
 
 
 def _trials_again(config: Config, count: int) -> int:
-    """Trials that train the best again with further seeds."""
+    """Number of final trials, which train the best samples again with further seeds."""
     return min(config.tune.final_top_k, count) * (config.tune.final_seeds - 1)
 
 
 def _share_with_asha(config: Config) -> float:
-    """Part of the validations that trials reach if at each rung one in `reduction_factor` goes on."""
+    """Share of the validations that trials reach if one in `reduction_factor` continues at each rung."""
     if config.tune.scheduler != "asha":
         return 1.0
     last, factor = _validations(config), config.tune.reduction_factor
@@ -210,4 +210,4 @@ def _coverage_text(config: Config, space: Space) -> str:
     labels, candidates = training_boxes(config), {list_name(anchors): anchors for anchors in lists}
     found = {name: coverage_of(labels, config, anchors) for name, anchors in candidates.items()}
     table = coverage_table(found, candidates, config).replace("\n", "\n  ")
-    return f"anchors: how they cover {len(labels):,} training boxes\n  {table}"
+    return f"anchors: coverage of {len(labels):,} training boxes\n  {table}"

@@ -1,6 +1,6 @@
-"""Every use of a private or undocumented part of Optuna and of Ray's searcher around it.
+"""All uses of private or undocumented parts of Optuna and of Ray's Optuna searcher.
 
-Each has a test that fails when it moves.
+Each use has a test that fails when the part changes.
 """
 
 from typing import TYPE_CHECKING
@@ -13,12 +13,12 @@ __all__ = ["study_of", "take_trial"]
 
 
 def study_of(search: "OptunaSearch") -> "optuna.study.Study":
-    """The study that a searcher asks; its sampler may be replaced between two samples."""
+    """The Optuna study of a searcher. Its sampler may be replaced between two samples."""
     study = search._ot_study
     assert study is not None
     return study
 
 
 def take_trial(search: "OptunaSearch", trial_id: str) -> "optuna.trial.Trial":
-    """Take the trial that the study opened for `trial_id` out of the searcher, which forgets it."""
+    """Remove the Optuna trial of `trial_id` from a searcher and return it."""
     return search._ot_trials.pop(trial_id)

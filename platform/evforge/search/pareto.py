@@ -1,9 +1,11 @@
-"""Detectors between which neither mAP nor cost decides: of all trials those that no other beats in both."""
+"""The Pareto front of metric and cost: the trials that no other trial beats in both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from evforge.display.tables import text_table
 
@@ -15,13 +17,14 @@ class Candidate:
     """A trial at its best validation.
 
     Args:
-        name: the trial's
-        value: the metric
-        cost: what it is weighed against; less is better
-        epoch: of the validation
-        run_id: the MLflow run
-        checkpoint: the checkpoint's folder
-        sample: its settings, `{"group.leaf": value}`
+        name: name of the trial
+        value: value of the metric
+        cost: value of the cost; less is better
+        epoch: epoch of the validation
+        run_id: id of the MLflow run
+        checkpoint: folder of the checkpoint
+        sample: settings of the trial, `{"group.leaf": value}`
+        schedule: (first epoch, sample) of all settings that the weights were trained with
     """
 
     name: str
@@ -31,14 +34,15 @@ class Candidate:
     run_id: str
     checkpoint: Path
     sample: dict[str, Any]
+    schedule: tuple[tuple[int, dict[str, Any]], ...] = ()
 
 
 def front(candidates: Sequence[Candidate], mode: str) -> list[Candidate]:
-    """Those that no other beats in metric and cost, cheapest first; of equals the first.
+    """The candidates that no other beats in metric and cost, cheapest first; the first of equals.
 
     Args:
         candidates: trials.
-        mode: "max" or "min": whether more or less of the metric is better.
+        mode: "max" if a larger metric is better, "min" if a smaller one is.
     """
     sign = 1 if mode == "max" else -1
     found: list[Candidate] = []
@@ -51,16 +55,12 @@ def front(candidates: Sequence[Candidate], mode: str) -> list[Candidate]:
 def front_table(found: Sequence[Candidate], metric: str, cost: str) -> str:
     """The front as aligned text."""
     head = ("trial", metric, cost, "epoch", "settings")
-    lines = [
-        (one.name, f"{one.value:.4f}", _number(one.cost), str(one.epoch), ", ".join(_settings(one))) for one in found
-    ]
+    lines = [(one.name, f"{one.value:.4f}", _cost(one.cost), str(one.epoch), _settings(one)) for one in found]
     return text_table([head, *lines], numbers=range(1, 4))
 
 
 def front_yaml(found: Sequence[Candidate], metric: str, cost: str) -> str:
-    """The front as YAML; the settings of each are keys of `best.yaml`."""
-    import yaml
-
+    """The front as YAML; the settings of each trial have the keys of `best.yaml`."""
     rows = [
         {
             "trial": one.name,
@@ -76,12 +76,11 @@ def front_yaml(found: Sequence[Candidate], metric: str, cost: str) -> str:
     return yaml.safe_dump(rows, sort_keys=False)
 
 
-def _number(value: float) -> str:
+def _cost(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.2f}"
 
 
-def _settings(candidate: Candidate) -> list[str]:
-    def text(value: Any) -> str:
-        return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-    return [f"{key} {text(value)}" for key, value in candidate.sample.items()]
+def _settings(one: Candidate) -> str:
+    return ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in one.sample.items()
+    )

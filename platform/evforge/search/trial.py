@@ -1,4 +1,4 @@
-"""A trial of a search: the configuration that its sample makes, and the work of the process that trains it."""
+"""A trial of a search: the configuration of its sample, and the work of its process."""
 
 import atexit
 import gc
@@ -19,29 +19,29 @@ __all__ = ["SEED", "run_trial", "run_trial_of_workers", "trial_config"]
 
 SEED = "train.seed"
 WORKERS = "workers"
-"""Folder in a trial's own where its Ray Train run keeps checkpoints."""
+"""Subfolder of a trial's folder in which its Ray Train run stores checkpoints."""
 
 Resolve = Callable[[Mapping[str, Any]], Config]
 
 
 def trial_config(base: Config, space: Space, sample: Mapping[str, Any]) -> Config:
-    """The configuration that a sample makes, with its seed if it holds one."""
+    """The configuration of a sample, with the sample's seed if it has one."""
     seed = {SEED: sample[SEED]} if SEED in sample else {}
     return base.with_overrides({**space.overrides_of(sample), **seed})
 
 
 def run_trial(config: dict[str, Any], resolve: Resolve, folder: Path, threads: int, use_gpu: bool) -> None:
-    """Train one sample, from its last checkpoint if it has one; runs in a process that Ray uses for several trials.
+    """Train one sample, from its last checkpoint if there is one. Ray uses the same process for several trials.
 
-    An error is written down for the driver and not raised: it would come again, and the process, which has imported
-    everything already, goes on with the next trial. Ray starts a trial again only where its process died, or where
-    no checkpoint could be written: that may pass.
+    An error is written to a file for the driver and not raised: a retry would fail again, and the process, which has
+    imported all libraries, can run the next trial. Ray retries a trial only if its process died or a checkpoint could
+    not be written, as these causes may be temporary.
 
     Args:
-        config: what Ray drew: the sample, or `{"sample": the sample}`.
-        resolve: makes the configuration of a sample.
-        folder: the study's.
-        threads: threads of torch.
+        config: the sample that Ray drew, or `{"sample": sample}`.
+        resolve: returns the configuration of a sample.
+        folder: folder of the study.
+        threads: number of torch threads.
         use_gpu: train on the GPU that this process sees.
     """
     import torch
@@ -51,10 +51,10 @@ def run_trial(config: dict[str, Any], resolve: Resolve, folder: Path, threads: i
     from evforge.training.profiling import model_costs
 
     _leave_imports_out_of_collections()
-    place = trial_folder()
+    checkpoints = trial_folder()
 
     def report(metrics: dict[str, Any], checkpoint: Path) -> None:
-        with whole_checkpoints(place, checkpoint):
+        with whole_checkpoints(checkpoints, checkpoint):
             ray_tune.report(metrics, checkpoint=ray_tune.Checkpoint.from_directory(checkpoint))
 
     try:
@@ -67,25 +67,25 @@ def run_trial(config: dict[str, Any], resolve: Resolve, folder: Path, threads: i
 
 
 def run_trial_of_workers(config: dict[str, Any], resolve: Resolve, folder: Path, threads: int, use_gpu: bool) -> None:
-    """Train one sample as a Ray Train run with `train.workers` ranks; started again, it goes on where it was.
+    """Train one sample as a Ray Train run with `train.workers` ranks, from its last checkpoint if there is one.
 
-    This process only waits, and reserves nothing; the workers are reserved together. Arguments are those of
-    `run_trial`; `threads` are those of a worker.
+    This process only waits and reserves no CPU; Ray reserves all workers together. Arguments are those of
+    `run_trial`; `threads` is the number per worker.
     """
     from ray.tune.integration.ray_train import TuneReportCallback
 
     with _noting_failures(folder):
         sample = resolve(config.get("sample", config))
         best = (sample.tune.metric, sample.tune.mode)
-        place = trial_folder() / WORKERS
-        run_workers(sample, place, use_gpu, best=best, threads=threads, callbacks=[TuneReportCallback()])
+        callbacks = [TuneReportCallback()]
+        run_workers(sample, trial_folder() / WORKERS, use_gpu, best=best, threads=threads, callbacks=callbacks)
 
 
 @cache
 def _leave_imports_out_of_collections() -> None:
-    """What was imported stays for good: looking at it after every trial would take longer than all else here."""
+    """Exclude imported objects from garbage collection: a collection after every trial would take too long."""
     gc.freeze()
-    atexit.register(gc.unfreeze)  # or libraries say at the end that their objects leaked
+    atexit.register(gc.unfreeze)  # otherwise libraries report leaked objects at exit
 
 
 @contextmanager
@@ -98,5 +98,5 @@ def _noting_failures(folder: Path) -> Iterator[None]:
     except CheckpointError:
         raise
     except Exception:
-        if trial_is_running():  # else the trial was stopped, and its workers are no more
+        if trial_is_running():  # otherwise the trial was stopped, which ended its workers
             note_failure(path, traceback.format_exc())

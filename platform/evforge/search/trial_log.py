@@ -1,4 +1,4 @@
-"""The driver's view of a search: what each trial reported, in MLflow and as a live table."""
+"""Log of a search in its driver: reports of the trials, their MLflow runs, and a table of all trials."""
 
 import math
 import os
@@ -13,46 +13,50 @@ from ray.tune import Callback
 
 from detector.config import Config
 from evforge import EvForgeError, last_line
+from evforge.anchors.candidates import list_name
 from evforge.cluster.ray_compat import CHECKPOINT_FOLDERS, error_text, reported_checkpoint, start_checkpoint
 from evforge.search.pareto import Candidate, front
 from evforge.search.policies.population import Population
 from evforge.search.policies.schedulers import load_scheduler_state, save_scheduler_state
 from evforge.search.trial_table import TrialRow, trial_table
 from evforge.tracking.tracker import Tracker
-from evforge.training.run_folder import failure_file, is_metric
+from evforge.training.run_folder import CONFIG_FILE, failure_file, is_metric
 
 __all__ = ["FOLDER", "StudyLog", "TrialRecord"]
 
-FOLDER = "trial_"
-"""Start of the name of a trial's folder; its id follows."""
+ENDED = ("finished", "stopped early", "killed")
 
-ENDED = ("finished", "stopped early")
+FOLDER = "trial_"
+"""Prefix of the name of a trial's folder; the trial's id follows."""
+
+TABLE_PAUSE_S = 15.0
+"""Seconds between two tables."""
 
 SETTLED_S = 30.0
-"""Ray writes down every second which checkpoints a search would be resumed from: those of before are wanted no more."""
+"""Age in seconds from which checkpoints may be removed: Ray saves the state of a search every second, and a resumed
+search needs the checkpoints of the last saved state."""
 
 
 @dataclass
 class TrialRecord:
-    """One trial.
+    """Record of one trial.
 
     Args:
         name: `trial-1`, ... in the order of starting
-        sample: what was drawn, or what the trial took over
-        config: the configuration that the sample makes; None if it makes none
-        run_id: the MLflow run
-        started: when, by the monotonic clock
+        config: configuration of its last sample; None if the sample is invalid
+        run_id: id of the MLflow run
+        started: start time on the monotonic clock
         status: running, finished, stopped early, failed or killed
-        reason: why it failed
-        seconds: how long it ran
-        reports: metrics of every validation, `epoch`, `checkpoint` (its folder, as seen from the study's), and
-            `schedule` and the fingerprints of what was drawn and of what the model was made of
-        folder: where its checkpoints lie
-        schedule: (first epoch, sample) of all that made its weights; more than one where it took others' over
+        reason: reason of a failure
+        seconds: duration
+        reports: one report per validation: metrics, `epoch`, `checkpoint` (folder relative to that of the study),
+            `schedule`, and the fingerprints of the drawn configuration (`expected`) and of the model's (`fingerprint`)
+        folder: folder of the trial, with its checkpoints
+        schedule: (first epoch, sample) of all settings that its weights were trained with; more than one only in a
+            population
     """
 
     name: str
-    sample: dict[str, Any]
     config: Config | None
     run_id: str
     started: float
@@ -63,29 +67,21 @@ class TrialRecord:
     folder: Path | None = None
     schedule: tuple[tuple[int, dict[str, Any]], ...] = ()
 
-    def best(self, metric: str, mode: str) -> dict[str, Any] | None:
-        """The report of the best validation, of equals the last; None if there is none with a finite value."""
-        finite = [report for report in reversed(self.reports) if math.isfinite(report.get(metric, math.nan))]
-        choose = max if mode == "max" else min
-        return choose(finite, key=lambda report: report[metric], default=None)
-
 
 class StudyLog(Callback):
-    """Follows the trials of a study, logs each as a child run and prints a table now and then.
+    """Ray Tune callback that logs each trial of a study as an MLflow run and prints a table at intervals.
 
-    Ray keeps its state with that of the search, so that a study whose process was killed goes on with it. With it
-    goes the state of the scheduler.
+    Ray stores its state with the search, so that a resumed study continues with it. The state includes that of the
+    scheduler.
 
     Args:
-        tracker: the MLflow store.
-        parent: run of the study.
-        folder: the study's.
-        base: configuration of the study, for its metric and epochs.
-        resolve: makes a trial's configuration of its sample.
-        scheduler: one of `evforge.search.policies.schedulers`, if there is one.
-        prefix: start of the trials' names.
-        every_s: seconds between tables.
-        write: takes the table's text.
+        tracker: MLflow store.
+        parent: id of the study's run.
+        folder: folder of the study.
+        base: configuration of the study.
+        resolve: returns the configuration of a sample.
+        scheduler: scheduler of the search, if any.
+        prefix: prefix of the names of the trials.
     """
 
     def __init__(
@@ -97,25 +93,21 @@ class StudyLog(Callback):
         resolve: Callable[[dict[str, Any]], Config],
         scheduler: Any = None,
         prefix: str = "trial",
-        every_s: float = 15.0,
-        write: Callable[[str], None] | None = None,
     ) -> None:
         self.tracker, self.parent, self.folder, self.base = tracker, parent, folder, base
-        self.resolve, self.scheduler = resolve, scheduler
-        self.prefix, self.every_s, self.write = prefix, every_s, write or _print
+        self.resolve, self.scheduler, self.prefix = resolve, scheduler, prefix
         self.trials: dict[str, TrialRecord] = {}
         self._start = self._last_table = time.monotonic()
         self._scheduler_state: bytes | None = None
 
     def get_state(self) -> dict[str, Any]:
-        """What Ray keeps of it."""
+        """The state that Ray stores with the search."""
         scheduler = save_scheduler_state(self.scheduler) if self.scheduler else None
         return {"trials": self.trials, "scheduler": scheduler}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on with a search that was cut off; runs of trials that it does not know of are ended."""
-        now = time.monotonic()
-        self._start = self._last_table = now
+        """Continue an interrupted search. Ends the runs of trials that are missing in the stored state."""
+        now = self._start = self._last_table = time.monotonic()
         self.trials = {key: replace(record, started=now - record.seconds) for key, record in state["trials"].items()}
         self._scheduler_state = state["scheduler"]
         known = {record.run_id for record in self.trials.values()}
@@ -130,7 +122,7 @@ class StudyLog(Callback):
             self._scheduler_state = None
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Open the trial's run, or open it again."""
+        """Start the trial's run, or resume it."""
         if trial.trial_id in self.trials:
             record = self.trials[trial.trial_id]
             record.status, record.reason = "running", ""
@@ -138,51 +130,53 @@ class StudyLog(Callback):
             if isinstance(self.scheduler, Population):
                 self._take_over(record, trial)
             return
-        sample = trial.config.get("sample", trial.config)
+        sample = dict(trial.config.get("sample", trial.config))
         name = f"{self.prefix}-{len(self.trials) + 1}"
         try:
             config = self.resolve(sample)
-        except ValueError:  # the trial itself says why, when it fails
+        except ValueError:  # the trial reports the reason when it fails
             config = None
         params = config.to_flat() if config else sample
         run_id = self.tracker.start_run(name, params, {"path": trial.path or ""}, parent=self.parent)
         if config is not None:
-            self.tracker.log_text(run_id, config.to_yaml(), "config.yaml")
+            self.tracker.log_text(run_id, config.to_yaml(), CONFIG_FILE)
             self.tracker.set_tag(run_id, "config_fingerprint", config.fingerprint())
-        record = TrialRecord(name, dict(sample), config, run_id, time.monotonic(), schedule=((1, dict(sample)),))
-        record.folder = Path(trial.path) if trial.path else None
-        self.trials[trial.trial_id] = record
+        self.trials[trial.trial_id] = TrialRecord(
+            name,
+            config,
+            run_id,
+            time.monotonic(),
+            folder=Path(trial.path) if trial.path else None,
+            schedule=((1, sample),),
+        )
 
     def _take_over(self, record: TrialRecord, trial: Any) -> None:
-        """Note what a trial goes on with that was sent to another's checkpoint."""
+        """Record the new settings of a trial that continues from the checkpoint of another."""
         checkpoint, sample = start_checkpoint(trial), trial.config["sample"]
         if checkpoint is None:
             return
         folder, metrics = checkpoint
-        source = self.trials[folder.parent.name.removeprefix(FOLDER)]
-        if source is record:
-            return
-        first = metrics["epoch"] + 1
-        if record.schedule[-1] == (first, sample):  # it was interrupted before its first checkpoint
+        source, first = self.trials[folder.parent.name.removeprefix(FOLDER)], metrics["epoch"] + 1
+        # The last part is the same if the trial was interrupted before its first checkpoint.
+        if source is record or record.schedule[-1] == (first, sample):
             return
         record.schedule = (*(part for part in source.schedule if part[0] < first), (first, dict(sample)))
-        record.sample, record.config = dict(sample), self.resolve(sample)
+        record.config = self.resolve(sample)
         self.tracker.set_tag(record.run_id, f"from_epoch_{first}", {"weights": source.name, **sample})
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any) -> None:
         """Log a validation."""
         record = self.trials[trial.trial_id]
         metrics = {key: value for key, value in result.items() if is_metric(key)}
-        checkpoint = reported_checkpoint(result, record.folder)
         new = {
             **metrics,
             "epoch": result["epoch"],
-            "checkpoint": os.path.relpath(checkpoint, self.folder),
+            "checkpoint": os.path.relpath(reported_checkpoint(result, record.folder), self.folder),
             "schedule": record.schedule,
             "expected": record.config.fingerprint() if record.config else "no configuration",
             "fingerprint": result["fingerprint"],
         }
-        # An epoch, and the name of a checkpoint, come twice where a trial went on from a checkpoint before it.
+        # A trial that resumed from an earlier checkpoint reports epochs and names of checkpoints again.
         record.reports = [
             report
             for report in record.reports
@@ -193,13 +187,15 @@ class StudyLog(Callback):
         if len(record.reports) == 1:
             self.tracker.set_tag(record.run_id, "model_fingerprint", result["fingerprint"])
         self.tracker.log_metrics(record.run_id, metrics, step=result["epoch"])
-        if isinstance(self.scheduler, Population):
-            self._remove(record.folder, self._kept(record, trials), SETTLED_S)
-        if time.monotonic() - self._last_table >= self.every_s:
+        if isinstance(self.scheduler, Population):  # Ray itself would remove checkpoints that other trials may load
+            best = self._best(record)
+            kept = {self.folder / best["checkpoint"]} if best else set()
+            self._remove(record.folder, kept.union(self.scheduler.wanted(trials)), SETTLED_S)
+        if time.monotonic() - self._last_table >= TABLE_PAUSE_S:
             self.print_table()
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Close the run of a trial that ended, was stopped, or left word of a failure."""
+        """End the run of a trial that finished, was stopped early, or wrote a failure file."""
         record, failure = self.trials[trial.trial_id], failure_file(self.folder, trial.trial_id)
         if failure.is_file():
             self._fail(record, failure.read_text())
@@ -212,7 +208,7 @@ class StudyLog(Callback):
         self._prune(trials)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Close the run of a trial whose process died too often."""
+        """End the run of a trial whose process died too often."""
         self._fail(self.trials[trial.trial_id], error_text(trial))
 
     def _fail(self, record: TrialRecord, traceback: str) -> None:
@@ -221,82 +217,83 @@ class StudyLog(Callback):
         self.tracker.set_tag(record.run_id, "failure", record.reason)
         self.tracker.log_text(record.run_id, traceback, "error.txt")
         self.tracker.end_run(record.run_id, "FAILED")
-        self.write(f"{record.name} failed: {record.reason}")
+        print(f"{record.name} failed: {record.reason}", flush=True)
 
     def _prune(self, trials: list) -> None:
         """Remove the checkpoints of ended trials that can no longer win: a checkpoint takes up to 270 MB."""
-        metric, mode = self.base.tune.metric, self.base.tune.mode
-        ended = [record for record in self.trials.values() if record.status in ENDED]
-        measured = [(best, record) for record in ended if (best := record.best(metric, mode))]
-        measured.sort(key=lambda pair: pair[0][metric], reverse=mode == "max")
-        winners = {record.name for _, record in measured[: max(1, self.base.tune.final_top_k)]}
-        winners |= {one.name for one in self.front()}
-        wanted: set[Path] = set()
+        ended, is_max = self.candidates(), self.base.tune.mode == "max"
+        ranked = sorted(ended, key=lambda one: one.value, reverse=is_max)
+        winners = {one.name for one in (*ranked[: max(1, self.base.tune.final_top_k)], *self.front())}
+        folders, wanted = {record.name: record.folder for record in self.trials.values()}, set[Path]()
         if isinstance(self.scheduler, Population):
-            ended_ids = {key for key, record in self.trials.items() if record.status in ENDED}
-            wanted = set(self.scheduler.wanted([trial for trial in trials if trial.trial_id not in ended_ids]))
-        for best, record in measured:
-            if record.name not in winners:
-                self._remove(record.folder, wanted)
+            over = {key for key, record in self.trials.items() if record.status in ENDED}
+            wanted = set(self.scheduler.wanted([trial for trial in trials if trial.trial_id not in over]))
+        for one in ended:
+            if one.name not in winners:
+                self._remove(folders[one.name], wanted)
             elif isinstance(self.scheduler, Population):
-                self._remove(record.folder, {*wanted, self.folder / best["checkpoint"]})
-
-    def _kept(self, record: TrialRecord, trials: list) -> set[Path]:
-        """Checkpoints of a population that are still wanted: Ray itself would remove what others may take over."""
-        best = record.best(self.base.tune.metric, self.base.tune.mode)
-        return {*self.scheduler.wanted(trials), *([self.folder / best["checkpoint"]] if best else [])}
+                self._remove(folders[one.name], {*wanted, one.checkpoint})
 
     @staticmethod
     def _remove(folder: Path | None, kept: set[Path], age_s: float = 0.0) -> None:
-        """Remove the checkpoints of a trial that are of some age, but those to be kept."""
+        """Remove the checkpoints of a trial that are at least `age_s` seconds old and not in `kept`."""
         for checkpoint in folder.rglob(CHECKPOINT_FOLDERS) if folder else ():
             if checkpoint.is_dir() and checkpoint not in kept and time.time() - checkpoint.stat().st_mtime >= age_s:
                 shutil.rmtree(checkpoint, ignore_errors=True)
 
-    def front(self) -> list[Candidate]:
-        """The ended trials between which metric and cost do not decide; none where no cost counts."""
+    def _best(self, record: TrialRecord) -> dict[str, Any] | None:
+        """The report of the best validation, the last of equals; None if no report has a finite metric."""
+        metric, choose = self.base.tune.metric, max if self.base.tune.mode == "max" else min
+        finite = [report for report in reversed(record.reports) if math.isfinite(report.get(metric, math.nan))]
+        return choose(finite, key=lambda report: report[metric], default=None)
+
+    def candidates(self) -> list[Candidate]:
+        """The ended trials with a finite metric, each at its best validation."""
         settings, found = self.base.tune, []
-        for record in self.trials.values() if settings.against != "none" else ():
-            best = record.best(settings.metric, settings.mode)
-            if best and record.status in ENDED:
-                checkpoint = self.folder / best["checkpoint"]
-                cost = best[settings.against]
+        for record in self.trials.values():
+            best = self._best(record)
+            if best is not None and record.status in ENDED:
                 found.append(
                     Candidate(
                         record.name,
                         best[settings.metric],
-                        cost,
+                        best.get(settings.against, 0.0),
                         best["epoch"],
                         record.run_id,
-                        checkpoint,
-                        record.sample,
+                        self.folder / best["checkpoint"],
+                        best["schedule"][-1][1],
+                        best["schedule"],
                     )
                 )
-        return front(found, settings.mode)
+        return found
 
-    def end_open(self, status: str) -> None:
-        """End the runs of trials that were running when the study was cut off."""
+    def front(self) -> list[Candidate]:
+        """The Pareto front of metric and cost of the ended trials; empty without a cost."""
+        return front(self.candidates(), self.base.tune.mode) if self.base.tune.against != "none" else []
+
+    def end_open(self) -> None:
+        """End the runs of trials that were running when the study was interrupted."""
         for record in self.trials.values():
             if record.status == "running":
-                record.status = status.lower()
-                self.tracker.end_run(record.run_id, status)
+                record.status = "killed"
+                self.tracker.end_run(record.run_id, "KILLED")
 
     def print_table(self) -> None:
         """Print the table of all trials so far."""
         self._last_table = time.monotonic()
         states = [record.status for record in self.trials.values()]
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-        self.write(f"\nafter {self._last_table - self._start:.0f} s: {counts}\n{trial_table(self.rows())}\n")
+        print(f"\nafter {self._last_table - self._start:.0f} s: {counts}\n{trial_table(self.rows())}\n", flush=True)
 
     def rows(self) -> list[TrialRow]:
-        """The trials that make a configuration, as rows of a table."""
+        """The trials with a valid configuration as rows of a table."""
         return [self._row(record, record.config) for record in self.trials.values() if record.config is not None]
 
     def check_samples_reached_models(self) -> None:
-        """Compare what the trials' models were made of with what was drawn.
+        """Compare the settings of the trials' models with the drawn settings.
 
         Raises:
-            EvForgeError: a model was made with other values than its sample's.
+            EvForgeError: a model has other settings than its sample, or two samples have the same model.
         """
         seen: dict[str, tuple[str, dict[str, Any]]] = {}
         for record in self.trials.values():
@@ -312,24 +309,16 @@ class StudyLog(Callback):
                     raise EvForgeError(f"{record.name} and {name} drew different values but trained the same model")
 
     def _row(self, record: TrialRecord, config: Config) -> TrialRow:
-        anchors, best = config.anchors, record.best(self.base.tune.metric, self.base.tune.mode) or {}
-        epoch = f"epoch {record.reports[-1]['epoch'] if record.reports else 0}/{self.base.train.max_epochs}"
+        anchors, best = config.anchors, self._best(record) or {}
+        epoch = record.reports[-1]["epoch"] if record.reports else 0
         return TrialRow(
             record.name,
-            anchors.anchor_list if isinstance(anchors.anchor_list, str) else _pairs(anchors.anchor_list),
+            list_name(anchors.anchor_list),
             round(anchors.fg_iou_threshold, 3),
             round(anchors.bg_iou_threshold, 3),
             config.model.feature_base,
             best.get("val_mean_ap"),
             best.get("val_mean_ap50"),
             record.seconds if record.reports or record.status != "running" else None,
-            record.status if record.status == "failed" else f"{record.status}, {epoch}",
+            "failed" if record.status == "failed" else f"{record.status}, epoch {epoch}/{self.base.train.max_epochs}",
         )
-
-
-def _pairs(anchors: list[tuple[float, float]]) -> str:
-    return " ".join(f"{ratio:g}:{scale:g}" for ratio, scale in anchors)
-
-
-def _print(text: str) -> None:
-    print(text, flush=True)

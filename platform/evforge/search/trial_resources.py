@@ -1,4 +1,4 @@
-"""How many trials a search has, how many run at a time, and what each of them reserves."""
+"""Number of trials of a search, number of concurrent trials, and the resources that each reserves."""
 
 from detector.config import Config
 from evforge.cluster.session import Resources
@@ -9,13 +9,13 @@ __all__ = ["concurrent_trials", "trial_count", "trial_limits", "trial_reserves"]
 
 
 def trial_count(config: Config, space: Space) -> int:
-    """Trials of a search, without those that train the best again with further seeds."""
+    """Number of trials of a search, without the final ones with further seeds."""
     sampler = make_sampler(config, space)
     return len(sampler) if isinstance(sampler, list) else config.tune.num_samples
 
 
 def concurrent_trials(config: Config, resources: Resources, count: int) -> int:
-    """How many of `count` trials run at a time.
+    """Number of trials that run at a time, of `count`.
 
     Raises:
         EvForgeError: a trial needs more workers than there are CPU cores or GPUs.
@@ -24,19 +24,19 @@ def concurrent_trials(config: Config, resources: Resources, count: int) -> int:
     use_gpu = resources.use_gpu(config.train.use_gpu)
     resources.require_workers(workers, use_gpu)
     fitting = max(1, (resources.gpus if use_gpu else resources.cpus) // workers)
-    if use_gpu and not resources.gpus:  # a cluster without a GPU node yet: it adds nodes for trials that wait
+    if use_gpu and not resources.gpus:  # the autoscaler adds GPU nodes for waiting trials
         fitting = count
     if wanted == "auto":
         return min(count, fitting)
-    # Trials of one process share cores and GPUs. Workers do not: those of a trial too many would wait, and give up.
+    # Trials of one process can share cores and GPUs. Workers cannot: those of an excess trial would time out.
     return min(count, int(wanted) if workers == 1 else min(int(wanted), fitting))
 
 
 def trial_limits(config: Config, resources: Resources, count: int) -> tuple[int, dict[str, float]]:
-    """Threads of a trial, or of each of its workers, and what a trial reserves; trials side by side share the cores.
+    """Number of threads of a trial, or of each of its workers, and the resources that a trial reserves.
 
-    The process that starts the workers of a trial reserves next to nothing: were it a core, then processes that wait
-    for workers could hold all of them.
+    Concurrent trials share the cores. The process that starts the workers of a trial reserves one byte of memory only:
+    if it reserved a core, waiting processes could occupy all cores.
     """
     concurrent, workers = concurrent_trials(config, resources, count), config.train.workers
     threads = max(1, resources.cpus // (concurrent * workers))
@@ -49,7 +49,7 @@ def trial_limits(config: Config, resources: Resources, count: int) -> tuple[int,
 
 
 def trial_reserves(config: Config, resources: Resources, count: int) -> dict[str, float]:
-    """Processors ("cpu") and GPUs ("gpu") of a whole trial, those of its workers included; arguments as above."""
+    """CPU cores ("cpu") and GPUs ("gpu") of a trial, including its workers; arguments are those of `trial_limits`."""
     workers = float(config.train.workers)
     if workers == 1:
         return trial_limits(config, resources, count)[1]

@@ -1,4 +1,4 @@
-"""Search: trials of a space under Ray Tune, of one process or of several workers, and `best.yaml` at the end."""
+"""Searches: trials of a search space under Ray Tune, each with one process or several workers, and `best.yaml`."""
 
 import functools
 import json
@@ -7,7 +7,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
+from ray import tune as ray_tune
 
 from detector.config import Config
 from detector.config.extensions import TABLES
@@ -15,11 +18,17 @@ from evforge import EvForgeError
 from evforge.anchors.candidates import resolve_lists
 from evforge.cluster.ray_compat import restored_callbacks, search_was_saved
 from evforge.cluster.session import Resources, ray_session
-from evforge.search.pareto import front_table, front_yaml
+from evforge.search.pareto import Candidate, front_table, front_yaml
+from evforge.search.policies.population import Population
+from evforge.search.policies.samplers import UnseenSearch
+from evforge.search.policies.schedulers import save_scheduler_state
 from evforge.search.policies.tables import make_sampler, make_scheduler
 from evforge.search.trial import SEED, run_trial, run_trial_of_workers, trial_config
+from evforge.search.trial_log import FOLDER, StudyLog
 from evforge.search.trial_resources import concurrent_trials, trial_limits, trial_reserves
+from evforge.search.trial_table import TrialRow
 from evforge.space.space import Space, load_space, write_space
+from evforge.tracking.tracker import Tracker
 from evforge.training.run_folder import (
     BEST_CHECKPOINT,
     CONFIG_FILE,
@@ -33,11 +42,6 @@ from evforge.training.run_folder import (
 )
 from evforge.training.train import check_config
 
-if TYPE_CHECKING:
-    from evforge.search.trial_log import StudyLog
-    from evforge.search.trial_table import TrialRow
-    from evforge.tracking.tracker import Tracker
-
 __all__ = ["StudyResult", "prepare", "resolve", "resume", "tune"]
 
 BEST_CONFIG, BEST_FOLDER, FRONT_FILE = "best.yaml", "best", "pareto.yaml"
@@ -45,18 +49,18 @@ BEST_CONFIG, BEST_FOLDER, FRONT_FILE = "best.yaml", "best", "pareto.yaml"
 
 @dataclass(frozen=True)
 class StudyResult:
-    """What a search made.
+    """Result of a search.
 
     Args:
-        best_config: YAML file that `evforge train --config` takes as it is
+        best_config: YAML file with the winner's complete configuration, for `evforge train --config`
         best_checkpoint: checkpoint of the best epoch of the winner's best run
-        best_run_id: the MLflow run of that checkpoint
+        best_run_id: id of the MLflow run of that checkpoint
         score: mean of the winner's metric over its seeds
-        spread: their standard deviation; None for one seed
-        rows: a row a trial, those with further seeds included
-        run_id: the MLflow run of the study
+        spread: standard deviation over its seeds; None for one seed
+        rows: one row per trial, including the trials with further seeds
+        run_id: id of the MLflow run of the study
         path: folder of the study
-        front: YAML file of the trials between which `tune.metric` and `tune.against` do not decide; None without a cost
+        front: YAML file with the Pareto front of `tune.metric` and `tune.against`; None without a cost
     """
 
     best_config: Path
@@ -64,38 +68,37 @@ class StudyResult:
     best_run_id: str
     score: float
     spread: float | None
-    rows: "list[TrialRow]"
+    rows: list[TrialRow]
     run_id: str
     path: Path
     front: Path | None = None
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One trial that was measured: `value` is the metric of its best validation, the rest is that validation's."""
-
-    sample: dict[str, Any]
-    value: float
-    checkpoint: Path
-    config: Config
-    run_id: str
-    schedule: tuple[tuple[int, dict[str, Any]], ...] = ()
-
-
 def resolve(config: Config, space: Space, overrides: Mapping[str, Any] | None = None) -> Config:
-    """The configuration of a study: the base, the space file's settings, then single overrides."""
+    """The configuration of a study: the base, then the settings of the space file, then `overrides`."""
     return config.with_overrides({**space.settings, **(overrides or {})})
 
 
 def prepare(config: Config, space_file: str | Path, overrides: Mapping[str, Any] | None = None) -> tuple[Config, Space]:
-    """What `tune` searches, checked: its settings, and the space with its anchor lists resolved.
+    """Check a search before it starts.
 
     Arguments and errors are those of `tune`.
+
+    Returns:
+        The settings of the study, and its search space with all anchor lists resolved.
     """
     space = load_space(space_file)
-    config = check_config(resolve(config, space, overrides))
+    config = resolve(config, space, overrides)
+    config = check_config(config, config.tune.metric)
     space = resolve_lists(space, config)
-    _check(config, space)
+    space.check(config)
+    make_sampler(config, space)
+    scheduler = make_scheduler(config, space)
+    if scheduler is not None:
+        save_scheduler_state(scheduler)  # raises if the search could not be resumed
+    for key, table in TABLES.items():
+        for option in space.domains[key].options if key in space.domains else ():
+            table[option]  # raises if the option cannot be imported
     return config, space
 
 
@@ -104,19 +107,18 @@ def tune(config: Config, space_file: str | Path, overrides: Mapping[str, Any] | 
 
     Args:
         config: base configuration.
-        space_file: the space, see `evforge.space.space`; settings in it replace the base's.
-        overrides: `{"group.leaf": value}` that replace the space file's settings.
+        space_file: search space, see `evforge.space.space`; its settings replace those of the base.
+        overrides: `{"group.leaf": value}`; they replace the settings of the space file.
 
     Raises:
-        ValueError: a setting or the space does not fit.
-        FileNotFoundError: the dataset or the space file is not there.
-        EvForgeError: every trial failed, a sample did not reach its model, or a trial needs more than there is.
+        ValueError: a setting or the space is invalid.
+        FileNotFoundError: the dataset or the space file does not exist.
+        EvForgeError: every trial failed, a sample did not reach its model, or a trial needs more CPUs or GPUs than
+            Ray has.
     """
-    from evforge.tracking.tracker import Tracker
-
     config, space = prepare(config, space_file, overrides)
     with ray_session(dashboard=config.train.workers > 1) as resources:
-        concurrent_trials(config, resources, 1)  # refuses what would wait for ever
+        concurrent_trials(config, resources, 1)  # raises if no trial could ever start
         folder = unique_folder(config.train.storage, "study")
         write_space(space_file, space, folder / SPACE_FILE)
         tracker = Tracker(config.track.tracking_uri, config.track.experiment)
@@ -129,138 +131,136 @@ def tune(config: Config, space_file: str | Path, overrides: Mapping[str, Any] | 
 
 
 def resume(folder: str | Path) -> StudyResult:
-    """Go on with a search that was cut off, in the same MLflow runs.
+    """Resume an interrupted search in the same MLflow runs.
 
-    Finished trials stay as they are, unfinished ones and those whose process died or found the disk full go on from
-    their last checkpoint, the searcher and the scheduler from what they knew.
+    Finished trials are kept. Trials that are unfinished, whose process died, or that could not write a checkpoint
+    resume from their last checkpoint. The sampler and the scheduler resume with their state.
 
     Args:
         folder: folder of the study.
 
     Raises:
-        FileNotFoundError: the folder is none of a study, or the dataset is no longer there.
+        FileNotFoundError: the folder is not that of a study, or the dataset no longer exists.
         ValueError: the dataset no longer fits the study.
         EvForgeError: every trial failed.
     """
-    from evforge.tracking.tracker import Tracker
-
     folder = Path(folder).absolute()
     record = read_record(folder)
     if not (folder / SPACE_FILE).is_file():
-        raise FileNotFoundError(f"{folder}: no study, which has a {SPACE_FILE}")
+        raise FileNotFoundError(f"{folder}: not the folder of a study, which contains {SPACE_FILE}")
     config, space = check_config(Config.load(folder / CONFIG_FILE)), load_space(folder / SPACE_FILE)
     tracker = Tracker(record.tracking_uri, record.experiment)
     with ray_session(config.train.workers > 1) as resources, tracker.resumed(record.run_id):
         return _Study(config, space, tracker, record.run_id, folder, resources).run()
 
 
+@dataclass
 class _Study:
-    """The steps of one search; a step that an earlier process began is gone on with."""
+    """The steps of one search. A step that an earlier process began is resumed."""
 
-    def __init__(
-        self, config: Config, space: Space, tracker: "Tracker", run_id: str, folder: Path, resources: Resources
-    ) -> None:
-        self.config, self.space, self.tracker = config, space, tracker
-        self.run_id, self.folder, self.resources = run_id, folder, resources
+    config: Config
+    space: Space
+    tracker: Tracker
+    run_id: str
+    folder: Path
+    resources: Resources
 
     def run(self) -> StudyResult:
-        log, runs = self._search("search", *self._searcher())
-        candidates = sorted(runs, key=lambda run: self._sign * run.value, reverse=True)
-        finals = self._train_again(candidates[: self.config.tune.final_top_k])
-        rows = log.rows() + (finals[0].rows() if finals else [])
-        best = self._winner(candidates, finals[1] if finals else [])
-        return replace(self._write_best(best, rows), front=self._write_front(log))
+        log, found = self._search("search", *self._searcher())
+        candidates = sorted(found, key=self._rank, reverse=True)
+        best = candidates[: self.config.tune.final_top_k]
+        rows, finals = log.rows(), list[Candidate]()
+        first = self.config.train.seed
+        seeds = range(first + 1, first + self.config.tune.final_seeds)
+        if seeds:
+            samples = [{**one.sample, SEED: seed} for one in best for seed in seeds]
+            print(f"\ntraining the best {len(best)} again with {len(seeds)} further seeds each", flush=True)
+            final_log, finals = self._search("final", ray_tune.grid_search(samples), {}, len(samples), False)
+            rows += final_log.rows()
+        result = self._write_best(self._winner(best, finals), rows)
+        return replace(result, front=self._write_front(log))
 
-    @property
-    def _sign(self) -> int:
-        return 1 if self.config.tune.mode == "max" else -1
+    def _rank(self, one: Candidate) -> float:
+        """Larger for a better metric."""
+        return one.value if self.config.tune.mode == "max" else -one.value
 
-    def _searcher(self) -> tuple[dict[str, Any], dict[str, Any], int]:
-        """Ray's parameter space, further arguments of its TuneConfig, and the number of trials."""
-        import optuna
-        from ray import tune as ray_tune
-
-        from evforge.search.policies.samplers import UnseenSearch
-
+    def _searcher(self) -> tuple[Any, dict[str, Any], int]:
+        """Ray's domain of the sample, further arguments of its TuneConfig, and the number of trials."""
         settings, sampler = self.config.tune, make_sampler(self.config, self.space)
         if isinstance(sampler, list):
-            return {"sample": ray_tune.grid_search(sampler)}, {}, len(sampler)
+            return ray_tune.grid_search(sampler), {}, len(sampler)
         if isinstance(sampler, optuna.samplers.BaseSampler):
             against = settings.against != "none"
             metric = [settings.metric, settings.against] if against else settings.metric
             mode = [settings.mode, "min"] if against else settings.mode
             suggest = functools.partial(self.space.suggest, self.config)
             sampler = UnseenSearch(sampler, suggest, metric, mode, settings.space_seed)
-        return {}, {"search_alg": sampler, "num_samples": settings.num_samples}, settings.num_samples
-
-    def _train_again(self, candidates: "Sequence[_Run]") -> "tuple[StudyLog, list[_Run]] | None":
-        """Train the best candidates with further seeds."""
-        from ray import tune as ray_tune
-
-        first = self.config.train.seed
-        seeds = range(first + 1, first + self.config.tune.final_seeds)
-        samples = [{**run.sample, SEED: seed} for run in candidates for seed in seeds]
-        if not samples:
-            return None
-        print(f"\ntraining the best {len(candidates)} again with {len(seeds)} further seeds each", flush=True)
-        return self._search("final", {"sample": ray_tune.grid_search(samples)}, {}, len(samples), stop_early=False)
+        return None, {"search_alg": sampler, "num_samples": settings.num_samples}, settings.num_samples
 
     def _search(
-        self, name: str, param_space: dict[str, Any], search: dict[str, Any], count: int, stop_early: bool = True
-    ) -> "tuple[StudyLog, list[_Run]]":
-        """Run trials to their end."""
-        from ray import tune as ray_tune
+        self, name: str, samples: Any, search: dict[str, Any], count: int, stop_early: bool = True
+    ) -> tuple[StudyLog, list[Candidate]]:
+        """Run trials to their end.
 
-        from evforge.search.policies.population import Population
-        from evforge.search.trial_log import StudyLog
+        Args:
+            name: name of the folder of the trials, in that of the study.
+            samples: Ray's domain of the sample; None if a searcher draws it.
+            search: further arguments of Ray's TuneConfig.
+            count: number of trials.
+            stop_early: use the scheduler.
 
-        # Ray prints the whole traceback of each failed trial; the log tells its reason, and its run keeps the rest.
+        Raises:
+            EvForgeError: no trial has a checkpoint and a finite metric.
+        """
+        # Ray prints the whole traceback of a failed trial. The log prints its last line, and its run has the rest.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         threads, limits = trial_limits(self.config, self.resources, count)
         reserves = trial_reserves(self.config, self.resources, count)
         self.tracker.set_tag(self.run_id, RESOURCES_TAG, json.dumps(reserves))
         resolve_trial = functools.partial(trial_config, self.config, self.space)
-        alone, use_gpu = self.config.train.workers == 1, self.resources.use_gpu(self.config.train.use_gpu)
         work = functools.partial(
-            run_trial if alone else run_trial_of_workers,
+            run_trial if self.config.train.workers == 1 else run_trial_of_workers,
             resolve=resolve_trial,
             folder=self.folder,
             threads=threads,
-            use_gpu=use_gpu,
+            use_gpu=self.resources.use_gpu(self.config.train.use_gpu),
         )
         trainable = ray_tune.with_resources(work, limits)
         if search_was_saved(self.folder / name):
             tuner = ray_tune.Tuner.restore(str(self.folder / name), trainable, resume_errored=True)
             (log,) = restored_callbacks(tuner)
         else:
-            concurrent = concurrent_trials(self.config, self.resources, count)
             scheduler = make_scheduler(self.config, self.space) if stop_early else None
             prefix = "trial" if name == "search" else name
             log = StudyLog(self.tracker, self.run_id, self.folder, self.config, resolve_trial, scheduler, prefix)
-            tune_config = ray_tune.TuneConfig(
-                scheduler=scheduler,
-                reuse_actors=alone,
-                # A population takes turns, all of it: what its trials reserve says how many run at a time.
-                max_concurrent_trials=None if isinstance(scheduler, Population) else concurrent,
-                trial_dirname_creator=_dirname,
-                **search,
-            )
             tuner = ray_tune.Tuner(
-                trainable, param_space=param_space, tune_config=tune_config, run_config=self._run_config(name, log)
+                trainable,
+                param_space={} if samples is None else {"sample": samples},
+                tune_config=self._tune_config(scheduler, search, count),
+                run_config=self._run_config(name, log),
             )
         try:
             tuner.fit()
         finally:
-            log.end_open("KILLED")
+            log.end_open()
             log.print_table()
         log.check_samples_reached_models()
         return log, self._measured(log)
 
-    def _run_config(self, name: str, log: "StudyLog") -> Any:
-        from ray import tune as ray_tune
+    def _tune_config(self, scheduler: Any, search: dict[str, Any], count: int) -> ray_tune.TuneConfig:
+        # The trials of a population take turns. What they reserve limits how many run at a time.
+        concurrent = (
+            None if isinstance(scheduler, Population) else concurrent_trials(self.config, self.resources, count)
+        )
+        return ray_tune.TuneConfig(
+            scheduler=scheduler,
+            reuse_actors=self.config.train.workers == 1,
+            max_concurrent_trials=concurrent,
+            trial_dirname_creator=lambda trial: f"{FOLDER}{trial.trial_id}",
+            **search,
+        )
 
-        from evforge.search.policies.population import Population
-
+    def _run_config(self, name: str, log: StudyLog) -> Any:
         settings = self.config.tune
         return ray_tune.RunConfig(
             name=name,
@@ -268,7 +268,7 @@ class _Study:
             callbacks=[log],
             verbose=0,
             failure_config=ray_tune.FailureConfig(max_failures=self.config.train.max_failures),
-            # Ray keeps the last checkpoint besides the best one. Those of a population the log looks after.
+            # Ray keeps the last checkpoint and the best one. The log removes the checkpoints of a population.
             checkpoint_config=ray_tune.CheckpointConfig(
                 num_to_keep=None if isinstance(log.scheduler, Population) else 1,
                 checkpoint_score_attribute=settings.metric,
@@ -276,60 +276,43 @@ class _Study:
             ),
         )
 
-    def _measured(self, log: "StudyLog") -> list[_Run]:
-        """The trials that have a checkpoint and a finite metric.
+    def _measured(self, log: StudyLog) -> list[Candidate]:
+        found = [one for one in log.candidates() if one.checkpoint.is_dir()]
+        if not found:
+            reasons = dict.fromkeys(record.reason for record in log.trials.values() if record.reason)
+            raise EvForgeError(f"{self.folder}: every trial failed: {'; '.join(reasons) or 'no metric'}")
+        return found
 
-        Raises:
-            EvForgeError: there is none.
-        """
-        settings, runs = self.config.tune, []
-        for record in log.trials.values():
-            best = record.best(settings.metric, settings.mode)
-            checkpoint = self.folder / best["checkpoint"] if best else self.folder
-            if best is None or record.config is None or record.status == "failed" or not checkpoint.is_dir():
-                continue
-            sample = best["schedule"][-1][1]
-            config = trial_config(self.config, self.space, sample)
-            runs.append(_Run(sample, best[settings.metric], checkpoint, config, record.run_id, best["schedule"]))
-        if not runs:
-            reasons = dict.fromkeys(record.reason for record in log.trials.values())
-            raise EvForgeError(f"{self.folder}: every trial failed: {'; '.join(filter(None, reasons)) or 'no metric'}")
-        return runs
+    def _winner(self, candidates: Sequence[Candidate], finals: Sequence[Candidate]) -> list[Candidate]:
+        """The trials of the sample with the best mean over its seeds, best trial first."""
+        groups: dict[str, list[Candidate]] = {_without_seed(one): [one] for one in candidates}
+        for one in finals:
+            groups[_without_seed(one)].append(one)
+        best = max(groups.values(), key=lambda trials: statistics.fmean(map(self._rank, trials)))
+        return sorted(best, key=self._rank, reverse=True)
 
-    def _winner(self, candidates: "Sequence[_Run]", finals: "Sequence[_Run]") -> "list[_Run]":
-        """The runs of the sample with the best mean, best run first."""
-        groups: dict[str, list[_Run]] = {}
-        for run in candidates[: self.config.tune.final_top_k]:
-            groups[_without_seed(run.config)] = [run]
-        for run in finals:
-            groups[_without_seed(run.config)].append(run)
-        best = max(groups.values(), key=lambda runs: self._sign * statistics.fmean(run.value for run in runs))
-        return sorted(best, key=lambda run: self._sign * run.value, reverse=True)
-
-    def _write_best(self, runs: "Sequence[_Run]", rows: "list[TrialRow]") -> StudyResult:
-        settings, values = self.config.tune, [run.value for run in runs]
+    def _write_best(self, winners: Sequence[Candidate], rows: list[TrialRow]) -> StudyResult:
+        best, values, metric = winners[0], [one.value for one in winners], self.config.tune.metric
         score, spread = statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
-        winner = runs[0].config.with_overrides({SEED: self.config.train.seed})
-        figure = f"{settings.metric} {score:.4f}, one seed"
+        result, metrics = f"{metric} {score:.4f}, one seed", {f"best_{metric}": score}
         if spread is not None:
-            figure = f"{settings.metric} {score:.4f} +- {spread:.4f}, mean and standard deviation of {len(runs)} seeds"
-        text = f"# {self.folder.name}: {figure}\n{_schedule_text(runs[0])}{winner.to_yaml()}"
-        print(f"\nthe best of {self.folder.name}: {figure}", flush=True)
-        best_config = self.folder / BEST_CONFIG
-        write_text(best_config, text)
+            result = f"{metric} {score:.4f} +- {spread:.4f}, mean and standard deviation of {len(values)} seeds"
+            metrics[f"best_{metric}_spread"] = spread
+        config = trial_config(self.config, self.space, best.sample)
+        settings = config.with_overrides({SEED: self.config.train.seed})
+        text = f"# {self.folder.name}: {result}\n{_schedule_text(best)}{settings.to_yaml()}"
+        print(f"\nthe best of {self.folder.name}: {result}", flush=True)
         folder = self.folder / BEST_FOLDER
         folder.mkdir(exist_ok=True)
-        copy_checkpoint(runs[0].checkpoint, folder / BEST_CHECKPOINT)
-        write_record(folder, runs[0].config, self.tracker, runs[0].run_id)
+        write_text(self.folder / BEST_CONFIG, text)
+        copy_checkpoint(best.checkpoint, folder / BEST_CHECKPOINT)
+        write_record(folder, config, self.tracker, best.run_id)
         self.tracker.log_text(self.run_id, text, BEST_CONFIG)
-        found = {f"best_{settings.metric}": score, f"best_{settings.metric}_seeds": float(len(runs))}
-        found |= {} if spread is None else {f"best_{settings.metric}_spread": spread}
-        self.tracker.log_metrics(self.run_id, found, step=0)
-        checkpoint = folder / BEST_CHECKPOINT
-        return StudyResult(best_config, checkpoint, runs[0].run_id, score, spread, rows, self.run_id, self.folder)
+        self.tracker.log_metrics(self.run_id, {**metrics, f"best_{metric}_seeds": float(len(values))}, step=0)
+        paths = self.folder / BEST_CONFIG, folder / BEST_CHECKPOINT
+        return StudyResult(*paths, best.run_id, score, spread, rows, self.run_id, self.folder)
 
-    def _write_front(self, log: "StudyLog") -> Path | None:
-        """Write and show the trials between which metric and cost do not decide."""
+    def _write_front(self, log: StudyLog) -> Path | None:
         settings, found = self.config.tune, log.front()
         if not found:
             return None
@@ -341,42 +324,15 @@ class _Study:
         return path
 
 
-def _check(config: Config, space: Space) -> None:
-    from detector.evaluation.quantities import label_counts
-
-    settings = config.tune
-    counts = {f"val_{name}": count for name, count in label_counts(config, "val").items()}
-    names = ["train_loss", *(name for name, count in counts.items() if count)]
-    if settings.metric not in names:
-        lacking = "which no label of the validation split can measure, " if settings.metric in counts else ""
-        raise ValueError(f"tune.metric: got {settings.metric!r}, {lacking}allowed: {', '.join(names)}")
-    space.check(config)
-    make_sampler(config, space)
-    scheduler = make_scheduler(config, space)
-    if scheduler is not None:
-        from evforge.search.policies.schedulers import save_scheduler_state
-
-        save_scheduler_state(scheduler)
-    for key, table in TABLES.items():
-        for option in space.domains[key].options if key in space.domains else ():
-            table[option]
-
-
-def _schedule_text(run: _Run) -> str:
-    """Comments on weights that were made with one sample after the other."""
-    if len(run.schedule) < 2:
+def _schedule_text(best: Candidate) -> str:
+    """Comment lines with the settings that a population used before the last ones; empty if there are no others."""
+    if len(best.schedule) < 2:
         return ""
     parts = (
-        f"# from epoch {first}: {', '.join(f'{k} {v}' for k, v in part.items())}\n" for first, part in run.schedule
+        f"# from epoch {first}: {', '.join(f'{k} {v}' for k, v in part.items())}\n" for first, part in best.schedule
     )
-    return "# a population's schedule, of which the settings below are the last:\n" + "".join(parts)
+    return "# schedule of the population, which ends with the settings below:\n" + "".join(parts)
 
 
-def _without_seed(config: Config) -> str:
-    return config.with_overrides({SEED: 0}).fingerprint()
-
-
-def _dirname(trial: Any) -> str:
-    from evforge.search.trial_log import FOLDER
-
-    return f"{FOLDER}{trial.trial_id}"
+def _without_seed(one: Candidate) -> str:
+    return repr([item for item in one.sample.items() if item[0] != SEED])

@@ -1,4 +1,4 @@
-"""Anchor lists as a search space writes them: by name, literally, as regular lists or fitted to the labels.
+"""Anchor lists in a search space: names, literal lists, regular lists, and lists fitted to the labels.
 
     anchors.anchor_list:
       choice:
@@ -7,7 +7,7 @@
         - {ratios: 3, scales: 2}           # ratios 1/2, 1, 2 with scales 1, 2^(1/2); or lists of numbers
         - {fit: 6}                         # six anchors fitted to the training labels, when the search starts
 
-In a domain every option is a primitive: a name or a JSON text.
+In a domain each option is a primitive: a name or a JSON text.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from typing import Any
 __all__ = ["ANCHOR_LIST", "expand_options", "fit_count", "option_text", "regular_list"]
 
 ANCHOR_LIST = "anchors.anchor_list"
-"""The key whose options these are."""
+"""The key of these options."""
 
 ALLOWED = "a name, [[ratio, scale], ...], {ratios: NUMBER or LIST, scales: NUMBER or LIST} or {fit: NUMBER}"
 
@@ -26,8 +26,8 @@ def regular_list(ratios: int | list[float], scales: int | list[float]) -> list[t
     """Every ratio with every scale.
 
     Args:
-        ratios: height / width; a number n stands for n of them, each twice the one before, around 1
-        scales: sizes; a number n stands for n of them that divide an octave evenly, from 1
+        ratios: height / width; a number n means n ratios around 1, each twice the previous one
+        scales: relative sizes; a number n means n scales from 1 that divide an octave evenly
     """
     heights = [2 ** (i - (ratios - 1) / 2) for i in range(ratios)] if isinstance(ratios, int) else ratios
     sizes = [2 ** (i / scales) for i in range(scales)] if isinstance(scales, int) else scales
@@ -35,10 +35,10 @@ def regular_list(ratios: int | list[float], scales: int | list[float]) -> list[t
 
 
 def expand_options(entry: Any) -> Any:
-    """The YAML entry of a domain in which each mapping is replaced by what stands for it: a list, or a `{fit: k}` text.
+    """Replace the mappings in the YAML entry of a domain: by a list, or by the JSON text of `{fit: k}`.
 
     Raises:
-        ValueError: a mapping is not one of those allowed.
+        ValueError: a mapping is neither a regular list nor `{fit: k}`.
     """
     if not isinstance(entry, dict):
         return entry
@@ -51,7 +51,7 @@ def expand_options(entry: Any) -> Any:
 
 
 def fit_count(option: Any) -> int | None:
-    """k of a `{fit: k}` option of a domain; None of any other."""
+    """k of an option `{fit: k}`; None for other options."""
     return json.loads(option)["fit"] if isinstance(option, str) and option.startswith("{") else None
 
 

@@ -1,4 +1,4 @@
-"""The domains of a search space: what one key may be in a trial."""
+"""Domains of a search space: the values that a key can have."""
 
 import json
 import math
@@ -16,7 +16,7 @@ class Domain:
 
     Args:
         kind: a name of `DOMAINS`
-        options: primitives to choose from; empty for a range
+        options: values to choose from, as primitives; empty for a range
         low: smallest value of a range
         high: largest value of a range; `randint` includes it
     """
@@ -28,7 +28,7 @@ class Domain:
 
     @property
     def is_choice(self) -> bool:
-        """Whether the values are listed."""
+        """Whether the domain lists its values."""
         return bool(self.options)
 
     @property
@@ -42,7 +42,7 @@ class Domain:
         return self.options if self.is_choice else (self.low, self.high)
 
     def value_of(self, option: Any) -> Any:
-        """The configuration value that an option stands for: lists are held as JSON text."""
+        """The configuration value of an option: an option that is a list is stored as JSON text."""
         if isinstance(option, str) and option.startswith("[") and option in self.options:
             return json.loads(option)
         return option
@@ -52,13 +52,13 @@ class Domain:
         return option in self.options if self.is_choice else self.low <= option <= self.high
 
     def smallest(self, at_least: float) -> float | None:
-        """The smallest value of a numeric domain from `at_least` on; None if there is none."""
+        """The smallest value of a numeric domain that is at least `at_least`; None if all values are smaller."""
         if self.is_choice:
             return min((option for option in self.options if option >= at_least), default=None)
         return max(self.low, at_least) if at_least <= self.high else None
 
     def within(self, at_least: float | None, at_most: float | None) -> "Domain":
-        """The part of the domain from `at_least` to `at_most`; None leaves an end as it is."""
+        """The part of the domain from `at_least` to `at_most`; None means no limit."""
         low = -math.inf if at_least is None else at_least
         high = math.inf if at_most is None else at_most
         if not self.is_choice:
@@ -68,7 +68,7 @@ class Domain:
         return replace(self, options=tuple(option for option in self.options if low <= option <= high))
 
     def draw(self, generator: random.Random) -> Any:
-        """One value at random."""
+        """A random value."""
         if self.is_choice:
             return generator.choice(self.options)
         if self.kind == "randint":
@@ -78,7 +78,7 @@ class Domain:
         return generator.uniform(self.low, self.high)
 
     def near(self, value: Any, generator: random.Random) -> Any:
-        """A value beside another: the choice before or after it, or a fifth more or less, within the domain."""
+        """A neighbour of a value: the previous or next choice, or 0.8 or 1.2 times the value, within the domain."""
         if self.is_choice:
             if value not in self.options:
                 return self.draw(generator)
@@ -88,7 +88,7 @@ class Domain:
         return round(moved) if self.kind == "randint" else moved
 
     def suggest(self, trial: Any, name: str) -> Any:
-        """One value chosen by an Optuna trial for the parameter `name`."""
+        """The value that an Optuna trial suggests for the parameter `name`."""
         if self.is_choice:
             return trial.suggest_categorical(name, list(self.options))
         if self.kind == "randint":
@@ -110,26 +110,17 @@ def _choice(kind: str, values: list[Any]) -> Domain:
 
 def _range(kind: str, values: list[Any]) -> Domain:
     wanted = "[low, high] with low < high" + (" and low > 0" if kind == "loguniform" else "")
-    numbers = [number for number in map(_number, values) if number is not None]
-    if len(numbers) != 2 or len(values) != 2 or not _is_range(kind, *numbers):
+    try:  # `float`, as YAML reads 1e-4 as text
+        low, high = (math.nan if isinstance(value, bool) else float(value) for value in values)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not low < high or not math.isfinite(high - low) or (kind == "loguniform" and low <= 0):
         raise ValueError(f"{kind}: got {values!r}, allowed: {wanted}")
-    low, high = numbers
     if kind != "randint":
         return Domain(kind, (), low, high)
-    if low != int(low) or high != int(high):
+    if not low.is_integer() or not high.is_integer():
         raise ValueError(f"{kind}: got {values!r}, allowed: whole numbers, both included")
     return Domain(kind, (), int(low), int(high))
-
-
-def _is_range(kind: str, low: float, high: float) -> bool:
-    return low < high and math.isfinite(high - low) and (kind != "loguniform" or low > 0)
-
-
-def _number(value: Any) -> float | None:
-    try:  # YAML reads 1e-4 as text
-        return None if isinstance(value, bool | list | dict) else float(value)
-    except (TypeError, ValueError):
-        return None
 
 
 DOMAINS: dict[str, Callable[[str, list[Any]], Domain]] = {
@@ -145,7 +136,7 @@ def parse_domain(entry: Any) -> Domain:
     """The domain of a YAML entry such as `{uniform: [0.4, 0.6]}`.
 
     Raises:
-        ValueError: it is no such entry; names the entry and what is allowed.
+        ValueError: the entry is invalid; the message states the accepted entries.
     """
     allowed = ", ".join(DOMAINS)
     if not isinstance(entry, dict) or len(entry) != 1:

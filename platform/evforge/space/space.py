@@ -1,14 +1,14 @@
-"""Search spaces: a YAML file in the key grammar of the configuration, drawn at random, as a grid or by Optuna.
+"""Search spaces: YAML files with the keys of the configuration, sampled at random, as a grid or by Optuna.
 
-    tune: {num_samples: 6}                      # optional: any settings this search wants
+    tune: {num_samples: 6}                      # optional: settings of the study
     space:
       anchors.anchor_list: {choice: [PSEE_ANCHORS, [[1, 1], [2.5, 1]], {fit: 6}]}   # see evforge.space.anchor_options
       anchors.fg_iou_threshold: {uniform: [0.4, 0.6]}
       anchors.bg_iou_threshold: {uniform: [0.2, 0.5]}
       constraints: [anchors.bg_iou_threshold <= anchors.fg_iou_threshold]
 
-A sample is `{key: primitive}`: a choice that is a list stands in it as its JSON text, because Optuna's storage and
-tables want primitives; `Space.overrides_of` gives the values back.
+A sample is `{key: primitive}`. A choice that is a list is stored as JSON text, as Optuna's storage and tables accept
+primitives only; `Space.overrides_of` returns the values.
 """
 
 import itertools
@@ -37,9 +37,9 @@ class Space:
     """A search space.
 
     Args:
-        path: the file, for messages
-        settings: `{"group.leaf": value}` that the file sets for every trial
-        domains: what is searched, by key
+        path: path of the file, for messages
+        settings: `{"group.leaf": value}` that the file sets for all trials
+        domains: domain of each searched key
         constraints: pairs (a, b) of keys with a <= b
     """
 
@@ -49,15 +49,15 @@ class Space:
     constraints: tuple[tuple[str, str], ...] = ()
 
     def overrides_of(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """The configuration values of a sample: `{"group.leaf": value}`; other entries are left out."""
+        """The configuration values `{"group.leaf": value}` of the searched keys of a sample."""
         return {key: domain.value_of(sample[key]) for key, domain in self.domains.items()}
 
     def random_samples(self, config: Config, count: int, seed: int) -> list[dict[str, Any]]:
-        """Independent draws; sample i depends on (seed, i) alone."""
+        """Independent samples; sample i depends on (seed, i) only."""
         return [self._draw(config, _random_suggest(random.Random(f"{seed}-{index}"))) for index in range(count)]
 
     def grid_samples(self, config: Config) -> list[dict[str, Any]]:
-        """Every combination of the choices that meets the constraints, the last key changing fastest.
+        """All combinations of the choices that meet the constraints; the last key changes fastest.
 
         Raises:
             ValueError: a domain is a range, not a list of choices.
@@ -69,25 +69,38 @@ class Space:
                 )
         combinations = itertools.product(*(domain.options for domain in self.domains.values()))
         samples = [dict(zip(self.domains, options, strict=True)) for options in combinations]
-        return [sample for sample in samples if self._meets(config, sample)]
+        known = config.to_flat()
+        return [
+            sample
+            for sample in samples
+            if all(sample.get(low, known[low]) <= sample.get(high, known[high]) for low, high in self.constraints)
+        ]
 
     def suggest(self, config: Config, trial: Any) -> dict[str, Any]:
-        """One sample drawn by an Optuna trial (define-by-run)."""
-        return self._draw(config, lambda key, domain: domain.suggest(trial, self._name(key, domain)))
-
-    def near(self, config: Config, sample: Mapping[str, Any], generator: random.Random, anew: float) -> dict[str, Any]:
-        """A sample beside another; each value is drawn anew with the probability `anew`."""
+        """A sample suggested by an Optuna trial (define-by-run)."""
 
         def suggest(key: str, domain: Domain) -> Any:
-            return domain.draw(generator) if generator.random() < anew else domain.near(sample[key], generator)
+            # Optuna rejects a categorical parameter whose choices change: a restricted choice is a separate parameter.
+            restricted = domain.is_choice and domain != self.domains[key]
+            return domain.suggest(trial, f"{key} of {list(domain.options)}" if restricted else key)
+
+        return self._draw(config, suggest)
+
+    def near(
+        self, config: Config, sample: Mapping[str, Any], generator: random.Random, redrawn: float
+    ) -> dict[str, Any]:
+        """A neighbour of a sample; each value is drawn at random with probability `redrawn`."""
+
+        def suggest(key: str, domain: Domain) -> Any:
+            return domain.draw(generator) if generator.random() < redrawn else domain.near(sample[key], generator)
 
         return self._draw(config, suggest)
 
     def check(self, config: Config) -> None:
-        """Make sure that every key, domain and end of a domain gives a valid configuration.
+        """Check that all options and limits of all domains give valid configurations.
 
         Raises:
-            ValueError: names the file, the key, the value and what is allowed.
+            ValueError: a sample or a domain is invalid; the message states the file, the key, and the accepted values.
         """
         if config.tune.searcher == "grid":
             self.grid_samples(config)
@@ -97,23 +110,20 @@ class Space:
                     f"{self.path}: space.{key}: got grid with tune.searcher {config.tune.searcher}, "
                     "allowed: choice, or tune.searcher grid"
                 )
-        checked = set()
+        samples = {}
         for index, (key, domain) in enumerate(self.domains.items()):
             for option in domain.extremes:
                 sample = self._draw(config, _extreme_suggest(random.Random(index), key, option))
-                if json.dumps(sample) not in checked:
-                    checked.add(json.dumps(sample))
-                    self._check_sample(config, sample)
-
-    def _check_sample(self, config: Config, sample: Mapping[str, Any]) -> None:
-        try:
-            config.with_overrides(self.overrides_of(sample))
-        except ValueError as error:
-            drawn = ", ".join(f"{key} {value}" for key, value in sample.items())
-            raise ValueError(f"{self.path}: a sample ({drawn}) is no valid configuration: {error}") from None
+                samples[json.dumps(sample)] = sample
+        for sample in samples.values():
+            try:
+                config.with_overrides(self.overrides_of(sample))
+            except ValueError as error:
+                drawn = ", ".join(f"{key} {value}" for key, value in sample.items())
+                raise ValueError(f"{self.path}: a sample ({drawn}) is not a valid configuration: {error}") from None
 
     def _draw(self, config: Config, suggest: Suggest) -> dict[str, Any]:
-        """Draw the larger side of every constraint first and cut the smaller side's domain at its value."""
+        """Draw the larger key of each constraint first, and limit the domain of the smaller key by its value."""
         bounds, known = self._bounds(config), config.to_flat()
         sample: dict[str, Any] = {}
         for key in self._order():
@@ -122,7 +132,7 @@ class Space:
         return {key: sample[key] for key in self.domains}
 
     def _order(self) -> list[str]:
-        """Keys, each after those that bound it from above."""
+        """The keys in an order in which each follows its upper bounds."""
         graph: dict[str, list[str]] = {key: [] for key in self.domains}
         for lower, upper in self.constraints:
             if lower in graph and upper in graph:
@@ -130,58 +140,47 @@ class Space:
         try:
             return list(TopologicalSorter(graph).static_order())
         except CycleError as error:
-            raise ValueError(f"{self.path}: constraints run in a circle: {' <= '.join(error.args[1])}") from None
+            raise ValueError(f"{self.path}: constraints form a cycle: {' <= '.join(error.args[1])}") from None
 
     def _bounds(self, config: Config) -> dict[str, float]:
-        """Smallest value of each constrained key that leaves room for every key below it."""
+        """Smallest value of each constrained key that allows values of all keys below it."""
         known = config.to_flat()
         bounds: dict[str, float] = {}
         constrained = set(itertools.chain.from_iterable(self.constraints))
         for key in reversed(self._order()):
             if key in constrained:
                 lowers = [bounds.get(lower, known[lower]) for lower, upper in self.constraints if upper == key]
-                bounds[key] = self._smallest(key, max(lowers, default=-math.inf))
+                at_least = max(lowers, default=-math.inf)
+                smallest = self.domains[key].smallest(at_least)
+                if smallest is None:
+                    raise ValueError(f"{self.path}: space.{key}: the constraints need a value of at least {at_least}")
+                bounds[key] = smallest
         for lower, upper in self.constraints:
             if upper not in self.domains and bounds[lower] > known[upper]:
                 raise ValueError(
-                    f"{self.path}: constraint {lower} <= {upper} holds nowhere: the one is at least "
-                    f"{bounds[lower]}, the other is {known[upper]}"
+                    f"{self.path}: constraint {lower} <= {upper} cannot be met: {lower} is at least "
+                    f"{bounds[lower]}, {upper} is {known[upper]}"
                 )
         return bounds
-
-    def _smallest(self, key: str, at_least: float) -> float:
-        smallest = self.domains[key].smallest(at_least)
-        if smallest is None:
-            raise ValueError(f"{self.path}: space.{key}: has no value of at least {at_least}, as the constraints need")
-        return smallest
-
-    def _meets(self, config: Config, sample: Mapping[str, Any]) -> bool:
-        values = {**config.to_flat(), **sample}
-        return all(values[lower] <= values[upper] for lower, upper in self.constraints)
-
-    def _name(self, key: str, domain: Domain) -> str:
-        # Optuna refuses a categorical parameter whose choices change: a cut choice is a parameter of its own.
-        cut = domain.is_choice and domain != self.domains[key]
-        return f"{key} of {list(domain.options)}" if cut else key
 
 
 def load_space(path: str | Path) -> Space:
     """Read a search space.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: an unknown key, domain or constraint; names what is allowed.
+        FileNotFoundError: the file does not exist.
+        ValueError: a key, domain or constraint is invalid; the message states what is accepted.
     """
     import yaml
 
     if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such search space; tune_spaces/ holds some")
+        raise FileNotFoundError(f"{path}: no such search space; see tune_spaces/ for examples")
     try:
         tree = yaml.safe_load(Path(path).read_text())
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict) or not isinstance(tree.get("space"), dict) or not tree["space"]:
-        raise ValueError(f"{path}: a search space holds `space:` with lines `group.leaf: {{domain: values}}`")
+        raise ValueError(f"{path}: a search space contains `space:` with lines `group.leaf: {{domain: values}}`")
     entries = dict(tree.pop("space"))
     constraints = entries.pop("constraints", None) or []
     if not entries:
@@ -193,11 +192,11 @@ def load_space(path: str | Path) -> Space:
 
 
 def write_space(source: str | Path, space: Space, target: Path) -> None:
-    """Write a space's file anew, with the anchor lists that `space` holds by now.
+    """Write the file of a space with its resolved anchor lists.
 
     Args:
-        source: the file that the space was read from.
-        space: the space.
+        source: file that the space was loaded from.
+        space: space with resolved anchor lists.
         target: file to write.
     """
     import yaml
@@ -213,7 +212,7 @@ def write_space(source: str | Path, space: Space, target: Path) -> None:
 def _load_domain(path: str, key: str, entry: Any) -> Domain:
     _require_key(f"{path}: space", key)
     if key.partition(".")[0] in FIXED_GROUPS:
-        raise ValueError(f"{path}: space.{key}: cannot be searched, {' and '.join(FIXED_GROUPS)} hold for a study")
+        raise ValueError(f"{path}: space.{key}: cannot be searched, as {' and '.join(FIXED_GROUPS)} apply to the study")
     try:
         return parse_domain(expand_options(entry) if key == ANCHOR_LIST else entry)
     except ValueError as error:
@@ -224,7 +223,7 @@ def _check_fits(path: str, domains: Mapping[str, Domain]) -> None:
     fits = any(fit_count(option) for option in domains[ANCHOR_LIST].options) if ANCHOR_LIST in domains else False
     if fits and "anchors.base_size" in domains:
         raise ValueError(
-            f"{path}: space.anchors.base_size: cannot be searched beside fitted anchors, which are relative to it"
+            f"{path}: space.anchors.base_size: cannot be searched with fitted anchors, which are relative to it"
         )
 
 
@@ -237,9 +236,9 @@ def _load_constraint(path: str, text: Any, domains: Mapping[str, Domain]) -> tup
         _require_key(f"{path}: space.constraints", key)
         numeric = domains[key].is_numeric if key in domains else isinstance(known[key], int | float)
         if not numeric:
-            raise ValueError(f"{path}: space.constraints: {key} is no number, got {text!r}")
+            raise ValueError(f"{path}: space.constraints: got {text!r}, but {key} is not a number")
     if lower not in domains and upper not in domains:
-        raise ValueError(f"{path}: space.constraints: got {text!r}, of which neither key is searched")
+        raise ValueError(f"{path}: space.constraints: got {text!r}, but neither key is searched")
     return lower, upper
 
 
@@ -263,10 +262,6 @@ def _require_key(where: str, key: str) -> None:
         raise ValueError(f"{where}: unknown key {key}, {hint}")
 
 
-def _random_suggest(generator: random.Random) -> Suggest:
-    return lambda _, domain: domain.draw(generator)
-
-
 def _extreme_suggest(generator: random.Random, fixed_key: str, fixed_option: Any) -> Suggest:
     def suggest(key: str, domain: Domain) -> Any:
         if key == fixed_key and domain.contains(fixed_option):
@@ -274,3 +269,7 @@ def _extreme_suggest(generator: random.Random, fixed_key: str, fixed_option: Any
         return generator.choice(domain.extremes)
 
     return suggest
+
+
+def _random_suggest(generator: random.Random) -> Suggest:
+    return lambda _, domain: domain.draw(generator)

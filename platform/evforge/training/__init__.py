@@ -1,4 +1,4 @@
-"""One training: Ray Train around Lightning, callbacks, the run's folder, and what it costs.
+"""One training: Ray Train and Lightning, callbacks, the run's folder, and costs.
 
-Does not belong here: many trainings (`search/`).
+Does not belong here: searches, which run many trainings (`search/`).
 """

@@ -1,5 +1,6 @@
-"""Lightning callbacks: metrics and checkpoints to Ray after every validation, and a progress line for logs."""
+"""Lightning callbacks: reports of metrics and checkpoints after every validation, and progress lines."""
 
+import math
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,17 +16,18 @@ __all__ = ["ProgressLine", "ReportMetrics"]
 
 
 class ReportMetrics(pl.Callback):
-    """Reports every metric of a validation together with a checkpoint.
+    """Reports all metrics of a validation together with a checkpoint.
 
-    At the end of validations, never of the sanity check: at the end of a training epoch (where Ray's own callback
-    reports) the metrics of a validation that runs less often are missing, and schedulers stop at a report without
-    their metric; and Lightning, resumed from there, takes the batches of epoch 0.
+    It reports after validations, except the sanity check, and not after training epochs as Ray's own callback does.
+    If validations are less frequent than epochs, a report after an epoch lacks the metric that schedulers need, and
+    Lightning, resumed from its checkpoint, repeats the batches of epoch 0.
 
     Args:
-        report: called on every rank with the metrics (`train_loss`, `val_mean_ap`, ...), `epoch` (from 1), `step` and
-            `fingerprint` (of the configuration that the model was made of, as the model itself holds it), and a
-            folder that holds `CHECKPOINT_NAME`; the folder is gone after the call.
-        measure: further figures of the model, measured once, at the first validation, and reported with each.
+        report: function that is called on every rank with a mapping and a folder. The mapping contains the metrics
+            (`train_loss`, `val_mean_ap`, ...), `epoch` (from 1), `step`, and `fingerprint`, that of the configuration
+            stored in the model. The folder contains `CHECKPOINT_NAME` and is removed after the call.
+        measure: returns further values of the model. It is called once, at the first validation, and its values are
+            part of every report.
     """
 
     def __init__(
@@ -38,7 +40,7 @@ class ReportMetrics(pl.Callback):
         self._measured: dict[str, float] | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save and report.
+        """Save a checkpoint and report.
 
         Raises:
             CheckpointError: the checkpoint cannot be written.
@@ -59,46 +61,45 @@ class ReportMetrics(pl.Callback):
 
 
 class ProgressLine(pl.Callback):
-    """Prints where the training stands: now and then inside an epoch, and after every validation.
+    """Prints the progress of a training: at intervals during an epoch, and after every validation.
 
     Args:
-        every_s: seconds between lines inside an epoch.
-        write: takes one line.
+        every_s: seconds between lines during an epoch.
     """
 
-    def __init__(self, every_s: float = 10.0, write: Callable[[str], None] | None = None) -> None:
+    def __init__(self, every_s: float = 10.0) -> None:
         self.every_s = every_s
-        self.write = write or (lambda line: print(line, flush=True))
         self._epoch_start = self._last_line = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the epoch's clock."""
+        """Start the clock of the epoch."""
         self._epoch_start = self._last_line = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """A line if the last one is old."""
+        """Print a line if the last one is at least `every_s` seconds old."""
         now = time.monotonic()
         if now - self._last_line < self.every_s:
             return
         self._last_line = now
-        frames = (batch_idx + 1) * batch["inputs"].shape[0] * batch["inputs"].shape[1] * trainer.world_size
-        rate = frames / (now - self._epoch_start)
-        left = (trainer.num_training_batches - batch_idx - 1) * (now - self._epoch_start) / (batch_idx + 1)
-        self.write(
-            f"{self._epoch(trainer)}  batch {batch_idx + 1}/{trainer.num_training_batches}  "
-            f"loss {float(trainer.callback_metrics['loss']):.3f}  {rate:.0f} frames/s  {left:.0f} s left in the epoch"
+        done, batches = batch_idx + 1, trainer.num_training_batches
+        seconds = (now - self._epoch_start) / done
+        rate = math.prod(batch["inputs"].shape[:2]) * trainer.world_size / seconds
+        _print(
+            trainer,
+            f"batch {done}/{batches}  loss {float(trainer.callback_metrics['loss']):.3f}  "
+            f"{rate:.0f} frames/s  {(batches - done) * seconds:.0f} s left in the epoch",
         )
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A line with the epoch's figures."""
+        """Print a line with the metrics of the epoch."""
         if trainer.sanity_checking:
             return
         shown = {key: trainer.callback_metrics.get(key) for key in ("train_loss", "val_mean_ap", "val_mean_ap50")}
-        figures = "  ".join(f"{key} {float(value):.3f}" for key, value in shown.items() if value is not None)
-        self.write(f"{self._epoch(trainer)}  {figures}  {time.monotonic() - self._epoch_start:.0f} s")
+        metrics = "  ".join(f"{key} {float(value):.3f}" for key, value in shown.items() if value is not None)
+        _print(trainer, f"{metrics}  {time.monotonic() - self._epoch_start:.0f} s")
 
-    @staticmethod
-    def _epoch(trainer: pl.Trainer) -> str:
-        return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+
+def _print(trainer: pl.Trainer, text: str) -> None:
+    print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  {text}", flush=True)

@@ -1,12 +1,12 @@
-"""What a detector and its training cost here: parameters, latency, frames per second."""
+"""Costs of a detector and of its training on this machine: parameters, latency, frames per second."""
 
+import math
 import platform
 import statistics
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,46 +18,56 @@ if TYPE_CHECKING:
 
     from detector.lightning_model import LightningDetectionModel
 
-__all__ = ["measure_rate", "measure_speed", "model_costs"]
+__all__ = ["measure_rate", "measure_speed", "median_seconds", "model_costs"]
 
 WARM_UP, TRAINING_FRAMES, EXPORT_FRAMES = 3, 9, 15
 
 
-def model_costs(trainer: "pl.Trainer", model: "LightningDetectionModel") -> dict[str, float]:
-    """Size and speed of a detector; its recurrent state is cleared.
+def median_seconds(call: Callable[[], Any], device: torch.device, warm_up: int, rounds: int) -> float:
+    """Median duration of a call.
 
     Args:
-        trainer: gives the precision.
-        model: one that has seen a batch, whose size a frame has.
+        call: work to measure.
+        device: device on which the call computes; each round waits for it.
+        warm_up: calls before the first round.
+        rounds: calls to measure.
+    """
+    seconds = []
+    for _ in range(warm_up + rounds):
+        start = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[warm_up:])
+
+
+def model_costs(trainer: "pl.Trainer", model: "LightningDetectionModel") -> dict[str, float]:
+    """Size and speed of a detector. Clears its recurrent state.
+
+    Args:
+        trainer: trainer whose precision is used.
+        model: model that has seen a batch, which sets the frame size.
 
     Returns:
-        `parameters`: how many; `latency_ms`: milliseconds of one frame through the network, without decoding, on the
-        model's device, the median of several.
+        `parameters`, their number, and `latency_ms`, the median time in milliseconds of one frame through the network
+        on the model's device, without decoding.
     """
     assert model.height is not None and model.width is not None
     frame = torch.zeros(1, 1, model.detector.in_channels, model.height, model.width, device=model.device)
-    seconds = []
     with torch.no_grad(), evaluating(model), trainer.precision_plugin.forward_context():
-        for _ in range(WARM_UP + TRAINING_FRAMES):
-            start = time.perf_counter()
-            model(frame)
-            if frame.is_cuda:
-                torch.cuda.synchronize(frame.device)
-            seconds.append(time.perf_counter() - start)
+        seconds = median_seconds(lambda: model(frame), model.device, WARM_UP, TRAINING_FRAMES)
     model.detector.reset_all()
-    return {
-        "parameters": float(sum(parameter.numel() for parameter in model.parameters())),
-        "latency_ms": 1000 * statistics.median(seconds[WARM_UP:]),
-    }
+    return {"parameters": float(sum(value.numel() for value in model.parameters())), "latency_ms": 1000 * seconds}
 
 
 def measure_rate(config: Config, threads: int, use_gpu: bool) -> float:
-    """Frames a second of a training step in this process, reading included; the second of two steps is timed.
+    """Frames per second of a training step in this process, including reading; measures the second of two steps.
 
     Args:
         config: checked settings.
-        threads: threads of torch.
-        use_gpu: take the GPU.
+        threads: number of torch threads.
+        use_gpu: train on the GPU.
     """
     from detector.data_factory import psee_data
     from detector.lightning_model import LightningDetectionModel
@@ -70,60 +80,50 @@ def measure_rate(config: Config, threads: int, use_gpu: bool) -> float:
     model = LightningDetectionModel(config.to_hparams()).to(device)
     optimizer = build_optimizer(model.parameters(), config.optim)
     loader = psee_data(config.with_overrides({"data.num_workers": 0}).to_hparams(), "train")
-    with _threads(threads):
-        for _ in range(2):
-            start = time.perf_counter()
-            batch = model.transfer_batch_to_device(next(iter(loader)), device, 0)
-            with torch.autocast(device.type, kind, enabled=precision != "32-true"):
-                losses = model.detector.compute_loss(
-                    batch["inputs"], batch["labels"], batch["mask_keep_memory"], batch["frame_is_labeled"]
-                )
-            optimizer.zero_grad()
-            (losses["cls_loss"] + losses["loc_loss"]).backward()
-            optimizer.step()
-            if use_gpu:
-                torch.cuda.synchronize()
-            seconds = time.perf_counter() - start
-    return len(batch["inputs"].flatten(0, 1)) / seconds
+
+    def step() -> None:
+        batch = model.transfer_batch_to_device(next(iter(loader)), device, 0)
+        with torch.autocast(device.type, kind, enabled=precision != "32-true"):
+            losses = model.detector.compute_loss(
+                batch["inputs"], batch["labels"], batch["mask_keep_memory"], batch["frame_is_labeled"]
+            )
+        optimizer.zero_grad()
+        (losses["cls_loss"] + losses["loc_loss"]).backward()
+        optimizer.step()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        seconds = median_seconds(step, device, warm_up=1, rounds=1)
+    finally:
+        torch.set_num_threads(before)
+    return math.prod(loader.dataset.dataset.shape[:2]) / seconds
 
 
 def measure_speed(exported: Path) -> dict[str, str]:
-    """How fast an exported detector answers here, boxes included: what, by what it is called.
+    """Speed of an exported detector on this machine, including boxes.
 
     Args:
         exported: folder with `model.ptjit` and `info_ssd_jit.json`.
 
+    Returns:
+        Label -> text, such as the frame size and the median time.
+
     Raises:
-        FileNotFoundError: one of the two is missing.
-        ValueError: they do not belong together.
+        FileNotFoundError: one of the two files is missing.
+        ValueError: the two files do not belong together.
     """
     from detector.export.bundle import load_exported
 
     loaded, info, device = load_exported(exported)
     frame = torch.rand(1, 1, info["in_channels"], info["height"], info["width"], device=device)
-    seconds = []
+    thresholds = info["score_thresh"], info["nms_thresh"], info["max_boxes_per_input"]
     with torch.inference_mode():
-        for _ in range(WARM_UP + EXPORT_FRAMES):
-            start = time.perf_counter()
-            loaded.detect(frame, info["score_thresh"], info["nms_thresh"], info["max_boxes_per_input"])
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-            seconds.append(time.perf_counter() - start)
-    median = statistics.median(seconds[WARM_UP:])
+        median = median_seconds(lambda: loaded.detect(frame, *thresholds), device, WARM_UP, EXPORT_FRAMES)
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {platform.machine()}"
     return {
         "frame": f"{info['width']} x {info['height']}, one stream, boxes included",
         "median time": f"{1000 * median:.1f} ms, of {EXPORT_FRAMES} frames",
-        "real-time factor": f"{info['delta_t'] / 1e6 / median:.1f} at {info['delta_t'] / 1000:g} ms a frame",
+        "real-time factor": f"{info['delta_t'] / 1e6 / median:.1f} at {info['delta_t'] / 1000:g} ms per frame",
         "where": f"{where}, threads: {torch.get_num_threads()}, torch {torch.__version__}",
     }
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -1,6 +1,6 @@
-"""Folders of runs: names of their files, what a folder remembers of its run, checkpoints copied out of Ray's.
+"""Folders of runs: names of their files, records of MLflow runs, checkpoints, failures.
 
-Imports nothing heavy: drivers and workers share it.
+Imports no large library, as the driver and its workers share this module.
 """
 
 import errno
@@ -47,33 +47,33 @@ __all__ = [
 
 BEST_CHECKPOINT, CONFIG_FILE, RECORD_FILE, SPACE_FILE = "best.ckpt", "config.yaml", "run.json", "space.yaml"
 RESOURCES_TAG = "trial_resources"
-"""Tag of a study's run: what a trial reserves, as JSON, such as `{"cpu": 1, "gpu": 1}`."""
+"""Tag of a study's run: resources of one trial as JSON, such as `{"cpu": 1, "gpu": 1}`."""
 CHECKPOINT_NAME = "checkpoint.ckpt"
-"""The file in a checkpoint folder of Ray's."""
+"""Name of the file in a checkpoint folder of Ray."""
 COSTS = ("parameters", "latency_ms")
-"""What a detector costs: its parameters, and the milliseconds of one frame."""
+"""Names of the costs of a detector: number of parameters, and milliseconds per frame."""
 SPARE_BYTES = 8 * 2**20
-"""What a checkpoint leaves free on its disk."""
+"""Free space that must remain on the disk after a checkpoint is written."""
 
 
 class CheckpointError(EvForgeError):
-    """A checkpoint cannot be written: the disk is full, say."""
+    """A checkpoint cannot be written, for example because the disk is full."""
 
     @classmethod
     def of(cls, path: Path, error: OSError) -> "CheckpointError":
-        """The error of writing in a folder."""
+        """The error of writing to a folder."""
         reason = os.strerror(error.errno) if error.errno else one_line(error)
-        return cls(f"{path}: a checkpoint cannot be written: {reason}; make room, then go on with --resume")
+        return cls(f"{path}: a checkpoint cannot be written: {reason}; free some space, then resume with --resume")
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run's folder remembers of it, in `run.json`.
+    """The MLflow run of a folder, stored in `run.json`.
 
     Args:
-        run_id: the MLflow run
-        tracking_uri: the MLflow store
-        experiment: the MLflow experiment
+        run_id: id of the MLflow run
+        tracking_uri: URI of the MLflow store
+        experiment: name of the MLflow experiment
     """
 
     run_id: str
@@ -82,51 +82,50 @@ class RunRecord:
 
 
 def read_record(folder: str | Path) -> RunRecord:
-    """The record of a run's folder.
+    """Read the record of a run's folder.
 
     Raises:
-        FileNotFoundError: the folder is none of a run.
+        FileNotFoundError: the folder is not that of a run.
     """
     path = Path(folder) / RECORD_FILE
     if not path.is_file():
-        raise FileNotFoundError(f"{folder}: no run of evforge, which has a {RECORD_FILE}")
+        raise FileNotFoundError(f"{folder}: not the folder of a run, which contains {RECORD_FILE}")
     return RunRecord(**json.loads(path.read_text()))
 
 
 def unique_folder(storage: str, kind: str) -> Path:
-    """A new folder `<storage>/<kind>-<time>`: Ray silently goes on with a run whose name it knows.
+    """Create a folder `<storage>/<kind>-<time>`. Its name is unique, as Ray silently resumes a run with a known name.
 
     Raises:
-        ValueError: `train.storage` is no folder.
+        ValueError: `train.storage` is a file or an address.
+        FileExistsError: all numbered names are in use.
     """
     if "://" in storage or Path(storage).is_file():
         raise ValueError(f"train.storage: got {storage!r}, allowed: a folder")
     stem = Path(storage).absolute() / f"{kind}-{time.strftime('%Y%m%d-%H%M%S')}"
     for folder in (stem, *(stem.with_name(f"{stem.name}-{number}") for number in range(2, 1000))):
-        try:
+        with suppress(FileExistsError):
             folder.mkdir(parents=True)
-        except FileExistsError:
-            continue
-        return folder
-    raise FileExistsError(f"{stem}: it and its 999 successors exist, allowed: another train.storage")
+            return folder
+    raise FileExistsError(f"{stem}: the folder and 998 numbered ones exist, allowed: another train.storage")
 
 
 def write_record(folder: Path, config: Config, tracker: "Tracker", run_id: str) -> None:
-    """Write what `read_record` reads, and the configuration beside it."""
+    """Write the record that `read_record` reads, and the configuration."""
     write_text(folder / CONFIG_FILE, config.to_yaml())
     record = RunRecord(run_id, tracker.uri, tracker.experiment)
     write_text(folder / RECORD_FILE, json.dumps(asdict(record), indent=1) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file that is whole or not there."""
+    """Write a file atomically: after an error it is absent or unchanged."""
     with atomic_write(path) as part:
         part.write_text(text)
 
 
 @contextmanager
 def checkpoint_file(checkpoint: Any) -> Iterator[str | None]:
-    """The file in one of Ray's checkpoints, for the block; None if there is no checkpoint."""
+    """Path of the file in a checkpoint of Ray, valid inside the block; None without a checkpoint."""
     if checkpoint is None:
         yield None
         return
@@ -135,18 +134,18 @@ def checkpoint_file(checkpoint: Any) -> Iterator[str | None]:
 
 
 def copy_checkpoint(folder: str | Path, target: Path) -> None:
-    """Copy the file of a checkpoint's folder; a half-written file never stays."""
+    """Copy the file of a checkpoint folder atomically."""
     with atomic_write(target) as part:
         shutil.copyfile(Path(folder) / CHECKPOINT_NAME, part)
 
 
 @contextmanager
 def whole_checkpoints(folder: Path, source: Path) -> Iterator[None]:
-    """For a block that copies a checkpoint's folder to a new one in `folder`: nothing half-written stays.
+    """Remove incomplete checkpoints in `folder` if the block, which copies the checkpoint folder `source`, fails.
 
     Raises:
-        CheckpointError: it could not be written, or would have filled the disk: Ray and MLflow write lists there,
-            which a full disk would cut off.
+        CheckpointError: the checkpoint could not be written, or would fill the disk, on which Ray and MLflow also
+            write lists that a full disk would truncate.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder).free < SPARE_BYTES + (source / CHECKPOINT_NAME).stat().st_size:
@@ -161,9 +160,10 @@ def whole_checkpoints(folder: Path, source: Path) -> Iterator[None]:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The last checkpoint's file in a training's folder, where Ray's own list of them was cut off by a full disk.
+    """Remove Ray's list of checkpoints in a training's folder if a full disk has truncated it: Ray could not read it.
 
-    The list is removed then, as Ray would fail at it; None if it is whole, or was never begun.
+    Returns:
+        Path of the last checkpoint's file if the list was truncated. None if it is complete or absent.
     """
     if not drop_broken_checkpoint_list(folder):
         return None
@@ -171,17 +171,17 @@ def last_checkpoint(folder: Path) -> str | None:
 
 
 def failure_file(folder: Path, trial_id: str) -> Path:
-    """Where a trial that fails leaves its traceback, in the folder of its study."""
+    """Path of the traceback of a failed trial, in the folder of its study."""
     return folder / "failures" / f"{trial_id}.txt"
 
 
 def note_failure(path: Path, text: str) -> None:
-    """Leave word of a failure; on a full disk there is none, and Ray tells of it after it has tried again."""
+    """Write the text of a failure. On a full disk the file is absent, and Ray reports the failure after its retries."""
     with suppress(OSError):
         path.parent.mkdir(exist_ok=True)
         write_text(path, text)
 
 
 def is_metric(name: str) -> bool:
-    """Whether a logged value is a figure of a split or a cost; the others are for the progress line."""
+    """Whether a logged value is a metric of a split or a cost; the others are for the progress line."""
     return name in COSTS or name.startswith(("train_", "val_", "test_"))

@@ -1,4 +1,4 @@
-"""Training: `fit` runs Lightning in this process, `train` runs it in the workers of Ray Train."""
+"""Training: `fit` runs Lightning in this process, `train` in the workers of Ray Train."""
 
 import logging
 import signal
@@ -13,7 +13,7 @@ from detector.config import Config
 from detector.data.label_map import class_names
 from evforge import EvForgeError, last_line
 from evforge.cluster.ray_compat import failure_text
-from evforge.cluster.session import Resources, cpu_count, ray_session
+from evforge.cluster.session import cpu_count, ray_session
 from evforge.training.run_folder import (
     BEST_CHECKPOINT,
     CONFIG_FILE,
@@ -43,12 +43,12 @@ FAILURE_FILE = "failure.txt"
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training made.
+    """Result of a training.
 
     Args:
         best_checkpoint: Lightning checkpoint of the epoch with the best `val_mean_ap`
         metrics: metrics of that epoch
-        run_id: the MLflow run
+        run_id: id of the MLflow run
         path: folder of the run
     """
 
@@ -58,16 +58,20 @@ class TrainResult:
     path: Path
 
 
-def check_config(config: Config) -> Config:
-    """Check on the driver everything that can be checked before a worker starts.
+def check_config(config: Config, metric: str | None = None) -> Config:
+    """Check everything that can be checked before a worker starts.
+
+    Args:
+        config: the configuration.
+        metric: metric of a search, which the labels of the validation split must be able to measure.
 
     Returns:
-        The configuration with its classes filled in from the dataset, whose path is made absolute: workers may run in
-        other folders.
+        The configuration with the classes of the dataset filled in and an absolute path of the dataset, as workers
+        may run in other folders.
 
     Raises:
         ValueError: a setting does not fit the dataset or another setting.
-        FileNotFoundError: the dataset, or a part of it, is not there.
+        FileNotFoundError: the dataset or a part of it does not exist.
     """
     import torch
 
@@ -78,11 +82,11 @@ def check_config(config: Config) -> Config:
     from detector.optim.optimizers import build_optimizer
 
     if not config.data.dataset_path:
-        raise ValueError("data.dataset_path: got '', allowed: a dataset folder; `evforge build` and `synth` make one")
+        raise ValueError("data.dataset_path: got '', allowed: a dataset folder, see `evforge build`")
     if config.train.val_every > config.train.max_epochs:
         raise ValueError(
             f"train.val_every: got {config.train.val_every}, allowed: at most train.max_epochs "
-            f"({config.train.max_epochs}), or nothing is ever measured"
+            f"({config.train.max_epochs}), otherwise nothing is measured"
         )
     if config.optim.warmup_epochs >= config.train.max_epochs:
         raise ValueError(
@@ -95,7 +99,11 @@ def check_config(config: Config) -> Config:
     build_ssd(config)
     build_optimizer([torch.nn.Parameter(torch.zeros(1))], config.optim)
     rate_factor(config.optim, 0.0, config.train.max_epochs)
-    label_counts(config, "val")  # reads the split, and refuses one that measures nothing
+    counts = {f"val_{name}": count for name, count in label_counts(config, "val").items()}
+    measured = ["train_loss", *(name for name, count in counts.items() if count)]
+    if metric is not None and metric not in measured:
+        reason = "which no label of the validation split can measure, " if metric in counts else ""
+        raise ValueError(f"tune.metric: got {metric!r}, {reason}allowed: {', '.join(measured)}")
     dataset = str(Path(config.data.dataset_path).absolute())
     return config.with_overrides({"data.classes": class_names(config.data), "data.dataset_path": dataset})
 
@@ -114,9 +122,9 @@ def fit(
     Args:
         config: checked configuration.
         callbacks: Lightning callbacks; they do all reporting and saving.
-        ckpt_path: checkpoint to resume from: weights, Adam's moments and the position come from it; learning rate,
-            weight decay and all else from `config`.
-        threads: threads of torch.
+        ckpt_path: checkpoint to resume from. It sets the weights, the moments of Adam and the epoch; `config` sets the
+            learning rate, the weight decay and everything else.
+        threads: number of torch threads.
         use_gpu: train on the GPU that this process sees.
         options: further arguments of `pl.Trainer`.
 
@@ -160,11 +168,11 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
 
     Args:
         config: the configuration.
-        resume: folder of an earlier run to go on with, from its last checkpoint, in the same MLflow run.
+        resume: folder of an earlier run, which resumes from its last checkpoint in the same MLflow run.
 
     Raises:
-        ValueError: a setting does not fit.
-        FileNotFoundError: the dataset or the run to resume is not there.
+        ValueError: a setting is invalid.
+        FileNotFoundError: the dataset or the run to resume does not exist.
         EvForgeError: the training failed, or the machine has too few CPUs or no GPU.
     """
     from evforge.tracking.tracker import Tracker
@@ -175,26 +183,27 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
     track = record or config.track
     tracker = Tracker(track.tracking_uri, track.experiment)
     with ray_session(dashboard=True) as resources, _tracked(tracker, config, folder, record) as run_id:
-        return _launch(config, tracker, run_id, folder, resources)
+        use_gpu = resources.use_gpu(config.train.use_gpu)
+        resources.require_workers(config.train.workers, use_gpu)
+        with _own_interrupts():
+            result = run_workers(config, folder, use_gpu, log={"tracker": tracker, "run_id": run_id})
+        if not result.best_checkpoints:
+            raise EvForgeError(f"{folder}: the training ended without a validation and has no checkpoint")
+        checkpoint, metrics = max(result.best_checkpoints, key=lambda pair: pair[1]["val_mean_ap"])
+        with checkpoint.as_directory() as source:
+            copy_checkpoint(source, folder / BEST_CHECKPOINT)
+        return TrainResult(folder / BEST_CHECKPOINT, dict(metrics), run_id, folder)
 
 
 @contextmanager
 def _tracked(tracker: "Tracker", config: Config, folder: Path, record: RunRecord | None) -> Iterator[str]:
-    """The MLflow run of a training: a new one, or the recorded one again."""
+    """The MLflow run of a training: a new one, or the recorded one resumed."""
     tags = {"config_fingerprint": config.fingerprint(), "path": str(folder)}
     run = tracker.run(folder.name, config.to_flat(), tags) if record is None else tracker.resumed(record.run_id)
     with run as run_id:
         tracker.log_text(run_id, config.to_yaml(), CONFIG_FILE)
         write_record(folder, config, tracker, run_id)
         yield run_id
-
-
-def _launch(config: Config, tracker: "Tracker", run_id: str, folder: Path, resources: Resources) -> TrainResult:
-    use_gpu = resources.use_gpu(config.train.use_gpu)
-    resources.require_workers(config.train.workers, use_gpu)
-    with _own_interrupts():
-        result = run_workers(config, folder, use_gpu, log={"tracker": tracker, "run_id": run_id})
-    return _finish(result, run_id, folder)
 
 
 def run_workers(
@@ -207,16 +216,16 @@ def run_workers(
     log: Mapping[str, Any] | None = None,
     callbacks: Sequence[Any] = (),
 ) -> "ray.train.Result":
-    """Train with Ray Train's workers, from the last checkpoint in the folder if there is one.
+    """Train in the workers of Ray Train, from the last checkpoint in the folder if there is one.
 
     Args:
         config: checked configuration.
-        folder: where checkpoints go.
+        folder: folder of the checkpoints.
         use_gpu: give each worker a GPU.
-        best: metric and mode of the checkpoint that is kept beside the last.
-        threads: threads of each worker; those of its machine, shared by the workers on it, if None.
+        best: metric and mode of the checkpoint that is kept in addition to the last one.
+        threads: number of torch threads per worker; if None, the workers of a machine share its cores.
         log: `tracker` and `run_id` that rank 0 logs to.
-        callbacks: Ray Train's.
+        callbacks: callbacks of Ray Train.
 
     Raises:
         EvForgeError: the training failed.
@@ -225,24 +234,26 @@ def run_workers(
     from ray.train.torch import TorchConfig, TorchTrainer
 
     (folder / FAILURE_FILE).unlink(missing_ok=True)
-    job = {"hparams": vars(config.to_hparams()), "folder": folder, "use_gpu": use_gpu, "threads": threads, "log": log}
-    job["start"] = last_checkpoint(folder)
+    job = {
+        "hparams": vars(config.to_hparams()),
+        "folder": folder,
+        "use_gpu": use_gpu,
+        "threads": threads,
+        "log": log,
+        "start": last_checkpoint(folder),
+    }
+    least, workers = config.train.min_workers, config.train.workers
     trainer = TorchTrainer(
         _worker_loop,
         train_loop_config=job,
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
-        scaling_config=ray.train.ScalingConfig(num_workers=_num_workers(config), use_gpu=use_gpu),  # type: ignore[arg-type]
+        scaling_config=ray.train.ScalingConfig(num_workers=(least, workers) if least else workers, use_gpu=use_gpu),  # type: ignore[arg-type]
         run_config=_run_config(config, folder, best, callbacks),
     )
     try:
         return trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise EvForgeError(f"training failed: {_reason(error, folder)}") from None
-
-
-def _num_workers(config: Config) -> int | tuple[int, int]:
-    least, workers = config.train.min_workers, config.train.workers
-    return workers if least is None else (least, workers)
 
 
 def _run_config(config: Config, folder: Path, best: tuple[str, str], callbacks: Sequence[Any]) -> "ray.train.RunConfig":
@@ -257,7 +268,7 @@ def _run_config(config: Config, folder: Path, best: tuple[str, str], callbacks: 
             max_failures=config.train.max_failures,
             controller_failure_limit=config.train.max_failures,  # type: ignore[call-arg]
         ),
-        # Ray keeps the last checkpoint besides the best ones.
+        # Ray keeps the last checkpoint in addition to the best one.
         checkpoint_config=ray.train.CheckpointConfig(
             num_to_keep=1, checkpoint_score_attribute=best[0], checkpoint_score_order=best[1]
         ),
@@ -265,7 +276,7 @@ def _run_config(config: Config, folder: Path, best: tuple[str, str], callbacks: 
 
 
 def _worker_loop(job: dict[str, Any]) -> None:
-    """One rank."""
+    """The work of one rank."""
     import ray.train
 
     from detector.lightning_model import NonFiniteLossError
@@ -273,7 +284,7 @@ def _worker_loop(job: dict[str, Any]) -> None:
     from evforge.training.profiling import model_costs
 
     failure = job["folder"] / FAILURE_FILE
-    if failure.is_file():  # Ray tries again after every failure, and this one would come again
+    if failure.is_file():  # Ray retries after every failure, but this one would occur again
         raise EvForgeError(failure.read_text())
     context = ray.train.get_context()
     is_first = context.get_world_rank() == 0
@@ -281,8 +292,8 @@ def _worker_loop(job: dict[str, Any]) -> None:
 
     def report(metrics: dict[str, Any], folder: Path) -> None:
         if log:
-            figures = {name: value for name, value in metrics.items() if is_metric(name)}
-            log["tracker"].log_metrics(log["run_id"], figures, step=metrics["epoch"])
+            logged = {name: value for name, value in metrics.items() if is_metric(name)}
+            log["tracker"].log_metrics(log["run_id"], logged, step=metrics["epoch"])
         with whole_checkpoints(job["folder"], folder) if is_first else nullcontext():
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder) if is_first else None)
 
@@ -309,23 +320,14 @@ def _ddp_options(world_size: int) -> dict[str, Any]:
         return {}
     from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment
 
-    # Buffers hold the streams' recurrent state, which belongs to its rank.
+    # Buffers contain the recurrent state of the rank's own streams.
     strategy = RayDDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
     return {"devices": "auto", "strategy": strategy, "plugins": [RayLightningEnvironment()]}
 
 
-def _finish(result: "ray.train.Result", run_id: str, folder: Path) -> TrainResult:
-    if not result.best_checkpoints:
-        raise EvForgeError(f"{folder}: the training ended without a validation, hence without a checkpoint")
-    checkpoint, metrics = max(result.best_checkpoints, key=lambda pair: pair[1]["val_mean_ap"])
-    with checkpoint.as_directory() as source:
-        copy_checkpoint(source, folder / BEST_CHECKPOINT)
-    return TrainResult(folder / BEST_CHECKPOINT, dict(metrics), run_id, folder)
-
-
 @contextmanager
 def _own_interrupts() -> Iterator[None]:
-    """Turn the exit that Ray Train makes of Ctrl-C back into an interrupt, and put the handler it replaces back."""
+    """Raise Ray Train's exit after Ctrl-C as an interrupt, and restore the signal handler that Ray Train replaces."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -341,21 +343,21 @@ def _reason(error: Exception, folder: Path) -> str:
     if failure.is_file():
         return failure.read_text()
     if "No space left on device" in str(error):  # from Ray's own writing
-        return f"{folder}: no space left on the disk; make room, then go on with --resume"
+        return f"{folder}: no space left on the disk; free some space, then resume with --resume"
     return last_line(failure_text(error))
 
 
 def quiet() -> None:
-    """Keep Lightning and Ray from printing what nobody asked for."""
+    """Silence messages of Lightning and Ray that do not help users."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
-    logging.getLogger("ray.tune.trainable").setLevel(logging.ERROR)  # tells each checkpoint that is taken over
+    logging.getLogger("ray.tune.trainable").setLevel(logging.ERROR)  # logs each checkpoint that is loaded
     logging.getLogger().setLevel(logging.WARNING)  # Ray Train logs each report to the root
     for message in (
         ".*does not have many workers.*",
-        ".*recommended to use `self.log.*sync_dist=True.*",  # the model's figures are the same on all ranks already
+        ".*recommended to use `self.log.*sync_dist=True.*",  # the model's metrics are equal on all ranks
         ".*isinstance.treespec, LeafSpec.*",
-        ".*resuming from a checkpoint that ended before the epoch ended.*",  # it did not, see ReportMetrics
-        ".*`broadcast_buffers` is deprecated.*",  # its replacement is unknown to older versions of torch
+        ".*resuming from a checkpoint that ended before the epoch ended.*",  # untrue, see ReportMetrics
+        ".*`broadcast_buffers` is deprecated.*",  # older versions of torch do not have its replacement
     ):
         warnings.filterwarnings("ignore", message)

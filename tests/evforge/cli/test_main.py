@@ -103,7 +103,7 @@ def test_numbers_are_read_as_numbers():
         (["train", "--data.dataset_path", "nowhere"], "nowhere"),
         (["train", "--resume", "nowhere"], "nowhere"),
         (["build", "a.raw"], "the following arguments are required: --output"),
-        (["build", "a.raw", "--output", "out", "--train", "x"], "--train: got 'x', allowed: seconds from-to"),
+        (["build", "a.raw", "--output", "out", "--train", "x"], "--train: got 'x', allowed: a range of seconds"),
         (["build", "nowhere.raw", "--output", "out"], "nowhere.raw"),
         (["synth", "out", "--train", "many"], "--train: invalid int value: 'many'"),
         (["evaluate", "nowhere"], "nowhere: no checkpoint"),

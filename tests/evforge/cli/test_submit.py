@@ -268,7 +268,7 @@ def test_ctrl_c_leaves_the_job_running_and_stop_ends_it(head, workplace):
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert rest.splitlines()[-1] == f"end it: evforge submit --address {head.address} --stop {job}"
+    assert rest.splitlines()[-1] == f"stop it: evforge submit --address {head.address} --stop {job}"
 
     state = head.evforge("submit", "--address", head.address, "--status", job, cwd=workplace)
     assert state.stdout.split()[1] in ("PENDING", "RUNNING")

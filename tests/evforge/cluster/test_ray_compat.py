@@ -1,4 +1,4 @@
-"""What Ray does not promise: each test fails when Ray moves the part that `ray_compat` uses."""
+"""Undocumented parts of Ray: each test fails when Ray changes a part that `ray_compat` uses."""
 
 import importlib
 import inspect
@@ -72,7 +72,7 @@ def test_the_path_of_a_trial_of_workers_has_the_key_that_ray_gives_it(tmp_path):
 
 
 def _train(config):
-    """A trial that reports two checkpoints and what it sees of itself."""
+    """A trial that reports two checkpoints, whether it runs, and its folder."""
     import tempfile
     from pathlib import Path
 
@@ -87,7 +87,7 @@ def _train(config):
 
 
 class Recorder:
-    """Notes what a search's callback is told."""
+    """Callback of a search that records the reported checkpoints."""
 
     def __new__(cls):
         from ray.tune import Callback
@@ -126,7 +126,7 @@ def test_a_search_keeps_its_checkpoints_and_its_state_where_they_are_looked_for(
     restored = tune.Tuner.restore(str(tmp_path / "search"), tune.with_resources(_train, {"cpu": 0.1}))
     (callback,) = ray_compat.restored_callbacks(restored)
     restored.fit()
-    assert callback.checkpoints == found, "the callback that was restored is the one that the search tells its state"
+    assert callback.checkpoints == found, "the restored callback is the one whose state the search restores"
 
 
 class Controller:
@@ -143,7 +143,7 @@ def _population(trial):
     return scheduler
 
 
-def test_a_population_remembers_what_it_is_given(ray_head, tmp_path):
+def test_checkpoints_and_errors_of_a_trial_in_a_population(ray_head, tmp_path):
     from ray.train._internal.session import _TrainingResult
     from ray.train._internal.storage import StorageContext
     from ray.tune import Checkpoint
@@ -153,9 +153,7 @@ def test_a_population_remembers_what_it_is_given(ray_head, tmp_path):
     register_trainable("population_of_one", _train)
     storage = StorageContext(str(tmp_path), "search", trial_dir_name="unused")
     trial = Trial("population_of_one", config={"a": 1}, trial_id="one", stub=True, storage=storage)
-    scheduler, memory = _population(trial), {"one": (0.5, 4, 6)}
-    ray_compat.restore_population_memory(scheduler, trial, memory)
-    assert ray_compat.population_memory(scheduler) == {"one": (None, 0, 0)}, "a trial without a checkpoint starts"
+    scheduler = _population(trial)
     assert ray_compat.last_population_checkpoint(scheduler, trial) is None
     assert ray_compat.start_checkpoint(trial) is None and ray_compat.error_text(trial) == ""
     trial.init_local_path()
@@ -164,8 +162,7 @@ def test_a_population_remembers_what_it_is_given(ray_head, tmp_path):
     result = {"epoch": 6, "score": 0.5, "checkpoint_dir_name": "checkpoint_000005"}
     trial.run_metadata.last_result = result
     trial.on_checkpoint(_TrainingResult(Checkpoint.from_directory(tmp_path), result))
-    ray_compat.restore_population_memory(scheduler, trial, memory)
-    assert ray_compat.population_memory(scheduler) == memory
     assert ray_compat.start_checkpoint(trial) == (tmp_path, result)
+    scheduler._save_trial_state(scheduler._trial_state[trial], 6, result, trial)
     found = ray_compat.last_population_checkpoint(scheduler, trial)
     assert found == Path(trial.path, "checkpoint_000005") and found.is_relative_to(tmp_path / "search")

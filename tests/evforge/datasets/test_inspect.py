@@ -180,7 +180,7 @@ def test_verb_prints_and_draws(dataset, tmp_path, capsys):
     assert main(["inspect", str(dataset), "--output", str(output)]) == 0
     text = capsys.readouterr().out
     assert "labelled times" in text
-    assert text.endswith(f"pictures: {output}\n")
+    assert text.endswith(f"figures: {output}\n")
     assert sorted(path.name for path in output.iterdir()) == ["boxes.png", "event_rate.png", "samples.png"]
     for path in output.iterdir():
         size, count = colours(path)

@@ -40,7 +40,7 @@ def test_a_checkpoint_becomes_a_champion_with_its_card(trained, tracker):
     assert logged.tags["mlflow.note.content"] == found.description
     assert {metric.key: metric.value for metric in logged.metrics}["test_mean_ap"] == metrics["mean_ap"]
     (trained / "run.json").unlink()
-    with pytest.raises(FileNotFoundError, match="no run of evforge"):
+    with pytest.raises(FileNotFoundError, match="not the folder of a run"):
         register_checkpoint(trained, tracker, "tiny")
 
 

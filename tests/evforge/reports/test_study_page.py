@@ -103,5 +103,5 @@ def test_a_figure_that_fails_costs_the_page_nothing(study, monkeypatch, capsys):
 
 
 def test_no_study(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no run of evforge"):
+    with pytest.raises(FileNotFoundError, match="not the folder of a run"):
         report(tmp_path)

@@ -19,7 +19,7 @@ space:
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A machine of 8 cores on which a trial trains 10 frames a second."""
+    """A machine of 8 cores on which a trial trains 10 frames per second."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(dry_run, "cpu_count", lambda: 8)
     monkeypatch.setattr(dry_run, "measure_rate", lambda *_: 10.0)
@@ -41,11 +41,11 @@ def test_the_plan_of_a_search(tiny_config, tmp_path, machine):
     assert "  model.feature_base   randint from 2 to 4\n" in text
     assert text.count("\n  anchors.anchor_list PSEE_ANCHORS, model.feature_base ") >= 1
     assert "trials: 5, by random\n  then the best 2 again with 1 further seeds each: 2 more" in text
-    assert "resources: 1 CPU a trial, which has 1 threads; 5 at a time, of 8 CPUs and 0 GPUs\n" in text
-    assert "cost: 2 epochs of 24 steps (240 frames), 2 validations of 60 frames: 600 frames a trial\n" in text
+    assert "resources: 1 CPU and 1 threads per trial; 5 at a time, of 8 CPUs and 0 GPUs\n" in text
+    assert "cost: 2 epochs of 24 steps (240 frames), 2 validations of 60 frames: 600 frames per trial\n" in text
     # 4200 frames, 5 x 10 a second: 84 s.
-    assert "  at most 4,200 frames\n  0.023 h at 10 frames/s a trial" in text
-    assert "anchors: how they cover 480 training boxes\n" in text
+    assert "  at most 4,200 frames\n  0.023 h at 10 frames/s per trial" in text
+    assert "anchors: coverage of 480 training boxes\n" in text
     assert {line.split()[0] for line in text.splitlines()[-2:]} == {"PSEE_ANCHORS", "1:1.25"}
     assert not (tmp_path / "runs").exists()
 
@@ -55,9 +55,10 @@ def test_asha_costs_less(tiny_config, tmp_path, machine):
     changes = {"train.max_epochs": 8, "tune.scheduler": "asha", "tune.grace_epochs": 2, "tune.reduction_factor": 2}
     text = plan_of(tiny_config, tmp_path, SPACE, **changes, **{"tune.final_seeds": 1})
     assert (
-        "asha stops weak ones: after 2 of 8 validations, and 2 times as many each time after, 1 in 2 continues" in text
+        "asha stops weak trials: 1 in 2 continues after 2 of 8 validations, and again each time after 2 times as many"
+        in text
     )
-    assert "at most 12,000 frames, with asha about 6,000\n  0.033 h to 0.067 h" in text
+    assert "at most 12,000 frames, about 6,000 with asha\n  0.033 h to 0.067 h" in text
     assert "again" not in text
 
 
@@ -65,7 +66,7 @@ def test_a_continuous_space_and_the_settings_own_list(tiny_config, tmp_path, mac
     space = "tune: {searcher: optuna}\nspace: {optim.lr: {loguniform: [1e-4, 1e-2]}, model.nlayers: {choice: [0, 1]}}"
     text = plan_of(tiny_config, tmp_path, space)
     assert "space.yaml, continuous: 1 ranges, 2 combinations of the other keys' values\n" in text
-    assert "samples such as optuna draws at first:\n  optim.lr 0.0" in text
+    assert "examples of the first samples of optuna:\n  optim.lr 0.0" in text
     assert text.splitlines()[-1].split()[0] == "PSEE_ANCHORS"
 
 
@@ -82,7 +83,7 @@ space:
     assert "first samples:\n  anchors.bg_iou_threshold 0.2, anchors.fg_iou_threshold 0.3\n" in found
 
 
-def test_long_values_have_a_line_each(tiny_config, tmp_path, machine):
+def test_long_values_are_on_separate_lines(tiny_config, tmp_path, machine):
     lists = "[[[1, 1.25], [2.3, 1.3], [2, 1.3], [2.5, 1.3]], PSEE_ANCHORS]"
     text = plan_of(tiny_config, tmp_path, f"space: {{anchors.anchor_list: {{choice: {lists}}}}}")
     assert "choice of\n      1:1.25 2.3:1.3 2:1.3 2.5:1.3\n      PSEE_ANCHORS\n" in text

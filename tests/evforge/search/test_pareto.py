@@ -123,7 +123,7 @@ class FakeTrial:
 def test_the_log_knows_the_front_and_keeps_its_checkpoints(tiny_config, tmp_path, against, found):
     config = check_config(tiny_config).with_overrides({"tune.against": against, "tune.final_top_k": 1})
     tracker = Tracker(config.track.tracking_uri, config.track.experiment)
-    log = StudyLog(tracker, tracker.start_run("study", {}), tmp_path, config, config.with_overrides, write=print)
+    log = StudyLog(tracker, tracker.start_run("study", {}), tmp_path, config, config.with_overrides)
     for name, value, cost in (("a", 0.5, 300.0), ("b", 0.4, 100.0), ("c", 0.3, 200.0)):
         trial = FakeTrial(tmp_path, name, **{"model.feature_base": 3})
         (Path(trial.path) / "checkpoint_000000").mkdir(parents=True)

@@ -37,15 +37,15 @@ def test_a_search_larger_than_the_machine_starts_nothing(tiny_config, space_file
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_plan_tells_the_workers(tiny_config, space_file, monkeypatch):
+def test_the_dry_run_describes_the_workers(tiny_config, space_file, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("evforge.search.dry_run.cpu_count", lambda: 8)
     monkeypatch.setattr("evforge.search.dry_run.measure_rate", lambda *_: 10.0)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     config, space = prepare(tiny_config, space_file)
     text = describe_plan(config, space)
-    assert "resources: 2 workers of 1 CPU a trial, each with 2 threads; 2 at a time, of 8 CPUs and 0 GPUs\n" in text
-    assert "a trial reserves its workers together and holds no CPU before, so that none waits for another" in text
+    assert "resources: 2 workers of 1 CPU per trial, each with 2 threads; 2 at a time, of 8 CPUs and 0 GPUs\n" in text
+    assert "a trial reserves all workers together and no CPU before, so that trials cannot block each other" in text
     # 2 x (240 + 60) frames a trial, 2 trials, 2 x 2 workers of 10 frames a second: 30 s
     assert "2 epochs of 12 steps (240 frames)" in text and "0.0083 h" in text
     with pytest.raises(EvForgeError, match="train.workers: got 9, allowed: at most the 8 CPU cores"):

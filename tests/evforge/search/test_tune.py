@@ -14,9 +14,10 @@ import yaml
 from detector.config import Config
 from evforge import EvForgeError, last_line
 from evforge.cluster.session import Resources
+from evforge.search.pareto import Candidate
 from evforge.search.trial import trial_config
 from evforge.search.trial_log import StudyLog
-from evforge.search.tune import _Run, _Study, resolve, resume, tune
+from evforge.search.tune import _Study, resolve, resume, tune
 from evforge.space.space import load_space
 from evforge.tracking.tracker import Tracker
 from evforge.training.run_folder import CHECKPOINT_NAME
@@ -214,10 +215,10 @@ def test_a_search_is_checked_before_anything_starts(tiny_config, space_file, tmp
 
 
 def test_what_is_no_study_cannot_be_resumed(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no run of evforge, which has a run.json"):
+    with pytest.raises(FileNotFoundError, match=r"not the folder of a run, which contains run.json"):
         resume(tmp_path)
     (tmp_path / "run.json").write_text('{"run_id": "a", "tracking_uri": "sqlite:///x.db", "experiment": "evforge"}')
-    with pytest.raises(FileNotFoundError, match=r"no study, which has a space.yaml"):
+    with pytest.raises(FileNotFoundError, match=r"not the folder of a study, which contains space.yaml"):
         resume(tmp_path)
 
 
@@ -249,10 +250,7 @@ class FakeTrial:
 def log(tiny_config, tmp_path):
     config = check_config(tiny_config)
     tracker = Tracker(config.track.tracking_uri, config.track.experiment)
-    lines = []
-    log = StudyLog(tracker, tracker.start_run("study", {}), tmp_path, config, config.with_overrides, write=lines.append)
-    log.lines = lines
-    return log
+    return StudyLog(tracker, tracker.start_run("study", {}), tmp_path, config, config.with_overrides)
 
 
 def report(log, trial, epoch, value, fingerprint=None):
@@ -261,7 +259,7 @@ def report(log, trial, epoch, value, fingerprint=None):
     log.on_trial_result(0, [], trial, {**result, "fingerprint": fingerprint or config.fingerprint()})
 
 
-def test_the_log_of_trials(log, tmp_path):
+def test_the_log_of_trials(log, tmp_path, capsys):
     first, second = FakeTrial("a", **{"model.feature_base": 3}), FakeTrial("b", **{"model.feature_base": 4})
     second.error_file = tmp_path / "error.txt"
     second.error_file.write_text("Traceback ...\nValueError: no memory\n\n")
@@ -277,7 +275,7 @@ def test_the_log_of_trials(log, tmp_path):
         ("trial-1", 3, 0.2, "finished, epoch 2/2"),
         ("trial-2", 4, None, "failed"),
     ]
-    assert log.lines == ["trial-2 failed: ValueError: no memory"]
+    assert capsys.readouterr().out == "trial-2 failed: ValueError: no memory\n"
     runs = log.tracker.runs(log.parent)
     assert [run.status for run in runs] == ["FINISHED", "FAILED"]
     assert log.tracker.metric_history(runs[0].run_id, "val_mean_ap") == [(1, 0.2), (2, 0.1)]
@@ -315,7 +313,7 @@ def test_a_log_goes_on_with_what_it_was(log):
     log.on_trial_complete(0, [], done)
     state = pickle.loads(pickle.dumps(log.get_state()))
     log.on_trial_start(0, [], lost)  # after the last state that was kept
-    log.end_open("KILLED")
+    log.end_open()
     log.tracker.resume_run(log.trials["c"].run_id)  # as a process that dies leaves it
 
     log.trials = {}
@@ -333,7 +331,7 @@ def test_a_log_goes_on_with_what_it_was(log):
 
 def test_trials_that_were_cut_off_are_killed(log):
     log.on_trial_start(0, [], FakeTrial("a"))
-    log.end_open("KILLED")
+    log.end_open()
     assert [run.status for run in log.tracker.runs(log.parent)] == ["KILLED"]
 
 
@@ -355,11 +353,11 @@ def test_different_samples_of_one_model_are_found(log):
 
 
 def test_a_sample_that_makes_no_configuration_has_a_run_all_the_same(log):
-    trial = FakeTrial("a", **{"model.first_stride": 3})
+    trial = FakeTrial("a", **{"model.feature_base": 0})
     log.on_trial_start(0, [], trial)
     log.on_trial_error(0, [], trial)
     (run,) = log.tracker.runs(log.parent)
-    assert (run.status, run.params) == ("FAILED", {"model.first_stride": "3"})
+    assert (run.status, run.params) == ("FAILED", {"model.feature_base": "0"})
     assert log.rows() == []
 
 
@@ -376,16 +374,16 @@ def test_a_search_without_a_single_measured_trial(log, tmp_path):
 
 
 def test_the_winner_has_the_best_mean_over_seeds(log, tmp_path):
-    config = log.base.with_overrides({"tune.final_top_k": 2})
-    study = _Study(config, None, log.tracker, log.parent, tmp_path, Resources(2, 0, grows=False))
+    study = _Study(log.base, None, log.tracker, log.parent, tmp_path, Resources(2, 0, grows=False))
     narrow, wide = ({"model.feature_base": base} for base in (3, 4))
 
-    def run(sample, seed, value):
-        return _Run(sample, value, None, config.with_overrides({**sample, "train.seed": seed}), f"{sample}-{seed}")
+    def candidate(sample, value):
+        return Candidate("trial", value, 0.0, 2, "run", tmp_path, sample)
 
-    candidates = [run(narrow, 0, 0.5), run(wide, 0, 0.4), run({"model.feature_base": 5}, 0, 0.1)]
-    winner = study._winner(candidates, [run(narrow, 1, 0.1), run(wide, 1, 0.45)])
-    assert [(one.sample, one.value) for one in winner] == [(wide, 0.45), (wide, 0.4)]
+    candidates = [candidate(narrow, 0.5), candidate(wide, 0.4)]
+    finals = [candidate({**sample, "train.seed": 1}, value) for sample, value in ((narrow, 0.1), (wide, 0.45))]
+    winner = study._winner(candidates, finals)
+    assert [(one.sample, one.value) for one in winner] == [({**wide, "train.seed": 1}, 0.45), (wide, 0.4)]
     assert study._winner(candidates, [])[0].value == 0.5
 
 

@@ -139,8 +139,8 @@ space:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("tune: {num_samples: 2}", "a search space holds `space:`"),
-        ("space: [1]", "a search space holds `space:`"),
+        ("tune: {num_samples: 2}", "a search space contains `space:`"),
+        ("space: [1]", "a search space contains `space:`"),
         ("space: {constraints: []}", "space: got no keys"),
         ("space: {", "not YAML"),
         ("space: {model.feature_bas: {choice: [8]}}", "unknown key model.feature_bas, did you mean model.feature_base"),
@@ -158,7 +158,10 @@ space:
         ("tune: 3\nspace: {optim.lr: {choice: [1]}}", "tune: got 3, allowed: space, or a group"),
         (f"space:\n  {FG}: {{uniform: [0, 1]}}\n  constraints: ['{FG} > 1']", "constraints: got '.*> 1', allowed"),
         (f"space:\n  {FG}: {{uniform: [0, 1]}}\n  constraints: [{FG} <= model.fo]", "unknown key model.fo"),
-        (f"space:\n  {FG}: {{uniform: [0, 1]}}\n  constraints: [{FG} <= data.preprocess]", "preprocess is no number"),
+        (
+            f"space:\n  {FG}: {{uniform: [0, 1]}}\n  constraints: [{FG} <= data.preprocess]",
+            "preprocess is not a number",
+        ),
         (f"space:\n  optim.lr: {{uniform: [0, 1]}}\n  constraints: [{BG} <= {FG}]", "neither key is searched"),
     ],
 )
@@ -173,14 +176,14 @@ def test_errors_of_the_file_name_what_is_allowed(tmp_path, text, message):
     [
         ("space: {model.feature_base: {choice: [8, wide]}}", "feature_base.*wide"),
         ("space: {model.feature_base: {uniform: [8, 16]}}", "feature_base"),
-        ("space: {model.first_stride: {choice: [8, 12]}}", "model.first_stride: got 12, allowed: 8 or 16"),
+        ("space: {model.first_stride: {choice: [8, 0]}}", "model.first_stride: got 0, allowed: a number above 0"),
         (f"space: {{{FG}: {{uniform: [0.1, 0.6]}}}}", "bg_iou_threshold: got 0.3, allowed: at most"),
-        (f"space:\n  {BG}: {{uniform: [0.6, 0.8]}}\n  constraints: [{BG} <= {FG}]", "holds nowhere.*at least 0.6"),
-        (f"space:\n  {FG}: {{uniform: [0.1, 0.2]}}\n  constraints: [{BG} <= {FG}]", "has no value of at least 0.3"),
+        (f"space:\n  {BG}: {{uniform: [0.6, 0.8]}}\n  constraints: [{BG} <= {FG}]", "cannot be met.*at least 0.6"),
+        (f"space:\n  {FG}: {{uniform: [0.1, 0.2]}}\n  constraints: [{BG} <= {FG}]", "need a value of at least 0.3"),
         (
             f"space:\n  {FG}: {{uniform: [0, 1]}}\n  {BG}: {{uniform: [0, 1]}}\n"
             f"  constraints: [{BG} <= {FG}, {FG} <= {BG}]",
-            "constraints run in a circle",
+            "constraints form a cycle",
         ),
     ],
 )
@@ -227,7 +230,7 @@ space:
         ("space: {model.feature_base: {choice: [{fit: 6}]}}", "got {'fit': 6}, allowed: names, numbers"),
         (
             "space: {anchors.anchor_list: {choice: [{fit: 6}]}, anchors.base_size: {uniform: [8, 32]}}",
-            "space.anchors.base_size: cannot be searched beside fitted anchors",
+            "space.anchors.base_size: cannot be searched with fitted anchors",
         ),
     ],
 )

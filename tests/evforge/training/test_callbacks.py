@@ -60,35 +60,35 @@ def test_the_fingerprint_is_of_what_the_model_holds(module):
     assert seen[0]["fingerprint"] == Config.load(None, {"model.feature_base": 24}).fingerprint()
 
 
-def test_the_sanity_check_reports_and_prints_nothing(module):
+def test_the_sanity_check_reports_and_prints_nothing(module, capsys):
     def fail(*_):
         raise AssertionError
 
     trainer = FakeTrainer(sanity_checking=True)
     ReportMetrics(fail).on_validation_end(trainer, module)
-    ProgressLine(write=fail).on_validation_end(trainer, module)
+    ProgressLine().on_validation_end(trainer, module)
+    assert capsys.readouterr().out == ""
 
 
-def test_progress_lines():
-    lines = []
-    progress = ProgressLine(every_s=0, write=lines.append)
+def test_progress_lines(capsys):
+    progress = ProgressLine(every_s=0)
     trainer, batch = FakeTrainer(), {"inputs": torch.zeros(10, 4, 2, 1, 1)}
     progress.on_train_epoch_start(trainer, None)
     progress.on_train_batch_end(trainer, None, None, batch, 3)
     progress.on_validation_end(trainer, None)
+    lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("epoch 3/5  batch 4/8  loss 0.125  ")
     assert " frames/s  " in lines[0]
     assert lines[1].startswith("epoch 3/5  train_loss 0.500  val_mean_ap 0.250  val_mean_ap50 0.750  ")
 
 
-def test_no_line_before_its_time():
-    lines = []
-    progress = ProgressLine(every_s=1e6, write=lines.append)
+def test_no_line_before_its_time(capsys):
+    progress = ProgressLine(every_s=1e6)
     progress.on_train_epoch_start(FakeTrainer(), None)
     progress.on_train_batch_end(FakeTrainer(), None, None, {"inputs": torch.zeros(1, 1, 2, 1, 1)}, 0)
-    assert lines == []
+    assert capsys.readouterr().out == ""
 
 
-def test_metrics_are_told_from_the_values_of_the_progress_line():
+def test_metrics_differ_from_the_values_of_the_progress_line():
     names = ("train_loss", "val_mean_ap", "test_mean_ap", "loss", "map", "epoch", "time_total_s")
     assert [name for name in names if is_metric(name)] == ["train_loss", "val_mean_ap", "test_mean_ap"]

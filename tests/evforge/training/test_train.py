@@ -108,7 +108,7 @@ def test_storage_must_be_a_folder(tmp_path):
 
 
 def test_no_run_to_resume(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no run of evforge, which has a run.json"):
+    with pytest.raises(FileNotFoundError, match=r"not the folder of a run, which contains run.json"):
         read_record(tmp_path)
 
 

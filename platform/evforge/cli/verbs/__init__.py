@@ -1,7 +1,7 @@
 """The verbs of the `evforge` command: plain functions whose signatures are their command lines, one module per group.
 
-Each imports what it needs inside itself, so that `evforge --help` answers at once, and ends by printing what it made
-and where. Does not belong here: the work itself.
+Each verb imports its libraries when it runs, so that `evforge --help` is fast, and finally prints the paths of its
+results. Does not belong here: the work of a verb.
 """
 
 from collections.abc import Callable

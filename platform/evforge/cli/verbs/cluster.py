@@ -1,4 +1,4 @@
-"""Verbs about clusters and installations: submit a job, diagnose."""
+"""Verbs about clusters and installations: submit, doctor."""
 
 from evforge.cli.parser import Command, Settings, parse
 
@@ -16,16 +16,16 @@ def submit(
 ) -> int:
     """Run a command on a cluster: evforge submit -- tune space.yaml --config settings.yaml.
 
-    Ships the code and the YAML files that the command names, follows the log, and ends as the command does. Ctrl-C
-    leaves the job running. Commands: build, train, tune.
+    Ships the code and the YAML files that the command names, follows the log, and returns the exit code of the
+    command. Ctrl-C leaves the job running. The commands build, train and tune can be submitted.
 
     Args:
         command: the command line after --
-        address: Ray's job server; that of RAY_API_SERVER_ADDRESS or RAY_ADDRESS, or http://127.0.0.1:8265 if not given
-        status: id of a job to say the state of
-        logs: id of a job to follow again
-        stop: id of a job to end
-        list: show all jobs
+        address: address of Ray's job server; RAY_API_SERVER_ADDRESS, RAY_ADDRESS or http://127.0.0.1:8265 if not given
+        status: id of a job whose status is printed
+        logs: id of a job whose log is followed
+        stop: id of a job to stop
+        list: list all jobs
     """
     from evforge.cli import submit as jobs
     from evforge.cli.verbs import VERBS
@@ -42,14 +42,15 @@ def submit(
 
 
 def doctor(settings: Settings, *, address: str | None = None) -> int:
-    """Look at what is installed, reachable or mismatched: here, and on a cluster if one is named.
+    """Diagnose the installation: missing packages, version mismatches, unreachable services.
 
-    The cluster is the one of --address or RAY_ADDRESS. With settings it is asked for what they need, too.
+    Diagnoses this machine, and the cluster of --address or RAY_ADDRESS if there is one. If settings are given, it also
+    checks that the cluster meets their requirements.
 
     Args:
-        address: Ray's job server on the cluster, such as http://127.0.0.1:8265
+        address: address of Ray's job server on the cluster, such as http://127.0.0.1:8265
     """
-    from evforge.cluster.doctor import doctor as look
+    from evforge.cluster.doctor import doctor as run
 
     config = settings.resolve()
-    return look(config if settings.file is not None or settings.overrides else None, address)
+    return run(config if settings.file is not None or settings.overrides else None, address)

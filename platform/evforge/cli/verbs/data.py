@@ -1,4 +1,4 @@
-"""Verbs about recordings and datasets: make, build, inspect, check, and anchors for them."""
+"""Verbs about recordings and datasets: synth, build, inspect, check, anchors."""
 
 from pathlib import Path
 from typing import Literal
@@ -19,17 +19,17 @@ def synth(
     width: int = 160,
     seed: int = 0,
 ) -> None:
-    """Write synthetic recordings with labels: moving objects seen by a simulated event camera.
+    """Write synthetic recordings with labels: a simulated event camera records moving objects.
 
     Args:
         output: folder to write to
-        train: recordings to train on
-        val: recordings to validate on
-        test: recordings to test on
-        duration_s: seconds of a recording
+        train: number of recordings to train on
+        val: number of recordings to validate on
+        test: number of recordings to test on
+        duration_s: duration of each recording in seconds
         height: height of the sensor in pixels
         width: width of the sensor in pixels
-        seed: seed of all randomness
+        seed: random seed
     """
     from detector.synthetic import write_dataset
 
@@ -53,24 +53,25 @@ def build(
     label_time_unit: Literal["us", "ms", "s", "ns"] = "us",
     label_offset: int = 0,
 ) -> None:
-    """Turn recordings and their labels into a dataset folder of tensor files.
+    """Build a dataset folder of tensor files from recordings and their labels.
 
-    A recording keeps the split that its folder is named after (train, val, test), or is cut by time. Started again,
-    it keeps what is finished. Many or large recordings are shared out with Ray, on the cluster RAY_ADDRESS if set.
+    The folder of a recording (train, val, test) sets its split, unless the recordings are cut by time. If the command
+    is repeated, finished files are kept. Ray builds many or large recordings in parallel, on the cluster RAY_ADDRESS
+    if it is set.
 
     Args:
-        recordings: files, or addresses like 's3://bucket/*/*_td.dat'; the labels of X.raw are X_bbox.npy, those of
-            X_td.dat too
+        recordings: files, or addresses such as 's3://bucket/*/*_td.dat'; the labels of X.raw and X_td.dat are read
+            from X_bbox.npy
         output: dataset folder to write, or its address
         train: seconds of each recording to train on, such as 0-20
         val: seconds to validate on
         test: seconds to test on
-        label_map: ids and names of the classes, such as '{"0": "car"}', or a file of them; that of the recordings'
-            folders if not given
-        sensor_height: height of the sensor in pixels, for recordings that do not tell it
-        sensor_width: width of the sensor in pixels, for recordings that do not tell it
-        skip_broken: leave recordings out that cannot be used, and list them at the end
-        label_time_unit: unit of the label times; other units than microseconds are rounded to them
+        label_map: ids and names of the classes, such as '{"0": "car"}', or a JSON file; the label map in the
+            recordings' folders if not given
+        sensor_height: height of the sensor in pixels, for recordings that do not contain it
+        sensor_width: width of the sensor in pixels, for recordings that do not contain it
+        skip_broken: skip unusable recordings and list them at the end
+        label_time_unit: unit of the label times, which are rounded to microseconds
         label_offset: microseconds to add to the label times, for labels shifted against the events
     """
     from evforge.datasets import build as building
@@ -103,19 +104,19 @@ def inspect(
     sensor_width: int | None = None,
     label_time_unit: Literal["us", "ms", "s", "ns"] = "us",
 ) -> None:
-    """Show what recordings or datasets hold: figures, and pictures of rate, boxes and sample frames.
+    """Print and plot the contents of recordings or datasets: event rates, boxes, sample frames.
 
     Args:
         paths: recordings, tensor files, or dataset folders
-        output: folder for the pictures; runs/inspect-<name>-<time> if not given
-        sensor_height: height of the sensor in pixels, for recordings that do not tell it
-        sensor_width: width of the sensor in pixels, for recordings that do not tell it
+        output: folder for the figures; runs/inspect-<name>-<time> if not given
+        sensor_height: height of the sensor in pixels, for recordings that do not contain it
+        sensor_width: width of the sensor in pixels, for recordings that do not contain it
         label_time_unit: unit of the label times of recordings; datasets have microseconds
     """
-    from evforge.datasets.inspect import inspect as look
+    from evforge.datasets.inspect import inspect as run
 
-    for folder in look(paths, settings.resolve(), output, (sensor_height, sensor_width), label_time_unit):
-        print(f"pictures: {folder}")
+    for folder in run(paths, settings.resolve(), output, (sensor_height, sensor_width), label_time_unit):
+        print(f"figures: {folder}")
 
 
 def check(
@@ -126,35 +127,35 @@ def check(
     sensor_width: int | None = None,
     label_time_unit: Literal["us", "ms", "s", "ns"] = "us",
 ) -> int:
-    """Look for faults of a dataset: labels, times, classes, splits, broken files.
+    """Check a dataset for faults: labels, times, classes, splits, broken files.
 
-    A line a finding: error, if data cannot be used or would spoil a figure; warning, if it is odd. Ends with code 1
-    if there is an error, else with 0, warnings or not.
+    Prints one line per finding: an error if data cannot be used or would make results wrong, a warning if data is
+    unusual. The exit code is 1 if there is an error, otherwise 0.
 
     Args:
-        paths: a dataset folder, or recordings or tensor files with labels beside them
-        sensor_height: height of the sensor in pixels, for recordings that do not tell it
-        sensor_width: width of the sensor in pixels, for recordings that do not tell it
+        paths: dataset folder, or recordings or tensor files with labels in the same folder
+        sensor_height: height of the sensor in pixels, for recordings that do not contain it
+        sensor_width: width of the sensor in pixels, for recordings that do not contain it
         label_time_unit: unit of the label times of recordings; datasets have microseconds
     """
-    from evforge.datasets.check import check as look
+    from evforge.datasets.check import check as run
 
-    return look(paths, (sensor_height, sensor_width), label_time_unit, data=settings.resolve().data)
+    return run(paths, (sensor_height, sensor_width), label_time_unit, data=settings.resolve().data)
 
 
 def anchors(dataset: str, settings: Settings, *, lists: list[str] | None = None, output: str | None = None) -> None:
-    """Show how lists of anchors cover the training labels, and fit lists to them, before any training.
+    """Measure how well lists of anchors cover the training labels, and fit lists to them, before a training.
 
     Args:
         dataset: dataset folder
-        lists: names, fit:K for K fitted anchors, literal lists such as '[[1, 1], [2, 1]]', search spaces; the
-            settings' own, all named and two fitted ones if not given
-        output: folder for picture and CSV file; runs/anchors-<time> if not given
+        lists: names, fit:K for K fitted anchors, literal lists such as '[[1, 1], [2, 1]]', or files of search spaces;
+            the list of the settings, all named lists and two fitted ones if not given
+        output: folder for the figure and the CSV file; runs/anchors-<time> if not given
     """
-    from evforge.anchors.report import anchors as look
+    from evforge.anchors.report import anchors as run
 
-    folder = look(settings.resolve(between={"data.dataset_path": dataset}), lists, output)
-    print(f"picture and figures: {folder}")
+    folder = run(settings.resolve(between={"data.dataset_path": dataset}), lists, output)
+    print(f"figure and CSV file: {folder}")
 
 
 def _seconds(split: str, text: str) -> tuple[float, float]:
@@ -162,7 +163,7 @@ def _seconds(split: str, text: str) -> tuple[float, float]:
     try:
         return float(first), float(last)
     except ValueError:
-        raise ValueError(f"--{split}: got {text!r}, allowed: seconds from-to, such as 0-20") from None
+        raise ValueError(f"--{split}: got {text!r}, allowed: a range of seconds, such as 0-20") from None
 
 
 def _label_map(text: str | None) -> dict[int, str] | None:

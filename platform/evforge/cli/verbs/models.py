@@ -1,4 +1,4 @@
-"""Verbs about trained detectors: measure, use, export, register, report."""
+"""Verbs about trained detectors: evaluate, predict, export, registry, report."""
 
 from typing import Literal
 
@@ -10,19 +10,19 @@ __all__ = ["evaluate", "export", "predict", "registry", "report"]
 def evaluate(
     checkpoint: str, settings: Settings, *, split: Literal["val", "test"] = "test", compare: str | None = None
 ) -> None:
-    """Measure a trained detector: COCO mAP, by what boxes are like, latency, calibration, confusion.
+    """Evaluate a trained detector: COCO mAP, also per kind of box, latency, calibration, confusion.
 
     Args:
         checkpoint: checkpoint, or folder of a run or study
-        split: what to measure on
-        compare: an earlier evaluation to set beside it, or the folder of its run or study; refused if its data or
+        split: split to evaluate on
+        compare: earlier evaluation to compare with, or folder of its run or study; an error if the data or the
             protocol differ
     """
     from evforge.evaluation import evaluate as measuring
 
     config = settings.resolve(measuring.checkpoint_config(measuring.find_checkpoint(checkpoint)))
     found = measuring.evaluate(checkpoint, config, split, compare_with=compare)
-    print(f"{found.text()}\npictures, curves and evaluation.json: {found.folder}")
+    print(f"{found.text()}\nfigures, curves and evaluation.json: {found.folder}")
 
 
 def predict(
@@ -36,16 +36,16 @@ def predict(
     sensor_width: int | None = None,
     downsampling: int | None = None,
 ) -> None:
-    """Detect in a recording: boxes as files, and films of them.
+    """Detect objects in a recording and write the boxes to files or draw them in videos.
 
     Args:
         recording: DAT, RAW (EVT2, EVT2.1, EVT3), HDF5, CSV or NPY file
-        model: model.ptjit or its folder, a checkpoint, folder of a run or study, models:/NAME@ALIAS, models:/NAME/3
-        output: files to write: .npy (as label files), .csv, .json (COCO), .gif, .mp4
-        score_thresh: lowest score of a box; that of the export if not given
-        sensor_height: height of the sensor in pixels, for recordings that do not tell it
-        sensor_width: width of the sensor in pixels, for recordings that do not tell it
-        downsampling: k divides the sensor by 2^k; to the size of the training if not given
+        model: model.ptjit or its folder, a checkpoint, folder of a run or study, models:/NAME@ALIAS, or models:/NAME/3
+        output: files to write: .npy (format of label files), .csv, .json (COCO), .gif, .mp4
+        score_thresh: minimum score of a box; the one stored in the export if not given
+        sensor_height: height of the sensor in pixels, for recordings that do not contain it
+        sensor_width: width of the sensor in pixels, for recordings that do not contain it
+        downsampling: exponent k, where 2^k divides the sensor size; chosen to match the training if not given
     """
     from evforge.evaluation import predict as predicting
 
@@ -69,24 +69,25 @@ def export(
     form: str = "torchscript",
     precision: Literal["float32", "bf16", "half"] = "float32",
 ) -> None:
-    """Write a trained detector as a file that runs without EvForge, and check that it answers as the detector does.
+    """Export a trained detector to a file that runs without EvForge, and check that both give equal results.
 
-    TorchScript (model.ptjit) holds the memory of the streams and takes frames of any size, in four forms: torchscript
-    for any device, torchscript-frozen with weights as constants, torchscript-cpu for CPUs, torchscript-int8 for x86
-    with AVX-512 VNNI, the fastest there: most of its sums are of bytes. The other forms take a frame of the trained
-    size and the memory of one stream, and return both boxes and memory: torch-export (model.pt2), aotinductor
-    (model.pt2, machine code for this kind of processor, needs a C++ compiler), onnx (model.onnx, needs pip install onnx
-    onnxscript onnxruntime). They know no model that changes from call to call, which is why they hold no memory.
+    A TorchScript file (model.ptjit) stores the recurrent state of the streams and accepts frames of any size. It has
+    four forms: torchscript for any device, torchscript-frozen with constant weights, torchscript-cpu for CPUs, and
+    torchscript-int8, which computes most layers in int8 and is the fastest on x86 CPUs with AVX-512 VNNI. The other
+    forms accept one frame of the trained size and the state of one stream, and return boxes and the new state, as
+    their formats do not support models with internal state: torch-export (model.pt2), aotinductor (model.pt2,
+    machine code for this type of processor, needs a C++ compiler), and onnx (model.onnx, needs pip install onnx
+    onnxscript onnxruntime).
 
-    torchscript-cpu, torchscript-int8 and aotinductor come in float32 and bf16, onnx in float32, the others in all
-    precisions; half is made for GPUs and slow on most CPUs.
+    torchscript-cpu, torchscript-int8 and aotinductor support float32 and bf16, onnx supports float32, the other forms
+    support all precisions. half is meant for GPUs and slow on most CPUs.
 
     Args:
         checkpoint: checkpoint, or folder of a run or study
         output: folder to write to
-        score_thresh: score from which users of the file should show a box
-        form: kind of file: one of the above, or the import path of an ExportForm of yours, such as mylab.forms:MINE
-        precision: precision of the network; frames and boxes are float32 whatever it is
+        score_thresh: recommended minimum score of a box, stored in the export
+        form: one of the forms above, or the import path of your own ExportForm, such as mylab.forms:MINE
+        precision: precision of the network; frames and boxes are always float32
     """
     from detector.config.extensions import EXPORT_FORMS
     from evforge.evaluation import export as exporting
@@ -103,15 +104,15 @@ def registry(
     version: int | None = None,
     checkpoint: str | None = None,
 ) -> int:
-    """List registered models, show or register one, promote one to champion if it is better, or take that back.
+    """List registered models; show, register or promote one; roll the last promotion back.
 
-    A model is promoted if it is better than the champion on the same test set by the same protocol. Ends with code 1
-    if promote or rollback is refused.
+    A model is promoted to champion if it is better than the current champion on the same test set with the same
+    protocol. The exit code is 1 if promote or rollback is refused.
 
     Args:
-        action: what to do; register measures on the test split, exports, registers, and then promotes
-        name: registered model; track.registered_model_name if not given
-        version: version of it, to show or to promote; the newest if not given
+        action: register evaluates a checkpoint on the test split, exports it, registers it, and then promotes it
+        name: name of the registered model; track.registered_model_name if not given
+        version: version to show or to promote; the newest if not given
         checkpoint: folder of the run or study to register
     """
     from evforge.registry import listing as table
@@ -142,11 +143,11 @@ def registry(
 
 
 def report(study: str, *, output: str | None = None) -> None:
-    """Write a study down as one page with its pictures, and keep the same in MLflow.
+    """Write the report of a study as one HTML page with figures, also to MLflow.
 
     Args:
-        study: folder of a study, ended or not
-        output: folder to write to; report in the study's folder if not given
+        study: folder of a finished or running study
+        output: folder to write to; the folder "report" of the study if not given
     """
     from evforge.reports.study_page import report as write
 

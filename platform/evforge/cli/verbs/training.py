@@ -1,4 +1,4 @@
-"""Verbs that train: the quickstart, a training, a search."""
+"""Verbs that train: quickstart, train, tune."""
 
 from pathlib import Path
 
@@ -6,14 +6,12 @@ from evforge.cli.parser import Settings
 
 __all__ = ["quickstart", "train", "tune"]
 
-_FIGURES = {"mAP": "mean_ap", "mAP50": "mean_ap50"}
-
 
 def quickstart(settings: Settings, *, output: str | None = None) -> None:
     """Run the whole chain on synthetic recordings: data, search, evaluation, export, registration.
 
     Args:
-        output: folder for everything it makes; runs/quickstart-<time> if not given
+        output: folder for all results; runs/quickstart-<time> if not given
     """
     from evforge import quickstart as chain
     from evforge.space.space import load_space
@@ -26,7 +24,7 @@ def train(settings: Settings, *, resume: str | None = None) -> None:
     """Train a detector.
 
     Args:
-        resume: folder of an earlier run to go on with; its settings hold unless others are given
+        resume: folder of an earlier run to resume, with its settings unless others are given
     """
     from detector.config import Config
     from evforge.training import train as training
@@ -34,17 +32,17 @@ def train(settings: Settings, *, resume: str | None = None) -> None:
 
     base = Config.load(Path(resume) / CONFIG_FILE) if resume is not None else None
     result = training.train(settings.resolve(base), resume)
-    figures = "  ".join(f"{name} {result.metrics[f'val_{key}']:.3f}" for name, key in _FIGURES.items())
-    print(f"val {figures}\nbest checkpoint: {result.best_checkpoint}\nnext: evforge evaluate {result.path}")
+    metrics = f"mAP {result.metrics['val_mean_ap']:.3f}  mAP50 {result.metrics['val_mean_ap50']:.3f}"
+    print(f"val {metrics}\nbest checkpoint: {result.best_checkpoint}\nnext: evforge evaluate {result.path}")
 
 
 def tune(settings: Settings, space: str | None = None, *, resume: str | None = None, dry_run: bool = False) -> None:
-    """Search anchors, thresholds, widths, or any other setting.
+    """Search anchors, thresholds, widths, or other settings.
 
     Args:
-        space: YAML file of the search space, see tune_spaces/
-        resume: folder of a study that was cut off, to go on with; its settings and space hold
-        dry_run: show what would be searched, with what and at which cost, and start nothing
+        space: YAML file of the search space, see tune_spaces/ for examples
+        resume: folder of an interrupted study to resume, with its settings and its space
+        dry_run: print the trials, their resources and their cost, and start nothing
     """
     from evforge.search import tune as search
     from evforge.search.dry_run import describe_plan
@@ -52,10 +50,10 @@ def tune(settings: Settings, space: str | None = None, *, resume: str | None = N
 
     if resume is not None:
         if dry_run or space is not None or settings.file is not None or settings.overrides:
-            raise ValueError("--resume: the study's own space and settings hold, allowed: nothing besides")
+            raise ValueError("--resume: the study has its own space and settings, allowed: no other arguments")
         result = search.resume(resume)
     elif space is None:
-        raise ValueError("space: is missing, allowed: a YAML file of a search space, or --resume FOLDER")
+        raise ValueError("space: got nothing, allowed: a YAML file of a search space, or --resume FOLDER")
     else:
         settings.resolve(between=load_space(space).settings)
         if dry_run:

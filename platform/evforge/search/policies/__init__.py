@@ -1,4 +1,4 @@
-"""What a search is steered by: samplers, schedulers, and population-based training.
+"""Policies of a search: samplers, schedulers, and population-based training.
 
-Does not belong here: the trials' own work.
+Does not belong here: the work of a trial.
 """

@@ -27,30 +27,30 @@ MUTABLE = (
     "optim.weight_decay",
     "optim.gradient_clip",
 )
-"""What may change in the middle of a training: weights learned with other values stay good."""
+"""Settings that may change during a training, as weights trained with other values remain usable."""
 
 REDRAWN = 0.25
-"""Probability that a value is drawn again instead of moved."""
+"""Probability that a value is drawn at random instead of moved."""
 
 
 def population(config: Config, space: Space) -> "Population":
-    """The scheduler of a search, if the settings and the space fit it.
+    """The population scheduler of a search.
 
     Raises:
-        ValueError: a key cannot change during a training, or a setting has a value that a population does not support.
+        ValueError: a key cannot change during a training, or a population does not support the value of a setting.
     """
     settings, validations = config.tune, config.train.max_epochs // config.train.val_every
     for key in space.domains:
         if key not in MUTABLE:
             raise ValueError(
                 f"{space.path}: space.{key}: cannot be searched with tune.scheduler pbt, whose trials continue with "
-                f"weights of each other, allowed: {', '.join(MUTABLE)}"
+                f"the weights of other trials, allowed: {', '.join(MUTABLE)}"
             )
     for name, value, ok, allowed in (
-        ("tune.searcher", settings.searcher, settings.searcher == "random", "random, which draws the first settings"),
-        ("tune.num_samples", settings.num_samples, settings.num_samples > 1, "at least 2, as one learns from another"),
-        ("tune.final_seeds", settings.final_seeds, settings.final_seeds == 1, "1, as it finds a schedule"),
-        ("train.workers", config.train.workers, config.train.workers == 1, "1, a trial is one process"),
+        ("tune.searcher", settings.searcher, settings.searcher == "random", "random"),
+        ("tune.num_samples", settings.num_samples, settings.num_samples > 1, "at least 2"),
+        ("tune.final_seeds", settings.final_seeds, settings.final_seeds == 1, "1"),
+        ("train.workers", config.train.workers, config.train.workers == 1, "1"),
         ("tune.grace_epochs", settings.grace_epochs, settings.grace_epochs < validations, f"below {validations}"),
     ):
         if not ok:
@@ -62,8 +62,8 @@ class Population(PopulationBasedTraining):
     """Ray Tune's scheduler, with the domains and constraints of a space.
 
     Args:
-        config: the settings of the study.
-        space: the settings that change during a training.
+        config: settings of the study.
+        space: space of the settings that change during a training.
     """
 
     def __init__(self, config: Config, space: Space) -> None:
@@ -80,13 +80,13 @@ class Population(PopulationBasedTraining):
         self._last_epoch = config.train.max_epochs // config.train.val_every * config.train.val_every
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict) -> str:
-        """Compare, unless the trial is at its end: it would never end if it went back from there."""
+        """Compare the trials, except at the last epoch: a trial that went back from there would never end."""
         if result.get("epoch", 0) >= self._last_epoch:
             return self.CONTINUE
         return super().on_trial_result(tune_controller, trial, result)
 
     def wanted(self, trials: list[Trial]) -> Iterator[Path]:
-        """Checkpoints that a trial continues from, or that another may take over."""
+        """Checkpoints that a trial will load, or that another trial may load."""
         for trial in trials:
             if trial.checkpoint is not None:
                 yield Path(trial.checkpoint.path)

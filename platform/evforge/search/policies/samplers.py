@@ -1,4 +1,4 @@
-"""Samplers: lists of all samples, and Optuna's under Ray Tune, which never draw a sample twice."""
+"""Samplers: lists of all samples, and a Ray Tune searcher for Optuna samplers that never repeats a sample."""
 
 import json
 import math
@@ -18,27 +18,28 @@ TRIES = 1000
 
 
 def random_samples(config: Config, space: Space) -> list[dict[str, Any]]:
-    """`tune.num_samples` independent samples."""
+    """Draw `tune.num_samples` independent samples."""
     return space.random_samples(config, config.tune.num_samples, config.tune.space_seed)
 
 
 def grid_samples(config: Config, space: Space) -> list[dict[str, Any]]:
-    """Every combination of the choices of a space."""
+    """All combinations of the choices of a space."""
     return space.grid_samples(config)
 
 
 class UnseenSearch(OptunaSearch):
-    """An Optuna sampler; where it draws a sample again, a random one that was not drawn before replaces it.
+    """Searcher for an Optuna sampler that replaces each repeated sample by a new random one.
 
-    Trainings are repeatable: a sample that is drawn twice costs a training and adds no information, and in a space of a
-    few dozen choices TPE would soon draw nothing else. The search ends once every sample of a finite space was drawn.
+    Trainings are reproducible, so a repeated sample costs a training and adds no information. In a space of a few
+    dozen choices, TPE would soon draw repeated samples only. The search ends when all samples of a finite space have
+    been drawn.
 
     Args:
         sampler: the sampler.
-        space: draws a sample by an Optuna trial.
-        metric: what is compared; several for a front between them.
-        mode: "max" or "min"; one for each metric.
-        seed: of the random samples.
+        space: returns the sample of an Optuna trial.
+        metric: metric to optimize; several metrics for a Pareto front.
+        mode: "max" or "min"; one per metric.
+        seed: seed of the random samples.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class UnseenSearch(OptunaSearch):
         return self.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Pass the result to Optuna; a trial that failed before it had every metric counts as failed."""
+        """Pass the result to Optuna. A trial without a finite value of each metric counts as failed."""
         metrics = self.metric if isinstance(self.metric, list) else [self.metric]
         measured = result is not None and all(math.isfinite(result.get(name, math.nan)) for name in metrics)
         super().on_trial_complete(trial_id, result if measured else None, error or not measured)

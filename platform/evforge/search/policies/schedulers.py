@@ -16,7 +16,7 @@ __all__ = ["asha", "load_scheduler_state", "none", "save_scheduler_state"]
 
 
 def asha(config: Config) -> ASHAScheduler:
-    """ASHA (Li et al. 2020): of the trials that reach a rung, the best continue.
+    """ASHA (Li et al. 2020): the best of the trials that reach a rung continue.
 
     Raises:
         ValueError: the first rung is after the last validation.
@@ -38,7 +38,7 @@ def none() -> None:
 
 
 def save_scheduler_state(scheduler: TrialScheduler) -> bytes:
-    """All attributes of a scheduler, with references to trials as their ids.
+    """All attributes of a scheduler; references to trials are stored as their ids.
 
     Raises:
         ValueError: an attribute cannot be pickled.
@@ -53,12 +53,12 @@ def save_scheduler_state(scheduler: TrialScheduler) -> bytes:
 
 
 def load_scheduler_state(scheduler: TrialScheduler, state: bytes, trials: Sequence[Trial]) -> None:
-    """Give a scheduler the attributes that another of its class had in an earlier process.
+    """Restore the attributes of a scheduler of an earlier process.
 
     Args:
-        scheduler: changed in place.
-        state: what `save_scheduler_state` returned.
-        trials: the trials of the resumed search, with the ids that they had.
+        scheduler: scheduler of the same class, changed in place.
+        state: result of `save_scheduler_state`.
+        trials: trials of the resumed search, with unchanged ids.
     """
     vars(scheduler).clear()
     vars(scheduler).update(_Unpickler(io.BytesIO(state), {trial.trial_id: trial for trial in trials}).load())

@@ -1,4 +1,4 @@
-"""The samplers and schedulers that a search can use, by name or import path, and how they are made."""
+"""Samplers and schedulers of a search, by name or import path."""
 
 import inspect
 from typing import Any
@@ -17,7 +17,7 @@ SAMPLERS = Table(
         "grid": "evforge.search.policies.samplers:grid_samples",
     },
 )
-"""What draws the samples: a function or class that returns an Optuna sampler, a Ray Tune `Searcher` whose `suggest`
+"""Samplers: each is a function or class that returns an Optuna sampler, a Ray Tune `Searcher` whose `suggest`
 returns `{"group.leaf": value}`, or a list of all samples."""
 
 SCHEDULERS = Table(
@@ -28,30 +28,30 @@ SCHEDULERS = Table(
         "none": "evforge.search.policies.schedulers:none",
     },
 )
-"""What stops trials early: a function or class that returns a Ray Tune `TrialScheduler`, such as those of
+"""Schedulers: each is a function or class that returns a Ray Tune `TrialScheduler`, such as those of
 `ray.tune.schedulers`, or None."""
 
 
 def make_sampler(config: Config, space: Space) -> Any:
-    """The sampler that `tune.searcher` names.
+    """The sampler of `tune.searcher`.
 
     Raises:
-        ValueError: it cannot be imported, or does not accept the settings or the space.
+        ValueError: the sampler cannot be imported, or rejects the settings or the space.
     """
     return _make(SAMPLERS, config.tune.searcher, config, space)
 
 
 def make_scheduler(config: Config, space: Space) -> Any:
-    """The scheduler that `tune.scheduler` names, None if no trial is stopped.
+    """The scheduler of `tune.scheduler`; None if no trial is stopped early.
 
     Raises:
-        ValueError: it cannot be imported, or does not accept the settings or the space.
+        ValueError: the scheduler cannot be imported, or rejects the settings or the space.
     """
     return _make(SCHEDULERS, config.tune.scheduler, config, space)
 
 
 def _make(table: Table, name: str, config: Config, space: Space) -> Any:
-    """Call an entry with those of the offered arguments that its signature names."""
+    """Call an entry of a table with the arguments that its signature names."""
     settings = config.tune
     offered = {
         "config": config,

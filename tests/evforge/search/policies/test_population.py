@@ -34,14 +34,14 @@ def test_a_population_from_draws_to_a_schedule(tiny_config, space_file, ray_head
     assert {run.status for run in runs} == {"FINISHED"} and len(runs) == 3
     assert {run.tags["early_stopped"] for run in runs} == {"false"}
 
-    # A weak trial took over the weights of another, which its run tells, with rates near that one's.
+    # A weak trial loaded the weights of another with similar settings. Its run has a tag about it.
     taken = [(run, key, yaml.safe_load(run.tags[key])) for run in runs for key in run.tags if "from_epoch" in key]
     assert taken
     for run, _, settings in taken:
         assert settings.pop("weights") in {other.name for other in runs} - {run.name}
         assert set(settings) == {"optim.lr", "anchors.fg_iou_threshold"}
 
-    # Nothing is left of the checkpoints that nobody can win with or take over.
+    # Checkpoints that can neither win nor be loaded by other trials are removed.
     assert len([path for path in result.path.glob("search/*/checkpoint_*") if path.is_dir()]) == 2  # tune.final_top_k
 
     best = Config.load(result.best_config)
@@ -82,8 +82,8 @@ def test_weights_go_on_with_the_new_settings_not_with_those_of_their_checkpoint(
         ("{anchors.anchor_list: {choice: [PSEE_ANCHORS]}}", {}, r"allowed: anchors.fg_iou_threshold, .* optim.lr"),
         ("", {"tune.searcher": "optuna"}, "tune.searcher: got 'optuna', allowed with tune.scheduler pbt: random"),
         ("", {"tune.num_samples": 1}, "tune.num_samples: got 1, allowed with .* at least 2"),
-        ("", {"tune.final_seeds": 2}, "tune.final_seeds: got 2, allowed with .* 1, as it finds a schedule"),
-        ("", {"train.workers": 2}, "train.workers: got 2, allowed with .* 1, a trial is one process"),
+        ("", {"tune.final_seeds": 2}, "tune.final_seeds: got 2, allowed with .* 1$"),
+        ("", {"train.workers": 2}, "train.workers: got 2, allowed with .* 1$"),
         ("", {"tune.grace_epochs": 2}, "tune.grace_epochs: got 2, allowed with .* below 2"),
     ],
 )
@@ -126,7 +126,7 @@ def test_what_is_near_meets_the_constraints(tmp_path):
     space, generator = load_space(path), random.Random(0)
     sample = dict.fromkeys(keys, 0.5)
     for _ in range(50):
-        sample = space.near(Config(), sample, generator, anew=0.2)
+        sample = space.near(Config(), sample, generator, redrawn=0.2)
         assert 0.2 <= sample[keys[0]] <= sample[keys[1]] <= 0.6
 
 
@@ -181,7 +181,7 @@ def test_checkpoints_that_another_may_take_over_stay(population, tiny_config, tm
     config = check_config(tiny_config.with_overrides({"train.max_epochs": 8, "tune.scheduler": "pbt"}))
     tracker = Tracker(config.track.tracking_uri, config.track.experiment)
     parent = tracker.start_run("study", {})
-    log = StudyLog(tracker, parent, tmp_path, config, config.with_overrides, population, write=print)
+    log = StudyLog(tracker, parent, tmp_path, config, config.with_overrides, population)
     strong = FakeTrial(tmp_path, "a", "trial_a/checkpoint_000005", epoch=5)
     weak = FakeTrial(tmp_path, "b", "trial_a/checkpoint_000003", epoch=3)  # still to be loaded
     trials = [strong, weak]
