@@ -55,7 +55,7 @@ class Confusion:
     """Confusion matrix of labelled and detected classes.
 
     Args:
-        names: classes, then "background".
+        names: classes, then "(background)", which no class is named.
         counts: rows are the K classes of labels, then unmatched detections; columns are the K classes of detections,
             then unmatched labels.
     """
@@ -190,7 +190,7 @@ def confusion_matrix(parts: Sequence[FrameBoxes], classes: Mapping[int, str], sc
         np.add.at(table, (truth, np.where(found, detected[matches.label] if len(detected) else count, count)), 1)
         wrong = (matches.detection < 0) & (boxes.score >= score)
         np.add.at(table[count], detected[wrong], 1)
-    return Confusion([*classes.values(), "background"], table.tolist())
+    return Confusion([*classes.values(), "(background)"], table.tolist())
 
 
 def calibrate(parts: Sequence[tuple[FrameBoxes, Matches]]) -> Calibration:

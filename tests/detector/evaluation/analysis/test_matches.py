@@ -64,7 +64,7 @@ def test_confusion():
         [(0, 0, 3, 0.9), (0, 100, 5, 0.8), (1, 100, 3, 0.7), (1, 0, 5, 0.4)],
     )
     found = confusion_matrix([boxes], CLASSES, 0.5)
-    assert found.names == ["car", "bus", "background"]
+    assert found.names == ["car", "bus", "(background)"]
     assert found.counts == [[1, 1, 0], [0, 0, 1], [1, 0, 0]]
     assert confusion_matrix([frame_boxes([(0, 0, 3)], [])], CLASSES, 0.5).counts[0] == [0, 0, 1]
 
