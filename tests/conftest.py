@@ -11,7 +11,9 @@ import pytest
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, max_examples=30)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # set before torch is imported: on a busy machine threads slow each other down
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # set before torch is imported: on a busy machine threads slow each other down
 
 
 @pytest.fixture(scope="session")

@@ -161,7 +161,9 @@ def test_packages_are_small_and_say_what_belongs_there():
         assert len(modules) <= most, f"{folder}: {len(modules)} modules, allowed: {most}"
         text = ast.get_docstring(ast.parse((ROOT / folder / "__init__.py").read_text())) or ""
         roots = (Path("detector"), Path("platform/evforge"))
-        assert text and (folder in roots or "Does not belong here" in text), f"{folder}: the docstring does not state what belongs there"
+        assert text and (folder in roots or "Does not belong here" in text), (
+            f"{folder}: the docstring does not state what belongs there"
+        )
 
 
 def test_the_top_of_the_detector_holds_the_reference_alone():

@@ -113,7 +113,7 @@ def _trials_text(config: Config, count: int) -> str:
     if settings.scheduler == "asha":
         text += (
             f"; asha stops weak trials: 1 in {settings.reduction_factor} continues after {settings.grace_epochs} of "
-            f"{_validations(config)} validations, and again each time after {settings.reduction_factor} times as many"
+            f"{_validations(config)} validations, then after {settings.reduction_factor} times as many, and so on"
         )
     if settings.scheduler == "pbt":
         text += (

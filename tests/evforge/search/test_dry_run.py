@@ -55,7 +55,7 @@ def test_asha_costs_less(tiny_config, tmp_path, machine):
     changes = {"train.max_epochs": 8, "tune.scheduler": "asha", "tune.grace_epochs": 2, "tune.reduction_factor": 2}
     text = plan_of(tiny_config, tmp_path, SPACE, **changes, **{"tune.final_seeds": 1})
     assert (
-        "asha stops weak trials: 1 in 2 continues after 2 of 8 validations, and again each time after 2 times as many"
+        "asha stops weak trials: 1 in 2 continues after 2 of 8 validations, then after 2 times as many, and so on"
         in text
     )
     assert "at most 12,000 frames, about 6,000 with asha\n  0.033 h to 0.067 h" in text
