@@ -8,7 +8,6 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from threading import Event
 from types import FrameType
 
 from evforge import EvForgeError, one_line
@@ -48,20 +47,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"evforge: error: {one_line(error)}", file=sys.stderr)
             return USER_ERROR
         except (KeyboardInterrupt, SystemExit) as error:
-            if isinstance(error, SystemExit) and not came.is_set():  # Lightning exits after an interrupt
+            if isinstance(error, SystemExit) and not came:  # Lightning exits after an interrupt
                 raise
             print("evforge: interrupted", file=sys.stderr)
             return INTERRUPTED
 
 
 @contextmanager
-def _interrupts() -> Iterator[Event]:
-    """Raise the first SIGTERM or Ctrl-C as an interrupt, so that child processes end; yields whether one came."""
-    came = Event()
+def _interrupts() -> Iterator[list[int]]:
+    """Raise the first SIGTERM or Ctrl-C as an interrupt, so that child processes end; yields its number."""
+    came: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        if not came.is_set():  # otherwise the first one is being handled
-            came.set()
+        if not came:  # otherwise the first one is being handled
+            came.append(number)
             raise KeyboardInterrupt
 
     handlers = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -12,7 +12,7 @@ from evforge.cluster.shipping import is_shared, launch, own_packages, unshared, 
 from evforge.search.policies.tables import SAMPLERS, SCHEDULERS
 from evforge.space.space import load_space
 
-__all__ = ["JOBS", "check_job", "look_after", "submit"]
+__all__ = ["JOBS", "check_job", "manage", "submit"]
 
 SHIPPED_SUFFIXES = (".yaml", ".yml", ".json")
 INTERRUPTED = 130
@@ -54,7 +54,7 @@ def submit(command: Sequence[str], values: Mapping[str, Any], address: str | Non
         return INTERRUPTED
 
 
-def look_after(action: str, job_id: str, address: str | None = None) -> int:
+def manage(action: str, job_id: str, address: str | None = None) -> int:
     """Print the status or the log of a job, stop it, or list all jobs.
 
     Args:

@@ -17,14 +17,14 @@ from evforge.space.domains import Domain
 from evforge.space.space import Space
 from evforge.training.profiling import measure_rate
 
-__all__ = ["describe_plan"]
+__all__ = ["describe_search"]
 
 SHOWN_SAMPLES = 3
 LONG = 20
 """Values with more characters are printed on separate lines."""
 
 
-def describe_plan(config: Config, space: Space) -> str:
+def describe_search(config: Config, space: Space) -> str:
     """Describe a search as text: space, samples, trials, resources, cost, and coverage of the anchors.
 
     Args:
