@@ -61,7 +61,7 @@ def _masked(x: list[int]) -> bytes:
 
 
 def _packed(values: list[int], bits: int) -> bytes:
-    """Of four values a, b, c, d the low quarters of b and halves of c ... fill up the words of a, b, c."""
+    """Pack four values a, b, c, d into three words: a with low bits of b, b with low bits of c, and c with d."""
     word, parts = bits * 4 // 3, []
     step = bits // 3
     for first in range(0, len(values), 4):

@@ -6,9 +6,9 @@ This module imports no large library: each verb imports torch and ray itself.
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 from evforge import EvForgeError, one_line
 from evforge.cli.parser import parse, summary
@@ -36,44 +36,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_help())
         return 0 if arguments else USER_ERROR
     verb, *rest = arguments
-    interrupts = _Interrupts()
-    try:
-        with interrupts:
+    with _interrupts() as came:
+        try:
             if verb not in VERBS:
                 raise ValueError(f"unknown verb {verb!r}, allowed: {', '.join(VERBS)}")
             return VERBS[verb](**parse(verb, VERBS[verb], rest)) or 0
-    except (ValueError, OSError, EvForgeError) as error:
-        if "EVFORGE_TRACEBACK" in os.environ:
-            raise
-        print(f"evforge: error: {one_line(error)}", file=sys.stderr)
-        return USER_ERROR
-    except (KeyboardInterrupt, SystemExit) as error:
-        if isinstance(error, KeyboardInterrupt) or interrupts.came:  # Lightning exits after an interrupt
+        except (ValueError, OSError, EvForgeError) as error:
+            if "EVFORGE_TRACEBACK" in os.environ:
+                raise
+            print(f"evforge: error: {one_line(error)}", file=sys.stderr)
+            return USER_ERROR
+        except (KeyboardInterrupt, SystemExit) as error:
+            if isinstance(error, SystemExit) and not came:  # Lightning exits after an interrupt
+                raise
             print("evforge: interrupted", file=sys.stderr)
             return INTERRUPTED
-        raise
 
 
-class _Interrupts:
-    """Context that raises an interrupt on SIGTERM, as on Ctrl-C, so that child processes end; records interrupts."""
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Raise the first SIGTERM or Ctrl-C as an interrupt, so that child processes end; yields its number."""
+    came: list[int] = []
 
-    def __init__(self) -> None:
-        self.came = False
-        self._handlers: dict[int, Any] = {}
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not came:  # otherwise the first one is being handled
+            came.append(number)
+            raise KeyboardInterrupt
 
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._handlers[number] = signal.signal(number, self._interrupt)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._handlers.items():
+    handlers = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in handlers.items():
             signal.signal(number, handler)
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if self.came:  # the first one is being handled
-            return
-        self.came = True
-        raise KeyboardInterrupt
 
 
 def _help() -> str:

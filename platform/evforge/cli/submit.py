@@ -2,43 +2,24 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from detector.config.extensions import IMPORT_PATH, TABLES
 from evforge.cli.parser import Settings
 from evforge.cluster.jobs import connect, follow, overview, server_address, status, stop
 from evforge.cluster.shipping import is_shared, launch, own_packages, unshared, unshared_text
 from evforge.search.policies.tables import SAMPLERS, SCHEDULERS
+from evforge.space.space import load_space
 
-if TYPE_CHECKING:
-    from evforge.space.space import Space
-
-__all__ = ["JOBS", "check_job", "look_after", "submit"]
+__all__ = ["JOBS", "check_job", "manage", "submit"]
 
 SHIPPED_SUFFIXES = (".yaml", ".yml", ".json")
 INTERRUPTED = 130
 
 
-@dataclass(frozen=True)
-class JobKind:
-    """A command that can run as a job.
-
-    Args:
-        paths: names of the arguments that are paths of files or folders
-        trains: whether the command reads a dataset and writes runs
-    """
-
-    paths: tuple[str, ...]
-    trains: bool
-
-
-JOBS = {
-    "build": JobKind(("recordings", "output"), trains=False),
-    "train": JobKind(("resume",), trains=True),
-    "tune": JobKind(("resume",), trains=True),
-}
+JOBS = {"build": ("recordings", "output"), "train": ("resume",), "tune": ("resume",)}
+"""Commands that can run as jobs -> names of their arguments that are paths of files or folders."""
 
 
 def submit(command: Sequence[str], values: Mapping[str, Any], address: str | None = None) -> int:
@@ -73,7 +54,7 @@ def submit(command: Sequence[str], values: Mapping[str, Any], address: str | Non
         return INTERRUPTED
 
 
-def look_after(action: str, job_id: str, address: str | None = None) -> int:
+def manage(action: str, job_id: str, address: str | None = None) -> int:
     """Print the status or the log of a job, stop it, or list all jobs.
 
     Args:
@@ -104,33 +85,22 @@ def check_job(verb: str, values: Mapping[str, Any]) -> set[str]:
     Raises:
         ValueError: a path or an address is local or temporary.
     """
-    kind = JOBS[verb]
-    for name in kind.paths:
-        for path in _listed(values.get(name)):
+    for name in JOBS[verb]:
+        value = values.get(name) or []
+        for path in [value] if isinstance(value, str) else value:
             if not is_shared(path):
                 raise ValueError(unshared_text(name, path, "an absolute path that all nodes see"))
     settings = next((value for value in values.values() if isinstance(value, Settings)), Settings())
-    space = _space(values)
+    space = load_space(values["space"]) if values.get("space") else None
     config = settings.resolve(between=space.settings if space else {})
-    if kind.trains and not values.get("resume"):
-        for problem in unshared(config):
-            raise ValueError(problem)
+    problems = unshared(config) if verb != "build" and not values.get("resume") else []  # a build uses no storage
+    if problems:
+        raise ValueError(problems[0])
     keys = (*TABLES, SAMPLERS.key, SCHEDULERS.key)
     names = {config.to_flat()[key] for key in keys}
     if space:
         names |= {option for key in keys if key in space.domains for option in space.domains[key].options}
     return {name for name in names if IMPORT_PATH.fullmatch(name)}
-
-
-def _space(values: Mapping[str, Any]) -> "Space | None":
-    """The search space of the command, if it has one."""
-    from evforge.space.space import load_space
-
-    return load_space(values["space"]) if values.get("space") else None
-
-
-def _listed(value: Any) -> list[str]:
-    return [] if value is None else [value] if isinstance(value, str) else list(value)
 
 
 def _named_files(command: Sequence[str]) -> tuple[list[str], dict[str, Path]]:

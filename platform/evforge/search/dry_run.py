@@ -17,14 +17,14 @@ from evforge.space.domains import Domain
 from evforge.space.space import Space
 from evforge.training.profiling import measure_rate
 
-__all__ = ["describe_plan"]
+__all__ = ["describe_search"]
 
 SHOWN_SAMPLES = 3
 LONG = 20
 """Values with more characters are printed on separate lines."""
 
 
-def describe_plan(config: Config, space: Space) -> str:
+def describe_search(config: Config, space: Space) -> str:
     """Describe a search as text: space, samples, trials, resources, cost, and coverage of the anchors.
 
     Args:
@@ -113,7 +113,7 @@ def _trials_text(config: Config, count: int) -> str:
     if settings.scheduler == "asha":
         text += (
             f"; asha stops weak trials: 1 in {settings.reduction_factor} continues after {settings.grace_epochs} of "
-            f"{_validations(config)} validations, and again each time after {settings.reduction_factor} times as many"
+            f"{_validations(config)} validations, then after {settings.reduction_factor} times as many, and so on"
         )
     if settings.scheduler == "pbt":
         text += (

@@ -186,7 +186,11 @@ def load_space(path: str | Path) -> Space:
     if not entries:
         raise ValueError(f"{path}: space: got no keys, allowed: at least one `group.leaf: {{domain: values}}`")
     domains = {key: _load_domain(str(path), key, entry) for key, entry in entries.items()}
-    _check_fits(str(path), domains)
+    lists = domains[ANCHOR_LIST].options if ANCHOR_LIST in domains else ()
+    if "anchors.base_size" in domains and any(map(fit_count, lists)):
+        raise ValueError(
+            f"{path}: space.anchors.base_size: cannot be searched with fitted anchors, which are relative to it"
+        )
     pairs = tuple(_load_constraint(str(path), text, domains) for text in constraints)
     return Space(str(path), _load_settings(str(path), tree), domains, pairs)
 
@@ -217,14 +221,6 @@ def _load_domain(path: str, key: str, entry: Any) -> Domain:
         return parse_domain(expand_options(entry) if key == ANCHOR_LIST else entry)
     except ValueError as error:
         raise ValueError(f"{path}: space.{key}: {error}") from None
-
-
-def _check_fits(path: str, domains: Mapping[str, Domain]) -> None:
-    fits = any(fit_count(option) for option in domains[ANCHOR_LIST].options) if ANCHOR_LIST in domains else False
-    if fits and "anchors.base_size" in domains:
-        raise ValueError(
-            f"{path}: space.anchors.base_size: cannot be searched with fitted anchors, which are relative to it"
-        )
 
 
 def _load_constraint(path: str, text: Any, domains: Mapping[str, Domain]) -> tuple[str, str]:

@@ -3,7 +3,7 @@ from repository import ROOT
 
 from evforge.cli.main import main
 from evforge.search import dry_run
-from evforge.search.dry_run import describe_plan
+from evforge.search.dry_run import describe_search
 from evforge.search.trial_resources import trial_count
 from evforge.search.tune import prepare
 from evforge.space.space import load_space
@@ -26,16 +26,16 @@ def machine(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
 
 
-def plan_of(config, tmp_path, text, **overrides):
+def description_of(config, tmp_path, text, **overrides):
     path = tmp_path / "space.yaml"
     path.write_text(text)
-    return describe_plan(*prepare(config, path, overrides))
+    return describe_search(*prepare(config, path, overrides))
 
 
-def test_the_plan_of_a_search(tiny_config, tmp_path, machine):
-    text = plan_of(tiny_config, tmp_path, SPACE)
+def test_the_description_of_a_search(tiny_config, tmp_path, machine):
+    text = description_of(tiny_config, tmp_path, SPACE)
     # 2 lists x 3 widths. Of 4 files of 60 frames come 48 chunks of 5 frames in 2 streams, 24 steps; of the one file
-    # to validate on 12 steps of one stream: 2 x (240 + 60) frames a trial, 5 trials and 2 again.
+    # to validate on 12 steps of one stream: 2 x (240 + 60) frames per trial, 5 trials and 2 again.
     assert f"space: {tmp_path / 'space.yaml'}, 6 combinations\n" in text
     assert "  anchors.anchor_list  choice of PSEE_ANCHORS, 1:1.25 2.3:1.3\n" in text
     assert "  model.feature_base   randint from 2 to 4\n" in text
@@ -53,9 +53,9 @@ def test_the_plan_of_a_search(tiny_config, tmp_path, machine):
 def test_asha_costs_less(tiny_config, tmp_path, machine):
     # 8 validations: all trials see 2, half of them 4, a quarter 8: 2 + 1 + 1 = 4 of 8.
     changes = {"train.max_epochs": 8, "tune.scheduler": "asha", "tune.grace_epochs": 2, "tune.reduction_factor": 2}
-    text = plan_of(tiny_config, tmp_path, SPACE, **changes, **{"tune.final_seeds": 1})
+    text = description_of(tiny_config, tmp_path, SPACE, **changes, **{"tune.final_seeds": 1})
     assert (
-        "asha stops weak trials: 1 in 2 continues after 2 of 8 validations, and again each time after 2 times as many"
+        "asha stops weak trials: 1 in 2 continues after 2 of 8 validations, then after 2 times as many, and so on"
         in text
     )
     assert "at most 12,000 frames, about 6,000 with asha\n  0.033 h to 0.067 h" in text
@@ -64,7 +64,7 @@ def test_asha_costs_less(tiny_config, tmp_path, machine):
 
 def test_a_continuous_space_and_the_settings_own_list(tiny_config, tmp_path, machine):
     space = "tune: {searcher: optuna}\nspace: {optim.lr: {loguniform: [1e-4, 1e-2]}, model.nlayers: {choice: [0, 1]}}"
-    text = plan_of(tiny_config, tmp_path, space)
+    text = description_of(tiny_config, tmp_path, space)
     assert "space.yaml, continuous: 1 ranges, 2 combinations of the other keys' values\n" in text
     assert "examples of the first samples of optuna:\n  optim.lr 0.0" in text
     assert text.splitlines()[-1].split()[0] == "PSEE_ANCHORS"
@@ -78,14 +78,14 @@ space:
   anchors.fg_iou_threshold: {grid: [0.3, 0.5]}
   constraints: [anchors.bg_iou_threshold <= anchors.fg_iou_threshold]
 """
-    found = plan_of(tiny_config, tmp_path, text)
+    found = description_of(tiny_config, tmp_path, text)
     assert "space.yaml, 3 combinations\n" in found and "trials: 3, by grid" in found
     assert "first samples:\n  anchors.bg_iou_threshold 0.2, anchors.fg_iou_threshold 0.3\n" in found
 
 
 def test_long_values_are_on_separate_lines(tiny_config, tmp_path, machine):
     lists = "[[[1, 1.25], [2.3, 1.3], [2, 1.3], [2.5, 1.3]], PSEE_ANCHORS]"
-    text = plan_of(tiny_config, tmp_path, f"space: {{anchors.anchor_list: {{choice: {lists}}}}}")
+    text = description_of(tiny_config, tmp_path, f"space: {{anchors.anchor_list: {{choice: {lists}}}}}")
     assert "choice of\n      1:1.25 2.3:1.3 2:1.3 2.5:1.3\n      PSEE_ANCHORS\n" in text
 
 
@@ -104,7 +104,7 @@ def test_a_dry_run_starts_nothing(tiny_config, tmp_path, machine, monkeypatch, c
 @pytest.mark.parametrize("path", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_space_of_the_repository_dry_runs(tiny_config, machine, path, capsys):
     config = tiny_config.with_overrides({"train.max_epochs": 4})
-    text = describe_plan(*prepare(config, path))
+    text = describe_search(*prepare(config, path))
     assert "cost: 4 epochs of 24 steps" in text
     if "fit:" in path.read_text():
         assert "fitted 6 anchors to 480 training boxes: " in capsys.readouterr().out

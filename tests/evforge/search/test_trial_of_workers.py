@@ -2,7 +2,7 @@ import pytest
 
 from detector.config import Config
 from evforge import EvForgeError
-from evforge.search.dry_run import describe_plan
+from evforge.search.dry_run import describe_search
 from evforge.search.tune import prepare, tune
 from evforge.tracking.tracker import Tracker
 
@@ -43,10 +43,10 @@ def test_the_dry_run_describes_the_workers(tiny_config, space_file, monkeypatch)
     monkeypatch.setattr("evforge.search.dry_run.measure_rate", lambda *_: 10.0)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     config, space = prepare(tiny_config, space_file)
-    text = describe_plan(config, space)
+    text = describe_search(config, space)
     assert "resources: 2 workers of 1 CPU per trial, each with 2 threads; 2 at a time, of 8 CPUs and 0 GPUs\n" in text
     assert "a trial reserves all workers together and no CPU before, so that trials cannot block each other" in text
-    # 2 x (240 + 60) frames a trial, 2 trials, 2 x 2 workers of 10 frames a second: 30 s
+    # 2 x (240 + 60) frames per trial, 2 trials, 2 x 2 workers of 10 frames per second: 30 s
     assert "2 epochs of 12 steps (240 frames)" in text and "0.0083 h" in text
     with pytest.raises(EvForgeError, match="train.workers: got 9, allowed: at most the 8 CPU cores"):
-        describe_plan(config.with_overrides({"train.workers": 9}), space)
+        describe_search(config.with_overrides({"train.workers": 9}), space)

@@ -1,1 +1,1 @@
-"""The package of a lab that knows the documented interfaces only: one module per kind of thing that can be added."""
+"""Extensions of a lab that use documented interfaces only: one module per type of extension."""

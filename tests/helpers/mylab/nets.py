@@ -78,7 +78,7 @@ class MeanNet(TinyNet):
 
 
 class Unscriptable(TinyNet):
-    """As `TinyNet`; TorchScript knows no generators."""
+    """As `TinyNet`, with a generator, which TorchScript does not support."""
 
     def forward(self, x):
         return list(self.walk(x))
@@ -91,14 +91,14 @@ class Unscriptable(TinyNet):
 
 
 class NoLevels(nn.Module):
-    """No part of the interface but its arguments."""
+    """A module that has the arguments of the interface only."""
 
     def __init__(self, cin: int, base: int, cout: int, *, first_stride: int, num_levels: int) -> None:
         super().__init__()
 
 
 class WrongLevels(TinyNet):
-    """One level more than the settings ask for."""
+    """Returns one level more than the settings request."""
 
     def __init__(self, *sizes: int, first_stride: int, num_levels: int) -> None:
         super().__init__(*sizes, first_stride=first_stride, num_levels=num_levels + 1)

@@ -35,7 +35,7 @@ def submit(
     if len(given) != 1:
         raise ValueError(f"submit: got {' and '.join(given) or 'nothing'}, allowed: one of {', '.join(asked)}")
     if not command:
-        return jobs.look_after(given[0], status or logs or stop or "", address)
+        return jobs.manage(given[0], status or logs or stop or "", address)
     if command[0] not in jobs.JOBS:
         raise ValueError(f"submit: got {command[0]!r}, allowed: {', '.join(jobs.JOBS)}")
     return jobs.submit(command, parse(command[0], VERBS[command[0]], command[1:]), address)

@@ -45,7 +45,7 @@ def tune(settings: Settings, space: str | None = None, *, resume: str | None = N
         dry_run: print the trials, their resources and their cost, and start nothing
     """
     from evforge.search import tune as search
-    from evforge.search.dry_run import describe_plan
+    from evforge.search.dry_run import describe_search
     from evforge.space.space import load_space
 
     if resume is not None:
@@ -57,7 +57,7 @@ def tune(settings: Settings, space: str | None = None, *, resume: str | None = N
     else:
         settings.resolve(between=load_space(space).settings)
         if dry_run:
-            print(describe_plan(*search.prepare(settings.resolve(), space, settings.overrides)))
+            print(describe_search(*search.prepare(settings.resolve(), space, settings.overrides)))
             return
         result = search.tune(settings.resolve(), space, settings.overrides)
     print(f"best settings: {result.best_config}\nbest checkpoint: {result.best_checkpoint}")
