@@ -1,4 +1,4 @@
-"""Events as separate arrays, and memory for them that is used again."""
+"""Events as separate arrays, and a reusable buffer for them."""
 
 import numpy as np
 
@@ -17,26 +17,26 @@ def cut(columns: Columns, start: int, stop: int) -> Columns:
 
 
 def join(first: Columns, second: Columns) -> Columns:
-    """The events of both, in memory of their own."""
+    """The events of both, in new arrays."""
     x, y, p, t = (np.concatenate(pair) for pair in zip(first, second, strict=True))
     return x, y, p, t
 
 
 class ColumnBuffer:
-    """Memory that readings of events share: fresh arrays cost more than decoding does.
+    """A buffer that several readings of events share, because new arrays cost more time than decoding.
 
-    It grows as needed and never shrinks. What was read into it is valid until the next reading into it.
+    It grows as needed and never shrinks. Its content is valid until the next reading into it.
     """
 
     def __init__(self) -> None:
         self._columns: Columns = tuple(np.empty(0, dtype) for dtype in DTYPES)  # type: ignore[assignment]
 
     def take(self, count: int, keep: int = 0) -> Columns:
-        """Columns x, y, p, t of length `count`, with whatever they held before.
+        """Columns x, y, p, t of length `count`, with undefined content after the first `keep` events.
 
         Args:
-            count: length asked for. Memory beyond what is written to is never taken from the system.
-            keep: events at the beginning that stay what they were, whether memory has to grow or not.
+            count: length of the columns. The system provides memory only for the part that is written to.
+            keep: number of events at the beginning that are preserved, also if the buffer grows.
         """
         if count > self._columns[0].size:
             kept = [column[:keep] for column in self._columns]
@@ -44,5 +44,4 @@ class ColumnBuffer:
             self._columns = tuple(np.empty(size, dtype) for dtype in DTYPES)  # type: ignore[assignment]
             for column, old in zip(self._columns, kept, strict=True):
                 column[:keep] = old
-        x, y, p, t = self._columns
-        return x[:count], y[:count], p[:count], t[:count]
+        return cut(self._columns, 0, count)

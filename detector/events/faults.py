@@ -1,9 +1,10 @@
-"""Faulty events: which ones are dropped or mended, how many there are, and how many are too many.
+"""Faulty events: which of them are dropped or mended, their number, and the number at which a recording is refused.
 
-Sensors and tools produce a few bad events. One outside the sensor is dropped. Where time falls from one event to the
-next: if the later one alone is out of order, it is late and is raised to its predecessor's time, or dropped if it is
-more than `LATEST_US` late; else, if the earlier one alone is, that one jumped ahead and is dropped; else falls of up to
-`LATEST_US` are raised to the largest time so far, and larger ones are refused.
+Sensors and tools produce a few faulty events. An event outside the sensor is dropped. Where time falls from one event
+to the next, there are three cases. If only the later event is out of order, it is late: its time is raised to the
+previous one, or it is dropped if it is more than `LATEST_US` late. If only the earlier event is out of order, it is
+ahead of its time and dropped. Otherwise, after a fall of up to `LATEST_US`, times are raised to the largest time so
+far; a larger fall is an error.
 """
 
 from bisect import bisect_left, bisect_right
@@ -35,19 +36,19 @@ from detector.events.kernels import (
 __all__ = ["MAX_FAULTY", "OPTION", "DisorderError", "FaultFinder", "Faults", "MendedBlocks", "is_odd"]
 
 MAX_FAULTY = 0.001
-"""Largest part of the events of a recording that may be faulty."""
+"""Default of the largest share of faulty events at which a recording is read."""
 
 ALWAYS_ALLOWED = 10
-"""Faulty events that are allowed however few events there are, unless none are."""
+"""Number of faulty events that are always allowed, unless the allowed share is 0."""
 
 OPTION = "data.max_faulty_events"
 
 RawBlock = tuple[Columns, bool]
-"""Events as they are stored (p below 0 marks one outside the sensor), and whether any of them may be faulty."""
+"""Events as they are stored (p below 0 marks pixels outside the sensor), and whether any of them may be faulty."""
 
 
 class DisorderError(Exception):
-    """Something is faulty where events were read or searched as if nothing were."""
+    """A faulty event was found by code that assumes that no event is faulty."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Faults:
         dropped: more than 100 ms earlier than the event before, dropped
         ahead: later than the events that follow, dropped
         raised: in falls of time of several events, raised to the largest time so far
-        cut: 1 if the file ends within an event, which is dropped
+        cut: 1 if the file ends within an event, which is dropped, else 0
     """
 
     outside: int = 0
@@ -72,14 +73,14 @@ class Faults:
 
     @property
     def total(self) -> int:
-        """All of them."""
+        """Number of faulty events of all kinds."""
         return sum(getattr(self, field.name) for field in fields(self))
 
     def __add__(self, other: "Faults") -> "Faults":
         return Faults(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
     def __str__(self) -> str:
-        """The counts above 0, for people; "none" if all are 0."""
+        """The counts above 0 as text; "none" if all are 0."""
         names = {
             "outside": "outside the sensor (dropped)",
             "late": "late (raised)",
@@ -92,11 +93,11 @@ class Faults:
         return ", ".join(counts) or "none"
 
     def excess(self, num_events: int, allowed: float) -> str | None:
-        """What to say if these are too many of `num_events`, None if they are not.
+        """Text of the error if there are too many faulty events, else None.
 
         Args:
-            num_events: events of the recording, faulty ones included.
-            allowed: largest part of them that may be faulty; `ALWAYS_ALLOWED` always may, unless this is 0.
+            num_events: number of events of the recording, faulty ones included.
+            allowed: largest allowed share of faulty events; `ALWAYS_ALLOWED` are always allowed, unless this is 0.
         """
         most = max(ALWAYS_ALLOWED, allowed * num_events) if allowed > 0 else 0
         if self.total <= most:
@@ -108,7 +109,7 @@ class Faults:
 
 
 def is_odd(columns: Columns, width: int, height: int) -> bool:
-    """Whether any event is outside the sensor (or p below 0), earlier than the one before it, or before 0."""
+    """Whether any event is outside the sensor (or has p below 0), earlier than the previous one, or before 0."""
     x, y, p, t = columns
     return bool(t.size) and bool(
         x.max() >= width or y.max() >= height or p.min() < 0 or t[0] < 0 or (t[1:] < t[:-1]).any()
@@ -122,7 +123,7 @@ class FaultFinder:
         source: the recording, named in errors.
         width: of the sensor in pixels.
         height: of the sensor in pixels.
-        period: value at which stored times start anew, 0 if they do not.
+        period: value at which stored times wrap to 0; 0 if they do not.
     """
 
     def __init__(self, source: object, width: int, height: int, period: int = 0) -> None:
@@ -146,18 +147,18 @@ class FaultFinder:
 
     @property
     def faults(self) -> Faults:
-        """What was found so far."""
+        """Numbers of faulty events so far."""
         return Faults(*(int(self._facts[kind]) for kind in (OUTSIDE, LATE, DROPPED, AHEAD, RAISED)))
 
     def add(self, columns: Columns, odd: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """Take the next events.
+        """Check the next events.
 
         Args:
-            columns: events; kept is what cannot be decided without those that follow.
-            odd: whether any may be faulty; if not, all are in order and within the sensor.
+            columns: events. Those that only later events decide are kept in `pending`.
+            odd: whether any event may be faulty; if not, all are in order and within the sensor.
 
         Returns:
-            (F,) numbers of faulty events in the recording, and (F,) their right times, `NO_TIME` for dropped ones.
+            (F,) indices of faulty events in the recording, and (F,) their correct times, `NO_TIME` for dropped ones.
         """
         t, facts = columns[3], self._facts
         if not (odd or self.pending is not None) and (not t.size or t[0] >= facts[NOW]):
@@ -169,13 +170,13 @@ class FaultFinder:
         return self._find(columns, final=False)
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
-        """Decide what was kept: nothing follows."""
+        """Decide the pending events at the end of the recording."""
         return self._find(ColumnBuffer().take(0), final=True)
 
     def mend(self, columns: Columns | None) -> Columns:
-        """Take the next events of a stream, None at its end, and give away those that are decided.
+        """Check the next events of a stream, None at its end, and return the decided events, mended.
 
-        An event that was given away is no longer dropped, what follows is raised instead.
+        An event that was returned can no longer be dropped; the times after it are raised instead.
         """
         new = ColumnBuffer().take(0) if columns is None else columns
         events = new if self._unsent is None else join(self._unsent, new)
@@ -184,7 +185,7 @@ class FaultFinder:
         found = self.finish() if columns is None else self.add(new, is_odd(new, *self._limits[:2]))
         self._found = [np.concatenate(pair) for pair in zip(self._found, found, strict=True)]
         decided = events[3].size
-        if self.pending is not None:  # the last that is kept may be ahead of its time
+        if self.pending is not None:  # the last decided event may be ahead of its time
             decided = min(decided - self.pending[3].size, max(0, int(self._facts[PLACE]) - first))
         self._unsent = cut(events, decided, events[3].size)
         sent = self._found[0] < first + decided
@@ -203,8 +204,8 @@ class FaultFinder:
         done, count = find_faults(x, y, p, t, self.num_events - t.size, self._facts, *self._limits, final, *found)
         if done < 0:
             raise ValueError(
-                f"{self._source}: time falls from {self.now} to {self._facts[FALL]} us and stays there, allowed: falls "
-                f"of up to {LATEST_US} us, or of one event; cut the recording there"
+                f"{self._source}: time falls from {self.now} to {self._facts[FALL]} us and stays low, allowed: falls "
+                f"of up to {LATEST_US} us, or of one event; cut the recording at this time"
             )
         rest = x[done:].copy(), y[done:].copy(), p[done:].copy(), t[done:].copy()
         self.pending = rest if done < t.size else None
@@ -212,7 +213,7 @@ class FaultFinder:
 
 
 def _apply(columns: Columns, faulty: np.ndarray, right: np.ndarray) -> Columns:
-    """Events with faulty ones dropped or at their right times; the columns as they are if none are."""
+    """Events without dropped ones and with corrected times; the same columns if no event is faulty."""
     if not faulty.size:
         return columns
     x, y, p, t = columns
@@ -224,16 +225,16 @@ def _apply(columns: Columns, faulty: np.ndarray, right: np.ndarray) -> Columns:
 
 
 class MendedBlocks:
-    """A recording in blocks, searched and read with its faulty events mended; made by reading it once.
+    """A recording in blocks whose faulty events are mended. The constructor reads the whole recording once.
 
     Args:
-        blocks: all events, block by block; each is valid until the next.
-        load: gives a block again; a method of the reader that keeps this.
-        finder: nothing was given to it.
+        blocks: all events, block by block; each block is valid until the next.
+        load: method of a reader that returns a block again.
+        finder: a new finder.
     """
 
     def __init__(self, blocks: Iterable[RawBlock], load: Callable[[int], Columns], finder: FaultFinder) -> None:
-        self._load, self._period = WeakMethod(load), finder.period  # the reader holds this
+        self._load, self._period = WeakMethod(load), finder.period  # the reader refers to this object
         self._numbers, self._starts, self._ends = [0], [0], list[int]()
         touched, found = set(), []
         for number, (columns, odd) in enumerate(blocks):
@@ -251,11 +252,11 @@ class MendedBlocks:
         self._settle(touched | set((np.searchsorted(self._numbers, places, "right") - 1).tolist()))
 
     def _settle(self, touched: set[int]) -> None:
-        """Right ends of blocks that were decided after their end, and of those without events behind them."""
+        """Correct the last times of blocks that later blocks decided, and of blocks without events after them."""
         for number in sorted(touched):
             t = self[number][3]
             end = int(t[-1]) if t.size else self._starts[number]
-            following = bisect_right(self._numbers, self._numbers[number + 1])  # 1 after the next with events
+            following = bisect_right(self._numbers, self._numbers[number + 1])  # 1 after the next block with events
             for block in range(number, following - 1):
                 self._ends[block] = self._starts[block + 1] = end
 
@@ -280,17 +281,17 @@ class MendedBlocks:
         return x, y, p, t
 
     def blocks(self) -> Iterator[Columns]:
-        """All blocks in order; each is valid until the next."""
+        """All blocks in order; each block is valid until the next."""
         return (self[number] for number in range(len(self)))
 
     @property
     def first_t(self) -> int | None:
-        """Time of the first event, None if there is none."""
+        """Time of the first event, None without events."""
         return next((int(columns[3][0]) for columns in self.blocks() if columns[3].size), None) if self.kept else None
 
     @property
     def last_t(self) -> int | None:
-        """Time of the last event, None if there is none."""
+        """Time of the last event, None without events."""
         return self._ends[-1] if self.kept else None
 
     def read(self, t0: int | None, t1: int | None, buffer: ColumnBuffer) -> Columns:

@@ -1,4 +1,4 @@
-"""The rule of frames: which frame of a stream a label or a detection belongs to. All mapping of times uses it."""
+"""Assignment of labels and detections to the frames of a stream. All code that maps times to frames uses it."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,8 +11,8 @@ __all__ = ["Frames"]
 class Frames(NamedTuple):
     """The frames of a stream. Frame k covers events in [first_t + k * delta_t, first_t + (k + 1) * delta_t).
 
-    What is seen in frame k is known at its end. So the labels and the detections of frame k are those with times in
-    (start, end], one half-open interval on from its events.
+    A detection from frame k is made at its end. So the labels and the detections of frame k are those with times in
+    (start, end], while its events are those with times in [start, end).
 
     Args:
         first_t: time in microseconds at which frame 0 starts: the time of the stream's first event, rounded down to a
@@ -27,7 +27,7 @@ class Frames(NamedTuple):
 
     @classmethod
     def of(cls, value: "Frames | Sequence[int] | Mapping[str, int]") -> "Frames":
-        """The frames that three numbers, in order or by name, describe.
+        """Frames from three numbers, in order or by name.
 
         Raises:
             ValueError: numbers are missing, not whole, or out of range.
@@ -44,7 +44,7 @@ class Frames(NamedTuple):
 
     @classmethod
     def of_events(cls, first_t: int, last_t: int, delta_t: int) -> "Frames":
-        """The frames of a recording from the time of its first to that of its last event."""
+        """The frames of a recording, from the times of its first and last event."""
         start = first_t // delta_t * delta_t
         return cls(start, delta_t, (last_t - start) // delta_t + 1)
 
@@ -58,16 +58,16 @@ class Frames(NamedTuple):
         return self.first_t + (frame + 1) * self.delta_t
 
     def part(self, begin: int, stop: int) -> "Frames":
-        """The frames [begin, stop) as a stream of their own."""
+        """The frames [begin, stop) as a separate stream."""
         return Frames(self.first_t + begin * self.delta_t, self.delta_t, stop - begin)
 
     def find(self, times: np.ndarray) -> np.ndarray:
-        """(M,) int64 frame with start < time <= end for each of the times (M,) in microseconds; -1 for none."""
+        """(M,) int64 frame with start < time <= end of each of the times (M,) in microseconds, or -1."""
         number = -((self.first_t - times.astype(np.int64)) // self.delta_t) - 1
         return np.where((number >= 0) & (number < self.num_frames), number, -1)
 
     def inside(self, times: np.ndarray) -> np.ndarray:
-        """(M,) bool: which times belong to a frame; the time at which frame 0 starts does not."""
+        """(M,) bool: whether each time belongs to a frame; the start of frame 0 does not."""
         return self.find(times) >= 0
 
     def last_of_each_frame(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,6 +80,6 @@ class Frames(NamedTuple):
         rows = labels[first:stop]
         frames = self.find(rows["t"])
         last = np.zeros(self.num_frames, np.int64)
-        last[frames] = rows["t"]  # sorted by time: the last one written stays
+        last[frames] = rows["t"]  # sorted by time: the last assignment per frame remains
         counted = rows["t"] == last[frames]
         return rows[counted], frames[counted]

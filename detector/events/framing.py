@@ -1,4 +1,4 @@
-"""Events of one frame after another, from a recording or from whatever a camera delivers."""
+"""Events of successive frames, from a recording or from chunks of events of a camera."""
 
 import warnings
 from collections.abc import Iterable, Iterator
@@ -17,10 +17,14 @@ __all__ = ["cut_frames"]
 def cut_frames(
     events: EventReader | Iterable[np.ndarray], delta_t: int, *, height: int = MAX_SIDE, width: int = MAX_SIDE
 ) -> Iterator[tuple[int, Columns]]:
-    """Cut a stream into frames of `delta_t`, empty ones included, holding the events of one frame at a time.
+    """Cut a stream into frames of `delta_t`, empty ones included; the events of one frame are in memory at a time.
 
-    The first frame starts at the multiple of `delta_t` at or before the first event, the last one holds the last
-    event. A frame of chunks is complete as soon as an event after it has come.
+    The first frame starts at the multiple of `delta_t` at or before the first event, the last frame contains the last
+    event. A frame of chunks is complete as soon as a later event arrives.
+
+    Faulty events of chunks are dropped or mended as in recordings, except that an event up to 100 ms ahead of its time
+    remains if it is the last of its chunk. If a recording with as many faulty events would be refused, one warning is
+    issued.
 
     Args:
         events: a recording, or chunks of `EventCD` events in order of time, of any length.
@@ -28,15 +32,12 @@ def cut_frames(
         height: sensor height in pixels, for chunks.
         width: sensor width in pixels, for chunks.
 
-    Faulty events of chunks are dropped or mended as those of recordings, but one that jumped ahead by up to 100 ms and
-    was the last of its chunk stays. Where a recording would be refused for their number, a warning is given once.
-
     Yields:
-        (start of the frame in microseconds, columns x, y, p, t with t from that start); the columns are overwritten by
-        the next frame.
+        (start of the frame in microseconds, columns x, y, p, t with t relative to this start); the next frame
+        overwrites the columns.
 
     Raises:
-        ValueError: events are no `EventCD` events, or time falls and stays there.
+        ValueError: chunks are not `EventCD` arrays, or time falls and stays low.
     """
     if isinstance(events, EventReader):
         return _of_recording(events, delta_t)
@@ -75,13 +76,13 @@ def _of_chunks(chunks: Iterable[Columns], delta_t: int) -> Iterator[tuple[int, C
 
 
 class _Held:
-    """Events of the frame that is not yet complete."""
+    """Events of the incomplete frame."""
 
     def __init__(self) -> None:
         self._buffer, self._count = ColumnBuffer(), 0
 
     def add(self, events: Columns, begin: int, stop: int, start: int) -> None:
-        """Append events [begin, stop), their times counted from `start`."""
+        """Append events [begin, stop), with times relative to `start`."""
         before, self._count = self._count, self._count + stop - begin
         columns = self._buffer.take(self._count, keep=before)
         for column, values in zip(columns, events, strict=True):
@@ -89,13 +90,13 @@ class _Held:
         columns[3][before:] -= start
 
     def take(self) -> Columns:
-        """All of them; the next frame begins."""
+        """Return all events and begin the next frame."""
         columns, self._count = self._buffer.take(self._count), 0
         return columns
 
 
 class _Mender:
-    """Drops and mends faulty events of a stream; what the next events decide is held back until they come."""
+    """Drops and mends faulty events of a stream. Events that the next ones decide are held back until these arrive."""
 
     def __init__(self, height: int, width: int) -> None:
         self._finder = FaultFinder("events", width, height)
@@ -103,7 +104,7 @@ class _Mender:
         self._warned = False
 
     def mend(self, chunks: Iterable[np.ndarray]) -> Iterator[Columns]:
-        """Sound events in order, some at a time."""
+        """Mended events in order, in parts."""
         for chunk in chunks:
             if _check_fields(chunk).size:
                 yield self._finder.mend(self._hold(_columns(chunk)))
@@ -114,7 +115,7 @@ class _Mender:
         self._warn()
 
     def _hold(self, new: Columns) -> Columns:
-        """Hold back the last event if it may be ahead of its time: the next one tells."""
+        """Hold back the last event if it may be ahead of its time, which the next event decides."""
         if self._doubtful is not None:
             new = join(self._doubtful, new)
         t = new[3]
@@ -131,7 +132,7 @@ class _Mender:
 
 
 def _columns(events: np.ndarray) -> Columns:
-    """Events as columns; p is -1 for those that no sensor has."""
+    """Events as columns; p is -1 for pixels that no sensor has."""
     x, y, p, t = (events[name] for name in "xypt")
     outside = (x >= MAX_SIDE) | (y >= MAX_SIDE)
     p = np.where(outside, -1, p > 0)

@@ -1,9 +1,9 @@
-"""What a recording is, read from its first bytes and never from its name.
+"""Format and sensor size of a recording, from its first bytes and never from its name.
 
-DAT and RAW files begin with text lines `% key value`; HDF5 and NPY files with a signature; CSV tables with a line of
-four numbers or of columns' names. Which fields name the encoding and the sensor's size changed over the years:
-`% format EVT3;height=720;width=1280`, `% evt 3.0`, `% geometry 1280x720`, `% Height 720`, or nothing but the camera's
-`% system_ID`.
+DAT and RAW files begin with text lines `% key value`, HDF5 and NPY files with a signature, CSV tables with a line of
+four numbers or of column names. The fields of the encoding and the sensor size differ between versions of the cameras:
+`% format EVT3;height=720;width=1280`, `% evt 3.0`, `% geometry 1280x720`, `% Height 720`, or only the `% system_ID` of
+the camera.
 """
 
 import re
@@ -15,11 +15,11 @@ __all__ = ["MAX_SIDE", "Header", "read_header", "read_text_header", "sensor_size
 SIGNATURES = {b"\x89HDF\r\n\x1a\n": "HDF5", b"\x93NUMPY": "NPY"}
 LONGEST_HEADER = 1 << 16
 ENCODINGS = {"2.0": "EVT2", "2.1": "EVT2.1", "3.0": "EVT3", "EVT21": "EVT2.1"}
-"""Encodings as `% evt` and `% format` spell them; other spellings are taken as they are."""
+"""Encodings by their names in `% evt` and `% format`; other names are used unchanged."""
 
 MAX_SIDE = 1 << 16
 
-# Cameras by system_ID (OpenEB, hal_psee_plugins, device_system_id.h, Apache-2.0), for headers older than the sizes.
+# Cameras by system_ID (OpenEB, hal_psee_plugins, device_system_id.h, Apache-2.0), for old headers without a size.
 VGA_SYSTEMS = {0x15, 0x17, 0x97, 0x19, 0x99, 0x1C, 0x1D, 0x21, 0xA1, 0x22, 0xA2, 0x23, 0x28, 0x29}
 HD_SYSTEMS = {0x1A, 0x9A, 0x1E, 0x1F, 0x20, 0x27, 0x2E, 0x30}
 
@@ -29,9 +29,9 @@ class Header:
     """The beginning of a recording.
 
     Args:
-        format: DAT, EVT2, EVT2.1, EVT3, HDF5, NPY, CSV, or the encoding as a RAW header names it
+        format: DAT, EVT2, EVT2.1, EVT3, HDF5, NPY, CSV, or another encoding that a RAW header names
         fields: `% key value` lines, keys in lower case
-        size: bytes of text before the data
+        size: number of bytes of text before the data
     """
 
     format: str
@@ -39,7 +39,7 @@ class Header:
     size: int
 
     def options(self) -> dict[str, str]:
-        """Fields and what `% format NAME;key=value` adds to them."""
+        """Fields, with the keys and values of `% format NAME;key=value` added."""
         fields = dict(self.fields)
         for entry in fields.get("format", "").split(";")[1:]:
             key, _, value = entry.partition("=")
@@ -47,7 +47,7 @@ class Header:
         return fields
 
     def sensor_size(self) -> tuple[int, int] | None:
-        """Height and width in pixels, None if the header does not tell them."""
+        """Height and width in pixels, None if the header does not contain them."""
         fields = self.options()
         geometry = re.fullmatch(r"(\d{1,9})x(\d{1,9})", fields.get("geometry", ""))
         if geometry:
@@ -93,29 +93,31 @@ def read_text_header(path: Path) -> Header:
 
 
 def sensor_size(path: Path, found: tuple[int, int] | None, height: int | None, width: int | None) -> tuple[int, int]:
-    """Height and width of the sensor: what the file says, or else what the caller says.
+    """Height and width of the sensor, from the file or else from the caller.
 
     Args:
         path: the recording, named in errors.
-        found: height and width as the file has them, None if it does not tell.
-        height: in pixels, as the caller has it.
-        width: in pixels, as the caller has it.
+        found: height and width in the file, None if it does not contain them.
+        height: height in pixels given by the caller.
+        width: width in pixels given by the caller.
 
     Raises:
-        ValueError: nobody knows, the two differ, or a side is below 1 or above 65536.
+        ValueError: the size is unknown, both sources differ, or a side is below 1 or above 65536.
     """
     if found is None and (height is None or width is None):
-        raise ValueError(f"{path}: the header tells no sensor size, give height and width")
+        raise ValueError(f"{path}: the header contains no sensor size, give height and width")
     size = found or (height or 0, width or 0)
     if (height or size[0], width or size[1]) != size:
-        raise ValueError(f"{path}: height, width: got {height}, {width}, the header says {size[0]}, {size[1]}")
+        raise ValueError(
+            f"{path}: height, width: got {height}, {width}, allowed: those of the header, {size[0]}, {size[1]}"
+        )
     if min(size) < 1 or max(size) > MAX_SIDE:
         raise ValueError(f"{path}: height, width: got {size[0]}, {size[1]}, allowed: at least 1, at most {MAX_SIDE}")
     return size
 
 
 def split_line(line: str) -> list[str]:
-    """Columns of a line of a table in lower case, between commas, semicolons or blanks, without a # before them."""
+    """Columns of a line of a table in lower case, separated by commas, semicolons or blanks, without a leading #."""
     return re.split(r"\s*[,;\s]\s*", line.lstrip("# ").strip().lower())
 
 
@@ -127,7 +129,7 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _is_table(head: bytes) -> bool:
-    """Whether the first line has four numbers, or names of four columns or more, x and y among them."""
+    """Whether the first line has at least four columns, which are numbers or names that include x and y."""
     line = head.partition(b"\n")[0].decode("utf-8-sig", "replace")
     columns = split_line(line)
     numbers = all(re.fullmatch(r"[-+.\de]*\d[-+.\de]*", column) for column in columns)
@@ -137,7 +139,7 @@ def _is_table(head: bytes) -> bool:
 def _text_header(head: bytes) -> Header:
     """Fields of the leading `% ` lines and their length in bytes.
 
-    Without `% end` the data may begin with the byte of "%": a line is text only if all of it can be printed.
+    Without `% end`, the data may begin with the byte of "%". So a line is text only if it is printable.
     """
     fields: dict[str, str] = {}
     size = 0
@@ -157,7 +159,7 @@ def _text_header(head: bytes) -> Header:
 
 
 def _format(fields: dict[str, str]) -> str:
-    """Encoding that the fields name; only RAW headers name one."""
+    """Encoding that the fields name, or DAT without one: only RAW headers name an encoding."""
     name = fields.get("format", "").partition(";")[0].upper()
     if name:
         return ENCODINGS.get(name, name)

@@ -1,9 +1,9 @@
-"""Compiled loops from a recording's words to columns, and from events to words.
+"""Compiled loops that decode the words of a recording into columns and find faulty events.
 
-They stand in one module because the compiler's cache notices a change of a function's own file only.
+They are in one module because the cache of the compiler only detects changes in a function's own file.
 
-A decoder gets (N,) words, the state that earlier words left, columns with room enough, the number of events already in
-them, and the sensor's size. It returns the new number of events. What is faulty in them is left as it is and sets
+Arguments of a decoder are (N,) words, the state after earlier words, columns that are large enough, the number of
+events in them, and the sensor size. It returns the new number of events. Faulty events are not changed but set
 `state[ODD]`, see `detector.events.faults`. The state is int64, see `new_state`.
 """
 
@@ -30,7 +30,6 @@ __all__ = [
     "decode_evt2",
     "decode_evt3",
     "decode_evt21",
-    "encode_evt3",
     "find_faults",
     "find_first",
     "find_last",
@@ -38,26 +37,25 @@ __all__ = [
 ]
 
 TIME, HIGH, ROW, BASE, SIGN, LAST, ODD = range(7)
-"""Places in a state: the clock and its upper bits; row, column and polarity that EVT3 words refer to; time of the last
-event; whether an event lies outside the sensor or is earlier than the one before it."""
+"""Indices in a state: the clock and its upper bits; row, column and polarity of following EVT3 words; time of the last
+event; whether an event is outside the sensor or earlier than the previous one."""
 
 UNSET = 1 << 40
-"""Row or column as long as no word has set it: more than any sensor has, whatever is added."""
+"""Row or column before a word sets it: larger than on any sensor, also after additions."""
 
 DAT_PERIOD, EVT2_PERIOD, EVT3_PERIOD = 1 << 32, 1 << 34, 1 << 24
-"""Microseconds after which stored times start anew."""
+"""Microseconds after which stored times wrap to 0."""
 
 LATEST_US = 100_000
-"""Microseconds that a time may fall and be mended; a stored time that falls so far across its end is no new period."""
+"""Largest fall of the time in microseconds that is mended; such a fall across the end of a period is not a wrap."""
 
 NO_TIME = -1 << 62
-"""In place of the time of an event that is dropped."""
+"""Marks an event that is dropped, in place of its correct time."""
 
 NOW, BEFORE, PLACE, KEPT, FIXED, OUTSIDE, LATE, DROPPED, AHEAD, RAISED, FALL, NUM_FACTS = range(12)
-"""What `find_faults` remembers: times of the last two events that are kept, number of the last, how many there are, the
-first that may still be dropped; counts of faults; the time of a fall that cannot be mended."""
-
-VECTOR_WIDTH = 32
+"""Indices in the facts of `find_faults`: times of the last two kept events, index of the last one, number of kept
+events, index of the first event that may still be dropped; counts of faults; the time after a fall that cannot be
+mended."""
 
 DE_BRUIJN = 0x077CB531
 ZEROS = np.zeros(32, np.int64)
@@ -71,15 +69,16 @@ def new_state(time: int) -> np.ndarray:
 
 @compiled
 def advance(now, raw, period, slack):
-    """Time that a stored time stands for, given a time before it.
+    """Full time of a stored time, given an earlier time.
 
-    A fall of more than half a period is a wrap; a rise that is at most `slack` short of a period goes back across one.
+    A fall of more than half a period is a wrap. A rise of at least a period less `slack` is a fall across the end of
+    the previous period.
 
     Args:
-        now: a time before.
+        now: an earlier full time.
         raw: the stored time, from 0 to below `period`.
-        period: value at which the stored time starts anew, a power of 2.
-        slack: how far times may fall across the end of a period.
+        period: value at which the stored time wraps to 0, a power of 2.
+        slack: largest fall of times across the end of a period.
     """
     time = (now & -period) + raw
     if time < now - period // 2:
@@ -91,7 +90,7 @@ def advance(now, raw, period, slack):
 
 @compiled
 def find_first(words, shift, kinds):
-    """Place of the first word whose type, the 4 bits from `shift` on, is a set bit of `kinds`; -1 if there is none."""
+    """Index of the first word whose type, the 4 bits from `shift` on, is a set bit of `kinds`, or -1 without one."""
     for place in range(words.size):
         if kinds >> (np.int64(words[place]) >> shift & 15) & 1:
             return place
@@ -100,7 +99,7 @@ def find_first(words, shift, kinds):
 
 @compiled
 def find_last(words, shift, kinds):
-    """Place of the last such word, see `find_first`."""
+    """Index of the last such word, see `find_first`."""
     for place in range(words.size - 1, -1, -1):
         if kinds >> (np.int64(words[place]) >> shift & 15) & 1:
             return place
@@ -111,34 +110,39 @@ def find_last(words, shift, kinds):
 def decode_dat(records, state, x, y, p, t, count, width, height):
     """Decode int64 records: t in the lower 32 bits, x from bit 32, y from bit 46, p in bit 60.
 
-    Without branches in the loop it runs on whole vectors: what is unusual leaves a negative number behind, and a loop
-    event by event follows. Times of odd records are right modulo the period.
+    Without branches, the loop is compiled to vector instructions. An unusual record makes `unusual` negative, and a
+    second loop then checks event by event. Times of odd records are correct modulo the period.
     """
     xs, ys, ps, ts = x[count:], y[count:], p[count:], t[count:]
     epoch = state[LAST] & -DAT_PERIOD
     last, unusual = state[LAST] - epoch, np.int64(0)
     for index in range(records.size):
+        # 1. Extract the fields of the record.
         record = records[index]
         time = record & DAT_PERIOD - 1
         column = record >> 32 & 0x3FFF
         row = record >> 46 & 0x3FFF
+        # 2. The sign of a difference is set if time falls or the pixel is outside the sensor.
         unusual |= (time - last) | (width - 1 - column) | (height - 1 - row)
         last = time
+        # 3. Store the event in any case, as if no time wraps.
         xs[index] = column
         ys[index] = row
         ps[index] = record >> 60 & 1
         ts[index] = epoch + time
+    # 4. Wraps and odd records are treated in a second loop, which few blocks need.
     state[LAST] = _check_dat(records, state, ts, width, height) if unusual < 0 else epoch + last
     return count + records.size
 
 
 @compiled
 def _check_dat(records, state, t, width, height):
-    """Count wraps and mark what is odd; a wrap that skips more than `LATEST_US` is doubtful. Returns the last time."""
+    """Count wraps, correct times and mark odd records; return the last time."""
     now = state[LAST]
     for index in range(records.size):
         record = records[index]
         time = advance(now, record & DAT_PERIOD - 1, DAT_PERIOD, LATEST_US)
+        # A wrap with a step of more than `LATEST_US` may be an event ahead of its time, so it is odd, too.
         outside = (record >> 32 & 0x3FFF) >= width or (record >> 46 & 0x3FFF) >= height
         if outside or time < now or ((time ^ now) & -DAT_PERIOD != 0 and time > now + LATEST_US):
             state[ODD] = 1
@@ -154,14 +158,17 @@ def decode_evt2(words, state, x, y, p, t, count, width, height):
     for index in range(words.size):
         word = np.int64(words[index])
         kind = word >> 28
+        # An event, OFF or ON: the last TIME_HIGH and the 6 low bits in the word are its time.
         if kind <= 1:
             time = high + (word >> 22 & 63)
             column, row = word >> 11 & 0x7FF, word & 0x7FF
+            # A faulty event is stored, too: it is only marked here.
             if time < last or column >= width or row >= height:
                 odd = 1
             x[place], y[place], p[place], t[place] = column, row, kind, time
             last = time
             place += one
+        # TIME_HIGH: the upper 28 bits of the time, which wrap. Words of other types are skipped.
         elif kind == 8:
             high = advance(high, (word & 0xFFFFFFF) << 6, EVT2_PERIOD, LATEST_US)
     state[LAST], state[HIGH], state[ODD] = last, high, odd
@@ -176,19 +183,23 @@ def _trailing_zeros(bits):
 
 @compiled
 def decode_evt21(words, state, x, y, p, t, count, width, height, head_shift):
-    """Decode 64-bit words of EVT2.1 that follow a TIME_HIGH; the half from bit `head_shift` (0 or 32) has the type."""
+    """Decode 64-bit words of EVT2.1 that follow a TIME_HIGH. The half from bit `head_shift` (0 or 32) has the type."""
     place, one = np.uint64(count), np.uint64(1)
     last, high, odd = state[LAST], state[HIGH], np.int64(0)
     for index in range(words.size):
+        # 1. The half with the type is like a word of EVT2.
         head = words[index] >> head_shift & 0xFFFFFFFF
         kind = head >> 28
         if kind <= 1:
+            # 2. The other half is a mask of the 32 pixels from the column of the head on.
             valid = words[index] >> 32 - head_shift & 0xFFFFFFFF
             time = high + (head >> 22 & 63)
             row = head & 0x7FF
+            # 3. `odd` becomes negative if time falls or a pixel is outside the sensor.
             if valid:
                 odd |= (time - last) | (height - 1 - row)
                 last = time
+            # 4. One event per set bit, from the lowest bit on; `valid & valid - 1` clears the lowest set bit.
             while valid:
                 column = (head >> 11 & 0x7FF) + _trailing_zeros(valid)
                 odd |= width - 1 - column
@@ -206,15 +217,16 @@ def decode_evt21(words, state, x, y, p, t, count, width, height, head_shift):
 def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR0912  # words have that many types
     """Decode 16-bit words of EVT3 that follow a TIME_HIGH; events without a row or a column are dropped.
 
-    `limit` is the first column that is odd: 0 where the row is outside the sensor or time has fallen.
+    `limit` is the first odd column: 0 if the row is outside the sensor or time has fallen.
     """
     place, one = np.uint64(count), np.uint64(1)
     time, high, row, base, sign = state[TIME], state[HIGH], state[ROW], state[BASE], state[SIGN]
-    last, odd, timed = state[LAST], state[ODD], place  # the events from `timed` on have the present time
+    last, odd, timed = state[LAST], state[ODD], place  # events from `timed` on have the current time
     limit = width if row < height and time >= last else 0
     for index in range(words.size):
         word = np.int64(words[index])
         kind = word >> 12
+        # ADDR_X: one event in the current row at the current time.
         if kind == 0x2:
             if row < UNSET:
                 column = word & 0x7FF
@@ -222,6 +234,7 @@ def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR091
                     odd = 1
                 x[place], y[place], p[place], t[place] = column, row, word >> 11 & 1, time
                 place += one
+        # TIME_LOW, TIME_HIGH: a new time. A TIME_HIGH that repeats its value leaves the low bits unchanged.
         elif kind in (0x6, 0x8):
             if place != timed:
                 last, timed = time, place
@@ -231,9 +244,11 @@ def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR091
             elif fresh != high:
                 time = high = fresh
             limit = width if row < height and time >= last else 0
+        # ADDR_Y: a new row.
         elif kind == 0x0:
             row = word & 0x7FF
             limit = width if row < height and time >= last else 0
+        # VECT_12, VECT_8: one event per set bit, from the lowest bit on; then the base moves to the next vector.
         elif kind in (0x4, 0x5):
             valid, size = (word & 0xFFF, 12) if kind == 0x4 else (word & 0xFF, 8)
             while valid and row < UNSET and base < UNSET:
@@ -241,10 +256,11 @@ def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR091
                 if column >= limit:
                     odd = 1
                 x[place], y[place], t[place] = column, row, time
-                p[place] = sign if column < width else -1  # a long row of vectors passes what x can hold
+                p[place] = sign if column < width else -1  # many vectors in a row may exceed the range of x
                 place += one
                 valid &= valid - 1
             base += size
+        # VECT_BASE_X: column and polarity of the next vector.
         elif kind == 0x3:
             base, sign = word & 0x7FF, word >> 11 & 1
     state[TIME], state[HIGH], state[ROW], state[BASE], state[SIGN] = time, high, row, base, sign
@@ -254,7 +270,7 @@ def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR091
 
 @compiled
 def _is_wrap(now, before, kept, low, period):
-    """Whether a fall from `now` to `low` is a wrap and no event ahead of its time: its neighbours would be in order."""
+    """Whether a fall from `now` to `low` is a wrap, and not an event ahead of its time between ordered neighbours."""
     return before > low if kept > 1 else low - now + period <= period // 4
 
 
@@ -274,27 +290,30 @@ def find_faults(x, y, p, t, first, facts, width, height, period, final, places, 
     """Find faulty events, see `detector.events.faults` for the rules.
 
     Args:
-        x, y, p, t: (N,) events as they are stored; p below 0 marks one outside the sensor.
-        first: number of the first of them in the recording.
-        facts: what earlier events left, (`NUM_FACTS`,) int64, at the beginning zeros.
-        width, height: of the sensor in pixels.
-        period: value at which stored times start anew, 0 if they do not.
+        x, y, p, t: (N,) events as they are stored; p below 0 marks pixels outside the sensor.
+        first: index of the first of them in the recording.
+        facts: state after earlier events, (`NUM_FACTS`,) int64, initially zeros.
+        width, height: size of the sensor in pixels.
+        period: value at which stored times wrap to 0; 0 if they do not.
         final: whether no further events follow.
-        places, times: (N + 1,) filled with numbers of faulty events and their right times, `NO_TIME` to drop them.
+        places, times: (N + 1,) filled with indices of faulty events and their correct times, `NO_TIME` to drop them.
 
     Returns:
-        How many events are decided, -1 at a fall to `facts[FALL]` that cannot be mended; and the number of faults.
+        Number of decided events, -1 at a fall to `facts[FALL]` that cannot be mended; and number of faults.
     """
     count = 0
     for index in range(t.size):
         now, before, kept, time, right = facts[NOW], facts[BEFORE], facts[KEPT], t[index], np.int64(NO_TIME)
         place, wraps, outside = first + index, False, _is_outside(x, y, p, index, width, height)
+        # 1. Full time of the event; a step of more than `LATEST_US` across the end of a period is a doubtful wrap.
         if period > 0 and kept > 0:
             time = advance(now, time, period, LATEST_US)
             wraps = time > now + LATEST_US and (time ^ now) & -period != 0
+        # 2. An event in order within the sensor is kept.
         if time >= now and not wraps and not outside:
             _keep(facts, time, place)
             continue
+        # 3. Any other event needs the time after it; without one the decision waits for the next call.
         following = index + 1
         while not outside and following < t.size and _is_outside(x, y, p, following, width, height):
             following += 1
@@ -302,6 +321,7 @@ def find_faults(x, y, p, t, first, facts, width, height, period, final, places, 
         if last and not final and not outside:
             return index, count
         after = np.int64(0) if last else t[following]
+        # 4. A doubtful wrap is kept if it is one; otherwise the event is earlier, in the same period.
         if wraps and not outside:
             low, after = time - period, (now & -period) + after
             if _is_wrap(now, before, kept, low, period) and (last or after < now):
@@ -310,6 +330,7 @@ def find_faults(x, y, p, t, first, facts, width, height, period, final, places, 
             time = low
         elif period > 0 and kept > 0:
             after = advance(now, after, period, LATEST_US)
+        # 5. The kind of the fault follows from the neighbours that would be in order without the event.
         if outside:
             kind = OUTSIDE
         elif last or after >= now:
@@ -329,71 +350,3 @@ def find_faults(x, y, p, t, first, facts, width, height, period, final, places, 
         places[count], times[count] = place, right
         count += 1
     return t.size, count
-
-
-@compiled
-def encode_evt3(x, y, p, t, first, state, words, width):
-    """Write events from index `first` on as EVT3 words, until they end or `words` may be full.
-
-    Returns:
-        Index of the first event not written, and the number of words.
-    """
-    size = 0
-    while first < x.size and size + 1100 < words.size:
-        size = _encode_time(t[first], state, words, size)
-        if y[first] != state[ROW]:
-            state[ROW] = y[first]
-            words[size] = y[first]
-            size += 1
-        base = min(np.int64(x[first]), width - VECTOR_WIDTH)
-        valid, end = np.int64(0), first
-        while (
-            end < x.size
-            and (end == first or x[end] > x[end - 1])
-            and x[end] < base + VECTOR_WIDTH
-            and (y[end] == y[first] and p[end] == p[first] and t[end] == t[first])
-        ):
-            valid |= np.int64(1) << np.int64(x[end]) - base
-            end += 1
-        if base >= 0 and end - first > 4:
-            words[size] = 0x3 << 12 | np.int64(p[first]) << 11 | base
-            words[size + 1] = 0x4 << 12 | valid & 0xFFF
-            words[size + 2] = 0x4 << 12 | valid >> 12 & 0xFFF
-            words[size + 3] = 0x5 << 12 | valid >> 24
-            first, size = end, size + 4
-        else:
-            words[size] = 0x2 << 12 | np.int64(p[first]) << 11 | np.int64(x[first])
-            first, size = first + 1, size + 1
-    return first, size
-
-
-@compiled
-def _encode_time(time, state, words, size):
-    """Append what leads from the time of the state to another: TIME_HIGH words and a TIME_LOW.
-
-    Readers (evt3, evlib, faery) take the first TIME_HIGH as it is and see a wrap where 0x000 follows 0xFFF; faery takes
-    0xFFF behind 0x000, or as the first word, for a step back.
-    """
-    if time == state[TIME]:
-        return size
-    high = time >> 12
-    if state[HIGH] < 0 and high >= 0xFFF:
-        state[HIGH] = 0x800
-        words[size] = 0x8800
-        size += 1
-    while state[HIGH] >> 12 != high >> 12 and state[HIGH] >= 0:
-        for step in (0x800, 0xFFF, 0x1000):
-            if state[HIGH] & 0xFFF < step:
-                state[HIGH] = (state[HIGH] & -0x1000) + step
-                words[size] = 0x8 << 12 | step & 0xFFF
-                size += 1
-    if state[HIGH] & 0xFFF == 0 and high & 0xFFF == 0xFFF:
-        words[size] = 0x8800
-        size += 1
-    if state[HIGH] != high:
-        state[HIGH] = high
-        words[size] = 0x8 << 12 | high & 0xFFF
-        size += 1
-    state[TIME] = time
-    words[size] = 0x6 << 12 | time & 0xFFF
-    return size + 1

@@ -45,7 +45,7 @@ class EventReader(ABC):
     """Value at which stored times of events restart from 0; 0 if they do not."""
 
     sure: ClassVar[bool] = True
-    """Whether a search always finds the right window if no event is faulty: the file has no words of time, which
+    """Whether a search always finds the right window if no event is faulty: the file has no separate words of time that
     could be wrong."""
 
     format = ""

@@ -1,4 +1,4 @@
-"""Search in times that only grow but are stored in few bits, so that they start anew from 0."""
+"""Search in growing times that are stored in few bits, so that they wrap to 0."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
@@ -11,20 +11,20 @@ __all__ = ["WrappingClock"]
 
 PROBES = 128
 MAX_STRIDE = 1 << 18
-"""Records between two probes at most: a camera that writes EVT3 fills them in a quarter of the clock's period."""
+"""Largest number of records between two probes: a camera fills as many in EVT3 in a quarter of the clock's period."""
 
 
 class WrappingClock:
     """Search in the stored times of a file without reading them all.
 
-    Wraps are counted between about `PROBES` places of a file, and more where a wrap might hide: wherever neighbours
-    are more than a quarter of a period apart, the records between them are halved until it is known.
+    Wraps are counted between about `PROBES` records of a file. Between neighbouring probes that are more than a quarter
+    of a period apart, further probes halve the interval until all wraps are known.
 
     Args:
         count: number of records.
         raw_at: stored time (modulo `period`) of a record.
-        period: value at which the stored time starts anew, a power of 2.
-        slack: how far times may fall; further falls raise `DisorderError`.
+        period: value at which the stored time wraps to 0, a power of 2.
+        slack: largest allowed fall of the time; a larger fall raises `DisorderError`.
     """
 
     def __init__(self, count: int, raw_at: Callable[[int], int], period: int, *, slack: int = 0) -> None:
@@ -35,7 +35,7 @@ class WrappingClock:
 
     @cached_property
     def marks(self) -> tuple[list[int], list[int]]:
-        """Places of the probes and their times."""
+        """Indices of the probes and their times."""
         stride = min(max(1, self.count // PROBES), MAX_STRIDE)
         places, times = [0], [self._raw_at(0)]
         pending = [(place, self._raw_at(place)) for place in reversed(range(stride, self.count, stride))]
@@ -54,7 +54,7 @@ class WrappingClock:
 
     def at(self, index: int) -> int:
         """Time of a record."""
-        if index == 0:  # needs no probes
+        if index == 0:  # without probes
             return self._raw_at(0)
         places, times = self.marks
         mark = times[bisect_right(places, index) - 1]
@@ -63,7 +63,7 @@ class WrappingClock:
         return time
 
     def first_at_least(self, time: int) -> int:
-        """Index of the first record at or after `time`; `count` if there is none."""
+        """Index of the first record at or after `time`, or `count` without one."""
         if self.count == 0:
             return 0
         places, times = self.marks

@@ -8,13 +8,13 @@ EVT2_HEADER = b"% evt 2.0\n% format EVT2;height=480;width=640\n% geometry 640x48
 EVT3_HEADER = b"% evt 3.0\n% format EVT3;height=480;width=640\n% end\n"
 
 
-def events_at(times, seed=0):
-    """Events at random pixels of a 640x480 sensor."""
+def events_at(times, seed=0, height=480, width=640):
+    """Events at random pixels of a sensor."""
     rng = np.random.default_rng(seed)
     events = np.zeros(len(times), EventCD)
     events["t"] = times
-    events["x"] = rng.integers(0, 640, len(times))
-    events["y"] = rng.integers(0, 480, len(times))
+    events["x"] = rng.integers(0, width, len(times))
+    events["y"] = rng.integers(0, height, len(times))
     events["p"] = rng.integers(0, 2, len(times))
     return events
 

@@ -1,4 +1,4 @@
-"""Recordings in general containers: HDF5 files, CSV and NPY tables.
+"""Recordings in general containers: HDF5 files, arrays, CSV and NPY tables.
 
-Does not belong here: encodings of a camera's own words.
+Does not belong here: encodings of cameras.
 """

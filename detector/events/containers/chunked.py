@@ -1,4 +1,4 @@
-"""Recordings whose events are read a block at a time: HDF5 files and tables."""
+"""Recordings whose events are read one block at a time: HDF5 files and arrays."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,21 +13,22 @@ from detector.events.reader import CHUNK, EventReader
 __all__ = ["BlockReader", "find_names", "has_fraction", "to_microseconds"]
 
 NAMES = {"x": ("x",), "y": ("y",), "p": ("p", "polarity", "pol"), "t": ("t", "timestamp", "ts")}
-"""Names that columns of events bear in files of other tools."""
+"""Names of the columns of events in files of other tools."""
 
 LAST_TIME = 1 << 62
-"""Times are cut to this, so that they can be subtracted."""
+"""Times are limited to this, so that differences of times do not overflow."""
 
 RECENT = 4
-"""Decoded blocks that are kept: neighbouring windows share one. A recording of no more is read whole at first."""
+"""Number of decoded blocks that are kept, because neighbouring windows share one. A recording of at most as many blocks
+is read once before its first search."""
 
 
 def find_names(source: object, names: Iterable[str]) -> tuple[str, str, str, str]:
-    """Which of the names stand for x, y, p, t.
+    """Find the names of x, y, p, t among the names of a file's columns.
 
     Args:
         source: the file, named in errors.
-        names: what the file calls its columns.
+        names: names of its columns.
 
     Raises:
         ValueError: one is missing.
@@ -42,21 +43,21 @@ def find_names(source: object, names: Iterable[str]) -> tuple[str, str, str, str
 
 
 def has_fraction(t: np.ndarray) -> bool:
-    """Whether times, of which the first are looked at, are seconds: numbers with fractions."""
+    """Whether times are seconds: any of the first `CHUNK` has a fraction."""
     head = t[:CHUNK]
     return head.dtype.kind == "f" and bool((np.isfinite(head) & (head != np.rint(head))).any())
 
 
 def to_microseconds(source: object, t: np.ndarray, seconds: bool) -> np.ndarray:
-    """Whole microseconds of times, those with fractions rounded.
+    """Round times to whole microseconds.
 
     Args:
         source: the file, named in errors.
-        t: (N,) times as a file holds them.
+        t: (N,) times as they are stored in a file.
         seconds: whether they are seconds and not microseconds.
 
     Raises:
-        ValueError: one is not finite.
+        ValueError: a time is not finite.
     """
     if t.dtype.kind != "f":
         return t
@@ -69,29 +70,30 @@ def to_microseconds(source: object, t: np.ndarray, seconds: bool) -> np.ndarray:
 class BlockReader(EventReader):
     """A recording in blocks of equal length, of which the last may be shorter.
 
-    A window is found by bisection over the times of the blocks' first events and then within one block. An index may
-    tell where to begin; times alone decide. First times that are not in order around the place that is found are those
-    of faulty events.
+    A window is found by bisection over the times of the first events of the blocks, and then within one block. An index
+    of the file may supply the first blocks to compare, but only times decide. If the first times of the blocks around
+    the result are not in order, events are faulty.
 
     Args:
         path: the recording.
         height: sensor height in pixels.
         width: sensor width in pixels.
         count: number of events.
-        size: events of a block.
+        size: number of events per block.
     """
 
     def __init__(self, path: Path, height: int, width: int, count: int, size: int) -> None:
         super().__init__(path, height, width)
         self._count = count
         self._size = size
+        self._num_blocks = -(-count // size)
         self._times: dict[int, int] = {}
         self._recent: dict[int, Columns] = {}
         self._memory = ColumnBuffer()
 
     @abstractmethod
     def _load(self, start: int, out: Columns) -> None:
-        """Fill `out` with a whole block, the one that begins with event `start`; p is -1 for what no sensor has."""
+        """Fill `out` with the whole block that begins with event `start`; p is -1 for pixels that no sensor has."""
 
     @abstractmethod
     def _time(self, start: int) -> int:
@@ -115,7 +117,7 @@ class BlockReader(EventReader):
         return columns
 
     def _raw_blocks(self, finder: FaultFinder) -> Iterator[RawBlock]:
-        for number in range(-(-self._count // self._size)):
+        for number in range(self._num_blocks):
             columns = self._raw_block(number)
             yield columns, is_odd(columns, self.width, self.height)
 
@@ -123,8 +125,11 @@ class BlockReader(EventReader):
         self._check_open()
         if number in self._recent:
             return self._recent[number]
+        return self._load_block(number, self._memory)
+
+    def _load_block(self, number: int, buffer: ColumnBuffer) -> Columns:
         begin = number * self._size
-        columns = self._memory.take(min(self._size, self._count - begin))
+        columns = buffer.take(min(self._size, self._count - begin))
         self._load(begin, columns)
         return columns
 
@@ -134,12 +139,13 @@ class BlockReader(EventReader):
         self._recent.clear()
 
     def _fill(self, start: int, out: Columns) -> None:
-        """Events from `start` on, as many as `out` holds."""
+        """Fill `out` with the events from `start` on."""
         stop, last = start + out[0].size, 0
         for block in range(start // self._size, -(-stop // self._size) if stop > start else 0):
             begin, end = block * self._size, min((block + 1) * self._size, self._count)
             first, after = max(begin, start), min(end, stop)
             part = cut(out, first - start, after - start)
+            # A whole block that is not kept is decoded in its final position, any other is copied from a kept block.
             if (first, after) == (begin, end) and block not in self._recent:
                 self._load(begin, part)
                 if is_odd(part, self.width, self.height):
@@ -154,16 +160,17 @@ class BlockReader(EventReader):
 
     def _first_at_least(self, time: int) -> int:
         """Index of the first event at or after `time`; the number of events if there is none."""
-        low, high = 0, -(-self._count // self._size)
+        low, high = 0, self._num_blocks
         places = self._likely(time)
+        # Bisection over the first times of the blocks, beginning with the blocks that an index names.
         while low < high:
             middle = min(max(places.pop(0), low), high - 1) if places else (low + high) // 2
             if self._block_time(middle) < time:
                 low = middle + 1
             else:
                 high = middle
-        around = range(max(0, low - 2), min(low + 2, -(-self._count // self._size)))
-        times = [self._block_time(block) for block in around]
+        # Around the result, first times that fall show that the bisection was misled by faulty events.
+        times = [self._block_time(block) for block in range(max(0, low - 2), min(low + 2, self._num_blocks))]
         if times != sorted(times):
             raise DisorderError
         if low == 0:
@@ -171,7 +178,7 @@ class BlockReader(EventReader):
         return (low - 1) * self._size + int(np.searchsorted(self._sound_block(low - 1)[3], time))
 
     def _likely(self, time: int) -> list[int]:
-        """Blocks to look at first in the search for a time."""
+        """Blocks with which the search for a time begins."""
         return []
 
     def _block_time(self, block: int) -> int:
@@ -181,12 +188,10 @@ class BlockReader(EventReader):
         return self._times[block]
 
     def _sound_block(self, block: int) -> Columns:
-        """A block that is kept for the next reading; `DisorderError` if anything in it is faulty."""
+        """A block, which is kept for the next reading; raises `DisorderError` if an event in it is faulty."""
         self._check_open()
         if block not in self._recent:
-            begin = block * self._size
-            columns = ColumnBuffer().take(min(self._size, self._count - begin))
-            self._load(begin, columns)
+            columns = self._load_block(block, ColumnBuffer())
             if is_odd(columns, self.width, self.height):
                 raise DisorderError
             while len(self._recent) >= RECENT:
@@ -195,7 +200,7 @@ class BlockReader(EventReader):
         return self._recent[block]
 
     def _store(self, raw: Sequence[np.ndarray], out: Columns) -> None:
-        """Check x, y, p, t as a file holds them, and put them into columns; p is 0 or -1 for OFF, 1 for ON."""
+        """Check x, y, p, t as they are stored in a file and copy them to columns; p is 0 or -1 for OFF, 1 for ON."""
         for name, values, kinds in zip("xypt", raw, ("iuf", "iuf", "biuf", "iu"), strict=True):
             if values.dtype.kind not in kinds:
                 raise ValueError(f"{self.path}: {name} is {values.dtype}, allowed: whole numbers")

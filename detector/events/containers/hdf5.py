@@ -1,8 +1,8 @@
-"""HDF5 recordings: OpenEB's layout, compressed in any way, and the separate columns of other tools.
+"""HDF5 recordings: OpenEB's layout with any compression, and the separate columns of other tools.
 
-OpenEB (Apache-2.0): records x, y, p, t in `/CD/events`, p, t, id in `/EXT_TRIGGER/events`, and beside each an `indexes`
-that tells where each 2 ms begin; the sensor's size is among the file's attributes. DSEC and RVT: datasets x, y, p, t in
-`/events`, `/t_offset` to be added to all times, the sensor's size in `/events/height` and `/events/width`.
+OpenEB (Apache-2.0): records x, y, p, t in `/CD/events` and p, t, id in `/EXT_TRIGGER/events`, each with a dataset
+`indexes` of the first event of every 2 ms; the sensor size is an attribute of the file. DSEC and RVT: datasets x, y, p,
+t in `/events`, `/t_offset` to be added to all times, the sensor size in `/events/height` and `/events/width`.
 """
 
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 
 from detector.events.arrays import ColumnBuffer, Columns
-from detector.events.containers.chunked import BlockReader, find_names, has_fraction, to_microseconds
-from detector.events.header import Header, sensor_size
+from detector.events.containers.chunked import LAST_TIME, BlockReader, find_names, has_fraction, to_microseconds
+from detector.events.header import MAX_SIDE, Header, sensor_size
 from detector.events.prophesee.ecf import count_events, decode, first_time
 from detector.events.reader import CHUNK, to_events
 from detector.events.types import EventCD, EventExtTrigger
@@ -25,36 +25,35 @@ from detector.utils.hdf5_file import open_hdf5
 __all__ = ["Hdf5Reader", "write_hdf5"]
 
 PLACES = ("CD/events", "events", "/")
-"""Where events are looked for: a dataset of records, or a group of columns."""
+"""Possible names of the events: a dataset of records, or a group of columns."""
 
 SIZE_FIELDS = ("geometry", "format", "height", "width", "system_id")
 TRIGGERS = "EXT_TRIGGER/events"
 ECF = 0x8ECF
-"""HDF5's number of the ECF filter."""
+"""Number of the ECF filter in HDF5."""
 
 WRITTEN_CHUNK = 1 << 14
-"""Events of a chunk in written files, as many as OpenEB's hold."""
+"""Number of events per chunk in written files, the same as in OpenEB's."""
 
 COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 INDEX_PERIOD = 2000
-"""Microseconds from entry to entry of `indexes`."""
+"""Microseconds between two entries of `indexes`."""
 
 INDEX = np.dtype([("id", "<u8"), ("ts", "<i8")])
-MAX_SIDE = 1 << 16
-LAST_TIME = 1 << 62
 
 
 class Hdf5Reader(BlockReader):
-    """Reads HDF5 events; ECF chunks are decoded here, whatever plugins HDF5 has.
+    """Reads HDF5 events. ECF chunks are decoded without a plugin of HDF5.
 
     Args:
         path: the recording.
-        height: sensor height in pixels, if the file may lack it.
-        width: sensor width in pixels, if the file may lack it.
+        height: sensor height in pixels, for files that do not contain it.
+        width: sensor width in pixels, for files that do not contain it.
 
     Raises:
-        ValueError: it is broken, has no events, needs a filter that is not there, or its sizes are unknown or differ.
+        ValueError: the file is broken, has no events, needs a filter that is not installed, or the sensor size is
+            unknown or differs.
     """
 
     def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
@@ -73,7 +72,7 @@ class Hdf5Reader(BlockReader):
             raise
         times = self._datasets[-1]
         chunk = times.chunks[0] if times.chunks else CHUNK
-        # ECF chunks are decoded one by one, small ones of other filters are read together.
+        # A block is one chunk of ECF, or several small chunks of other filters.
         super().__init__(path, *size, times.shape[0], chunk if self._ecf else chunk * max(1, CHUNK // chunk))
         self._seconds = False
         kind = times.dtype[self._names[3]] if times.dtype.names else times.dtype
@@ -86,7 +85,7 @@ class Hdf5Reader(BlockReader):
             if mask == 0:
                 self._decode(chunk, out)
                 return
-            dtype = self._datasets[0].dtype  # the writer had no filter
+            dtype = self._datasets[0].dtype  # the chunk was stored without compression
             if len(chunk) < out[0].size * dtype.itemsize:
                 raise ValueError(f"{self.path}: chunk of {len(chunk)} bytes, allowed: {out[0].size * dtype.itemsize}")
             records = np.frombuffer(chunk, dtype, out[0].size)
@@ -100,13 +99,11 @@ class Hdf5Reader(BlockReader):
             raise ValueError(
                 f"{self.path}: corrupt ECF chunk: it holds {found} events, allowed: {wanted} to {self._size}"
             )
-        if found == wanted:
-            decode(chunk, out, self.path)
-            return
-        whole = ColumnBuffer().take(found)  # some writers fill the last chunk up
+        whole = out if found == wanted else ColumnBuffer().take(found)  # some writers pad the last chunk
         decode(chunk, whole, self.path)
-        for column, values in zip(out, whole, strict=True):
-            column[:] = values[:wanted]
+        if whole is not out:
+            for column, values in zip(out, whole, strict=True):
+                column[:] = values[:wanted]
 
     def _time(self, start: int) -> int:
         if not self._ecf:
@@ -125,12 +122,12 @@ class Hdf5Reader(BlockReader):
         return [ids[0] // self._size, ids[-1] // self._size + 1]
 
     def _chunk(self, start: int) -> tuple[int, bytes]:
-        """What is stored of the chunk that begins with event `start`; the mask is 0 if it is compressed."""
+        """Filter mask, 0 if it is compressed, and stored bytes of the chunk that begins with event `start`."""
         with _readable(self.path):
             return self._datasets[0].id.read_direct_chunk((start,))
 
     def _slices(self, start: int, stop: int, raw: bool = False) -> list[np.ndarray]:
-        """Events [start, stop) as x, y, p, t of any type, t in microseconds of the recording unless `raw`."""
+        """Events [start, stop) as x, y, p, t of any type; t is in microseconds of the recording, as stored if `raw`."""
         with _readable(self.path):
             if len(self._datasets) == 1:
                 records = self._datasets[0][start:stop]
@@ -153,7 +150,7 @@ class Hdf5Reader(BlockReader):
             return edges
 
     def close(self) -> None:
-        """Let go of the file; arrays that were read stay valid."""
+        """Close the file; arrays that were read stay valid."""
         super().close()
         self._file.close()
 
@@ -183,7 +180,7 @@ def _create(file: h5py.File, name: str, dtype: np.dtype, count: int) -> h5py.Dat
 
 
 def _indexes(t: np.ndarray) -> np.ndarray:
-    """Entry k + 1: number and time of the first event of period k, or of the last period before it that has one."""
+    """Entry k + 1: index and time of the first event of period k, or of the last period before it with an event."""
     if t.size == 0:
         return np.empty(0, INDEX)
     since = t - t[0]
@@ -197,11 +194,11 @@ def _indexes(t: np.ndarray) -> np.ndarray:
 
 
 def _find_datasets(path: Path, file: h5py.File) -> tuple[tuple[str, str, str, str], list[h5py.Dataset]]:
-    """Names of x, y, p, t, and the dataset of records that has them, or their four datasets."""
+    """Names of x, y, p, t, and the dataset of records with these fields, or four datasets."""
     place = next(place for place in PLACES if place in file)
     found = file[place]
     if not isinstance(found, h5py.Dataset | h5py.Group):
-        raise ValueError(f"{path}: {place} is no data, required: a dataset or a group")
+        raise ValueError(f"{path}: {place} is not data, required: a dataset or a group")
     if isinstance(found, h5py.Dataset):
         names, datasets = find_names(f"{path}: {place}", found.dtype.names or ()), [found]
     else:
@@ -209,12 +206,12 @@ def _find_datasets(path: Path, file: h5py.File) -> tuple[tuple[str, str, str, st
         datasets = [found[name] for name in names]
     shapes = {dataset.shape for dataset in datasets}
     if len(shapes) > 1 or len(datasets[0].shape or ()) != 1:
-        raise ValueError(f"{path}: x, y, p, t have shapes {shapes}, allowed: one and the same (N,)")
+        raise ValueError(f"{path}: x, y, p, t have shapes {shapes}, allowed: the same shape (N,) for all")
     return names, datasets
 
 
 def _find_index(file: h5py.File) -> tuple[h5py.Dataset | None, int]:
-    """OpenEB's index of the events and the time at which it starts; None if there is none that can be used."""
+    """OpenEB's index of the events and the time at which it starts; None without a usable index."""
     with suppress(KeyError, ValueError, TypeError):
         index = file["CD/indexes"]
         if index.dtype == INDEX and index.ndim == 1 and _check_filters(Path(file.filename), [index]) is False:
@@ -223,7 +220,7 @@ def _find_index(file: h5py.File) -> tuple[h5py.Dataset | None, int]:
 
 
 def _check_filters(path: Path, datasets: list[h5py.Dataset]) -> bool:
-    """Whether the events are ECF; whatever else compresses them is there, or an error says what to install."""
+    """Whether the events are compressed with ECF; raises an error if another filter is not installed."""
     for dataset in datasets:
         properties = dataset.id.get_create_plist()
         filters = [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
@@ -231,8 +228,8 @@ def _check_filters(path: Path, datasets: list[h5py.Dataset]) -> bool:
             return True
         if not all(_available(number) for number in filters):
             raise ValueError(
-                f"{path}: {dataset.name} is compressed by HDF5 filters {filters}, which are not all here: "
-                "pip install hdf5plugin"
+                f"{path}: {dataset.name} is compressed by HDF5 filters {filters}, which are not all "
+                "installed: pip install hdf5plugin"
             )
     return False
 
@@ -245,7 +242,7 @@ def _available(number: int) -> bool:
 
 
 def _fields(file: h5py.File) -> dict[str, str]:
-    """What a file tells of its sensor, as `Header` has it."""
+    """Fields of a file that describe its sensor, as in `Header`."""
     attributes = {name.lower(): file.attrs[name] for name in file.attrs if name.lower() in SIZE_FIELDS}
     places = {name: file[place][()] for name in ("height", "width") if (place := f"events/{name}") in file}
     return {name: _text(value) for name, value in {**attributes, **places}.items()}
@@ -257,7 +254,7 @@ def _text(value: object) -> str:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Errors of the HDF5 library as such of the file."""
+    """Convert errors of the HDF5 library to errors that name the file."""
     try:
         yield
     except (OSError, RuntimeError, KeyError, TypeError, OverflowError, UnicodeDecodeError) as error:

@@ -1,9 +1,9 @@
-"""Events in plain arrays: NPY files and CSV text, which tell no sensor size.
+"""Tables of events: NPY files and CSV text, which do not contain the sensor size.
 
-NPY: records with fields x, y, p, t, or an (N, 4) array of numbers. CSV: four numbers a line between commas, semicolons
-or blanks, or a first line that names the columns; lines that begin with # do not count. A table without names has the
-columns t, x, y, p or x, y, p, t: the polarity is that one of the last two whose values are all -1, 0 or 1. Whole times
-are microseconds; times with a fraction, in text with a decimal point, are seconds.
+NPY: records with fields x, y, p, t, or an (N, 4) array of numbers. CSV: four numbers per line, separated by commas,
+semicolons or blanks, or a first line with the names of the columns; lines that begin with # are comments. A table
+without names has the columns t, x, y, p or x, y, p, t: the polarity is the one of the last two columns whose values are
+all -1, 0 or 1. Whole times are microseconds. Times with a fraction, or in text with a decimal point, are seconds.
 """
 
 import math
@@ -19,7 +19,7 @@ from detector.events.reader import CHUNK
 __all__ = ["CsvReader", "NpyReader"]
 
 ORDERS = {3: (1, 2, 3, 0), 2: (0, 1, 2, 3)}
-"""Places of x, y, p, t by that of p."""
+"""Positions of x, y, p, t by the position of p."""
 
 
 class NpyReader(ArrayReader):
@@ -52,7 +52,7 @@ def _map_npy(path: Path) -> tuple[list[np.ndarray], int]:
     """Columns x, y, p, t of an NPY file, and 1 if its last event is cut off."""
     try:
         array, cut = _load_npy(path)
-    except Exception as error:  # a damaged header gives whatever numpy's and Python's parsers raise
+    except Exception as error:  # a damaged header may raise any error of the parsers of numpy and Python
         raise ValueError(f"{path}: not a readable NPY file: {_line(error)}") from None
     if array.dtype.names and array.ndim == 1:
         return [array[name] for name in find_names(path, array.dtype.names)], cut
@@ -64,7 +64,7 @@ def _map_npy(path: Path) -> tuple[list[np.ndarray], int]:
 
 
 def _load_npy(path: Path) -> tuple[np.ndarray, int]:
-    """The array of an NPY file as far as it is there, mapped into memory, and 1 if that is not all of it."""
+    """The array of an NPY file, mapped into memory, and 1 if the file is cut off and this is only its beginning."""
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -109,7 +109,7 @@ def _line(error: Exception) -> str:
 
 
 def _order(path: Path, rows: np.ndarray) -> tuple[int, int, int, int]:
-    """Places of x, y, p, t in a table without names."""
+    """Positions of x, y, p, t in a table without names."""
     fitting = [order for place, order in ORDERS.items() if np.isin(rows[:, place], (-1, 0, 1)).all()]
     if len(fitting) != 1 and len(rows):
         raise ValueError(

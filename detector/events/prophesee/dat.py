@@ -1,11 +1,11 @@
-"""DAT recordings (`X_td.dat`): text lines, event type and size, then 8 bytes an event."""
+"""DAT recordings (`X_td.dat`): text lines, event type and size, then 8 bytes per event."""
 
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from detector.events.arrays import ColumnBuffer, Columns
+from detector.events.arrays import ColumnBuffer
 from detector.events.faults import FaultFinder
 from detector.events.kernels import DAT_PERIOD, LAST, decode_dat, new_state
 from detector.events.prophesee.fixed_size import RecordReader
@@ -17,19 +17,20 @@ __all__ = ["DatReader", "write_dat"]
 
 EVENT_SIZE = 8
 EVENT_TYPES = (0, 12)
-"""Event2D of older files and EventCD: the same layout."""
+"""Event2D of older files and EventCD, which have the same layout."""
 
 MAX_SIDE = 1 << 14
 
 LOOK = 512
-"""Records at the beginning and at the end that are looked at for the first and the last time."""
+"""Number of records at both ends of a file that are read to find the first and the last time."""
 
 
 class DatReader(RecordReader):
-    """Reads DAT: little-endian u32 t (it starts anew after 71.6 minutes), then u32 of x (14 bits), y (14), p (1)."""
+    """Reads DAT: a little-endian u32 t, which wraps after 71.6 minutes, then a u32 of x (14 bits), y (14), p (1)."""
 
     record = np.dtype("<i8")
     period = DAT_PERIOD
+    decode = staticmethod(decode_dat)
 
     def _data_start(self) -> int:
         header = self._header
@@ -50,7 +51,7 @@ class DatReader(RecordReader):
         return WrappingClock(self._num_records, self._raw_at, DAT_PERIOD)
 
     def _raw_at(self, index: int) -> int:
-        """Stored time of a record; where it alone is out of order, that of the one before."""
+        """Stored time of a record; if only this record is out of order, the time of the previous one."""
         places = range(max(0, index - 1), min(index + 2, self._num_records))
         times = [self._record_at(place) & DAT_PERIOD - 1 for place in places]
         if len(times) == 3 and times[0] <= times[2] and not times[0] <= times[1] <= times[2]:
@@ -72,15 +73,9 @@ class DatReader(RecordReader):
     def _state(self, start: int, stop: int) -> np.ndarray:
         return new_state(self._clock.at(start) if start < stop else 0)
 
-    def _start_state(self) -> np.ndarray:
-        return new_state(self._record_at(0) & DAT_PERIOD - 1 if self._num_records else 0)
-
     def _resume(self, state: np.ndarray, finder: FaultFinder) -> None:
         if finder.kept:
             state[LAST] = finder.now
-
-    def _fill(self, records: np.ndarray, state: np.ndarray, columns: Columns, count: int) -> int:
-        return decode_dat(records, state, *columns, count, self.width, self.height)
 
 
 def write_dat(path: str | Path, events: np.ndarray, height: int, width: int) -> None:

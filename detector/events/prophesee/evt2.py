@@ -1,4 +1,4 @@
-"""RAW recordings in EVT2: 32-bit words, one an event."""
+"""RAW recordings in EVT2: 32-bit words with one event each."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -19,16 +19,14 @@ TIME_HIGH_TYPE = 0x8 << 28
 
 
 class Evt2Reader(WordReader):
-    """Reads EVT2: event words hold the low 6 bits of t, x in 11 bits, y in 11; TIME_HIGH words 28 bits (4.77 hours)."""
+    """Reads EVT2: event words have the low 6 bits of t, 11 of x, 11 of y; TIME_HIGH words have 28 of t (4.77 hours)."""
 
     record = np.dtype("<u4")
     events: ClassVar[int] = 0b11
     payload_bits = 28
     low_bits = LOW_BITS
     _shift = 28
-
-    def _fill(self, records: np.ndarray, state: np.ndarray, columns: Columns, count: int) -> int:
-        return decode_evt2(records, state, *columns, count, self.width, self.height)
+    decode = staticmethod(decode_evt2)
 
     def _as_events(self, triggers: np.ndarray) -> np.ndarray:
         return triggers & (63 << 22)
@@ -49,7 +47,7 @@ def write_evt2(path: str | Path, events: np.ndarray, height: int, width: int) ->
 
 
 def _encode(columns: Columns, last: int) -> np.ndarray:
-    """Words of events, with a TIME_HIGH before each event whose upper time bits are not those of the one before."""
+    """Words of events, with a TIME_HIGH before each event whose upper time bits differ from the previous event."""
     x, y, p, t = columns
     high = t >> LOW_BITS
     new = np.diff(high, prepend=last) != 0

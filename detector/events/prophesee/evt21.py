@@ -1,8 +1,8 @@
-"""RAW recordings in EVT2.1: 64-bit words, each up to 32 events side by side.
+"""RAW recordings in EVT2.1: 64-bit words of up to 32 events in neighbouring pixels of a row.
 
-One half of a word is like a word of EVT2, the other says which of the 32 pixels from x on have an event. Which half
-comes first depends on the camera: its header says `endianness legacy` (the half with the type first) or
-`endianness little` (last), or nothing.
+One half of a word is like a word of EVT2, the other is a mask of the pixels with an event among the 32 pixels from x
+on. The order of the halves depends on the camera: its header contains `endianness legacy` (the half with the type is
+first), `endianness little` (it is last), or neither.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from detector.events.prophesee.raw import TIME_HIGH, WordReader
 __all__ = ["Evt21Reader"]
 
 HEAD_SHIFTS = {"legacy": 0, "little": 32}
-"""Lowest bit of the half with the type, by what the header calls the order."""
+"""Lowest bit of the half with the type, by the name of the order in the header."""
 
 KNOWN_TYPES = 0b1100_0101_0000_0011
 """OFF, ON, TIME_HIGH, EXT_TRIGGER, OTHERS, CONTINUED."""
@@ -26,7 +26,7 @@ SAMPLE = 4096
 
 
 class Evt21Reader(WordReader):
-    """Reads EVT2.1: as EVT2, but x is that of the first of 32 pixels and a mask tells which of them have an event."""
+    """Reads EVT2.1: as EVT2, but x is the first of 32 pixels and a mask marks those with an event."""
 
     record = np.dtype("<i8")
     most_events = 32
@@ -44,7 +44,7 @@ class Evt21Reader(WordReader):
         self._shift = self._head_shift + self.payload_bits
 
     def _order(self) -> str:
-        """Order of the halves: that in which fewer words have unknown types, then that with more TIME_HIGH words."""
+        """Order of the halves with fewer words of unknown types, or if equal, with more TIME_HIGH words."""
         sample = self._records(0, min(SAMPLE, self._num_records))
 
         def rank(order: str) -> tuple[int, int]:

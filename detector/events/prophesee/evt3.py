@@ -1,8 +1,8 @@
-"""RAW recordings in EVT3: 16-bit words, each of which changes a part of what the next events are.
+"""RAW recordings in EVT3: 16-bit words, each of which sets a part of the following events.
 
-Rows, columns and times stand in words of their own; an event has those told last. TIME_HIGH and TIME_LOW hold 12 bits
-of the time each, which starts anew every 16.78 s. They say what the time is, also where it falls: cameras let TIME_LOW
-start anew before the next TIME_HIGH comes, or a TIME_HIGH fall for a moment. Only times of events are mended.
+Rows, columns and times are separate words; an event has the latest of each. TIME_HIGH and TIME_LOW have 12 bits of the
+time each, which wraps every 16.78 s. They set the time even if it falls: some cameras let TIME_LOW wrap before the next
+TIME_HIGH, or a TIME_HIGH fall for a short time. Only times of events are mended.
 """
 
 from pathlib import Path
@@ -10,25 +10,26 @@ from typing import ClassVar
 
 import numpy as np
 
-from detector.events.arrays import Columns
-from detector.events.kernels import BASE, ROW, SIGN, decode_evt3, encode_evt3
+from detector.events.kernels import BASE, HIGH, ROW, SIGN, TIME, decode_evt3
 from detector.events.prophesee.raw import TIME_HIGH, WordReader
 from detector.events.write import check_events, in_parts, raw_header
 from detector.utils.atomic_write import atomic_write
+from detector.utils.compiled import compiled
 
-__all__ = ["Evt3Reader", "write_evt3"]
+__all__ = ["Evt3Reader", "encode_evt3", "write_evt3"]
 
 ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW = 1 << 0x0, 1 << 0x2, 1 << 0x3, 1 << 0x4, 1 << 0x5, 1 << 0x6
-"""Sets of types, one bit a type; other words are skipped."""
+"""Sets of types, one bit per type; words of other types are skipped."""
 
 JITTER = 2 << 12
-"""Microseconds that TIME_HIGH falls for a moment."""
+"""Microseconds by which TIME_HIGH falls for a short time in files of some cameras."""
 
 MAX_SIDE = 1 << 11
 MAX_TIME = 1 << 32
-"""First time and steps of time that are written: a silence costs three words for each period in it."""
+"""Limit of the first time and of steps of time in written files: each period without events costs three words."""
 
 WORDS = 1 << 18
+VECTOR_WIDTH = 32
 
 
 class Evt3Reader(WordReader):
@@ -42,6 +43,7 @@ class Evt3Reader(WordReader):
     low_bits = 12
     slack = JITTER
     _shift = 12
+    decode = staticmethod(decode_evt3)
 
     def _state(self, start: int, stop: int) -> np.ndarray:
         state = super()._state(start, stop)
@@ -58,14 +60,11 @@ class Evt3Reader(WordReader):
         return state
 
     def _carried(self, setter: int, users: int, start: int, stop: int) -> int:
-        """Place of the last word before `start` that sets what words of [start, stop) use; -1 if none does."""
+        """Index of the last word before `start` that sets a value that words of [start, stop) use; -1 without one."""
         place = self._first(setter | users, start, stop)
         if place == stop or 1 << (self._record_at(place) >> 12) == setter:
             return -1
         return self._last(setter, start)
-
-    def _fill(self, records: np.ndarray, state: np.ndarray, columns: Columns, count: int) -> int:
-        return decode_evt3(records, state, *columns, count, self.width, self.height)
 
     def _as_events(self, triggers: np.ndarray) -> np.ndarray:
         return np.full_like(triggers, 0x2 << 12)
@@ -87,3 +86,77 @@ def write_evt3(path: str | Path, events: np.ndarray, height: int, width: int) ->
             while done < columns[0].size:
                 done, size = encode_evt3(*columns, done, state, words, width)
                 words[:size].tofile(file)
+
+
+@compiled
+def encode_evt3(x, y, p, t, first, state, words, width):
+    """Write events from index `first` on as EVT3 words, up to the last event or until `words` may be full.
+
+    Returns:
+        Index of the first event that was not written, and number of words.
+    """
+    size = 0
+    while first < x.size and size + 1100 < words.size:
+        # 1. Words of the time and the row, if they differ from the previous event.
+        size = _encode_time(t[first], state, words, size)
+        if y[first] != state[ROW]:
+            state[ROW] = y[first]
+            words[size] = y[first]
+            size += 1
+        # 2. Following events of the same time, row and polarity within 32 columns, as a mask.
+        base = min(np.int64(x[first]), width - VECTOR_WIDTH)
+        valid, end = np.int64(0), first
+        while (
+            end < x.size
+            and (end == first or x[end] > x[end - 1])
+            and x[end] < base + VECTOR_WIDTH
+            and (y[end] == y[first] and p[end] == p[first] and t[end] == t[first])
+        ):
+            valid |= np.int64(1) << np.int64(x[end]) - base
+            end += 1
+        # 3. Four words of a vector for five or more events, else one word for one event.
+        if base >= 0 and end - first > 4:
+            words[size] = 0x3 << 12 | np.int64(p[first]) << 11 | base
+            words[size + 1] = 0x4 << 12 | valid & 0xFFF
+            words[size + 2] = 0x4 << 12 | valid >> 12 & 0xFFF
+            words[size + 3] = 0x5 << 12 | valid >> 24
+            first, size = end, size + 4
+        else:
+            words[size] = 0x2 << 12 | np.int64(p[first]) << 11 | np.int64(x[first])
+            first, size = first + 1, size + 1
+    return first, size
+
+
+@compiled
+def _encode_time(time, state, words, size):
+    """Append the words that change the time of the state to another: TIME_HIGH words and a TIME_LOW.
+
+    Readers (evt3, evlib, faery) use the first TIME_HIGH unchanged and count a wrap where 0x000 follows 0xFFF. faery
+    treats 0xFFF after 0x000, or as the first word, as a step back.
+    """
+    if time == state[TIME]:
+        return size
+    high = time >> 12
+    # 1. Before a first value of 0xFFF, another value: see above.
+    if state[HIGH] < 0 and high >= 0xFFF:
+        state[HIGH] = 0x800
+        words[size] = 0x8800
+        size += 1
+    # 2. For each period up to the new time: the middle, the end, and the 0x000 that readers count.
+    while state[HIGH] >> 12 != high >> 12 and state[HIGH] >= 0:
+        for step in (0x800, 0xFFF, 0x1000):
+            if state[HIGH] & 0xFFF < step:
+                state[HIGH] = (state[HIGH] & -0x1000) + step
+                words[size] = 0x8 << 12 | step & 0xFFF
+                size += 1
+    # 3. The new TIME_HIGH, with another value between 0x000 and 0xFFF, and the TIME_LOW.
+    if state[HIGH] & 0xFFF == 0 and high & 0xFFF == 0xFFF:
+        words[size] = 0x8800
+        size += 1
+    if state[HIGH] != high:
+        state[HIGH] = high
+        words[size] = 0x8 << 12 | high & 0xFFF
+        size += 1
+    state[TIME] = time
+    words[size] = 0x6 << 12 | time & 0xFFF
+    return size + 1

@@ -1,8 +1,8 @@
-"""Recordings that are a header and then records of one size, read by position."""
+"""Recordings that consist of a header and records of one size, which are read by position."""
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,39 +17,42 @@ from detector.events.reader import EventReader
 __all__ = ["RecordReader"]
 
 CHUNK_BYTES = 1 << 19
-"""Decoded at once: a chunk and what it becomes stay in the processor's cache."""
+"""Bytes that are decoded at once: a chunk and its events stay in the processor's cache."""
 
 PAGE_BYTES = 1 << 12
 
 BLOCK_BYTES = 1 << 16
-"""Bytes of a block of a recording that was read once; more in files of which there would be more than `MOST_BLOCKS`."""
+"""Bytes per block of a recording that is read once; more in files that would have more than `MOST_BLOCKS` blocks."""
 
 MOST_BLOCKS = 1 << 16
 
 SCANNED = 1 << 26
-"""Bytes up to which a file is read once before it is first searched, which takes well below a second."""
+"""Largest size in bytes of a file that is read once before its first search, which takes well below a second."""
 
 
 class RecordReader(EventReader):
     """A file of records.
 
-    Files are read by position, not mapped into memory: a search that looks at single words costs far less than page
-    faults do, a file that shrinks meanwhile gives an error and not a crash, and processes may share a reader.
+    Files are read by position and not mapped into memory: reading single words in a search is far faster than page
+    faults, a file that shrinks during reading causes an error and not a crash, and processes may share a reader.
 
     Args:
         path: the recording.
-        height: sensor height in pixels, if the header may lack it.
-        width: sensor width in pixels, if the header may lack it.
+        height: sensor height in pixels, for files that do not contain it.
+        width: sensor width in pixels, for files that do not contain it.
 
     Raises:
-        ValueError: sizes are unknown or contradict the header.
+        ValueError: the sensor size is unknown or contradicts the header.
     """
 
     record: ClassVar[np.dtype]
-    """A record as an integer; its size is the unit of all indices."""
+    """Integer type of a record, which is the unit of all indices."""
 
     most_events: ClassVar[int] = 1
-    """Events that one record holds at most."""
+    """Largest number of events in one record."""
+
+    decode: ClassVar[Callable[..., int]]
+    """Kernel that decodes records, see `detector.events.kernels`."""
 
     def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
         self._header = read_text_header(path)
@@ -69,15 +72,15 @@ class RecordReader(EventReader):
 
     @abstractmethod
     def _bounds(self, t0: int | None, t1: int | None) -> tuple[int, int]:
-        """Records that hold the events of [t0, t1), and perhaps more events at both ends."""
+        """Range of records with the events of [t0, t1), and possibly more events at both ends."""
 
     @abstractmethod
     def _state(self, start: int, stop: int) -> np.ndarray:
-        """State of the decoder before the first of the records [start, stop)."""
+        """State of the decoder before the records [start, stop)."""
 
-    @abstractmethod
     def _fill(self, records: np.ndarray, state: np.ndarray, columns: Columns, count: int) -> int:
-        """Decode records behind the first `count` events; see `detector.events.kernels`."""
+        """Decode records into columns after the first `count` events; return the new number of events."""
+        return self.decode(records, state, *columns, count, self.width, self.height)
 
     def _is_small(self) -> bool:
         return self._num_records * self.record.itemsize <= SCANNED
@@ -101,7 +104,7 @@ class RecordReader(EventReader):
     def _raw_blocks(self, finder: FaultFinder) -> Iterator[RawBlock]:
         self._states = []
         start, stop = self._block_bounds
-        state = self._start_state()
+        state = self._state(start, stop)
         for begin in range(start, stop, self._block_size):
             self._resume(state, finder)
             state[ODD] = 0
@@ -124,15 +127,11 @@ class RecordReader(EventReader):
 
     @property
     def _block_bounds(self) -> tuple[int, int]:
-        """Records that the blocks begin and end with."""
+        """Range of records that the blocks cover."""
         return 0, self._num_records
 
-    @abstractmethod
-    def _start_state(self) -> np.ndarray:
-        """State of the decoder before the first block."""
-
     def _resume(self, state: np.ndarray, finder: FaultFinder) -> None:
-        """Correct the state of the decoder after faulty events."""
+        """Correct the state of the decoder after faulty events; most decoders need no correction."""
 
     def close(self) -> None:
         """Close the file; arrays that were read stay valid."""
@@ -147,14 +146,14 @@ class RecordReader(EventReader):
         return count
 
     def _chunks(self, start: int, stop: int) -> Iterator[np.ndarray]:
-        """Records [start, stop) chunk by chunk; each is valid until the next."""
+        """Records [start, stop) chunk by chunk; each chunk is valid until the next."""
         size = max(1, min(stop - start, CHUNK_BYTES // self.record.itemsize))
         memory = np.empty(size, self.record)
         for begin in range(start, stop, size):
             yield self._records(begin, min(begin + size, stop), memory)
 
     def _record_at(self, index: int) -> int:
-        """One record; the page around it is kept, because a search ends with many places close together."""
+        """One record. The page around it is kept, because the last steps of a search are close together."""
         first, page = self._page
         if not first <= index < first + page.size:
             first = max(0, index - PAGE_BYTES // self.record.itemsize // 2)
@@ -163,11 +162,11 @@ class RecordReader(EventReader):
         return int(page[index - first])
 
     def _records(self, start: int, stop: int, memory: np.ndarray | None = None) -> np.ndarray:
-        """Records [start, stop), read into `memory` or into memory of their own."""
+        """Records [start, stop), read into `memory` or into a new array."""
         self._check_open()
         records = np.empty(stop - start, self.record) if memory is None else memory[: stop - start]
         place = self._start + start * self.record.itemsize
         size = os.preadv(self._file.fileno(), [records.data], place) if records.size else 0
         if size != records.nbytes:
-            raise ValueError(f"{self.path}: read {size} of {records.nbytes} bytes, allowed: a file that stays as it is")
+            raise ValueError(f"{self.path}: read {size} of {records.nbytes} bytes, allowed: an unchanged file")
         return records

@@ -1,4 +1,4 @@
-"""RAW recordings: text lines, then words; 4 bits tell what a word is, words of their own hold the time's upper bits."""
+"""RAW recordings: text lines, then words. 4 bits are the type of a word; separate words have the time's upper bits."""
 
 from abc import abstractmethod
 from functools import cached_property
@@ -15,34 +15,35 @@ from detector.events.unwrap import WrappingClock
 __all__ = ["EXT_TRIGGER", "TIME_HIGH", "WordReader"]
 
 TIME_HIGH, EXT_TRIGGER = 1 << 0x8, 1 << 0xA
-"""Sets of types, one bit a type."""
+"""Sets of types, one bit per type."""
 
 FIRST_LOOK = 64
 LONGEST_LOOK = 1 << 16
-"""Words looked at when searching for a type near a place; TIME_HIGH words are seldom far."""
+"""Number of words that the first step of a search for a type reads, and the largest number; TIME_HIGH words are seldom
+far."""
 
 
 class WordReader(RecordReader):
     """A file of words.
 
-    A window is found by bisection: the time at any word is that of the next TIME_HIGH. Words before the first
+    A window is found by bisection: the time at a word is the one of the next TIME_HIGH. Words before the first
     TIME_HIGH have no time and are dropped.
     """
 
     events: ClassVar[int]
-    """Types of words that hold events."""
+    """Types of words with events."""
 
     time_types: ClassVar[int] = TIME_HIGH
-    """Types of words that tell the time."""
+    """Types of words with times."""
 
     payload_bits: ClassVar[int]
-    """Bits of a word below its type; in a TIME_HIGH all of them are time."""
+    """Number of bits of a word below its type; in a TIME_HIGH all of them are bits of the time."""
 
     low_bits: ClassVar[int]
-    """Bits of the time below those of TIME_HIGH."""
+    """Number of bits of the time below those of TIME_HIGH."""
 
     slack: ClassVar[int] = 0
-    """Microseconds that TIME_HIGH falls in sound files."""
+    """Microseconds by which TIME_HIGH may fall in a file without faults."""
 
     sure: ClassVar[bool] = False
 
@@ -50,11 +51,12 @@ class WordReader(RecordReader):
     """Lowest bit of the type."""
 
     _gap: tuple[int, int] = -1, -1
-    """A place and that of the first TIME_HIGH at or after it: a search looks at many places close together."""
+    """An index and the index of the first TIME_HIGH at or after it, kept because the steps of a search are close
+    together."""
 
     @abstractmethod
     def _as_events(self, triggers: np.ndarray) -> np.ndarray:
-        """Words of events at pixel 0, 0 with the times of triggers."""
+        """Words of triggers converted to words of events at pixel 0, 0 with the same times."""
 
     @cached_property
     def _clock(self) -> WrappingClock:
@@ -85,11 +87,8 @@ class WordReader(RecordReader):
     def _block_bounds(self) -> tuple[int, int]:
         return self._first_high, self._num_records
 
-    def _start_state(self) -> np.ndarray:
-        return self._state(*self._block_bounds)
-
     def triggers(self) -> np.ndarray:
-        """Edges of external triggers of the whole recording as (N,) `EventExtTrigger`, at the times of the clock."""
+        """Edges of external triggers of the whole recording as an (N,) `EventExtTrigger` array, at clock times."""
         parts = [np.empty(0, EventExtTrigger)]
         buffer = ColumnBuffer()
         start, stop = self._block_bounds
@@ -114,7 +113,7 @@ class WordReader(RecordReader):
         return start, self._first(TIME_HIGH, self._clock.first_at_least(above))
 
     def _from(self, high: int) -> int:
-        """Place of a TIME_HIGH before which all times are below `high`."""
+        """Index of a TIME_HIGH before which all times are below `high`."""
         return self._first(TIME_HIGH, self._clock.first_at_least(high - self.slack))
 
     def _state(self, start: int, stop: int) -> np.ndarray:
@@ -132,7 +131,7 @@ class WordReader(RecordReader):
         return self._first(TIME_HIGH, 0)
 
     def _high_from(self, index: int) -> int:
-        """What the first TIME_HIGH at or after a place says."""
+        """Time of the first TIME_HIGH at or after an index."""
         first, place = self._gap
         if not first <= index <= place:
             found = self._first(TIME_HIGH, index, first if index < first else None)
@@ -142,7 +141,7 @@ class WordReader(RecordReader):
         return (word & (1 << self.payload_bits) - 1) << self.low_bits
 
     def _first(self, types: int, start: int, stop: int | None = None) -> int:
-        """Place of the first word of some types in [start, stop); `stop` (by default the end) if there is none."""
+        """Index of the first word of some types in [start, stop), or `stop` (by default the end) without one."""
         stop = self._num_records if stop is None else stop
         length = FIRST_LOOK
         while start < stop:
@@ -153,7 +152,7 @@ class WordReader(RecordReader):
         return stop
 
     def _last(self, types: int, stop: int) -> int:
-        """Place of the last word of some types before `stop`; -1 if there is none."""
+        """Index of the last word of some types before `stop`, or -1 without one."""
         length = FIRST_LOOK
         while stop > 0:
             start = max(0, stop - length)

@@ -83,15 +83,3 @@ def test_a_second_part_goes_on_behind_the_first():
     count = kernels.decode_evt3(words, state, *columns, 0, 640, 480)
     count = kernels.decode_evt3(np.array([0x2007], np.uint16), state, *columns, count, 640, 480)
     assert (count, columns[0][6], columns[1][6], columns[3][6]) == (7, 7, 6, 5 << 12)
-
-
-def test_encoding_in_plain_python():
-    x = np.array([1, 2, 3, 4, 40, 7], np.uint16)
-    columns = (x, np.full(6, 9, np.uint16), np.ones(6, np.int8), np.array([5, 5, 5, 5, 5, 9000], np.int64))
-    written = []
-    for loop in (kernels.encode_evt3, plain(kernels.encode_evt3)):
-        words = np.zeros(2000, np.uint16)
-        done, size = loop(*columns, 0, np.full(3, -1), words, 640)
-        written.append((done, words[:size].tolist()))
-    assert written[0] == written[1]
-    assert written[0][0] == 6

@@ -40,7 +40,7 @@ def test_windows(tmp_path, write):
 def test_sizes_given_must_agree_with_the_header(tmp_path):
     write_dat(tmp_path / "a", EVENTS, 10, 20)
     assert open_events(tmp_path / "a", height=10, width=20).width == 20
-    with pytest.raises(ValueError, match="height, width: got 10, 21, the header says 10, 20"):
+    with pytest.raises(ValueError, match="height, width: got 10, 21, allowed: those of the header, 10, 20"):
         open_events(tmp_path / "a", height=10, width=21)
     (tmp_path / "b").write_bytes(b"% Version 2\n\x0c\x08")
     with pytest.raises(ValueError, match="height, width: got 0, 5, allowed: at least 1"):

@@ -3,7 +3,6 @@ import pytest
 from event_samples import EVT2_HEADER, between, events_at
 
 from detector.events import Faults, open_events, write_evt2
-from detector.events.arrays import ColumnBuffer
 from detector.events.kernels import EVT2_PERIOD
 from detector.events.write import PART
 
@@ -53,18 +52,6 @@ def test_round_trip_and_windows(tmp_path, span):
         for t0, t1 in [(0, 1000), (0, 1100), (1100, 1101), (1088, 1152), (1300, 1900), (1700, 10**9), (1800, 1500)]:
             assert np.array_equal(reader.read(t0, t1), between(events, t0, t1))
         assert np.array_equal(reader.read(t0=1500), events[events["t"] >= 1500])
-
-
-def test_memory_that_is_used_again(tmp_path):
-    events = events_at(range(1000, 9000))
-    write_evt2(tmp_path / "a.raw", events, 480, 640)
-    out = ColumnBuffer()
-    with open_events(tmp_path / "a.raw") as reader:
-        first = reader.read_columns(out=out)
-        assert np.array_equal(first[3], events["t"])
-        again = reader.read_columns(2000, 3000, out)
-    assert all(np.shares_memory(*pair) for pair in zip(first, again, strict=True))
-    assert np.array_equal(again[0], between(events, 2000, 3000)["x"])
 
 
 def test_repeated_time_high_words_within_a_window(tmp_path):

@@ -6,6 +6,7 @@ from faulty_recordings import plain_mend
 from detector.events import EventCD, Faults, open_events, write_evt3
 from detector.events.kernels import EVT3_PERIOD
 from detector.events.prophesee import fixed_size
+from detector.events.prophesee.evt3 import encode_evt3
 from detector.events.prophesee.fixed_size import CHUNK_BYTES
 from detector.events.write import PART
 
@@ -284,3 +285,15 @@ def test_events_that_cannot_be_written(tmp_path):
     with pytest.raises(ValueError, match="width: got 2049, allowed: 1 to 2048"):
         write_evt3(tmp_path / "a.raw", events_at([1]), 480, 2049)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_encoding_in_plain_python():
+    x = np.array([1, 2, 3, 4, 40, 7], np.uint16)
+    columns = (x, np.full(6, 9, np.uint16), np.ones(6, np.int8), np.array([5, 5, 5, 5, 5, 9000], np.int64))
+    written = []
+    for loop in (encode_evt3, getattr(encode_evt3, "py_func", encode_evt3)):
+        words = np.zeros(2000, np.uint16)
+        done, size = loop(*columns, 0, np.full(3, -1), words, 640)
+        written.append((done, words[:size].tolist()))
+    assert written[0] == written[1]
+    assert written[0][0] == 6

@@ -2,7 +2,7 @@ import os
 
 import numpy as np
 import pytest
-from event_samples import EVT2_HEADER, EVT3_HEADER, events_at, evt21_bytes, evt21_header
+from event_samples import EVT2_HEADER, EVT3_HEADER, between, events_at, evt21_bytes, evt21_header
 
 from detector.events import open_events, write_dat, write_evt2, write_evt3
 from detector.events.arrays import ColumnBuffer
@@ -90,7 +90,7 @@ def test_a_file_that_shrinks_gives_an_error(tmp_path):
     write_dat(tmp_path / "a", events_at(range(1000)), 480, 640)
     with open_events(tmp_path / "a") as reader:
         os.truncate(tmp_path / "a", 4000)
-        with pytest.raises(ValueError, match="a: read 3927 of 4096 bytes, allowed: a file that stays as it is"):
+        with pytest.raises(ValueError, match="a: read 3927 of 4096 bytes, allowed: an unchanged file"):
             reader.read()
 
 
@@ -109,7 +109,7 @@ def test_more_events_than_words(tmp_path):
 @pytest.mark.parametrize("side", ["0", "65537", "99999999999999999999"])
 def test_impossible_sizes(tmp_path, side):
     (tmp_path / "a").write_bytes(f"% evt 2.0\n% height {side}\n% width 640\n% end\n".encode())
-    with pytest.raises(ValueError, match=r"a: (height, width: got|the header tells no sensor size)"):
+    with pytest.raises(ValueError, match=r"a: (height, width: got|the header contains no sensor size)"):
         open_events(tmp_path / "a")
 
 
@@ -133,3 +133,16 @@ def test_sample_words_of_evt21_are_themselves_right(tmp_path):
     events = events_at([5, 5, 70])
     (tmp_path / "a").write_bytes(evt21_header("legacy") + evt21_bytes(events, "legacy"))
     assert np.array_equal(open_events(tmp_path / "a").read(), events)
+
+
+@pytest.mark.parametrize("write", [write_dat, write_evt2])
+def test_memory_that_is_used_again(tmp_path, write):
+    events = events_at(range(1000, 9000))
+    write(tmp_path / "a", events, 480, 640)
+    out = ColumnBuffer()
+    with open_events(tmp_path / "a") as reader:
+        first = reader.read_columns(out=out)
+        assert np.array_equal(first[3], events["t"])
+        again = reader.read_columns(2000, 3000, out)
+    assert all(np.shares_memory(*pair) for pair in zip(first, again, strict=True))
+    assert np.array_equal(again[0], between(events, 2000, 3000)["x"])
