@@ -1,4 +1,4 @@
-"""All benchmarks, one after another, each in a process of its own; one table and one file of JSON.
+"""All benchmarks, one after another, each in its own process; one table and one file of JSON.
 
 `python tests/benchmarks [NAME ...] [--small] [--rounds N] [--json FILE]`. A benchmark is a script in this folder that
 takes `--small` and `--rounds` and whose last line is JSON with its `rows` (see rounds.py).

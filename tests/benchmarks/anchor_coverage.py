@@ -1,6 +1,6 @@
 """Coverage of a million boxes by 50 lists of anchors, on one core: seconds, against all overlaps computed densely.
 
-`python tests/benchmarks/anchor_coverage.py [--boxes N] [--lists N] [--small]`. The lists have 3 to 9 anchors a cell.
+`python tests/benchmarks/anchor_coverage.py [--boxes N] [--lists N] [--small]`. The lists have 3 to 9 anchors per cell.
 The peer computes the IoU of boxes with every anchor of the pyramid by torchvision, of as many boxes as take it about a
 second; both give the same recall, which is checked.
 """

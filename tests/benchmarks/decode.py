@@ -1,4 +1,4 @@
-"""Decoding recordings to columns, one thread: million events a second against other readers and against memory.
+"""Decoding recordings to columns, one thread: million events per second against other readers and against memory.
 
 `python tests/benchmarks/decode.py [--events N] [--rounds N] [--small]`. All forms take turns in one process and their
 medians are compared: absolute figures depend on the machine, ratios carry over. Files are in the page cache. The limit

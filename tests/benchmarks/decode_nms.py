@@ -1,6 +1,6 @@
 """Boxes out of the predictions of 40 frames: against RetinaNet's `postprocess_detections` of torchvision, one thread.
 
-`python tests/benchmarks/decode_nms.py [--rounds N] [--small]`. 29,010 anchors a frame, three classes; scores as a
+`python tests/benchmarks/decode_nms.py [--rounds N] [--small]`. 29,010 anchors per frame, three classes; scores as a
 trained model gives them (some 300 candidates a frame, around a handful of objects) and as an untrained one does. What
 is kept is compared with suppression in float64, frame by frame and class by class, for several batch sizes. The limit
 is reading the scores once.
@@ -40,7 +40,7 @@ class Case:
                 self._add_objects(frame, height, width)
         self.loc, self.logits = self.loc.to(device), self.logits.to(device)
         self.scores = self.logits.sigmoid()
-        # What `postprocess_detections` reads of its model; each of its five levels has a top-k of its own.
+        # What `postprocess_detections` reads of its model; each of its five levels has its own top-k.
         self.model = SimpleNamespace(
             score_thresh=SCORE_THRESH,
             topk_candidates=TOPK,

@@ -135,7 +135,7 @@ def _growth(args: argparse.Namespace) -> list[Row]:
     height, width, anchor_list = SIZES[-1]
     cases = {count: Case(height, width, anchor_list, [count] * frames) for count in (1, 100)}
     found = medians({str(count): case.ours for count, case in cases.items()}, args.rounds)
-    name = f"encode, {width}x{height}, 100 boxes a frame"
+    name = f"encode, {width}x{height}, 100 boxes per frame"
     grown = f"{1e3 * found['100']:.2f} ms", f"{1e3 * found['1']:.2f} ms"
     rows = [Row(name, "1 box a frame", *grown, found["100"] / found["1"], 5.0, at_most=True)]
     few = Case(height, width, anchor_list, [100] * (2 if args.small else 10))  # 40 frames of dense overlaps take 6 GB

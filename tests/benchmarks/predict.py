@@ -53,7 +53,7 @@ def export_untrained(folder: Path, widths: tuple[int, int], form: str, precision
 
 
 def write_recording(path: Path, seconds: float, height: int, width: int) -> float:
-    """A simulated street; its events a second, in millions."""
+    """A simulated street; its events per second, in millions."""
     events, _ = make_recording(np.random.default_rng(0), seconds, height, width, DELTA_T)
     write_evt3(path, events, height, width)
     return events.size / seconds / 1e6
@@ -103,7 +103,7 @@ def measure(folder: Path, size: str, args: argparse.Namespace) -> Iterator[Row]:
         yield Row(
             f"stream {size}, {form} {precision}, {rate:.1f} Mev/s",
             f"real time (network alone: {share:.0%})",
-            f"{1e3 * frame_s:.1f} ms a frame",
+            f"{1e3 * frame_s:.1f} ms per frame",
             f"{DELTA_T / 1e3:g} ms",
             DELTA_T / 1e6 / frame_s,
         )

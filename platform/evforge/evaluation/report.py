@@ -71,7 +71,7 @@ def details_text(details: Details, leak: StateLeak) -> str:
             "recording at a time against two at a time in another order, in float32)",
             "",
             _slice_table(details),
-            "a false detection counts in the slice of its own box; in all slices of "
+            "a false detection counts in the slice of its box; in all slices of "
             + " and ".join(slicing.title for slicing in SLICES.values() if not slicing.of_detections),
         ]
     )

@@ -68,7 +68,7 @@ def test_a_track_is_one_object(recording):
         assert (np.diff(rows["t"]) > 0).all()
         center = rows["x"] + rows["w"] / 2
         near = np.diff(rows["t"]) == PERIOD
-        assert (np.abs(np.diff(center))[near] < 6).all()  # at most 68 pixels a second, and half a cropped side
+        assert (np.abs(np.diff(center))[near] < 6).all()  # at most 68 pixels per second, and half a cropped side
 
 
 def test_labels_lie_on_the_moving_objects():

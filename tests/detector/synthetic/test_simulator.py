@@ -57,7 +57,7 @@ def test_no_frames():
 
 
 def test_long_signal_keeps_its_total():
-    """ON minus OFF events equal the net change, whatever way the signal took."""
+    """ON minus OFF events equal the net change, regardless of the way of the signal."""
     walk = np.cumsum(np.random.default_rng(0).normal(0, 0.3, 2000))
     events = crossings(walk[:, None].tolist(), range(0, 2_000_000, 1000), on=0.1, off=0.1)
     net = sum(1 if p else -1 for _, _, p, _ in events)

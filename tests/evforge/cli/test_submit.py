@@ -109,7 +109,7 @@ class Head:
     folder: Path
 
     def evforge(self, *words: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess:
-        """Run evforge in a process of its own, which finds the token but is told nothing else."""
+        """Run evforge in its own process, which finds the token but is told nothing else."""
         return subprocess.run(
             [sys.executable, "-m", "evforge", *words],
             cwd=cwd,
@@ -134,7 +134,7 @@ def head() -> Iterator[Head]:
         variables = found.environment(
             RAY_AUTH_MODE="token", PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         )
-        del variables["PYTHONPATH"]  # whatever a job imports came with it
+        del variables["PYTHONPATH"]  # all that a job imports was shipped with it
         with (Path(name) / "log").open("w") as log:
             process = subprocess.Popen(_start_command(found), env=variables, cwd=name, stdout=log, stderr=log)
         try:
@@ -175,7 +175,7 @@ def _wait_for(head: Head, process: subprocess.Popen) -> None:
 
 
 def _end(process: subprocess.Popen) -> None:
-    """End the head and whatever it started, each by its id."""
+    """End the head and all its processes, each by its id."""
     try:
         family = psutil.Process(process.pid).children(recursive=True)
     except psutil.NoSuchProcess:

@@ -148,7 +148,7 @@ def test_a_worker_killed_in_mid_epoch_changes_no_bit(tiny_config, tmp_path, ray_
 
 
 def test_a_training_goes_on_when_a_node_is_lost(tiny_config, tmp_path):
-    """In a process of its own: this one holds a Ray of its own already."""
+    """In another process: this one has its own Ray already."""
     config = tmp_path / "config.yaml"
     changes = {"train.workers": 2, "train.min_workers": 1, "train.max_epochs": 12}
     config.write_text(tiny_config.with_overrides(changes).to_yaml())

@@ -126,7 +126,7 @@ def change(folder, **values):
 def test_one_box_is_wrong(tensors, values, severity, kind, found, allowed):
     change(tensors, **values)
     if "class_id" in values or values.get("track_id"):
-        finding = check_dataset(tensors)[0]  # a class or track that changes on the way is a matter of its own
+        finding = check_dataset(tensors)[0]  # a class or track that changes on the way is another matter
         assert (finding.severity, finding.kind) == (severity, kind)
     else:
         finding = only(tensors, severity, kind)

@@ -24,7 +24,7 @@ def test_figures_by_hand(tmp_path, write):
     found, parts = scan(tmp_path / "a", rows, write)
     assert (found.first_t, found.last_t, found.start) == (60_000, 310_000, 50_000)
     assert found.counts.tolist() == [2, 2, 0, 0, 0, 1]
-    assert found.rates.tolist() == [40, 40, 0, 0, 0, 20]  # events a second
+    assert found.rates.tolist() == [40, 40, 0, 0, 0, 20]  # events per second
     assert [column.tolist() for column in found.curve] == [[100_000, 150_000, 200_000, 250_000], [40, 0, 0, 0]]
     assert found.mean_rate == 20  # 5 events in 250 ms, not in the 300 ms of their bins
     assert (found.num_events, found.num_on) == (5, 3)
