@@ -54,8 +54,7 @@ class Space:
 
     def random_samples(self, config: Config, count: int, seed: int) -> list[dict[str, Any]]:
         """Independent samples; sample i depends on (seed, i) only."""
-        generators = [random.Random(f"{seed}-{index}") for index in range(count)]
-        return [self._draw(config, lambda _, domain, rng=rng: domain.draw(rng)) for rng in generators]
+        return [self._draw(config, _random_suggest(random.Random(f"{seed}-{index}"))) for index in range(count)]
 
     def grid_samples(self, config: Config) -> list[dict[str, Any]]:
         """All combinations of the choices that meet the constraints; the last key changes fastest.
@@ -257,6 +256,10 @@ def _require_key(where: str, key: str) -> None:
         group = [name for name in known if name.startswith(key.partition(".")[0] + ".")]
         hint = f"did you mean {close[0]}?" if close else "allowed: " + ", ".join(group or known)
         raise ValueError(f"{where}: unknown key {key}, {hint}")
+
+
+def _random_suggest(generator: random.Random) -> Suggest:
+    return lambda _, domain: domain.draw(generator)
 
 
 def _extreme_suggest(generator: random.Random, fixed_key: str, fixed_option: Any) -> Suggest:
