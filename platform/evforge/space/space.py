@@ -258,6 +258,10 @@ def _require_key(where: str, key: str) -> None:
         raise ValueError(f"{where}: unknown key {key}, {hint}")
 
 
+def _random_suggest(generator: random.Random) -> Suggest:
+    return lambda _, domain: domain.draw(generator)
+
+
 def _extreme_suggest(generator: random.Random, fixed_key: str, fixed_option: Any) -> Suggest:
     def suggest(key: str, domain: Domain) -> Any:
         if key == fixed_key and domain.contains(fixed_option):
