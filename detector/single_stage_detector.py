@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.anchors import Anchors
+from detector.config import Config
 from detector.config.checks import require
 from detector.config.extensions import FEATURE_EXTRACTORS
 from detector.losses import DetectionLoss
@@ -15,7 +16,7 @@ from detector.matching.decoding import class_scores
 from detector.rpn import BoxHead
 from detector.utils.modes import evaluating
 
-__all__ = ["Detector", "SingleStageDetector"]
+__all__ = ["Detector", "SingleStageDetector", "check_backbone"]
 
 
 class Detector(nn.Module, ABC):
@@ -207,6 +208,13 @@ class SingleStageDetector(Detector):
             old = getattr(source, name).unflatten(0, (anchors, len(old_classes) + 1))
             new = getattr(target, name).unflatten(0, (anchors, len(new_classes) + 1))
             new[:, new_rows] = old[:, old_rows].to(new)
+
+
+def check_backbone(config: Config) -> None:
+    """Raise a ValueError unless the backbone of the settings can be built; it is built with few channels."""
+    model = config.model
+    levels = {"first_stride": model.first_stride, "num_levels": model.num_levels}
+    SingleStageDetector(model.feature_extractor, 1, 1, 8, 8, "PSEE_ANCHORS", **levels)
 
 
 def _check_extractor(name: str, extractor: Any, first_stride: int, num_levels: int) -> None:

@@ -290,16 +290,13 @@ def find_faults(x, y, p, t, first, facts, width, height, period, final, places, 
     """Find faulty events, see `detector.events.faults` for the rules.
 
     Args:
-        x, y, p, t: (N,) events as they are stored; p below 0 marks pixels outside the sensor.
-        first: index of the first of them in the recording.
+        x, y, p, t, first: (N,) stored events, p below 0 outside the sensor; index of the first in the recording.
         facts: state after earlier events, (`NUM_FACTS`,) int64, initially zeros.
-        width, height: size of the sensor in pixels.
-        period: value at which stored times wrap to 0; 0 if they do not.
+        width, height, period: size of the sensor in pixels; value at which stored times wrap to 0, 0 if they do not.
         final: whether no further events follow.
         places, times: (N + 1,) filled with indices of faulty events and their correct times, `NO_TIME` to drop them.
 
-    Returns:
-        Number of decided events, -1 at a fall to `facts[FALL]` that cannot be mended; and number of faults.
+    Returns: number of decided events, -1 at a fall to `facts[FALL]` that cannot be mended; and number of faults.
     """
     count = 0
     for index in range(t.size):

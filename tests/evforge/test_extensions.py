@@ -21,7 +21,7 @@ from detector.lightning_model import LightningDetectionModel
 from evforge.cli.main import main
 from evforge.evaluation.evaluate import evaluate
 from evforge.evaluation.export import export
-from evforge.search.tune import tune
+from evforge.search.tune import prepare, tune
 from evforge.space.space import load_space
 from evforge.training.callbacks import ReportMetrics
 from evforge.training.run_folder import CHECKPOINT_NAME
@@ -155,6 +155,26 @@ def test_help_lists_the_stranger_that_was_given(capsys):
 def test_every_entry_of_every_table_can_be_imported():
     for table in TABLES.values():
         assert all(table[name] is not None for name in table if ":" not in name)
+
+
+@pytest.mark.parametrize(
+    ("key", "option", "message"),
+    [
+        (
+            "model.first_stride",
+            12,
+            "first_stride 12.* is not a valid configuration: first_stride: got 12, allowed: 8 or 16",
+        ),
+        ("model.feature_extractor", "mylab.nets:WrongLevels", "strides: got"),
+        ("loss.cls_loss_func", "mylab.losses:none", "cannot be imported"),
+        ("data.preprocess", "mylab.nothing:none", "cannot be imported"),
+    ],
+)
+def test_a_space_with_an_option_that_cannot_be_trained_is_refused(tiny_config, tmp_path, key, option, message):
+    space = tmp_path / "space.yaml"
+    space.write_text(json.dumps({"space": {key: {"choice": [tiny_config.to_flat()[key], option]}}}))
+    with pytest.raises(ValueError, match=message):
+        prepare(tiny_config, space)
 
 
 @pytest.mark.usefixtures("ray_head")

@@ -14,6 +14,7 @@ from ray import tune as ray_tune
 
 from detector.config import Config
 from detector.config.extensions import TABLES
+from detector.single_stage_detector import check_backbone
 from evforge import EvForgeError
 from evforge.anchors.candidates import resolve_lists
 from evforge.cluster.ray_compat import restored_callbacks, search_was_saved
@@ -91,7 +92,7 @@ def prepare(config: Config, space_file: str | Path, overrides: Mapping[str, Any]
     config = resolve(config, space, overrides)
     config = check_config(config, config.tune.metric)
     space = resolve_lists(space, config)
-    space.check(config)
+    space.check(config, check_backbone)
     make_sampler(config, space)
     scheduler = make_scheduler(config, space)
     if scheduler is not None:

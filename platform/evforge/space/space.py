@@ -96,8 +96,12 @@ class Space:
 
         return self._draw(config, suggest)
 
-    def check(self, config: Config) -> None:
+    def check(self, config: Config, check_config: Callable[[Config], object] = lambda config: None) -> None:
         """Check that all options and limits of all domains give valid configurations.
+
+        Args:
+            config: base configuration.
+            check_config: raises a ValueError for a configuration that cannot be trained.
 
         Raises:
             ValueError: a sample or a domain is invalid; the message states the file, the key, and the accepted values.
@@ -117,7 +121,7 @@ class Space:
                 samples[json.dumps(sample)] = sample
         for sample in samples.values():
             try:
-                config.with_overrides(self.overrides_of(sample))
+                check_config(config.with_overrides(self.overrides_of(sample)))
             except ValueError as error:
                 drawn = ", ".join(f"{key} {value}" for key, value in sample.items())
                 raise ValueError(f"{self.path}: a sample ({drawn}) is not a valid configuration: {error}") from None
