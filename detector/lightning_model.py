@@ -76,8 +76,8 @@ class LightningDetectionModel(pl.LightningModule):
     Metrics are logged as `train_loss`, `val_mean_ap`, `val_mean_ap50`, ..., `test_mean_ap`, ...
 
     Args:
-        hparams: `Config.to_hparams()` or some of its leaves. Missing leaves, for example in older checkpoints, have their
-            defaults. If `classes` is empty, the classes of the dataset are used and stored with the model.
+        hparams: `Config.to_hparams()` or some of its leaves. Missing leaves, for example in older checkpoints, have
+            their defaults. If `classes` is empty, the classes of the dataset are used and stored with the model.
 
     Attributes:
         classes: names of the labels 1..K.
@@ -140,7 +140,7 @@ class LightningDetectionModel(pl.LightningModule):
         if not torch.isfinite(loss):
             raise NonFiniteLossError(
                 f"the loss is {loss.item()} in epoch {self.current_epoch}, batch {batch_nb}: "
-                f"try a lower optim.lr (now {self.config.optim.lr}) or optim.gradient_clip"
+                f"a lower optim.lr (now {self.config.optim.lr}) or optim.gradient_clip may help"
             )
         self._loss_sum += loss.detach()
         self._loss_count += 1
@@ -267,7 +267,7 @@ class LightningDetectionModel(pl.LightningModule):
             raise ValueError(NOTHING_COUNTS.format(mode))
 
     def _average_batch_norms(self) -> None:
-        """Average all floating point buffers over ranks, which saw different frames: all ranks validate the same network."""
+        """Average floating point buffers over ranks, which saw different frames, so that all validate the same network."""
         if not dist.is_initialized() or dist.get_world_size() == 1:
             return
         buffers = [buffer for buffer in self.buffers() if buffer.is_floating_point()]
