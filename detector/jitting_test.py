@@ -32,9 +32,7 @@ def _main() -> int:
     for name, testcase in TESTCASES.items():
         try:
             testcase(args.nn_filename, args.height, args.width)
-            print(
-                f"ok      {name}{'' if 'GPU' not in name or torch.cuda.is_available() else ': skipped, there is no GPU'}"
-            )
+            print(f"ok      {name}{'' if 'GPU' not in name or torch.cuda.is_available() else ': skipped, no GPU'}")
         except Exception as error:
             failed += 1
             print(f"FAILED  {name}: {' '.join(str(error).split())}")

@@ -267,7 +267,7 @@ class LightningDetectionModel(pl.LightningModule):
             raise ValueError(NOTHING_COUNTS.format(mode))
 
     def _average_batch_norms(self) -> None:
-        """Average floating point buffers over ranks, which saw different frames, so that all validate the same network."""
+        """Average floating point buffers over ranks, so that all of them validate the same network."""
         if not dist.is_initialized() or dist.get_world_size() == 1:
             return
         buffers = [buffer for buffer in self.buffers() if buffer.is_floating_point()]
