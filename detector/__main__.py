@@ -8,13 +8,13 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Detect in a recording.
+    """Detect objects in a recording.
 
     Args:
-        arguments: command line without the program's name; the process's own if None.
+        arguments: command line without the program name; that of the process if None.
 
     Returns:
-        Exit code: 0, or 2 after an error of the user's, which is said in one line.
+        Exit code: 0, or 2 after a user error, which is printed in one line.
     """
     values = _parser().parse_args(arguments)
     from detector.config.groups import DataConfig
@@ -42,20 +42,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m detector", allow_abbrev=False)
     verbs = parser.add_subparsers(required=True, metavar="predict")
-    verb = verbs.add_parser("predict", help="detect in a recording", allow_abbrev=False)
+    verb = verbs.add_parser("predict", help="detect objects in a recording", allow_abbrev=False)
     verb.add_argument("recording", help="DAT, RAW (EVT2, EVT2.1, EVT3), HDF5, CSV or NPY file")
     verb.add_argument("--model", required=True, help="exported model: model.ptjit or its folder")
     verb.add_argument(
-        "--output", required=True, nargs="+", metavar="FILE", help="to write: .npy, .csv, .json (COCO), .gif or .mp4"
+        "--output",
+        required=True,
+        nargs="+",
+        metavar="FILE",
+        help="files to write: .npy, .csv, .json (COCO), .gif or .mp4",
     )
     verb.add_argument("--score_thresh", type=float, metavar="X", help="lowest score; the exported one if not given")
-    verb.add_argument("--sensor_height", type=int, metavar="N", help="in pixels, for recordings that do not tell it")
-    verb.add_argument("--sensor_width", type=int, metavar="N", help="in pixels, for recordings that do not tell it")
+    verb.add_argument("--sensor_height", type=int, metavar="N", help="in pixels, for recordings that do not contain it")
+    verb.add_argument("--sensor_width", type=int, metavar="N", help="in pixels, for recordings that do not contain it")
     verb.add_argument(
         "--downsampling",
         type=int,
         metavar="K",
-        help="divide the sensor by 2^K; to the size of the training if not given",
+        help="divide the sensor size by 2^K; by default to the size of the training",
     )
     verb.add_argument(
         "--data.max_faulty_events",

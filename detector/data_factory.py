@@ -56,7 +56,8 @@ def setup_psee_classes(label_map_path: str | Path, wanted_classes: list[str] = [
     """
     label_map = read_label_map(label_map_path)
     known = [name for name in label_map.values() if name != "empty"]
-    require(bool(known), f"{label_map_path}: classes", label_map, 'distinct names, at least one except "empty"')
+    if not known:
+        raise ValueError(f"{label_map_path}: classes are {label_map}, allowed: distinct names, one at least not empty")
     for name in wanted_classes:
         require(name in known, "data.classes", name, f"{', '.join(known)} (the names in {label_map_path})")
     classes = list(wanted_classes) or known

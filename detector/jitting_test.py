@@ -25,14 +25,14 @@ __all__ = [
 def _main() -> int:
     parser = argparse.ArgumentParser(prog="python -m detector.jitting_test", description=__doc__)
     parser.add_argument("nn_filename", help="exported model.ptjit")
-    parser.add_argument("--height", type=int, default=120, help="frame height to try")
-    parser.add_argument("--width", type=int, default=160, help="frame width to try")
+    parser.add_argument("--height", type=int, default=120, help="height of the test frames")
+    parser.add_argument("--width", type=int, default=160, help="width of the test frames")
     args = parser.parse_args()
     failed = 0
     for name, testcase in TESTCASES.items():
         try:
             testcase(args.nn_filename, args.height, args.width)
-            print(f"ok      {name}{'' if 'GPU' not in name or torch.cuda.is_available() else ': there is none here'}")
+            print(f"ok      {name}{'' if 'GPU' not in name or torch.cuda.is_available() else ': skipped, no GPU'}")
         except Exception as error:
             failed += 1
             print(f"FAILED  {name}: {' '.join(str(error).split())}")

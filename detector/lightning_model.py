@@ -76,8 +76,13 @@ class LightningDetectionModel(pl.LightningModule):
     Metrics are logged as `train_loss`, `val_mean_ap`, `val_mean_ap50`, ..., `test_mean_ap`, ...
 
     Args:
+<<<<<<< HEAD
         hparams: `Config.to_hparams()` or some of its leaves. Missing leaves, as in older checkpoints, have their
             defaults. If `classes` is empty, the classes of the dataset are used and stored with the model.
+=======
+        hparams: `Config.to_hparams()` or some of its leaves. Missing leaves, for example in older checkpoints, have
+            their defaults. If `classes` is empty, the classes of the dataset are used and stored with the model.
+>>>>>>> h_t
 
     Attributes:
         classes: names of the labels 1..K.
@@ -140,7 +145,7 @@ class LightningDetectionModel(pl.LightningModule):
         if not torch.isfinite(loss):
             raise NonFiniteLossError(
                 f"the loss is {loss.item()} in epoch {self.current_epoch}, batch {batch_nb}: "
-                f"try a lower optim.lr (now {self.config.optim.lr}) or optim.gradient_clip"
+                f"a lower optim.lr (now {self.config.optim.lr}) or optim.gradient_clip may help"
             )
         self._loss_sum += loss.detach()
         self._loss_count += 1
@@ -267,7 +272,11 @@ class LightningDetectionModel(pl.LightningModule):
             raise ValueError(NOTHING_COUNTS.format(mode))
 
     def _average_batch_norms(self) -> None:
+<<<<<<< HEAD
         """Average all floating point buffers over ranks, so that all ranks validate the same network."""
+=======
+        """Average floating point buffers over ranks, so that all of them validate the same network."""
+>>>>>>> h_t
         if not dist.is_initialized() or dist.get_world_size() == 1:
             return
         buffers = [buffer for buffer in self.buffers() if buffer.is_floating_point()]

@@ -1,4 +1,4 @@
-"""Settings: the groups, the tree that holds them, and the checks that refuse wrong values.
+"""Settings: the groups, the tree of all groups, and the checks of their values.
 
 Does not belong here: anything that reads data or builds a network from the settings.
 """

@@ -32,7 +32,7 @@ def require_choice(key: str, value: Any, names: Any) -> None:
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers that are allowed: above `above`, at least `least`, at most `most`."""
+    """Range of allowed numbers: above `above`, at least `least`, at most `most`."""
 
     above: float | None = None
     least: float | None = None
@@ -48,13 +48,13 @@ class Range:
         )
 
     def check(self, key: str, value: Any) -> None:
-        """Raise a ValueError if the setting `key` is outside; None and names such as "auto" are allowed."""
+        """Raise a ValueError if the number of the setting `key` is outside the range; None and names are allowed."""
         if isinstance(value, int | float):
             low = value > self.above if self.above is not None else value >= (self.least or 0)
             require(low and (self.most is None or value <= self.most), key, value, str(self))
 
 
 def require_equal(path: Path, key: str, value: Any, wanted: Any, origin: str) -> None:
-    """Raise a ValueError that names the file unless `value` is what `origin` asks for."""
+    """Raise a ValueError that names the file unless `value` is the one that `origin` requires."""
     if value != wanted:
         raise ValueError(f"{path}: {key} is {value}, allowed by {origin}: {wanted}")

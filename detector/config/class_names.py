@@ -1,4 +1,4 @@
-"""Names of classes: which are allowed, and how they appear in metric and file names."""
+"""Class names: the allowed ones, and their form in metric and file names."""
 
 import re
 from collections.abc import Iterable
@@ -9,20 +9,20 @@ MAX_BYTES = 200
 """MLflow stores 250 characters of a metric's name, file systems 255 bytes of a file's."""
 
 UNSAFE = re.compile(r"[^\w\-. ]|_(?=x)|^\.")
-"""What MLflow or a file system refuses, the start of an escape, and the dot of "..", "." and hidden files."""
+"""Characters that MLflow or file systems do not accept, the start of an escape, and a leading dot."""
 
 
 def metric_name(class_name: str) -> str:
     """A class name as part of a metric's or file's name: letters of any script, digits, `_`, `-`, `.` and spaces.
 
-    Every other character becomes `_x<hex>_`; two names never become the same one. "car (parked)" becomes
+    Every other character becomes `_x<hex>_`; two class names never have the same result. "car (parked)" becomes
     "car _x28_parked_x29_".
     """
     return UNSAFE.sub(lambda found: f"_x{ord(found[0]):x}_", class_name)
 
 
 def metric_key(key: str) -> str:
-    """A metric such as `val_ap/<class>` under the name by which MLflow takes it; two keys never become the same one."""
+    """A metric such as `val_ap/<class>` under a name that MLflow accepts; two keys never have the same name."""
     head, separator, class_name = key.partition("ap/")
     return head + separator + metric_name(class_name)
 

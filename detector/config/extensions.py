@@ -1,7 +1,7 @@
-"""The kinds of things that a lab can add, one table each: the names of the built-in ones, and import paths of others.
+"""Tables of extension points, one per kind: the names of built-in objects; others are given by import path.
 
-Every entry is the import path of what it names, `package.module:Name`, and is imported when it is first used. Wherever
-such a name is accepted, the import path of an object outside the product is accepted too.
+Every entry is the import path of an object, `package.module:Name`, and is imported at its first use. An import path of
+an object outside the product is accepted everywhere that a name is accepted.
 """
 
 import re
@@ -37,12 +37,12 @@ def load_object(path: str) -> Any:
 
 
 class Table(Mapping[str, Any]):
-    """Objects of one kind by name, imported when they are used.
+    """Objects of one kind by name, imported at their first use.
 
     Args:
-        key: setting or argument that chooses one, named in errors
+        key: setting or argument with the name, used in error messages
         entries: import path of each name
-        extra: further names that the setting accepts and that name no object, such as "auto"
+        extra: further names that the setting accepts and that have no object, such as "auto"
     """
 
     def __init__(self, key: str, entries: Mapping[str, str], extra: tuple[str, ...] = ()) -> None:
@@ -59,7 +59,7 @@ class Table(Mapping[str, Any]):
         path = self._entries.get(name, name)
         try:
             found = load_object(path)
-        except Exception as error:  # the module is someone else's and may raise anything
+        except Exception as error:  # a module outside the product may raise any error
             where = "in an installed module, or one in the working folder or in a folder of PYTHONPATH"
             raise self._error(name, "imported", error, f"{self.allowed}, {where}") from error
         self._entries.setdefault(name, path)
@@ -94,7 +94,7 @@ class Table(Mapping[str, Any]):
 
     @property
     def allowed(self) -> str:
-        """The accepted names as text; names of objects outside the product are included once they were used."""
+        """The accepted names as text; objects outside the product are included after their first use."""
         return f"{', '.join((*self.extra, *self._entries))}, or an import path such as mylab.module:Name"
 
     def check(self, name: str) -> None:

@@ -34,7 +34,7 @@ __all__ = ["Config"]
 
 @dataclass(frozen=True)
 class Config:
-    """The tree of all settings. Values are fixed."""
+    """The tree of all settings, immutable."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -103,7 +103,7 @@ class Config:
 
     @classmethod
     def from_hparams(cls, hparams: argparse.Namespace | Mapping[str, Any]) -> "Config":
-        """The tree of a flat namespace; leaves it lacks keep their defaults."""
+        """The tree of a flat namespace; missing leaves have their defaults."""
         values = dict(hparams) if isinstance(hparams, Mapping) else vars(hparams)
         groups = {
             name: group_type(**{leaf.name: values[leaf.name] for leaf in fields(group_type) if leaf.name in values})
@@ -123,7 +123,7 @@ class Config:
 
 
 def _type_error(message: str, tree: Mapping[str, Mapping[str, Any]]) -> str:
-    """One line for jsonargparse's several, which begin with `Parser key "group.leaf"`."""
+    """Convert a message of jsonargparse, several lines that begin with `Parser key "group.leaf"`, to one line."""
     found = re.search(r'key "(\w+)\.(\w+)"', message)
     if found is None:
         return " ".join(message.split())
@@ -133,7 +133,7 @@ def _type_error(message: str, tree: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _readable(kind: Any) -> str:
-    """A type as a user would write its values."""
+    """Description of the values of a type for users."""
     if get_origin(kind) is Literal:
         return ", ".join(map(str, get_args(kind)))
     if get_origin(kind) in (Union, UnionType):
@@ -150,7 +150,7 @@ def _group_types() -> dict[str, Any]:
 def _flatten(tree: Any, source: str) -> dict[str, Any]:
     groups = _group_types()
     if not isinstance(tree, dict) or not all(isinstance(leaves, dict) for leaves in tree.values()):
-        raise ValueError(f"{source}: a configuration holds groups ({', '.join(groups)}) of `leaf: value` lines")
+        raise ValueError(f"{source}: a configuration contains groups ({', '.join(groups)}) of `leaf: value` lines")
     flat = {f"{group}.{leaf}": value for group, leaves in tree.items() for leaf, value in leaves.items()}
     known = Config().to_flat()
     for key in flat:

@@ -1,5 +1,5 @@
-"""Exported detectors: the kinds of file, writing, loading and checking them.
+"""Exported detectors: the forms of files, and their writing, loading and checks.
 
-`jitting.py` and `jitting_test.py` are the front that the reference API names. Does not belong here: the use of an
-exported file on recordings (`inference/`).
+`jitting.py` and `jitting_test.py` re-export the names of the reference API. Does not belong here: running an exported
+file on recordings (`inference/`).
 """

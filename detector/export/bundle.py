@@ -1,4 +1,4 @@
-"""An exported detector on disk: a model file, and the JSON that states how to feed it."""
+"""An exported detector on disk: a model file, and a JSON file that describes its inputs and outputs."""
 
 import json
 from pathlib import Path
@@ -14,44 +14,54 @@ __all__ = ["find_exported", "load_exported"]
 
 
 def find_exported(path: str | Path) -> tuple[Path, dict[str, Any]]:
-    """The two files of an exported detector, if they belong together.
+    """Find the two files of an exported detector, and check that they belong together.
 
     Args:
         path: the model file or its folder.
 
     Returns:
-        the model file; the content of the JSON file.
+        Path of the model file; content of the JSON file.
 
     Raises:
         FileNotFoundError: one of the two files is missing.
-        ValueError: they do not belong together, or the JSON file is broken.
+        ValueError: the files do not belong together, or the JSON file is invalid.
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
-    info = _read_info(folder, path)
+    described = folder / INFO_NAME
+    if not described.is_file():
+        allowed = f"a model file with {INFO_NAME} beside it, or their folder; `evforge export` writes them"
+        raise FileNotFoundError(f"{path}: no exported model, allowed: {allowed}")
+    try:
+        info = json.loads(described.read_text())
+    except ValueError as error:
+        raise ValueError(f"{described}: not JSON: {error}") from None
+    if not isinstance(info, dict):
+        raise ValueError(f"{described}: got {type(info).__name__}, allowed: a JSON object, written by `evforge export`")
     model = folder / info.get("file", MODEL_NAME) if path.is_dir() else path
     if not model.is_file():
         raise FileNotFoundError(f"{model}: no such model file")
     digest = sha256_of(model)
     if info.get("sha256") != digest:
-        raise ValueError(f"{model}: has sha256 {digest}, {INFO_NAME} beside it: {info.get('sha256')}, export it again")
+        expected = f"{info.get('sha256')} as in {INFO_NAME}; export the model again"
+        raise ValueError(f"{model}: sha256 is {digest}, allowed: {expected}")
     return model, info
 
 
 def load_exported(path: str | Path, device: str | None = None) -> tuple[Any, dict[str, Any], torch.device]:
-    """Load an exported detector, if its two files belong together.
+    """Load an exported detector, and check that its two files belong together.
 
     Args:
         path: the model file or its folder.
-        device: where it will run; the first GPU if None, or the CPU if there is none or the file is for CPUs.
+        device: device to run on; if None the first GPU, or the CPU without a GPU and for files that only run on CPUs.
 
     Returns:
-        the model with a clear state, with `forward`, `detect`, `reset` and `reset_all` as in `detector.jitting.SSD`;
-        the content of the JSON file; the device.
+        The model with a clear state, with `forward`, `detect`, `reset` and `reset_all` as in `detector.jitting.SSD`;
+        content of the JSON file; the device.
 
     Raises:
         FileNotFoundError: one of the two files is missing.
-        ValueError: they do not belong together, or one is broken.
+        ValueError: the files do not belong together, or one is invalid.
     """
     model, info = find_exported(path)
     name = info.get("form", "torchscript")
@@ -69,17 +79,3 @@ def load_exported(path: str | Path, device: str | None = None) -> tuple[Any, dic
         raise ValueError(f"{model}: cannot be loaded: {reason}") from None
     loaded.reset_all()
     return loaded, info, torch.device(device)
-
-
-def _read_info(folder: Path, asked: Path) -> dict[str, Any]:
-    path = folder / INFO_NAME
-    if not path.is_file():
-        allowed = f"a model file with {INFO_NAME} beside it, or their folder; `evforge export` writes them"
-        raise FileNotFoundError(f"{asked}: no exported model, allowed: {allowed}")
-    try:
-        info = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON: {error}") from None
-    if not isinstance(info, dict):
-        raise ValueError(f"{path}: holds {type(info).__name__}, allowed: a JSON object, as `evforge export` writes it")
-    return info

@@ -1,4 +1,4 @@
-"""The cases that an exported TorchScript file must pass, of any precision, frozen or not."""
+"""Checks of exported TorchScript files of any precision, frozen or not."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,11 +19,11 @@ __all__ = [
 def testcase_forward_network_with_and_without_box_decoding_cpu(
     nn_filename: str, height: int = 120, width: int = 160
 ) -> None:
-    """Both forward methods run on the CPU, with and without gradients recorded, and give well-formed boxes.
+    """Check that both forward methods run on the CPU, with and without gradients, and return valid boxes.
 
     Args:
         nn_filename: exported file.
-        height, width: size of the frames to try.
+        height, width: size of the test frames.
 
     Raises:
         AssertionError: a check fails.
@@ -34,20 +34,20 @@ def testcase_forward_network_with_and_without_box_decoding_cpu(
 def testcase_forward_network_with_and_without_box_decoding_gpu_if_available(
     nn_filename: str, height: int = 120, width: int = 160
 ) -> None:
-    """The same on the GPU; nothing is checked where there is none, or if the file is made for CPUs alone."""
+    """Same check on the GPU; does nothing without a GPU, or if the file only runs on CPUs."""
     if torch.cuda.is_available() and not _only_for_cpus(nn_filename):
         _check_forward(nn_filename, height, width, torch.device("cuda"))
 
 
 def testcase_torch_jit_reset(nn_filename: str, height: int = 120, width: int = 160) -> None:
-    """Streams that are cleared answer as at first, and those that are kept continue.
+    """Check that cleared streams restart and the others continue.
 
-    `reset_all` leaves no state behind; `reset(mask)` clears the streams whose mask is 0 and no other; another number of
-    streams or size of frame starts clear. A network without state answers every call alike.
+    `reset_all` clears all state; `reset(mask)` clears only the streams whose mask is 0; another number of streams or
+    frame size starts with a clear state. A network without state returns the same result in every call.
 
     Args:
         nn_filename: exported file.
-        height, width: size of the frames to try.
+        height, width: size of the test frames.
 
     Raises:
         AssertionError: a check fails.
@@ -58,22 +58,26 @@ def testcase_torch_jit_reset(nn_filename: str, height: int = 120, width: int = 1
     with torch.no_grad():
         first, second = run(x), run(x)
         if not _cells(model):
-            assert _equal(first, second), "answers change from call to call, but no module has an attribute `state`"
+            assert _equal(first, second), "results change between calls, but no module has an attribute `state`"
             return
         assert any(len(module.state) > 0 for module in _cells(model)), "the network keeps no state"
-        assert not _equal(first, second), "a second propagation answers as the first: the state has no effect"
+        assert not _equal(first, second), "the second call returns the result of the first: the state has no effect"
         model.reset_all()
         for module in _cells(model):
-            assert all(bool((state == 0).all()) for state in module.state), "reset_all left state behind"
-        assert _equal(first, run(x)), "reset_all does not bring back the start"
+            assert all(bool((state == 0).all()) for state in module.state), "reset_all does not clear the state"
+        assert _equal(first, run(x)), "the result after reset_all is not that of the first call"
         model.reset(torch.tensor([0.0, 1.0]))
         cleared, kept = zip(*(_streams(found) for found in run(x)), strict=True)
-        assert _equal(cleared, [_streams(found)[0] for found in first]), "reset(mask) does not bring back the start"
-        assert _equal(kept, [_streams(found)[1] for found in second]), "reset(mask) disturbs a stream that it keeps"
+        assert _equal(cleared, [_streams(found)[0] for found in first]), (
+            "the result after reset(mask) is not that of the first call"
+        )
+        assert _equal(kept, [_streams(found)[1] for found in second]), (
+            "reset(mask) changes a stream that it should keep"
+        )
         for other in (x[:, :1], _frames(model, height + 32, width)):
             found = run(other)
             model.reset_all()
-            assert _equal(found, run(other)), "another batch or frame size does not start clear"
+            assert _equal(found, run(other)), "another batch or frame size does not start with a clear state"
 
 
 TESTCASES: dict[str, Callable[[str, int, int], None]] = {
@@ -86,7 +90,7 @@ TESTCASES: dict[str, Callable[[str, int, int], None]] = {
 
 
 def _check_forward(nn_filename: str, height: int, width: int, device: torch.device) -> None:
-    model = load_torchscript(nn_filename, device)
+    model = load_torchscript(nn_filename, device=device)
     x = _frames(model, height, width).to(device)
     steps, streams = x.shape[:2]
     for grad in (True, False):
@@ -108,8 +112,8 @@ def _check_rows(rows: Tensor, height: int, width: int, num_classes: int) -> None
     eps = 1e-3
     assert bool((x >= 0).all() and (y >= 0).all() and (w >= 0).all() and (h >= 0).all()), "boxes leave the frame"
     assert bool((x + w <= width + eps).all() and (y + h <= height + eps).all()), "boxes leave the frame"
-    assert bool((score > 0).all() and (score <= 1).all()), "scores lie outside 0..1"
-    assert bool((label >= 1).all() and (label <= num_classes).all()), "labels lie outside 1..K"
+    assert bool((score > 0).all() and (score <= 1).all()), "scores are outside 0..1"
+    assert bool((label >= 1).all() and (label <= num_classes).all()), "labels are outside 1..K"
 
 
 def _frames(model: torch.jit.ScriptModule, height: int, width: int, steps: int = 3, streams: int = 2) -> Tensor:
@@ -118,7 +122,7 @@ def _frames(model: torch.jit.ScriptModule, height: int, width: int, steps: int =
 
 
 def _streams(found: Tensor) -> tuple[Tensor, ...]:
-    """(T * 2, ...) -> the two streams."""
+    """Split (T * 2, ...) into the two streams."""
     return found.unflatten(0, (-1, 2)).unbind(1)
 
 

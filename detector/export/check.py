@@ -1,4 +1,4 @@
-"""Check of an exported detector before anyone relies on it."""
+"""Check of an exported detector."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ __all__ = ["check_export"]
 
 
 def check_export(model_dir: Path) -> dict[str, Any]:
-    """Check an exported detector: its files belong together and the cases of `detector.jitting_test` pass.
+    """Check that the files of an exported detector belong together and pass the cases of `detector.jitting_test`.
 
     Args:
         model_dir: folder with `model.ptjit` and `info_ssd_jit.json`.
@@ -32,6 +32,6 @@ def _run_cases(model: Path) -> None:
     for name, case in TESTCASES.items():
         try:
             case(str(model), 120, 160)
-        except Exception as error:  # the cases assert, and a broken file raises whatever TorchScript raises
+        except Exception as error:  # the cases assert; TorchScript raises errors of many types
             reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise ValueError(f"{model}: the check '{name}' failed: {reason}") from error

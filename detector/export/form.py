@@ -1,4 +1,4 @@
-"""What a form of exported file is, and the plain one: TorchScript."""
+"""Description of a form of exported files, and the plain form: TorchScript."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,37 +19,36 @@ __all__ = [
     "TORCHSCRIPT",
     "ExportForm",
     "load_torchscript",
-    "open_torchscript",
     "save_torchscript",
 ]
 
 INFO_NAME = "info_ssd_jit.json"
-"""The file beside an exported model that states how to feed it."""
+"""File beside an exported model that describes its inputs and outputs."""
 
 MODEL_NAME = "model.ptjit"
-"""File of the forms that are TorchScript."""
+"""File name of TorchScript forms."""
 
 METHODS = ("detect", "forward_network_without_box_decoding", "reset", "reset_all")
-"""Methods of an exported TorchScript model beside `forward`."""
+"""Methods of an exported TorchScript model in addition to `forward`."""
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "half": torch.float16}
-"""Precisions of an exported network. Frames are accepted in any of them, and boxes are float32, in every precision."""
+"""Precisions of an exported network. In every precision, frames of all types are accepted and boxes are float32."""
 
 
 @dataclass(frozen=True)
 class ExportForm:
-    """A kind of file that a trained detector can be exported to.
+    """A form of file to which a trained detector can be exported.
 
     Args:
         file: name of the file
-        precisions: keys of `PRECISIONS` that it takes
+        precisions: supported keys of `PRECISIONS`
         write: `f(ssd, path, height, width)` writes a `detector.export.ssd.SSD` for frames of a height and width, and
-            returns further entries of `info_ssd_jit.json`; ValueError where it cannot hold the detector
-        load: `f(path, info, device)` opens such a file, with the content of `info_ssd_jit.json`, as an object with the
+            returns further entries of `info_ssd_jit.json`; raises a ValueError for a detector that it does not support
+        load: `f(path, info, device)` loads such a file, with the content of `info_ssd_jit.json`, as an object with the
             methods `forward`, `detect`, `reset` and `reset_all` of `SSD`
-        rounds: whether it computes with fewer bits than its precision has
-        any_device: whether it also runs on GPUs; the others are made for CPUs
-        missing: instructions for a precision that this processor lacks, as text; empty if it can run the file
+        rounds: whether it computes with fewer bits than its precision
+        any_device: whether it also runs on GPUs; other forms only run on CPUs
+        missing: `f(precision)` names the instructions that this processor lacks; "" if it can run the file
     """
 
     file: str
@@ -61,18 +60,18 @@ class ExportForm:
     missing: Callable[[str], str] = lambda precision: ""
 
     def exact(self, precision: str) -> bool:
-        """Whether a file of this precision answers as the detector does, apart from the order of sums."""
+        """Whether the results of a file are those of the detector, apart from the order of sums."""
         return precision == "float32" and not self.rounds
 
     def check_processor(self, name: str, precision: str) -> None:
-        """Raise a ValueError if this processor cannot run files of the form, which goes by this name."""
+        """Raise a ValueError if this processor cannot run files of this form, which has the given name."""
         missing = self.missing(precision)
         allowed = f"on a processor with {missing}; here another form or precision"
         require(not missing, "form", f"{name} in {precision}", allowed)
 
 
 def save_torchscript(ssd: nn.Module, path: Path) -> None:
-    """Script a module, or take a scripted one, and write it.
+    """Script a module, unless it is scripted already, and write it.
 
     Raises:
         ValueError: a part of it, such as its backbone, cannot be scripted.
@@ -83,19 +82,18 @@ def save_torchscript(ssd: nn.Module, path: Path) -> None:
         except Exception as error:  # TorchScript raises errors of many types
             reason = " ".join(str(error).split())[:300]
             allowed = "a detector whose parts can be scripted, or the forms torch-export, aotinductor, onnx"
-            raise ValueError(f"form: TorchScript cannot hold this detector ({reason}), allowed: {allowed}") from error
+            raise ValueError(
+                f"form: TorchScript does not support this detector ({reason}), allowed: {allowed}"
+            ) from error
         scripted.save(str(path))
 
 
-def load_torchscript(path: str | Path, device: str | torch.device = "cpu") -> torch.jit.ScriptModule:
-    """Open an exported TorchScript file."""
+def load_torchscript(
+    path: str | Path, info: Mapping[str, Any] | None = None, device: str | torch.device = "cpu"
+) -> torch.jit.ScriptModule:
+    """`ExportForm.load` of TorchScript files; `info` is not used."""
     with ignoring_torchscript_deprecation():
         return torch.jit.load(str(path), map_location=device)
-
-
-def open_torchscript(path: Path, info: Mapping[str, Any], device: str) -> torch.jit.ScriptModule:
-    """`ExportForm.load` of the forms that are TorchScript."""
-    return load_torchscript(path, device)
 
 
 def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
@@ -103,5 +101,5 @@ def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any
     return {}
 
 
-TORCHSCRIPT = ExportForm(MODEL_NAME, tuple(PRECISIONS), _write, open_torchscript, any_device=True)
-"""The plain form: weights that `to(device)` and `half()` still move, any T, B, H and W."""
+TORCHSCRIPT = ExportForm(MODEL_NAME, tuple(PRECISIONS), _write, load_torchscript, any_device=True)
+"""The plain form: supports `to(device)`, `half()` and any T, B, H and W."""

@@ -1,4 +1,4 @@
-"""A trained detector on streams of events: events in, boxes out, the memory carried from frame to frame."""
+"""Run a trained detector on streams of events: computes boxes, and keeps the state between frames."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -23,19 +23,19 @@ from detector.preprocess.representation import Representation, representation_of
 __all__ = ["Events", "Frame", "Predictor"]
 
 Events = EventReader | Iterable[np.ndarray]
-"""A recording, or `EventCD` chunks of any length, whose faulty events are mended as far as they are known in time."""
+"""A recording, or `EventCD` chunks of any length; their faulty events are corrected as far as possible in a stream."""
 
 MAX_SHIFT = 4
-"""Sensors are divided by up to 2^4."""
+"""Largest `downsampling`: the sensor size is divided by up to 2^4."""
 
 
 class Frame(NamedTuple):
-    """What was found in a frame.
+    """Detections of a frame.
 
     Args:
         t: end of the frame in microseconds
-        boxes: (M,) `BBOX_dtype` at that time, in sensor pixels, with label map ids, by descending score
-        histogram: (2, H, W) uint8 events in network pixels if asked for, else empty; overwritten by later frames
+        boxes: (M,) `BBOX_dtype` at the time t, in sensor pixels, with label map ids, by descending score
+        histogram: (2, H, W) uint8 counts in network pixels if requested, else empty; overwritten by later frames
     """
 
     t: int
@@ -44,28 +44,28 @@ class Frame(NamedTuple):
 
 
 class Predictor:
-    """An exported detector, fed as in its training.
+    """An exported detector, with the preprocessing of its training.
 
-    Every stream starts without memory and keeps it to its end. Held are the events of a frame a stream, and the
-    tensors of `num_tbins` frames.
+    Every stream starts with a clear state, which is kept until its end. RAM is used for the events of one frame per
+    stream and the tensors of `num_tbins` frames.
 
     Args:
         model: exported model, a file (`model.ptjit`) with `info_ssd_jit.json` beside it, or their folder.
         score_thresh: lowest score of a box; the exported one if None.
-        height: sensor height in pixels, for events that do not tell it.
-        width: sensor width in pixels, for events that do not tell it.
-        downsampling: k divides the sensor by 2^k; the one that gives the size of the training if None.
-        num_tbins: frames that enter the network at once: 1 answers soonest.
-        device: where the network runs; the first GPU if None, or the CPU if there is none or the model is for CPUs.
+        height: sensor height in pixels, for chunks of events.
+        width: sensor width in pixels, for chunks of events.
+        downsampling: k divides the sensor size by 2^k; if None, the k that results in the size of the training.
+        num_tbins: frames that enter the network at once; 1 has the lowest latency.
+        device: device to run on; if None the first GPU, or the CPU without a GPU and for models that only run on CPUs.
 
     Attributes:
-        classes: label map ids and names of what can be detected.
+        classes: names of the detected classes by label map id.
         delta_t: duration of a frame in microseconds.
         score_thresh: lowest score of a box.
 
     Raises:
         FileNotFoundError: the model or its JSON is missing.
-        ValueError: they do not belong together or are broken, or an argument is out of range.
+        ValueError: the files do not belong together or are invalid, or an argument is outside its range.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Predictor:
         self.delta_t = data.delta_t
 
     def __call__(self, events: Events) -> Iterator[np.ndarray]:
-        """The boxes of each frame of a stream, empty arrays included: `for boxes in predictor(events)`.
+        """Iterate over the boxes of each frame of a stream, empty arrays included: `for boxes in predictor(events)`.
 
         Args:
             events: a recording or chunks, see `Events`.
@@ -117,22 +117,21 @@ class Predictor:
         Raises:
             ValueError: see `frames`.
         """
-        steps = self.frames([events])
-        return (frame.boxes for (frame,) in steps if frame is not None)
+        return (frame.boxes for (frame,) in self.frames([events]) if frame is not None)
 
     def frames(self, streams: Sequence[Events], histograms: bool = False) -> Iterator[list[Frame | None]]:
-        """Advance several streams side by side, in one batch.
+        """Advance several streams together, in one batch.
 
         Args:
-            streams: B of them, recordings or chunks.
-            histograms: give frames their `histogram`.
+            streams: B recordings or iterables of chunks.
+            histograms: compute `Frame.histogram`.
 
         Returns:
-            Iterator of B frames at a time, the first of each stream, then the second of each, whatever their times
-            are; None where a stream has ended.
+            Iterator of lists of B frames: the first frame of each stream, then the second of each, regardless of their
+            times; None for streams that have ended.
 
         Raises:
-            ValueError: a sensor's size is not known or does not fit, events are broken, or another run has begun.
+            ValueError: a sensor size is unknown or not allowed, events are invalid, or another run has started.
         """
         lanes = [self._lane(events) for events in streams]
         sizes = {lane.size for lane in lanes}
@@ -141,18 +140,20 @@ class Predictor:
         return self._advance(lanes, sizes.pop(), histograms)
 
     def sensor_size(self, events: Events) -> tuple[int, int]:
-        """Height and width of the sensor that events come from."""
+        """Height and width of the sensor of events."""
         if isinstance(events, EventReader):
             return events.height, events.width
         if self.height is None or self.width is None:
-            raise ValueError("height, width: got none, allowed: the sensor's size, which chunks of events do not tell")
+            raise ValueError(
+                "height, width: got none, allowed: the sensor's size, which chunks of events do not contain"
+            )
         return self.height, self.width
 
     def downsampling(self, height: int, width: int) -> int:
-        """k that divides a sensor of this size by 2^k.
+        """The k by which a sensor of this size is divided by 2^k.
 
         Raises:
-            ValueError: there is none.
+            ValueError: there is no such k.
         """
         powers = [k for k in range(MAX_SHIFT + 1) if not (height | width) % (1 << k)]
         if self._downsampling in powers:
@@ -203,7 +204,7 @@ class Predictor:
             return self._model.detect(inputs, self.score_thresh, *self._limits)
 
     def _to_boxes(self, rows: Tensor, end: int, lane: "_Lane") -> np.ndarray:
-        """Rows of the model as boxes in sensor pixels."""
+        """Convert rows of the model to boxes in sensor pixels."""
         values = rows.float().cpu().numpy()
         boxes = np.zeros(len(values), BBOX_dtype)
         boxes["t"] = end
@@ -215,7 +216,7 @@ class Predictor:
 
 
 class _Lane:
-    """A stream in a batch: turns its events into frames of the network's size."""
+    """A stream in a batch: computes frames of the network's size from its events."""
 
     def __init__(
         self,
@@ -234,7 +235,7 @@ class _Lane:
         """Write the next frames (T, C, H, W), and (T, 2, H, W) histograms of them unless `counts` is empty.
 
         Returns:
-            Ends of the frames, fewer than T at the end of the stream; the rest of `out` is 0.
+            End times of the frames, fewer than T at the end of the stream; the rest of `out` is 0.
         """
         ends: list[int] = []
         for t, (start, columns) in enumerate(islice(self._frames, len(out))):

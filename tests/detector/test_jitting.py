@@ -130,7 +130,7 @@ def test_reference_test_cases_catch_a_mask_that_is_not_heeded(detector, tmp_path
 
     Careless.reset = torch.jit.export(Careless.reset)
     save_torchscript(Careless(detector), tmp_path / "m.ptjit")
-    with pytest.raises(AssertionError, match=r"reset\(mask\) disturbs a stream that it keeps"):
+    with pytest.raises(AssertionError, match=r"reset\(mask\) changes a stream that it should keep"):
         jitting_test.testcase_torch_jit_reset(str(tmp_path / "m.ptjit"))
 
 

@@ -95,7 +95,9 @@ def test_from_training_to_prediction(tiny_config, tmp_path, checks_pass, changes
 
     form = "torchscript"
     if "mylab.nets:Unscriptable" in changes.values():
-        with pytest.raises(ValueError, match="form: TorchScript cannot hold this detector .*allowed: .*torch-export"):
+        with pytest.raises(
+            ValueError, match="form: TorchScript does not support this detector .*allowed: .*torch-export"
+        ):
             export(checkpoint, tmp_path / "refused")
         form = "torch-export"
     folder = export(checkpoint, tmp_path / "exported", form=form)

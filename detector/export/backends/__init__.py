@@ -1,4 +1,4 @@
-"""What writes and loads each kind of exported file, and the layers and modules that these files hold.
+"""The forms of exported files except the plain one, and the layers and modules that these files contain.
 
-Does not belong here: the table of all kinds, which is `export/forms.py`.
+Does not belong here: the table of all forms, `EXPORT_FORMS` in `detector.config.extensions`.
 """

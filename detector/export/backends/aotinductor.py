@@ -1,4 +1,4 @@
-"""AOTInductor files: machine code of one time step for processors like the one it is written on."""
+"""AOTInductor files: machine code of one time step, for processors of the type that compiled it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +15,10 @@ __all__ = ["AOTINDUCTOR"]
 
 
 def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
-    """Write machine code; arguments as those of `ExportForm.write`.
+    """Write machine code; see `ExportForm.write`.
 
     Raises:
-        ValueError: there is no C++ compiler.
+        ValueError: no C++ compiler is installed.
     """
     program, found = trace(ssd, height, width)
     try:
@@ -29,9 +29,9 @@ def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any
 
 
 def _load(path: Path, info: Mapping[str, Any], device: str) -> StepRunner:
-    """Open such a file."""
+    """Load such a file."""
     return StepRunner(load_package(path), info)
 
 
 AOTINDUCTOR = ExportForm("model.pt2", ("float32", "bf16"), _write, _load)
-"""Machine code of one time step of one stream; needs a C++ compiler when it is written."""
+"""Machine code of one time step of one stream. Writing needs a C++ compiler."""

@@ -1,4 +1,4 @@
-"""Layers as exported files hold them: norms folded, weights laid out for the processor, or in bytes."""
+"""Layers of exported files for CPUs: batch norms are folded, weights are reordered for oneDNN or quantized to int8."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,9 +15,9 @@ __all__ = ["ByteConv", "PackedConv", "fold_batch_norms", "pack_convolutions", "q
 
 
 def fold_batch_norms(module: nn.Module) -> None:
-    """Merge every batch norm in evaluation mode with the convolution before it, in place.
+    """Merge every batch norm in evaluation mode with the preceding convolution, in place.
 
-    Done before weights are rounded: a batch norm of few bits would be far off.
+    Call this before weights are rounded: batch norms in low precision have large errors.
     """
     for block, index, conv, norm in _followed_convs(module, nn.BatchNorm2d):
         block[index] = fuse_conv_bn_eval(conv, norm)
@@ -25,7 +25,7 @@ def fold_batch_norms(module: nn.Module) -> None:
 
 
 def _followed_convs(module: nn.Module, after: type[nn.Module]) -> Iterator[tuple[nn.Sequential, int, nn.Conv2d, Any]]:
-    """Convolutions with such a layer after them: where they are, and both; the last of a sequence first."""
+    """Convolutions that a layer of this type follows: their sequence and index, and both layers; last ones first."""
     for block in [each for each in module.modules() if isinstance(each, nn.Sequential)]:
         for index in reversed(range(len(block) - 1)):
             conv, layer = block[index], block[index + 1]
@@ -34,14 +34,14 @@ def _followed_convs(module: nn.Module, after: type[nn.Module]) -> Iterator[tuple
 
 
 class PackedConv(nn.Module):
-    """A convolution on the CPU that brings its weights into oneDNN's order once, not at each call.
+    """A convolution on the CPU that reorders its weights for oneDNN once instead of in each call.
 
-    That order of 20 M weights is most of the work where maps are small. It is found for the size of the first input,
-    and right for any.
+    Reordering 20 M weights is most of the work if feature maps are small. The order is optimised for the size of the
+    first input, and valid for all sizes.
 
     Args:
         conv: the convolution; without groups or dilation.
-        relu: take what is below zero as zero.
+        relu: apply a ReLU to the output.
     """
 
     packed: list[Tensor]
@@ -53,7 +53,7 @@ class PackedConv(nn.Module):
         self.bias = conv.bias
         self.stride: list[int] = list(conv.stride)
         self.padding: list[int] = [int(side) for side in conv.padding]
-        self.packed = torch.jit.annotate(list[Tensor], [])  # cannot be saved: made by the first call
+        self.packed = torch.jit.annotate(list[Tensor], [])  # cannot be saved, so the first call computes it
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, cin, H, W) -> (N, cout, h, w)."""
@@ -63,33 +63,29 @@ class PackedConv(nn.Module):
 
 
 class ByteConv(nn.Module):
-    """A convolution on the CPU in bytes; the sums are exact.
+    """A convolution on the CPU with int8 weights and uint8 inputs; the sums are exact.
 
-    Inputs are rounded to 1/127 of the largest of their frame, weights to 1/127 of the largest of their output channel
-    (Jacob et al., 2018). Nothing needs to be known of the inputs beforehand, and what a frame answers depends on no
-    other.
+    Inputs are rounded to 1/127 of the maximum of their frame, weights to 1/127 of the maximum of their output channel
+    (Jacob et al., 2018). No calibration is needed, and the result of a frame does not depend on other frames.
 
     Args:
         conv: the convolution; without groups or dilation.
     """
 
     packed: list[Tensor]
-    weight: Tensor
-    scales: Tensor
-    zeros: Tensor
     bias: Tensor | None
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         weight = conv.weight.detach().float()
         scales = weight.abs().amax(dim=(1, 2, 3)).clamp(min=1e-12) / 127
-        self.register_buffer("weight", (weight / scales.view(-1, 1, 1, 1)).round().to(torch.int8))
-        self.register_buffer("scales", scales)
-        self.register_buffer("zeros", torch.zeros(len(scales), dtype=torch.int32))
+        self.weight = nn.Buffer((weight / scales.view(-1, 1, 1, 1)).round().to(torch.int8))
+        self.scales = nn.Buffer(scales)
+        self.zeros = nn.Buffer(torch.zeros(len(scales), dtype=torch.int32))
         self.register_buffer("bias", None if conv.bias is None else conv.bias.detach().float().view(-1, 1, 1))
         self.stride: list[int] = list(conv.stride)
         self.padding: list[int] = [int(side) for side in conv.padding]
-        self.packed = torch.jit.annotate(list[Tensor], [])  # as that of `PackedConv`
+        self.packed = torch.jit.annotate(list[Tensor], [])  # see `PackedConv`
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, cin, H, W) -> (N, cout, h, w) of the same type."""
@@ -110,10 +106,10 @@ class ByteConv(nn.Module):
 
 
 def quantize_levels(extractor: nn.Module) -> None:
-    """Replace the convolutions of the recurrent cells, most of the network's work, by a `ByteConv`, in place.
+    """Replace the convolutions of the recurrent cells, which do most of the work, by `ByteConv`, in place.
 
     Raises:
-        ValueError: the backbone has no such cells.
+        ValueError: the backbone has no recurrent cells of `detector.layers.recurrent`.
     """
     cells = [module for module in extractor.modules() if isinstance(module, ConvRNN)]
     allowed = "a backbone with cells of detector.layers.recurrent, or the form torchscript-cpu"
@@ -125,9 +121,9 @@ def quantize_levels(extractor: nn.Module) -> None:
 
 
 def pack_convolutions(module: nn.Module) -> None:
-    """Replace every plain convolution by a `PackedConv`, with the ReLU after it, in place.
+    """Replace every plain convolution and a ReLU that follows it by a `PackedConv`, in place.
 
-    Convolutions with groups, dilation or another padding than zeros stay as they are.
+    Convolutions with groups, dilation or a padding other than zeros are not replaced.
     """
     for block, index, conv, _ in _followed_convs(module, nn.ReLU):
         if _is_plain(conv):

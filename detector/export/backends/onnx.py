@@ -15,14 +15,14 @@ from detector.export.form import ExportForm
 __all__ = ["ONNX", "ONNX_PACKAGES"]
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-"""What writes an ONNX file, and runs it for the check."""
+"""Packages that write ONNX files, and run them for the check."""
 
 
 def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
-    """Write an ONNX file; arguments as those of `ExportForm.write`.
+    """Write an ONNX file; see `ExportForm.write`.
 
     Raises:
-        ValueError: a package that it needs is not installed.
+        ValueError: a required package is not installed.
     """
     missing = [name for name in ONNX_PACKAGES if find_spec(name) is None]
     if missing:
@@ -43,7 +43,7 @@ def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any
 
 
 def _load(path: Path, info: Mapping[str, Any], device: str) -> StepRunner:
-    """Open such a file with ONNX Runtime on the CPU."""
+    """Load such a file with ONNX Runtime on the CPU."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

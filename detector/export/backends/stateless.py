@@ -1,7 +1,7 @@
-"""The detector as a function without memory of its own: frame and state in, boxes, scores and state out.
+"""The detector as a stateless function: computes boxes, scores and the next state from a frame and a state.
 
-Formats that know no changing attributes take this form. It has one stream, one time step and one size of frame; who
-calls it keeps the state, as `StepRunner` does.
+This form is for file formats without mutable attributes. It has one stream, one time step and one frame size; the
+caller keeps the state, for example a `StepRunner`.
 """
 
 import copy
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from detector.config.checks import require
 from detector.export.ssd import SSD
 from detector.layers.recurrent import stateful_modules
 from detector.matching.decoding import decode_boxes, select_rows
@@ -19,22 +20,20 @@ from detector.matching.nms import non_max_suppression
 __all__ = ["Step", "StepModule", "StepRunner"]
 
 Step = Callable[[Tensor, list[Tensor]], tuple[Tensor, Tensor, list[Tensor]]]
-"""As `StepModule.forward`."""
+"""Function with the arguments and results of `StepModule.forward`."""
 
 
 class StepModule(nn.Module):
-    """A time step of one stream.
+    """One time step of one stream.
 
     Args:
-        ssd: the detector; a copy is kept.
+        ssd: the detector; it is copied.
         height: height of the frames.
         width: width of the frames.
 
     Attributes:
-        example: inputs of `forward`: a frame of zeros, and the state that a stream starts with.
+        example: inputs of `forward`: a frame of zeros, and the initial state of a stream.
     """
-
-    grid: Tensor
 
     def __init__(self, ssd: SSD, height: int, width: int) -> None:
         super().__init__()
@@ -44,7 +43,7 @@ class StepModule(nn.Module):
         frame = torch.zeros(1, ssd.in_channels, height, width)
         with torch.no_grad():
             features = self.ssd.feature_extractor(frame.to(ssd.precision.dtype))
-            self.register_buffer("grid", self.ssd.anchors(features, frame).clone())
+            self.grid = nn.Buffer(self.ssd.anchors(features, frame).clone())
         self._counts = [len(module.state) for module in stateful_modules(self.ssd)]
         self.example = frame, [torch.zeros(s.shape) for module in stateful_modules(self.ssd) for s in module.state]
         self.ssd.reset_all()
@@ -54,11 +53,11 @@ class StepModule(nn.Module):
 
         Args:
             x: (1, C, H, W) frame.
-            state: what the last call returned, or zeros.
+            state: state returned by the last call, or zeros.
 
         Returns:
             Boxes (1, A, 4) x1, y1, w, h in pixels, cropped to the frame; scores (1, A, K) of the classes 1..K; the
-            state. All that goes in or out is float32 and contiguous: compiled forms do not look.
+            next state. All inputs and outputs are float32 and contiguous, because compiled forms do not check them.
         """
         modules, first = stateful_modules(self.ssd), 0
         for module, count in zip(modules, self._counts, strict=True):
@@ -67,7 +66,7 @@ class StepModule(nn.Module):
         features = self.ssd.feature_extractor(x.to(self.ssd.precision.dtype))
         loc, logits = self.ssd.predict(features)
         after = [s.float().contiguous() for module in modules for s in module.state]
-        self.ssd.reset_all()  # exporters refuse attributes that are not what they were
+        self.ssd.reset_all()  # exporters require that attributes are unchanged
         boxes = decode_boxes(self.grid, loc, self.ssd.varx, self.ssd.vary, self.height, self.width)
         return boxes, self.ssd.scores(logits), after
 
@@ -86,10 +85,6 @@ class StepRunner:
         self._start = [torch.zeros(shape) for shape in info["state_shapes"]]
         self._states: list[list[Tensor]] = []
 
-    def __call__(self, x: Tensor, score_thresh: float = 0.4) -> list[list[Tensor]]:
-        """As `forward`."""
-        return self.forward(x, score_thresh)
-
     def forward(self, x: Tensor, score_thresh: float = 0.4) -> list[list[Tensor]]:
         """Advance the streams and decode without non-maximum suppression; see `SSD.forward`.
 
@@ -98,10 +93,11 @@ class StepRunner:
         """
         return self._rows(x, score_thresh, score_thresh < 0)
 
+    __call__ = forward
+
     @torch.no_grad()
     def _rows(self, x: Tensor, score_thresh: float, keep_empty: bool) -> list[list[Tensor]]:
-        if tuple(x.shape[2:]) != self._frame:
-            raise ValueError(f"x: got frames of shape {tuple(x.shape[2:])}, allowed: {self._frame}, as exported")
+        require(x.shape[2:] == self._frame, "x: frame shape", tuple(x.shape[2:]), f"the exported one, {self._frame}")
         if len(self._states) != x.shape[1]:
             self._states = [self._start] * x.shape[1]
         frames = x.float().contiguous()
@@ -118,12 +114,12 @@ class StepRunner:
         return [[non_max_suppression(rows, nms_thresh, max_boxes) for rows in streams] for streams in steps]
 
     def reset(self, mask: Tensor) -> None:
-        """Clear the memory of the streams whose `mask` (B,) is 0."""
-        if len(mask) == len(self._states):  # another number of streams starts clear anyway
+        """Clear the state of the streams whose `mask` (B,) is 0."""
+        if len(mask) == len(self._states):  # another number of streams starts clear
             self._states = [s if keep else self._start for s, keep in zip(self._states, mask.tolist(), strict=True)]
 
     def reset_all(self) -> None:
-        """Clear the memory of all streams."""
+        """Clear the state of all streams."""
         self._states = []
 
     def _advance(self, stream: int, x: Tensor, score_thresh: float, keep_empty: bool) -> Tensor:

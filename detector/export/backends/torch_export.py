@@ -16,7 +16,11 @@ __all__ = ["TORCH_EXPORT", "trace"]
 
 
 def trace(ssd: nn.Module, height: int, width: int) -> tuple[Any, dict[str, Any]]:
-    """The exported program of a time step, and what its callers must know."""
+    """Export the program of one time step, and the shapes of its state.
+
+    Raises:
+        ValueError: torch.export does not support the detector.
+    """
     assert isinstance(ssd, SSD)
     step = StepModule(ssd, height, width).eval().to(memory_format=torch.channels_last)
     try:
@@ -25,21 +29,21 @@ def trace(ssd: nn.Module, height: int, width: int) -> tuple[Any, dict[str, Any]]
     except Exception as error:  # tracing raises errors of many types
         reason = " ".join(str(error).split())[:300]
         allowed = "a detector whose parts torch.export can trace, or the form torchscript"
-        raise ValueError(f"form: torch.export cannot hold this detector ({reason}), allowed: {allowed}") from error
+        raise ValueError(f"form: torch.export does not support this detector ({reason}), allowed: {allowed}") from error
     return program, {"state_shapes": [list(s.shape) for s in step.example[1]]}
 
 
 def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
-    """Write a file for `torch.export.load`; arguments as those of `ExportForm.write`."""
+    """Write a file for `torch.export.load`; see `ExportForm.write`."""
     program, found = trace(ssd, height, width)
     save_program(program, path)
     return found
 
 
 def _load(path: Path, info: Mapping[str, Any], device: str) -> StepRunner:
-    """Open such a file."""
+    """Load such a file."""
     return StepRunner(torch.export.load(path).module(), info)
 
 
 TORCH_EXPORT = ExportForm("model.pt2", tuple(PRECISIONS), _write, _load)
-"""A graph of one time step of one stream, for `torch.export.load` and tools that build on it."""
+"""A graph of one time step of one stream, for `torch.export.load` and tools that use such graphs."""

@@ -1,4 +1,4 @@
-"""TorchScript files beside the plain one: frozen, packed for CPUs, and with recurrent levels in bytes."""
+"""Further forms of TorchScript files: frozen, packed for CPUs, and with recurrent levels in int8."""
 
 import copy
 from pathlib import Path
@@ -13,7 +13,7 @@ from detector.export.form import (
     MODEL_NAME,
     PRECISIONS,
     ExportForm,
-    open_torchscript,
+    load_torchscript,
     save_torchscript,
 )
 from detector.export.ssd import SSD
@@ -23,7 +23,7 @@ __all__ = ["FROZEN", "PACKED", "QUANTIZED"]
 
 
 def _write_frozen(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
-    """Write with weights as constants of the graph; arguments as those of `ExportForm.write`."""
+    """Write with weights as constants of the graph; see `ExportForm.write`."""
     save_torchscript(copy.deepcopy(ssd).to(memory_format=torch.channels_last), path)
     with ignoring_torchscript_deprecation():
         scripted = torch.jit.load(str(path)).eval()
@@ -32,7 +32,7 @@ def _write_frozen(ssd: nn.Module, path: Path, height: int, width: int) -> dict[s
 
 
 def _write_packed(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
-    """Write with every convolution as a `PackedConv`; arguments as those of `ExportForm.write`."""
+    """Write with every convolution as a `PackedConv`; see `ExportForm.write`."""
     packed = copy.deepcopy(ssd)
     fold_batch_norms(packed)
     pack_convolutions(packed.to(memory_format=torch.channels_last))
@@ -41,7 +41,7 @@ def _write_packed(ssd: nn.Module, path: Path, height: int, width: int) -> dict[s
 
 
 def _write_quantized(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
-    """Write with the recurrent levels in bytes and the rest packed; arguments as those of `ExportForm.write`."""
+    """Write with the recurrent levels in int8 and the rest packed; see `ExportForm.write`."""
     quantized = copy.deepcopy(ssd)
     assert isinstance(quantized, SSD)
     quantize_levels(quantized.feature_extractor)
@@ -56,14 +56,14 @@ def _missing_bytes(precision: str) -> str:
     return _missing(precision) if cpu_has_vnni() else "AVX-512 VNNI"
 
 
-FROZEN = ExportForm(MODEL_NAME, tuple(PRECISIONS), _write_frozen, open_torchscript, any_device=True)
-"""Weights as constants of the graph, which is optimised for them; `half()` no longer works, and the device is chosen
-when the file is loaded."""
+FROZEN = ExportForm(MODEL_NAME, tuple(PRECISIONS), _write_frozen, load_torchscript, any_device=True)
+"""Weights are constants of the optimised graph. `half()` is not supported, and the device is set when the file is
+loaded."""
 
-PACKED = ExportForm(MODEL_NAME, ("float32", "bf16"), _write_packed, open_torchscript, missing=_missing)
-"""Weights in oneDNN's own order from the first call on."""
+PACKED = ExportForm(MODEL_NAME, ("float32", "bf16"), _write_packed, load_torchscript, missing=_missing)
+"""Weights are reordered for oneDNN by the first call."""
 
 QUANTIZED = ExportForm(
-    MODEL_NAME, ("float32", "bf16"), _write_quantized, open_torchscript, rounds=True, missing=_missing_bytes
+    MODEL_NAME, ("float32", "bf16"), _write_quantized, load_torchscript, rounds=True, missing=_missing_bytes
 )
-"""As `PACKED`, with the convolutions of the recurrent levels in bytes: the fastest on x86 with AVX-512 VNNI."""
+"""As `PACKED`, with the convolutions of the recurrent levels in int8: the fastest on x86 with AVX-512 VNNI."""

@@ -53,11 +53,11 @@ def test_a_missing_info_file(copy):
 def test_files_that_do_not_belong_together(copy):
     with (copy / "model.ptjit").open("ab") as file:
         file.write(b"x")
-    with pytest.raises(ValueError, match=r"model.ptjit: has sha256 .* beside it: .*, export it again"):
+    with pytest.raises(ValueError, match=r"model.ptjit: sha256 is .*, allowed: .* as in .*; export the model again"):
         load_exported(copy)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "not JSON"), ("[]", "holds list, allowed: a JSON object")])
+@pytest.mark.parametrize(("text", "message"), [("{", "not JSON"), ("[]", "got list, allowed: a JSON object")])
 def test_broken_info_files(copy, text, message):
     (copy / "info_ssd_jit.json").write_text(text)
     with pytest.raises(ValueError, match=f"info_ssd_jit.json: {message}"):

@@ -23,7 +23,9 @@ def test_export_without_one_of_its_files_is_refused(export, tmp_path, missing, m
 
 
 def test_settings_of_another_model_are_refused(export, tmp_path):
-    with pytest.raises(ValueError, match="model.ptjit: has sha256 [0-9a-f]{64}, .*: beef, export it again"):
+    with pytest.raises(
+        ValueError, match="model.ptjit: sha256 is [0-9a-f]{64}, allowed: beef as in .*; export the model again"
+    ):
         check_export(copy_export(export, tmp_path / "export", sha256="beef"))
 
 
