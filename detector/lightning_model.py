@@ -76,13 +76,8 @@ class LightningDetectionModel(pl.LightningModule):
     Metrics are logged as `train_loss`, `val_mean_ap`, `val_mean_ap50`, ..., `test_mean_ap`, ...
 
     Args:
-<<<<<<< HEAD
         hparams: `Config.to_hparams()` or some of its leaves. Missing leaves, as in older checkpoints, have their
             defaults. If `classes` is empty, the classes of the dataset are used and stored with the model.
-=======
-        hparams: `Config.to_hparams()` or some of its leaves. Missing leaves, for example in older checkpoints, have
-            their defaults. If `classes` is empty, the classes of the dataset are used and stored with the model.
->>>>>>> h_t
 
     Attributes:
         classes: names of the labels 1..K.
@@ -272,11 +267,7 @@ class LightningDetectionModel(pl.LightningModule):
             raise ValueError(NOTHING_COUNTS.format(mode))
 
     def _average_batch_norms(self) -> None:
-<<<<<<< HEAD
         """Average all floating point buffers over ranks, so that all ranks validate the same network."""
-=======
-        """Average floating point buffers over ranks, so that all of them validate the same network."""
->>>>>>> h_t
         if not dist.is_initialized() or dist.get_world_size() == 1:
             return
         buffers = [buffer for buffer in self.buffers() if buffer.is_floating_point()]

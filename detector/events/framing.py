@@ -141,8 +141,7 @@ def _columns(events: np.ndarray) -> Columns:
 
 
 def _check_fields(chunk: np.ndarray) -> np.ndarray:
-    wanted = {"x": np.uint16, "y": np.uint16, "p": np.int8, "t": np.int64}
-    found = dict(chunk.dtype.fields or {})
-    if not all(name in found and np.can_cast(found[name][0], dtype, "same_kind") for name, dtype in wanted.items()):
+    found, wanted = chunk.dtype.fields or {}, zip("xypt", DTYPES, strict=True)
+    if not all(name in found and np.can_cast(found[name][0], dtype, "same_kind") for name, dtype in wanted):
         raise ValueError(f"events: got chunks of {chunk.dtype}, allowed: EventCD arrays (x, y, p, t)")
     return chunk

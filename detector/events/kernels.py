@@ -289,14 +289,22 @@ def _keep(facts, time, place):
 def find_faults(x, y, p, t, first, facts, width, height, period, final, places, times):  # noqa: PLR0912  # the rules
     """Find faulty events, see `detector.events.faults` for the rules.
 
-    Args:
-        x, y, p, t, first: (N,) stored events, p below 0 outside the sensor; index of the first in the recording.
-        facts: state after earlier events, (`NUM_FACTS`,) int64, initially zeros.
-        width, height, period: size of the sensor in pixels; value at which stored times wrap to 0, 0 if they do not.
-        final: whether no further events follow.
-        places, times: (N + 1,) filled with indices of faulty events and their correct times, `NO_TIME` to drop them.
+        Returns the number of decided events, -1 at a fall to `facts[FALL]` that cannot be mended, and that of faults.
 
-    Returns: number of decided events, -1 at a fall to `facts[FALL]` that cannot be mended; and number of faults.
+        Args:
+            x, y, p, t, first: (N,) stored events, p below 0 outside the sensor; index of the first in the recording.
+            facts: state after earlier events, (`NUM_FACTS`,) int64, initially zeros.
+    <<<<<<< HEAD
+            width, height, period: size of the sensor in pixels; value at which stored times wrap to 0, 0 if they do not.
+            final: whether no further events follow.
+            places, times: (N + 1,) filled with indices of faulty events and their correct times, `NO_TIME` to drop them.
+
+        Returns: number of decided events, -1 at a fall to `facts[FALL]` that cannot be mended; and number of faults.
+    =======
+            width, height, period: as in `detector.events.faults.FaultFinder`.
+            final: whether no further events follow.
+            places, times: (N + 1,) filled with indices of faulty events and their correct times, `NO_TIME` to drop them.
+    >>>>>>> e955749 (Shorter checks of chunks and the rules of faults; plain English in labels)
     """
     count = 0
     for index in range(t.size):
@@ -306,12 +314,10 @@ def find_faults(x, y, p, t, first, facts, width, height, period, final, places, 
         if period > 0 and kept > 0:
             time = advance(now, time, period, LATEST_US)
             wraps = time > now + LATEST_US and (time ^ now) & -period != 0
-        # 2. An event in order within the sensor is kept.
-        if time >= now and not wraps and not outside:
+        if time >= now and not wraps and not outside:  # 2. An event in order within the sensor is kept.
             _keep(facts, time, place)
             continue
-        # 3. Any other event needs the time after it; without one the decision waits for the next call.
-        following = index + 1
+        following = index + 1  # 3. Any other event needs the time after it; without one, the next call decides.
         while not outside and following < t.size and _is_outside(x, y, p, following, width, height):
             following += 1
         last = following == t.size

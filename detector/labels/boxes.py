@@ -111,10 +111,10 @@ def read_labels(path: str | Path, label_format: str = "npy") -> np.ndarray:
 
 
 def field_columns(raw: np.ndarray, source: str) -> dict[str, str]:
-    """The field of `raw` that holds each field of `BBOX_dtype`.
+    """The name in `raw` of each field of `BBOX_dtype`.
 
     Raises:
-        ValueError: a field is missing or holds no numbers; the message begins with `source`.
+        ValueError: a field is missing or is not numeric; the message begins with `source`.
     """
     found = raw.dtype.names or ()
     columns = {
@@ -135,8 +135,8 @@ def to_microseconds(times: np.ndarray, time_unit: TimeUnit, source: str, offset:
 
     Args:
         times: (M,) in units of `time_unit`; floats are rounded to the nearest microsecond.
-        time_unit: microseconds must be whole numbers, also where they are stored as floats.
-        source: what an error names, such as the file and the field.
+        time_unit: microseconds must be whole numbers, also if they are stored as floats.
+        source: name at the beginning of errors, such as the file and the field.
         offset: microseconds that are added.
     """
     if time_unit not in PER_UNIT:
@@ -179,7 +179,7 @@ def to_boxes(raw: np.ndarray, source: str, time_unit: TimeUnit = "us", offset: i
 
 
 def _check_values(source: str, values: np.ndarray, target: np.dtype, *, whole: bool, advice: str = "") -> None:
-    """Values must survive the cast: an unsigned -1, an integer NaN or a fraction would turn into another number."""
+    """Check that the cast preserves all values: an unsigned -1, an integer NaN or a fraction would change."""
     if not values.size:
         return
     if values.dtype.kind == "f" and not np.isfinite(values).all():

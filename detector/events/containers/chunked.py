@@ -159,7 +159,7 @@ class BlockReader(EventReader):
             last = int(part[3][-1])
 
     def _first_at_least(self, time: int) -> int:
-        """Index of the first event at or after `time`; the number of events if there is none."""
+        """Index of the first event at or after `time`, or the number of events without one."""
         low, high = 0, self._num_blocks
         places = self._likely(time)
         # Bisection over the first times of the blocks, beginning with the blocks that an index names.
