@@ -213,8 +213,8 @@ class SingleStageDetector(Detector):
 def check_backbone(config: Config) -> None:
     """Raise a ValueError unless the backbone of the settings can be built; it is built with few channels."""
     model = config.model
-    levels = {"first_stride": model.first_stride, "num_levels": model.num_levels}
-    SingleStageDetector(model.feature_extractor, 1, 1, 8, 8, "PSEE_ANCHORS", **levels)
+    first, count = model.first_stride, model.num_levels
+    SingleStageDetector(model.feature_extractor, 1, 1, 8, 8, "PSEE_ANCHORS", first_stride=first, num_levels=count)
 
 
 def _check_extractor(name: str, extractor: Any, first_stride: int, num_levels: int) -> None:

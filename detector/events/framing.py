@@ -141,7 +141,7 @@ def _columns(events: np.ndarray) -> Columns:
 
 
 def _check_fields(chunk: np.ndarray) -> np.ndarray:
-    found, wanted = chunk.dtype.fields or {}, zip("xypt", DTYPES, strict=True)
+    found, wanted = dict(chunk.dtype.fields or {}), zip("xypt", DTYPES, strict=True)
     if not all(name in found and np.can_cast(found[name][0], dtype, "same_kind") for name, dtype in wanted):
         raise ValueError(f"events: got chunks of {chunk.dtype}, allowed: EventCD arrays (x, y, p, t)")
     return chunk

@@ -289,22 +289,14 @@ def _keep(facts, time, place):
 def find_faults(x, y, p, t, first, facts, width, height, period, final, places, times):  # noqa: PLR0912  # the rules
     """Find faulty events, see `detector.events.faults` for the rules.
 
-        Returns the number of decided events, -1 at a fall to `facts[FALL]` that cannot be mended, and that of faults.
+    Returns the number of decided events, -1 at a fall to `facts[FALL]` that cannot be mended, and that of faults.
 
-        Args:
-            x, y, p, t, first: (N,) stored events, p below 0 outside the sensor; index of the first in the recording.
-            facts: state after earlier events, (`NUM_FACTS`,) int64, initially zeros.
-    <<<<<<< HEAD
-            width, height, period: size of the sensor in pixels; value at which stored times wrap to 0, 0 if they do not.
-            final: whether no further events follow.
-            places, times: (N + 1,) filled with indices of faulty events and their correct times, `NO_TIME` to drop them.
-
-        Returns: number of decided events, -1 at a fall to `facts[FALL]` that cannot be mended; and number of faults.
-    =======
-            width, height, period: as in `detector.events.faults.FaultFinder`.
-            final: whether no further events follow.
-            places, times: (N + 1,) filled with indices of faulty events and their correct times, `NO_TIME` to drop them.
-    >>>>>>> e955749 (Shorter checks of chunks and the rules of faults; plain English in labels)
+    Args:
+        x, y, p, t, first: (N,) stored events, p below 0 outside the sensor; index of the first in the recording.
+        facts: state after earlier events, (`NUM_FACTS`,) int64, initially zeros.
+        width, height, period: as in `detector.events.faults.FaultFinder`.
+        final: whether no further events follow.
+        places, times: (N + 1,) filled with indices of faulty events and their correct times, `NO_TIME` to drop them.
     """
     count = 0
     for index in range(t.size):

@@ -273,7 +273,3 @@ def _extreme_suggest(generator: random.Random, fixed_key: str, fixed_option: Any
         return generator.choice(domain.extremes)
 
     return suggest
-
-
-def _random_suggest(generator: random.Random) -> Suggest:
-    return lambda _, domain: domain.draw(generator)
