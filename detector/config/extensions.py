@@ -59,7 +59,7 @@ class Table(Mapping[str, Any]):
         path = self._entries.get(name, name)
         try:
             found = load_object(path)
-        except Exception as error:  # a module outside the product may raise any error
+        except (Exception, SystemExit) as error:  # a module outside the product may raise any error
             where = "in an installed module, or one in the working folder or in a folder of PYTHONPATH"
             raise self._error(name, "imported", error, f"{self.allowed}, {where}") from error
         self._entries.setdefault(name, path)
@@ -77,9 +77,10 @@ class Table(Mapping[str, Any]):
         except ValueError:
             raise
         except Exception as error:
-            raise self._error(name, "made", error, "an object with the documented interface") from error
+            allowed = "an object with the interface of CONTRIBUTING, Add your own"
+            raise self._error(name, "made", error, allowed) from error
 
-    def _error(self, name: str, action: str, error: Exception, allowed: str) -> ValueError:
+    def _error(self, name: str, action: str, error: BaseException, allowed: str) -> ValueError:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return ValueError(f"{self.key}: got {name!r}, which cannot be {action} ({reason}), allowed: {allowed}")
 

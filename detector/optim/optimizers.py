@@ -24,6 +24,7 @@ def build_optimizer(
     Raises:
         ValueError: the optimizer cannot be imported.
     """
-    has_fused = "fused" in inspect.signature(OPTIMIZERS[optim.optimizer]).parameters
+    make = OPTIMIZERS[optim.optimizer]
+    has_fused = callable(make) and "fused" in inspect.signature(make).parameters
     options = {"fused": True} if fused and has_fused else {}
     return OPTIMIZERS.make(optim.optimizer, parameters, lr=optim.lr, weight_decay=optim.weight_decay, **options)

@@ -62,7 +62,7 @@ def representation_of(data: DataConfig) -> Representation:
     found = REPRESENTATIONS.make(data.preprocess, data)
     allowed = "a function of DataConfig that returns a detector.preprocess.representation.Representation"
     require(isinstance(found, Representation), "data.preprocess", data.preprocess, allowed)
-    require_choice("dtype", found.dtype, ("uint8", "int8", *FLOATS))
+    require_choice(f"data.preprocess {data.preprocess}: dtype", found.dtype, ("uint8", "int8", *FLOATS))
     allowed = f"0 with data.preprocess {data.preprocess}, which is not reversible in time"
     require(data.reversal == 0 or found.reversible, "data.reversal", data.reversal, allowed)
     return found

@@ -24,6 +24,7 @@ from evforge.evaluation.export import export
 from evforge.search.tune import prepare, tune
 from evforge.space.space import load_space
 from evforge.training.callbacks import ReportMetrics
+from evforge.training.dry_step import check_parts
 from evforge.training.run_folder import CHECKPOINT_NAME
 from evforge.training.train import check_config, fit
 
@@ -142,6 +143,28 @@ def test_a_backbone_in_every_form(tiny_config, tmp_path, name, form):
 def test_what_does_not_fit_is_refused_before_work_starts(tiny_config, key, name, message):
     with pytest.raises(ValueError, match=message):
         check_config(tiny_config.with_overrides({key: name}))
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "message"),
+    [
+        ("model.feature_extractor", "mylab.wrong:Narrow", r"shapes: got \[\(2, 8, 6, 8\), .*allowed: \[\(2, 8, 6, 9\)"),
+        ("loss.cls_loss_func", "mylab.wrong:constant", "loss.cls_loss_func: result: got 3.0, allowed: a finite scalar"),
+        (
+            "loss.box_loss_func",
+            "mylab.wrong:unreduced",
+            r"result: got 'a tensor of shape \(2, 4\)', allowed: a finite scalar",
+        ),
+        ("optim.optimizer", "mylab.wrong:nothing", "optim.optimizer: result: got None, allowed: a torch.optim.Opt"),
+        ("optim.optimizer", "mylab.wrong:NUMBER", "optim.optimizer: got 'mylab.wrong:NUMBER', which cannot be made"),
+        ("optim.lr_scheduler", "mylab.wrong:negative", "share of optim.lr in epoch 0: got -1.0, allowed: a number of"),
+        ("data.preprocess", "mylab.wrong:one_channel", r"which fails \(IndexError.*allowed: an object with the inter"),
+        ("model.feature_extractor", "mylab.exits:Net", r"cannot be imported \(SystemExit: 3\)"),
+    ],
+)
+def test_what_fails_in_a_step_is_refused_before_work_starts(tiny_config, key, name, message):
+    with pytest.raises(ValueError, match=message):
+        check_parts(tiny_config.with_overrides({key: name, "data.classes": ["block"]}))
 
 
 def test_help_lists_the_stranger_that_was_given(capsys):

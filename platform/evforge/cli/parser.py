@@ -8,6 +8,7 @@ Parameters before `*` are positional, those after it are flags. A flag may be wr
 import argparse
 import inspect
 import re
+import shlex
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -42,6 +43,11 @@ class Settings:
     file: str | None = None
     overrides: dict[str, str] = field(default_factory=dict)
     print_only: bool = False
+
+    def words(self, group: str) -> list[str]:
+        """Words of a command line that give the same file, and the same values of a group."""
+        flags = [f"--{key}={shlex.quote(text)}" for key, text in self.overrides.items() if key.startswith(f"{group}.")]
+        return ([] if self.file is None else ["--config", shlex.quote(self.file)]) + flags
 
     def resolve(self, base: Config | None = None, between: Mapping[str, Any] | None = None) -> Config:
         """The configuration: the file, or else `base` or the defaults; then `between`; then the flags.

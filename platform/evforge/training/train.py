@@ -73,13 +73,9 @@ def check_config(config: Config, metric: str | None = None) -> Config:
         ValueError: a setting does not fit the dataset or another setting.
         FileNotFoundError: the dataset or a part of it does not exist.
     """
-    import torch
-
     from detector.data_factory import psee_data
     from detector.evaluation.quantities import label_counts
-    from detector.lightning_model import build_ssd
-    from detector.optim.learning_rate import rate_factor
-    from detector.optim.optimizers import build_optimizer
+    from evforge.training.dry_step import check_parts
 
     if not config.data.dataset_path:
         raise ValueError("data.dataset_path: got '', allowed: a dataset folder, see `evforge build`")
@@ -96,9 +92,7 @@ def check_config(config: Config, metric: str | None = None) -> Config:
     if config.train.pretrained is not None and not Path(config.train.pretrained).is_file():
         raise FileNotFoundError(f"train.pretrained: {config.train.pretrained}: no such checkpoint")
     psee_data(config.to_hparams(), "train")
-    build_ssd(config)
-    build_optimizer([torch.nn.Parameter(torch.zeros(1))], config.optim)
-    rate_factor(config.optim, 0.0, config.train.max_epochs)
+    check_parts(config)
     counts = {f"val_{name}": count for name, count in label_counts(config, "val").items()}
     measured = ["train_loss", *(name for name, count in counts.items() if count)]
     if metric is not None and metric not in measured:

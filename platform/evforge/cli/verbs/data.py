@@ -75,8 +75,10 @@ def build(
         label_offset: microseconds to add to the label times, for labels shifted against the events
     """
     from evforge.datasets import build as building
+    from evforge.training.dry_step import check_representation
 
     config = settings.resolve()
+    check_representation(config.data)
     texts = {"train": train, "val": val, "test": test}
     cuts = {split: _seconds(split, text) for split, text in texts.items() if text is not None}
     sensor = sensor_height, sensor_width
@@ -92,7 +94,8 @@ def build(
         label_offset=label_offset,
     )
     mounted = folder if isinstance(folder, Path) else "FOLDER, a copy of it or where it is mounted"
-    print(f"dataset: {folder}\nnext: evforge train --data.dataset_path {mounted}")
+    settings_given = "".join(f" {word}" for word in settings.words("data"))
+    print(f"dataset: {folder}\nnext: evforge train{settings_given} --data.dataset_path {mounted}")
 
 
 def inspect(
