@@ -48,6 +48,7 @@ class Table(Mapping[str, Any]):
     def __init__(self, key: str, entries: Mapping[str, str], extra: tuple[str, ...] = ()) -> None:
         self.key, self.extra = key, extra
         self._entries = dict(entries)
+        self._used: set[str] = set()
 
     def __getitem__(self, name: str) -> Any:
         """The object with this name or import path.
@@ -62,7 +63,7 @@ class Table(Mapping[str, Any]):
         except (Exception, SystemExit) as error:  # a module outside the product may raise any error
             where = "in an installed module, or one in the working folder or in a folder of PYTHONPATH"
             raise self._error(name, "imported", error, f"{self.allowed}, {where}") from error
-        self._entries.setdefault(name, path)
+        self._used |= {name} - self._entries.keys()
         return found
 
     def make(self, name: str, *arguments: Any, **options: Any) -> Any:
@@ -96,7 +97,8 @@ class Table(Mapping[str, Any]):
     @property
     def allowed(self) -> str:
         """The accepted names as text; objects outside the product are included after their first use."""
-        return f"{', '.join((*self.extra, *self._entries))}, or an import path such as mylab.module:Name"
+        names = ", ".join((*self.extra, *self._entries, *sorted(self._used)))
+        return f"{names}, or an import path such as mylab.module:Name"
 
     def check(self, name: str) -> None:
         """Raise a ValueError unless `name` is an entry, an extra name or has the form of an import path."""

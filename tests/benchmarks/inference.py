@@ -21,6 +21,7 @@ from torchvision.models.detection import retinanet_resnet50_fpn, ssdlite320_mobi
 from torchvision.ops import box_iou
 
 from detector.config import Config
+from detector.config.extensions import EXPORT_FORMS
 from detector.evaluation.collector import FramePredictions
 from detector.export.bundle import load_exported
 from detector.export.form import METHODS
@@ -36,6 +37,7 @@ SCRIPTED = [
     (name, precision)
     for name in ("torchscript", "torchscript-frozen", "torchscript-cpu", "torchscript-int8")
     for precision in ("float32", "bf16")
+    if not EXPORT_FORMS[name].missing(precision)  # of this processor
 ]
 TARGETS = {("torchscript", "bf16"): 2.0, ("torchscript-int8", "bf16"): 3.0}
 """Times the speed of eager float32 that are asked for: of TorchScript in bf16, and of the fastest form."""

@@ -23,19 +23,24 @@ import torch
 from rounds import Row, arguments, parse, print_rows
 
 from detector.config import Config
+from detector.config.extensions import EXPORT_FORMS
 from detector.events import EventReader, open_events, write_evt3
 from detector.inference.predictor import Predictor
 from detector.jitting import SSD, export_ssd
 from detector.single_stage_detector import SingleStageDetector
 from detector.synthetic.recordings import make_recording
 
-FORMS = (
-    ("torchscript", "float32"),
-    ("torchscript-frozen", "float32"),
-    ("torchscript-cpu", "float32"),
-    ("torchscript-cpu", "bf16"),
-    ("torchscript-int8", "bf16"),
-)
+FORMS = [
+    (form, precision)
+    for form, precision in (
+        ("torchscript", "float32"),
+        ("torchscript-frozen", "float32"),
+        ("torchscript-cpu", "float32"),
+        ("torchscript-cpu", "bf16"),
+        ("torchscript-int8", "bf16"),
+    )
+    if not EXPORT_FORMS[form].missing(precision)  # of this processor
+]
 SIZES = {"640x360": (720, 1280, 1), "320x180": (720, 1280, 2), "304x240": (240, 304, 0), "80x60": (60, 80, 0)}
 """Height and width of the sensor, and k of its division by 2^k, by the size of the network."""
 DELTA_T, CHUNK_US = 50_000, 10_000

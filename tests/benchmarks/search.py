@@ -89,11 +89,12 @@ def _random(space: Space, config: Config, seed: int):
 
 def _default(space: Space, config: Config, seed: int):
     """The search of `evforge tune`: Optuna's TPE and ASHA, as Ray runs them."""
-    from evforge.search.policies.samplers import UnseenSearch
-    from evforge.search.policies.tables import make_sampler, make_scheduler
+    import optuna
 
-    sampler = make_sampler(config.with_overrides({"tune.space_seed": seed}), space)
-    search = UnseenSearch(sampler, partial(space.suggest, config), METRIC, "max", seed)
+    from evforge.search.policies.samplers import UnseenSearch
+    from evforge.search.policies.tables import make_scheduler
+
+    search = UnseenSearch(optuna.samplers.TPESampler(seed=seed), partial(space.suggest, config), METRIC, "max", seed)
     scheduler = make_scheduler(config, space)
 
     def suggest(name: str) -> dict:

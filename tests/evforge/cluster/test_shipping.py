@@ -11,7 +11,7 @@ SHARED = {"data.dataset_path": "/data", "train.storage": "/runs", "track.trackin
 
 def test_only_the_two_packages_and_the_named_files_are_shipped(tmp_path):
     (tmp_path / "c.yaml").write_text("train: {}")
-    contents = shipping._contents({"c.yaml": tmp_path / "c.yaml"})
+    contents = shipping._contents({"c.yaml": tmp_path / "c.yaml"}, {})
     assert {name.partition("/")[0] for name in contents} == {"c.yaml", "detector", "evforge"}
     assert {
         "c.yaml",

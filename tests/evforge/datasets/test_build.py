@@ -42,7 +42,9 @@ def test_broken_recordings_are_listed_at_the_end(tmp_path, capsys):
     assert error.startswith(f"evforge: error: {short}: not a DAT or RAW recording")
     assert main([*arguments, "--skip-broken"]) == 0
     output = capsys.readouterr()
-    assert output.out.startswith(f"dataset: {tmp_path}/out\nnext: evforge train --data.dataset_path {tmp_path}/out")
+    assert output.out.startswith(
+        f"dataset: {tmp_path}/out\nnext: evforge train --data.delta_t=100000 --data.dataset_path {tmp_path}/out"
+    )
     first, second = output.err.splitlines()[-2:]
     assert first == "1 of 2 recordings skipped:"
     assert second.startswith(f"  {short}: not a DAT or RAW recording")

@@ -60,7 +60,7 @@ def test_failures_follow_from_the_metrics():
         "- speed of the box's centre, below 10 px/s: AP50 0.100, overall 0.750",
         "- bus: not in the data, so not measured",
         "- speed of the box's centre, from 30 px/s: not in the data, so not measured",
-        "- time since the stream began, without memory, from 30 s: not in the data, so not measured",
+        "- time since the stream began, without state, from 30 s: not in the data, so not measured",
     ]
     assert "- the detections in a stream depend" not in "\n".join(lines)
     assert "- the detections in a stream depend" not in "\n".join(_card(state_leak={"passed": None}))

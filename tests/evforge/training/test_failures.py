@@ -20,7 +20,7 @@ def test_a_training_whose_checkpoint_finds_no_room_says_so(tiny_config, tmp_path
     (tmp_path / "scratch").mkdir()
     reports = []
     with pytest.raises(
-        CheckpointError, match=r"scratch/evforge-\w+: a checkpoint cannot be written: File too large; make"
+        CheckpointError, match=r"scratch/evforge-\w+: a checkpoint cannot be written: File too large; free"
     ):
         fit(check_config(tiny_config), [ReportMetrics(lambda *report: reports.append(report))], threads=1)
     assert reports == [] and list((tmp_path / "scratch").iterdir()) == []
