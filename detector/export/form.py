@@ -20,6 +20,7 @@ __all__ = [
     "ExportForm",
     "load_torchscript",
     "save_torchscript",
+    "script",
 ]
 
 INFO_NAME = "info_ssd_jit.json"
@@ -70,22 +71,26 @@ class ExportForm:
         require(not missing, "form", f"{name} in {precision}", allowed)
 
 
-def save_torchscript(ssd: nn.Module, path: Path) -> None:
-    """Script a module, unless it is scripted already, and write it.
+def script(ssd: nn.Module) -> torch.jit.ScriptModule:
+    """Script a module, unless it is scripted already.
 
     Raises:
         ValueError: a part of it, such as its backbone, cannot be scripted.
     """
     with ignoring_torchscript_deprecation():
         try:
-            scripted = torch.jit.script(ssd)
+            return torch.jit.script(ssd)
         except Exception as error:  # TorchScript raises errors of many types
             reason = " ".join(str(error).split())[:300]
             allowed = "a detector whose parts can be scripted, or the forms torch-export, aotinductor, onnx"
             raise ValueError(
                 f"form: TorchScript does not support this detector ({reason}), allowed: {allowed}"
             ) from error
-        scripted.save(str(path))
+
+
+def save_torchscript(ssd: nn.Module, path: Path) -> None:
+    """Script a module, unless it is scripted already, and write it; errors as in `script`."""
+    script(ssd).save(str(path))
 
 
 def load_torchscript(

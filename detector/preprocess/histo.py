@@ -1,5 +1,6 @@
 """Histograms of events: counts by pixel and polarity, of whole time bins or of micro-bins."""
 
+from dataclasses import replace
 from functools import partial
 from math import ceil
 
@@ -71,20 +72,22 @@ def _store(counts: np.ndarray, frame: np.ndarray, reset: bool, bound: float) -> 
     np.minimum(scaled if reset else scaled + frame, 1, out=frame, casting="same_kind")
 
 
-def histo_representation(data: DataConfig, **num_utbins: int) -> Representation:
-    """`histo` with the settings of `data`; one micro-bin if not given."""
+def histo_representation(data: DataConfig) -> Representation:
+    """`histo` with the settings of `data`."""
     return Representation(
         histo,
-        channels=2 * num_utbins.get("num_utbins", 1),
+        channels=2,
         dtype="uint8",
         divisor=data.max_incr_per_pixel,
         counts=True,
         reversible=True,
-        parameters={"max_incr_per_pixel": data.max_incr_per_pixel, **num_utbins},
+        parameters={"max_incr_per_pixel": data.max_incr_per_pixel},
         torch_form="detector.preprocess.torch_form:histo",
     )
 
 
 def stacked_histo_representation(data: DataConfig) -> Representation:
     """`histo` with `data.num_utbins` micro-bins."""
-    return histo_representation(data, num_utbins=data.num_utbins)
+    found = histo_representation(data)
+    parameters = {**found.parameters, "num_utbins": data.num_utbins}
+    return replace(found, channels=2 * data.num_utbins, parameters=parameters)

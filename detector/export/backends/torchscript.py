@@ -15,6 +15,7 @@ from detector.export.form import (
     ExportForm,
     load_torchscript,
     save_torchscript,
+    script,
 )
 from detector.export.ssd import SSD
 from detector.utils.torch_compat import cpu_has_bf16_convolutions, cpu_has_vnni, ignoring_torchscript_deprecation
@@ -24,9 +25,8 @@ __all__ = ["FROZEN", "PACKED", "QUANTIZED"]
 
 def _write_frozen(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
     """Write with weights as constants of the graph; see `ExportForm.write`."""
-    save_torchscript(copy.deepcopy(ssd).to(memory_format=torch.channels_last), path)
+    scripted = script(copy.deepcopy(ssd).to(memory_format=torch.channels_last))
     with ignoring_torchscript_deprecation():
-        scripted = torch.jit.load(str(path)).eval()
         save_torchscript(torch.jit.freeze(scripted, [*METHODS, "in_channels"]), path)
     return {}
 
