@@ -33,6 +33,6 @@ def tracking_uri(_empty_database: Path, tmp_path: Path) -> str:
 @pytest.fixture(scope="session")
 def export(tmp_path_factory):
     """An exported detector with random weights."""
-    from registered_model import export_untrained
+    from registered_model import export_cars
 
-    return export_untrained(tmp_path_factory.mktemp("exported"))
+    return export_cars(tmp_path_factory.mktemp("exported"))

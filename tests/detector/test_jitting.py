@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
+from small_detector import PARAMS, small_net
 
 from detector import jitting, jitting_test
 from detector.config import Config
 from detector.export.form import save_torchscript
 from detector.jitting import INFO_NAME, SSD, export_ssd
-from detector.single_stage_detector import SingleStageDetector
 from detector.utils.torch_compat import ignoring_torchscript_deprecation
 
 SHAPE = (3, 2, 2, 64, 96)
@@ -17,26 +17,12 @@ SHAPE = (3, 2, 2, 64, 96)
 
 @pytest.fixture(scope="module")
 def detector():
-    torch.manual_seed(0)
-    net = SingleStageDetector(
-        "Vanilla", 2, 2, 4, 8, "PSEE_ANCHORS", num_levels=2, first_stride=8, base_size=16, variances=(0.2, 0.3)
-    )
-    with torch.no_grad():  # spread scores and offsets, as training does
-        for head in (net.rpn.cls_head[-1], net.rpn.box_head[-1]):
-            head.weight.normal_(std=0.5)
-            head.bias.normal_(std=0.5)
-    return net.eval()
+    return small_net(variances=(0.2, 0.3))
 
 
 @pytest.fixture(scope="module")
 def exported(detector, tmp_path_factory):
-    params = vars(Config().to_hparams()) | {
-        "label_map": {0: "a", 3: "b"},
-        "classes": ["a", "b"],
-        "height": 64,
-        "width": 96,
-    }
-    return export_ssd(SSD(detector), params, tmp_path_factory.mktemp("export"), nms_thresh=0.5, score_thresh=0.3)
+    return export_ssd(SSD(detector), PARAMS, tmp_path_factory.mktemp("export"), nms_thresh=0.5, score_thresh=0.3)
 
 
 def clip(seed=0):

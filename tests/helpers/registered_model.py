@@ -4,11 +4,8 @@ import hashlib
 import json
 from pathlib import Path
 
-import torch
+from small_detector import export_small
 
-from detector.config import Config
-from detector.jitting import SSD, export_ssd
-from detector.single_stage_detector import SingleStageDetector
 from evforge.registry.register import register
 from evforge.tracking.tracker import Tracker
 
@@ -17,14 +14,9 @@ PROTOCOL = {"skip_us": 500_000, "time_tol_us": 50_000, "min_box_diag": 30.0, "mi
 TAGS = {"config_fingerprint": "c0ffee", "data_fingerprint": "da7a"}
 
 
-def export_untrained(folder: Path) -> Path:
+def export_cars(folder: Path) -> Path:
     """Export a detector of cars (id 3 of its label map) with random weights, for histograms of 120 x 160."""
-    torch.manual_seed(0)
-    net = SingleStageDetector("Vanilla", 2, 1, 2, 8, "PSEE_ANCHORS", num_levels=2)
-    label_map = {"classes": ["car"], "label_map": {1: "bus", 3: "car"}}
-    params = {**vars(Config().to_hparams()), **label_map, "height": 120, "width": 160}
-    export_ssd(SSD(net), params, folder, nms_thresh=0.5, score_thresh=0.0)
-    return folder
+    return export_small(folder, 120, 160, 0.0, ["car"], {1: "bus", 3: "car"})
 
 
 def copy_export(export: Path, folder: Path, model: bytes | None = None, **info) -> Path:

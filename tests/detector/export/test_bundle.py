@@ -3,7 +3,7 @@ import json
 
 import pytest
 import torch
-from exported_models import export_noisy
+from small_detector import export_small
 
 from detector import jitting
 from detector.export import bundle
@@ -12,7 +12,7 @@ from detector.export.bundle import load_exported
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    return export_noisy(tmp_path_factory.mktemp("exported"))
+    return export_small(tmp_path_factory.mktemp("exported"))
 
 
 @pytest.fixture

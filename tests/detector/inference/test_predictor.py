@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from exported_models import LABEL_MAP, export_noisy
 from numpy.lib.recfunctions import structured_to_unstructured
+from small_detector import LABEL_MAP, export_small
 from streams import SENSOR, blob_events, chunks_of
 
 from detector.config import Config
@@ -26,7 +26,7 @@ SENSOR_SIZE = {"height": SENSOR[0], "width": SENSOR[1]}
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    return export_noisy(tmp_path_factory.mktemp("exported"), HEIGHT, WIDTH, delta_t=DELTA_T)
+    return export_small(tmp_path_factory.mktemp("exported"), HEIGHT, WIDTH, delta_t=DELTA_T)
 
 
 def make_loader(folder, **leaves):

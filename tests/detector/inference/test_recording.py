@@ -3,7 +3,7 @@ import sys
 
 import numpy as np
 import pytest
-from exported_models import export_noisy
+from small_detector import export_small
 from streams import SENSOR, blob_events, chunks_of
 
 from detector.__main__ import main
@@ -19,7 +19,7 @@ SENSOR_SIZE = {"height": SENSOR[0], "width": SENSOR[1]}
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    return export_noisy(tmp_path_factory.mktemp("exported"), delta_t=100_000)
+    return export_small(tmp_path_factory.mktemp("exported"), delta_t=100_000)
 
 
 @pytest.fixture(scope="module")

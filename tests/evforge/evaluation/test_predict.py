@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from exported_models import export_noisy, spread
-from registered_model import NAME, export_untrained, register_version
+from registered_model import NAME, export_cars, register_version
+from small_detector import export_small, spread
 from streams import SENSOR, blob_events
 
 from detector.data_factory import get_classes_from_json
@@ -43,7 +43,7 @@ def boxes_of(recording, model, score_thresh):
 
 
 def test_an_exported_model(tmp_path, recording, capsys):
-    model = export_noisy(tmp_path / "model")
+    model = export_small(tmp_path / "model")
     assert (
         main(
             ["predict", recording, "--model", str(model), "--output", str(tmp_path / "a.npy"), str(tmp_path / "a.csv")]
@@ -73,7 +73,7 @@ def test_a_run_is_exported_for_the_time_being(tmp_path, recording, run_folder, t
 def test_registered_models(tmp_path, recording, tracking_uri, tiny_config, monkeypatch, capsys):
     monkeypatch.setattr("detector.export.check._run_cases", lambda model: None)
     tracker = Tracker(tracking_uri, tiny_config.track.experiment)
-    exported = export_untrained(tmp_path / "model")
+    exported = export_cars(tmp_path / "model")
     version = register_version(tracker, exported)
     tracker.client.set_registered_model_alias(NAME, "champion", str(version))
     for address in (f"models:/{NAME}@champion", f"models:/{NAME}/{version}"):
