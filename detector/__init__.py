@@ -1,1 +1,4 @@
-"""Events, boxes and the network of EvForge. Runs alone: needs neither Ray nor MLflow. Import its modules by name."""
+"""Event reading, boxes and the detection network of EvForge, usable without Ray and MLflow.
+
+Import the modules by name, such as `detector.anchors`.
+"""

@@ -1,4 +1,4 @@
-"""`python -m detector predict RECORDING --model MODEL --output FILE ...`: detection without the platform."""
+"""Command line for detection without the platform: `python -m detector predict RECORDING --model MODEL ...`."""
 
 import argparse
 import sys
@@ -11,10 +11,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Detect objects in a recording.
 
     Args:
-        arguments: command line without the program name; that of the process if None.
+        arguments: command-line arguments without the program name; `sys.argv[1:]` if None.
 
     Returns:
-        Exit code: 0, or 2 after a user error, which is printed in one line.
+        Exit code: 0 after success, 2 after a user error. The error is printed to stderr in one line.
     """
     values = _parser().parse_args(arguments)
     from detector.config.groups import DataConfig

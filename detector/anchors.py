@@ -27,7 +27,7 @@ Detections = dict[str, Tensor]
 
 
 def anchor_pairs(anchor_list: str | Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """(ratio, scale) pairs of an anchor list, which is a name of `ANCHOR_LISTS` or the pairs themselves."""
+    """Return the (ratio, scale) pairs of `anchor_list`, which is a name in `ANCHOR_LISTS` or a list of pairs."""
     pairs = ANCHOR_LISTS[anchor_list] if isinstance(anchor_list, str) else anchor_list
     return [(float(ratio), float(scale)) for ratio, scale in pairs]
 
@@ -35,10 +35,10 @@ def anchor_pairs(anchor_list: str | Sequence[tuple[float, float]]) -> list[tuple
 class AnchorLayer(nn.Module):
     """Anchors of one pyramid level: the same shapes around the centre of every cell.
 
-    The grid is cached until its size, stride or device changes.
+    The anchors are cached until the size of the feature map, the stride or the device changes.
 
     Args:
-        box_size: side in pixels of the anchor of ratio 1 and scale 1
+        box_size: side in pixels of the anchor with ratio 1 and scale 1
         anchor_list: (ratio = height / width, scale) pairs
     """
 
@@ -48,7 +48,7 @@ class AnchorLayer(nn.Module):
         anchor_list: Sequence[tuple[float, float]] = ANCHOR_LISTS["PSEE_ANCHORS"],
     ) -> None:
         super().__init__()
-        # Plain attributes, not buffers: `half()` would round them, and checkpoints do not need them.
+        # These tensors are not buffers, because `half()` would round them, and checkpoints do not need them.
         self.sizes = self.generate_anchors(box_size, anchor_list)
         self.num_anchors = len(anchor_list)
         self.grid = torch.zeros(0, 0, self.num_anchors, 4)
@@ -56,28 +56,28 @@ class AnchorLayer(nn.Module):
 
     @staticmethod
     def generate_anchors(box_size: float, ratio_scale_list: Sequence[tuple[float, float]]) -> Tensor:
-        """Widths and heights of anchors; the area does not depend on the ratio.
+        """Compute the widths and heights of anchors. The area of an anchor does not depend on the ratio.
 
         Args:
-            box_size: side in pixels of the anchor of ratio 1 and scale 1
+            box_size: side in pixels of the anchor with ratio 1 and scale 1
             ratio_scale_list: (ratio = height / width, scale) pairs
 
         Returns:
-            (a, 2) widths and heights
+            (a, 2) float32 widths and heights in pixels
         """
         ratio, scale = torch.tensor(ratio_scale_list, dtype=torch.float64).unbind(1)
         return (box_size * torch.stack([scale / ratio.sqrt(), scale * ratio.sqrt()], dim=1)).float()
 
     def make_grid(self, height: int, width: int, stride: int) -> Tensor:
-        """Centres of the cells.
+        """Compute the centre of every cell, repeated for the a anchors of a cell.
 
         Args:
             height: rows of the feature map
             width: columns of the feature map
-            stride: pixels of the network's input from cell to cell
+            stride: distance between neighbouring cells in input pixels
 
         Returns:
-            (height, width, a, 2) x and y in pixels: `((column + .5) * stride, (row + .5) * stride)`
+            (height, width, a, 2) x and y in input pixels: `((column + .5) * stride, (row + .5) * stride)`
         """
         y = (torch.arange(height, dtype=torch.float32) + 0.5) * stride
         x = (torch.arange(width, dtype=torch.float32) + 0.5) * stride
@@ -85,14 +85,14 @@ class AnchorLayer(nn.Module):
         return grid[:, :, None].expand(height, width, self.num_anchors, 2)
 
     def forward(self, shape: Tensor, stride: int) -> Tensor:
-        """Anchors of a feature map.
+        """Return the anchors of a feature map.
 
         Args:
-            shape: shape of the feature map, a 1-D int tensor that ends in height, width; the anchors are on its device
-            stride: pixels of the network's input from cell to cell
+            shape: 1-D int tensor that ends with the height and width of the feature map, on the device of the anchors
+            stride: distance between neighbouring cells in input pixels
 
         Returns:
-            (height, width, a, 4) cx, cy, w, h in pixels, float32; the cache itself, not a copy
+            (height, width, a, 4) float32 cx, cy, w, h in input pixels. This is the cached tensor, not a copy.
         """
         height, width = int(shape[-2]), int(shape[-1])
         grid = self.grid
@@ -108,22 +108,22 @@ class AnchorLayer(nn.Module):
 
 
 class Anchors(nn.Module):
-    """Anchors of a pyramid, which encode labels as targets (`encode`) and decode predictions to boxes (`decode`).
+    """Anchors of a pyramid: `encode` converts labels to training targets, `decode` converts predictions to boxes.
 
     Level l has anchors of size `base_size * 2**l` at stride `first_stride * 2**l`. The A anchors of a frame are
     ordered by level, row, column and shape. All geometry is computed in float32, also under autocast.
 
     Args:
-        num_levels: levels of the pyramid
-        base_size: side in pixels of the first level's anchor of ratio 1 and scale 1
-        anchor_list: a name of `ANCHOR_LISTS` or (ratio = height / width, scale) pairs
-        fg_iou_threshold: an anchor that overlaps a box at least this much is positive
-        bg_iou_threshold: an anchor that overlaps every box less than this is background
-        allow_low_quality_matches: every box is assigned at least one anchor, regardless of their overlap
-        variances: scale of the centre's and of the size's offsets (SSD)
+        num_levels: number of pyramid levels
+        base_size: side in pixels of the first level's anchor with ratio 1 and scale 1
+        anchor_list: name in `ANCHOR_LISTS`, or (ratio = height / width, scale) pairs
+        fg_iou_threshold: an anchor is positive if its IoU with a box is at least this
+        bg_iou_threshold: an anchor is background if its IoU with every box is below this
+        allow_low_quality_matches: assign at least one anchor to every box, regardless of the IoU
+        variances: two scales, the first of the centre offsets, the second of the size offsets (SSD)
         max_decode: decode only the best class of each anchor; otherwise every class separately
-        first_stride: pixels from cell to cell of the first level
-        num_classes: K, the highest label that `encode` accepts on the CPU; any if None
+        first_stride: distance in pixels between neighbouring cells of the first level
+        num_classes: number of classes K. `encode` rejects targets on the CPU with a label above K; no limit if None
 
     Raises:
         ValueError: an argument is outside its range.
@@ -146,7 +146,7 @@ class Anchors(nn.Module):
         super().__init__()
         require(num_levels >= 1, "num_levels", num_levels, "a number of at least 1")
         require(first_stride >= 1, "first_stride", first_stride, "a number of at least 1")
-        AnchorConfig(  # checks the ranges of its values
+        AnchorConfig(  # checks the ranges of these values
             anchor_list,  # type: ignore[arg-type]
             base_size,
             fg_iou_threshold,
@@ -167,19 +167,19 @@ class Anchors(nn.Module):
         self.num_classes = num_classes
         self.strides = [first_stride * 2**level for level in range(num_levels)]
         self.anchor_layers = nn.ModuleList([AnchorLayer(base_size * 2**level, pairs) for level in range(num_levels)])
-        # Shapes (N, h, w) of the levels that the cached anchors belong to; a plain attribute, see AnchorLayer.
+        # (N, h, w) of each feature map for which the anchors are cached. Not buffers, for the reasons in AnchorLayer.
         self.feature_shapes = [[0, 0, 0] for _ in range(num_levels)]
         self.anchors = torch.zeros(0, 0, 4)
 
     def forward(self, xs: list[Tensor], x: Tensor) -> Tensor:
-        """Anchors of a batch.
+        """Return the anchors of all frames of a batch.
 
         Args:
             xs: feature maps, one (N, C, h, w) per level
-            x: the network's input, which determines the device
+            x: the network's input, on the device on which the anchors are needed
 
         Returns:
-            (N, A, 4) cx, cy, w, h in pixels; a view of the cache, which must not be changed
+            (N, A, 4) cx, cy, w, h in pixels. The tensor is a view of the cache and must not be changed.
 
         Raises:
             ValueError: the number of feature maps is not the number of levels.
@@ -191,14 +191,14 @@ class Anchors(nn.Module):
             for level, layer in enumerate(self.anchor_layers):
                 height, width = xs[level].shape[-2], xs[level].shape[-1]
                 self.feature_shapes[level] = [xs[level].shape[0], height, width]
-                # The shape is on the CPU: reading it does not wait for the accelerator.
+                # The shape tensor is on the CPU, because reading it there does not wait for the GPU.
                 levels.append(layer(torch.tensor([height, width]), self.strides[level]).view(-1, 4))
             self.anchors = torch.cat(levels).to(x.device)[None].expand(xs[0].shape[0], -1, -1)
         return self.anchors
 
     @torch.jit.export
     def has_changed(self, xs: list[Tensor], x: Tensor) -> bool:
-        """Whether the cached anchors are not those of a batch, or of another device.
+        """Return True if the cached anchors cannot be used for a batch and must be computed again.
 
         Args:
             xs: feature maps, one (N, C, h, w) per level
@@ -224,24 +224,25 @@ class Anchors(nn.Module):
         out: tuple[Tensor, Tensor] | None = None,
         numbers: Sequence[int] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Targets of each anchor, assigned as by `assign_priors`.
+        """Compute the training targets of all anchors. Boxes are assigned to anchors as defined by `assign_priors`.
 
         Args:
-            features: feature maps, one (N, C, h, w) per level, N = T * B frames, time-major
+            features: feature maps, one (N, C, h, w) per level, for N = T * B frames in time-major order
             x: the network's input
-            targets: list T of list B of (M, >= 5) rows x1, y1, x2, y2, label, or of `BBOX_dtype` arrays; labels 1..K
-            out: result of an earlier call, overwritten if it has the right shape and device; allocation takes longer
-                than the computation
-            numbers: number of each of the N frames in error messages; 0 to N - 1 if None
+            targets: list of T lists with the boxes of B frames each. The boxes of a frame are (M, >= 5) rows x1, y1,
+                x2, y2, label, or a `BBOX_dtype` array. Labels are in 1..K
+            out: result of an earlier call. If shape and device fit, its tensors are overwritten instead of allocating
+                new ones, because the allocation takes longer than the computation
+            numbers: numbers that identify the N frames in error messages; 0 to N - 1 if None
 
         Returns:
-            (N, A, 4) float32 offsets to the assigned box, zero where an anchor is not positive, and
-            (N, A) int64 labels: -1 ignored, 0 background, else the box's label.
+            (N, A, 4) float32 offsets to the assigned boxes, zero for anchors that are not positive, and
+            (N, A) int64 labels of the anchors: -1 ignored, 0 background, otherwise the label of the assigned box.
 
         Raises:
-            ValueError: the number of targets is not the number of frames; or, for targets on the CPU, coordinates are
-                not finite, x2 < x1, y2 < y1, or labels are not in 1..K. Targets on a GPU are not checked, because the
-                check would synchronize.
+            ValueError: the number of targets differs from the number of frames. For targets on the CPU also: a
+                coordinate is not finite, x2 < x1, y2 < y1, or a label is not in 1..K. The values of targets on a GPU
+                are not checked, because the check would synchronize.
         """
         anchors = self(features, x)
         frames = [target for step in targets for target in step]
@@ -257,12 +258,14 @@ class Anchors(nn.Module):
     def encode_anchors(
         self, anchors: Tensor, anchors_xyxy: Tensor, targets: Sequence[Tensor | np.ndarray]
     ) -> tuple[Tensor, Tensor]:
-        """`encode` for any anchors, also those that do not form a grid. Slower: calls `assign_priors` for each frame.
+        """Compute training targets like `encode`, but for any anchors, also without a grid.
+
+        Slower than `encode`, because `assign_priors` is called for each frame.
 
         Args:
             anchors: (A, 4) cx, cy, w, h
-            anchors_xyxy: (A, 4) the same anchors as x1, y1, x2, y2
-            targets: boxes of each frame, as in `encode`
+            anchors_xyxy: (A, 4) x1, y1, x2, y2 of the same anchors
+            targets: list of the boxes of each of N frames. The boxes of a frame have a form that `encode` accepts
 
         Returns:
             (N, A, 4) offsets and (N, A) labels, as in `encode`.
@@ -285,16 +288,17 @@ class Anchors(nn.Module):
         batch_best_target_per_prior: Tensor,
         sizes: Sequence[int],
     ) -> tuple[Tensor, Tensor]:
-        """Assign at least one anchor to every box: the dense form of this step of `encode`.
+        """Assign at least one anchor to every box, given the IoU of all pairs of anchors and boxes.
 
         Args:
-            ious: (N, A, M) overlaps of padded frames
-            batch_best_target_per_prior_indices: (N, A) box of each anchor, changed in place
-            batch_best_target_per_prior: (N, A) overlap with that box, changed in place: 2 for forced assignments
-            sizes: number of boxes of each frame; the rest is padding
+            ious: (N, A, M) IoU of each anchor with each box; the boxes of a frame are padded to M
+            batch_best_target_per_prior_indices: (N, A) index of the box of each anchor, changed in place
+            batch_best_target_per_prior: (N, A) IoU of each anchor with its box, changed in place to 2 for forced
+                assignments
+            sizes: number of boxes of each frame without padding
 
         Returns:
-            The two changed tensors.
+            `batch_best_target_per_prior_indices` and `batch_best_target_per_prior`.
         """
         for frame, size in enumerate(sizes):
             if size > 0:
@@ -317,21 +321,21 @@ class Anchors(nn.Module):
         nms_thresh: float = 0.6,
         max_boxes_per_input: int = 500,
     ) -> list[list[Detections]]:
-        """Decode predictions to boxes.
+        """Decode predictions to boxes, and apply non-maximum suppression.
 
         Args:
-            features: feature maps, one (N, C, h, w) per level, N = T * B frames, time-major
-            x: the network's input; its last two dimensions are the frame's height and width
+            features: feature maps, one (N, C, h, w) per level, for N = T * B frames in time-major order
+            x: the network's input; the last two dimensions are the height and width of the frame
             loc_preds: (N, A, 4) offsets
             scores: (N, A, K) scores without background
-            batch_size: B
+            batch_size: number of streams B
             score_thresh: scores up to this are dropped
-            nms_thresh: of two boxes of a frame and class that overlap more than this, the lower score is dropped
-            max_boxes_per_input: highest scores of a frame that enter non-maximum suppression
+            nms_thresh: if the IoU of two boxes of a frame and class exceeds this, the lower score is dropped
+            max_boxes_per_input: largest number of scores per frame that enter non-maximum suppression
 
         Returns:
-            list T of list B of {"boxes": (M, 4) xyxy cropped to the frame, "scores": (M,), "labels": (M,) 1..K}
-            by descending score. Boxes outside the frame and boxes that contain NaN are dropped.
+            list of T lists of B dicts {"boxes": (M, 4) xyxy cropped to the frame, "scores": (M,), "labels": (M,) 1..K},
+            sorted by descending score. Boxes outside the frame and boxes with NaN are dropped.
 
         Raises:
             ValueError: N is not a multiple of B.
@@ -349,23 +353,23 @@ class Anchors(nn.Module):
     def batched_decode(
         self, boxes: Tensor, scores: Tensor, score_thresh: float, nms_thresh: float, topk: int = 100
     ) -> list[Detections]:
-        """Threshold, top-k and non-maximum suppression of decoded boxes.
+        """Apply a score threshold, top-k selection and non-maximum suppression to decoded boxes.
 
         Args:
             boxes: (N, A, 4) xyxy boxes
             scores: (N, A, K) scores without background
             score_thresh: scores up to this are dropped
-            nms_thresh: of two boxes of a frame and class that overlap more than this, the lower score is dropped
-            topk: highest scores of a frame that enter non-maximum suppression
+            nms_thresh: if the IoU of two boxes of a frame and class exceeds this, the lower score is dropped
+            topk: largest number of scores per frame that enter non-maximum suppression
 
         Returns:
-            list N of dicts as returned by `decode`; boxes without area and boxes that contain NaN are dropped.
+            list of N dicts with the keys of `decode`. Boxes without area and boxes with NaN are dropped.
         """
         frame, anchor, score, label = self._best(scores, boxes, score_thresh, topk)
         return suppress(frame, boxes[frame, anchor].float(), score, label, nms_thresh, len(scores))
 
     def _best(self, scores: Tensor, values: Tensor, score_thresh: float, topk: int) -> tuple[Tensor, ...]:
-        """`best_scores` of the anchors whose (N, A, 4) values contain no NaN."""
+        """Return the result of `best_scores`, without the anchors that have NaN in `values` (N, A, 4)."""
         best = best_scores(scores, score_thresh, topk, self.max_decode)
         if bool(values[best[0], best[1]].isnan().any()):
             scores = scores.masked_fill(values.isnan().any(dim=2, keepdim=True), torch.nan)
@@ -373,7 +377,7 @@ class Anchors(nn.Module):
         return best
 
     def _grid(self, anchors: Tensor) -> AnchorGrid:
-        """The (A, 4) anchors of the last `forward` and the grid of each of their shapes."""
+        """Make the `AnchorGrid` of `anchors` (A, 4), which must be the anchors of the last `forward` call."""
         sizes = tuple((width, height) for _, height, width in self.feature_shapes)
         return AnchorGrid(
             anchors, *_shape_table(self.base_size, tuple(self.anchor_list), tuple(self.strides), sizes, anchors.device)
@@ -388,7 +392,7 @@ def _shape_table(
     sizes: tuple[tuple[int, int], ...],
     device: torch.device,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
-    """The fields of an `AnchorGrid` except its anchors; `sizes` are columns and rows of each level."""
+    """Compute the fields of an `AnchorGrid` except `anchors`. `sizes` has the columns and rows of each level."""
     shapes: list[list[float]] = []
     cells: list[list[int]] = []
     first = 0

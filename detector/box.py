@@ -1,8 +1,8 @@
-"""Boxes: formats, overlap, selection, the offsets that a network regresses, and assignment to anchors.
+"""Functions for boxes: formats, overlap, selection, regression offsets, and assignment to anchors.
 
-Boxes are tensors whose last dimension holds x1, y1, x2, y2 in pixels ("xyxy") or cx, cy, w, h ("xywh"), of any real
-dtype: integers and half precision are computed in float32. Labels and detections in files are structured arrays with
-the fields of `BBOX_dtype`. Only `force_matches` changes its arguments.
+Boxes are tensors of any real dtype. The last dimension holds x1, y1, x2, y2 in pixels ("xyxy") or cx, cy, w, h
+("xywh"). Integers and half precision are converted to float32 for the computation. Labels and detections in files are
+structured arrays with the fields of `BBOX_dtype`. Only `force_matches` changes its arguments.
 """
 
 import math
@@ -39,13 +39,13 @@ __all__ = [
 ]
 
 FORCED_IOU = 2.0
-"""Overlap that is stored for a box and the anchor that it must hold; above every threshold."""
+"""Overlap stored for an anchor that is assigned to a box regardless of the true overlap. It exceeds every threshold."""
 
-_MIN_SIDE = 1e-3  # pixels; keeps the logarithm of a box without extent finite
+_MIN_SIDE = 1e-3  # pixels; shorter sides are raised to this value to keep their logarithm finite
 
 
 def _real(boxes: Tensor) -> Tensor:
-    """Float32 in place of integers, which overflow, and of half precision, which is too coarse."""
+    """Converts boxes to float32, except float64 boxes: integers would overflow, and half precision is too coarse."""
     return boxes if boxes.dtype == torch.float64 else boxes.float()
 
 
@@ -73,7 +73,7 @@ def box_clamp(boxes: Tensor, xmin: float, ymin: float, xmax: float, ymax: float)
         ymax: largest y
 
     Returns:
-        the cropped boxes; a box outside the frame has no area.
+        the cropped boxes. A box outside the frame becomes a box of area 0.
     """
     boxes = _real(boxes)
     x = boxes[..., 0::2].clamp(xmin, xmax)
@@ -82,7 +82,7 @@ def box_clamp(boxes: Tensor, xmin: float, ymin: float, xmax: float, ymax: float)
 
 
 def box_select(boxes: Tensor, xmin: float, ymin: float, xmax: float, ymax: float) -> tuple[Tensor, Tensor]:
-    """Selects the boxes that are completely inside a frame, its border included.
+    """Selects the boxes that are completely inside a frame. Boxes may touch the border of the frame.
 
     Args:
         boxes: (N, 4) xyxy boxes
@@ -100,9 +100,9 @@ def box_select(boxes: Tensor, xmin: float, ymin: float, xmax: float, ymax: float
 
 
 def pairwise_iou(box1: Tensor, box2: Tensor) -> Tensor:
-    """Intersection over union of xyxy boxes whose leading dimensions broadcast; areas are w * h.
+    """Computes the IoU of xyxy boxes. The leading dimensions of `box1` and `box2` are broadcast.
 
-    The overlap of two boxes without area is 0.
+    The area of a box is w * h. The IoU of two boxes of area 0 is 0.
     """
     box1, box2 = _real(box1), _real(box2)
     width = torch.minimum(box1[..., 2], box2[..., 2]) - torch.maximum(box1[..., 0], box2[..., 0])
@@ -114,41 +114,41 @@ def pairwise_iou(box1: Tensor, box2: Tensor) -> Tensor:
 
 
 def box_iou(box1: Tensor, box2: Tensor) -> Tensor:
-    """Intersection over union of every pair.
+    """Computes the IoU of every box in `box1` with every box in `box2`.
 
     Args:
         box1: (N, 4) xyxy boxes
         box2: (M, 4) xyxy boxes
 
     Returns:
-        (N, M)
+        (N, M) IoU
     """
     return pairwise_iou(box1[:, None], box2[None])
 
 
 def batch_box_iou(box1: Tensor, box2: Tensor) -> Tensor:
-    """Intersection over union of one set of boxes with each set of a batch.
+    """Computes the IoU of one set of boxes with each set of boxes in a batch.
 
     Args:
         box1: (N, 4) xyxy boxes
         box2: (B, M, 4) xyxy boxes
 
     Returns:
-        (B, N, M)
+        (B, N, M) IoU
     """
     return pairwise_iou(box1[None, :, None], box2[:, None])
 
 
 def box_nms(bboxes: Tensor, scores: Tensor, threshold: float = 0.5) -> Tensor:
-    """Non-maximum suppression (torchvision's).
+    """Runs torchvision's non-maximum suppression on boxes of one class.
 
     Args:
         bboxes: (N, 4) xyxy boxes
         scores: (N,) scores
-        threshold: of two boxes that overlap more than this, the one with the lower score is dropped
+        threshold: if the IoU of two boxes exceeds this, the box with the lower score is dropped
 
     Returns:
-        indices of the boxes that are kept, by descending score; boxes with NaN in box or score are dropped.
+        (M,) indices of the kept boxes, by descending score. Boxes with a NaN coordinate or score are dropped.
     """
     known = ~(bboxes.isnan().any(dim=1) | scores.isnan())
     index = known.nonzero()[:, 0]
@@ -161,16 +161,16 @@ def bbox_to_deltas(
     variances: Sequence[float] = [0.1, 0.2],
     max_width: float = 10000,
 ) -> Tensor:
-    """Expresses boxes relative to anchors (SSD, Liu et al. 2016, equation 2, divided by the variances).
+    """Encodes boxes as offsets to anchors (SSD, Liu et al. 2016, equation 2), divided by `variances`.
 
     Args:
         boxes: (..., 4) xyxy boxes
         default_boxes: (..., 4) cx, cy, w, h anchors
-        variances: scale of the centre's and of the size's offsets
-        max_width: upper limit of widths and heights in pixels
+        variances: two divisors, the first of the centre offsets, the second of the size offsets
+        max_width: upper limit of the widths and heights of boxes in pixels
 
     Returns:
-        (..., 4) offsets dx, dy, dw, dh; `deltas_to_bbox` is the inverse.
+        (..., 4) offsets dx, dy, dw, dh. `deltas_to_bbox` is the inverse function.
     """
     boxes, default_boxes = _real(boxes), _real(default_boxes)
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
@@ -184,12 +184,12 @@ def deltas_to_bbox(
     default_boxes: Tensor,
     variances: Sequence[float] = [0.1, 0.2],
 ) -> Tensor:
-    """Converts offsets relative to anchors to boxes: the inverse of `bbox_to_deltas`.
+    """Decodes offsets to anchors into boxes. This is the inverse of `bbox_to_deltas`.
 
     Args:
         loc_preds: (..., 4) offsets dx, dy, dw, dh
         default_boxes: (..., 4) cx, cy, w, h anchors
-        variances: scale of the centre's and of the size's offsets
+        variances: two factors, the first of the centre offsets, the second of the size offsets
 
     Returns:
         (..., 4) xyxy boxes in pixels.
@@ -198,10 +198,10 @@ def deltas_to_bbox(
 
 
 def decode_offsets(loc_preds: Tensor, default_boxes: Tensor, varx: float, vary: float) -> Tensor:
-    """`deltas_to_bbox` in a form that can be scripted.
+    """Scriptable form of `deltas_to_bbox`: `varx` scales the centre offsets, `vary` the size offsets.
 
-    A width or height is at most 1000 / 16 times that of the anchor, as in torchvision and Detectron2, so that the
-    offsets of an untrained network do not overflow.
+    The decoded width and height are at most 1000 / 16 times those of the anchor, as in torchvision and Detectron2. This
+    limit prevents an overflow with the offsets of an untrained network.
     """
     loc_preds, default_boxes = _real(loc_preds), _real(default_boxes)
     centre = default_boxes[..., :2] + loc_preds[..., :2] * varx * default_boxes[..., 2:]
@@ -210,14 +210,14 @@ def decode_offsets(loc_preds: Tensor, default_boxes: Tensor, varx: float, vary: 
 
 
 def bboxes_to_box_vectors(bbox: np.ndarray | Tensor) -> np.ndarray | Tensor:
-    """Converts boxes to rows of corners, class and track.
+    """Converts boxes to rows x1, y1, x2, y2, class_id, track_id.
 
     Args:
-        bbox: structured array with the fields of `BBOX_dtype`, or an array or tensor (M, 5 or 6) of rows
-            x1, y1, x2, y2, class_id and optionally track_id.
+        bbox: structured array with the fields of `BBOX_dtype`, or an array or tensor of (M, 5) rows x1, y1, x2, y2,
+            class_id or (M, 6) rows with an additional track_id.
 
     Returns:
-        (M, 6) x1, y1, x2, y2, class_id, track_id (0 if not given), an array or tensor like `bbox`.
+        (M, 6) rows, as a tensor if `bbox` is a tensor, otherwise as an array. A missing track_id becomes 0.
     """
     if isinstance(bbox, np.ndarray) and bbox.dtype.names:
         vectors = structured_to_unstructured(bbox[["x", "y", "w", "h", "class_id", "track_id"]], dtype=np.float32)
@@ -233,16 +233,16 @@ def bboxes_to_box_vectors(bbox: np.ndarray | Tensor) -> np.ndarray | Tensor:
 
 
 def to_box_tensor(target: Tensor | np.ndarray) -> Tensor:
-    """Converts the boxes of one frame to a float32 tensor; a tensor of that form is returned as it is.
+    """Converts the boxes of one frame to a float32 tensor of rows x1, y1, x2, y2, label.
 
     Args:
-        target: `BBOX_dtype` array (fields x, y, w, h, class_id), or (M, >= 5) rows x1, y1, x2, y2, label
+        target: structured array with the fields x, y, w, h, class_id, or (M, >= 5) rows x1, y1, x2, y2, label
 
     Returns:
-        (M, 5) x1, y1, x2, y2, label
+        (M, 5) rows x1, y1, x2, y2, label. If `target` already is such a tensor, it is returned without a copy.
 
     Raises:
-        ValueError: the target has another form.
+        ValueError: the target lacks a field or has another shape.
     """
     if isinstance(target, np.ndarray) and target.dtype.names is not None:
         missing = {"x", "y", "w", "h", "class_id"} - set(target.dtype.names)
@@ -260,13 +260,14 @@ def to_box_tensor(target: Tensor | np.ndarray) -> Tensor:
 
 
 def pack_boxes_list(targets: Sequence[Tensor | np.ndarray]) -> tuple[Tensor, list[int]]:
-    """Packs the boxes of frames into one padded tensor.
+    """Packs the boxes of several frames into one padded tensor.
 
     Args:
-        targets: the boxes of each frame, in a form that `to_box_tensor` accepts
+        targets: the boxes of each of F frames, in a form that `to_box_tensor` accepts
 
     Returns:
-        (F, M, 5) x1, y1, x2, y2, label, zeros after a frame's last box, and the number of boxes of each frame.
+        the (F, M, 5) rows x1, y1, x2, y2, label, padded with rows of zeros to the largest number of boxes M, and a list
+        of the number of boxes of each frame.
     """
     frames = [to_box_tensor(target) for target in targets]
     counts = [len(frame) for frame in frames]
@@ -284,22 +285,22 @@ def assign_priors(
     bg_iou_threshold: float,
     allow_low_quality_matches: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Assigns the ground-truth boxes of one frame to anchors. This is the definition that `Anchors.encode` follows.
+    """Assigns the ground-truth boxes of one frame to anchors. `Anchors.encode` follows this definition.
 
-    An anchor takes the box that it overlaps most (of equal overlaps the first). With low-quality matches each box
-    also holds its best anchor regardless of their overlap, see `match_each_box`.
+    Each anchor is assigned the box with the highest IoU; of boxes with equal IoU, the first. With
+    `allow_low_quality_matches`, each box is also assigned one anchor regardless of the IoU, see `match_each_box`.
 
     Args:
         gt_boxes: (M, 4) xyxy boxes
         gt_labels: (M,) labels, 1..K
         corner_form_priors: (A, 4) xyxy anchors
-        fg_iou_threshold: an anchor whose overlap reaches this is positive
-        bg_iou_threshold: an anchor whose overlap is below this is background; between the thresholds it is ignored
-        allow_low_quality_matches: every box holds at least one anchor
+        fg_iou_threshold: an anchor with at least this IoU is positive
+        bg_iou_threshold: an anchor with a lower IoU is background; an anchor between the thresholds is ignored
+        allow_low_quality_matches: assign at least one anchor to every box
 
     Returns:
-        (A, 4) xyxy of the box that each anchor overlaps most (zeros for a frame without boxes), and (A,) int64
-        labels: -1 ignored, 0 background, otherwise the label of the box.
+        the (A, 4) xyxy boxes assigned to the anchors (zeros for a frame without boxes), and the (A,) int64 labels of
+        the anchors: -1 ignored, 0 background, otherwise the label of the assigned box.
     """
     num_priors = len(corner_form_priors)
     if len(gt_boxes) == 0:
@@ -315,12 +316,12 @@ def assign_priors(
 
 
 def force_matches(ious: Tensor, best_box: Tensor, best_iou: Tensor) -> None:
-    """Assigns the anchor that `match_each_box` finds to every box of a frame, in place.
+    """Assigns to each box of a frame the anchor that `match_each_box` finds. Changes `best_box` and `best_iou`.
 
     Args:
-        ious: (A, M) overlaps
-        best_box: (A,) box of each anchor, changed where an anchor is forced
-        best_iou: (A,) overlap with that box, `FORCED_IOU` where an anchor is forced
+        ious: (A, M) IoU of each anchor with each box
+        best_box: (A,) index of the box assigned to each anchor, overwritten for the anchors that are found
+        best_iou: (A,) IoU of each anchor with its box, set to `FORCED_IOU` for the anchors that are found
     """
     anchor = match_each_box(ious.T)
     held = anchor >= 0
@@ -331,16 +332,16 @@ def force_matches(ious: Tensor, best_box: Tensor, best_iou: Tensor) -> None:
 def match_each_box(ious: Tensor) -> Tensor:
     """Finds one anchor for every box by deferred acceptance (Gale and Shapley 1962).
 
-    A box asks for its best anchor. If several boxes ask for the same anchor, the one with the highest overlap gets
-    it; the others ask for their next best anchor. No two boxes share an anchor.
+    Each box asks for its best anchor. If several boxes ask for the same anchor, the box with the highest IoU gets the
+    anchor, and the other boxes ask for their next best anchor. No two boxes share an anchor.
 
     Args:
-        ious: (M, A) overlaps
+        ious: (M, A) IoU of each box with each anchor
 
     Returns:
-        (M,) anchor of each box, -1 for a box without one because there are fewer anchors than boxes.
+        (M,) index of the anchor of each box. If there are fewer anchors than boxes, the remaining boxes get -1.
     """
-    free = ious.clone()  # overlaps with the anchors that have not refused the box
+    free = ious.clone()  # set to -1 for pairs in which the anchor has refused the box
     while True:
         iou, anchor = free.max(dim=1)
         lost = contested_claims(anchor, iou)
@@ -351,14 +352,14 @@ def match_each_box(ious: Tensor) -> Tensor:
 
 
 def contested_claims(claim: Tensor, strength: Tensor) -> Tensor:
-    """Finds the claims that lose: the strongest of equal claims wins, the first if strengths are equal.
+    """Finds the claims that lose. Of several claims to an item the strongest wins; of equally strong claims, the first.
 
     Args:
-        claim: (M,) the item that each one claims
+        claim: (M,) index of the item that each claim asks for
         strength: (M,) strength of each claim
 
     Returns:
-        indices of the claims whose item goes to another one.
+        (L,) indices of the L claims that lose.
     """
     order = strength.argsort(descending=True, stable=True)
     order = order[claim[order].argsort(stable=True)]

@@ -1,4 +1,4 @@
-"""Classes and loaders of a dataset folder; all of its files are checked when a loader is made."""
+"""Class names and data loaders of a dataset folder. When a loader is made, all files of its split are checked."""
 
 import argparse
 import json
@@ -28,7 +28,7 @@ MODES = ("train", "val", "test")
 
 
 def get_classes_from_json(dataset_path: str | Path) -> list[str]:
-    """Names of the classes of a dataset, in the order of their ids, without the "empty" frame label.
+    """Return the class names of a dataset, ordered by class id. The name "empty" (a frame label) is left out.
 
     Args:
         dataset_path: folder that contains `label_map_dictionary.json`.
@@ -41,14 +41,16 @@ def get_classes_from_json(dataset_path: str | Path) -> list[str]:
 
 
 def setup_psee_classes(label_map_path: str | Path, wanted_classes: list[str] = []) -> tuple[list[str], np.ndarray]:  # noqa: B006
-    """Names of the classes to detect, and the lookup of their labels by label map id.
+    """Return the names of the classes to detect, and a table that converts class ids of the label map to labels 1..K.
 
     Args:
-        label_map_path: JSON file of ids and names.
-        wanted_classes: names, in the order of the labels 1..K; all except the "empty" frame label if not given.
+        label_map_path: JSON file of class ids and names.
+        wanted_classes: names of the classes to detect, in the order of the labels 1..K. If empty, all names of the
+            label map except the frame label "empty" are used.
 
     Returns:
-        Names of the classes 1..K, and an int64 array (largest id + 1,): class 1..K of each id, -1 for unwanted ids.
+        The names of the labels 1..K, and an int64 array of length (largest class id + 1). The array is indexed by class
+        id and contains the label 1..K, or -1 for ids that are not wanted.
 
     Raises:
         FileNotFoundError: the label map does not exist.
@@ -77,18 +79,19 @@ def setup_psee_load_labels(
     *,
     min_box_side: float = 0,
 ) -> tuple[TargetLoader, list[str]]:
-    """Make the callable that computes targets from the labels of a file and a range of its frames.
+    """Make a `TargetLoader`, which converts the labels of a file to training targets of consecutive frames.
 
     Args:
-        label_map_path: JSON file of ids and names.
-        num_tbins: number of frames of a range.
-        wanted_classes: names; all except the "empty" frame label if not given.
+        label_map_path: JSON file of class ids and names.
+        num_tbins: number of consecutive frames per call of the `TargetLoader`.
+        wanted_classes: names of the classes to detect. If empty, all names of the label map except the frame label
+            "empty" are used.
         min_box_diag_network: boxes with a smaller diagonal in network pixels are dropped.
-        interpolation: frames without a label get boxes interpolated along tracks.
+        interpolation: give frames without a label boxes that are interpolated along tracks.
         min_box_side: boxes with a smaller width or height in network pixels are dropped.
 
     Returns:
-        The callable, see `TargetLoader.__call__`, and the names of the classes 1..K.
+        The `TargetLoader`, and the names of the labels 1..K.
 
     Raises:
         FileNotFoundError: the label map does not exist.
@@ -99,18 +102,19 @@ def setup_psee_load_labels(
 
 
 def psee_data(hparams: argparse.Namespace, mode: str, *, counts: bool = False) -> SequenceLoader:
-    """Loader of a split of a dataset folder: streams of tensor files as batches of T frames.
+    """Make the data loader of one split of a dataset folder. Its batches hold T frames of each of B parallel streams.
 
-    Training files are shuffled, cut and augmented; evaluation files are streamed as a whole. Batches depend only on the
-    seed, the epoch and the step. Ranks are those of `torch.distributed` at the time of the call.
+    Training files are shuffled, split into segments and augmented. Evaluation files are read from start to end. For
+    given files and settings, a batch depends only on the seed, the epoch and the step. The loader uses the rank and
+    world size that `torch.distributed` has at the time of the call.
 
     Args:
         hparams: flat settings, see `Config.to_hparams`.
-        mode: "train", "val" or "test".
-        counts: do not scale `inputs`, see `SequenceLoader`.
+        mode: the split: "train", "val" or "test".
+        counts: keep `inputs` in the data type of the files instead of scaling them, see `SequenceLoader`.
 
     Returns:
-        Loader of dicts, see `SequenceDataset.__getitem__`.
+        A loader that yields dicts, see `SequenceDataset.__getitem__`.
 
     Raises:
         FileNotFoundError: the folder, its label map, the split or the labels of a file are missing.
@@ -149,7 +153,12 @@ def psee_data(hparams: argparse.Namespace, mode: str, *, counts: bool = False) -
 
 
 def _check_split(folder: Path, mode: str, data: DataConfig) -> list[SequenceFile]:
-    """The files of a split by name; raises an error unless they have one size and classes of the label map."""
+    """Check the files of a split and return them sorted by name.
+
+    Raises:
+        FileNotFoundError: the folder of the split or a label file is missing.
+        ValueError: there is no file, frame sizes differ, or a file contradicts the settings or the label map.
+    """
     split = folder / mode
     if not split.is_dir():
         raise FileNotFoundError(
@@ -168,7 +177,11 @@ def _check_split(folder: Path, mode: str, data: DataConfig) -> list[SequenceFile
 
 
 def _check_classes(labels_path: Path, label_map: dict[int, str]) -> None:
-    """Warn about boxes of unknown classes; if all are unknown, raise an error: the label map is of another dataset."""
+    """Warn about boxes with a class id that is not in the label map.
+
+    Raises:
+        ValueError: all boxes have such a class id, which means that the label map belongs to another dataset.
+    """
     class_id = load_labels(labels_path)["class_id"]
     unknown = class_id[~np.isin(class_id, list(label_map))]
     if unknown.size and unknown.size == class_id.size:
@@ -182,7 +195,12 @@ def _check_classes(labels_path: Path, label_map: dict[int, str]) -> None:
 
 
 def _check_file(path: Path, data: DataConfig) -> SequenceFile:
-    """Description of a tensor file; raises an error unless the file agrees with the settings."""
+    """Check that a tensor file agrees with the settings, and return a description of the file.
+
+    Raises:
+        FileNotFoundError: the label file is missing.
+        ValueError: the file contradicts the settings.
+    """
     labels_path = path.with_name(f"{path.stem}_bbox.npy")
     if not labels_path.is_file():
         raise FileNotFoundError(f"{path}: no labels found, allowed: {labels_path.name} beside the file")
@@ -210,7 +228,11 @@ def _check_file(path: Path, data: DataConfig) -> SequenceFile:
 
 
 def _scale(path: Path, height: int, width: int, attrs: dict[str, Any]) -> float:
-    """Network pixels per sensor pixel, which must be equal in both directions, apart from rounded sizes."""
+    """Return the number of network pixels per sensor pixel.
+
+    Raises:
+        ValueError: the horizontal and the vertical scale differ by more than the rounding of the frame height.
+    """
     sensor_height = int(attrs.get("event_input_height", height))
     sensor_width = int(attrs.get("event_input_width", width))
     scale = width / sensor_width
@@ -222,7 +244,7 @@ def _scale(path: Path, height: int, width: int, attrs: dict[str, Any]) -> float:
 
 
 def _check_boxes(split: Path, files: list[SequenceFile], targets: TargetLoader, classes: list[str]) -> None:
-    """Raise a ValueError if there is no box to train on."""
+    """Raise a ValueError if the files contain no box to train on."""
     for file in files:
         source = OpenFile(file)
         for start in range(0, file.num_frames, targets.num_tbins):

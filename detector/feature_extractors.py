@@ -1,4 +1,4 @@
-"""Backbones: compute a pyramid of feature maps from frames, with a recurrent state per stream."""
+"""Backbones, which compute a pyramid of feature maps from frames and keep a recurrent state for each stream."""
 
 from typing import Protocol
 
@@ -15,10 +15,10 @@ __all__ = ["FeatureExtractor", "RecurrentPyramid", "Vanilla", "Vanilla_VGG", "Va
 class FeatureExtractor(Protocol):
     """Interface of a backbone: a module made by `f(cin, base, cout, *, first_stride, num_levels)`.
 
-    A recurrent backbone keeps its state between calls in attributes `state: list[Tensor]` of itself or of its
-    submodules, annotated in the class. A state is empty before the first call; the first dimension of its tensors is
-    that of the streams. A backbone without state has no such attribute, and its `reset` and `reset_all` do nothing.
-    Only scriptable backbones can be exported to TorchScript.
+    A recurrent backbone keeps a state between calls. The state is stored in an attribute `state: list[Tensor]` of the
+    backbone or of its submodules, and the attribute is annotated in the class. Before the first call the list is empty.
+    The first dimension of the tensors is the stream, which is a row of the batch. A backbone without a state lacks this
+    attribute, and its `reset` and `reset_all` do nothing. Only scriptable backbones can be exported to TorchScript.
 
     Attributes:
         cout: channels of every level.
@@ -29,21 +29,25 @@ class FeatureExtractor(Protocol):
     strides: list[int]
 
     def __call__(self, x: Tensor) -> list[Tensor]:
-        """Feature maps (N, cout, ceil(H / stride), ceil(W / stride)) of (T, B, C, H, W) or (N, C, H, W) frames."""
+        """Compute one feature map (N, cout, ceil(H / stride), ceil(W / stride)) per level, with N = T * B.
+
+        Args:
+            x: (T, B, C, H, W) frames, or (N, C, H, W) frames for one time step of N streams.
+        """
 
     def reset(self, mask: Tensor) -> None:
-        """Clear the state of the streams whose `mask` (B,) is 0."""
+        """Clear the state of each stream with a 0 in `mask` (B,)."""
 
     def reset_all(self) -> None:
         """Clear the state of all streams."""
 
 
 class RecurrentPyramid(nn.Module):
-    """A 7x7 stride-2 stem, three blocks, then recurrent levels, each at twice the stride of the previous one.
+    """Backbone of a 7x7 stride-2 stem, three blocks and recurrent levels. The stride doubles from level to level.
 
     Args:
         cin: channels of a frame.
-        base: width of the stem; the blocks have 2, 4 and 8 times as many channels.
+        base: output channels of the stem. The blocks have 2, 4 and 8 times as many channels.
         cout: channels of every level.
         first_stride: stride of the first level: 16, or 8 for small objects (the last block then has stride 1).
         num_levels: number of levels.
@@ -77,13 +81,13 @@ class RecurrentPyramid(nn.Module):
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Advance the streams.
+        """Compute the feature maps of a batch and update the recurrent state.
 
         Args:
-            x: (T, B, C, H, W), or (N, C, H, W) for one time step of N streams. Any H and W.
+            x: (T, B, C, H, W) frames, or (N, C, H, W) frames for one time step of N streams. Any H and W.
 
         Returns:
-            `num_levels` feature maps (N, cout, ceil(H / stride), ceil(W / stride)), n = t * B + b.
+            `num_levels` feature maps (N, cout, ceil(H / stride), ceil(W / stride)). Frame (t, b) has index t * B + b.
         """
         batch_size = x.size(0) if x.dim() == 4 else x.size(1)
         y = self.blocks(x if x.dim() == 4 else x.flatten(0, 1))
@@ -95,7 +99,7 @@ class RecurrentPyramid(nn.Module):
 
     @torch.jit.export
     def reset(self, mask: Tensor) -> None:
-        """Clear the state of the streams whose `mask` (B,) is 0."""
+        """Clear the state of each stream with a 0 in `mask` (B,)."""
         for level in self.levels:
             level.reset(mask)  # type: ignore[operator]
 
@@ -107,17 +111,17 @@ class RecurrentPyramid(nn.Module):
 
 
 class Vanilla(RecurrentPyramid):
-    """Squeeze-excite blocks, then ConvLSTM levels; 22.8 M parameters at (6, 16, 256)."""
+    """Backbone of squeeze-excite blocks and ConvLSTM levels. Has 22.8 M parameters with cin 6, base 16, cout 256."""
 
 
 class Vanilla_VGG(RecurrentPyramid):
-    """VGG blocks, then ConvLSTM levels."""
+    """Backbone of VGG blocks and ConvLSTM levels."""
 
     block = VGGBlock
 
 
 class Vanilla_VGGRU(RecurrentPyramid):
-    """VGG blocks, then ConvGRU levels."""
+    """Backbone of VGG blocks and ConvGRU levels."""
 
     block = VGGBlock
     cell = ConvGRU

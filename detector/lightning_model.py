@@ -32,15 +32,15 @@ __all__ = ["LightningDetectionModel", "NonFiniteLossError", "bboxes_to_box_vecto
 
 
 SHOWN_FROM = 0.4
-"""Lowest score of detections that a demo shows."""
+"""Lowest score of the detections that `demo_video` draws."""
 
 
 class NonFiniteLossError(RuntimeError):
-    """The training loss is no longer a finite number."""
+    """The training loss is NaN or infinite."""
 
 
 def build_ssd(config: Config) -> SingleStageDetector:
-    """Build the detector of a configuration."""
+    """Build the detector that a configuration describes."""
     model, anchors, loss = config.model, config.anchors, config.loss
     detector = SingleStageDetector(
         model.feature_extractor,
@@ -71,19 +71,19 @@ def build_ssd(config: Config) -> SingleStageDetector:
 
 
 class LightningDetectionModel(pl.LightningModule):
-    """Trains and evaluates the detector of a flat configuration.
+    """Lightning module that builds, trains and evaluates the detector of a flat configuration.
 
     Metrics are logged as `train_loss`, `val_mean_ap`, `val_mean_ap50`, ..., `test_mean_ap`, ...
 
     Args:
-        hparams: `Config.to_hparams()` or some of its leaves. Missing leaves, as in older checkpoints, have their
+        hparams: settings in the form of `Config.to_hparams()`. Missing settings, as in older checkpoints, get their
             defaults. If `classes` is empty, the classes of the dataset are used and stored with the model.
 
     Attributes:
         classes: names of the labels 1..K.
-        label_map: names of the class ids in files.
-        height, width: size of the frames of the last batch; None before the first batch.
-        measured: result of the last evaluation.
+        label_map: dict from the class ids in files to class names.
+        height, width: size of the frames of the last batch in pixels; None before the first batch.
+        measured: result of the last evaluation; None before the first evaluation or without an evaluated frame.
     """
 
     def __init__(self, hparams: argparse.Namespace) -> None:
@@ -106,28 +106,28 @@ class LightningDetectionModel(pl.LightningModule):
 
     @property
     def config(self) -> Config:
-        """Configuration of the model, with its classes."""
+        """Configuration of the model. `data.classes` contains the names of the classes."""
         return Config.from_hparams(self.hparams)
 
     @property
     def protocol(self) -> Protocol:
-        """Evaluation protocol of the mAP of the model."""
+        """Evaluation protocol that the configuration of the model defines."""
         return Protocol.of(self.config)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Box offsets and class logits of (T, B, C, H, W), see `SingleStageDetector.forward`."""
+        """Return the box offsets and class logits of a batch (T, B, C, H, W), see `SingleStageDetector.forward`."""
         return self.detector(x)
 
     # Training
 
     def on_train_epoch_start(self) -> None:
-        """Clear the state and the mean loss: an epoch can be repeated from its start."""
+        """Clear the recurrent state and the mean loss, so that an epoch can be repeated from its start."""
         self.detector.reset_all()
         self._loss_sum = torch.zeros((), device=self.device)
         self._loss_count = 0
 
     def training_step(self, batch: dict[str, Any], batch_nb: int) -> Tensor:
-        """Loss of a batch.
+        """Return the loss of a batch, the weighted sum of classification loss and box loss.
 
         Raises:
             NonFiniteLossError: the loss is not a finite number.
@@ -148,24 +148,31 @@ class LightningDetectionModel(pl.LightningModule):
         return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The optimizer of the settings, with the learning rate of `detector.optim.learning_rate`."""
+        """Make the optimizer of the settings and the learning rate schedule of `detector.optim.learning_rate`."""
         optimizer = build_optimizer(self.parameters(), self.config.optim, fused=self._unscaled)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: factor_now(self.trainer, self.config))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
-        """Mark a resumed epoch that is complete, and set the rates of a resumed optimizer to those of the settings."""
+        """Prepare a resumed training.
+
+        Marks the resumed epoch as complete if its last batch is already trained, and replaces the learning rate and
+        weight decay of the checkpoint with the values of the settings.
+        """
         end_resumed_epoch(self.trainer)
         take_rates(self.trainer, self.config)
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
-        """Set the learning rate of the next batch; Lightning steps the scheduler only together with the optimizer."""
+        """Set the learning rate of the next batch. Lightning itself steps the scheduler only with the optimizer."""
         set_learning_rate(self.trainer, self.config)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip gradients by the trainer's settings, or else by norm. Lightning itself refuses fused optimizers here."""
+        """Clip gradients as set in the trainer, otherwise by the norm `optim.gradient_clip`.
+
+        Unscaled gradients are clipped without Lightning, because Lightning refuses to clip for fused optimizers.
+        """
         if gradient_clip_val is None:
             gradient_clip_val, gradient_clip_algorithm = self.config.optim.gradient_clip, "norm"
         if not self._unscaled:
@@ -177,17 +184,18 @@ class LightningDetectionModel(pl.LightningModule):
 
     @property
     def _unscaled(self) -> bool:
-        """Whether gradients are not scaled; only float16 training scales them."""
+        """Whether gradients are unscaled. Only float16 training scales gradients."""
         return self.trainer.precision != "16-mixed"
 
     def load_pretrained(self, checkpoint_path: str) -> None:
-        """Load the weights of a trained detector; rows of the class head are copied by class name.
+        """Load the weights of a trained detector. The last class layer is copied only for classes of the same name.
 
         Args:
             checkpoint_path: Lightning checkpoint of a model with the same backbone and number of anchors per cell.
 
         Raises:
-            ValueError: weights other than class rows are missing or have other shapes.
+            ValueError: the file is not a Lightning checkpoint, a weight is missing, or the shape of a weight differs
+                and the weight does not belong to the last class layer.
         """
         checkpoint = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
         if not isinstance(checkpoint, dict) or not {"hyper_parameters", "state_dict"} <= checkpoint.keys():
@@ -211,22 +219,22 @@ class LightningDetectionModel(pl.LightningModule):
     # Evaluation
 
     def on_validation_epoch_start(self) -> None:
-        """Clear the state and the collected predictions, and average the batch norms over ranks."""
+        """Average the floating-point buffers over ranks, and clear the recurrent state and collected predictions."""
         self._average_batch_norms()
         self._start_inference()
 
     def on_validation_epoch_end(self) -> None:
-        """Compute mAP on the validation split, and log it and the mean training loss of the epoch."""
+        """Compute mAP on the validation split, and log mAP and the mean training loss of the epoch."""
         if self._loss_count:
             self.log("train_loss", self._loss_sum / self._loss_count, prog_bar=True, sync_dist=True)
         self.inference_epoch_end(self._predictions, mode="val")
 
     def on_test_epoch_end(self) -> None:
-        """Compute mAP on the test split and log it."""
+        """Compute and log mAP on the test split."""
         self.inference_epoch_end(self._predictions, mode="test")
 
     def inference_step(self, batch: dict[str, Any], batch_nb: int) -> None:
-        """Advance the streams by a batch, and collect the labels and detections of labelled frames."""
+        """Detect boxes in a batch, and collect the labels and detections of labelled frames."""
         self._note_size(batch)
         protocol = self._predictions.protocol
         preds = detect_batch(self.detector, batch, protocol.score_thresh, protocol.nms_thresh)
@@ -237,25 +245,27 @@ class LightningDetectionModel(pl.LightningModule):
     def accumulate_predictions(
         self, preds: list, targets: list, video_infos: Sequence, frame_is_labeled: Tensor
     ) -> None:
-        """Collect the labels and detections of labelled frames, by recording.
+        """Collect the labels and detections of labelled frames, grouped by recording.
 
         Args:
-            preds: list T of list B of detections, see `SingleStageDetector.get_boxes`.
-            targets: list T of list B of training targets; not used, because `video_infos` contain the labels.
-            video_infos: list B of (VideoInfo or None, index of the batch's first frame).
+            preds: list of T lists of B detections, see `SingleStageDetector.get_boxes`.
+            targets: list of T lists of B training targets. Not used, because `video_infos` contains the labels.
+            video_infos: list of B pairs: the `VideoInfo` of the recording (None for a stream without a recording), and
+                the index of the first frame of the batch in the recording.
             frame_is_labeled: (T, B) bool.
         """
         self._predictions.add(preds, video_infos, frame_is_labeled)
 
     def inference_epoch_end(self, outputs: FramePredictions, mode: str = "val") -> None:
-        """Compute mAP on the collected predictions of all ranks, and log it as `<mode>_mean_ap` and so on.
+        """Compute mAP from the collected predictions of all ranks, and log the metrics as `<mode>_mean_ap` and so on.
 
         Args:
             outputs: predictions that this rank collected.
             mode: "val" or "test".
 
         Raises:
-            ValueError: no labelled frame counts. In a sanity check, which has few frames, this is not an error.
+            ValueError: there is no labelled frame to evaluate. This is not an error in Lightning's sanity check, which
+                runs only a few batches.
         """
         self.measured = outputs.measure()
         self._start_inference()
@@ -278,14 +288,14 @@ class LightningDetectionModel(pl.LightningModule):
             buffer.copy_(mean.view_as(buffer))
 
     def _start_inference(self) -> None:
-        """Clear the state and the collected predictions."""
+        """Clear the recurrent state and the collected predictions."""
         self.detector.reset_all()
         self._predictions = self.new_predictions()
 
     on_test_epoch_start = _start_inference
 
     def new_predictions(self) -> FramePredictions:
-        """Empty collection of labels and detections, with the classes and the protocol of the model."""
+        """Make an empty collection of labels and detections, with the classes and the protocol of the model."""
         ids = {name: key for key, name in self.label_map.items()}
         class_ids = [ids[name] for name in self.classes]
         return FramePredictions(dict(zip(class_ids, self.classes, strict=True)), class_ids, self.protocol)
@@ -293,38 +303,41 @@ class LightningDetectionModel(pl.LightningModule):
     # Data
 
     def train_dataloader(self) -> DataLoader:
-        """Loader of the training split, with unscaled inputs; see `on_after_batch_transfer`."""
+        """Make the loader of the training split. `on_after_batch_transfer` scales its inputs."""
         return psee_data(self.config.to_hparams(), "train", counts=True)
 
     def val_dataloader(self) -> DataLoader:
-        """Loader of the validation split, with unscaled inputs."""
+        """Make the loader of the validation split. `on_after_batch_transfer` scales its inputs."""
         return psee_data(self.config.to_hparams(), "val", counts=True)
 
     def test_dataloader(self) -> DataLoader:
-        """Loader of the test split."""
+        """Make the loader of the test split, which itself scales the inputs."""
         return psee_data(self.config.to_hparams(), "test")
 
     def transfer_batch_to_device(self, batch: dict[str, Any], device: torch.device, dataloader_idx: int) -> dict:
-        """Move the inputs; labels and frame masks stay on the CPU, where Python reads them without synchronization."""
+        """Move `inputs` and `mask_keep_memory` to the device.
+
+        The other values stay on the CPU, where Python can read them without synchronizing the device.
+        """
         moved = {key: batch[key].to(device, non_blocking=True) for key in ("inputs", "mask_keep_memory")}
         return {**batch, **moved}
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Scale counts to inputs on the device: the transfer of uint8 takes a quarter of the bytes."""
+        """Scale the inputs on the device: the transfer of unscaled uint8 inputs takes a quarter of the bytes."""
         return scale_inputs(batch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store the label map and the frame size, which an export needs."""
+        """Store the label map and the frame size in the checkpoint, because an export needs them."""
         checkpoint["dataset"] = {"label_map": self.label_map, "height": self.height, "width": self.width}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Restore the label map and the frame size."""
+        """Restore the label map and the frame size from the checkpoint."""
         self.label_map = checkpoint["dataset"]["label_map"]
         self.height, self.width = checkpoint["dataset"]["height"], checkpoint["dataset"]["width"]
         self._predictions = self.new_predictions()
 
     def demo_video(self, epoch: int = 0, num_batches: int = 100, show_video: bool = False) -> Path:
-        """Run the detector on the first batches of the test split and write `demo_<epoch>.gif`.
+        """Run the detector on the first batches of the test split, and draw the first stream in `demo_<epoch>.gif`.
 
         Args:
             epoch: number in the file name.
@@ -332,7 +345,7 @@ class LightningDetectionModel(pl.LightningModule):
             show_video: also open the file with the default viewer.
 
         Returns:
-            Path of the file, in the folder of the trainer, or in the working folder without a trainer.
+            Path of the file. The folder is the trainer's `default_root_dir`, or the working folder without a trainer.
         """
         folder = Path(self.trainer.default_root_dir) if self._trainer is not None else Path.cwd()
         images: list[Tensor] = []
@@ -352,6 +365,6 @@ class LightningDetectionModel(pl.LightningModule):
 
 
 def _shared_weights(model: LightningDetectionModel) -> set[str]:
-    """Names of the weights and buffers that are copied from a pretrained model: no class rows, no buffers of losses."""
+    """Return the names of all weights and buffers of a model, except for the last class layer and the loss."""
     rows = f"detector.rpn.cls_head.{len(model.detector.rpn.cls_head) - 1}."
     return {key for key in model.state_dict() if not key.startswith((rows, "detector.criterion."))}

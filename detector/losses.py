@@ -14,24 +14,24 @@ __all__ = ["DetectionLoss", "reduce", "smooth_l1_loss", "softmax_focal_loss"]
 
 
 def reduce(loss: Tensor, mode: str = "none") -> Tensor:
-    """Reduce a loss.
+    """Reduce a loss to a scalar.
 
     Args:
         loss: values of any shape.
-        mode: "mean", "sum" or "none".
+        mode: "mean", "sum", or "none" to return the loss unchanged.
     """
     require_choice("mode", mode, ("mean", "sum", "none"))
     return loss if mode == "none" else getattr(loss, mode)()
 
 
 def smooth_l1_loss(pred: Tensor, target: Tensor, beta: float = 0.11, reduction: str = "sum") -> Tensor:
-    """Quadratic below `beta`, linear above (Girshick, Fast R-CNN, 2015, eq. 3), in float32.
+    """Compute the smooth L1 loss in float32: quadratic below `beta`, linear above (Girshick, Fast R-CNN, 2015, eq. 3).
 
     Args:
         pred: (N, 4) predicted offsets of positive anchors.
-        target: (N, 4) their targets.
-        beta: absolute error above which the loss is linear; 0 for a linear loss.
-        reduction: "mean", "sum" or "none".
+        target: (N, 4) target offsets of the same anchors.
+        beta: absolute error above which the loss is linear. With 0 the loss is linear everywhere.
+        reduction: "mean", "sum" or "none"; "none" keeps (N, 4).
     """
     return reduce(l1(pred.float(), target.float(), beta=beta, reduction="none"), reduction)
 
@@ -39,17 +39,18 @@ def smooth_l1_loss(pred: Tensor, target: Tensor, beta: float = 0.11, reduction: 
 def softmax_focal_loss(
     pred: Tensor, target: Tensor, reduction: str = "none", *, alpha: float = 0.25, gamma: float = 2.0
 ) -> Tensor:
-    """Focal loss over a softmax (after Lin et al., Focal Loss for Dense Object Detection, 2017), in float32.
+    """Compute the focal loss of a softmax in float32 (Lin et al., Focal Loss for Dense Object Detection, 2017).
 
-    Internally the classes are the second of three dimensions, because a softmax over a short last dimension is not
-    vectorised well. The outputs of `BoxHead` have this layout and are not copied. The gradient is computed together
-    with the value and is all that is saved for the backward pass; the caller may overwrite the target after the call.
+    The softmax is computed in the layout (N, K + 1, A), because a softmax over a short last dimension is not vectorised
+    well. The outputs of `BoxHead` already have this layout in memory and are not copied. The gradient is computed in
+    the forward pass, and nothing else is saved for the backward pass. The caller may therefore overwrite `target` after
+    the call.
 
     Args:
-        pred: (N, A, K + 1) logits, background first.
-        target: (N, A) class of each anchor: -1 ignored (value and gradient are 0), 0 background, 1..K.
+        pred: (N, A, K + 1) logits. Logit 0 is background.
+        target: (N, A) label of each anchor: -1 ignored (loss and gradient are 0), 0 background, 1..K foreground.
         reduction: "mean", "sum" or "none"; "none" keeps (N, A).
-        alpha: weight of the foreground; the background has 1 - alpha.
+        alpha: weight of foreground anchors. Background anchors have the weight 1 - alpha.
         gamma: focusing exponent.
     """
     return reduce(_FocalLoss.apply(pred, target, alpha, gamma), reduction)
@@ -63,10 +64,10 @@ class _FocalLoss(torch.autograd.Function):
         log_pt = log_p.gather(1, index).squeeze(1)
         pt = log_pt.exp()
         weight = torch.where(target > 0, alpha, 1.0 - alpha).mul_(target >= 0)
-        rest = -torch.expm1(log_pt)  # 1 - pt, precise where it is small
+        rest = -torch.expm1(log_pt)  # 1 - pt, precise also for pt close to 1
         focus = weight * rest**gamma
         if ctx.needs_input_grad[0]:
-            # d loss / d logit_j = slope * ([j is the target] - p_j), with slope = p_t * d loss / d p_t
+            # d loss / d logit_j = slope * ([j == target] - p_j), with slope = p_t * d loss / d p_t
             slope = weight.mul_(rest ** (gamma - 1.0)).mul_(pt * log_pt).mul_(gamma).sub_(focus)
             slope = torch.where(rest > 0, slope, 0.0)
             grad = log_p.exp_().mul_(slope.neg().unsqueeze(1)).scatter_add_(1, index, slope.unsqueeze(1))
@@ -86,12 +87,13 @@ EMA_MOMENTUM, EMA_START = 0.9, 100.0
 
 
 class DetectionLoss(nn.Module):
-    """Classification and box loss of a batch, each divided by a number of positive anchors.
+    """Classification loss and box loss of a batch, both divided by the same normalizer.
 
-    The number is that of the batch, at least 1 (`normalizer` "positives"), or an exponential mean of it ("ema"), as in
-    Detectron2's RetinaNet: momentum 0.9, initial value 100, updated before the division. The mean is not updated in
-    evaluation mode, without gradient, or by batches without a labelled frame. Each rank has its own mean; before a
-    validation it is averaged over ranks, like all floating point buffers of the model.
+    With "positives", the normalizer is the number of positive anchors of the batch, at least 1. With "ema", it is an
+    exponential moving average of this number, as in Detectron2's RetinaNet: momentum 0.9, initial value 100, updated
+    before the division. The average is not updated in evaluation mode, with gradients disabled, or by batches without a
+    labelled frame. Each rank has its own average. Before a validation it is averaged over all ranks, like every
+    floating-point buffer of the model.
 
     Args:
         cls_loss_func: name or import path of the classification loss, see `CLASS_LOSSES`.
@@ -127,16 +129,16 @@ class DetectionLoss(nn.Module):
     def forward(
         self, loc_preds: Tensor, loc_targets: Tensor, cls_preds: Tensor, cls_targets: Tensor
     ) -> dict[str, Tensor]:
-        """Losses of a batch.
+        """Compute the losses of a batch.
 
         Args:
             loc_preds: (N, A, 4) predicted offsets.
-            loc_targets: (N, A, 4) target offsets; only those of positive anchors are used.
-            cls_preds: (N, A, K + 1) logits, background first.
-            cls_targets: (N, A) -1 ignored, 0 background, 1..K.
+            loc_targets: (N, A, 4) target offsets. Only the offsets of positive anchors are used.
+            cls_preds: (N, A, K + 1) logits. Logit 0 is background.
+            cls_targets: (N, A) label of each anchor: -1 ignored, 0 background, 1..K foreground.
 
         Returns:
-            `{"loc_loss", "cls_loss"}`, two scalars.
+            A dict of the scalars "loc_loss" and "cls_loss".
         """
         positive = cls_targets > 0
         count = self._count(positive)
@@ -157,5 +159,5 @@ class DetectionLoss(nn.Module):
 
 
 def _add_mean(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
-    """Add the mean to checkpoints of earlier versions, which do not contain it."""
+    """Add the initial value of `mean_positives` to the state dict of an earlier version, which lacks this buffer."""
     state_dict.setdefault(f"{prefix}mean_positives", torch.tensor(EMA_START))

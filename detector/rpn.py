@@ -1,4 +1,4 @@
-"""Head that predicts box offsets and class logits; all pyramid levels share its weights."""
+"""Head that predicts box offsets and class logits. All pyramid levels share the weights of the head."""
 
 import math
 
@@ -9,12 +9,14 @@ __all__ = ["BoxHead", "softmax_init"]
 
 
 def softmax_init(l: nn.Conv2d, num_anchors: int, num_logits: int) -> None:  # noqa: E741 (the reference's name)
-    """Initialize a classification layer to a background probability of 0.99 (Lin et al., 2017, section 3.3, softmax).
+    """Initialize a classification layer so that the softmax probability of background is 0.99.
+
+    This is the softmax form of Lin et al., Focal Loss for Dense Object Detection, 2017, section 3.3.
 
     Args:
-        l: last layer, with (num_anchors, num_logits) output channels.
-        num_anchors: anchors per cell.
-        num_logits: number of classes + 1; background comes first.
+        l: last layer, with num_anchors * num_logits output channels, ordered by anchor, then class.
+        num_anchors: number of anchors per cell.
+        num_logits: number of classes + 1. Background is logit 0.
     """
     background = 0.99
     with torch.no_grad():
@@ -26,12 +28,12 @@ def softmax_init(l: nn.Conv2d, num_anchors: int, num_logits: int) -> None:  # no
 
 
 class BoxHead(nn.Module):
-    """Two small convolutional networks for box offsets and class logits, shared by all levels.
+    """Two small convolutional networks, one for box offsets and one for class logits, shared by all pyramid levels.
 
     Args:
-        in_channels: channels of every level.
-        num_anchors: anchors per cell.
-        num_logits: number of classes + 1.
+        in_channels: channels of the feature map of every level.
+        num_anchors: number of anchors per cell.
+        num_logits: number of classes + 1. Background is logit 0.
         n_layers: number of hidden 3x3 convolutions before the prediction; may be 0.
     """
 
@@ -54,14 +56,15 @@ class BoxHead(nn.Module):
         return nn.Sequential(*layers, last)
 
     def forward(self, xs: list[Tensor]) -> list[Tensor]:
-        """Predict from the feature maps of all levels.
+        """Predict box offsets and class logits from the feature maps of all levels.
 
         Args:
-            xs: levels, each (N, in_channels, h, w).
+            xs: feature maps, one (N, in_channels, h, w) per level.
 
         Returns:
-            `[loc (N, A, 4), cls (N, A, K + 1)]`, anchors in the order level, row, column, anchor. Both are
-            transposed views of contiguous (N, 4 or K + 1, A) tensors, a layout in which the losses are fast.
+            A list of two tensors: box offsets (N, A, 4) and class logits (N, A, K + 1). The A anchors of a frame are
+            ordered by level, row, column and anchor shape. Both tensors are transposed views of contiguous tensors
+            (N, 4, A) and (N, K + 1, A), because the losses are faster with this layout.
         """
         locs: list[Tensor] = []
         logits: list[Tensor] = []

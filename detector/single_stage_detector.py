@@ -1,4 +1,4 @@
-"""The detector: feature extractor, box head, anchors and loss behind `compute_loss` and `get_boxes`."""
+"""The detection network, which combines a feature extractor, a box head, anchors and a loss."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -20,21 +20,21 @@ __all__ = ["Detector", "SingleStageDetector", "check_backbone"]
 
 
 class Detector(nn.Module, ABC):
-    """Interface of a network that predicts boxes, as used by the training."""
+    """Interface of a detection network for training and evaluation."""
 
     @abstractmethod
     def compute_loss(
         self, x: Tensor, targets: list, reset_mask: Tensor, frame_is_labeled: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Losses of a batch, by name."""
+        """Return the losses of a batch as a dict of scalars, see `SingleStageDetector.compute_loss`."""
 
     @abstractmethod
     def get_boxes(self, x: Tensor, score_thresh: float = 0.4) -> list[list[dict[str, Tensor]]]:
-        """Detections of a batch, by time step and stream."""
+        """Return the detections of a batch as a list of T lists of B dicts, see `SingleStageDetector.get_boxes`."""
 
     @abstractmethod
     def reset(self, mask: Tensor) -> None:
-        """Clear the state of the streams whose `mask` (B,) is 0."""
+        """Clear the state of each stream with a 0 in `mask` (B,)."""
 
     @abstractmethod
     def reset_all(self) -> None:
@@ -42,23 +42,23 @@ class Detector(nn.Module, ABC):
 
 
 class SingleStageDetector(Detector):
-    """Recurrent single-shot detector (like SSD and RetinaNet, with a recurrent state per stream).
+    """Single-shot detector like SSD and RetinaNet, with a recurrent state for each stream (row of the batch).
 
     Args:
         feature_extractor: name or import path of the backbone, see `FEATURE_EXTRACTORS`.
         in_channels: channels of a frame.
-        num_classes: classes without background.
-        feature_base: width of the backbone's stem.
+        num_classes: number of classes K, without background.
+        feature_base: output channels of the backbone's stem.
         feature_channels_out: channels of every pyramid level.
-        anchor_list: name of an anchor list, or (ratio, scale) pairs.
+        anchor_list: name in `ANCHOR_LISTS`, or (ratio = height / width, scale) pairs.
         nlayers: number of hidden convolutions of the box head.
-        max_boxes_per_input: boxes per frame that enter non-maximum suppression.
+        max_boxes_per_input: largest number of boxes per frame that enter non-maximum suppression.
         fg_iou_threshold, bg_iou_threshold, allow_low_quality_matches, base_size, variances: see `Anchors`.
         first_stride, num_levels: see `RecurrentPyramid`.
-        criterion: the loss; `DetectionLoss()` if not given.
+        criterion: the loss; `DetectionLoss()` if None.
 
     Raises:
-        ValueError: an argument is outside its range, or the backbone is not a `FeatureExtractor`.
+        ValueError: an argument is outside its range, or the backbone does not implement `FeatureExtractor`.
     """
 
     def __init__(
@@ -106,32 +106,35 @@ class SingleStageDetector(Detector):
         self._targets: tuple[Tensor, Tensor] | None = None
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Advance the streams by a batch.
+        """Compute the box offsets and class logits of a batch, and update the recurrent state.
 
         Args:
-            x: (T, B, C, H, W), or (N, C, H, W) for one time step of N streams.
+            x: (T, B, C, H, W) frames, or (N, C, H, W) frames for one time step of N streams.
 
         Returns:
-            `[loc (N, A, 4), cls (N, A, K + 1)]`: box offsets and class logits, background first.
+            A list of two tensors with N = T * B: box offsets (N, A, 4) and class logits (N, A, K + 1). Logit 0 is
+            background.
         """
         return self.rpn(self.feature_extractor(x))
 
     def compute_loss(
         self, x: Tensor, targets: list, reset_mask: Tensor, frame_is_labeled: Tensor | None = None
     ) -> dict[str, Tensor]:
-        """Losses of a batch. Unlabelled frames advance the state, but count in neither loss.
+        """Compute the losses of a batch. Unlabelled frames update the recurrent state, but do not affect the losses.
 
         Args:
-            x: (T, B, C, H, W).
-            targets: list T of list B of boxes, see `Anchors.encode`.
-            reset_mask: (B,), 1 keeps a stream's state, 0 clears it before the batch.
-            frame_is_labeled: (T, B) bool; every frame if None.
+            x: (T, B, C, H, W) frames.
+            targets: list of T lists with the boxes of B frames each, see `Anchors.encode`.
+            reset_mask: (B,) values: 0 clears the state of a stream before the batch, 1 keeps the state.
+            frame_is_labeled: (T, B) bool; None if all frames are labelled.
 
         Returns:
-            `{"loc_loss", "cls_loss"}`; zeros that reach every parameter if no frame is labelled.
+            A dict of the scalars "loc_loss" and "cls_loss". If no frame is labelled, both losses are 0 and every
+            parameter gets a gradient of 0.
 
         Raises:
-            ValueError: a target on the CPU is invalid, see `Anchors.encode`; the message contains n = t * B + b.
+            ValueError: a target on the CPU is invalid, see `Anchors.encode`. The message contains the index t * B + b
+                of the frame.
         """
         self.reset(reset_mask)
         features = self.feature_extractor(x)
@@ -146,7 +149,7 @@ class SingleStageDetector(Detector):
             zero = torch.stack([p.sum() * 0.0 for p in self.parameters()]).sum()
             return {"loc_loss": zero, "cls_loss": zero}
         loc_preds, cls_preds = self.rpn(features)
-        # The losses do not keep the targets, so the next batch may overwrite them.
+        # The losses do not keep references to the targets, so the next batch may overwrite the targets.
         self._targets = self.box_coder.encode(features, x, [frames], out=self._targets, numbers=numbers)
         loc_targets, cls_targets = self._targets
         return self.criterion(loc_preds, loc_targets, cls_preds, cls_targets)
@@ -155,16 +158,20 @@ class SingleStageDetector(Detector):
     def get_boxes(
         self, x: Tensor, score_thresh: float = 0.4, nms_thresh: float = 0.5, max_boxes: int | None = None
     ) -> list[list[dict[str, Tensor]]]:
-        """Advance the streams by a batch in evaluation mode and decode its detections. The mode is restored afterwards.
+        """Detect boxes in the frames of a batch, and update the recurrent state.
+
+        The network runs in evaluation mode. The previous mode is restored afterwards.
 
         Args:
-            x: (T, B, C, H, W).
-            score_thresh: lowest score.
-            nms_thresh: overlap above which the lower of two scores of a class is dropped.
-            max_boxes: boxes per frame that enter non-maximum suppression; `max_boxes_per_input` if None.
+            x: (T, B, C, H, W) frames.
+            score_thresh: detections with a score up to this are dropped.
+            nms_thresh: if the IoU of two boxes of a class exceeds this, the box with the lower score is dropped.
+            max_boxes: largest number of boxes per frame that enter non-maximum suppression; `max_boxes_per_input` if
+                None.
 
         Returns:
-            List T of list B of `{"boxes" (M, 4) x1, y1, x2, y2 in pixels of x, "scores" (M,), "labels" (M,) 1..K}`.
+            A list of T lists of B dicts. Each dict contains "boxes" (M, 4) as x1, y1, x2, y2 in pixels of `x`, "scores"
+            (M,) and "labels" (M,) in 1..K.
         """
         with evaluating(self):
             features = self.feature_extractor(x)
@@ -181,7 +188,7 @@ class SingleStageDetector(Detector):
         )
 
     def reset(self, mask: Tensor) -> None:
-        """Clear the state of the streams whose `mask` (B,) is 0."""
+        """Clear the state of each stream with a 0 in `mask` (B,)."""
         self.feature_extractor.reset(mask)
 
     def reset_all(self) -> None:
@@ -192,12 +199,12 @@ class SingleStageDetector(Detector):
     def map_cls_weights(
         self, module_src: "SingleStageDetector", old_classes: Sequence[str], new_classes: Sequence[str]
     ) -> None:
-        """Copy the rows of the class head of another detector for the background and the classes of both detectors.
+        """Copy the last class layer of another detector, for background and the classes that both detectors have.
 
         Args:
-            module_src: detector trained on `old_classes`, with the same anchors per cell and head.
-            old_classes: its class names, in the order of its labels 1..K.
-            new_classes: class names of this detector.
+            module_src: detector trained on `old_classes`, with the same box head and number of anchors per cell.
+            old_classes: class names of `module_src`, in the order of the labels 1..K of `module_src`.
+            new_classes: class names of this detector, in the order of the labels 1..K of this detector.
         """
         pairs = [(0, 0)]
         pairs += [(old_classes.index(name) + 1, k + 1) for k, name in enumerate(new_classes) if name in old_classes]
@@ -211,14 +218,14 @@ class SingleStageDetector(Detector):
 
 
 def check_backbone(config: Config) -> None:
-    """Raise a ValueError unless the backbone of the settings can be built; it is built with few channels."""
+    """Raise a ValueError if the backbone of the settings cannot be built. The check builds it with few channels."""
     model = config.model
     first, count = model.first_stride, model.num_levels
     SingleStageDetector(model.feature_extractor, 1, 1, 8, 8, "PSEE_ANCHORS", first_stride=first, num_levels=count)
 
 
 def _check_extractor(name: str, extractor: Any, first_stride: int, num_levels: int) -> None:
-    """Raise a ValueError if a part of `FeatureExtractor` is missing, or the levels are not those of the settings."""
+    """Raise a ValueError if a backbone lacks an attribute of `FeatureExtractor` or has other strides than required."""
     key = f"model.feature_extractor {name}"
     missing = [part for part in ("strides", "cout", "reset", "reset_all") if not hasattr(extractor, part)]
     require(

@@ -1,4 +1,4 @@
-"""Checks of settings and arguments; each raises a ValueError that names the key, the value and what is allowed."""
+"""Checks of settings and arguments. A failed check raises a ValueError with the key, the value and what is allowed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +13,13 @@ __all__ = [
 
 
 def require(ok: bool, key: str, value: Any, allowed: str) -> None:
-    """Raise a ValueError unless `ok`.
+    """Raise a ValueError if `ok` is false. The other arguments are only used in the error message.
 
     Args:
         ok: whether the value is allowed.
         key: name of the setting or argument.
-        value: the value that was given.
-        allowed: what is allowed instead.
+        value: the given value.
+        allowed: description of the allowed values.
     """
     if not ok:
         raise ValueError(f"{key}: got {value!r}, allowed: {allowed}")
@@ -32,7 +32,13 @@ def require_choice(key: str, value: Any, names: Any) -> None:
 
 @dataclass(frozen=True)
 class Range:
-    """Range of allowed numbers: above `above`, at least `least`, at most `most`."""
+    """Range of allowed numbers.
+
+    Args:
+        above: lower bound that is not allowed itself; replaces `least` if it is given
+        least: lower bound that is allowed itself; 0 if None
+        most: upper bound that is allowed itself; no upper bound if None
+    """
 
     above: float | None = None
     least: float | None = None
@@ -48,13 +54,21 @@ class Range:
         )
 
     def check(self, key: str, value: Any) -> None:
-        """Raise a ValueError if the number of the setting `key` is outside the range; None and names are allowed."""
+        """Raise a ValueError if the setting `key` is a number outside the range. Values other than numbers pass."""
         if isinstance(value, int | float):
             low = value > self.above if self.above is not None else value >= (self.least or 0)
             require(low and (self.most is None or value <= self.most), key, value, str(self))
 
 
 def require_equal(path: Path, key: str, value: Any, wanted: Any, origin: str) -> None:
-    """Raise a ValueError that names the file unless `value` is the one that `origin` requires."""
+    """Raise a ValueError unless a value in a file is the required value.
+
+    Args:
+        path: the file, named in the error message.
+        key: name of the value.
+        value: the value in the file.
+        wanted: the required value.
+        origin: setting or file that requires this value, named in the error message.
+    """
     if value != wanted:
         raise ValueError(f"{path}: {key} is {value}, allowed by {origin}: {wanted}")

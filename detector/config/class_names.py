@@ -1,4 +1,4 @@
-"""Class names: the allowed ones, and their form in metric and file names."""
+"""Class names: which names are allowed, and how they are written in the names of metrics and files."""
 
 import re
 from collections.abc import Iterable
@@ -6,33 +6,37 @@ from collections.abc import Iterable
 __all__ = ["check_class_names", "metric_key", "metric_name"]
 
 MAX_BYTES = 200
-"""MLflow stores 250 characters of a metric's name, file systems 255 bytes of a file's."""
+"""Largest length of a converted class name. MLflow allows 250 characters per name, file systems allow 255 bytes."""
 
 UNSAFE = re.compile(r"[^\w\-. ]|_(?=x)|^\.")
-"""Characters that MLflow or file systems do not accept, the start of an escape, and a leading dot."""
+"""Matches a character that MLflow or file systems do not accept, an `_` before `x`, and a leading dot."""
 
 
 def metric_name(class_name: str) -> str:
-    """A class name as part of a metric's or file's name: letters of any script, digits, `_`, `-`, `.` and spaces.
+    """Convert a class name to a form that is allowed in the names of metrics and files.
 
-    Every other character becomes `_x<hex>_`; two class names never have the same result. "car (parked)" becomes
-    "car _x28_parked_x29_".
+    Letters of any script, digits, `_`, `-`, `.` and spaces are kept. Other characters, a leading dot and an `_` before
+    `x` become `_x<hex>_` with the code of the character. For example, "car (parked)" becomes "car _x28_parked_x29_".
+    Different class names always have different results.
     """
     return UNSAFE.sub(lambda found: f"_x{ord(found[0]):x}_", class_name)
 
 
 def metric_key(key: str) -> str:
-    """A metric such as `val_ap/<class>` under a name that MLflow accepts; two keys never have the same name."""
+    """Convert the key of a metric, such as `val_ap/<class>`, to a name that MLflow accepts.
+
+    Different keys always have different names.
+    """
     head, separator, class_name = key.partition("ap/")
     return head + separator + metric_name(class_name)
 
 
 def check_class_names(source: str, names: Iterable[object]) -> None:
-    """Raise a ValueError that begins with `source` for the first name that is not a printable text without padding.
+    """Raise a ValueError if a class name is empty, too long, not printable or has blanks at its start or end.
 
     Args:
-        source: where the names come from, a file or a setting.
-        names: class names, "empty" included.
+        source: file or setting that contains the names. The error message begins with it.
+        names: class names. The frame label "empty" is allowed.
     """
     for name in names:
         ok = isinstance(name, str) and name.isprintable() and name == name.strip() != ""

@@ -1,7 +1,7 @@
-"""Tables of extension points, one per kind: the names of built-in objects; others are given by import path.
+"""Extension points: for each kind of object, a table of the built-in objects by name.
 
-Every entry is the import path of an object, `package.module:Name`, and is imported at its first use. An import path of
-an object outside the product is accepted everywhere that a name is accepted.
+A table contains the import path of each object in the form `package.module:Name`. An object is imported at its first
+use. Wherever a name is accepted, the import path of an object outside EvForge is accepted too.
 """
 
 import re
@@ -31,18 +31,18 @@ IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 def load_object(path: str) -> Any:
-    """The object with an import path `package.module:Name`."""
+    """Import the object with the import path `package.module:Name`."""
     module, _, name = path.partition(":")
     return getattr(import_module(module), name)
 
 
 class Table(Mapping[str, Any]):
-    """Objects of one kind by name, imported at their first use.
+    """Mapping from names to objects of one kind, which are imported at their first use.
 
     Args:
-        key: setting or argument with the name, used in error messages
-        entries: import path of each name
-        extra: further names that the setting accepts and that have no object, such as "auto"
+        key: setting or argument that contains a name from this table, used in error messages
+        entries: dict from names to import paths
+        extra: further names that the setting accepts but that have no object, such as "auto"
     """
 
     def __init__(self, key: str, entries: Mapping[str, str], extra: tuple[str, ...] = ()) -> None:
@@ -51,26 +51,26 @@ class Table(Mapping[str, Any]):
         self._used: set[str] = set()
 
     def __getitem__(self, name: str) -> Any:
-        """The object with this name or import path.
+        """Return the object with a name or import path.
 
         Raises:
-            ValueError: there is no such name, or the object cannot be imported.
+            ValueError: the name is unknown, or the object cannot be imported.
         """
         self.check(name)
         path = self._entries.get(name, name)
         try:
             found = load_object(path)
-        except (Exception, SystemExit) as error:  # a module outside the product may raise any error
+        except (Exception, SystemExit) as error:  # a module outside EvForge may raise any error
             where = "in an installed module, or one in the working folder or in a folder of PYTHONPATH"
             raise self._error(name, "imported", error, f"{self.allowed}, {where}") from error
         self._used |= {name} - self._entries.keys()
         return found
 
     def make(self, name: str, *arguments: Any, **options: Any) -> Any:
-        """Call the object with this name or import path.
+        """Call the object with a name or import path, and return the result.
 
         Raises:
-            ValueError: as for `table[name]`, or the call fails.
+            ValueError: the name is unknown, the object cannot be imported, or the call fails.
         """
         function = self[name]
         try:
@@ -96,12 +96,12 @@ class Table(Mapping[str, Any]):
 
     @property
     def allowed(self) -> str:
-        """The accepted names as text; objects outside the product are included after their first use."""
+        """The accepted names as text. Import paths of objects outside EvForge are included after their first use."""
         names = ", ".join((*self.extra, *self._entries, *sorted(self._used)))
         return f"{names}, or an import path such as mylab.module:Name"
 
     def check(self, name: str) -> None:
-        """Raise a ValueError unless `name` is an entry, an extra name or has the form of an import path."""
+        """Raise a ValueError unless `name` is an entry, an extra name or a text in the form of an import path."""
         known = isinstance(name, str) and (name in self or name in self.extra or IMPORT_PATH.fullmatch(name))
         require(bool(known), self.key, name, self.allowed)
 
@@ -117,7 +117,7 @@ REPRESENTATIONS = Table(
         "event_cube": "detector.preprocess.event_cube:event_cube_representation",
     },
 )
-"""How events become frames: `f(data: DataConfig) -> Representation`, see `detector.preprocess.representation`."""
+"""Representations of events as frames: `f(data: DataConfig) -> Representation`, see `Representation`."""
 
 FEATURE_EXTRACTORS = Table(
     "model.feature_extractor",
@@ -129,10 +129,10 @@ CLASS_LOSSES = Table("loss.cls_loss_func", {"softmax_focal_loss": "detector.loss
 """Classification losses: `f(pred (N, A, K + 1), target (N, A), reduction, *, alpha, gamma) -> Tensor`."""
 
 BOX_LOSSES = Table("loss.box_loss_func", {"smooth_l1_loss": "detector.losses:smooth_l1_loss"})
-"""Box losses of the offsets of positive anchors: `f(pred (P, 4), target (P, 4), beta, reduction) -> Tensor`."""
+"""Box losses: `f(pred, target, beta, reduction) -> Tensor` for the (P, 4) offsets of positive anchors."""
 
 OPTIMIZERS = Table("optim.optimizer", {"adam": "torch.optim:Adam", "adamw": "torch.optim:AdamW"})
-"""Optimizers: `f(parameters, lr=..., weight_decay=...) -> torch.optim.Optimizer`, so torch's own have this form."""
+"""Optimizers: `f(parameters, lr=..., weight_decay=...) -> torch.optim.Optimizer`, as in `torch.optim`."""
 
 LR_SCHEDULES = Table(
     "optim.lr_scheduler",
@@ -141,7 +141,10 @@ LR_SCHEDULES = Table(
         for name, function in (("exponential", "exponential"), ("cosine", "cosine"), ("none", "constant"))
     },
 )
-"""Learning rate as a share of the peak: `f(optim: OptimConfig, epoch: float, epochs: float) -> float`."""
+"""Learning rate schedules: `f(optim: OptimConfig, epoch: float, epochs: float) -> float`.
+
+The result is the learning rate divided by its peak; see `detector.optim.learning_rate.rate_factor`.
+"""
 
 EVENT_FORMATS = Table(
     "data.event_format",
@@ -156,11 +159,13 @@ EVENT_FORMATS = Table(
     },
     extra=("auto",),
 )
-"""Readers of recordings: `f(path: Path, height: int | None, width: int | None) -> EventReader`, see `ArrayReader` in
-`detector.events`; "auto" finds the format by the content."""
+"""Readers of recordings: `f(path: Path, height: int | None, width: int | None) -> EventReader`.
+
+The interface is described at `ArrayReader` in `detector.events`. "auto" detects the format from the content of a file.
+"""
 
 LABEL_FORMATS = Table("data.label_format", {"npy": "detector.labels.npy:NPY"})
-"""Formats of label files: a `detector.labels.LabelFormat`."""
+"""Formats of label files. Each object is a `detector.labels.LabelFormat`."""
 
 EXPORT_FORMS = Table(
     "form",
@@ -174,7 +179,7 @@ EXPORT_FORMS = Table(
         "onnx": "detector.export.backends.onnx:ONNX",
     },
 )
-"""Kinds of exported files: a `detector.export.form.ExportForm`."""
+"""Kinds of exported files. Each object is a `detector.export.form.ExportForm`."""
 
 TABLES = {
     table.key: table
@@ -189,4 +194,4 @@ TABLES = {
         LABEL_FORMATS,
     )
 }
-"""Tables of settings by their keys."""
+"""Dict from keys of settings, such as "data.preprocess", to the tables of these settings."""

@@ -1,6 +1,6 @@
 """The groups of settings, one frozen dataclass each; `Config` in `detector.config.tree` holds them.
 
-Every value is checked when a group is made; an error names the key, the value and what is allowed.
+Every value is checked when a group is made. An error names the key, the value and what is allowed.
 """
 
 from dataclasses import dataclass, field, fields
@@ -28,13 +28,13 @@ POSITIVE, NOT_NEGATIVE, FRACTION = Range(above=0), Range(least=0), Range(least=0
 
 
 def _leaf(default: Any, allowed: Range) -> Any:
-    """A leaf whose numbers must be in a range."""
+    """Make the dataclass field of a leaf (a single setting) whose numbers must be in the range `allowed`."""
     return field(default=default, metadata={"range": allowed})
 
 
 @dataclass(frozen=True)
 class Group:
-    """A group of leaves, each checked by its table, its choices or its range."""
+    """Base class of a group of leaves (single settings). A leaf is checked by its table, its choices or its range."""
 
     name: ClassVar[str]
 
@@ -54,29 +54,29 @@ class Group:
 
 @dataclass(frozen=True)
 class DataConfig(Group, name="data"):
-    """The dataset: how its tensors are made, and which of its labels count.
+    """The dataset: how events become tensors, and which labels are used.
 
     Args:
         dataset_path: folder with train/, val/, test/ and label_map_dictionary.json
         preprocess: how events become tensors
-        max_incr_per_pixel: events per pixel and bin that saturate a histogram, a difference or an event cube
+        max_incr_per_pixel: number of events per pixel and bin at which a histogram, difference or event cube saturates
         num_utbins: micro-bins per frame of event cubes and stacked histograms
-        split_polarity: event cubes have a channel for OFF events; otherwise they count -1
+        split_polarity: OFF events have their own channels in event cubes; otherwise OFF events count -1
         delta_t: duration of a frame in microseconds
-        height: tensor height in pixels; that of the recording if not given
-        width: tensor width in pixels; that of the recording if not given
-        num_tbins: consecutive frames in a batch
-        batch_size: parallel streams per rank
-        num_workers: loader processes per rank
-        classes: names to detect; all of the label map but "empty" if not given
-        min_box_diag: smaller box diagonals (network pixels) are dropped
+        height: tensor height in pixels; by default the height of the recording
+        width: tensor width in pixels; by default the width of the recording
+        num_tbins: number of consecutive frames in a batch
+        batch_size: number of parallel streams per rank
+        num_workers: number of loader processes per rank
+        classes: names of the classes to detect; by default all names of the label map except "empty"
+        min_box_diag: boxes with a smaller diagonal (network pixels) are dropped
         min_box_side: boxes with a smaller width or height (network pixels) are dropped
-        skip_us: microseconds at the start of a stream that do not count in mAP
+        skip_us: number of microseconds at the start of each recording that mAP ignores
         interpolation: fill unlabelled training frames with boxes interpolated along tracks
-        augment: randomly flip, zoom and drop events of training sequences
+        augment: augment training sequences with random flips, zooms and dropped events
         reversal: share of augmented training sequences that run backwards in time
-        max_faulty_events: share of faulty events above which a recording is refused; 10 always pass, with 0 none
-        event_format: format of recordings; auto finds it by their content
+        max_faulty_events: largest accepted share of faulty events; 10 events are always accepted, unless this is 0
+        event_format: format of recordings; auto detects the format from the content of a file
         label_format: format of the label files beside recordings
     """
 
@@ -117,12 +117,12 @@ class ModelConfig(Group, name="model"):
 
     Args:
         feature_extractor: backbone
-        feature_base: width of the stem
+        feature_base: output channels of the first convolution
         feature_channels_out: channels of every pyramid level
-        first_stride: stride of the first pyramid level: 8 for small objects, else 16
-        num_levels: number of pyramid levels, each at twice the stride of the one before
-        nlayers: hidden convolutions of the box head
-        max_boxes_per_input: boxes per frame that enter non-maximum suppression
+        first_stride: stride of the first pyramid level: 16, or 8 for small objects
+        num_levels: number of pyramid levels; the stride doubles from level to level
+        nlayers: number of hidden convolutions of the box head
+        max_boxes_per_input: largest number of boxes per frame that enter non-maximum suppression
     """
 
     feature_extractor: str = "Vanilla"
@@ -139,12 +139,12 @@ class AnchorConfig(Group, name="anchors"):
     """Anchor boxes, and how labels are assigned to them.
 
     Args:
-        anchor_list: name of a list, or (ratio = h / w, scale) pairs
-        base_size: side in network pixels of the unit anchor of the first level
-        fg_iou_threshold: anchors that overlap a box at least this much are positive
-        bg_iou_threshold: anchors that overlap every box less than this are background
-        allow_low_quality_matches: every box has at least one positive anchor
-        variances: scale of the centre and the size offsets
+        anchor_list: name of an anchor list, or (ratio = h / w, scale) pairs
+        base_size: side in network pixels of the first level's anchor with ratio 1 and scale 1
+        fg_iou_threshold: an anchor is positive if its IoU with a box is at least this
+        bg_iou_threshold: an anchor is background if its IoU with every box is below this
+        allow_low_quality_matches: assign at least one positive anchor to every box
+        variances: scale of the centre offsets, and scale of the size offsets
     """
 
     anchor_list: AnchorList = "PSEE_ANCHORS"
@@ -174,12 +174,12 @@ class LossConfig(Group, name="loss"):
     Args:
         cls_loss_func: classification loss
         box_loss_func: loss of the box offsets
-        focal_alpha: weight of the foreground; the background has 1 - focal_alpha
+        focal_alpha: weight of foreground anchors; background anchors have the weight 1 - focal_alpha
         focal_gamma: focusing exponent
-        loc_beta: error at which the box loss turns from quadratic to linear
+        loc_beta: error at which the box loss changes from quadratic to linear
         loc_weight: weight of the box loss relative to the classification loss
-        normalizer: divisor of the losses of a batch: its number of positive anchors, or an exponential mean of that
-            number over batches, which varies less where many frames have few boxes
+        normalizer: divisor of the losses; positives: number of positive anchors of the batch; ema: moving average of
+            this number, which varies less if many frames have few boxes
     """
 
     cls_loss_func: str = "softmax_focal_loss"
@@ -196,13 +196,14 @@ class OptimConfig(Group, name="optim"):
     """The optimizer and its learning rate.
 
     Args:
-        optimizer: rule by which gradients change the weights
+        optimizer: optimization algorithm
         lr: peak learning rate
         weight_decay: L2 penalty
-        lr_scheduler: decay after the warm-up: by a factor per epoch, a cosine over train.max_epochs, or none
-        lr_scheduler_step_gamma: the exponential schedule's factor per epoch
-        warmup_epochs: epochs of linear warm-up; may be a fraction
-        gradient_clip: largest norm of the gradient; 0 turns clipping off. A `gradient_clip_val` of the trainer wins
+        lr_scheduler: decay of the learning rate; exponential: by a factor per epoch; cosine: from the end of the
+            warm-up to 0 at train.max_epochs; none: no decay
+        lr_scheduler_step_gamma: factor per epoch of the exponential schedule
+        warmup_epochs: number of epochs of linear warm-up; may be a fraction
+        gradient_clip: largest gradient norm; 0 disables clipping; `gradient_clip_val` of the trainer has priority
     """
 
     optimizer: str = "adam"
@@ -216,13 +217,13 @@ class OptimConfig(Group, name="optim"):
 
 @dataclass(frozen=True)
 class EvalConfig(Group, name="eval"):
-    """Decoding for the metric, and which frames count.
+    """Thresholds for detections in the evaluation, and which frames are evaluated.
 
     Args:
-        score_thresh: detections below this score are dropped
-        nms_thresh: of two boxes of a class that overlap more than this, the lower score is dropped
-        empty_frames: labelled frames without a box that counts: count includes their false positives; ignore leaves
-            these frames out, as published results of Gen1 and 1 Mpx do
+        score_thresh: detections with a score up to this are dropped
+        nms_thresh: if the IoU of two boxes of a class exceeds this, the lower score is dropped
+        empty_frames: treatment of labelled frames without an evaluated box; count: include their false positives;
+            ignore: leave these frames out, as in published results of Gen1 and 1 Mpx
     """
 
     score_thresh: float = _leaf(0.001, FRACTION)
@@ -232,16 +233,16 @@ class EvalConfig(Group, name="eval"):
 
 @dataclass(frozen=True)
 class TrainConfig(Group, name="train"):
-    """One training.
+    """The training.
 
     Args:
         max_epochs: number of epochs
-        precision: arithmetic of the network; auto: bf16 where it is faster on this hardware
-        workers: Ray Train workers (ranks)
-        min_workers: smallest number of workers to continue with where nodes are lost; `workers` if not given
+        precision: numeric precision of the network; auto: bf16 if it is faster on this hardware
+        workers: number of Ray Train workers (ranks)
+        min_workers: smallest number of workers with which training continues if nodes are lost; by default all workers
         use_gpu: give each worker a GPU; auto: if there are GPUs
         seed: seed of weights, order and augmentation
-        val_every: epochs between validations
+        val_every: number of epochs between validations
         storage: folder where runs are stored
         max_failures: number of times that a lost worker is replaced before the run fails
         pretrained: checkpoint with the initial weights
@@ -271,21 +272,21 @@ class TrainConfig(Group, name="train"):
 
 @dataclass(frozen=True)
 class TuneConfig(Group, name="tune"):
-    """One search.
+    """The hyperparameter search.
 
     Args:
         num_samples: number of trials
-        searcher: how samples are drawn
-        scheduler: asha stops weak trials early; pbt lets them continue from the weights of strong ones with similar
-            thresholds and rates; none lets all run to the end
+        searcher: algorithm that chooses the settings of trials
+        scheduler: asha: stop weak trials early; pbt: continue weak trials with the weights of strong trials and similar
+            settings; none: run all trials to the end
         metric: metric that ranks the trials
         mode: whether a larger (max) or smaller (min) metric is better
-        against: cost to minimise beside the metric, for a Pareto front of detectors instead of one best
-        max_concurrent: trials that run at a time; auto: as many as there are CPUs (or GPUs)
-        grace_epochs: validations before a trial can be stopped; with pbt, between two comparisons
-        reduction_factor: one in this many trials continues at each rung; with pbt, one in this many is replaced
-        final_seeds: number of seeds with which each of the best trials is trained; 1 adds no training
-        final_top_k: how many of the best trials are trained again with further seeds
+        against: cost that is minimised in addition to the metric; the result is a Pareto front of detectors
+        max_concurrent: number of trials that run at the same time; auto: as many as the CPUs (or GPUs) allow
+        grace_epochs: number of validations before asha can stop a trial, or between two comparisons of pbt
+        reduction_factor: asha continues one in this many trials at each rung; pbt replaces one in this many trials
+        final_seeds: number of seeds with which each of the best trials is trained; 1: no additional training
+        final_top_k: number of best trials that are trained again with further seeds
         space_seed: seed of the sampling
     """
 
@@ -308,9 +309,9 @@ class TrackConfig(Group, name="track"):
     """Where runs and models are recorded.
 
     Args:
-        tracking_uri: MLflow server or database; a SQLite file in the working folder if not given
-        experiment: MLflow experiment
-        registered_model_name: name in the model registry
+        tracking_uri: MLflow server or database; by default a SQLite file in the working folder
+        experiment: name of the MLflow experiment
+        registered_model_name: name of the model in the MLflow model registry
     """
 
     tracking_uri: str | None = None

@@ -1,8 +1,8 @@
-"""Every setting of EvForge: one tree of frozen dataclasses, checked when it is made.
+"""All settings of EvForge as a tree of frozen dataclasses, which are checked when they are made.
 
-A leaf is named `group.leaf` everywhere: the field, the YAML key, the command line's flag, the key of a search
-space and the MLflow parameter. Leaf names are unique over all groups, so the flat `argparse.Namespace` that
-`LightningDetectionModel` takes and the tree hold the same information.
+A leaf is a single setting. It has the same name `group.leaf` as a field, in YAML files and search spaces, on the
+command line and in MLflow. Leaf names are unique over all groups. The flat `argparse.Namespace` that
+`LightningDetectionModel` takes therefore contains the same information as the tree.
 """
 
 import argparse
@@ -48,15 +48,15 @@ class Config:
 
     @classmethod
     def load(cls, path: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> "Config":
-        """Read a YAML file and replace single leaves.
+        """Read settings from a YAML file, and replace some of them.
 
         Args:
-            path: file with any of the groups; defaults if None.
-            overrides: `{"group.leaf": value}`, applied last.
+            path: YAML file with some or all settings. Missing settings have their defaults. None for no file.
+            overrides: `{"group.leaf": value}`, applied after the file.
 
         Raises:
-            ValueError: a key that does not exist, a value of the wrong type or outside its range.
-            FileNotFoundError: there is no such file.
+            ValueError: the file is not YAML, a key does not exist, or a value has the wrong type or is not allowed.
+            FileNotFoundError: the file does not exist.
         """
         values: dict[str, Any] = {}
         if path is not None:
@@ -71,7 +71,14 @@ class Config:
         return cls().with_overrides({**values, **(overrides or {})})
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> "Config":
-        """A copy in which `{"group.leaf": value}` are replaced; types are checked, strings converted."""
+        """Return a copy with some leaves replaced. Types are checked, and strings are converted to the required types.
+
+        Args:
+            overrides: `{"group.leaf": value}`.
+
+        Raises:
+            ValueError: a key does not exist, or a value has the wrong type or is not allowed.
+        """
         from jsonargparse import ArgumentParser
 
         tree = self.to_dict()
@@ -90,20 +97,20 @@ class Config:
         return Config(**{name: parsed[name] for name in tree})
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """The tree as nested dicts of plain values."""
+        """Return the tree as nested dicts `{"group": {"leaf": value}}`."""
         return {group.name: asdict(getattr(self, group.name)) for group in fields(self)}
 
     def to_flat(self) -> dict[str, Any]:
-        """`{"group.leaf": value}` of every leaf."""
+        """Return all leaves as one dict `{"group.leaf": value}`."""
         return {f"{group}.{leaf}": value for group, leaves in self.to_dict().items() for leaf, value in leaves.items()}
 
     def to_hparams(self) -> argparse.Namespace:
-        """The flat namespace of leaf names that `LightningDetectionModel` takes."""
+        """Return all leaves as a flat namespace without the group names, as `LightningDetectionModel` takes it."""
         return argparse.Namespace(**{key.partition(".")[2]: value for key, value in self.to_flat().items()})
 
     @classmethod
     def from_hparams(cls, hparams: argparse.Namespace | Mapping[str, Any]) -> "Config":
-        """The tree of a flat namespace; missing leaves have their defaults."""
+        """Make a tree from a flat namespace or mapping of leaves. Missing leaves get their defaults."""
         values = dict(hparams) if isinstance(hparams, Mapping) else vars(hparams)
         groups = {
             name: group_type(**{leaf.name: values[leaf.name] for leaf in fields(group_type) if leaf.name in values})
@@ -112,18 +119,21 @@ class Config:
         return cls(**groups)
 
     def to_yaml(self) -> str:
-        """Text that `load` reads back."""
+        """Return the settings as YAML text, in the form that `load` reads."""
         import yaml
 
         return yaml.safe_dump(json.loads(json.dumps(self.to_dict())), sort_keys=False)
 
     def fingerprint(self) -> str:
-        """Hash of every leaf: equal only for equal configurations."""
+        """Return a hash of all leaves as 16 hexadecimal digits. Different configurations have different hashes."""
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _type_error(message: str, tree: Mapping[str, Mapping[str, Any]]) -> str:
-    """Convert a message of jsonargparse, several lines that begin with `Parser key "group.leaf"`, to one line."""
+    """Convert an error message of jsonargparse to one line with the leaf, its value in `tree` and the allowed type.
+
+    The original message has several lines and begins with `Parser key "group.leaf"`.
+    """
     found = re.search(r'key "(\w+)\.(\w+)"', message)
     if found is None:
         return " ".join(message.split())
@@ -133,7 +143,7 @@ def _type_error(message: str, tree: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _readable(kind: Any) -> str:
-    """Description of the values of a type for users."""
+    """Describe in words for users which values a type allows."""
     if get_origin(kind) is Literal:
         return ", ".join(map(str, get_args(kind)))
     if get_origin(kind) in (Union, UnionType):

@@ -1,4 +1,4 @@
-"""Convolution blocks of the feature extractors. All of them can be scripted."""
+"""Convolution blocks of the feature extractors. All blocks can be scripted."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ __all__ = ["SqueezeExciteBlock", "VGGBlock", "conv_bn_relu"]
 
 
 def conv_bn_relu(cin: int, cout: int, kernel_size: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution (size kept at stride 1), batch norm and ReLU."""
+    """Make a convolution, batch norm and ReLU. With stride 1, the output has the height and width of the input."""
     conv = nn.Conv2d(cin, cout, kernel_size, stride, kernel_size // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(cout), nn.ReLU(inplace=True))
 
@@ -33,11 +33,11 @@ class SqueezeExciteBlock(nn.Module):
         self.skip = nn.Sequential(nn.Conv2d(cin, cout, 1, bias=False), nn.BatchNorm2d(cout))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, cin, H, W) -> (N, cout, ceil(H / stride), ceil(W / stride))."""
+        """Convert (N, cin, H, W) features to (N, cout, ceil(H / stride), ceil(W / stride)) features."""
         y = self.conv2(self.conv1(x))
         weights = self.excite(y.mean(dim=(2, 3), keepdim=True))
-        # A 1x1 convolution of stride 2 is not used: oneDNN 3.13 writes past its buffers in the gradient of some.
-        # A slice is not used: its gradient is not channels_last and slows down the following layers.
+        # A 1x1 convolution of stride 2 is not used, because oneDNN 3.13 can write past its buffers in the gradient.
+        # A slice is not used, because the gradient of a slice is not channels_last and slows down the next layers.
         skip = self.skip(x if self.stride == 1 else avg_pool2d(x, 1, self.stride))
         return torch.relu(y * weights + skip)
 
@@ -56,5 +56,5 @@ class VGGBlock(nn.Module):
         self.convs = nn.Sequential(conv_bn_relu(cin, cout, stride=stride), conv_bn_relu(cout, cout))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, cin, H, W) -> (N, cout, ceil(H / stride), ceil(W / stride))."""
+        """Convert (N, cin, H, W) features to (N, cout, ceil(H / stride), ceil(W / stride)) features."""
         return self.convs(x)

@@ -15,17 +15,19 @@ __all__ = ["lstm_sequence"]
 
 
 def lstm_sequence(gates_x: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """Advance B streams by T steps.
+    """Run a convolutional LSTM over T time steps of B streams.
 
     Args:
-        gates_x: (T * B, 4 * C, h, w) contribution of the input to the input, forget and output gate and the candidate,
-            time-major.
-        weight: (4 * C, C, k, k) convolution of the hidden state, stride 1, size kept; of the same dtype.
-        hidden: (B, C, h, w) hidden state, without gradient.
-        cell: (B, C, h, w) cell state, float32, without gradient.
+        gates_x: (T * B, 4 * C, h, w) convolved input in time-major order. The channels are those of the input gate, the
+            forget gate, the output gate and the candidate.
+        weight: (4 * C, C, k, k) weight of the hidden state's convolution, which has stride 1 and keeps the size. The
+            dtype is that of `gates_x`.
+        hidden: (B, C, h, w) initial hidden state. It gets no gradient.
+        cell: (B, C, h, w) initial cell state, float32. It gets no gradient.
 
     Returns:
-        (T * B, C, h, w) hidden states and the (B, C, h, w) last cell state, which has no gradient.
+        The (T * B, C, h, w) hidden states of all time steps, and the (B, C, h, w) last cell state, which has no
+        gradient.
     """
     return _Sequence.apply(gates_x, weight, hidden, cell)
 
@@ -37,7 +39,7 @@ class _Sequence(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         batch, channels = hidden.shape[:2]
         padding = weight.shape[-1] // 2
-        # The state before step t has index t in time, the state after it t + 1.
+        # Entry t along time is the state before time step t, entry t + 1 the state after this step.
         hiddens = _like(gates_x, len(gates_x) + batch, channels, gates_x.dtype)
         cells = _like(gates_x, len(gates_x) + batch, channels, torch.float32)
         hiddens[:batch], cells[:batch] = hidden, cell
@@ -72,7 +74,7 @@ class _Sequence(torch.autograd.Function):
 
 
 def _like(x: Tensor, frames: int, channels: int, dtype: torch.dtype) -> Tensor:
-    """Uninitialised (frames, channels, h, w) tensor with the memory format of `x` (N, C, h, w)."""
+    """Make an uninitialised (frames, channels, h, w) tensor with the memory format of `x` (N, C, h, w)."""
     channels_last = x.is_contiguous(memory_format=torch.channels_last)
     return torch.empty(
         (frames, channels, *x.shape[2:]),
@@ -83,7 +85,10 @@ def _like(x: Tensor, frames: int, channels: int, dtype: torch.dtype) -> Tensor:
 
 
 def _activate(gates: Tensor) -> list[Tensor]:
-    """Apply the activations to (B, 4 * C, h, w) sums in place, and return the four parts in float32."""
+    """Apply the gate activations to `gates` (B, 4 * C, h, w) in place, and return the three gates and the candidate.
+
+    The returned tensors (B, C, h, w) are float32 and have the order input, forget and output gate, candidate.
+    """
     channels = gates.shape[1] // 4
     gates[:, : 3 * channels].sigmoid_()
     gates[:, 3 * channels :].tanh_()
@@ -93,7 +98,19 @@ def _activate(gates: Tensor) -> list[Tensor]:
 def _step_back(
     gates: Tensor, cell: Tensor, later: Tensor, grad_hidden: Tensor, grad_cell: Tensor, grad_gates: Tensor
 ) -> Tensor:
-    """Write the gradient of the sums of a step, and return the gradient of the cell state before it."""
+    """Compute the gradients of one time step.
+
+    Args:
+        gates: (B, 4 * C, h, w) gates and candidate after their activations.
+        cell: (B, C, h, w) cell state before the step.
+        later: (B, C, h, w) cell state after the step.
+        grad_hidden: gradient of the hidden state after the step.
+        grad_cell: gradient of the cell state after the step.
+        grad_gates: (B, 4 * C, h, w) output, the gradient of the gates and candidate before their activations.
+
+    Returns:
+        The gradient of the cell state before the step.
+    """
     i, f, o, candidate = gates.float().chunk(4, dim=1)
     tanh = later.tanh()
     grad_cell = grad_cell + grad_hidden * o * (1 - tanh * tanh)

@@ -16,18 +16,18 @@ __all__ = ["ConvGRU", "ConvLSTM", "ConvRNN", "stateful_modules"]
 
 
 def stateful_modules(module: nn.Module) -> list[Any]:
-    """Submodules that keep a state between calls: those with an attribute `state: list[Tensor]`."""
+    """Return all submodules that keep a state between calls in an attribute `state: list[Tensor]`."""
     return [part for part in module.modules() if isinstance(getattr(part, "state", None), list)]
 
 
 class ConvRNN(nn.Module):
-    """Base class of convolutional recurrent cells: the convolution of the input, and the state.
+    """Base class of convolutional recurrent cells. Contains the convolution of the input and the state.
 
     Args:
         cin: input channels.
         cout: channels of the state.
         stride: stride of the convolution of the input.
-        gates: number of gates.
+        gates: number of gates, including the candidate.
     """
 
     state: list[Tensor]
@@ -48,25 +48,34 @@ class ConvRNN(nn.Module):
         """Clear the state of some streams.
 
         Args:
-            mask: (B,), 1 keeps the state of a stream, 0 clears it.
+            mask: (B,) values: 0 clears the state of a stream, 1 keeps the state.
         """
-        if len(self.state) > 0 and self.state[0].size(0) != mask.numel():  # another batch size starts clear
+        if len(self.state) > 0 and self.state[0].size(0) != mask.numel():  # the batch size has changed
             self.reset_all()
         keep = mask.view(-1, 1, 1, 1) > 0
         self.state = [torch.where(keep.to(s.device), s, torch.zeros_like(s)) for s in self.state]
 
     def convolve_input(self, x: Tensor) -> Tensor:
-        """Contribution of the input of all time steps to the gates.
+        """Convolve the input of all time steps. The result is the contribution of the input to the gates.
 
-        A single pixel is convolved with stride 1, which has the same result: with stride 2 the bf16 gradient of oneDNN
-        3.13 contains uninitialised memory.
+        An input of a single pixel is convolved with stride 1, which gives the same result. With stride 2, the bf16
+        gradient of oneDNN 3.13 would contain uninitialised memory.
         """
         if not torch.jit.is_scripting() and x.size(2) == 1 and x.size(3) == 1:
             return torch.conv2d(x, self.x2h.weight, self.x2h.bias, padding=1)
         return self.x2h(x)
 
     def initial_state(self, x: Tensor, batch_size: int, count: int) -> list[Tensor]:
-        """The state of the last call; zeros if the size or the device of the input has changed."""
+        """Return the state of the last call, or zeros if the size or the device of the input has changed.
+
+        Args:
+            x: convolved input (N, ..., h, w), which defines the size and the device of the state.
+            batch_size: number of streams B.
+            count: number of state tensors of the cell.
+
+        Returns:
+            `count` tensors (B, cout, h, w).
+        """
         shape = [batch_size, self.cout, x.size(2), x.size(3)]
         state = self.state
         if len(state) != count or list(state[0].shape) != shape or state[0].device != x.device:
@@ -79,7 +88,7 @@ class ConvRNN(nn.Module):
 class ConvLSTM(ConvRNN):
     """Convolutional LSTM (Shi et al., 2015, without peepholes) over whole sequences.
 
-    The input of all time steps is convolved at once, the state step by step. The cell state stays in float32.
+    The input is convolved for all time steps at once, the hidden state step by step. The cell state stays in float32.
 
     Args:
         cin: input channels.
@@ -91,19 +100,19 @@ class ConvLSTM(ConvRNN):
         super().__init__(cin, cout, stride, gates=4)
         self.h2h = nn.Conv2d(cout, 4 * cout, 3, 1, 1, bias=False)
         assert self.x2h.bias is not None
-        with torch.no_grad():  # bias 1 of the forget gate (Jozefowicz et al., 2015)
+        with torch.no_grad():  # the forget gate gets bias 1 (Jozefowicz et al., 2015)
             self.x2h.bias.zero_()
             self.x2h.bias[cout : 2 * cout] = 1.0
 
     def forward(self, x: Tensor, batch_size: int) -> Tensor:
-        """Advance `batch_size` streams.
+        """Run the cell over T time steps of B streams, and update the state.
 
         Args:
-            x: (T * B, cin, H, W), time-major.
-            batch_size: B.
+            x: (T * B, cin, H, W) input in time-major order.
+            batch_size: number of streams B.
 
         Returns:
-            (T * B, cout, h, w) hidden states.
+            (T * B, cout, h, w) hidden states of all time steps.
         """
         gates_x = self.convolve_input(x)
         hidden, cell = self.initial_state(gates_x, batch_size, 2)
@@ -138,7 +147,7 @@ class ConvGRU(ConvRNN):
         self.h2candidate = nn.Conv2d(cout, cout, 3, 1, 1, bias=False)
 
     def forward(self, x: Tensor, batch_size: int) -> Tensor:
-        """Advance `batch_size` streams; see `ConvLSTM.forward`."""
+        """Run the cell over T time steps of B streams, and update the state; see `ConvLSTM.forward`."""
         gates_x = self.convolve_input(x)
         hidden = self.initial_state(gates_x, batch_size, 1)[0]
         outputs: list[Tensor] = []

@@ -1,6 +1,7 @@
-"""The learning rate as a function of training progress in epochs, never of a number of steps.
+"""Learning rate as a function of the training progress in epochs.
 
-It does not depend on settings that a resumed run may change: batch size, loader workers, ranks, accumulation.
+The learning rate does not depend on the number of steps, and therefore not on settings that a resumed run may change:
+batch size, loader workers, ranks, accumulation.
 """
 
 import math
@@ -12,36 +13,39 @@ from detector.config.groups import OptimConfig
 __all__ = ["WARMUP_START", "constant", "cosine", "exponential", "rate_factor", "total_epochs"]
 
 WARMUP_START = 1e-3
-"""Share of the learning rate at the start of the warm-up, as in Detectron2."""
+"""Factor of the learning rate at the start of the warm-up, as in Detectron2."""
 
 
 def constant(optim: OptimConfig, epoch: float, epochs: float) -> float:
-    """Constant peak learning rate."""
+    """Return 1: the learning rate stays at its peak."""
     return 1.0
 
 
 def exponential(optim: OptimConfig, epoch: float, epochs: float) -> float:
-    """Multiply by `optim.lr_scheduler_step_gamma` after each epoch."""
+    """Return a factor that is multiplied by `optim.lr_scheduler_step_gamma` after each epoch."""
     return optim.lr_scheduler_step_gamma ** int(epoch)
 
 
 def cosine(optim: OptimConfig, epoch: float, epochs: float) -> float:
-    """Half a cosine from the end of the warm-up to the last epoch (Loshchilov and Hutter, SGDR, 2017)."""
+    """Return a factor that falls from 1 at the end of the warm-up to 0 at the end of the training.
+
+    The factor follows half a cosine period (Loshchilov and Hutter, SGDR, 2017).
+    """
     done = (epoch - optim.warmup_epochs) / max(epochs - optim.warmup_epochs, 1e-9)
     return 0.5 * (1 + math.cos(math.pi * min(max(done, 0.0), 1.0)))
 
 
 def rate_factor(optim: OptimConfig, epoch: float, epochs: float) -> float:
-    """Learning rate at a point of the training, as a share of `optim.lr`.
+    """Return the factor by which `optim.lr` is multiplied at a point of the training.
 
     Args:
-        optim: schedule and warm-up
-        epoch: number of completed epochs plus the fraction of the current one
+        optim: settings of the schedule and the warm-up
+        epoch: number of completed epochs plus the completed fraction of the current epoch
         epochs: number of epochs of the whole training
 
     Returns:
-        Factor of the schedule; in the first `optim.warmup_epochs` it is multiplied by a linear ramp from
-        `WARMUP_START` to 1.
+        Factor of the schedule. During the first `optim.warmup_epochs` epochs, this factor is multiplied by a linear
+        ramp from `WARMUP_START` to 1.
     """
     factor = LR_SCHEDULES.make(optim.lr_scheduler, optim, epoch, epochs)
     if epoch >= optim.warmup_epochs:
@@ -50,11 +54,11 @@ def rate_factor(optim: OptimConfig, epoch: float, epochs: float) -> float:
 
 
 def total_epochs(trainer: Any, default: float) -> float:
-    """Number of epochs of the whole training of a Lightning trainer.
+    """Return the number of epochs of the whole training of a Lightning trainer.
 
     Args:
-        trainer: its `max_epochs` is the result, or, without it (-1), `max_steps` converted to epochs
-        default: result for a trainer without a limit
+        trainer: Lightning trainer. The result is `max_epochs` or, if that is not set, `max_steps` converted to epochs
+        default: result if neither `max_epochs` nor `max_steps` is set, or the number of batches is not known
     """
     if trainer.max_epochs not in (None, -1):
         return float(trainer.max_epochs)

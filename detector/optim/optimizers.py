@@ -1,4 +1,4 @@
-"""The optimizer of the settings."""
+"""Construction of the optimizer that the settings describe."""
 
 import inspect
 from collections.abc import Iterable
@@ -14,15 +14,15 @@ __all__ = ["build_optimizer"]
 def build_optimizer(
     parameters: Iterable[torch.nn.Parameter], optim: OptimConfig, fused: bool = True
 ) -> torch.optim.Optimizer:
-    """The optimizer `optim.optimizer`, at its peak learning rate.
+    """Build the optimizer `optim.optimizer` with the peak learning rate.
 
     Args:
         parameters: weights to optimize.
-        optim: name, learning rate and weight decay.
-        fused: use the fused implementation, one kernel for all weights, if the optimizer has one.
+        optim: name, peak learning rate and weight decay of the optimizer.
+        fused: use the fused implementation (one kernel for all weights) if the optimizer has one.
 
     Raises:
-        ValueError: the optimizer cannot be imported.
+        ValueError: the optimizer cannot be imported or constructed.
     """
     make = OPTIMIZERS[optim.optimizer]
     has_fused = callable(make) and "fused" in inspect.signature(make).parameters

@@ -1,4 +1,4 @@
-"""Progress of a Lightning training, and the learning rates of its optimizers at this point."""
+"""Progress of a Lightning training, and the learning rate at the current progress."""
 
 from typing import Any
 
@@ -11,9 +11,10 @@ __all__ = ["end_resumed_epoch", "factor_now", "set_learning_rate", "take_rates"]
 
 
 def end_resumed_epoch(trainer: pl.Trainer) -> None:
-    """Mark a resumed epoch as complete if its last batch was trained. Call this at the start of a training.
+    """Mark a resumed epoch as complete if its last batch is already trained. Call this at the start of a training.
 
-    With other workers or another batch size the epoch now has more batches, and Lightning would continue it.
+    If the number of workers or the batch size has changed, the epoch can have more batches than before. Lightning would
+    then continue the complete epoch.
     """
     batches = trainer.fit_loop.epoch_loop.batch_progress
     if trainer.fit_loop.restarting and batches.is_last_batch:
@@ -22,7 +23,7 @@ def end_resumed_epoch(trainer: pl.Trainer) -> None:
 
 
 def factor_now(trainer: pl.Trainer, config: Config) -> float:
-    """Learning rate at the current progress, as a share of the peak."""
+    """Return the learning rate at the current progress, divided by the peak learning rate."""
     epochs: Any = trainer.fit_loop.epoch_progress.current
     batches: Any = trainer.fit_loop.epoch_loop.batch_progress.current
     inside = epochs.started > epochs.processed
@@ -31,7 +32,7 @@ def factor_now(trainer: pl.Trainer, config: Config) -> float:
 
 
 def set_learning_rate(trainer: pl.Trainer, config: Config) -> None:
-    """Set the learning rate of the current progress."""
+    """Set the learning rate of all optimizers to the value for the current progress."""
     lr = config.optim.lr * factor_now(trainer, config)
     for optimizer in trainer.optimizers:
         for group in optimizer.param_groups:
@@ -39,7 +40,7 @@ def set_learning_rate(trainer: pl.Trainer, config: Config) -> None:
 
 
 def take_rates(trainer: pl.Trainer, config: Config) -> None:
-    """Replace the rates of a checkpoint by those of the settings; without effect if the settings are equal."""
+    """Replace the learning rate and weight decay of a resumed checkpoint with the values of the settings."""
     for entry in trainer.lr_scheduler_configs:
         schedule: Any = entry.scheduler
         schedule.base_lrs = [config.optim.lr for _ in schedule.base_lrs]

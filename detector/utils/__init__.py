@@ -1,4 +1,4 @@
-"""Tools that do not depend on events or boxes: compiled loops, atomic and remote files, private parts of torch.
+"""General tools: compiled loops, atomic, remote and HDF5 files, internal functions of torch, corners of boxes in numpy.
 
 Does not belong here: anything that only one other package uses.
 """

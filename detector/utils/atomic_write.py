@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are complete."""
+"""Writing of files that appear under their final name only when they are complete."""
 
 import fcntl
 import glob
@@ -16,23 +16,23 @@ from detector.utils.remote import Address, Place
 __all__ = ["atomic_write", "remove_dead_parts"]
 
 PART = re.compile(r"\.[0-9a-f]{8}\.part(\.\w+)?$")
-"""End of the name of a temporary file."""
+"""Matches the end of the name of a temporary file."""
 
 
 @contextmanager
 def atomic_write(target: Place | str, *, keep_suffix: bool = False) -> Iterator[Path]:
-    """Yield a temporary path to write to; it is renamed to `target` only if the block ends without an error.
+    """Yield the path of a temporary file, which replaces `target` only if the block ends without an error.
 
-    Several processes may write the same target at once: each has its own temporary file, and the last one to finish
-    wins. A killed process leaves an unlocked temporary file; the next write of the same target, or
-    `remove_dead_parts`, removes it.
+    Several processes may write the same target at the same time. Each process has its own temporary file, and the last
+    process to finish replaces the files of the others. A killed process leaves an unlocked temporary file. The next
+    write of the same target removes this file, and so does `remove_dead_parts`.
 
     Args:
-        target: the final file, replaced if it exists; its folder is created.
-        keep_suffix: give the temporary file the suffix of `target`, for writers that choose a format by it.
+        target: path of the final file, which is replaced if it exists. The folder is created if it is missing.
+        keep_suffix: end the temporary name with the suffix of `target`, for writers that choose the format by suffix.
 
     Yields:
-        Path of an empty file; it is removed if the block raises.
+        Path of the temporary file, which is removed if the block raises an error.
     """
     if isinstance(target, Address):
         with TemporaryDirectory(prefix="evforge-") as folder:
@@ -53,11 +53,11 @@ def atomic_write(target: Place | str, *, keep_suffix: bool = False) -> Iterator[
 
 
 def remove_dead_parts(folder: Path, pattern: str = "*") -> None:
-    """Remove temporary files of processes that were killed in `atomic_write`; files that are being written are kept.
+    """Remove the temporary files of processes that were killed in `atomic_write`. Keep files that are being written.
 
     Args:
-        folder: folder of the files.
-        pattern: pattern of the names of the final files.
+        folder: folder of the temporary files.
+        pattern: glob pattern of the names of the final files.
     """
     for part in folder.glob(f"{pattern}.*.part*"):
         if PART.search(part.name):
@@ -67,7 +67,13 @@ def remove_dead_parts(folder: Path, pattern: str = "*") -> None:
 
 
 def _create_part(target: Path, suffix: str) -> tuple[Path, BinaryIO]:
-    """Create and lock a temporary file beside `target`; retry if another process removed it before it was locked."""
+    """Create a temporary file in the folder of `target`, and lock this file.
+
+    The function tries again if another process removes the file before it is locked.
+
+    Returns:
+        Path of the temporary file, and the open file that holds the lock.
+    """
     while True:
         part = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part{suffix}")
         file = part.open("xb")
@@ -78,7 +84,11 @@ def _create_part(target: Path, suffix: str) -> tuple[Path, BinaryIO]:
 
 
 def _lock(file: BinaryIO) -> bool | None:
-    """Lock a file until it is closed; False if another process holds the lock, None if locks are not supported."""
+    """Lock a file until it is closed, without waiting.
+
+    Returns:
+        True if the file is locked now, False if another process holds the lock, None if locks are not supported.
+    """
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

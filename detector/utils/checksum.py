@@ -7,6 +7,6 @@ __all__ = ["sha256_of"]
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, as 64 hexadecimal digits; the file is read in blocks."""
+    """Return the SHA-256 of a file's content as 64 hexadecimal digits. The file is read in blocks."""
     with path.open("rb") as file:
         return file_digest(file, "sha256").hexdigest()

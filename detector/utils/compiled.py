@@ -16,14 +16,17 @@ HAS_COMPILER = njit is not None
 
 
 def compiled(loop: Loop) -> Loop:
-    """Compile a function over arrays and numbers at its first call; the result is cached on disk for later processes.
+    """Compile a function of arrays and numbers at its first call, and cache the compiled code on disk.
 
-    It runs without the interpreter lock and without bounds checks: callers check the arguments. Computed indices should
-    be unsigned, otherwise each access tests for a negative index. In plain Python the arithmetic is that of numpy, so
-    mixed types behave alike. The cache on disk does not notice changes of compiled functions in other modules:
-    functions that call each other belong in one module.
+    Compiled code runs without the interpreter lock and without bounds checks, so callers must check the arguments.
+    Computed indices should be unsigned, otherwise each access tests for a negative index. Without numba, numpy does the
+    arithmetic and treats mixed types in the same way. The disk cache does not notice changes of compiled functions in
+    other modules. Functions that call each other must therefore be in the same module.
 
     Args:
-        loop: the function; if it is compiled, `py_func` is the plain Python function.
+        loop: the function to compile.
+
+    Returns:
+        The compiled function, with the plain Python function as attribute `py_func`. Without numba, `loop` itself.
     """
     return loop if njit is None else njit(cache=True, nogil=True, error_model="numpy")(loop)  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Figures and videos beside results: an error while drawing them does not lose the results."""
+"""Drawing of figures and videos: an error while drawing becomes a warning, so that other results are not lost."""
 
 import sys
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ __all__ = ["decoration", "warn"]
 
 @contextmanager
 def decoration(what: str) -> Iterator[None]:
-    """Turn an error in a block that only draws into a warning on stderr.
+    """Run a block that only draws. An error in the block is printed to stderr as a warning and is not raised.
 
     Args:
         what: name of the figure or video, for the message.
@@ -21,6 +21,6 @@ def decoration(what: str) -> Iterator[None]:
 
 
 def warn(what: str, error: BaseException) -> None:
-    """Print one line to stderr: what could not be drawn, and why."""
+    """Print one line to stderr that says what was not drawn and why."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     print(f"warning: {what} was not drawn: {reason}", file=sys.stderr)

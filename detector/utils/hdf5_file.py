@@ -1,4 +1,4 @@
-"""Open HDF5 files for reading, also if other processes have them open, and refuse references to other files."""
+"""Open HDF5 files for reading, also while other processes write them. Files that refer to other files are refused."""
 
 from pathlib import Path
 from typing import BinaryIO
@@ -11,14 +11,14 @@ INSIDE = (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT)
 
 
 def open_hdf5(path: object, raw: BinaryIO | None = None) -> h5py.File:
-    """Open a file for reading; locks of other processes are ignored.
+    """Open an HDF5 file for reading. Locks of other processes are ignored.
 
     Args:
-        path: the file, named in errors.
-        raw: open file object, for a file that is not on this machine.
+        path: path of the file, also used in error messages.
+        raw: open file object that is read instead of `path`, for a file that is not on this machine.
 
     Raises:
-        ValueError: it is not a complete HDF5 file, or it has links to, or data in, other files.
+        ValueError: the file is not a complete HDF5 file, has a link to another file, or stores data in another file.
     """
     try:
         file = _open(raw or Path(str(path)))
@@ -40,12 +40,12 @@ def open_hdf5(path: object, raw: BinaryIO | None = None) -> h5py.File:
 def _open(source: Path | BinaryIO) -> h5py.File:
     try:
         return h5py.File(source, "r")
-    except OSError:  # locked by a process that writes it, or open in this process with other flags
+    except OSError:  # the file is locked by a process that writes it, or open in this process with other flags
         return h5py.File(source, "r", locking=False)
 
 
 def _leads_out(file: h5py.File) -> str:
-    """Description of the first link or dataset with data in another file; empty if there is none."""
+    """Describe the first link or dataset that refers to another file. Return "" if nothing refers to another file."""
     links: list[tuple[bytes, int]] = []
     file.id.links.visit(lambda name, info: links.append((bytes(name), info.type)), info=True)
     for name, kind in links:

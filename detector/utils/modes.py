@@ -1,4 +1,4 @@
-"""Modes of torch: evaluation mode of modules, inference mode of tensors."""
+"""Modes of torch: the evaluation mode of modules and the inference mode of tensors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ __all__ = ["evaluating", "usable_here"]
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Run a block in evaluation mode, and then restore the mode of each part of the module."""
+    """Run a block with a module in evaluation mode, and then restore the mode of each submodule."""
     training = [part for part in module.modules() if part.training]
     for part in training:
         part.training = False  # not `eval()`, which a module may override
@@ -23,5 +23,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def usable_here(kept: Tensor) -> bool:
-    """Whether a tensor of an earlier call may be used now: an inference tensor would break a backward pass."""
+    """Return whether a tensor from an earlier call can be used now.
+
+    Outside of inference mode, an inference tensor cannot be used, because it would break a backward pass.
+    """
     return torch.is_inference_mode_enabled() or not kept.is_inference()

@@ -11,7 +11,13 @@ __all__ = ["resolve_precision"]
 
 
 def resolve_precision(name: str, use_gpu: bool = False) -> str:
-    """Precision for the trainer: "auto" is bf16 if the hardware is faster in it, otherwise float32."""
+    """Return the Lightning precision for a setting.
+
+    Args:
+        name: a Lightning precision, which is returned unchanged, or "auto". On a GPU, "auto" selects bf16 if the GPU
+            supports it, otherwise float16. On a CPU, it selects bf16 if bf16 is faster, otherwise float32.
+        use_gpu: select a precision for a GPU.
+    """
     if name != "auto":
         return name
     if use_gpu:
@@ -21,7 +27,11 @@ def resolve_precision(name: str, use_gpu: bool = False) -> str:
 
 @cache
 def _cpu_is_faster_in_bf16() -> bool:
-    """Time a convolution: some processors with bf16 instructions are half as fast in bf16 as in float32."""
+    """Return whether the CPU convolves faster in bf16 than in float32.
+
+    A processor with AVX-512 instructions for bf16 is timed, because some are half as fast in bf16 as in float32. Other
+    processors are faster only if they have AMX tiles.
+    """
     if not cpu_has_avx512_bf16():
         return cpu_has_amx()
     seconds: dict[torch.dtype, list[float]] = {torch.bfloat16: [], torch.float32: []}

@@ -1,7 +1,8 @@
-"""Locations of recordings and datasets: paths of this machine, and addresses like `s3://bucket/x` for fsspec.
+"""Locations of recordings and datasets: local paths, and addresses such as `s3://bucket/x` for fsspec.
 
-HDF5 and the readers of recordings need files on this machine: a file at an address is copied to a temporary folder (see
-the variable TMPDIR) before reading, and written in one before it is copied to its address.
+HDF5 and the readers of recordings need local files. A remote file is therefore copied to a temporary folder before it
+is read. A new file is written to a temporary folder and then copied to its address. The environment variable TMPDIR
+sets the location of these folders.
 """
 
 from dataclasses import dataclass
@@ -11,15 +12,15 @@ from typing import Any, BinaryIO
 __all__ = ["Address", "Place", "find_places", "to_place"]
 
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
-"""Protocols of object stores: objects appear only when complete, renaming copies them, and there are no folders."""
+"""Protocols of object stores. Here a file appears only when complete, renaming copies it, and there are no folders."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """A file or folder for fsspec, with the methods of `pathlib.Path` that building a dataset needs.
+    """Address of a remote file or folder for fsspec, with the `pathlib.Path` methods that a dataset build needs.
 
     Args:
-        url: such as `s3://bucket/folder/file`
+        url: the address, such as `s3://bucket/folder/file`
     """
 
     url: str
@@ -37,24 +38,24 @@ class Address:
 
     @property
     def stem(self) -> str:
-        """Last part without its suffix."""
+        """Last part of the address without its suffix."""
         return PurePosixPath(self.name).stem
 
     @property
     def parent(self) -> "Address":
-        """The folder that contains it."""
+        """Address of the folder that contains this file or folder."""
         return Address(self.url.rpartition("/")[0])
 
     def absolute(self) -> "Address":
-        """Itself."""
+        """Return this address unchanged: it is already absolute."""
         return self
 
     def resolve(self) -> "Address":
-        """Itself."""
+        """Return this address unchanged: it is already absolute."""
         return self
 
     def is_file(self) -> bool:
-        """Whether there is such a file."""
+        """Return whether a file exists at this address."""
         system, path = self._reach()
         return system.isfile(path)
 
@@ -64,27 +65,27 @@ class Address:
         return system.open(path, mode)
 
     def size(self) -> int:
-        """Size of the file in bytes."""
+        """Return the size of the file in bytes."""
         system, path = self._reach()
         return system.size(path)
 
     def glob(self, pattern: str) -> list["Address"]:
-        """Files and folders in this folder that match a pattern, sorted by name."""
+        """List the files and folders in this folder that match a pattern, sorted by name."""
         system, path = self._reach()
         return [self / PurePosixPath(found).name for found in sorted(system.glob(f"{path}/{pattern}"))]
 
     def find(self) -> list["Address"]:
-        """Files and folders that match this address, which may contain `*`."""
+        """List the files and folders that match this address. The address may contain the wildcard `*`."""
         system, path = self._reach()
         return [Address(system.unstrip_protocol(found)) for found in sorted(system.glob(path))]
 
     def get(self, target: Path) -> None:
-        """Copy the file to a file of this machine."""
+        """Copy the file to the local path `target`."""
         system, path = self._reach()
         system.get_file(path, str(target))
 
     def put(self, source: Path) -> None:
-        """Copy a file of this machine to this address, where it appears only when it is complete."""
+        """Copy a local file to this address. The copy appears at the address only when it is complete."""
         system, path = self._reach()
         if self.url.partition("://")[0] in OBJECT_STORES:
             system.put_file(str(source), path)
@@ -94,13 +95,13 @@ class Address:
         system.mv(f"{path}.part", path)
 
     def unlink(self, missing_ok: bool = False) -> None:
-        """Remove the file."""
+        """Remove the file. With `missing_ok`, a missing file is not an error."""
         system, path = self._reach()
         if not missing_ok or system.isfile(path):
             system.rm_file(path)
 
     def _reach(self) -> tuple[Any, str]:
-        """The fsspec file system, and the path in it."""
+        """Return the fsspec file system of this address, and the path in this file system."""
         from fsspec.core import url_to_fs
         from fsspec.registry import known_implementations
 
@@ -116,11 +117,11 @@ class Address:
 
 
 Place = Path | Address
-"""A file or folder of this machine, or an address for fsspec."""
+"""A local file or folder, or an address for fsspec."""
 
 
 def to_place(text: str | Path) -> Place:
-    """Convert the path or address that a user gives; `file://` is a path."""
+    """Convert a path or address from a user to a `Path` or `Address`. A `file://` address becomes a `Path`."""
     if isinstance(text, Path) or "://" not in text:
         return Path(text)
     protocol, _, rest = text.partition("://")
@@ -128,10 +129,12 @@ def to_place(text: str | Path) -> Place:
 
 
 def find_places(text: str | Path) -> list[Place]:
-    """Find the files that a user names; an address may contain `*`, which the shell does not expand.
+    """Convert a path or address from a user to a list of places, and expand `*` in an address.
+
+    A path is returned as it is, because the shell has already expanded its `*`.
 
     Raises:
-        FileNotFoundError: nothing matches the pattern.
+        FileNotFoundError: no file matches an address with `*`.
     """
     place = to_place(text)
     if isinstance(place, Path) or "*" not in place.url:

@@ -1,4 +1,4 @@
-"""All uses of private or undocumented parts of torch. Each has a test that fails if torch changes it."""
+"""All uses of private or undocumented functions of torch. For each use, a test fails if torch changes the function."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -31,44 +31,47 @@ class NoCompilerError(RuntimeError):
 
 
 def cpu_has_avx512_bf16() -> bool:
-    """Whether the processor has AVX-512 instructions for bf16."""
+    """Return whether the processor has AVX-512 instructions for bf16."""
     return torch.cpu._is_avx512_bf16_supported()
 
 
 def cpu_has_amx() -> bool:
-    """Whether the processor has AMX tiles."""
+    """Return whether the processor has AMX tiles."""
     return torch.cpu._is_amx_tile_supported()
 
 
 def cpu_has_bf16_convolutions() -> bool:
-    """Whether oneDNN has convolutions in bf16 for the processor."""
+    """Return whether oneDNN supports bf16 convolutions on the processor."""
     return torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def cpu_has_vnni() -> bool:
-    """Whether the processor sums products of bytes without overflow (AVX-512 VNNI)."""
+    """Return whether the processor sums products of bytes without overflow (AVX-512 VNNI)."""
     return torch.cpu._is_vnni_supported()
 
 
 def reorder_weight(weight: Tensor, padding: list[int], stride: list[int], input_shape: list[int]) -> Tensor:
-    """Weights of a convolution (cout, cin, h, w) in the layout of oneDNN, for about this input shape. Scriptable."""
+    """Convert the weight (cout, cin, h, w) of a convolution to the memory layout of oneDNN. Scriptable.
+
+    The layout is optimized for inputs of about the shape `input_shape`.
+    """
     return torch.ops.mkldnn._reorder_convolution_weight(weight, padding, stride, [1, 1], 1, input_shape)
 
 
 def convolve_reordered(
     x: Tensor, weight: Tensor, bias: Tensor | None, padding: list[int], stride: list[int], after: str
 ) -> Tensor:
-    """Convolution with weights of `reorder_weight`, then "relu" or "none". Scriptable."""
+    """Convolve with a weight from `reorder_weight`, then apply the activation `after`: "relu" or "none". Scriptable."""
     return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, padding, stride, [1, 1], 1, after, [], "")
 
 
 def reorder_byte_weight(
     weight: Tensor, scales: Tensor, zero: int, padding: list[int], stride: list[int], input_shape: list[int]
 ) -> Tensor:
-    """int8 weights (cout, cin, h, w) in the layout of oneDNN. Scriptable.
+    """Convert the int8 weight (cout, cin, h, w) of a convolution to the memory layout of oneDNN. Scriptable.
 
     Args:
-        weight: the weights.
+        weight: the int8 weight.
         scales: (cout,) scale of each output channel.
         zero: byte value that represents 0 in the inputs.
         padding: padding of the convolution.
@@ -81,13 +84,13 @@ def reorder_byte_weight(
 def convolve_bytes(
     x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor, zero: int, padding: list[int], stride: list[int]
 ) -> Tensor:
-    """Convolution of uint8 inputs with weights of `reorder_byte_weight`, as float32. Scriptable.
+    """Convolve uint8 inputs with a weight from `reorder_byte_weight`, and return float32 outputs. Scriptable.
 
     Args:
-        x: (N, cin, H, W) bytes.
-        weight: the reordered weights.
+        x: (N, cin, H, W) uint8 inputs.
+        weight: the reordered weight.
         scales: (cout,) scale of each output channel.
-        zeros: (cout,) int32 zeros.
+        zeros: (cout,) int32 zero points of the weight, all 0.
         zero: byte value that represents 0 in the inputs.
         padding: padding of the convolution.
         stride: stride of the convolution.
@@ -99,14 +102,17 @@ def convolve_bytes(
 
 @contextmanager
 def ignoring_torchscript_deprecation() -> Iterator[None]:
-    """Ignore the deprecation warning of `torch.jit`."""
+    """Run a block in which deprecation warnings of `torch.jit` are ignored."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*torch.jit.* is deprecated.*")
         yield
 
 
 def save_program(program: Any, path: Path) -> None:
-    """Write a `torch.export` program; ignores the warning about weights that are channels_last on purpose."""
+    """Write a `torch.export` program to a file.
+
+    Ignores a warning about channels_last weights, because the weights have this memory format on purpose.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "No complete tensor found")
         torch.export.save(program, path)
@@ -134,7 +140,7 @@ def compile_package(program: Any, path: Path) -> None:
 
 
 def load_package(path: Path) -> Callable[..., Any]:
-    """Load a file of `compile_package`."""
+    """Load a file that `compile_package` wrote, and return the compiled program as a callable."""
     from torch._inductor import aoti_load_package
 
     return aoti_load_package(str(path))
