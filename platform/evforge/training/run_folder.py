@@ -128,7 +128,8 @@ def write_text(path: Path, text: str) -> None:
 def checkpoint_file(checkpoint: Any) -> Iterator[str | None]:
     """Yield the path of the file in a checkpoint of Ray; None without a checkpoint.
 
-    If the file is damaged, print a line and yield the newest older file that is not, or None if there is none.
+    If the file is damaged, print a line and yield the newest older file that is not, else the best checkpoint of an
+    ended training in the same folder, else None.
     """
     if checkpoint is None:
         yield None
@@ -136,7 +137,7 @@ def checkpoint_file(checkpoint: Any) -> Iterator[str | None]:
     with checkpoint.as_directory() as path:
         newest = Path(path)
         older = sorted((one for one in newest.parent.glob(CHECKPOINT_FOLDERS) if one.name < newest.name), reverse=True)
-        files = [folder / CHECKPOINT_NAME for folder in (newest, *older)]
+        files = [*(folder / CHECKPOINT_NAME for folder in (newest, *older)), newest.parent / BEST_CHECKPOINT]
         found = next((str(file) for file in files if _is_undamaged(file)), None)
         if found != str(files[0]):
             print(f"{files[0]} is damaged: training resumes from {found or 'the start'}", flush=True)

@@ -1,6 +1,7 @@
 import errno
 import os
 import resource
+import shutil
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
@@ -80,7 +81,10 @@ def test_a_damaged_checkpoint_gives_way_to_an_older_one(tmp_path, damage, capsys
         assert found == str(files[0])
     with checkpoint_file(middle) as found:
         assert found == str(files[0])
-    damage(files[0])
+    shutil.move(files[0], tmp_path / "best.ckpt")
+    with checkpoint_file(newest) as found:
+        assert found == str(tmp_path / "best.ckpt")
+    damage(tmp_path / "best.ckpt")
     with checkpoint_file(newest) as found:
         assert found is None
     assert capsys.readouterr().out.endswith(f"{files[2]} is damaged: training resumes from the start\n")
