@@ -20,8 +20,7 @@ from pathlib import Path
 from detector.config import Config
 from evforge import EvForgeError, last_line
 from evforge.cluster.checks import Check, outcome, print_checks, version_of
-from evforge.cluster.ray_compat import most_resources
-from evforge.cluster.session import ray_session
+from evforge.cluster.session import Resources, ray_session
 
 __all__ = ["Report", "cluster_checks", "installed", "local_checks", "main", "node_report"]
 
@@ -83,12 +82,12 @@ def cluster_checks(config: Config | None, client: Mapping[str, str]) -> Iterator
     """
     paths = _paths(config) if config else {}
     with ray_session() as resources, _storage_mark(config) as mark:
-        most = most_resources() or {}
         nodes = _ask_nodes({**paths, **mark}, _server(config) if config else "")
         yield Check("nodes", "ok", f"{len(nodes)} with {resources.cpus} CPUs and {resources.gpus} GPUs")
         yield from _version_checks(installed(), client, nodes)
         if config:
-            yield from _gpu_checks(config, resources.gpus, int(most.get("GPU", 0)))
+            yield from _gpu_checks(config, resources.gpus, sum(gpus for _, gpus in resources.grown))
+            yield from _worker_checks(config, resources)
             paths |= {key: str(Path(file).parent) for key, file in mark.items()}
             yield from _settings_checks(config, paths, nodes)
 
@@ -167,6 +166,14 @@ def _gpu_checks(config: Config, present: int, possible: int) -> Iterator[Check]:
         yield Check("train.use_gpu", "warn", f"true, but no GPU is running: a job waits until one of {possible} starts")
     else:
         yield Check("train.use_gpu", "FAIL", "true, but there is no GPU; allowed: auto or false, or a node with a GPU")
+
+
+def _worker_checks(config: Config, resources: Resources) -> Iterator[Check]:
+    workers, wanted = config.train.workers, config.train.use_gpu
+    use_gpu = resources.gpus > 0 if wanted == "auto" else bool(wanted)
+    most, kind = resources.room(use_gpu), "GPUs" if use_gpu else "CPU cores"
+    problem = f"{workers}, allowed: at most {most}, the number of {kind}"
+    yield outcome("train.workers", workers <= most, f"{workers} of at most {most}", problem)
 
 
 def _settings_checks(config: Config, paths: Mapping[str, str], nodes: Sequence[Report]) -> Iterator[Check]:

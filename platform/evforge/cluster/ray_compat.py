@@ -18,8 +18,8 @@ __all__ = [
     "drop_broken_checkpoint_list",
     "error_text",
     "failure_text",
+    "grown_nodes",
     "last_population_checkpoint",
-    "most_resources",
     "quiet_authentication",
     "quiet_job_client",
     "reported_checkpoint",
@@ -29,6 +29,9 @@ __all__ = [
     "trial_folder",
     "trial_is_running",
 ]
+
+MOST_NODES = 100
+"""Number of nodes that is assumed for a group without a limit."""
 
 CHECKPOINT_FOLDERS = "checkpoint_*"
 """Names of the folders in which Ray Train and Ray Tune store reported checkpoints."""
@@ -51,11 +54,16 @@ def quiet_job_client() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def most_resources() -> dict[str, int] | None:
-    """Resources of a cluster after its autoscaler has started all nodes that it may; None without an autoscaler."""
+def grown_nodes() -> tuple[tuple[int, int], ...]:
+    """Return (CPU cores, GPUs) of each node that an autoscaler runs at most; an empty tuple without an autoscaler."""
     import ray._private.state
 
-    return ray._private.state.state.get_max_resources_from_cluster_config()
+    config = ray._private.state.state.get_cluster_config()
+    nodes: list[tuple[int, int]] = []
+    for group in config.node_group_configs if config else ():
+        count = min(group.max_count, MOST_NODES) if group.max_count >= 0 else MOST_NODES  # -1: without a limit
+        nodes += [(int(group.resources["CPU"]), int(group.resources["GPU"]))] * count
+    return tuple(nodes)
 
 
 def agent_is_missing(error: RuntimeError) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evforge import EvForgeError
-from evforge.cluster.ray_compat import most_resources, quiet_authentication
+from evforge.cluster.ray_compat import grown_nodes, quiet_authentication
 
 __all__ = ["Resources", "cpu_count", "kept_variable", "ray_session"]
 
@@ -20,17 +20,37 @@ OBJECT_STORE_BYTES = 200 * 2**20  # it stores only settings and metrics
 
 @dataclass(frozen=True)
 class Resources:
-    """Resources that Ray may use.
+    """Nodes that Ray may use.
 
     Args:
-        cpus: CPU cores of all nodes
-        gpus: GPUs of all nodes
-        grows: whether the cluster adds nodes on demand
+        nodes: (CPU cores, GPUs) of each node that runs
+        grown: the same for the nodes of the largest cluster that an autoscaler starts; empty without an autoscaler
     """
 
-    cpus: int
-    gpus: int
-    grows: bool
+    nodes: tuple[tuple[int, int], ...]
+    grown: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def cpus(self) -> int:
+        """Number of CPU cores of all nodes that run."""
+        return sum(cpus for cpus, _ in self.nodes)
+
+    @property
+    def gpus(self) -> int:
+        """Number of GPUs of all nodes that run."""
+        return sum(gpus for _, gpus in self.nodes)
+
+    def hosts(self, use_gpu: bool) -> list[tuple[int, int]]:
+        """Return (CPU cores, GPUs) of each node that trainings use, including those that an autoscaler starts for them.
+
+        An autoscaler starts nodes with GPUs for a training on CPUs only if it has no others.
+        """
+        running, grown = ([node for node in nodes if node[use_gpu]] for nodes in (self.nodes, self.grown))
+        return [node for node in grown if use_gpu or not node[1]] or running or grown
+
+    def room(self, use_gpu: bool) -> int:
+        """Largest number of workers, each of which uses a GPU or else a CPU core."""
+        return sum(host[use_gpu] for host in self.hosts(use_gpu))
 
     def use_gpu(self, wanted: bool | str) -> bool:
         """Resolve `train.use_gpu` for these resources.
@@ -40,7 +60,7 @@ class Resources:
         """
         if wanted == "auto":
             return self.gpus > 0
-        if wanted and not self.gpus and not self.grows:
+        if wanted and not any(gpus for _, gpus in (*self.nodes, *self.grown)):
             raise EvForgeError("train.use_gpu: got True, but Ray finds no GPU here, allowed: auto or false")
         return bool(wanted)
 
@@ -50,8 +70,9 @@ class Resources:
         Raises:
             EvForgeError: there are more workers than CPU cores or GPUs.
         """
-        kind, there = ("GPUs", self.gpus) if use_gpu else ("CPU cores", self.cpus)
-        if workers > there and not self.grows:
+        there = self.room(use_gpu)
+        if workers > there:
+            kind = "GPUs" if use_gpu else "CPU cores"
             raise EvForgeError(f"train.workers: got {workers}, allowed: at most the {there} {kind} that there are")
 
 
@@ -80,9 +101,9 @@ def ray_session(dashboard: bool = False) -> Iterator[Resources]:
             if started:
                 with _kept_signal_handlers():
                     ray.init(logging_level=logging.WARNING, **({} if cluster else _local_options(dashboard)))
-            found = ray.cluster_resources()
-            grows = cluster and most_resources() is not None  # an autoscaler can add nodes
-            yield Resources(int(found.get("CPU", 1)), int(found.get("GPU", 0)), grows)
+            found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            nodes = tuple((int(one.get("CPU", 0)), int(one.get("GPU", 0))) for one in found)
+            yield Resources(nodes, grown_nodes() if cluster else ())
         finally:
             if started:
                 ray.shutdown()

@@ -53,7 +53,7 @@ def _resources() -> Iterator[Resources]:
         return
     import torch
 
-    yield Resources(cpu_count(), torch.cuda.device_count(), grows=False)
+    yield Resources(((cpu_count(), torch.cuda.device_count()),))
 
 
 def _space_text(config: Config, space: Space) -> str:
@@ -159,7 +159,7 @@ def _cost_text(config: Config, resources: Resources, count: int) -> str:
         f"  at most {most:,} frames" + (f", about {expected:,} with asha" if expected < most else ""),
     ]
     threads, _ = trial_limits(config, resources, count)
-    if not resources.grows:
+    if not resources.grown:
         rate = workers * measure_rate(config, threads, resources.use_gpu(config.train.use_gpu))
         together = rate * concurrent_trials(config, resources, count)
         hours = [f"{frames / together / 3600:.2g} h" for frames in dict.fromkeys([expected, most])]

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -125,12 +126,31 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def checkpoint_file(checkpoint: Any) -> Iterator[str | None]:
-    """Path of the file in a checkpoint of Ray, valid inside the block; None without a checkpoint."""
+    """Yield the path of the file in a checkpoint of Ray; None without a checkpoint.
+
+    If the file is damaged, print a line and yield the newest older file that is not, else the best checkpoint of an
+    ended training in the same folder, else None.
+    """
     if checkpoint is None:
         yield None
         return
-    with checkpoint.as_directory() as folder:
-        yield str(Path(folder) / CHECKPOINT_NAME)
+    with checkpoint.as_directory() as path:
+        newest = Path(path)
+        older = sorted((one for one in newest.parent.glob(CHECKPOINT_FOLDERS) if one.name < newest.name), reverse=True)
+        files = [*(folder / CHECKPOINT_NAME for folder in (newest, *older)), newest.parent / BEST_CHECKPOINT]
+        found = next((str(file) for file in files if _is_undamaged(file)), None)
+        if found != str(files[0]):
+            print(f"{files[0]} is damaged: training resumes from {found or 'the start'}", flush=True)
+        yield found
+
+
+def _is_undamaged(file: Path) -> bool:
+    """Check the checksums of a checkpoint, which is a ZIP archive."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.testzip() is None
+    except (FileNotFoundError, zipfile.BadZipFile, EOFError):
+        return False
 
 
 def copy_checkpoint(folder: str | Path, target: Path) -> None:

@@ -146,8 +146,15 @@ def test_every_node_of_a_cluster_is_asked(ray_head, tiny_config, tmp_path, monke
     assert preflight.main([str(tmp_path / "request.json")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert f"nodes                    ok    1 with {ray_head.cpus} CPUs and {ray_head.gpus} GPUs" in lines
+    assert f"train.workers            ok    1 of at most {ray_head.cpus}" in lines
     assert f"train.storage            ok    {tmp_path / 'runs'}" in lines
     assert list((tmp_path / "runs").iterdir()) == []  # the mark is gone
+
+    request["settings"] |= {"train.workers": ray_head.cpus + 1}
+    (tmp_path / "request.json").write_text(json.dumps(request))
+    assert preflight.main([str(tmp_path / "request.json")]) == 1
+    problem = f"{ray_head.cpus + 1}, allowed: at most {ray_head.cpus}, the number of CPU cores"
+    assert f"train.workers            FAIL  {problem}" in capsys.readouterr().out
 
     request["settings"] |= {"data.dataset_path": str(tmp_path / "no"), "train.storage": str(tmp_path / "request.json")}
     (tmp_path / "request.json").write_text(json.dumps(request))

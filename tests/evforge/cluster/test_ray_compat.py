@@ -25,8 +25,8 @@ def test_the_loggers_that_are_silenced_are_those_of_the_modules(quiet, modules):
         assert logger.name == name and not logger.isEnabledFor(logging.INFO)
 
 
-def test_a_head_without_an_autoscaler_has_no_most_resources(ray_head):
-    assert ray_compat.most_resources() is None
+def test_a_head_without_an_autoscaler_does_not_grow(ray_head):
+    assert ray_compat.grown_nodes() == ()
 
 
 def test_a_head_that_has_just_started_is_recognised_by_its_text():

@@ -368,13 +368,13 @@ def test_a_search_without_a_single_measured_trial(log, tmp_path):
         trial.error_file.write_text("Traceback ...\nValueError: no memory")
         log.on_trial_start(0, [], trial)
         log.on_trial_error(0, [], trial)
-    study = _Study(log.base, None, log.tracker, log.parent, tmp_path, Resources(2, 0, grows=False))
+    study = _Study(log.base, None, log.tracker, log.parent, tmp_path, Resources(((2, 0),)))
     with pytest.raises(EvForgeError, match=r"every trial failed: ValueError: no memory$"):
         study._measured(log)
 
 
 def test_the_winner_has_the_best_mean_over_seeds(log, tmp_path):
-    study = _Study(log.base, None, log.tracker, log.parent, tmp_path, Resources(2, 0, grows=False))
+    study = _Study(log.base, None, log.tracker, log.parent, tmp_path, Resources(((2, 0),)))
     narrow, wide = ({"model.feature_base": base} for base in (3, 4))
 
     def candidate(sample, value):

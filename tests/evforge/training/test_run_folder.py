@@ -1,14 +1,20 @@
 import errno
+import os
 import resource
+import shutil
 import traceback
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from ray.train import Checkpoint
 
 from evforge.training import run_folder
 from evforge.training.run_folder import (
     CHECKPOINT_NAME,
     CheckpointError,
+    checkpoint_file,
     copy_checkpoint,
     last_checkpoint,
     note_failure,
@@ -43,6 +49,45 @@ def test_a_checkpoint_leaves_room_for_what_ray_writes(tmp_path, monkeypatch):
         free -= 1
     with pytest.raises(CheckpointError, match="No space left"), whole_checkpoints(tmp_path / "run", tmp_path):
         pytest.fail("it was not looked")
+
+
+def cut(file):
+    os.truncate(file, file.stat().st_size - 100)
+
+
+def flip_a_byte(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [cut, flip_a_byte, Path.unlink])
+def test_a_damaged_checkpoint_gives_way_to_an_older_one(tmp_path, damage, capsys):
+    files = [tmp_path / f"checkpoint_00000{number}" / CHECKPOINT_NAME for number in (1, 3, 4)]
+    for number, file in enumerate(files):
+        file.parent.mkdir()
+        torch.save({"epoch": number, "weights": torch.arange(10_000)}, file)
+    middle, newest = (Checkpoint.from_directory(file.parent) for file in files[1:])
+    for checkpoint, file in ((newest, files[2]), (middle, files[1])):
+        with checkpoint_file(checkpoint) as found:
+            assert found == str(file)
+    assert capsys.readouterr().out == ""
+    damage(files[2])
+    with checkpoint_file(newest) as found:
+        assert found == str(files[1])
+    assert capsys.readouterr().out == f"{files[2]} is damaged: training resumes from {files[1]}\n"
+    damage(files[1])
+    with checkpoint_file(newest) as found:
+        assert found == str(files[0])
+    with checkpoint_file(middle) as found:
+        assert found == str(files[0])
+    shutil.move(files[0], tmp_path / "best.ckpt")
+    with checkpoint_file(newest) as found:
+        assert found == str(tmp_path / "best.ckpt")
+    damage(tmp_path / "best.ckpt")
+    with checkpoint_file(newest) as found:
+        assert found is None
+    assert capsys.readouterr().out.endswith(f"{files[2]} is damaged: training resumes from the start\n")
 
 
 @pytest.mark.parametrize(("text", "found"), [("", "2"), ('{"check', "2"), ('{"checkpoints": []}\n', None)])

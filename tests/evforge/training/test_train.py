@@ -113,11 +113,11 @@ def test_no_run_to_resume(tmp_path):
 
 
 def test_use_gpu():
-    assert not Resources(2, 0, grows=False).use_gpu("auto")
-    assert Resources(2, 1, grows=False).use_gpu("auto")
-    assert not Resources(2, 1, grows=False).use_gpu(False)
+    assert not Resources(((2, 0),)).use_gpu("auto")
+    assert Resources(((2, 1),)).use_gpu("auto")
+    assert not Resources(((2, 1),)).use_gpu(False)
     with pytest.raises(EvForgeError, match=r"train.use_gpu: got True, .* no GPU"):
-        Resources(2, 0, grows=False).use_gpu(True)
+        Resources(((2, 0),)).use_gpu(True)
 
 
 def kill_a_worker_after_its_first_checkpoint(storage, killed, pause_s=0.0):
