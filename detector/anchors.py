@@ -229,10 +229,9 @@ class Anchors(nn.Module):
         Args:
             features: feature maps, one (N, C, h, w) per level, for N = T * B frames in time-major order
             x: the network's input
-            targets: list of T lists with the boxes of B frames each. The boxes of a frame are (M, >= 5) rows x1, y1,
-                x2, y2, label, or a `BBOX_dtype` array. Labels are in 1..K
-            out: result of an earlier call. If shape and device fit, its tensors are overwritten instead of allocating
-                new ones, because the allocation takes longer than the computation
+            targets: list of T lists with the boxes of B frames each: (M, >= 5) rows x1, y1, x2, y2, label with labels
+                in 1..K, or a `BBOX_dtype` array
+            out: result of an earlier call, overwritten if shape and device fit, because allocation takes longest
             numbers: numbers that identify the N frames in error messages; 0 to N - 1 if None
 
         Returns:
@@ -258,9 +257,7 @@ class Anchors(nn.Module):
     def encode_anchors(
         self, anchors: Tensor, anchors_xyxy: Tensor, targets: Sequence[Tensor | np.ndarray]
     ) -> tuple[Tensor, Tensor]:
-        """Compute training targets like `encode`, but for any anchors, also without a grid.
-
-        Slower than `encode`, because `assign_priors` is called for each frame.
+        """Compute training targets like `encode`, but more slowly, for any anchors, also without a grid.
 
         Args:
             anchors: (A, 4) cx, cy, w, h
@@ -293,8 +290,7 @@ class Anchors(nn.Module):
         Args:
             ious: (N, A, M) IoU of each anchor with each box; the boxes of a frame are padded to M
             batch_best_target_per_prior_indices: (N, A) index of the box of each anchor, changed in place
-            batch_best_target_per_prior: (N, A) IoU of each anchor with its box, changed in place to 2 for forced
-                assignments
+            batch_best_target_per_prior: (N, A) IoU of each anchor with its box, changed in place to 2 where forced
             sizes: number of boxes of each frame without padding
 
         Returns:

@@ -209,6 +209,8 @@ def _check_file(path: Path, data: DataConfig) -> SequenceFile:
     require_choice(f"{path}: dtype", dtype.name, dict.fromkeys((wanted.dtype, *FLOATS)))
     require_equal(path, "channels", num_channels, wanted.channels, f"data.preprocess {data.preprocess}")
     stored = {**json.loads(attrs.get("preprocess_params", "{}")), **attrs}
+    divisor = wanted.divisor
+    require_equal(path, "divisor", attrs.get("divisor", divisor), divisor, f"data.preprocess {data.preprocess}")
     settings = {"preprocess": data.preprocess, "delta_t": data.delta_t, **wanted.parameters}
     for name, value in settings.items():
         require_equal(path, name, stored.get(name, value), value, f"data.{name}")

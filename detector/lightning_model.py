@@ -1,6 +1,7 @@
 """Lightning module that trains a detector and evaluates its COCO mAP over whole recordings."""
 
 import argparse
+import re
 import webbrowser
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -28,7 +29,13 @@ from detector.preprocess.representation import representation_of
 from detector.single_stage_detector import SingleStageDetector
 from detector.visualization.drawing import draw_detections, save_gif
 
-__all__ = ["LightningDetectionModel", "NonFiniteLossError", "bboxes_to_box_vectors", "build_ssd"]
+__all__ = [
+    "LightningDetectionModel",
+    "NonFiniteLossError",
+    "bboxes_to_box_vectors",
+    "build_ssd",
+    "read_checkpoint",
+]
 
 
 SHOWN_FROM = 0.4
@@ -68,6 +75,26 @@ def build_ssd(config: Config) -> SingleStageDetector:
         ),
     )
     return detector.to(memory_format=torch.channels_last)
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a Lightning checkpoint to the CPU, without running code from the file.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not a checkpoint, or has neither settings nor weights.
+    """
+    allowed = "allowed: a file written by `evforge train`"
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # torch raises errors of many types for files that it did not write
+        reason = " ".join(re.sub(r"\x1b\[[\d;]*m", "", str(error)).split())[:120]
+        raise ValueError(f"{path}: not a checkpoint of a detector ({reason}), {allowed}") from None
+    if not isinstance(content, dict) or not content.keys() >= {"hyper_parameters", "state_dict"}:
+        raise ValueError(f"{path}: not a checkpoint of a detector, {allowed}")
+    return content
 
 
 class LightningDetectionModel(pl.LightningModule):
@@ -197,9 +224,7 @@ class LightningDetectionModel(pl.LightningModule):
             ValueError: the file is not a Lightning checkpoint, a weight is missing, or the shape of a weight differs
                 and the weight does not belong to the last class layer.
         """
-        checkpoint = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
-        if not isinstance(checkpoint, dict) or not {"hyper_parameters", "state_dict"} <= checkpoint.keys():
-            raise ValueError(f"{checkpoint_path}: no hyper_parameters and state_dict, allowed: a Lightning checkpoint")
+        checkpoint = read_checkpoint(checkpoint_path)
         source = LightningDetectionModel(argparse.Namespace(**checkpoint["hyper_parameters"]))
         theirs, own = checkpoint["state_dict"], self.state_dict()
         ours, rows = _shared_weights(self), source.state_dict().keys() - _shared_weights(source)

@@ -19,25 +19,14 @@ from detector.optim.learning_rate import rate_factor
 from detector.optim.optimizers import build_optimizer
 from detector.preprocess.representation import representation_of
 
-IMPORTS = """
-import numpy as np
-import torch
-from ray.tune.schedulers import ASHAScheduler
-from torch.nn.functional import cross_entropy, l1_loss
-from detector.events import BBOX_dtype
-from detector.events.containers.array import ArrayReader
-from detector.export.form import ExportForm
-from detector.labels import LabelFormat
-from detector.preprocess.binning import into_bins
-from detector.preprocess.representation import Representation
-"""
+TEXT = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
+(IMPORTS,) = re.findall(r"```python\n(import .*?)```", TEXT, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def printed():
     """The examples, by the names of their files."""
-    text = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
-    return dict(re.findall(r"```python\n# (mylab/\w+\.py)\n(.*?)```", text, re.DOTALL))
+    return dict(re.findall(r"```python\n# (mylab/\w+\.py)\n(.*?)```", TEXT, re.DOTALL))
 
 
 @pytest.fixture(scope="module", autouse=True)

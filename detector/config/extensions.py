@@ -4,6 +4,7 @@ A table contains the import path of each object in the form `package.module:Name
 use. Wherever a name is accepted, the import path of an object outside EvForge is accepted too.
 """
 
+import inspect
 import re
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -18,6 +19,7 @@ __all__ = [
     "EXPORT_FORMS",
     "FEATURE_EXTRACTORS",
     "IMPORT_PATH",
+    "INTERFACE",
     "LABEL_FORMATS",
     "LR_SCHEDULES",
     "OPTIMIZERS",
@@ -26,6 +28,9 @@ __all__ = [
     "Table",
     "load_object",
 ]
+
+INTERFACE = 'a function or class, see "Add your own" in .github/CONTRIBUTING.md'
+"""What an object of a table must be, in error messages."""
 
 IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -62,7 +67,7 @@ class Table(Mapping[str, Any]):
             found = load_object(path)
         except (Exception, SystemExit) as error:  # a module outside EvForge may raise any error
             where = "in an installed module, or one in the working folder or in a folder of PYTHONPATH"
-            raise self._error(name, "imported", error, f"{self.allowed}, {where}") from error
+            raise self.error(name, "imported", error, f"{self.allowed}, {where}") from error
         self._used |= {name} - self._entries.keys()
         return found
 
@@ -75,13 +80,36 @@ class Table(Mapping[str, Any]):
         function = self[name]
         try:
             return function(*arguments, **options)
-        except ValueError:
-            raise
         except Exception as error:
-            allowed = "an object with the interface of CONTRIBUTING, Add your own"
-            raise self._error(name, "made", error, allowed) from error
+            if isinstance(error, ValueError) and (name in self or str(error).startswith(self.key)):
+                raise
+            raise self.error(name, "made", error, INTERFACE) from error
 
-    def _error(self, name: str, action: str, error: BaseException, allowed: str) -> ValueError:
+    def make_from(self, name: str, offered: Mapping[str, Any]) -> Any:
+        """Call the object with those of the `offered` arguments that its signature names, and return the result.
+
+        Raises:
+            ValueError: the object is not a function or class, and otherwise as for `make`.
+        """
+        try:
+            names = inspect.signature(self[name]).parameters
+        except ValueError as error:
+            if str(error).startswith(self.key):
+                raise
+            raise self.error(name, "called", error, INTERFACE) from error
+        except TypeError as error:
+            raise self.error(name, "called", error, INTERFACE) from error
+        return self.make(name, **{key: value for key, value in offered.items() if key in names})
+
+    def error(self, name: str, action: str, error: BaseException, allowed: str) -> ValueError:
+        """Return the ValueError that reports what failed with an object of this table.
+
+        Args:
+            name: name or import path of the object.
+            action: what cannot be done with the object, as a participle such as "imported".
+            error: the error that occurred.
+            allowed: what is allowed instead.
+        """
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return ValueError(f"{self.key}: got {name!r}, which cannot be {action} ({reason}), allowed: {allowed}")
 

@@ -1,4 +1,4 @@
-"""Coverage of labelled boxes by anchors, measured before training, and anchors fitted to boxes.
+"""Measure, before training, how well anchors cover labelled boxes, and fit anchors to boxes.
 
-Does not belong here: assignment in training (`matching/`).
+Does not belong here: assignment of anchors to boxes in training (`matching/`).
 """

@@ -1,9 +1,12 @@
-"""Coverage of labelled boxes by anchors, measured before training: overlaps of each box on the real grid.
+"""Measure, before training, how well anchors cover labelled boxes: the IoU of each box with the anchors of all cells.
 
-The overlap of a box with an anchor shape decreases with the distance of their centres in x and in y. So the best anchor
-of a shape is in the cell nearest to the box, and the anchors above a threshold form a patch of cells that is counted
-column by column: an IoU of t needs a shared area of t (wh + WH) / (1 + t). Boxes are independent: an anchor that
-overlaps two boxes counts for both, and low-quality matches are ignored.
+The overlap of a box with an anchor of a given shape decreases with the distance of their centres in x and in y. So the
+best anchor of this shape is in the cell nearest to the box. The anchors of this shape that reach an IoU threshold are
+in a contiguous group of cells, which is counted column by column. A box of size (w, h) and an anchor of size (W, H)
+reach an IoU of t if they share an area of at least t (wh + WH) / (1 + t).
+
+Boxes are independent: an anchor that overlaps two boxes counts for both. Low-quality
+matches, which give each box at least one anchor in training, are not counted.
 """
 
 from collections.abc import Sequence
@@ -18,26 +21,29 @@ from detector.utils.compiled import compiled
 __all__ = ["SIZES", "THRESHOLDS", "AnchorPyramid", "Coverage", "LabelBoxes", "measure_coverage"]
 
 SIZES = ("small", "medium", "big")
-"""COCO's sizes: areas below 32^2, up to 96^2, and above, in network pixels."""
+"""Size groups of COCO by area in network pixels: below 32^2, up to 96^2, and above."""
 THRESHOLDS = tuple(step / 20 for step in range(1, 21))
 """The IoU thresholds at which recall is counted."""
 
 COUNTED_BOXES = 100_000
-"""Approximate number of boxes around which anchors are counted, evenly spread if there are more boxes."""
+"""Approximate number of boxes for which positive and ignored anchors are counted.
+
+If there are more boxes, an evenly spread sample of this size is used.
+"""
 
 _BINS = len(THRESHOLDS)
-_SLACK = 1e-9  # an overlap that equals a threshold except for rounding reaches it
+_SLACK = 1e-9  # tolerance for rounding: an IoU this little below a threshold reaches it
 _COVERED, _IOU, _COUNTED, _POSITIVES, _IGNORED = range(5)
 
 
 @dataclass(frozen=True, eq=False)
 class LabelBoxes:
-    """Boxes of a set of labels.
+    """Labelled boxes with their classes, and the size of the frames.
 
     Args:
         boxes: (n, 4) float64 cx, cy, w, h in network pixels; w and h above 0
-        groups: (n,) int64 `(label - 1) * 3 + size`, the size an index of `SIZES`
-        num_classes: K
+        groups: (n,) int64 `(label - 1) * 3 + size`, where `size` is an index into `SIZES`
+        num_classes: number of classes K
         height: rows of a frame in network pixels
         width: columns of a frame in network pixels
     """
@@ -52,17 +58,17 @@ class LabelBoxes:
     def from_corners(
         cls, xyxy: np.ndarray, labels: np.ndarray, num_classes: int, height: int, width: int
     ) -> "LabelBoxes":
-        """Create from boxes in the form of training targets.
+        """Create from the corners of boxes, as in training targets.
 
         Args:
             xyxy: (n, 4) x1, y1, x2, y2 in network pixels, inside the frame
-            labels: (n,) 1..K
-            num_classes: K
-            height: rows of a frame
-            width: columns of a frame
+            labels: (n,) classes 1..K
+            num_classes: number of classes K
+            height: rows of a frame in network pixels
+            width: columns of a frame in network pixels
 
         Raises:
-            ValueError: a box without area, outside the frame or not finite, or a label outside 1..K.
+            ValueError: a box has no area, is outside the frame or is not finite, or a label is outside 1..K.
         """
         corners, labels = np.asarray(xyxy, np.float64).reshape(-1, 4), np.asarray(labels).astype(np.int64)
         first, last = corners[:, :2], corners[:, 2:]
@@ -81,19 +87,19 @@ class LabelBoxes:
         return len(self.boxes)
 
     def take(self, index: np.ndarray) -> "LabelBoxes":
-        """Select boxes by index."""
+        """Select the boxes with the given indices."""
         return LabelBoxes(self.boxes[index], self.groups[index], self.num_classes, self.height, self.width)
 
 
 @dataclass(frozen=True)
 class AnchorPyramid:
-    """Anchors of all levels, equal to those of `detector.anchors.Anchors`.
+    """Anchors of all pyramid levels, equal to the anchors that `detector.anchors.Anchors` makes.
 
     Args:
-        anchor_list: a name of `ANCHOR_LISTS` or (ratio = height / width, scale) pairs
+        anchor_list: a name in `ANCHOR_LISTS`, or (ratio, scale) pairs with ratio = height / width
         base_size: side in pixels of the first level's anchor of ratio 1 and scale 1
-        first_stride: pixels from cell to cell of the first level
-        num_levels: levels, each with twice the size and the stride of the one before
+        first_stride: distance in pixels between neighbouring cells of the first level
+        num_levels: number of levels; anchor size and stride double from each level to the next
     """
 
     anchor_list: str | Sequence[tuple[float, float]]
@@ -103,67 +109,68 @@ class AnchorPyramid:
 
     @property
     def pairs(self) -> list[tuple[float, float]]:
-        """The (ratio, scale) pairs of the list."""
+        """The (ratio, scale) pairs of the anchor list."""
         return list(ANCHOR_LISTS[self.anchor_list] if isinstance(self.anchor_list, str) else self.anchor_list)
 
     @property
     def shapes(self) -> np.ndarray:
-        """(a, 2) widths and heights of the first level in pixels."""
+        """(a, 2) widths and heights in pixels of the anchors of one cell at the first level."""
         return AnchorLayer.generate_anchors(self.base_size, self.pairs).numpy().astype(np.float64)
 
     def cells(self, height: int, width: int) -> np.ndarray:
-        """(L, 2) columns and rows of each level's grid."""
+        """Compute the (L, 2) numbers of grid columns and rows of each level, for a frame of this size in pixels."""
         strides = [self.first_stride * 2**level for level in range(self.num_levels)]
         return np.array([[-(-width // stride), -(-height // stride)] for stride in strides], np.float64)
 
 
 class Coverage(NamedTuple):
-    """Coverage of boxes by anchors, by class and size.
+    """Coverage of boxes by anchors, for each of K classes and each of the three `SIZES`.
 
     Attributes:
-        counts: (K, 3, 21) number of boxes whose best IoU is in [i / 20, (i + 1) / 20)
-        sums: (K, 3, 5) number of boxes with a positive anchor, sum of best IoUs, number of boxes around which anchors
-            were counted, and numbers of their positive and ignored anchors
+        counts: (K, 3, 21) number of boxes whose best IoU is in [i / 20, (i + 1) / 20), where i is the last index
+        sums: (K, 3, 5) five sums: number of boxes with a positive anchor, sum of the best IoUs, number of boxes for
+            which anchors were counted, number of positive anchors of these boxes, number of ignored anchors of these
+            boxes
     """
 
     counts: np.ndarray
     sums: np.ndarray
 
     def part(self, label: int | None = None, size: str | None = None) -> "Coverage":
-        """Coverage of one class 1..K, of one of `SIZES`, or of both."""
+        """Select one class (1..K), one size (a name in `SIZES`), or both; None selects all classes or all sizes."""
         rows = slice(None) if label is None else slice(label - 1, label)
         columns = slice(None) if size is None else slice(SIZES.index(size), SIZES.index(size) + 1)
         return Coverage(self.counts[rows, columns], self.sums[rows, columns])
 
     @property
     def num_boxes(self) -> int:
-        """Number of boxes; if it is 0, the properties below are NaN."""
+        """Number of boxes. If it is 0, all shares and means of this class are NaN."""
         return int(self.counts.sum())
 
     @property
     def recall(self) -> np.ndarray:
-        """(20,) share of boxes whose best anchor overlaps them at least as much as each of `THRESHOLDS`."""
+        """(20,) share of boxes whose best IoU is at least each of `THRESHOLDS`."""
         reached = self.counts.sum(axis=(0, 1))[::-1].cumsum()[::-1]
         return reached[1:] / self.num_boxes if self.num_boxes else np.full(_BINS, np.nan)
 
     @property
     def covered(self) -> float:
-        """Share of boxes with at least one positive anchor: recall at the foreground threshold."""
+        """Share of boxes with at least one positive anchor, which is the recall at the foreground threshold."""
         return self._ratio(_COVERED, self.num_boxes)
 
     @property
     def mean_iou(self) -> float:
-        """Mean best IoU."""
+        """Mean over all boxes of the IoU with their best anchor."""
         return self._ratio(_IOU, self.num_boxes)
 
     @property
     def positives(self) -> float:
-        """Positive anchors per box."""
+        """Mean number of positive anchors per box."""
         return self._ratio(_POSITIVES, self.sums[..., _COUNTED].sum())
 
     @property
     def ignored_share(self) -> float:
-        """Share of ignored anchors among those that reach the background threshold; NaN without any."""
+        """Share of ignored anchors among all ignored and positive anchors; NaN if there are no such anchors."""
         return self._ratio(_IGNORED, self.sums[..., (_POSITIVES, _IGNORED)].sum())
 
     def _ratio(self, column: int, total: float) -> float:
@@ -173,13 +180,13 @@ class Coverage(NamedTuple):
 def measure_coverage(
     labels: LabelBoxes, pyramid: AnchorPyramid, fg_iou_threshold: float = 0.5, bg_iou_threshold: float = 0.3
 ) -> Coverage:
-    """Measure the coverage of boxes by anchors; takes 0.1 s per million boxes if loops are compiled.
+    """Measure the coverage of boxes by anchors. With compiled loops this takes 0.1 s per million boxes.
 
     Args:
         labels: the boxes.
         pyramid: the anchors.
-        fg_iou_threshold: an anchor that overlaps a box at least this much is positive.
-        bg_iou_threshold: an anchor that overlaps it at least this much, but is not positive, is ignored.
+        fg_iou_threshold: an anchor is positive if its IoU with a box is at least this threshold.
+        bg_iou_threshold: an anchor that is not positive is ignored if its IoU with a box is at least this threshold.
     """
     counts = np.zeros((labels.num_classes * len(SIZES), _BINS + 1), np.int64)
     sums = np.zeros((len(counts), 5))
@@ -204,9 +211,10 @@ def _survey(
     counts: np.ndarray,
     sums: np.ndarray,
 ) -> None:
-    """Add the values of `Coverage` to `counts` (G, 21) and `sums` (G, 5), the last three for a share of the boxes.
+    """Add the values of `Coverage` for all boxes to `counts` (G, 21) and `sums` (G, 5), a row for each class and size.
 
-    Lengths are in cells, so the (a, 2) `shapes` are the same at all levels, and a box halves from level to level.
+    The last three sums are computed for only a `share` of the boxes. Lengths are in cells of the current level. In this
+    unit, the (a, 2) `shapes` are the same at all levels, and a box has half the size at each following level.
     """
     widths, heights = shapes[:, 0].copy(), shapes[:, 1].copy()
     areas, ious = widths * heights, np.zeros(len(shapes))
@@ -214,20 +222,20 @@ def _survey(
     for index in range(len(boxes)):
         x, y = boxes[index, 0] / first_stride, boxes[index, 1] / first_stride
         width, height = boxes[index, 2] / first_stride, boxes[index, 3] / first_stride
-        # Step 1: choose evenly spread boxes; multiples of the golden ratio have no period in common with the labels.
+        # Step 1: choose evenly spread boxes, by multiples of the golden ratio: these share no period with the labels.
         phase = index * 0.6180339887498949
         counted = phase - np.floor(phase) < share
         best, positive, seen = 0.0, 0.0, 0.0
         for level in range(len(cells)):
             area = width * height
-            # Step 2: skip levels whose shapes are too large or too small: an IoU is at most the ratio of the areas.
+            # Step 2: skip levels whose anchors are too large or too small: an IoU is at most the ratio of the areas.
             if (area >= least * bg and area * bg <= most) or (area > least * best and area * best < most):
                 columns, rows = cells[level, 0], cells[level, 1]
                 away_x, away_y = _to_nearest(x, columns), _to_nearest(y, rows)
-                for shape in range(len(widths)):  # Step 3: overlap with the nearest anchor of each shape, vectorised
+                for shape in range(len(widths)):  # Step 3: IoU with the nearest anchor of each shape, vectorised
                     shared = _shared(width, widths[shape], away_x) * _shared(height, heights[shape], away_y)
                     ious[shape] = shared / (area + areas[shape] - shared)
-                for shape in range(len(widths)):  # Step 4: best overlap, and numbers of anchors above thresholds
+                for shape in range(len(widths)):  # Step 4: best IoU, and numbers of anchors above thresholds
                     iou = ious[shape]
                     best = iou if iou > best else best
                     if counted and iou >= bg - _SLACK:
@@ -236,7 +244,7 @@ def _survey(
                         if iou >= fg - _SLACK:
                             positive += _patch(x, y, width, height, w, h, columns, rows, fg)
             x, y, width, height = x / 2, y / 2, width / 2, height / 2
-        # Step 5: add to the results of the class and size.
+        # Step 5: add the values of this box to the results of its class and size.
         group = groups[index]
         counts[group, int(best * _BINS + _SLACK)] += 1
         sums[group, _COVERED] += 1.0 if best >= fg - _SLACK else 0.0
@@ -249,14 +257,14 @@ def _survey(
 
 @compiled
 def _to_nearest(centre: float, cells: float) -> float:
-    """Distance from a point to the centre of the nearest cell, along one axis."""
+    """Compute the distance from `centre` to the centre of the nearest of `cells` cells along one axis, in cells."""
     cell = np.floor(centre)
     return abs(centre - (cell if cell < cells else cells - 1) - 0.5)
 
 
 @compiled
 def _shared(box: float, anchor: float, away: float) -> float:
-    """Length that a box and an anchor share along one axis, given the distance of their centres."""
+    """Compute the length that a box and an anchor share along one axis, given the distance `away` of their centres."""
     length = (box + anchor) / 2 - away
     length = box if length > box else length
     length = anchor if length > anchor else length
@@ -267,7 +275,10 @@ def _shared(box: float, anchor: float, away: float) -> float:
 def _patch(
     x: float, y: float, width: float, height: float, w: float, h: float, columns: float, rows: float, threshold: float
 ) -> float:
-    """Number of cells in which an anchor (w, h) reaches an IoU with a box."""
+    """Count the cells in which an anchor of size (w, h) reaches the IoU `threshold` with a box.
+
+    The box has its centre at (x, y) and the size (width, height). All lengths are in cells.
+    """
     if threshold <= 0:
         return columns * rows
     shared = (width * height + w * h) * (threshold / (1 + threshold)) * (1 - _SLACK)

@@ -1,8 +1,10 @@
-"""Anchors fitted to labelled boxes: k-medians with the distance 1 - IoU, then an evolution on the real grid.
+"""Fit anchors to labelled boxes: first k-medians with the distance 1 - IoU, then an evolutionary search.
 
-A list of anchors repeats at every level at twice the size, so sizes are folded into one octave: a box belongs to the
-level whose `base_size * 2**level` is nearest to its side, and anchors of neighbouring levels may cover it, too. Only
-boxes beyond the first or the last level are outside the octave.
+The search measures the coverage of the boxes on the real grid of cells. All levels use the same list of anchors, at
+twice the size from each level to the next. So each box is assigned to the level whose `base_size * 2**level` is nearest
+to the side of the box, and its size is measured relative to this level. Relative sizes are within one octave, except
+for boxes that are too small for the first level or too large for the last level. Anchors of the two neighbouring levels
+may cover the box, too.
 """
 
 import numpy as np
@@ -14,10 +16,10 @@ __all__ = ["fit_anchors"]
 SAMPLED_BOXES = 5_000
 MEDIAN_ROUNDS, GENERATIONS = 20, 300
 FIRST_STEP, LAST_STEP = 0.3, 0.02
-"""Standard deviation of a mutation of log2 of ratio and scale, in the first and the last generation."""
+"""Standard deviation of the mutations of log2(ratio) and log2(scale), in the first and in the last generation."""
 
-_SHIFTS = (-1, 0, 1)  # levels of anchors that may cover a box, relative to its own level
-_SAMPLE, _START, _EVOLVE = range(3)  # part of the seed; makes draws for different purposes independent
+_SHIFTS = (-1, 0, 1)  # levels whose anchors may cover a box, relative to the level of the box
+_SAMPLE, _START, _EVOLVE = range(3)  # parts of seeds, so that draws for different purposes are independent
 
 
 def fit_anchors(
@@ -29,29 +31,31 @@ def fit_anchors(
     fg_iou_threshold: float = 0.5,
     seed: int = 0,
 ) -> list[tuple[float, float]]:
-    """Fit the anchors of a cell: maximise mean best IoU plus recall at the foreground threshold over all boxes.
+    """Fit the anchors of a cell so that the mean best IoU plus the recall at the foreground threshold is largest.
 
     Args:
-        labels: the boxes; at most `SAMPLED_BOXES` of them are used.
+        labels: the boxes; a sample of at most `SAMPLED_BOXES` of them is used.
         count: number of anchors per cell.
         base_size: side in pixels of the first level's anchor of ratio 1 and scale 1.
-        first_stride: pixels from cell to cell of the first level.
-        num_levels: levels of the pyramid.
-        fg_iou_threshold: overlap from which an anchor is positive.
-        seed: seed of all randomness; the same labels and seed give the same list.
+        first_stride: distance in pixels between neighbouring cells of the first level.
+        num_levels: number of pyramid levels.
+        fg_iou_threshold: an anchor is positive if its IoU with a box is at least this threshold.
+        seed: seed of all random draws; the same labels and seed give the same anchors.
 
     Returns:
-        `count` (ratio = height / width, scale) pairs by scale and ratio, rounded to three digits.
+        `count` pairs (ratio, scale) with ratio = height / width, sorted by scale, then ratio, and rounded to three
+        digits.
 
     Raises:
-        ValueError: there are fewer boxes than anchors.
+        ValueError: `count` is below 1 or above the number of boxes.
     """
     if not 1 <= count <= len(labels):
         raise ValueError(f"count: got {count} anchors to fit, allowed: 1 to the number of boxes ({len(labels)})")
     rng = np.random.default_rng([seed, _SAMPLE])
     sample = labels.take(rng.permutation(len(labels))[:SAMPLED_BOXES])
     points, levels = _fold(sample.boxes[:, 2:], base_size, num_levels)
-    # Limits: one octave around the unit anchor, extended to boxes beyond the first and the last level.
+    # Limits of the search: the ratios of the boxes, and one octave of scales around 1, extended to the scales of boxes
+    # that are too small for the first level or too large for the last.
     low = np.minimum(points.min(axis=0), (np.inf, -0.5))
     high = np.maximum(points.max(axis=0), (-np.inf, 0.5))
 
@@ -75,7 +79,16 @@ def fit_anchors(
 
 
 def _fold(sides: np.ndarray, base_size: float, num_levels: int) -> tuple[np.ndarray, np.ndarray]:
-    """(n, 2) log2 of the ratio of each box and of its scale at its own level, and the (n,) levels."""
+    """Assign boxes to levels.
+
+    Args:
+        sides: (n, 2) width and height of each box in pixels.
+        base_size: side in pixels of the first level's anchor of ratio 1 and scale 1.
+        num_levels: number of pyramid levels.
+
+    Returns:
+        (n, 2) log2 of the ratio and of the scale of each box relative to its level, and the (n,) levels.
+    """
     width, height = np.log2(sides).T
     scale = (width + height) / 2 - np.log2(base_size)
     level = np.round(scale).clip(0, num_levels - 1)
@@ -83,14 +96,14 @@ def _fold(sides: np.ndarray, base_size: float, num_levels: int) -> tuple[np.ndar
 
 
 def _pairs(anchors: np.ndarray) -> list[tuple[float, float]]:
-    """(ratio, scale) pairs of log2 ones."""
+    """Convert rows of log2(ratio) and log2(scale) to (ratio, scale) pairs, rounded to three digits."""
     return [(float(f"{ratio:.3g}"), float(f"{scale:.3g}")) for ratio, scale in 2.0**anchors]
 
 
 def _medians(
     points: np.ndarray, levels: np.ndarray, count: int, num_levels: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """(count, 2) centres of k-medians with the distance 1 - IoU, initialised by k-means++."""
+    """Compute the (count, 2) centres of k-medians with the distance 1 - IoU, initialised by k-means++."""
     centres = points[rng.integers(len(points))][None]
     while len(centres) < count:
         distance = 1 - _overlaps(points, levels, centres, num_levels).max(axis=(1, 2))
@@ -109,9 +122,11 @@ def _medians(
 
 
 def _overlaps(points: np.ndarray, levels: np.ndarray, centres: np.ndarray, num_levels: int) -> np.ndarray:
-    """(n, k, 3) IoU of each box with each anchor of the same centre, at its level and the two beside it.
+    """Compute the IoU of each box with each anchor, if their centres are the same.
 
-    -1 for levels that do not exist.
+    Returns:
+        (n, k, 3) IoU of box and anchor at the level before the level of the box, at the level of the box, and at the
+        next level; -1 for levels that do not exist.
     """
     shifts = np.array(_SHIFTS)
     scale = centres[:, None, 1] + shifts

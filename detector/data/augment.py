@@ -1,4 +1,7 @@
-"""Random augmentation of a sequence: the same for all frames, so that the recurrent state stays valid."""
+"""Random augmentation of a sequence of frames.
+
+All frames of a sequence have the same flip and zoom, so that the recurrent state stays valid.
+"""
 
 import math
 from dataclasses import dataclass
@@ -16,14 +19,14 @@ FLIP_PROBABILITY = 0.5
 ZOOM_PROBABILITY = 0.5
 ZOOM_RANGE = (0.8, 1.5)
 MIN_VISIBLE = 0.25
-"""A box is dropped if a zoom leaves less than this share of its area inside the frame."""
+"""A box is dropped if less than this share of its area is inside the frame after a zoom."""
 
 DROPOUT_PROBABILITY = 0.5
 KEEP_RANGE = (0.7, 1.0)
-"""Share of the events that an event dropout keeps."""
+"""Smallest and largest share of the events that an event dropout keeps."""
 
 BLOCK = 32
-"""Number of values that are tested for 0 together; most blocks are all 0."""
+"""Number of values that are compared with 0 together. Most blocks contain only zeros."""
 
 KEY_STEP, MIX_1, MIX_2 = (np.uint64(value) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 SHIFT_1, SHIFT_2, SHIFT_3, TO_53_BITS = (np.uint64(value) for value in (30, 27, 31, 11))
@@ -31,7 +34,7 @@ SHIFT_1, SHIFT_2, SHIFT_3, TO_53_BITS = (np.uint64(value) for value in (30, 27, 
 
 @dataclass(frozen=True)
 class Rect:
-    """A rectangle of whole pixels: left column x, top row y, width w, height h."""
+    """A rectangle in whole pixels: x is the left column, y the top row, w the width, h the height."""
 
     x: int
     y: int
@@ -46,11 +49,11 @@ class Augmentation:
     Args:
         height: rows of a frame.
         width: columns of a frame.
-        source: part of the frame that is shown.
-        target: where it is shown; outside of it there are no events.
-        flip: swap left and right.
+        source: rectangle of the input frame that is shown.
+        target: rectangle of the output frame, before the flip, that shows `source`; outside of it there are no events.
+        flip: whether to swap left and right.
         keep: probability that an event is kept.
-        key: seed of the dropout.
+        key: seed of the event dropout.
     """
 
     height: int
@@ -64,20 +67,21 @@ class Augmentation:
     def frame(
         self, frame: np.ndarray, out: np.ndarray, number: int, representation: Representation, backwards: bool = False
     ) -> None:
-        """Transform a frame.
+        """Apply the augmentation to a frame.
 
-        A zoom takes the nearest pixel and does not interpolate: a count of events stays a count of events. The dropout
-        draws for each event of a count separately; a clipped count is treated as the true one. Other values are kept
-        or set to 0 as a whole.
+        A zoom takes the nearest pixel and does not interpolate, so that event counts stay event counts. If values are
+        event counts, each event is dropped or kept separately; a saturated count is treated like the true number of
+        events. Values that are not counts are kept or set to 0 as a whole.
 
         Args:
             frame: (C, H, W), contiguous; events are dropped from it in place.
-            out: (C, H, W) of the same type, contiguous, overwritten.
-            number: index of the frame in its file; equal numbers give equal draws.
+            out: (C, H, W) of the same type, contiguous; overwritten with the result.
+            number: index of the frame in its file; the same number gives the same dropout.
             representation: meaning of the values.
-            backwards: reverse time within the frame: the order of its channels, and the sign of signed values.
+            backwards: whether to reverse time within the frame, that is the order of the channels and the sign of
+                signed values.
         """
-        bits = f"u{frame.itemsize}"  # compiled loops do not support half precision, and copying needs no arithmetic
+        bits = f"u{frame.itemsize}"  # as integers: compiled loops do not support float16, and copies need no arithmetic
         if self.keep < 1:
             counts = representation.counts and frame.dtype.kind == "u"
             _drop(frame.reshape(-1).view(bits), math.log(self.keep), self._state(number), counts)
@@ -93,27 +97,28 @@ class Augmentation:
 
     @cached_property
     def _picked(self) -> tuple[np.ndarray, np.ndarray]:
-        """Source rows and columns of the rows and columns of the target."""
+        """Indices of the input rows and columns that are copied to the target rectangle, in the order of the output."""
         rows = self.source.y + _nearest(self.source.h, self.target.h)
         columns = self.source.x + _nearest(self.source.w, self.target.w)
         return rows, columns[::-1].copy() if self.flip else columns
 
     @property
     def _left(self) -> int:
-        """First column of the target, after the flip."""
+        """First column of the target rectangle, after the flip."""
         return self.width - self.target.x - self.target.w if self.flip else self.target.x
 
     def _state(self, number: int) -> np.uint64:
         return np.uint64((self.key + number * int(KEY_STEP)) % 2**64)
 
     def boxes(self, boxes: np.ndarray) -> np.ndarray:
-        """Transform boxes as `frame` does, crop them to the frame and drop those with less than `MIN_VISIBLE` left.
+        """Apply the zoom and the flip to boxes, crop the boxes to the frame, and drop boxes that are mostly outside.
 
         Args:
-            boxes: (M, >= 4) x1, y1, x2, y2 in pixels, then columns that are not changed.
+            boxes: (M, >= 4) x1, y1, x2, y2 in pixels, then further columns, which are not changed.
 
         Returns:
-            (M', >= 4) array of the same type.
+            (M', >= 4) array of the same type, without boxes with less than `MIN_VISIBLE` of their area inside the
+            frame.
         """
         moved = boxes.copy()
         moved[:, [0, 2]] = (boxes[:, [0, 2]] - self.source.x) * (self.target.w / self.source.w) + self.target.x
@@ -125,10 +130,12 @@ class Augmentation:
 
 
 def draw_augmentation(rng: np.random.Generator, height: int, width: int) -> Augmentation:
-    """Draw a flip, a zoom (0.8 to 1.5, log-uniform, at a random position) and a dropout, each with probability 0.5.
+    """Draw a random augmentation: a flip, a zoom and an event dropout, each with probability 0.5.
+
+    The zoom factor is log-uniform from 0.8 to 1.5, and the position of the zoom is random.
 
     Args:
-        rng: source of randomness.
+        rng: random number generator.
         height: rows of a frame.
         width: columns of a frame.
     """
@@ -143,7 +150,7 @@ def draw_augmentation(rng: np.random.Generator, height: int, width: int) -> Augm
 
 
 def _place(rng: np.random.Generator, height: int, width: int, fraction: float) -> Rect:
-    """A rectangle with this fraction of the frame's sides, at a random position inside it."""
+    """Return a rectangle at a random position in the frame, with `fraction` of the frame's height and width."""
     h, w = max(1, round(height * fraction)), max(1, round(width * fraction))
     return Rect(int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1)), w, h)
 
@@ -153,13 +160,13 @@ def _areas(boxes: np.ndarray) -> np.ndarray:
 
 
 def _nearest(source: int, target: int) -> np.ndarray:
-    """For each of `target` pixels, the one of `source` pixels that contains its centre."""
+    """For a line of `source` pixels resized to `target` pixels, return the source pixel of each target pixel."""
     return ((2 * np.arange(target) + 1) * source // (2 * target)).astype(np.uint32)
 
 
 @compiled
 def _drop(values: np.ndarray, log_keep: float, state: np.uint64, counts: bool) -> None:
-    """Drop events, each with probability 1 - exp(log_keep), in place: counts become smaller, other values become 0.
+    """Drop each event with probability 1 - exp(log_keep), in place: counts become smaller, other values become 0.
 
     The loop draws how many events are kept until the next one is dropped, so most events need no draw.
     """
@@ -174,7 +181,7 @@ def _drop(values: np.ndarray, log_keep: float, state: np.uint64, counts: bool) -
         if found == 0:
             continue
         for i in range(start, stop):
-            # Step 2: count the events of a value; other values than counts are one event.
+            # Step 2: get the number of events of a value; a value that is not a count is one event.
             events = np.int64(values[i])
             if not counts and events > 1:
                 events = np.int64(1)
@@ -182,7 +189,7 @@ def _drop(values: np.ndarray, log_keep: float, state: np.uint64, counts: bool) -
             if events <= staying:
                 staying -= events
                 continue
-            # Step 4: drop the event at the end of each run, and draw the next run, until the value is used up.
+            # Step 4: drop the event after each run of kept events and draw the next run, for all events of the value.
             lost = 0
             while events > staying:
                 events -= staying + 1
@@ -195,14 +202,14 @@ def _drop(values: np.ndarray, log_keep: float, state: np.uint64, counts: bool) -
 
 @compiled
 def _draw_run(state: np.uint64, log_keep: float) -> np.int64:
-    """Number of events that are kept before the next one is dropped: geometric, by inversion of its distribution."""
+    """Draw the number of events that are kept before the next one is dropped, from a geometric distribution."""
     uniform = (np.float64(_mixed(state) >> TO_53_BITS) + 1) / 2.0**53
     return np.int64(min(math.log(uniform) / log_keep, 2.0**62))
 
 
 @compiled
 def _mixed(state: np.uint64) -> np.uint64:
-    """Pseudorandom 64 bits of a state (SplitMix64, Steele et al. 2014)."""
+    """Compute 64 pseudorandom bits from a state (SplitMix64, Steele et al. 2014)."""
     state = (state ^ (state >> SHIFT_1)) * MIX_1
     state = (state ^ (state >> SHIFT_2)) * MIX_2
     return state ^ (state >> SHIFT_3)
@@ -212,7 +219,10 @@ def _mixed(state: np.uint64) -> np.uint64:
 def _pick(
     frame: np.ndarray, out: np.ndarray, rows: np.ndarray, columns: np.ndarray, top: int, left: int, mirrored: bool
 ) -> None:
-    """Set out[c, top + y, left + x] = frame[c, rows[y], columns[x]], with the channels reversed if mirrored."""
+    """Set out[c, top + y, left + x] = frame[c, rows[y], columns[x]] for all channels c.
+
+    If `mirrored`, the channels of `frame` are taken in reverse order.
+    """
     channels = len(out)
     for c in range(channels):
         source, target = frame[channels - 1 - c if mirrored else c], out[c]

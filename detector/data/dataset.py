@@ -1,7 +1,7 @@
-"""Batches of T frames from parallel streams of tensor files.
+"""Load batches of T consecutive frames. Each row of a batch reads its own sequence of tensor files.
 
-There is no reading position: batch (epoch, step) depends only on the lengths of the files and the seed. Any number of
-loader processes gives the same batches, and every rank has the same number of batches.
+The content of batch (epoch, step) depends only on the lengths of the files and the seed, not on the batches that were
+read before. So any number of loader processes gives the same batches. Every rank has the same number of batches.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,16 +21,16 @@ from detector.utils.compiled import compiled
 
 __all__ = ["PackedBatch", "SequenceDataset", "StepSampler", "scale_inputs"]
 
-AUGMENT = 3  # part of the seed; makes its draws independent of those of the schedule
+AUGMENT = 3  # part of the seed, so that augmentation and schedule draw independently
 
 
 class PackedBatch(NamedTuple):
-    """A batch without its frames, in few bytes.
+    """All parts of a batch except its frames, in a few bytes that are fast to send.
 
     Args:
-        steps: (B,) step of each stream
-        boxes: (M, 5) boxes of all frames of the first stream, then of the next
-        counts: (B * T,) number of boxes of each frame
+        steps: B steps, which state what each batch row reads
+        boxes: (M, 5) boxes of all T frames of the first batch row, then of the second, and so on
+        counts: B * T numbers of boxes per frame, in the order of `boxes`
         labeled: (B, T) whether each frame is labelled
     """
 
@@ -41,23 +41,25 @@ class PackedBatch(NamedTuple):
 
 
 class SequenceDataset(Dataset[dict[str, Any]]):
-    """Batches of one rank, indexed by (epoch, step).
+    """Dataset of the batches of one rank, indexed by (epoch, step).
 
     Args:
-        files: files of one split, all with the same channels and size.
-        targets: converts labels to targets; its `num_tbins` is T.
-        batch_size: number of streams of a rank; an evaluation uses no more than there are files.
-        train: schedule by `train_plan`, otherwise by `eval_plan`.
-        augment: representation of the frames, for augmentation and reversal of time; None for neither.
-        reversal: share of the training segments that run backwards in time.
-        seed: seed of order, phases and augmentation.
-        rank: number of this process.
+        files: tensor files of one split, all with the same number of channels and the same frame size.
+        targets: converts labels to targets; `targets.num_tbins` is the number T of frames per step.
+        batch_size: number of batch rows per rank; in an evaluation, at most the number of files per rank.
+        train: whether to schedule steps by `train_plan`; otherwise by `eval_plan`.
+        augment: representation of the frames, needed for augmentation and time reversal; None disables both.
+        reversal: share of the training segments that run backwards in time; a segment is the part of a file that one
+            batch row reads.
+        seed: seed of file order, start positions and augmentation.
+        rank: index of this process.
         world_size: number of processes.
 
     Attributes:
-        shape: T, B, C, H, W.
-        dtype: type of the frames that `pack` writes: that of the files, float32 if they differ.
-        divisor: divisor that scales these frames.
+        shape: (T, B, C, H, W), the shape of the frames of a batch.
+        dtype: type of the frames that `pack` writes: the type in the files, or float32 if files differ in type or
+            divisor.
+        divisor: number by which the frames that `pack` writes must be divided; 1 if files differ in type or divisor.
     """
 
     def __init__(
@@ -87,11 +89,11 @@ class SequenceDataset(Dataset[dict[str, Any]]):
         alike = {(file.dtype, file.divisor) for file in files} == {(first.dtype, first.divisor)}
         self.dtype: np.dtype = np.dtype(first.dtype if alike else "float32")
         self.divisor = first.divisor if alike else 1.0
-        self._cache = FileCache(self.batch_size)  # a lane reads one file at a time
+        self._cache = FileCache(self.batch_size)  # each batch row reads one file at a time
         self._planned: tuple[int, list[list[LaneStep]]] | None = None
 
     def lanes(self, epoch: int) -> list[list[LaneStep]]:
-        """Steps of the streams of this rank in an epoch."""
+        """Return the list of steps of each batch row of this rank in an epoch."""
         if self._planned is None or self._planned[0] != epoch:
             self._planned = epoch, self._plan(epoch)
         return self._planned[1]
@@ -106,18 +108,19 @@ class SequenceDataset(Dataset[dict[str, Any]]):
         return plan[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
 
     def __len__(self) -> int:
-        """Number of steps of an epoch, the same on every rank and in every epoch."""
+        """Number of steps per epoch, the same on every rank and in every epoch."""
         return len(self.lanes(0)[0])
 
     def __getitem__(self, index: tuple[int, int]) -> dict[str, Any]:
-        """The batch of (epoch, step).
+        """Read the batch of (epoch, step).
 
         Returns:
             inputs: (T, B, C, H, W) float32.
-            labels: list T of list B of (M, 5) float32 x1, y1, x2, y2, class 1..K in network pixels.
-            mask_keep_memory: (B,) float32, 0 if a new stream starts, else 1.
-            frame_is_labeled: (T, B) bool.
-            video_infos: list B of (VideoInfo or None, index of the first frame in the order of the file).
+            labels: for each of T times, a list of B tensors (M, 5) float32: x1, y1, x2, y2 in network pixels, class
+            1..K.
+            mask_keep_memory: (B,) float32, 0 if a new stream starts in this batch row, else 1.
+            frame_is_labeled: (T, B) bool, whether each frame is labelled.
+            video_infos: B pairs: `VideoInfo` of the file, None for padding, and index in the file of the first frame.
 
         Raises:
             ValueError: frames of a file cannot be read.
@@ -126,7 +129,7 @@ class SequenceDataset(Dataset[dict[str, Any]]):
         return scale_inputs(self.unpack(self.pack(index, frames), torch.from_numpy(frames)))
 
     def pack(self, index: tuple[int, int], frames: np.ndarray) -> PackedBatch:
-        """Read the batch of (epoch, step).
+        """Write the frames of batch (epoch, step) to `frames` and return the rest of the batch.
 
         Args:
             index: epoch and step.
@@ -140,7 +143,10 @@ class SequenceDataset(Dataset[dict[str, Any]]):
         return PackedBatch(steps, np.concatenate(boxes), sum(counts, []), np.stack(labeled))
 
     def unpack(self, packed: PackedBatch, frames: Tensor) -> dict[str, Any]:
-        """The batch of `__getitem__`, but with unscaled `inputs` and their `divisor`."""
+        """Make the batch of `__getitem__` from the result of `pack` and the frames that `pack` wrote.
+
+        In contrast to `__getitem__`, `inputs` are not scaled, and the batch has a key `divisor`.
+        """
         boxes, num_tbins = torch.from_numpy(packed.boxes).split(packed.counts), len(frames)
         return {
             "inputs": frames,
@@ -157,7 +163,10 @@ class SequenceDataset(Dataset[dict[str, Any]]):
     def _serve(
         self, step: LaneStep, out: np.ndarray, epoch: int, lane: int
     ) -> tuple[np.ndarray, list[int], np.ndarray]:
-        """Write the frames of one lane to `out` (T, C, H, W) and return its targets, see `TargetLoader.table`."""
+        """Write the frames that one batch row reads at a step to `out` (T, C, H, W), and return their targets.
+
+        The targets have the form of `TargetLoader.table`. `lane` is the index of the batch row over all ranks.
+        """
         if step.file is None:
             out[:] = 0
             return np.zeros((0, 5), np.float32), [0] * len(out), np.zeros(len(out), bool)
@@ -176,7 +185,7 @@ class SequenceDataset(Dataset[dict[str, Any]]):
         return source.target_table(self.targets, step.start, augmentation, step.backwards)
 
     def _show(self, source: OpenFile, step: LaneStep, augmentation: Augmentation | None, out: np.ndarray) -> None:
-        """Write the frames of a step after augmentation, in the type of the file."""
+        """Read the frames of a step, augment them, and write them to `out`, in the type of the file."""
         if augmentation is None or self.augment is None:
             source.reader.read(step.start, out)
             return
@@ -188,11 +197,14 @@ class SequenceDataset(Dataset[dict[str, Any]]):
 
 
 def scale_inputs(batch: dict[str, Any], out: Tensor | None = None) -> dict[str, Any]:
-    """Convert the `inputs` of a batch to float32 and divide them by its `divisor`, on their device.
+    """Convert the `inputs` of a batch to float32 and divide them by its `divisor`, on the device of the inputs.
 
     Args:
-        batch: a batch; without `divisor` it is returned unchanged.
-        out: float32 memory for the result; allocated if not given.
+        batch: the batch; if it has no key `divisor`, it is returned unchanged.
+        out: float32 memory for the result; allocated if None.
+
+    Returns:
+        A batch with the scaled `inputs` and without `divisor`.
     """
     if "divisor" not in batch:
         return batch
@@ -214,18 +226,18 @@ def _divide(values: np.ndarray, divisor: np.float32, out: np.ndarray) -> None:
 
 
 class StepSampler(DistributedSampler):
-    """The (epoch, step) pairs of an epoch, in order.
+    """Sampler of the (epoch, step) pairs of an epoch, in order.
 
-    Steps are already divided over the ranks. It is a `DistributedSampler` because Lightning calls `set_epoch` on one,
-    and replaces any other sampler.
+    The steps are already divided among the ranks. The class is a `DistributedSampler` because Lightning calls
+    `set_epoch` on such samplers and would replace any other sampler.
 
     Args:
-        dataset: dataset of the steps.
+        dataset: dataset whose steps are sampled.
     """
 
     def __init__(self, dataset: SequenceDataset) -> None:
         super().__init__(dataset, num_replicas=1, rank=0, shuffle=False)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """Yield (epoch, 0), (epoch, 1) and so on; the epoch is the last argument of `set_epoch`."""
+        """Yield (epoch, 0), (epoch, 1) and so on, with the epoch that was last passed to `set_epoch`."""
         return iter([(self.epoch, step) for step in range(len(self))])

@@ -1,4 +1,4 @@
-"""Fingerprint of a split of a dataset, which identifies results on equal data."""
+"""Fingerprint of a split of a dataset. Results with equal fingerprints were computed on equal data."""
 
 import hashlib
 import json
@@ -10,13 +10,13 @@ __all__ = ["data_fingerprint"]
 
 
 def data_fingerprint(split: Path) -> str:
-    """Compute a hash of a split: equal for equal recordings, preprocessing and labels.
+    """Compute a hash of a split, 16 hexadecimal digits. Equal recordings, preprocessing and labels give equal hashes.
 
-    The attributes of a tensor file identify its content if they include the hash of the recording; otherwise all of the
-    file is read.
+    If the attributes of a tensor file include the hash of its recording, they identify the content of the tensor file.
+    Otherwise all frames of the tensor file are read.
 
     Args:
-        split: folder with `X.h5` and `X_bbox.npy`.
+        split: folder with the files `X.h5` and `X_bbox.npy`.
 
     Raises:
         FileNotFoundError: the folder contains no tensor file.

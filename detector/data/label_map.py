@@ -1,4 +1,4 @@
-"""The label map of a dataset, `label_map_dictionary.json`: names of class ids."""
+"""The label map of a dataset, `label_map_dictionary.json`, which gives each class id a name."""
 
 import json
 import re
@@ -26,21 +26,24 @@ File = TypeVar("File", Path, Address)
 LABEL_MAP_NAME = "label_map_dictionary.json"
 
 MAX_ID = 999_999
-"""Largest class id; class ids index a table of all ids up to the largest."""
+"""Largest allowed class id. The limit keeps tables small that have an entry for each id up to the largest."""
 
 
 def label_map_near(path: File) -> File | None:
-    """Path of the label map beside a file or one folder above it, None if there is none."""
+    """Return the path of the label map in the folder of a file or one folder above; None if there is no label map."""
     folder = path.absolute().parent
     return next((file for file in (folder / LABEL_MAP_NAME, folder.parent / LABEL_MAP_NAME) if file.is_file()), None)
 
 
 def read_label_map(path: str | Place) -> dict[int, str]:
-    """Read a `label_map_dictionary.json` (`{"0": "pedestrian", ...}`): class names by id, sorted by id.
+    """Read a `label_map_dictionary.json`, such as `{"0": "pedestrian", "1": "car"}`.
+
+    Returns:
+        Dict from class id to name, sorted by id.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is not a JSON object from ids to distinct names.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is not a JSON object with ids as keys and distinct names as values.
     """
     path = Path(path) if isinstance(path, str) else path
     if not path.is_file():
@@ -50,7 +53,12 @@ def read_label_map(path: str | Place) -> dict[int, str]:
 
 
 def parse_label_map(text: str | bytes, source: str) -> dict[int, str]:
-    """Parse the JSON text (UTF-8) of a label map, as `read_label_map` does; `source` names it in errors."""
+    """Parse the JSON text (UTF-8) of a label map; return a dict from class id to name, sorted by id.
+
+    Raises:
+        ValueError: the text is not a JSON object with ids as keys and distinct names as values; the message begins with
+            `source`.
+    """
     try:
         text = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         pairs = json.loads(text, object_pairs_hook=list)
@@ -66,10 +74,10 @@ def parse_label_map(text: str | bytes, source: str) -> dict[int, str]:
 
 
 def check_label_map(label_map: Mapping[int, str], source: str) -> dict[int, str]:
-    """Check a label map and sort it by id.
+    """Check a label map and return it sorted by id.
 
     Raises:
-        ValueError: an id or name is not allowed, or two ids share a name; the message begins with `source`.
+        ValueError: an id or a name is not allowed, or two ids have the same name; the message begins with `source`.
     """
     whole = all(isinstance(key, Integral) and 0 <= key <= MAX_ID for key in label_map)
     if not whole or len({str(name) for name in label_map.values()}) < len(label_map):
@@ -79,11 +87,13 @@ def check_label_map(label_map: Mapping[int, str], source: str) -> dict[int, str]
 
 
 def class_names(data: DataConfig) -> list[str]:
-    """Names of the classes 1..K: `data.classes`, or all names of the dataset's label map except "empty".
+    """Return the names of the classes 1..K.
+
+    These are `data.classes` if it is set, otherwise all names in the dataset's label map except "empty".
 
     Raises:
         FileNotFoundError: the dataset has no label map.
-        ValueError: it is not a JSON object from ids to names.
+        ValueError: the label map is not a JSON object with ids as keys and distinct names as values.
     """
     if data.classes:
         return list(data.classes)

@@ -1,8 +1,8 @@
-"""Names in a dataset folder: its splits, and the label files of its tensor files."""
+"""Names in a dataset folder: the folders of the splits, and the end of the names of label files."""
 
 __all__ = ["LABELS_END", "SPLITS"]
 
 SPLITS = ("train", "val", "test")
 
 LABELS_END = "_bbox.npy"
-"""End of the name of a label file in a dataset."""
+"""End of the names of label files in a dataset folder."""

@@ -1,4 +1,4 @@
-"""Batches through loader processes: frames are stored in shared memory, and only small objects are sent."""
+"""Load batches with worker processes. Frames are in shared memory, and only small objects are sent."""
 
 import sys
 from collections.abc import Iterator
@@ -14,27 +14,27 @@ from detector.data.dataset import PackedBatch, SequenceDataset, StepSampler, sca
 __all__ = ["SequenceLoader"]
 
 KEPT = 2
-"""Number of float buffers that are reused."""
+"""Number of float32 arrays that are kept and reused."""
 
 ONLY_A_LIST = [object()]
 UNUSED = sys.getrefcount(ONLY_A_LIST[0])
-"""Reference count of an object that only a list holds, including the reference of the call."""
+"""Result of `sys.getrefcount` for an object that is in one list and is not used elsewhere."""
 
 PREFETCH = 2
-"""Number of batches that each process prepares ahead."""
+"""Number of batches that each worker process prepares ahead."""
 
 
 class SequenceLoader(DataLoader):
-    """The batches of an epoch, in order.
+    """Loader of the batches of an epoch, in order.
 
-    Each process unpacks frames into one of a few buffers that are reused in order: no memory is allocated or sent for a
-    batch, and frames keep the type of the files until they are scaled.
+    Worker processes unpack frames into a few shared buffers, which are reused in a fixed order. So memory is neither
+    allocated nor sent for a batch, and frames keep the type of the files until they are scaled.
 
     Args:
         dataset: dataset of the batches.
-        num_workers: processes that read ahead; 0 reads in this process.
-        counts: keep `inputs` in the type of the files, with their `divisor`, for `scale_inputs` on the device where
-            they are used; in pinned memory if there is a GPU.
+        num_workers: number of worker processes; 0 reads in this process.
+        counts: whether to keep `inputs` in the type of the files and to add their `divisor`, so that `scale_inputs` can
+            scale them on the device where they are used. If there is a GPU, such `inputs` are in pinned memory.
     """
 
     dataset: "_Batches"
@@ -51,11 +51,13 @@ class SequenceLoader(DataLoader):
             num_workers=num_workers,
             prefetch_factor=PREFETCH if num_workers else None,
             persistent_workers=num_workers > 0,
-            generator=torch.Generator(),  # else each epoch would draw from the global one
+            generator=torch.Generator(),  # without it, each epoch would draw from the global generator
         )
 
     def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        """Yield the batches that `SequenceDataset.__getitem__` describes.
+        """Yield the batches of an epoch in the form of `SequenceDataset.__getitem__`.
+
+        With `counts`, `inputs` are not scaled, and the batch has a key `divisor`.
 
         Raises:
             ValueError: frames of a file cannot be read.
@@ -67,7 +69,7 @@ class SequenceLoader(DataLoader):
             yield self._unpack(*packed)
 
     def _unpack(self, step: int, packed: PackedBatch) -> dict[str, Any]:
-        """A batch that does not use the buffer, which later batches overwrite."""
+        """Make a batch that shares no memory with the buffer of the step, because later steps overwrite the buffer."""
         batch = self._batches.dataset.unpack(packed, self._batches.buffer(step))
         if not self._counts:
             return scale_inputs(batch, self._free_floats())
@@ -75,12 +77,12 @@ class SequenceLoader(DataLoader):
         return {**batch, "inputs": inputs.pin_memory() if torch.cuda.is_available() else inputs.clone()}
 
     def _free_floats(self) -> Tensor:
-        """Memory for the inputs of a batch: that of an earlier batch without references, or a new array.
+        """Return memory for the inputs of a batch: a kept array that no earlier batch uses any more, or a new array.
 
         Two arrays are kept, because the previous batch is still in use while a batch is made.
         """
         for index in range(len(self._floats)):
-            if sys.getrefcount(self._floats[index]) == UNUSED:  # tensors and their views refer to the array
+            if sys.getrefcount(self._floats[index]) == UNUSED:  # tensors and views that are in use refer to the array
                 return torch.from_numpy(self._floats[index])
         fresh = np.empty(self._batches.dataset.shape, np.float32)
         if len(self._floats) < KEPT:
@@ -89,7 +91,7 @@ class SequenceLoader(DataLoader):
 
 
 class _Batches(Dataset[tuple[int, PackedBatch] | ValueError]):
-    """Batches for loader processes: frames are written to the buffer of their step, the rest is returned."""
+    """Dataset for worker processes, which writes frames to the buffer of a step and returns the rest of the batch."""
 
     def __init__(self, dataset: SequenceDataset, num_buffers: int) -> None:
         self.dataset = dataset
@@ -100,7 +102,10 @@ class _Batches(Dataset[tuple[int, PackedBatch] | ValueError]):
         return len(self.dataset)
 
     def __getitem__(self, index: tuple[int, int]) -> tuple[int, PackedBatch] | ValueError:
-        """Errors are returned: if raised here, they would arrive as text with a traceback."""
+        """Return the step and its packed batch, or an error if frames of a file cannot be read.
+
+        The error is returned and not raised: a raised error would arrive in the main process as text with a traceback.
+        """
         _, step = index
         try:
             return step, self.dataset.pack(index, self.buffer(step).numpy())
@@ -108,17 +113,17 @@ class _Batches(Dataset[tuple[int, PackedBatch] | ValueError]):
             return error
 
     def allocate(self, shared: bool) -> None:
-        """Allocate the buffers, before the processes that share them start."""
+        """Allocate the buffers. If `shared`, this must happen before the worker processes start."""
         if self._buffers is None:
             buffers = torch.empty(self.num_buffers, *self.dataset.shape, dtype=getattr(torch, self.dataset.dtype.name))
             self._buffers = buffers.share_memory_() if shared else buffers
 
     def buffer(self, step: int) -> Tensor:
-        """Buffer with the frames of a step, valid until the next step is requested."""
+        """Return the buffer for the frames of a step. Its content is valid until the next step is requested."""
         assert self._buffers is not None
         return self._buffers[step % self.num_buffers]
 
 
 def _as_it_is(batch: Any) -> Any:
-    """Return the batch unchanged; the default would convert tuples to lists."""
+    """Return the batch unchanged. The default `collate_fn` would convert tuples to lists."""
     return batch

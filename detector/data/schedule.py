@@ -1,4 +1,7 @@
-"""Frames of each stream at each step of an epoch, computed only from the lengths of the files and the seed."""
+"""Schedule of an epoch: the frames that each batch row reads at each step.
+
+The schedule depends only on the lengths of the files and the seed.
+"""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
@@ -8,18 +11,18 @@ import numpy as np
 
 __all__ = ["LaneStep", "eval_plan", "train_plan"]
 
-ORDER, PHASE, REVERSAL = 1, 2, 4  # part of the seed; makes draws for different purposes independent
+ORDER, PHASE, REVERSAL = 1, 2, 4  # parts of seeds, so that draws for different purposes are independent
 
 
 class LaneStep(NamedTuple):
-    """Frames of a lane at one step. A lane is one of the parallel streams of a batch.
+    """The T frames that one batch row reads at one step. A lane is a batch row over all steps of an epoch.
 
     Args:
         file: index of the file; None for empty, unlabelled frames
         start: index of the first of the T frames in the order of the file
-        reset: whether a new stream starts
-        segment: number of streams that this lane served before
-        backwards: the frames are shown last to first, and later steps of the segment have earlier frames
+        reset: whether a new stream starts, at which the recurrent state is reset
+        segment: number of streams that this batch row has read before in this epoch
+        backwards: whether the frames are shown last to first; later steps of the segment then contain earlier frames
     """
 
     file: int | None
@@ -32,21 +35,24 @@ class LaneStep(NamedTuple):
 def train_plan(
     lengths: Sequence[int], num_tbins: int, num_lanes: int, seed: int, epoch: int, *, reversal: float = 0.0
 ) -> list[list[LaneStep]]:
-    """Schedule of a training epoch.
+    """Compute the schedule of a training epoch.
 
-    Files are shuffled and cut into chunks of T frames at a random phase. The sequence of all chunks is split into equal
-    contiguous lanes, so one long file can fill all lanes, and a file continues in the next lane if a lane ends in it.
+    Files are shuffled. Each file is divided into chunks of T frames, from a random first frame on. The sequence of all
+    chunks is divided into contiguous parts of equal length, one for each batch row. So one long file can fill all batch
+    rows. A file that is not finished in one batch row continues in the next batch row.
 
     Args:
-        lengths: frames of each file.
-        num_tbins: frames of a step, T.
-        num_lanes: streams over all ranks.
-        seed: of order, phases and reversals.
+        lengths: number of frames of each file.
+        num_tbins: number T of frames per step.
+        num_lanes: number of batch rows over all ranks.
+        seed: seed of file order, first frames and reversals.
         epoch: number of the epoch.
-        reversal: share of the segments (the part of a file in one lane) that run backwards, each as a whole.
+        reversal: share of the segments that run backwards. A segment is the part of a file in one batch row, and is
+            reversed as a whole.
 
     Returns:
-        list `num_lanes` of lists of steps, all of the same length, which is equal in every epoch.
+        For each batch row, the list of its steps. All lists have the same length, which is also the same in every
+        epoch.
     """
     order = np.random.default_rng([seed, ORDER, epoch]).permutation(len(lengths)).tolist()
     chunks = [
@@ -63,10 +69,11 @@ def train_plan(
 
 
 def _chunk_starts(length: int, num_tbins: int, rng: np.random.Generator) -> range:
-    """First frames of the chunks of a file; their number does not depend on the phase and is at least one.
+    """Return the index of the first frame of each chunk of a file, which has always the same number of chunks.
 
-    If the phase would lose a chunk, the grid starts before frame 0 instead: the empty frames there are before the first
-    event and do not change the state, and all epochs have the same length.
+    This number is at least one. If the random start would leave too few frames for the last chunk, the first chunk
+    starts before frame 0 instead. Frames before frame 0 are empty and do not change the recurrent state. So all epochs
+    have the same length.
     """
     count, rest = divmod(length, num_tbins)
     if count == 0:
@@ -85,17 +92,17 @@ def _reversed_here_and_there(lane: list[LaneStep], rng: np.random.Generator, sha
 
 
 def eval_plan(lengths: Sequence[int], num_tbins: int, num_lanes: int) -> list[list[LaneStep]]:
-    """Schedule of an evaluation: every file is completely in one lane, from its first frame on.
+    """Compute the schedule of an evaluation, in which one batch row reads all of a file, from its first frame on.
 
-    The longest file is assigned first, each to the lane with the fewest frames.
+    The files are assigned from the longest to the shortest, each to the batch row with the fewest steps so far.
 
     Args:
-        lengths: frames of each file.
-        num_tbins: frames of a step, T.
-        num_lanes: streams over all ranks.
+        lengths: number of frames of each file.
+        num_tbins: number T of frames per step.
+        num_lanes: number of batch rows over all ranks.
 
     Returns:
-        list `num_lanes` of equally long lists of steps.
+        For each batch row, the list of its steps. All lists have the same length.
     """
     lanes: list[list[tuple[int, int]]] = [[] for _ in range(num_lanes)]
     for file in sorted(range(len(lengths)), key=lambda file: -lengths[file]):
@@ -104,7 +111,7 @@ def eval_plan(lengths: Sequence[int], num_tbins: int, num_lanes: int) -> list[li
 
 
 def _lanes(chunks: list[list[tuple[int, int]]]) -> list[list[LaneStep]]:
-    """Convert lanes of (file, start) to steps, padded to the longest lane."""
+    """Convert the (file, start) pairs of each batch row to steps, and pad all batch rows to the same length."""
     num_steps = max(map(len, chunks))
     lanes = []
     for lane_chunks in chunks:

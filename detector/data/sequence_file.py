@@ -1,4 +1,4 @@
-"""The tensor files of a dataset, a cache of open files, and the description of a file for evaluators."""
+"""Tensor files of a dataset, a cache of open files, and the description of a file for evaluators."""
 
 import os
 from collections import OrderedDict
@@ -21,11 +21,19 @@ __all__ = ["FileCache", "OpenFile", "SequenceFile", "VideoInfo"]
 
 
 class VideoInfo(NamedTuple):
-    """Description of a file for an evaluator.
+    """Description of a tensor file for an evaluator.
 
-    `first_t` and `delta_t` in microseconds, `height` and `width` of a frame in network pixels, `scale` in network
-    pixels per sensor pixel; `labels` (M,) `BBOX_dtype` of all classes in network pixels, with label map ids,
-    cropped to the frame, neither interpolated nor augmented.
+    Args:
+        path: path of the tensor file
+        name: name of the tensor file without suffix
+        first_t: time in microseconds at which frame 0 starts
+        delta_t: duration of a frame in microseconds
+        num_frames: number of frames
+        height: rows of a frame in network pixels
+        width: columns of a frame in network pixels
+        scale: network pixels per sensor pixel
+        labels: (M,) `BBOX_dtype` boxes of all classes in network pixels, with label map ids. Boxes are cropped to the
+            frame, but neither interpolated nor augmented
     """
 
     path: str
@@ -46,10 +54,20 @@ class VideoInfo(NamedTuple):
 
 @dataclass(frozen=True)
 class SequenceFile:
-    """A checked tensor file: paths, shape (num_frames, channels, height, width) of `data`, and meaning of its values.
+    """A checked tensor file and its label file.
 
-    Frames are divided by `divisor`; `first_t` is the time in microseconds at which frame 0 starts, `delta_t` the
-    duration of a frame, `scale` the network pixels per sensor pixel, `dtype` the name of the data type.
+    Args:
+        path: path of the tensor file
+        labels_path: path of the label file
+        num_frames: number of frames
+        channels: channels of a frame
+        height: rows of a frame in network pixels
+        width: columns of a frame in network pixels
+        divisor: number by which the values of frames are divided before they enter the network
+        first_t: time in microseconds at which frame 0 starts
+        delta_t: duration of a frame in microseconds
+        scale: network pixels per sensor pixel
+        dtype: name of the data type of the frames
     """
 
     path: Path
@@ -83,19 +101,19 @@ class OpenFile:
 
     @cached_property
     def reader(self) -> TensorReader:
-        """Reader of its frames, opened at the first use."""
+        """Reader of the frames of the file, opened at the first use."""
         return open_tensors(self.file.path)
 
     @cached_property
     def mirrored_labels(self) -> np.ndarray:
-        """Its labels with time reversed: the last label first, at minus its time."""
+        """Labels of the file with time reversed: the last label comes first, and all times are negated."""
         mirrored = self.labels[::-1].copy()
         mirrored["t"] *= -1
         return mirrored
 
     @cached_property
     def info(self) -> VideoInfo:
-        """Its description for evaluators."""
+        """Description of the file for evaluators."""
         file = self.file
         return VideoInfo(
             str(file.path),
@@ -110,24 +128,24 @@ class OpenFile:
         )
 
     def load_targets(self, targets: TargetLoader, start: int) -> tuple[list[Tensor], Tensor]:
-        """Targets of the T frames starting at `start`, see `TargetLoader.__call__`."""
+        """Return the targets of the T frames from frame `start` on, in the form of `TargetLoader.__call__`."""
         boxes, counts, labeled = self.target_table(targets, start)
         return list(torch.from_numpy(boxes).split(counts)), torch.from_numpy(labeled)
 
     def target_table(
         self, targets: TargetLoader, start: int, augmentation: Augmentation | None = None, backwards: bool = False
     ) -> tuple[np.ndarray, list[int], np.ndarray]:
-        """Targets of the T frames starting at `start` in the order in which they are shown, see `TargetLoader.table`.
+        """Return the targets of T frames in the order in which the frames are shown, as `TargetLoader.table` does.
 
-        If shown backwards, frame k ends at the time at which it starts in the file. So it has the labels of the first
-        labelled timestamp in its [start, end), usually those that frame k - 1 has otherwise: boxes are at the positions
-        of the last events that were shown.
+        A frame that is shown backwards ends at the time at which it starts in the file. So frame k gets the labels of
+        the first labelled timestamp in its interval [start, end). Frame k - 1 usually gets these labels when it is
+        shown forwards. The boxes are thus at the positions of the events that were shown last.
 
         Args:
             targets: converts labels to targets.
-            start: index of the first of the frames in the order of the file.
-            augmentation: see `TargetLoader.__call__`.
-            backwards: the frames are shown last to first.
+            start: index of the first of the T frames in the order of the file.
+            augmentation: applied to the boxes, see `TargetLoader.__call__`.
+            backwards: whether the frames are shown last to first.
         """
         file = self.file
         first_t = file.first_t
@@ -145,7 +163,7 @@ class OpenFile:
 
 
 class FileCache:
-    """Cache of the files that this process used last.
+    """Cache that keeps the most recently used files of this process open.
 
     Args:
         capacity: largest number of open files.
@@ -160,7 +178,7 @@ class FileCache:
         return {**self.__dict__, "_open": OrderedDict()}
 
     def __getitem__(self, file: SequenceFile) -> OpenFile:
-        if self._process != os.getpid():  # a forked process shares the positions of inherited handles
+        if self._process != os.getpid():  # after a fork, inherited files share their read positions
             self._open, self._process = OrderedDict(), os.getpid()
         if file.path in self._open:
             self._open.move_to_end(file.path)

@@ -13,19 +13,24 @@ from detector.utils.corners import crop_corners, is_large, to_corners
 __all__ = ["TargetLoader", "scale_labels"]
 
 MAX_GAP_US = 1_500_000
-"""Longest interval between two labels over which boxes are interpolated; the lowest label rate in use is 1 Hz."""
+"""Longest interval in microseconds between two labelled times over which boxes are interpolated.
+
+The lowest label rate in use is 1 Hz.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class TargetLoader:
-    """Converts the labels of a file to targets of a range of its frames.
+    """Converts the labels of a file to the targets of T consecutive frames.
 
     Args:
-        lookup: (ids,) class 1..K of each label map id, -1 for an unwanted one; ids beyond it are unwanted.
-        num_tbins: frames of a range, T.
+        lookup: (ids,) class 1..K of each label map id, -1 for unwanted ids; ids beyond the end of the array are
+            unwanted.
+        num_tbins: number T of frames.
         min_box_diag: boxes with a smaller diagonal (network pixels) are dropped.
         min_box_side: boxes with a smaller width or height (network pixels) are dropped.
-        interpolation: frames without a label get boxes that are interpolated along tracks, and count as labelled.
+        interpolation: whether frames without labels get boxes that are interpolated along tracks. Such frames count as
+            labelled.
     """
 
     lookup: np.ndarray
@@ -47,11 +52,11 @@ class TargetLoader:
         scale: float = 1.0,
         augmentation: Augmentation | None = None,
     ) -> tuple[list[Tensor], Tensor]:
-        """Targets of the frames `first_frame` to `first_frame + T - 1`.
+        """Compute the targets of the frames `first_frame` to `first_frame + T - 1`.
 
-        Frame k has the labels of the last labelled timestamp in (first_t + k * delta_t, first_t + (k+1) * delta_t].
-        A timestamp with labels of unwanted classes (or "empty") only makes its frame a labelled frame without boxes.
-        Frames before 0 and from `num_frames` on are never labelled.
+        Frame k has the labels of the last labelled timestamp in (first_t + k * delta_t, first_t + (k+1) * delta_t]. If
+        all labels of this timestamp are of unwanted classes or of class "empty", the frame is labelled and has no
+        boxes. Frames with an index below 0 or from `num_frames` on are never labelled.
 
         Args:
             labels: (M,) `BBOX_dtype` of the whole file, sorted by t, in sensor pixels; not changed.
@@ -60,13 +65,13 @@ class TargetLoader:
             width: columns of a frame in network pixels.
             first_t: time in microseconds at which frame 0 starts.
             delta_t: duration of a frame in microseconds.
-            num_frames: frames of the file; unlimited if None.
+            num_frames: number of frames of the file; unlimited if None.
             scale: network pixels per sensor pixel.
-            augmentation: applied to the boxes before the smallest are dropped.
+            augmentation: applied to the boxes before boxes that are too small are dropped.
 
         Returns:
-            list T of (M, 5) float32 x1, y1, x2, y2, class 1..K in network pixels, and (T,) bool: whether each frame
-            is labelled.
+            List of T tensors (M, 5) float32, with x1, y1, x2, y2 in network pixels and class 1..K, and a (T,) bool
+            tensor that states whether each frame is labelled.
 
         Raises:
             ValueError: a wanted box of these frames has a coordinate that is not finite, or a width or height below 0.
@@ -88,7 +93,12 @@ class TargetLoader:
         scale: float,
         augmentation: Augmentation | None,
     ) -> tuple[np.ndarray, list[int], np.ndarray]:
-        """The same as one (M, 5) array of the boxes of all frames, T numbers of boxes per frame, and a (T,) array."""
+        """Compute the targets of `__call__`, with the boxes of all frames in one array.
+
+        Returns:
+            (M, 5) boxes sorted by frame, a list with the number of boxes of each of the T frames, and a (T,) bool array
+            that states whether each frame is labelled.
+        """
         last_frame = first_frame + self.num_tbins if num_frames is None else num_frames
         begin, stop = np.clip([-first_frame, last_frame - first_frame], 0, self.num_tbins).tolist()
         grid = Frames(first_t + first_frame * delta_t, delta_t, self.num_tbins)
@@ -122,7 +132,7 @@ class TargetLoader:
             )
 
     def _classes(self, labels: np.ndarray) -> np.ndarray:
-        padded = np.append(self.lookup, -1)  # ids are unsigned: ids that are too large are unwanted, also a wrapped -1
+        padded = np.append(self.lookup, -1)  # ids are unsigned: a -1 is a large id; ids beyond `lookup` are unwanted
         return padded[np.minimum(labels["class_id"], len(self.lookup))]
 
     def _boxes(
@@ -134,7 +144,7 @@ class TargetLoader:
         width: int,
         augmentation: Augmentation | None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(M, 5) boxes of wanted classes in network pixels that are large enough, and the frame of each."""
+        """Return (M, 5) boxes of wanted classes and sufficient size, in network pixels, and the frame of each box."""
         corners = crop_corners(to_corners(rows, np.float32) * scale, height, width)
         table = np.column_stack([corners, self._classes(rows), frames]).astype(np.float32)
         table = table[(table[:, 4] > 0) & (table[:, 2:4] > table[:, :2]).all(axis=1)]
@@ -145,9 +155,10 @@ class TargetLoader:
         return table[:, :5], table[:, 5].astype(np.int64)
 
     def _between(self, labels: np.ndarray, t: int) -> np.ndarray | None:
-        """Boxes at time t by linear interpolation between the labels before and after it.
+        """Interpolate boxes linearly at time t, between the last labelled time before t and the first one after t.
 
-        None if the tracks of the two differ: the time at which an object appeared or disappeared is not known.
+        Return None if one of these times is missing, if they are too far apart, if a track has two boxes at a time, or
+        if the tracks at the two times differ. In the last case, it is unknown when an object appeared or disappeared.
         """
         times = labels["t"]
         last, first = np.searchsorted(times, t, side="left") - 1, np.searchsorted(times, t, side="right")
@@ -172,7 +183,7 @@ class TargetLoader:
 
 
 def scale_labels(labels: np.ndarray, scale: float, height: int, width: int) -> np.ndarray:
-    """Scale labels to network pixels and crop them to the frame; boxes outside of it keep their rows, without area.
+    """Scale labels to network pixels and crop them to the frame. Boxes outside the frame are kept, but have no area.
 
     Args:
         labels: (M,) `BBOX_dtype` in sensor pixels; not changed.
@@ -181,7 +192,7 @@ def scale_labels(labels: np.ndarray, scale: float, height: int, width: int) -> n
         width: columns of a frame in network pixels.
 
     Returns:
-        (M,) `BBOX_dtype`.
+        (M,) `BBOX_dtype`, in the order of `labels`.
     """
     x1, y1, x2, y2 = crop_corners(to_corners(labels, np.float32) * scale, height, width).T
     scaled = labels.copy()

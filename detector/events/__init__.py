@@ -1,7 +1,7 @@
-"""Event recordings: readers, writers and their dtypes. `open_events` opens a recording of any format.
+"""Readers and writers of event recordings, and dtypes of events. `open_events` opens a recording of any format.
 
-Formats are in `prophesee/` (encodings of cameras) and `containers/` (HDF5, arrays, tables). Does not belong here: label
-files.
+The formats are in `prophesee/` (encodings of cameras) and `containers/` (HDF5, arrays, tables). Does not belong here:
+label files.
 """
 
 from pathlib import Path
@@ -41,24 +41,24 @@ def open_events(
     max_faulty_events: float = MAX_FAULTY,
     event_format: str = "auto",
 ) -> EventReader:
-    """Open a recording.
+    """Open a recording and return its reader.
 
     Args:
-        path: the recording.
+        path: path of the recording.
         height: sensor height in pixels, for files that do not contain it.
         width: sensor width in pixels, for files that do not contain it.
-        max_faulty_events: largest share of faulty events (`EventReader.faults`) at which a recording is still read; 10
-            faulty events are always allowed, unless this is 0.
-        event_format: "auto" finds the format by the content, regardless of the file's name. A name of `EVENT_FORMATS`
-            or an import path `mylab.module:Name` selects a reader, regardless of the content. A reader is called as
-            `f(path: Path, height: int | None, width: int | None)` and returns an `EventReader`; see
-            `detector.events.ArrayReader` for the simplest one.
+        max_faulty_events: largest accepted share of faulty events, from 0 to 1 (see `EventReader.faults`). Up to 10
+            faulty events are always accepted, unless the share is 0.
+        event_format: "auto" detects the format from the content of the file and ignores the file name. A name in
+            `EVENT_FORMATS` or an import path `mylab.module:Name` selects a reader, regardless of the content. The
+            object at the import path is called as `f(path: Path, height: int | None, width: int | None)` and must
+            return an `EventReader`. The simplest `EventReader` is `detector.events.ArrayReader`.
 
     Returns:
-        A reader, to be used in a `with` block or closed.
+        A reader. Use it in a `with` block, or call its `close` method.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the format is unknown, the file is broken, or the sensor size is unknown.
     """
     require(0 <= max_faulty_events <= 1, "max_faulty_events", max_faulty_events, "a number from 0 to 1")
@@ -75,7 +75,7 @@ def open_events(
     open_reader = EVENT_FORMATS[event_format]
     try:
         reader = open_reader(path, height, width)
-    except Exception as error:  # the reader may be from outside the product and raise anything
+    except Exception as error:  # a reader of another package may raise any error
         if str(path) in str(error):
             raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())

@@ -1,41 +1,42 @@
-"""Events as separate arrays, and a reusable buffer for them."""
+"""Events as four separate arrays x, y, p, t, and a reusable buffer for such arrays."""
 
 import numpy as np
 
 __all__ = ["DTYPES", "ColumnBuffer", "Columns", "cut", "join"]
 
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-"""x uint16, y uint16, p int8, t int64, each (N,)."""
+"""Events as arrays x uint16, y uint16, p int8, t int64, each (N,)."""
 
 DTYPES = (np.uint16, np.uint16, np.int8, np.int64)
 
 
 def cut(columns: Columns, start: int, stop: int) -> Columns:
-    """Events [start, stop), without a copy."""
+    """Return the events `start` to `stop - 1` as views of the columns, without a copy."""
     x, y, p, t = columns
     return x[start:stop], y[start:stop], p[start:stop], t[start:stop]
 
 
 def join(first: Columns, second: Columns) -> Columns:
-    """The events of both, in new arrays."""
+    """Concatenate the events of `first` and `second` into new arrays."""
     x, y, p, t = (np.concatenate(pair) for pair in zip(first, second, strict=True))
     return x, y, p, t
 
 
 class ColumnBuffer:
-    """A buffer that several readings of events share, because new arrays cost more time than decoding.
+    """Memory for events that successive reads share, because new arrays would take more time than decoding.
 
-    It grows as needed and never shrinks. Its content is valid until the next reading into it.
+    The buffer grows as needed and never shrinks. The next read into the buffer overwrites its content.
     """
 
     def __init__(self) -> None:
         self._columns: Columns = tuple(np.empty(0, dtype) for dtype in DTYPES)  # type: ignore[assignment]
 
     def take(self, count: int, keep: int = 0) -> Columns:
-        """Columns x, y, p, t of length `count`, with undefined content after the first `keep` events.
+        """Return columns x, y, p, t of length `count`. Only the content of the first `keep` events is defined.
 
         Args:
-            count: length of the columns. The system provides memory only for the part that is written to.
+            count: length of the columns. A large length is cheap, because the system allocates memory only where it is
+                written.
             keep: number of events at the beginning that are preserved, also if the buffer grows.
         """
         if count > self._columns[0].size:

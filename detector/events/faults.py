@@ -1,10 +1,13 @@
-"""Faulty events: which of them are dropped or mended, their number, and the number at which a recording is refused.
+"""Detection of faulty events. They are dropped or mended and counted; a recording with too many of them is refused.
 
-Sensors and tools produce a few faulty events. An event outside the sensor is dropped. Where time falls from one event
-to the next, there are three cases. If only the later event is out of order, it is late: its time is raised to the
-previous one, or it is dropped if it is more than `LATEST_US` late. If only the earlier event is out of order, it is
-ahead of its time and dropped. Otherwise, after a fall of up to `LATEST_US`, times are raised to the largest time so
-far; a larger fall is an error.
+Sensors and tools produce a few faulty events. An event outside the sensor is dropped. If the time falls from one event
+to the next, there are three cases:
+
+- Only the later event is out of order: it is late. Its time is raised to the time of the previous event. If it is more
+  than `LATEST_US` late, it is dropped instead.
+- Only the earlier event is out of order: it is ahead of its time and dropped.
+- In all other cases, a fall of up to `LATEST_US` is mended by raising times to the largest time so far. A larger fall
+  is an error.
 """
 
 from bisect import bisect_left, bisect_right
@@ -36,7 +39,7 @@ from detector.events.kernels import (
 __all__ = ["MAX_FAULTY", "OPTION", "DisorderError", "FaultFinder", "Faults", "MendedBlocks", "is_odd"]
 
 MAX_FAULTY = 0.001
-"""Default of the largest share of faulty events at which a recording is read."""
+"""Default of the largest accepted share of faulty events in a recording."""
 
 ALWAYS_ALLOWED = 10
 """Number of faulty events that are always allowed, unless the allowed share is 0."""
@@ -44,11 +47,14 @@ ALWAYS_ALLOWED = 10
 OPTION = "data.max_faulty_events"
 
 RawBlock = tuple[Columns, bool]
-"""Events as they are stored (p below 0 marks pixels outside the sensor), and whether any of them may be faulty."""
+"""Events as they are stored, and True if any of them may be faulty.
+
+An event with p below 0 is outside the sensor.
+"""
 
 
 class DisorderError(Exception):
-    """A faulty event was found by code that assumes that no event is faulty."""
+    """Raised by code that assumes that no event is faulty, if it finds a faulty event."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +62,13 @@ class Faults:
     """Number of faulty events of each kind.
 
     Args:
-        outside: outside the sensor, dropped
-        late: earlier than the event before, raised to its time
-        dropped: more than 100 ms earlier than the event before, dropped
-        ahead: later than the events that follow, dropped
-        raised: in falls of time of several events, raised to the largest time so far
-        cut: 1 if the file ends within an event, which is dropped, else 0
+        outside: events outside the sensor, dropped
+        late: events at most 100 ms earlier than the previous event, raised to the time of the previous event
+        dropped: events more than 100 ms earlier than the previous event, dropped
+        ahead: events later than the following events, dropped
+        raised: events after a fall of the time that is not a single late or early event, raised to the largest time so
+            far
+        cut: 1 if the file ends within an event, which is dropped, otherwise 0
     """
 
     outside: int = 0
@@ -80,7 +87,7 @@ class Faults:
         return Faults(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
     def __str__(self) -> str:
-        """The counts above 0 as text; "none" if all are 0."""
+        """Return the counts above 0 as text, or "none" if all counts are 0."""
         names = {
             "outside": "outside the sensor (dropped)",
             "late": "late (raised)",
@@ -93,11 +100,12 @@ class Faults:
         return ", ".join(counts) or "none"
 
     def excess(self, num_events: int, allowed: float) -> str | None:
-        """Text of the error if there are too many faulty events, else None.
+        """Return an error message if there are too many faulty events, otherwise None.
 
         Args:
-            num_events: number of events of the recording, faulty ones included.
-            allowed: largest allowed share of faulty events; `ALWAYS_ALLOWED` are always allowed, unless this is 0.
+            num_events: number of events in the recording, including faulty events.
+            allowed: largest accepted share of faulty events. Up to `ALWAYS_ALLOWED` faulty events are always accepted,
+                unless the share is 0.
         """
         most = max(ALWAYS_ALLOWED, allowed * num_events) if allowed > 0 else 0
         if self.total <= most:
@@ -109,7 +117,10 @@ class Faults:
 
 
 def is_odd(columns: Columns, width: int, height: int) -> bool:
-    """Whether any event is outside the sensor (or has p below 0), earlier than the previous one, or before 0."""
+    """Return True if any event may be faulty.
+
+    Such an event is outside the sensor, has p below 0, has a time below 0, or is earlier than the previous event.
+    """
     x, y, p, t = columns
     return bool(t.size) and bool(
         x.max() >= width or y.max() >= height or p.min() < 0 or t[0] < 0 or (t[1:] < t[:-1]).any()
@@ -117,13 +128,13 @@ def is_odd(columns: Columns, width: int, height: int) -> bool:
 
 
 class FaultFinder:
-    """Finds faulty events in a recording that is given block by block.
+    """Finds the faulty events of a recording, which is passed block by block.
 
     Args:
-        source: the recording, named in errors.
-        width: of the sensor in pixels.
-        height: of the sensor in pixels.
-        period: value at which stored times wrap to 0; 0 if they do not.
+        source: the recording, named in error messages.
+        width: sensor width in pixels.
+        height: sensor height in pixels.
+        period: value at which stored times wrap to 0; 0 if they do not wrap.
     """
 
     def __init__(self, source: object, width: int, height: int, period: int = 0) -> None:
@@ -137,28 +148,29 @@ class FaultFinder:
 
     @property
     def now(self) -> int:
-        """Time of the last event that is kept."""
+        """Time of the last kept event in microseconds."""
         return int(self._facts[NOW])
 
     @property
     def kept(self) -> int:
-        """Number of events that are kept."""
+        """Number of kept events so far."""
         return int(self._facts[KEPT])
 
     @property
     def faults(self) -> Faults:
-        """Numbers of faulty events so far."""
+        """Number of faulty events of each kind so far."""
         return Faults(*(int(self._facts[kind]) for kind in (OUTSIDE, LATE, DROPPED, AHEAD, RAISED)))
 
     def add(self, columns: Columns, odd: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Check the next events.
 
         Args:
-            columns: events. Those that only later events decide are kept in `pending`.
-            odd: whether any event may be faulty; if not, all are in order and within the sensor.
+            columns: the next events. Events that cannot be decided without later events are stored in `pending`.
+            odd: whether any event may be faulty. If False, all events are in order and within the sensor.
 
         Returns:
-            (F,) indices of faulty events in the recording, and (F,) their correct times, `NO_TIME` for dropped ones.
+            (F,) indices of faulty events in the recording, and (F,) correct times of these events, `NO_TIME` for events
+            to drop.
         """
         t, facts = columns[3], self._facts
         if not (odd or self.pending is not None) and (not t.size or t[0] >= facts[NOW]):
@@ -170,13 +182,17 @@ class FaultFinder:
         return self._find(columns, final=False)
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
-        """Decide the pending events at the end of the recording."""
+        """Decide the pending events at the end of the recording. The results are the same as in `add`."""
         return self._find(ColumnBuffer().take(0), final=True)
 
     def mend(self, columns: Columns | None) -> Columns:
-        """Check the next events of a stream, None at its end, and return the decided events, mended.
+        """Check the next events of a stream, and return the decided events after mending.
 
-        An event that was returned can no longer be dropped; the times after it are raised instead.
+        Returned events can no longer be dropped. If a returned event was ahead of its time, the later times are raised
+        instead.
+
+        Args:
+            columns: the next events, or None at the end of the stream.
         """
         new = ColumnBuffer().take(0) if columns is None else columns
         events = new if self._unsent is None else join(self._unsent, new)
@@ -213,7 +229,13 @@ class FaultFinder:
 
 
 def _apply(columns: Columns, faulty: np.ndarray, right: np.ndarray) -> Columns:
-    """Events without dropped ones and with corrected times; the same columns if no event is faulty."""
+    """Drop or mend faulty events. If no event is faulty, return `columns` itself.
+
+    Args:
+        columns: the events.
+        faulty: (F,) indices of the faulty events in `columns`.
+        right: (F,) correct times of the faulty events, `NO_TIME` for events to drop.
+    """
     if not faulty.size:
         return columns
     x, y, p, t = columns
@@ -225,16 +247,16 @@ def _apply(columns: Columns, faulty: np.ndarray, right: np.ndarray) -> Columns:
 
 
 class MendedBlocks:
-    """A recording in blocks whose faulty events are mended. The constructor reads the whole recording once.
+    """A recording as blocks of mended events. The constructor reads the whole recording once.
 
     Args:
-        blocks: all events, block by block; each block is valid until the next.
-        load: method of a reader that returns a block again.
-        finder: a new finder.
+        blocks: all events in blocks. A block is valid until the next block is requested.
+        load: method of a reader that loads the block with a given index again.
+        finder: a finder that has not checked any events yet.
     """
 
     def __init__(self, blocks: Iterable[RawBlock], load: Callable[[int], Columns], finder: FaultFinder) -> None:
-        self._load, self._period = WeakMethod(load), finder.period  # the reader refers to this object
+        self._load, self._period = WeakMethod(load), finder.period  # weak, because the reader refers to this object
         self._numbers, self._starts, self._ends = [0], [0], list[int]()
         touched, found = set(), []
         for number, (columns, odd) in enumerate(blocks):
@@ -252,11 +274,15 @@ class MendedBlocks:
         self._settle(touched | set((np.searchsorted(self._numbers, places, "right") - 1).tolist()))
 
     def _settle(self, touched: set[int]) -> None:
-        """Correct the last times of blocks that later blocks decided, and of blocks without events after them."""
+        """Correct the last times of the blocks in `touched`, and of the blocks without events after such a block.
+
+        `touched` contains the blocks with faulty events, and the blocks at whose start or end an event was undecided.
+        """
         for number in sorted(touched):
             t = self[number][3]
             end = int(t[-1]) if t.size else self._starts[number]
-            following = bisect_right(self._numbers, self._numbers[number + 1])  # 1 after the next block with events
+            # Index of the next block with events, plus 1.
+            following = bisect_right(self._numbers, self._numbers[number + 1])
             for block in range(number, following - 1):
                 self._ends[block] = self._starts[block + 1] = end
 
@@ -264,7 +290,7 @@ class MendedBlocks:
         return len(self._ends)
 
     def __getitem__(self, number: int) -> Columns:
-        """The events of a block, valid until the next is loaded."""
+        """Return the mended events of a block, valid until another block is loaded."""
         load = self._load()
         assert load is not None
         x, y, p, t = load(number)
@@ -281,21 +307,24 @@ class MendedBlocks:
         return x, y, p, t
 
     def blocks(self) -> Iterator[Columns]:
-        """All blocks in order; each block is valid until the next."""
+        """Iterate over all blocks in order. A block is valid until the next block is requested."""
         return (self[number] for number in range(len(self)))
 
     @property
     def first_t(self) -> int | None:
-        """Time of the first event, None without events."""
+        """Time of the first event in microseconds, None if there are no events."""
         return next((int(columns[3][0]) for columns in self.blocks() if columns[3].size), None) if self.kept else None
 
     @property
     def last_t(self) -> int | None:
-        """Time of the last event, None without events."""
+        """Time of the last event in microseconds, None if there are no events."""
         return self._ends[-1] if self.kept else None
 
     def read(self, t0: int | None, t1: int | None, buffer: ColumnBuffer) -> Columns:
-        """Events of [t0, t1), see `detector.events.reader.EventReader.read_columns`."""
+        """Read the mended events of [t0, t1) into `buffer` and return them.
+
+        For the arguments, see `detector.events.reader.EventReader.read_columns`.
+        """
         begin = 0 if t0 is None else bisect_left(self._ends, t0)
         end = len(self) if t1 is None else min(bisect_left(self._ends, t1) + 1, len(self))
         count = 0

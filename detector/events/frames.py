@@ -1,4 +1,4 @@
-"""Assignment of labels and detections to the frames of a stream. All code that maps times to frames uses it."""
+"""Assignment of labels and detections to the frames of a stream. All code that maps times to frames uses `Frames`."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,12 +11,12 @@ __all__ = ["Frames"]
 class Frames(NamedTuple):
     """The frames of a stream. Frame k covers events in [first_t + k * delta_t, first_t + (k + 1) * delta_t).
 
-    A detection from frame k is made at its end. So the labels and the detections of frame k are those with times in
-    (start, end], while its events are those with times in [start, end).
+    The time of a detection in frame k is the end of the frame. So labels and detections belong to a frame if their time
+    is in (start, end], while events belong to a frame if their time is in [start, end).
 
     Args:
-        first_t: time in microseconds at which frame 0 starts: the time of the stream's first event, rounded down to a
-            multiple of `delta_t`.
+        first_t: start of frame 0 in microseconds. For a whole recording, this is the time of the first event, rounded
+            down to a multiple of `delta_t`.
         delta_t: duration of a frame in microseconds.
         num_frames: number of frames.
     """
@@ -27,10 +27,10 @@ class Frames(NamedTuple):
 
     @classmethod
     def of(cls, value: "Frames | Sequence[int] | Mapping[str, int]") -> "Frames":
-        """Frames from three numbers, in order or by name.
+        """Create frames from a sequence of first_t, delta_t, num_frames, or from a mapping with these keys.
 
         Raises:
-            ValueError: numbers are missing, not whole, or out of range.
+            ValueError: a number is missing, not whole, or out of range.
         """
         try:
             numbers = [value[name] for name in cls._fields] if isinstance(value, Mapping) else list(value)
@@ -44,7 +44,7 @@ class Frames(NamedTuple):
 
     @classmethod
     def of_events(cls, first_t: int, last_t: int, delta_t: int) -> "Frames":
-        """The frames of a recording, from the times of its first and last event."""
+        """Create the frames of a recording from the times of its first and last event in microseconds."""
         start = first_t // delta_t * delta_t
         return cls(start, delta_t, (last_t - start) // delta_t + 1)
 
@@ -54,32 +54,44 @@ class Frames(NamedTuple):
         return self.end_of(self.num_frames - 1)
 
     def end_of(self, frame: int) -> int:
-        """Time in microseconds at which a frame ends."""
+        """Return the time in microseconds at which the frame with index `frame` ends."""
         return self.first_t + (frame + 1) * self.delta_t
 
     def part(self, begin: int, stop: int) -> "Frames":
-        """The frames [begin, stop) as a separate stream."""
+        """Return the frames `begin` to `stop - 1` as a separate stream, which numbers its frames from 0."""
         return Frames(self.first_t + begin * self.delta_t, self.delta_t, stop - begin)
 
     def find(self, times: np.ndarray) -> np.ndarray:
-        """(M,) int64 frame with start < time <= end of each of the times (M,) in microseconds, or -1."""
+        """Return the frame of each time as (M,) int64 indices, -1 for times outside all frames.
+
+        A time belongs to the frame with start < time <= end.
+
+        Args:
+            times: (M,) times in microseconds.
+        """
         number = -((self.first_t - times.astype(np.int64)) // self.delta_t) - 1
         return np.where((number >= 0) & (number < self.num_frames), number, -1)
 
     def inside(self, times: np.ndarray) -> np.ndarray:
-        """(M,) bool: whether each time belongs to a frame; the start of frame 0 does not."""
+        """Return (M,) bool, True for each time that belongs to a frame.
+
+        A time belongs to the frame with start < time <= end, so the start of frame 0 belongs to no frame.
+        """
         return self.find(times) >= 0
 
     def last_of_each_frame(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the last labelled time of each frame, and the frame of each row.
+        """Select the labels with the latest time in each frame.
 
         Args:
             labels: (M,) structured boxes of all classes, sorted by `t`.
+
+        Returns:
+            The selected rows of `labels`, and the index of the frame of each selected row.
         """
         first, stop = np.searchsorted(labels["t"], [self.first_t, self.end], side="right")
         rows = labels[first:stop]
         frames = self.find(rows["t"])
         last = np.zeros(self.num_frames, np.int64)
-        last[frames] = rows["t"]  # sorted by time: the last assignment per frame remains
+        last[frames] = rows["t"]  # times ascend, so the last assignment per frame remains
         counted = rows["t"] == last[frames]
         return rows[counted], frames[counted]

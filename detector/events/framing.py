@@ -1,4 +1,4 @@
-"""Events of successive frames, from a recording or from chunks of events of a camera."""
+"""Division of a recording, or of event chunks from a camera, into frames."""
 
 import warnings
 from collections.abc import Iterable, Iterator
@@ -17,24 +17,25 @@ __all__ = ["cut_frames"]
 def cut_frames(
     events: EventReader | Iterable[np.ndarray], delta_t: int, *, height: int = MAX_SIDE, width: int = MAX_SIDE
 ) -> Iterator[tuple[int, Columns]]:
-    """Cut a stream into frames of `delta_t`, empty ones included; the events of one frame are in memory at a time.
+    """Divide a stream of events into frames of length `delta_t`, including frames without events.
 
-    The first frame starts at the multiple of `delta_t` at or before the first event, the last frame contains the last
-    event. A frame of chunks is complete as soon as a later event arrives.
+    Only the events of one frame are in memory at a time. The first frame starts at the time of the first event, rounded
+    down to a multiple of `delta_t`. The last frame contains the last event. A frame of chunks is yielded as soon as an
+    event of a later frame arrives.
 
-    Faulty events of chunks are dropped or mended as in recordings, except that an event up to 100 ms ahead of its time
-    remains if it is the last of its chunk. If a recording with as many faulty events would be refused, one warning is
-    issued.
+    Faulty events in chunks are dropped or mended as in recordings, with one exception: the last event of a chunk is
+    kept if it is at most 100 ms ahead of its time. If a recording with so many faulty events would be refused, a single
+    warning is issued.
 
     Args:
-        events: a recording, or chunks of `EventCD` events in order of time, of any length.
+        events: a recording, or chunks of `EventCD` events in order of time. A chunk may have any length.
         delta_t: duration of a frame in microseconds.
-        height: sensor height in pixels, for chunks.
-        width: sensor width in pixels, for chunks.
+        height: sensor height in pixels, needed for chunks only.
+        width: sensor width in pixels, needed for chunks only.
 
     Yields:
-        (start of the frame in microseconds, columns x, y, p, t with t relative to this start); the next frame
-        overwrites the columns.
+        (start of the frame in microseconds, columns x, y, p, t), where t is relative to the start of the frame. The
+        columns are overwritten by the next frame.
 
     Raises:
         ValueError: chunks are not `EventCD` arrays, or time falls and stays low.
@@ -76,13 +77,13 @@ def _of_chunks(chunks: Iterable[Columns], delta_t: int) -> Iterator[tuple[int, C
 
 
 class _Held:
-    """Events of the incomplete frame."""
+    """Buffer for the events of a frame that is not complete yet."""
 
     def __init__(self) -> None:
         self._buffer, self._count = ColumnBuffer(), 0
 
     def add(self, events: Columns, begin: int, stop: int, start: int) -> None:
-        """Append events [begin, stop), with times relative to `start`."""
+        """Append the events `begin` to `stop - 1` of `events`, with times relative to `start`."""
         before, self._count = self._count, self._count + stop - begin
         columns = self._buffer.take(self._count, keep=before)
         for column, values in zip(columns, events, strict=True):
@@ -90,13 +91,16 @@ class _Held:
         columns[3][before:] -= start
 
     def take(self) -> Columns:
-        """Return all events and begin the next frame."""
+        """Return all events of the frame. The buffer is then empty for the next frame."""
         columns, self._count = self._buffer.take(self._count), 0
         return columns
 
 
 class _Mender:
-    """Drops and mends faulty events of a stream. Events that the next ones decide are held back until these arrive."""
+    """Drops or mends the faulty events of a stream of chunks.
+
+    Whether an event is faulty may depend on the events after it. Such an event is held back until these events arrive.
+    """
 
     def __init__(self, height: int, width: int) -> None:
         self._finder = FaultFinder("events", width, height)
@@ -104,7 +108,7 @@ class _Mender:
         self._warned = False
 
     def mend(self, chunks: Iterable[np.ndarray]) -> Iterator[Columns]:
-        """Mended events in order, in parts."""
+        """Yield the mended events of all chunks in order of time. The parts differ from the chunks in length."""
         for chunk in chunks:
             if _check_fields(chunk).size:
                 yield self._finder.mend(self._hold(_columns(chunk)))
@@ -115,7 +119,10 @@ class _Mender:
         self._warn()
 
     def _hold(self, new: Columns) -> Columns:
-        """Hold back the last event if it may be ahead of its time, which the next event decides."""
+        """Prepend the event that was held back before, and return the events that can be checked now.
+
+        The last event is held back again if it may be ahead of its time, because only the next event can show this.
+        """
         if self._doubtful is not None:
             new = join(self._doubtful, new)
         t = new[3]
@@ -132,7 +139,7 @@ class _Mender:
 
 
 def _columns(events: np.ndarray) -> Columns:
-    """Events as columns; p is -1 for pixels that no sensor has."""
+    """Convert events to columns. p is 0 or 1, or -1 for coordinates outside any sensor."""
     x, y, p, t = (events[name] for name in "xypt")
     outside = (x >= MAX_SIDE) | (y >= MAX_SIDE)
     p = np.where(outside, -1, p > 0)

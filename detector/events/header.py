@@ -1,9 +1,11 @@
-"""Format and sensor size of a recording, from its first bytes and never from its name.
+"""Detection of the format and sensor size of a recording from its first bytes. The file name is not used.
 
-DAT and RAW files begin with text lines `% key value`, HDF5 and NPY files with a signature, CSV tables with a line of
-four numbers or of column names. The fields of the encoding and the sensor size differ between versions of the cameras:
-`% format EVT3;height=720;width=1280`, `% evt 3.0`, `% geometry 1280x720`, `% Height 720`, or only the `% system_ID` of
-the camera.
+DAT and RAW files begin with text lines `% key value`, HDF5 and NPY files begin with a signature. The first line of a
+CSV table contains four numbers or the names of the columns.
+
+Cameras write the encoding and the sensor size in different ways, depending on their version. Examples are
+`% format EVT3;height=720;width=1280`, `% evt 3.0`, `% geometry 1280x720` and `% Height 720`. Some headers contain only
+`% system_ID`, the id of the camera model.
 """
 
 import re
@@ -15,23 +17,24 @@ __all__ = ["MAX_SIDE", "Header", "read_header", "read_text_header", "sensor_size
 SIGNATURES = {b"\x89HDF\r\n\x1a\n": "HDF5", b"\x93NUMPY": "NPY"}
 LONGEST_HEADER = 1 << 16
 ENCODINGS = {"2.0": "EVT2", "2.1": "EVT2.1", "3.0": "EVT3", "EVT21": "EVT2.1"}
-"""Encodings by their names in `% evt` and `% format`; other names are used unchanged."""
+"""Names of encodings by the value of `% evt` or `% format`, where both differ."""
 
 MAX_SIDE = 1 << 16
 
-# Cameras by system_ID (OpenEB, hal_psee_plugins, device_system_id.h, Apache-2.0), for old headers without a size.
+# Values of system_ID for each sensor size, for old headers without a size.
+# Source: OpenEB, hal_psee_plugins, device_system_id.h (Apache-2.0).
 VGA_SYSTEMS = {0x15, 0x17, 0x97, 0x19, 0x99, 0x1C, 0x1D, 0x21, 0xA1, 0x22, 0xA2, 0x23, 0x28, 0x29}
 HD_SYSTEMS = {0x1A, 0x9A, 0x1E, 0x1F, 0x20, 0x27, 0x2E, 0x30}
 
 
 @dataclass(frozen=True)
 class Header:
-    """The beginning of a recording.
+    """Format, text fields and length of the header of a recording.
 
     Args:
-        format: DAT, EVT2, EVT2.1, EVT3, HDF5, NPY, CSV, or another encoding that a RAW header names
-        fields: `% key value` lines, keys in lower case
-        size: number of bytes of text before the data
+        format: DAT, EVT2, EVT2.1, EVT3, HDF5, NPY, CSV, or the name of another encoding in a RAW header
+        fields: values of the `% key value` lines by key, keys in lower case
+        size: length of the text header in bytes, 0 in formats without a text header
     """
 
     format: str
@@ -39,7 +42,7 @@ class Header:
     size: int
 
     def options(self) -> dict[str, str]:
-        """Fields, with the keys and values of `% format NAME;key=value` added."""
+        """Return all header fields as a dict, including the `key=value` entries of a line `% format NAME;key=value`."""
         fields = dict(self.fields)
         for entry in fields.get("format", "").split(";")[1:]:
             key, _, value = entry.partition("=")
@@ -47,7 +50,10 @@ class Header:
         return fields
 
     def sensor_size(self) -> tuple[int, int] | None:
-        """Height and width in pixels, None if the header does not contain them."""
+        """Return (height, width) in pixels, or None if the header does not determine them.
+
+        If the header contains no size, it is derived from the id of the camera model.
+        """
         fields = self.options()
         geometry = re.fullmatch(r"(\d{1,9})x(\d{1,9})", fields.get("geometry", ""))
         if geometry:
@@ -63,11 +69,11 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Find the format of a recording by its content.
+    """Detect the format of a recording from its first bytes, and return its header.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is empty, or its first bytes are not those of a known format.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is empty or its format is unknown.
     """
     head = _first_bytes(path)
     if not head:
@@ -84,25 +90,25 @@ def read_header(path: Path) -> Header:
 
 
 def read_text_header(path: Path) -> Header:
-    """The `% key value` lines at the beginning of a DAT or RAW recording, which may have none.
+    """Parse the `% key value` lines at the beginning of a DAT or RAW recording. A file without such lines is allowed.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
     """
     return _text_header(_first_bytes(path))
 
 
 def sensor_size(path: Path, found: tuple[int, int] | None, height: int | None, width: int | None) -> tuple[int, int]:
-    """Height and width of the sensor, from the file or else from the caller.
+    """Return (height, width) of the sensor in pixels, from the file or else from the caller.
 
     Args:
-        path: the recording, named in errors.
-        found: height and width in the file, None if it does not contain them.
-        height: height in pixels given by the caller.
-        width: width in pixels given by the caller.
+        path: path of the recording, for error messages.
+        found: (height, width) in the file, None if the file does not contain them.
+        height: height in pixels given by the caller, or None.
+        width: width in pixels given by the caller, or None.
 
     Raises:
-        ValueError: the size is unknown, both sources differ, or a side is below 1 or above 65536.
+        ValueError: the size is unknown, the caller contradicts the file, or a side is below 1 or above 65536.
     """
     if found is None and (height is None or width is None):
         raise ValueError(f"{path}: the header contains no sensor size, give height and width")
@@ -117,7 +123,7 @@ def sensor_size(path: Path, found: tuple[int, int] | None, height: int | None, w
 
 
 def split_line(line: str) -> list[str]:
-    """Columns of a line of a table in lower case, separated by commas, semicolons or blanks, without a leading #."""
+    """Split a line of a table at commas, semicolons or blanks, in lower case. A leading # is removed."""
     return re.split(r"\s*[,;\s]\s*", line.lstrip("# ").strip().lower())
 
 
@@ -129,7 +135,7 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _is_table(head: bytes) -> bool:
-    """Whether the first line has at least four columns, which are numbers or names that include x and y."""
+    """Return True if the first line has four or more columns: numbers, or names that include x and y."""
     line = head.partition(b"\n")[0].decode("utf-8-sig", "replace")
     columns = split_line(line)
     numbers = all(re.fullmatch(r"[-+.\de]*\d[-+.\de]*", column) for column in columns)
@@ -137,9 +143,9 @@ def _is_table(head: bytes) -> bool:
 
 
 def _text_header(head: bytes) -> Header:
-    """Fields of the leading `% ` lines and their length in bytes.
+    """Parse the `% key value` lines at the beginning of a file.
 
-    Without `% end`, the data may begin with the byte of "%". So a line is text only if it is printable.
+    If the line `% end` is missing, the data may begin with the byte of "%". So only printable lines count as text.
     """
     fields: dict[str, str] = {}
     size = 0
@@ -159,7 +165,7 @@ def _text_header(head: bytes) -> Header:
 
 
 def _format(fields: dict[str, str]) -> str:
-    """Encoding that the fields name, or DAT without one: only RAW headers name an encoding."""
+    """Return the encoding in the fields of a RAW header, or "DAT" if the fields contain no encoding."""
     name = fields.get("format", "").partition(";")[0].upper()
     if name:
         return ENCODINGS.get(name, name)

@@ -1,10 +1,11 @@
-"""Compiled loops that decode the words of a recording into columns and find faulty events.
+"""Compiled loops that decode the words of a recording into event columns, and that find faulty events.
 
-They are in one module because the cache of the compiler only detects changes in a function's own file.
+All loops are in one module, because the cache of the compiler does not notice changes in other files.
 
-Arguments of a decoder are (N,) words, the state after earlier words, columns that are large enough, the number of
-events in them, and the sensor size. It returns the new number of events. Faulty events are not changed but set
-`state[ODD]`, see `detector.events.faults`. The state is int64, see `new_state`.
+The arguments of every decoder are (N,) words, the int64 state after the earlier words (see `new_state`), columns with
+enough space, the number `count` of events that are already in the columns, and the sensor size. A decoder appends the
+decoded events to the columns and returns the new number of events. Faulty events are stored unchanged, and `state[ODD]`
+becomes 1 (see `detector.events.faults`).
 """
 
 import numpy as np
@@ -37,25 +38,35 @@ __all__ = [
 ]
 
 TIME, HIGH, ROW, BASE, SIGN, LAST, ODD = range(7)
-"""Indices in a state: the clock and its upper bits; row, column and polarity of following EVT3 words; time of the last
-event; whether an event is outside the sensor or earlier than the previous one."""
+"""Indices in the state of a decoder.
+
+TIME is the clock in microseconds, HIGH the time in the last TIME_HIGH word. ROW is the row of the next EVT3 events,
+BASE and SIGN are the first column and the polarity of the next EVT3 vector. LAST is the time of the last event. ODD is
+1 if any event is outside the sensor or earlier than the previous event.
+"""
 
 UNSET = 1 << 40
-"""Row or column before a word sets it: larger than on any sensor, also after additions."""
+"""Row or column that no word has set yet. It exceeds every sensor coordinate, also after vector lengths are added."""
 
 DAT_PERIOD, EVT2_PERIOD, EVT3_PERIOD = 1 << 32, 1 << 34, 1 << 24
-"""Microseconds after which stored times wrap to 0."""
+"""Periods of the encodings: microseconds after which stored times wrap to 0."""
 
 LATEST_US = 100_000
-"""Largest fall of the time in microseconds that is mended; such a fall across the end of a period is not a wrap."""
+"""Largest fall of the time in microseconds that is mended.
+
+A fall up to this size may also go back across the end of a period. It is then not mistaken for a rise.
+"""
 
 NO_TIME = -1 << 62
-"""Marks an event that is dropped, in place of its correct time."""
+"""Placeholder for the correct time of an event that is dropped."""
 
 NOW, BEFORE, PLACE, KEPT, FIXED, OUTSIDE, LATE, DROPPED, AHEAD, RAISED, FALL, NUM_FACTS = range(12)
-"""Indices in the facts of `find_faults`: times of the last two kept events, index of the last one, number of kept
-events, index of the first event that may still be dropped; counts of faults; the time after a fall that cannot be
-mended."""
+"""Indices in the argument `facts` of `find_faults`.
+
+NOW and BEFORE are the times of the last and the second-last kept event. PLACE is the index of the last kept event, KEPT
+the number of kept events. Events before index FIXED can no longer be dropped. OUTSIDE, LATE, DROPPED, AHEAD and RAISED
+are numbers of faulty events. FALL is the time after a fall that cannot be mended. NUM_FACTS is the length of `facts`.
+"""
 
 DE_BRUIJN = 0x077CB531
 ZEROS = np.zeros(32, np.int64)
@@ -63,22 +74,22 @@ ZEROS[[(DE_BRUIJN << zeros) >> 27 & 31 for zeros in range(32)]] = np.arange(32)
 
 
 def new_state(time: int) -> np.ndarray:
-    """State of a decoder at a time in microseconds, with row and column unset."""
+    """Return the state of a decoder whose clock is at `time` microseconds, with row and column unset."""
     return np.array([time, time, UNSET, UNSET, 0, time, 0], np.int64)
 
 
 @compiled
 def advance(now, raw, period, slack):
-    """Full time of a stored time, given an earlier time.
+    """Return the full time that belongs to a stored time, given the full time of an earlier record.
 
-    A fall of more than half a period is a wrap. A rise of at least a period less `slack` is a fall across the end of
-    the previous period.
+    If the stored time falls by more than half a period, it has wrapped. If it rises by at least `period - slack`, the
+    time has fallen back across the end of the previous period.
 
     Args:
-        now: an earlier full time.
-        raw: the stored time, from 0 to below `period`.
+        now: full time of the earlier record.
+        raw: stored time, from 0 to below `period`.
         period: value at which the stored time wraps to 0, a power of 2.
-        slack: largest fall of times across the end of a period.
+        slack: largest fall of the time across the end of a period.
     """
     time = (now & -period) + raw
     if time < now - period // 2:
@@ -90,7 +101,10 @@ def advance(now, raw, period, slack):
 
 @compiled
 def find_first(words, shift, kinds):
-    """Index of the first word whose type, the 4 bits from `shift` on, is a set bit of `kinds`, or -1 without one."""
+    """Return the index of the first word whose type is in the set `kinds`, or -1 if there is no such word.
+
+    The type of a word is the number in the 4 bits from bit `shift` on. Bit k of `kinds` is 1 if type k is in the set.
+    """
     for place in range(words.size):
         if kinds >> (np.int64(words[place]) >> shift & 15) & 1:
             return place
@@ -99,7 +113,10 @@ def find_first(words, shift, kinds):
 
 @compiled
 def find_last(words, shift, kinds):
-    """Index of the last such word, see `find_first`."""
+    """Return the index of the last word whose type is in the set `kinds`, or -1 if there is no such word.
+
+    The type of a word is the number in the 4 bits from bit `shift` on. Bit k of `kinds` is 1 if type k is in the set.
+    """
     for place in range(words.size - 1, -1, -1):
         if kinds >> (np.int64(words[place]) >> shift & 15) & 1:
             return place
@@ -108,10 +125,11 @@ def find_last(words, shift, kinds):
 
 @compiled
 def decode_dat(records, state, x, y, p, t, count, width, height):
-    """Decode int64 records: t in the lower 32 bits, x from bit 32, y from bit 46, p in bit 60.
+    """Decode int64 DAT records: t is in bits 0 to 31, x in bits 32 to 45, y in bits 46 to 59, p in bit 60.
 
-    Without branches, the loop is compiled to vector instructions. An unusual record makes `unusual` negative, and a
-    second loop then checks event by event. Times of odd records are correct modulo the period.
+    The loop has no branches, so that it is compiled to vector instructions. If a record needs a closer check, `unusual`
+    becomes negative, and a second loop checks all records one by one. The times of faulty events are only correct
+    modulo the period.
     """
     xs, ys, ps, ts = x[count:], y[count:], p[count:], t[count:]
     epoch = state[LAST] & -DAT_PERIOD
@@ -122,27 +140,27 @@ def decode_dat(records, state, x, y, p, t, count, width, height):
         time = record & DAT_PERIOD - 1
         column = record >> 32 & 0x3FFF
         row = record >> 46 & 0x3FFF
-        # 2. The sign of a difference is set if time falls or the pixel is outside the sensor.
+        # 2. A difference is negative if the time falls or the pixel is outside the sensor.
         unusual |= (time - last) | (width - 1 - column) | (height - 1 - row)
         last = time
-        # 3. Store the event in any case, as if no time wraps.
+        # 3. Store every event, assuming that the time does not wrap.
         xs[index] = column
         ys[index] = row
         ps[index] = record >> 60 & 1
         ts[index] = epoch + time
-    # 4. Wraps and odd records are treated in a second loop, which few blocks need.
+    # 4. Wraps and faulty events are handled in a second loop, which few blocks need.
     state[LAST] = _check_dat(records, state, ts, width, height) if unusual < 0 else epoch + last
     return count + records.size
 
 
 @compiled
 def _check_dat(records, state, t, width, height):
-    """Count wraps, correct times and mark odd records; return the last time."""
+    """Correct times after wraps, set `state[ODD]` if an event may be faulty, and return the last time."""
     now = state[LAST]
     for index in range(records.size):
         record = records[index]
         time = advance(now, record & DAT_PERIOD - 1, DAT_PERIOD, LATEST_US)
-        # A wrap with a step of more than `LATEST_US` may be an event ahead of its time, so it is odd, too.
+        # After a wrap with a step of more than `LATEST_US`, the event may be ahead of its time, so `ODD` is set, too.
         outside = (record >> 32 & 0x3FFF) >= width or (record >> 46 & 0x3FFF) >= height
         if outside or time < now or ((time ^ now) & -DAT_PERIOD != 0 and time > now + LATEST_US):
             state[ODD] = 1
@@ -152,23 +170,23 @@ def _check_dat(records, state, t, width, height):
 
 @compiled
 def decode_evt2(words, state, x, y, p, t, count, width, height):
-    """Decode 32-bit words of EVT2 that follow a TIME_HIGH."""
+    """Decode 32-bit EVT2 words. The first TIME_HIGH of the recording must be among or before these words."""
     place, one = np.uint64(count), np.uint64(1)
     last, high, odd = state[LAST], state[HIGH], state[ODD]
     for index in range(words.size):
         word = np.int64(words[index])
         kind = word >> 28
-        # An event, OFF or ON: the last TIME_HIGH and the 6 low bits in the word are its time.
+        # OFF or ON event: the time is composed of the last TIME_HIGH and the 6 low bits in this word.
         if kind <= 1:
             time = high + (word >> 22 & 63)
             column, row = word >> 11 & 0x7FF, word & 0x7FF
-            # A faulty event is stored, too: it is only marked here.
+            # A faulty event is stored, too; here it only sets the flag.
             if time < last or column >= width or row >= height:
                 odd = 1
             x[place], y[place], p[place], t[place] = column, row, kind, time
             last = time
             place += one
-        # TIME_HIGH: the upper 28 bits of the time, which wrap. Words of other types are skipped.
+        # TIME_HIGH: the upper 28 bits of the time, which wraps. Words of other types are skipped.
         elif kind == 8:
             high = advance(high, (word & 0xFFFFFFF) << 6, EVT2_PERIOD, LATEST_US)
     state[LAST], state[HIGH], state[ODD] = last, high, odd
@@ -177,21 +195,24 @@ def decode_evt2(words, state, x, y, p, t, count, width, height):
 
 @compiled
 def _trailing_zeros(bits):
-    """Number of zeros below the lowest set bit of a number of up to 32 bits, not 0."""
+    """Return the number of zeros below the lowest set bit of `bits`, a number of up to 32 bits that is not 0."""
     return ZEROS[(bits & -bits) * DE_BRUIJN >> 27 & 31]
 
 
 @compiled
 def decode_evt21(words, state, x, y, p, t, count, width, height, head_shift):
-    """Decode 64-bit words of EVT2.1 that follow a TIME_HIGH. The half from bit `head_shift` (0 or 32) has the type."""
+    """Decode 64-bit EVT2.1 words. The first TIME_HIGH of the recording must be among or before these words.
+
+    The 32 bits from bit `head_shift` (0 or 32) on contain the type of a word. The other 32 bits are a pixel mask.
+    """
     place, one = np.uint64(count), np.uint64(1)
     last, high, odd = state[LAST], state[HIGH], np.int64(0)
     for index in range(words.size):
-        # 1. The half with the type is like a word of EVT2.
+        # 1. The half with the type has the layout of an EVT2 word.
         head = words[index] >> head_shift & 0xFFFFFFFF
         kind = head >> 28
         if kind <= 1:
-            # 2. The other half is a mask of the 32 pixels from the column of the head on.
+            # 2. The other half is a mask of 32 pixels, beginning at the column in the head.
             valid = words[index] >> 32 - head_shift & 0xFFFFFFFF
             time = high + (head >> 22 & 63)
             row = head & 0x7FF
@@ -214,14 +235,15 @@ def decode_evt21(words, state, x, y, p, t, count, width, height, head_shift):
 
 
 @compiled
-def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR0912  # words have that many types
-    """Decode 16-bit words of EVT3 that follow a TIME_HIGH; events without a row or a column are dropped.
+def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR0912  # one branch per word type
+    """Decode 16-bit EVT3 words. The first TIME_HIGH of the recording must be among or before these words.
 
-    `limit` is the first odd column: 0 if the row is outside the sensor or time has fallen.
+    Events are dropped if no word has set their row or column. An event is faulty if its column is at least `limit`, the
+    first column that is not allowed. `limit` is 0 if the row is outside the sensor or the time has fallen.
     """
     place, one = np.uint64(count), np.uint64(1)
     time, high, row, base, sign = state[TIME], state[HIGH], state[ROW], state[BASE], state[SIGN]
-    last, odd, timed = state[LAST], state[ODD], place  # events from `timed` on have the current time
+    last, odd, timed = state[LAST], state[ODD], place  # events from index `timed` on have the current time
     limit = width if row < height and time >= last else 0
     for index in range(words.size):
         word = np.int64(words[index])
@@ -234,7 +256,7 @@ def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR091
                     odd = 1
                 x[place], y[place], p[place], t[place] = column, row, word >> 11 & 1, time
                 place += one
-        # TIME_LOW, TIME_HIGH: a new time. A TIME_HIGH that repeats its value leaves the low bits unchanged.
+        # TIME_LOW, TIME_HIGH: a new time. A TIME_HIGH equal to the last one leaves the low bits unchanged.
         elif kind in (0x6, 0x8):
             if place != timed:
                 last, timed = time, place
@@ -248,7 +270,7 @@ def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR091
         elif kind == 0x0:
             row = word & 0x7FF
             limit = width if row < height and time >= last else 0
-        # VECT_12, VECT_8: one event per set bit, from the lowest bit on; then the base moves to the next vector.
+        # VECT_12, VECT_8: one event per set bit, from the lowest bit on; then `base` moves past this vector.
         elif kind in (0x4, 0x5):
             valid, size = (word & 0xFFF, 12) if kind == 0x4 else (word & 0xFF, 8)
             while valid and row < UNSET and base < UNSET:
@@ -256,7 +278,7 @@ def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR091
                 if column >= limit:
                     odd = 1
                 x[place], y[place], t[place] = column, row, time
-                p[place] = sign if column < width else -1  # many vectors in a row may exceed the range of x
+                p[place] = sign if column < width else -1  # successive vectors may exceed the range of x
                 place += one
                 valid &= valid - 1
             base += size
@@ -270,7 +292,11 @@ def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR091
 
 @compiled
 def _is_wrap(now, before, kept, low, period):
-    """Whether a fall from `now` to `low` is a wrap, and not an event ahead of its time between ordered neighbours."""
+    """Return True for a wrap between `now` and `low`, False if the event at `now` is ahead of its time.
+
+    It is a wrap if the event before `now`, at the time `before`, is also later than `low`. If `now` is the time of the
+    only kept event, it is a wrap if the step to the wrapped time is at most a quarter of a period.
+    """
     return before > low if kept > 1 else low - now + period <= period // 4
 
 
@@ -287,36 +313,37 @@ def _keep(facts, time, place):
 
 @compiled
 def find_faults(x, y, p, t, first, facts, width, height, period, final, places, times):  # noqa: PLR0912  # the rules
-    """Find faulty events, see `detector.events.faults` for the rules.
-
-    Returns the number of decided events, -1 at a fall to `facts[FALL]` that cannot be mended, and that of faults.
+    """Find faulty events by the rules in `detector.events.faults`.
 
     Args:
-        x, y, p, t, first: (N,) stored events, p below 0 outside the sensor; index of the first in the recording.
-        facts: state after earlier events, (`NUM_FACTS`,) int64, initially zeros.
-        width, height, period: as in `detector.events.faults.FaultFinder`.
-        final: whether no further events follow.
-        places, times: (N + 1,) filled with indices of faulty events and their correct times, `NO_TIME` to drop them.
+        x, y, p, t: (N,) stored events from index `first` on. An event with p below 0 is outside the sensor.
+        facts: (`NUM_FACTS`,) int64 state after the earlier events, updated in place; zeros at the start.
+        width, height, period, final: as in `detector.events.faults.FaultFinder`; `final` if no further events follow.
+        places, times: (N + 1,) outputs: index and correct time of each faulty event; `NO_TIME` for events to drop.
+
+    Returns:
+        Numbers of decided and of faulty events. The first is -1 if a fall of the time to `facts[FALL]` is not mendable.
     """
     count = 0
     for index in range(t.size):
         now, before, kept, time, right = facts[NOW], facts[BEFORE], facts[KEPT], t[index], np.int64(NO_TIME)
         place, wraps, outside = first + index, False, _is_outside(x, y, p, index, width, height)
-        # 1. Full time of the event; a step of more than `LATEST_US` across the end of a period is a doubtful wrap.
+        # 1. Compute the full time. A step of more than `LATEST_US` across the end of a period is a doubtful wrap.
         if period > 0 and kept > 0:
             time = advance(now, time, period, LATEST_US)
             wraps = time > now + LATEST_US and (time ^ now) & -period != 0
         if time >= now and not wraps and not outside:  # 2. An event in order within the sensor is kept.
             _keep(facts, time, place)
             continue
-        following = index + 1  # 3. Any other event needs the time after it; without one, the next call decides.
+        # 3. Any other event is judged by the time of the next event. If it is not known yet, the next call decides.
+        following = index + 1
         while not outside and following < t.size and _is_outside(x, y, p, following, width, height):
             following += 1
         last = following == t.size
         if last and not final and not outside:
             return index, count
         after = np.int64(0) if last else t[following]
-        # 4. A doubtful wrap is kept if it is one; otherwise the event is earlier, in the same period.
+        # 4. If a doubtful wrap is a real one, the event is kept. Otherwise the event is in the same period as `now`.
         if wraps and not outside:
             low, after = time - period, (now & -period) + after
             if _is_wrap(now, before, kept, low, period) and (last or after < now):
@@ -325,7 +352,7 @@ def find_faults(x, y, p, t, first, facts, width, height, period, final, places, 
             time = low
         elif period > 0 and kept > 0:
             after = advance(now, after, period, LATEST_US)
-        # 5. The kind of the fault follows from the neighbours that would be in order without the event.
+        # 5. The kind of the fault depends on whether removing this event or the previous one restores the order.
         if outside:
             kind = OUTSIDE
         elif last or after >= now:

@@ -17,36 +17,40 @@ from detector.events.types import EventCD, EventExtTrigger
 __all__ = ["CHUNK", "EventReader", "to_events"]
 
 CHUNK = 1 << 16
-"""Records that are processed at once: intermediate arrays stay in the processor's cache."""
+"""Number of events that are processed at once. Intermediate arrays of this length fit in the CPU cache."""
 
 Found = TypeVar("Found")
 
 
 class EventReader(ABC):
-    """A recording. Opening it reads no events, and reading a window of a large recording reads only this part of it.
+    """Base class of the readers of all formats. A time window of a large recording is read without reading the rest.
 
-    Times are those of the file in microseconds; where the clock of the file restarts from 0, times continue to grow.
-    Faulty events are dropped or mended (`detector.events.faults`). A small recording is read once before its first
-    search, a large one when `faults` is used or a faulty event is found. After that, windows are exactly parts of the
-    mended whole.
+    Times are the times of the file in microseconds. If the clock of the file restarts from 0, the times of the reader
+    continue to grow.
+
+    Faulty events are dropped or mended, see `detector.events.faults`. A small recording is read completely before its
+    first search. A large recording is read completely when `faults` is used or when a faulty event is found. After
+    that, every window is an exact part of the mended recording.
 
     Args:
-        path: the recording.
+        path: path of the recording.
         height: sensor height in pixels.
         width: sensor width in pixels.
 
     Attributes:
-        format: name or import path of the format, as in `data.event_format`.
-        max_faulty_events: largest share of faulty events at which the recording is still read; 10 faulty events are
-            always allowed, unless this is 0.
+        format: name or import path of the format, as in the setting `data.event_format`.
+        max_faulty_events: largest accepted share of faulty events, from 0 to 1. Up to 10 faulty events are always
+            accepted, unless the share is 0.
     """
 
     period: ClassVar[int] = 0
-    """Value at which stored times of events restart from 0; 0 if they do not."""
+    """Value at which the stored times of events restart from 0; 0 if they do not restart."""
 
     sure: ClassVar[bool] = True
-    """Whether a search always finds the right window if no event is faulty: the file has no separate words of time that
-    could be wrong."""
+    """Whether a search finds the right window in every recording without faulty events.
+
+    False for formats with separate time words, because such a word can be wrong although all events are in order.
+    """
 
     format = ""
     max_faulty_events = MAX_FAULTY
@@ -61,30 +65,31 @@ class EventReader(ABC):
 
     @property
     def faults(self) -> Faults:
-        """Faulty events of the whole recording, which is read to the end at first use.
+        """Number of faulty events of each kind in the whole recording. The first use reads the recording to the end.
 
         Raises:
-            ValueError: there are too many, or time falls and stays low.
+            ValueError: too many events are faulty, or time falls and stays low.
         """
         return self._check(Faults(), 0) if self._clean else self._mended.faults + Faults(cut=self._cut)
 
     @property
     def first_t(self) -> int | None:
-        """Time of the first event, None if the recording has none."""
+        """Time of the first event in microseconds, None if the recording has no events."""
         return self._attempt(self._quick_first_t, lambda: self._mended.first_t)
 
     @property
     def last_t(self) -> int | None:
-        """Time of the last event, None if the recording has none."""
+        """Time of the last event in microseconds, None if the recording has no events."""
         return self._attempt(self._quick_last_t, lambda: self._mended.last_t)
 
     def read_columns(self, t0: int | None = None, t1: int | None = None, out: ColumnBuffer | None = None) -> Columns:
-        """Events of [t0, t1) as separate arrays. This is faster than `read`.
+        """Read the events of [t0, t1) as separate arrays. This is faster than `read`.
 
         Args:
-            t0: first microsecond; from the start if not given.
-            t1: microsecond after the last; to the end if not given.
-            out: memory to read into, which the next reading into it overwrites; new memory if not given.
+            t0: start of the window in microseconds; the start of the recording if None.
+            t1: end of the window in microseconds (exclusive); the end of the recording if None.
+            out: buffer for the returned arrays, which are valid until the next read into this buffer; new arrays if
+                None.
 
         Returns:
             x uint16, y uint16, p int8 (0 OFF, 1 ON), t int64, each (N,), in order of time.
@@ -104,7 +109,10 @@ class EventReader(ABC):
         return self._attempt(quick, lambda: self._mended.read(t0, t1, buffer), whole)
 
     def _attempt(self, quick: Callable[[], Found], mended: Callable[[], Found], whole: bool = False) -> Found:
-        """The result of `quick`, which assumes that no event is faulty, or of `mended` where one is or may be."""
+        """Return the result of `quick`, or the result of `mended` if an event is or may be faulty.
+
+        `quick` assumes that no event is faulty. `whole` is True if the entire recording is read.
+        """
         if self._is_quick(whole):
             with suppress(DisorderError):
                 return quick()
@@ -126,48 +134,60 @@ class EventReader(ABC):
         return found
 
     def _is_quick(self, whole: bool = False) -> bool:
-        """Whether to assume that no event is faulty: as long as it is not known, and if it is known."""
+        """Return True if the next read assumes that no event is faulty.
+
+        This is True as long as the recording has not been checked. After the check, it is True if no event is faulty
+        and the read needs no search (`whole`) or the search is `sure`. Unless `whole` is True, a small recording is
+        checked now.
+        """
         scanned = "_mended" in vars(self) or (not whole and self._is_small() and self._mended is not None)
         return self._clean and (whole or self.sure) if scanned else True
 
     @abstractmethod
     def _is_small(self) -> bool:
-        """Whether the recording is read once before it is first searched."""
+        """Return True if the recording is to be read completely before its first search."""
 
     @abstractmethod
     def _quick_columns(self, t0: int | None, t1: int | None, buffer: ColumnBuffer) -> Columns:
-        """As `read_columns`; raises `DisorderError` if an event is faulty."""
+        """Read the events of [t0, t1) like `read_columns`, but raise `DisorderError` if an event is faulty."""
 
     @abstractmethod
     def _quick_first_t(self) -> int | None:
-        """As `first_t`; raises `DisorderError` if an event is faulty."""
+        """Return the value of `first_t`, but raise `DisorderError` if an event is faulty."""
 
     @abstractmethod
     def _quick_last_t(self) -> int | None:
-        """As `last_t`; raises `DisorderError` if an event is faulty."""
+        """Return the value of `last_t`, but raise `DisorderError` if an event is faulty."""
 
     @abstractmethod
     def _raw_blocks(self, finder: FaultFinder) -> Iterator[RawBlock]:
-        """All events as they are stored, block by block; `finder` was given the blocks before."""
+        """Iterate over all events as they are stored, in blocks.
+
+        When the next block is requested, `finder` has already checked the previous blocks.
+        """
 
     @abstractmethod
     def _raw_block(self, number: int) -> Columns:
-        """A block of `_raw_blocks` again."""
+        """Load the block with index `number` of `_raw_blocks` again."""
 
     def read(self, t0: int | None = None, t1: int | None = None) -> np.ndarray:
-        """Events of [t0, t1) as an (N,) `EventCD` array; arguments and errors as in `read_columns`."""
+        """Read the events of [t0, t1) as an (N,) `EventCD` array. For arguments and errors, see `read_columns`."""
         return to_events(self.read_columns(t0, t1))
 
     def windows(self, delta_t: int, t0: int | None = None, t1: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
-        """Iterate over windows of `delta_t`, empty ones included; one window is in memory at a time.
+        """Iterate over windows of length `delta_t`, including windows without events.
+
+        Only one window is in memory at a time.
 
         Args:
             delta_t: length of a window in microseconds.
-            t0: start of the first window; by default the multiple of `delta_t` at or before the first event.
-            t1: end of the last window, which may be shorter; by default just after the last event.
+            t0: start of the first window in microseconds. If None, the time of the first event, rounded down to a
+                multiple of `delta_t`.
+            t1: end of the last window, which may be shorter than the others. If None, just after the last event.
 
         Returns:
-            Iterator of (start of the window, (N,) `EventCD`), empty for a recording without events.
+            Iterator over (start of the window in microseconds, (N,) `EventCD` array); empty for a recording without
+            events.
 
         Raises:
             ValueError: `delta_t` is below 1.
@@ -182,13 +202,13 @@ class EventReader(ABC):
         return ((start, self.read(start, min(start + delta_t, end))) for start in range(begin, end, delta_t))
 
     def batches(self, count: int) -> Iterator[np.ndarray]:
-        """Iterate over batches of `count` events; one batch is in memory at a time.
+        """Iterate over batches of `count` events. One batch is in memory at a time.
 
         Args:
             count: number of events per batch; the last batch may be shorter.
 
         Returns:
-            Iterator of (count,) `EventCD` arrays.
+            Iterator over (count,) `EventCD` arrays.
 
         Raises:
             ValueError: `count` is below 1.
@@ -213,11 +233,11 @@ class EventReader(ABC):
             yield batch[:filled]
 
     def triggers(self) -> np.ndarray:
-        """Edges of external triggers as an (N,) `EventExtTrigger` array, empty in formats without triggers."""
+        """Return the edges of external triggers as (N,) `EventExtTrigger`, empty in formats without triggers."""
         return np.empty(0, EventExtTrigger)
 
     def close(self) -> None:
-        """Close the file; arrays that were read stay valid."""
+        """Close the file. Arrays that were read remain valid."""
         self._closed = True
 
     def _check_open(self) -> None:
@@ -232,7 +252,7 @@ class EventReader(ABC):
 
 
 def to_events(columns: Columns) -> np.ndarray:
-    """Columns as an (N,) `EventCD` array."""
+    """Convert columns x, y, p, t to an (N,) `EventCD` array."""
     events = np.empty(columns[0].size, EventCD)
     for start in range(0, events.size, CHUNK):
         part = slice(start, start + CHUNK)

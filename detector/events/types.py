@@ -8,7 +8,7 @@ EventCD = np.dtype([("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")])
 """One event: pixel column x, row y, polarity p (0 OFF, 1 ON), time t in microseconds."""
 
 EventExtTrigger = np.dtype([("p", "<i2"), ("t", "<i8"), ("id", "<i2")])
-"""One edge of an external trigger: p (0 falling, 1 rising), time t in microseconds, input id."""
+"""One edge of an external trigger: p (0 falling, 1 rising), time t in microseconds, id of the trigger input."""
 
 BBOX_dtype = np.dtype(
     {
@@ -18,4 +18,7 @@ BBOX_dtype = np.dtype(
         "itemsize": 40,
     }
 )
-"""One box: time t in microseconds, top-left corner x, y and size w, h in pixels, label map id, track id, score."""
+"""One box: time t in microseconds, top-left corner x, y and size w, h in pixels.
+
+`class_id` is the id of the class in the label map, `track_id` the id of the object, `class_confidence` the score.
+"""

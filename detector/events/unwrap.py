@@ -1,4 +1,4 @@
-"""Search in growing times that are stored in few bits, so that they wrap to 0."""
+"""Search in ascending times that are stored with few bits and therefore wrap to 0."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
@@ -11,18 +11,21 @@ __all__ = ["WrappingClock"]
 
 PROBES = 128
 MAX_STRIDE = 1 << 18
-"""Largest number of records between two probes: a camera fills as many in EVT3 in a quarter of the clock's period."""
+"""Largest number of records between two sampled records.
+
+A camera writes this number of EVT3 words in a quarter of the clock's period.
+"""
 
 
 class WrappingClock:
-    """Search in the stored times of a file without reading them all.
+    """Finds records by time in a file with wrapping times, without reading all records.
 
-    Wraps are counted between about `PROBES` records of a file. Between neighbouring probes that are more than a quarter
-    of a period apart, further probes halve the interval until all wraps are known.
+    Wraps are counted between about `PROBES` sampled records of the file. If the times of two neighbouring samples
+    differ by more than a quarter of a period, the interval is halved with further samples until all wraps are known.
 
     Args:
-        count: number of records.
-        raw_at: stored time (modulo `period`) of a record.
+        count: number of records in the file.
+        raw_at: function that returns the stored time (modulo `period`) of the record with a given index.
         period: value at which the stored time wraps to 0, a power of 2.
         slack: largest allowed fall of the time; a larger fall raises `DisorderError`.
     """
@@ -35,7 +38,7 @@ class WrappingClock:
 
     @cached_property
     def marks(self) -> tuple[list[int], list[int]]:
-        """Indices of the probes and their times."""
+        """Indices of the sampled records, and the full times of these records."""
         stride = min(max(1, self.count // PROBES), MAX_STRIDE)
         places, times = [0], [self._raw_at(0)]
         pending = [(place, self._raw_at(place)) for place in reversed(range(stride, self.count, stride))]
@@ -53,8 +56,8 @@ class WrappingClock:
         return places, times
 
     def at(self, index: int) -> int:
-        """Time of a record."""
-        if index == 0:  # without probes
+        """Return the full time of the record with this index."""
+        if index == 0:  # needs no sampled records
             return self._raw_at(0)
         places, times = self.marks
         mark = times[bisect_right(places, index) - 1]
@@ -63,7 +66,7 @@ class WrappingClock:
         return time
 
     def first_at_least(self, time: int) -> int:
-        """Index of the first record at or after `time`, or `count` without one."""
+        """Return the index of the first record at or after `time`, or `count` if all records are earlier."""
         if self.count == 0:
             return 0
         places, times = self.marks

@@ -1,4 +1,4 @@
-"""Code that the writers of recordings share: checks of the events, events in parts, header text."""
+"""Functions that the writers of recordings share: check events, split events into parts, create text headers."""
 
 from collections.abc import Iterator
 
@@ -10,24 +10,26 @@ from detector.events.types import EventCD
 __all__ = ["check_events", "in_parts", "raw_header"]
 
 PART = 1 << 16
-"""Events that are processed at once: intermediate arrays stay small for any number of events."""
+"""Number of events that are processed at once, which limits the size of intermediate arrays."""
 
 
 def check_events(
     events: np.ndarray, height: int, width: int, *, max_side: int, period: int, longest: int | None = None
 ) -> None:
-    """Raise an error for events that a file format cannot hold, before anything is written.
+    """Raise an error if a file format cannot store the events. Writers call this before anything is written.
 
     Args:
-        events: (N,) `EventCD` in order of time, with any field order.
+        events: (N,) array with the fields of `EventCD` in any order. The events must be in order of time.
         height: sensor height in pixels.
         width: sensor width in pixels.
-        max_side: largest height and width of the format.
-        period: microseconds after which the clock of the format restarts from 0.
-        longest: steps of time of this length or longer cannot be stored; half a period if not given.
+        max_side: largest height and width in the format.
+        period: number of microseconds after which the clock of the format restarts from 0.
+        longest: times of successive events must differ by less than this number of microseconds; half of `period` if
+            None.
 
     Raises:
-        ValueError: a field is missing, an event is outside the sensor, times fall, or a time or step is too large.
+        ValueError: a field is missing, an event is outside the sensor, times fall, or a time or time difference is too
+            large.
     """
     names = events.dtype.names or ()
     if not set(EventCD.names or ()) <= set(names):
@@ -45,7 +47,7 @@ def check_events(
 
 
 def in_parts(events: np.ndarray) -> Iterator[Columns]:
-    """Events (N,) `EventCD` as columns, `PART` of them at a time."""
+    """Yield the columns x, y, p, t of an (N,) `EventCD` array in parts of at most `PART` events."""
     for start in range(0, events.size, PART):
         part = events[start : start + PART]
         x, y, p, t = (np.ascontiguousarray(part[name], dtype) for name, dtype in zip("xypt", DTYPES, strict=True))
@@ -53,14 +55,24 @@ def in_parts(events: np.ndarray) -> Iterator[Columns]:
 
 
 def raw_header(name: str, version: str, height: int, width: int) -> bytes:
-    """Text lines at the beginning of a RAW recording in an encoding."""
+    """Return the text header of a RAW recording.
+
+    Args:
+        name: name of the encoding, for example "EVT3".
+        version: version of the encoding, for example "3.0".
+        height: sensor height in pixels.
+        width: sensor width in pixels.
+    """
     return (
         f"% evt {version}\n% format {name};height={height};width={width}\n% geometry {width}x{height}\n% end\n"
     ).encode()
 
 
 def _check_steps(t: np.ndarray, first: int, limit: int) -> None:
-    """Refuse steps of time below 0 or of at least `limit`; the first step is the one to event `first`."""
+    """Raise an error if times fall, or if two successive times differ by `limit` or more.
+
+    `first` is the index of the event with the time `t[1]`, for the error message.
+    """
     wrong = (t[1:] < t[:-1]) | (t[1:] - t[:-1] >= limit)
     if wrong.any():
         index = int(np.argmax(wrong))

@@ -74,8 +74,9 @@ def load_exported(path: str | Path, device: str | None = None) -> tuple[Any, dic
         device = "cuda" if form.any_device and torch.cuda.is_available() else "cpu"
     try:
         loaded = form.load(model, info, device)
-    except RuntimeError as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    except Exception as error:  # the form may be someone else's
+        reason = (str(error).strip().splitlines() or [""])[0]
+        reason = reason if isinstance(error, RuntimeError) and reason else f"{type(error).__name__}: {reason}"
         raise ValueError(f"{model}: cannot be loaded: {reason}") from None
     loaded.reset_all()
     return loaded, info, torch.device(device)

@@ -14,7 +14,7 @@ from detector.config import Config
 from detector.config.checks import require
 from detector.config.extensions import EXPORT_FORMS
 from detector.export.backends.cpu_layers import fold_batch_norms
-from detector.export.form import INFO_NAME, PRECISIONS
+from detector.export.form import INFO_NAME, PRECISIONS, ExportForm
 from detector.export.ssd import SSD
 from detector.preprocess.representation import representation_of
 from detector.utils.atomic_write import atomic_write
@@ -53,6 +53,7 @@ def export_ssd(
             not installed.
     """
     kind = EXPORT_FORMS[form]
+    require(isinstance(kind, ExportForm), "form", form, "a detector.export.form.ExportForm")
     require(precision in kind.precisions, "precision", precision, f"with form {form}: {', '.join(kind.precisions)}")
     kind.check_processor(form, precision)
     out = Path(out_directory)
@@ -61,7 +62,12 @@ def export_ssd(
     ssd.reset_all()  # otherwise the file would contain the state
     values = dict(params) if isinstance(params, Mapping) else vars(params)
     with atomic_write(out / kind.file, keep_suffix=True) as part:
-        found = kind.write(ssd, part, values["height"], values["width"])
+        try:
+            found = kind.write(ssd, part, values["height"], values["width"])
+        except (ValueError, OSError):
+            raise
+        except Exception as error:  # the form may be someone else's
+            raise EXPORT_FORMS.error(form, "written", error, "a detector that the form supports") from error
         info = {
             **_info(ssd, values, nms_thresh, score_thresh),
             **{"form": form, "file": kind.file, "precision": precision},

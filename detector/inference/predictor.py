@@ -1,6 +1,7 @@
 """Run a trained detector on streams of events: computes boxes, and keeps the state between frames."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detector.config.checks import require
+from detector.config.checks import require, require_equal
 from detector.config.groups import DataConfig
 from detector.data.dataset import scale_inputs
 from detector.events import BBOX_dtype, EventReader
@@ -94,8 +95,13 @@ class Predictor:
         self._run: object = None
 
     def _read(self, info: Mapping[str, Any]) -> None:
-        data = DataConfig(preprocess=info["preprocess"], delta_t=info["delta_t"], **info["preprocess_params"])
-        self._representation = representation_of(data)
+        stored = info["preprocess_params"]
+        settings = {field.name: stored[field.name] for field in fields(DataConfig) if field.name in stored}
+        data = DataConfig(preprocess=info["preprocess"], delta_t=info["delta_t"], **settings)
+        self._representation = found = representation_of(data)
+        now = {"channels": found.channels, **found.parameters}
+        for name, value in {"channels": info["in_channels"], **stored}.items():
+            require_equal(Path(INFO_NAME), name, value, now.get(name), f"data.preprocess {data.preprocess}")
         self._divisor = info["normalisation"]["divisor_of_counts"]
         self._trained_size = info["height"], info["width"]
         self._exported_thresh = float(info["score_thresh"])

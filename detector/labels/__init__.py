@@ -1,6 +1,6 @@
-"""Label files: boxes of one recording in sensor pixels and recording time, one module per format.
+"""Label files of recordings, with one module per format. Boxes are in sensor pixels and recording time.
 
-Does not belong here: targets of the network, which `data/targets.py` makes from labels.
+Does not belong here: training targets, which `data/targets.py` computes from labels.
 """
 
 from detector.labels.boxes import (

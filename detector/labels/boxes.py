@@ -1,4 +1,4 @@
-"""Labels of a recording: their file, their format, and the checks of the boxes in it."""
+"""Find, read and check the label file of a recording."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ __all__ = [
 TimeUnit = Literal["us", "ms", "s", "ns"]
 
 PER_UNIT = {"us": (1, 1), "ms": (1_000, 1), "s": (1_000_000, 1), "ns": (1, 1_000)}
-"""Microseconds of a time unit, as numerator and denominator."""
+"""Number of microseconds in each time unit, as numerator and denominator."""
 
 UNIT_ADVICE = "whole microseconds; for other units give --label_time_unit s, ms or ns (time_unit in load_labels)"
 
 LEGACY_NAMES = {"t": ("ts", "timestamp"), "class_confidence": ("confidence",)}
-"""Names that older files use for fields of `BBOX_dtype`."""
+"""For fields of `BBOX_dtype`, the names that older files use."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ class LabelFormat:
     """A format of label files.
 
     Args:
-        suffix: end of the name of a recording's label file, such as "_bbox.npy": the labels of `X.raw` and of
-            `X_td.dat` are in `X_bbox.npy` in the same folder
-        read: reads a label file into structured boxes with the fields of `BBOX_dtype`, in any order and of any numeric
-            types; t is in the unit of `label_time_unit`. `load_labels` checks the result
+        suffix: end of the names of label files. With "_bbox.npy", the labels of `X.raw` and of `X_td.dat` are in
+            `X_bbox.npy` in the same folder
+        read: function that reads a label file into structured boxes, which `load_labels` then checks. The boxes have
+            the fields of `BBOX_dtype`, in any order and of any numeric types; `t` is in the unit of `label_time_unit`
     """
 
     suffix: str
@@ -51,12 +51,15 @@ class LabelFormat:
 
 
 def recording_stem(recording: Place) -> str:
-    """Name of a recording without its ending and `_td`, with which the names of its labels and tensors begin."""
+    """Return the name of a recording without its suffix and without `_td`.
+
+    The names of the label file and the tensor files of the recording begin with this stem.
+    """
     return recording.stem.removesuffix("_td")
 
 
 def label_suffix(label_format: str) -> str:
-    """End of the names of label files in a format."""
+    """Return the end of the names of label files in a format, such as "_bbox.npy"."""
     return _format(label_format).suffix
 
 
@@ -65,53 +68,58 @@ def labels_path(recording: Path, label_format: str = "npy") -> Path: ...
 @overload
 def labels_path(recording: Place, label_format: str = "npy") -> Place: ...
 def labels_path(recording: Place, label_format: str = "npy") -> Place:
-    """Path of the label file of a recording.
+    """Return the path of the label file of a recording. The file may not exist.
 
     Args:
         recording: path or address of the recording.
         label_format: name or import path of a `LabelFormat`.
 
     Raises:
-        ValueError: there is no such format.
+        ValueError: the format does not exist.
     """
     return recording.parent / f"{recording_stem(recording)}{label_suffix(label_format)}"
 
 
 def load_labels(path: str | Path, time_unit: TimeUnit = "us", offset: int = 0, label_format: str = "npy") -> np.ndarray:
-    """Read the boxes of a label file. Legacy field names, other field orders and packed records are accepted.
+    """Read and check the boxes of a label file.
+
+    Legacy field names, any order of the fields and packed records are accepted.
 
     Args:
         path: the label file.
-        time_unit: unit of its times. Times are rounded to microseconds, except that microseconds with fractions are
-            refused.
-        offset: microseconds that are added to its times.
+        time_unit: unit of the times in the file. Times are rounded to whole microseconds; but if the unit is
+            microseconds, times with fractions are an error.
+        offset: microseconds that are added to the times.
         label_format: name or import path of a `LabelFormat`.
 
     Returns:
-        (M,) array of `BBOX_dtype`, sorted by t; boxes of the same time keep their order.
+        (M,) array of `BBOX_dtype`, sorted by t. Boxes with the same time keep the order of the file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the format is unknown, the file cannot be read in it, or fields are missing or contain values that
-            they cannot have.
+        FileNotFoundError: the file does not exist.
+        ValueError: the format is unknown, the file cannot be read in this format, a field is missing, or a field
+            contains values that are not allowed.
     """
     return to_boxes(read_labels(path, label_format), str(path), time_unit, offset)
 
 
 def read_labels(path: str | Path, label_format: str = "npy") -> np.ndarray:
-    """Boxes as the reader of the format returns them, not yet checked; arguments and errors as in `load_labels`."""
+    """Read the boxes of a label file exactly as the reader of the format returns them, without checks.
+
+    Arguments and errors are described in `load_labels`.
+    """
     path, format_ = Path(path), _format(label_format)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such label file")
     try:
         return np.asarray(format_.read(path))
-    except Exception as error:  # the reader may be from outside the product and raise anything
+    except Exception as error:  # the reader may be user code and raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path}: not a complete label file of format {label_format}: {reason}") from error
 
 
 def field_columns(raw: np.ndarray, source: str) -> dict[str, str]:
-    """The name in `raw` of each field of `BBOX_dtype`.
+    """Return a dict from each field of `BBOX_dtype` to its name in `raw`, which may be a legacy name.
 
     Raises:
         ValueError: a field is missing or is not numeric; the message begins with `source`.
@@ -131,13 +139,16 @@ def field_columns(raw: np.ndarray, source: str) -> dict[str, str]:
 
 
 def to_microseconds(times: np.ndarray, time_unit: TimeUnit, source: str, offset: int = 0) -> np.ndarray:
-    """Times of any numeric type as int64 microseconds; errors as in `load_labels`, `source` begins their message.
+    """Convert times of any numeric type to int64 microseconds.
 
     Args:
         times: (M,) in units of `time_unit`; floats are rounded to the nearest microsecond.
-        time_unit: microseconds must be whole numbers, also if they are stored as floats.
-        source: name at the beginning of errors, such as the file and the field.
+        time_unit: unit of `times`. If it is microseconds, the times must be whole numbers, even if they are floats.
+        source: name at the beginning of error messages, such as the file and the field.
         offset: microseconds that are added.
+
+    Raises:
+        ValueError: the unit is unknown, or the times are not finite, too large, or microseconds with fractions.
     """
     if time_unit not in PER_UNIT:
         raise ValueError(f"label_time_unit: got {time_unit!r}, allowed: {', '.join(PER_UNIT)}")
@@ -156,19 +167,19 @@ def to_microseconds(times: np.ndarray, time_unit: TimeUnit, source: str, offset:
 
 
 def to_boxes(raw: np.ndarray, source: str, time_unit: TimeUnit = "us", offset: int = 0) -> np.ndarray:
-    """Check boxes and convert them to `BBOX_dtype`; arguments, result and errors as in `load_labels`.
+    """Check structured boxes and convert them to `BBOX_dtype`. Result and errors are described in `load_labels`.
 
     Args:
-        raw: structured boxes of any shape; a copy is returned.
-        source: name at the beginning of errors, such as the file.
-        time_unit: unit of its times.
-        offset: microseconds that are added to its times.
+        raw: structured boxes in an array of any shape; not changed.
+        source: name at the beginning of error messages, such as the file.
+        time_unit: unit of the times of the boxes.
+        offset: microseconds that are added to the times.
     """
     columns = field_columns(raw, source)
     flat = raw.reshape(-1)
     times = to_microseconds(flat[columns["t"]], time_unit, f"{source}: label field {columns['t']}", offset)
     order = np.argsort(times, kind="stable")
-    boxes = np.zeros(raw.size, BBOX_dtype)  # filled by field: the bytes between fields stay 0, equal files are equal
+    boxes = np.zeros(raw.size, BBOX_dtype)  # padding bytes stay 0, so equal boxes give equal files
     boxes["t"] = times[order]
     for name, column in columns.items():
         if name != "t":
@@ -179,7 +190,7 @@ def to_boxes(raw: np.ndarray, source: str, time_unit: TimeUnit = "us", offset: i
 
 
 def _check_values(source: str, values: np.ndarray, target: np.dtype, *, whole: bool, advice: str = "") -> None:
-    """Check that the cast preserves all values: an unsigned -1, an integer NaN or a fraction would change."""
+    """Raise an error for values that `target` cannot hold: NaN, infinity, too large, or fractions if `whole`."""
     if not values.size:
         return
     if values.dtype.kind == "f" and not np.isfinite(values).all():

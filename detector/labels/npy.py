@@ -1,4 +1,4 @@
-"""Label files `X_bbox.npy`: structured boxes in one numpy array."""
+"""Label files `X_bbox.npy`: one numpy array of structured boxes."""
 
 from pathlib import Path
 
@@ -16,18 +16,18 @@ def _read(path: Path) -> np.ndarray:
 
 
 NPY = LabelFormat("_bbox.npy", _read)
-"""Prophesee's format, in which datasets store their labels."""
+"""Prophesee's label format. Labels in dataset folders have this format."""
 
 
 def save_labels(path: str | Path, labels: np.ndarray) -> None:
-    """Write boxes as `BBOX_dtype` sorted by t. The file appears only when it is complete.
+    """Write boxes as `BBOX_dtype`, sorted by t. The file appears only when it is complete.
 
     Args:
         path: file to write; an existing file is replaced.
-        labels: (M,) structured boxes, any field order.
+        labels: (M,) structured boxes, with the fields in any order.
 
     Raises:
-        ValueError: fields are missing or contain values that they cannot have.
+        ValueError: a field is missing or contains values that are not allowed.
     """
     boxes = to_boxes(np.asarray(labels), "labels")
     with atomic_write(path) as part, part.open("wb") as file:

@@ -1,7 +1,7 @@
-"""Events to tensors: one module per family of representations, and the table of all in `representation.py`.
+"""Conversion of events to tensors: one module per family of representations, described in `representation.py`.
 
-Float frames contain the values that enter the network. Byte frames contain these values multiplied by a divisor; 0 is 0
-in both. Does not belong here: augmentation and files of tensors (`data/`).
+Float frames contain the values that enter the network. Byte frames contain these values multiplied by a divisor. In
+both, 0 means 0. Does not belong here: augmentation and files of tensors (`data/`).
 """
 
 from detector.preprocess.diff import diff

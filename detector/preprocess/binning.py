@@ -1,4 +1,4 @@
-"""Events by time bin, and the checks that all representations share."""
+"""Division of events into time bins, and the checks that all representations share."""
 
 from typing import NamedTuple
 
@@ -12,14 +12,14 @@ __all__ = ["FLOATS", "Binned", "EventColumns", "check_output", "into_bins"]
 EventColumns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 FLOATS = ("float16", "float32")
-"""Types of frames that contain the values that enter the network."""
+"""Dtypes of frames that contain the values that enter the network."""
 
 
 class Binned(NamedTuple):
-    """Columns in order of time: x and y uint16, p uint8, t int64.
+    """Events in order of time, divided into time bins.
 
-    Bin k covers the whole microseconds `edges[k]` to `edges[k + 1] - 1` and contains the events `bounds[k]` to
-    `bounds[k + 1] - 1`.
+    The columns are x and y uint16, p uint8, t int64. Bin k covers the times `edges[k]` to `edges[k + 1] - 1` in
+    microseconds. It contains the events `bounds[k]` to `bounds[k + 1] - 1`.
     """
 
     x: np.ndarray
@@ -30,11 +30,17 @@ class Binned(NamedTuple):
     bounds: np.ndarray
 
     def within(self, start: int, stop: int) -> EventColumns:
-        """Columns of the events `start` to `stop - 1`."""
+        """Return the columns of the events `start` to `stop - 1`."""
         return self.x[start:stop], self.y[start:stop], self.p[start:stop], self.t[start:stop]
 
     def check(self, inside: bool, shape: tuple[int, ...], shift: int) -> None:
-        """Raise a ValueError with the range of the events, if they are not `inside` frames of shape (..., H, W)."""
+        """Raise a ValueError with the range of x, y or p if some events are not inside the output.
+
+        Args:
+            inside: result of a compiled loop: True if all events are inside the output.
+            shape: shape (..., H, W) of the output.
+            shift: `downsampling_factor`.
+        """
         for name, end in (("x", shape[-1] << shift), ("y", shape[-2] << shift), ("p", 2)) if not inside else ():
             column = getattr(self, name)[self.bounds[0] : self.bounds[-1]]
             column = column.view(np.int8) if name == "p" else column
@@ -46,15 +52,15 @@ class Binned(NamedTuple):
 
 
 def into_bins(xypt: np.ndarray | EventColumns, num_bins: int, total: int) -> Binned:
-    """Sort events into equal time bins: bin k covers [k * total / num_bins, (k + 1) * total / num_bins).
+    """Divide events into equal time bins. Bin k covers [k * total / num_bins, (k + 1) * total / num_bins).
 
     Args:
-        xypt: `EventCD` array or columns x, y, p, t; not changed, copied only where its types or order differ.
+        xypt: `EventCD` array or columns x, y, p, t. Not changed, and copied only if types or order must change.
         num_bins: number of bins.
         total: duration of all bins in microseconds.
 
     Raises:
-        ValueError: a column does not contain integers, or contains values that no sensor has.
+        ValueError: a column does not contain integers, or contains coordinates or polarities that are never valid.
     """
     x, y, p, t = (xypt[name] for name in "xypt") if isinstance(xypt, np.ndarray) else xypt
     x, y, p = _unsigned("x", x, np.uint16), _unsigned("y", y, np.uint16), _unsigned("p", p, np.uint8)
@@ -63,7 +69,7 @@ def into_bins(xypt: np.ndarray | EventColumns, num_bins: int, total: int) -> Bin
     if not is_sorted(t):
         order = np.argsort(t, kind="stable")
         x, y, p, t = x[order], y[order], p[order], t[order]
-    # t * num_bins >= k * total, solved for whole t.
+    # Edge k is the first whole t with t * num_bins >= k * total.
     edges = -(-np.arange(num_bins + 1, dtype=np.int64) * int(total) // num_bins)
     return Binned(x, y, p, t, edges, np.searchsorted(t, edges))
 
@@ -71,7 +77,7 @@ def into_bins(xypt: np.ndarray | EventColumns, num_bins: int, total: int) -> Bin
 def check_output(
     output: np.ndarray, channels: int, total: int, shift: int, bound: float, counts: bool = False, signed: bool = False
 ) -> None:
-    """Raise a ValueError that names the first argument of a representation that is not allowed.
+    """Raise a ValueError if an argument of a representation is not allowed. The error names the first such argument.
 
     Args:
         output: `output_array`.
@@ -79,8 +85,8 @@ def check_output(
         total: `total_tbins_delta_t`.
         shift: `downsampling_factor`.
         bound: `max_incr_per_pixel`.
-        counts: whether bytes contain counts up to the bound, which must then be a whole number.
-        signed: whether values can be negative, so that bytes must be int8 instead of uint8.
+        counts: whether bytes contain counts up to `bound`. For bytes, `bound` must then be a whole number.
+        signed: whether values can be negative. Bytes must then be int8 instead of uint8.
     """
     shape_ok = output.ndim == 4 and output.shape[1] == channels and output.shape[0] > 0
     require(shape_ok, "output_array: shape", output.shape, f"(T, {channels}, H, W)")
@@ -98,7 +104,11 @@ def check_output(
 
 
 def _unsigned(name: str, column: np.ndarray, dtype: type[np.unsignedinteger]) -> np.ndarray:
-    """The column as unsigned integers. Without a change of size, negative numbers become numbers that are too high."""
+    """Convert a column to an unsigned dtype. Raise a ValueError if values do not fit.
+
+    If the item size is already right, the column is not copied. Negative numbers then become high numbers, which later
+    checks reject.
+    """
     require(column.dtype.kind in "iub", f"xypt: dtype of {name}", column.dtype.name, "whole numbers")
     if column.dtype.itemsize == np.dtype(dtype).itemsize:
         return np.ascontiguousarray(column).view(dtype)

@@ -1,4 +1,4 @@
-"""Differences of ON and OFF events."""
+"""Representation `diff`: number of ON events minus number of OFF events."""
 
 import numpy as np
 
@@ -20,15 +20,18 @@ def diff(
 ) -> None:
     """Count ON events minus OFF events by time bin and pixel.
 
-    The final difference is clipped to +- `max_incr_per_pixel`, so the order of events does not matter. A float output
-    contains the difference divided by the bound (-1 to 1), an int8 output the difference itself, for bounds up to 127.
+    Only the final difference is clipped to +- `max_incr_per_pixel`, so the order of events does not matter. A float
+    output contains the difference divided by this bound (-1 to 1). An int8 output contains the difference itself; the
+    bound is then at most 127.
 
     Args:
-        xypt: `EventCD` array or columns x, y, p, t; t in microseconds from the start of the first bin. Not changed.
+        xypt: `EventCD` array or columns x, y, p, t, with t in microseconds from the start of the first bin. Not
+            changed.
         output_array: (T, 1, H, W) int8, float16 or float32, filled in place.
         total_tbins_delta_t: duration of all T bins in microseconds; events outside are dropped.
-        downsampling_factor: k sums squares of 2^k x 2^k sensor pixels.
-        reset: start from a difference of 0; otherwise add to the values of the array, which have the same bound.
+        downsampling_factor: exponent k; an output pixel sums the events of 2^k x 2^k sensor pixels.
+        reset: whether to start from 0. If False, events are added to the values in `output_array`, which must have the
+            same bound.
         max_incr_per_pixel: difference at which a pixel saturates.
 
     Raises:
@@ -47,7 +50,7 @@ def diff(
 
 
 def _store(net: np.ndarray, frame: np.ndarray, reset: bool, bound: float) -> None:
-    """Write clipped differences into a frame: as they are in int8, divided by the bound in floats."""
+    """Write clipped differences into a frame. In a float frame, they are divided by the bound."""
     if frame.dtype == np.int8:
         np.clip(net if reset else net + frame, -int(bound), int(bound), out=frame, casting="unsafe")
     else:
@@ -56,7 +59,7 @@ def _store(net: np.ndarray, frame: np.ndarray, reset: bool, bound: float) -> Non
 
 
 def diff_representation(data: DataConfig) -> Representation:
-    """`diff` with the settings of `data`."""
+    """Create the representation `diff` with the settings in `data`."""
     return Representation(
         diff,
         channels=1,

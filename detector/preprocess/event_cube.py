@@ -1,4 +1,4 @@
-"""Event cubes: each event is divided linearly between its two nearest micro-bins."""
+"""Representation `event_cube`: each event is divided linearly between its two nearest micro-bins."""
 
 import numpy as np
 
@@ -23,21 +23,21 @@ def event_cube(
 ) -> None:
     """Divide each event linearly between the two micro-bins with the nearest centres (Zhu et al., 2019).
 
-    With t* = (t - start) * num_utbins / duration - 0.5 of a bin's start and duration, micro-bin floor(t*) gets
-    1 - t* + floor(t*) and the next one the rest; shares outside the time bin are dropped. The final sums are divided by
-    `max_incr_per_pixel` * 4^downsampling_factor and clipped to +-1, so the order of events does not matter. A uint8
-    output contains round(255 * value), an int8 output (P = 1) round(127 * value).
+    A time bin consists of `num_utbins` equal micro-bins. With the start and the duration of the time bin, t* = (t -
+    start) * num_utbins / duration - 0.5. Micro-bin floor(t*) gets the weight 1 - t* + floor(t*), and the next micro-bin
+    gets the rest. Weights of micro-bins outside the time bin are dropped. The final sums are divided by `max_incr_per_pixel` * 4^downsampling_factor and
+    clipped to +-1. A uint8 output contains round(255 * value), an int8 output round(127 * value).
 
     Args:
-        xypt: `EventCD` array or columns x, y, p, t; t in microseconds from the start of the first bin. Not changed.
-        output_array: (T, num_utbins * P, H, W) uint8 (int8 if P = 1), float16 or float32, filled in place;
-            channel micro-bin * P + p.
+        xypt: `EventCD` array or columns x, y, p, t, with t in microseconds from the start of the first bin.
+        output_array: (T, num_utbins * P, H, W), filled in place, of float16, float32, or bytes: uint8 for P = 2, the
+            polarities with `split_polarity` (channel 2 * micro-bin + p), else int8 for P = 1.
         total_tbins_delta_t: duration of all T bins in microseconds; events outside are dropped.
-        downsampling_factor: k sums squares of 2^k x 2^k sensor pixels.
-        reset: start from 0; otherwise add to the values of the array, which have the same bound.
+        downsampling_factor: exponent k; an output pixel sums the events of 2^k x 2^k sensor pixels.
+        reset: start from 0. If False, events are added to the values in `output_array` with the same bound.
         max_incr_per_pixel: sum at which a sensor pixel saturates.
-        num_utbins: micro-bins of a time bin.
-        split_polarity: OFF and ON events have separate channels (P = 2); otherwise OFF counts -1, ON +1 (P = 1).
+        num_utbins: number of micro-bins per time bin.
+        split_polarity: use separate channels for OFF and ON events. If False, OFF events count -1 and ON events +1.
 
     Raises:
         ValueError: a shape, type or bound is not allowed, or an event is outside the output.
@@ -46,13 +46,13 @@ def event_cube(
     channels = num_utbins * polarities
     check_output(output_array, channels, total_tbins_delta_t, shift, max_incr_per_pixel, signed=not split_polarity)
     bins, _, height, width = output_array.shape
-    # 1. Cut the events at the edges and centres of micro-bins: between two centres both weights are linear in time.
+    # 1. Divide the events at the edges and centres of micro-bins. Between two centres, both weights are linear in time.
     halves = 2 * bins * num_utbins
     events = into_bins(xypt, halves, total_tbins_delta_t)
     per_us = halves / (2 * total_tbins_delta_t)
     highest = np.iinfo(output_array.dtype).max if output_array.dtype.itemsize == 1 else 1
     gain = highest / (max_incr_per_pixel * 4**shift)
-    # 2. Only two micro-bins are summed at a time; the third plane takes the shares outside the time bin.
+    # 2. Only two micro-bins are summed at a time; the third plane takes weights outside the time bin.
     live = np.zeros((3, polarities, height, width), np.float32)
     for k, frame in enumerate(output_array):
         planes = frame.reshape(num_utbins, polarities, height, width)
@@ -72,7 +72,10 @@ def event_cube(
 
 
 def _store(sums: np.ndarray, plane: np.ndarray, reset: bool, gain: np.float32, highest: np.float32) -> None:
-    """Write sums * gain, clipped to +- highest, as a micro-bin of the output, and set the sums to 0."""
+    """Write sums * gain, clipped to +- highest, into `plane`, a micro-bin of the output. Set the sums to 0.
+
+    If `reset` is False, the values of `plane` are added to the sums before.
+    """
     if not reset:
         sums += plane.astype(np.float32) / gain
     if plane.dtype == np.float16:
@@ -83,7 +86,10 @@ def _store(sums: np.ndarray, plane: np.ndarray, reset: bool, gain: np.float32, h
 
 
 def event_cube_representation(data: DataConfig) -> Representation:
-    """`event_cube` with the settings of `data`: two channels per micro-bin, or a signed one."""
+    """Create the representation `event_cube` with the settings in `data`.
+
+    It has two channels per micro-bin, or one signed channel if `data.split_polarity` is False.
+    """
     split = data.split_polarity
     return Representation(
         event_cube,

@@ -1,4 +1,4 @@
-"""Histograms of events: counts by pixel and polarity, of whole time bins or of micro-bins."""
+"""Representations `histo` and `stacked_histo`: counts of events by pixel and polarity."""
 
 from dataclasses import replace
 from functools import partial
@@ -26,20 +26,24 @@ def histo(
 ) -> None:
     """Count events by time bin, polarity, micro-bin and pixel.
 
-    Bin k of T covers [k * total / T, (k + 1) * total / T); events outside [0, total) are dropped. Counts are clipped
-    to `max_incr_per_pixel`. A uint8 output contains the counts, a float output the counts divided by the bound (0 to
-    1). With several micro-bins this is the stacked histogram of RVT (Gehrig and Scaramuzza, 2023), which uses 10
-    micro-bins of 5 ms and clips to 255.
+    With total = `total_tbins_delta_t`, time bin k covers [k * total / T, (k + 1) * total / T). It consists of
+    `num_utbins` equal micro-bins. Counts are clipped to `max_incr_per_pixel`. A uint8 output contains the counts, a
+    float output the counts divided by this bound (0 to 1).
+
+    With several micro-bins, this is the stacked histogram of RVT (Gehrig and Scaramuzza, 2023). RVT uses 10 micro-bins
+    of 5 ms and clips counts to 255.
 
     Args:
-        xypt: `EventCD` array or columns x, y, p, t; t in microseconds from the start of the first bin. Not changed.
-        output_array: (T, 2 * num_utbins, H, W) uint8, float16 or float32, filled in place; channel
-            p * num_utbins + micro-bin, with p = 0 for OFF events and 1 for ON events.
-        total_tbins_delta_t: duration of all T bins in microseconds.
-        downsampling_factor: k sums squares of 2^k x 2^k sensor pixels.
-        reset: start from 0; otherwise add to the values of the array, which have the same bound.
-        max_incr_per_pixel: count of a micro-bin at which a pixel saturates.
-        num_utbins: micro-bins per time bin.
+        xypt: `EventCD` array or columns x, y, p, t, with t in microseconds from the start of the first bin. Not
+            changed.
+        output_array: (T, 2 * num_utbins, H, W) uint8, float16 or float32, filled in place. The channel is p *
+            num_utbins + micro-bin, with p = 0 for OFF events and 1 for ON events.
+        total_tbins_delta_t: duration of all T bins in microseconds; events outside are dropped.
+        downsampling_factor: exponent k; an output pixel sums the events of 2^k x 2^k sensor pixels.
+        reset: whether to start from 0. If False, events are added to the values in `output_array`, which must have the
+            same bound.
+        max_incr_per_pixel: count at which a pixel of a micro-bin saturates.
+        num_utbins: number of micro-bins per time bin.
 
     Raises:
         ValueError: a shape, type or bound is not allowed, or an event is outside the output.
@@ -63,7 +67,10 @@ stacked_histo = partial(histo, num_utbins=3)
 
 
 def _store(counts: np.ndarray, frame: np.ndarray, reset: bool, bound: float) -> None:
-    """Write clipped counts divided by the bound into a float frame."""
+    """Write counts / bound, clipped to 1, into a float frame.
+
+    If `reset` is False, the values of `frame` are added before clipping.
+    """
     if frame.dtype == np.float32 and reset:
         divide(counts.reshape(-1), frame.reshape(-1), np.float32(bound))
         return
@@ -73,7 +80,7 @@ def _store(counts: np.ndarray, frame: np.ndarray, reset: bool, bound: float) -> 
 
 
 def histo_representation(data: DataConfig) -> Representation:
-    """`histo` with the settings of `data`."""
+    """Create the representation `histo` with the settings in `data`."""
     return Representation(
         histo,
         channels=2,
@@ -87,7 +94,7 @@ def histo_representation(data: DataConfig) -> Representation:
 
 
 def stacked_histo_representation(data: DataConfig) -> Representation:
-    """`histo` with `data.num_utbins` micro-bins."""
+    """Create the representation `histo` with `data.num_utbins` micro-bins and the other settings in `data`."""
     found = histo_representation(data)
     parameters = {**found.parameters, "num_utbins": data.num_utbins}
     return replace(found, channels=2 * data.num_utbins, parameters=parameters)

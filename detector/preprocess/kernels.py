@@ -1,8 +1,8 @@
 """Compiled loops over events and frames.
 
-They are in one module because the compiler's cache only notices changes of a function's own file. Loops over events
-return whether all events are inside the frame and have a polarity of 0 or 1; they stop at the first chunk in which one
-is not.
+All loops are in one module, because the cache of the compiler does not notice changes in other files. Loops over events
+return True if all events are inside the frame and have a polarity of 0 or 1. Otherwise, they stop at the first chunk
+with a wrong event and return False.
 """
 
 import numpy as np
@@ -24,12 +24,12 @@ __all__ = [
 ]
 
 CHUNK = 1 << 11
-"""Number of events whose pixels are found at once: they stay in the L1 cache."""
+"""Number of events whose pixel indices are computed at once. The indices stay in the L1 cache."""
 
 
 @compiled
 def is_sorted(times: np.ndarray) -> bool:
-    """Whether times never decrease."""
+    """Return True if times never decrease."""
     falls = 0
     for i in range(1, times.size):
         falls += times[i] < times[i - 1]
@@ -38,7 +38,7 @@ def is_sorted(times: np.ndarray) -> bool:
 
 @compiled
 def highest(column: np.ndarray) -> int:
-    """Maximum of unsigned numbers; 0 for an empty column."""
+    """Return the maximum of unsigned numbers, or 0 for an empty column."""
     best = column.dtype.type(0)
     for i in range(column.size):
         value = column[i]
@@ -57,20 +57,20 @@ def pixel_index(
     plane: int,
     index: np.ndarray,
 ) -> bool:
-    """Fill `index` (uint32) with the index of each event's pixel in the flat frame.
+    """Compute the index of each event's pixel in the flattened frame.
 
     Args:
-        x: column in sensor pixels.
-        y: row in sensor pixels.
-        p: polarity.
+        x: (N,) columns in sensor pixels.
+        y: (N,) rows in sensor pixels.
+        p: (N,) polarities.
         shift: `downsampling_factor`.
         height: rows of a frame.
         width: columns of a frame.
-        plane: distance between the pixels of OFF and ON events; 0 for one plane of both.
-        index: output, at least as long as x.
+        plane: offset from the pixel of OFF events to the pixel of ON events; 0 if both share one plane.
+        index: uint32 output with at least N elements.
 
     Returns:
-        Whether all events are inside the frame; `index` is only filled if they are.
+        True if all events are inside the frame and have polarity 0 or 1. `index` is only filled in this case.
     """
     if highest(x) >= width << shift or highest(y) >= height << shift or highest(p) > 1:
         return False
@@ -96,23 +96,27 @@ def count(
 
     Args:
         x, y, p: columns of the events.
-        bounds: micro-bin j has the events `bounds[j]` to `bounds[j + 1] - 1`.
+        bounds: micro-bin j contains the events `bounds[j]` to `bounds[j + 1] - 1`.
         shift: `downsampling_factor`.
-        bound: count at which a pixel saturates, of the type of `counts`.
+        bound: count at which a pixel saturates, in the dtype of `counts`.
         clear: whether to start from 0; otherwise events are added to `counts`.
-        counts: (2 * micro-bins, H, W) output; micro-bin j of OFF events is plane j, that of ON events bins + j.
+        counts: (2 * B, H, W) output for B micro-bins. Plane j has the OFF events of micro-bin j, plane B + j its ON
+            events.
+
+    Returns:
+        True if all events are inside the frame and have polarity 0 or 1.
     """
     bins, height, width = bounds.size - 1, counts.shape[1], counts.shape[2]
     plane = height * width
     flat = counts.reshape(-1)
     index = np.empty(CHUNK, np.uint32)
     for j in range(bins):
-        # 1. Take the two planes of a micro-bin: that of ON events begins `bins` planes after that of OFF events.
+        # 1. Select both planes of a micro-bin. The plane of ON events is `bins` planes after the plane of OFF events.
         live = flat[j * plane :]
         if clear:
             live[:plane] = 0
             live[bins * plane : (bins + 1) * plane] = 0
-        # 2. Find the pixels of a chunk of events, then count: the indices are still in the cache.
+        # 2. Find the pixels of a chunk of events, then count them while the indices are in the cache.
         for start in range(bounds[j], bounds[j + 1], CHUNK):
             part = slice(start, min(start + CHUNK, bounds[j + 1]))
             if not pixel_index(x[part], y[part], p[part], shift, height, width, bins * plane, index):
@@ -123,13 +127,16 @@ def count(
 
 @compiled
 def add(index: np.ndarray, counts: np.ndarray, bound: np.unsignedinteger) -> None:
-    """Add 1 to the counts at `index` that are below the bound. A bound of the type of the counts saves a fifth."""
-    # 1. Four events at a time: the compiler cannot move the read of an index before a write to the counts.
+    """For each element of `index`, add 1 to the count at this position if the count is below `bound`.
+
+    A bound in the dtype of `counts` saves a fifth of the time.
+    """
+    # 1. Read four indices at a time. The compiler cannot move the read of an index before a write to the counts.
     whole = index.size - index.size % 4
     for i in range(0, whole, 4):
         first, second = np.uint64(index[i]), np.uint64(index[i + 1])
         third, fourth = np.uint64(index[i + 2]), np.uint64(index[i + 3])
-        counts[first] += np.uint8(counts[first] < bound)  # a branch here would cost a third
+        counts[first] += np.uint8(counts[first] < bound)  # a branch here would be slower by a third
         counts[second] += np.uint8(counts[second] < bound)
         counts[third] += np.uint8(counts[third] < bound)
         counts[fourth] += np.uint8(counts[fourth] < bound)
@@ -141,7 +148,7 @@ def add(index: np.ndarray, counts: np.ndarray, bound: np.unsignedinteger) -> Non
 
 @compiled
 def divide(counts: np.ndarray, frame: np.ndarray, bound: np.float32) -> None:
-    """Write counts / bound, clipped to 1."""
+    """Write counts / bound, clipped to 1, into `frame`."""
     one = np.float32(1)
     for i in range(counts.size):
         value = np.float32(counts[i]) / bound
@@ -150,7 +157,11 @@ def divide(counts: np.ndarray, frame: np.ndarray, bound: np.float32) -> None:
 
 @compiled
 def subtract(x: np.ndarray, y: np.ndarray, p: np.ndarray, shift: int, net: np.ndarray) -> bool:
-    """Add 1 for each ON event and subtract 1 for each OFF event at its pixel of `net` (1, H, W)."""
+    """Add 1 for each ON event and subtract 1 for each OFF event at its pixel in `net` (1, H, W).
+
+    Returns:
+        True if all events are inside the frame and have polarity 0 or 1.
+    """
     flat = net.reshape(-1)
     index = np.empty(CHUNK, np.uint32)
     for start in range(0, x.size, CHUNK):
@@ -175,15 +186,19 @@ def mark(
     levels: int,
     surface: np.ndarray,
 ) -> bool:
-    """Write the time of each event over that of earlier events at its pixel.
+    """Write the time of each event to its pixel, over the times of earlier events.
 
     Args:
-        x, y, p, t: columns of the events of one micro-bin.
+        x, y, p, t: columns of the events of one micro-bin, in order of time.
         shift: `downsampling_factor`.
         first: first microsecond of the micro-bin.
-        duration: its length in microseconds.
-        levels: 0 writes times as fractions, above 0 to 1; otherwise as whole numbers from 1 to `levels`, rounded up.
-        surface: (2, H, W) frame to write to.
+        duration: length of the micro-bin in microseconds.
+        levels: if 0, times are written as fractions of the duration, above 0 up to 1. Otherwise, times are written as
+            whole numbers from 1 to `levels`, rounded up.
+        surface: (2, H, W) output, first plane OFF, second plane ON.
+
+    Returns:
+        True if all events are inside the frame and have polarity 0 or 1.
     """
     flat = surface.reshape(-1)
     height, width = surface.shape[1], surface.shape[2]
@@ -198,7 +213,7 @@ def mark(
         times = t[part]
         for i in range(times.size):
             if levels > 0:
-                # 2. Times ascend: a level is valid until the time `until`, and is only then computed again.
+                # 2. Times ascend, so a level is valid until the time `until` and computed again only then.
                 if times[i] >= until:
                     level = (levels * (times[i] - first + 1) + duration - 1) // duration
                     until = first + level * duration // levels
@@ -222,18 +237,23 @@ def share(
     previous: np.ndarray,
     following: np.ndarray,
 ) -> bool:
-    """Add the weight w of each event to `following` and 1 - w to `previous`, with a negative sign for OFF if P = 1.
+    """Divide each event between two micro-bins: add the weight w to `following` and 1 - w to `previous`.
+
+    With P = 2, OFF and ON events have separate planes. With P = 1, the weights of OFF events are negative.
 
     Args:
-        x, y, p, t: columns of the events between two edges, where w is linear in time.
+        x, y, p, t: columns of the events in an interval in which w is linear in time.
         start: time at which w is `weight`.
         weight: w at `start`.
         per_us: growth of w per microsecond.
         shift: `downsampling_factor`.
         previous: (P, H, W) sums of the earlier micro-bin.
         following: (P, H, W) sums of the later micro-bin.
+
+    Returns:
+        True if all events are inside the frame and have polarity 0 or 1.
     """
-    # 1. Signs: +1 for both polarities in two planes, -1 and +1 in one plane.
+    # 1. With two planes, both polarities have the sign +1. With one plane, OFF events have -1 and ON events +1.
     height, width = previous.shape[1], previous.shape[2]
     plane = height * width if previous.shape[0] == 2 else 0
     left, right = previous.reshape(-1), following.reshape(-1)
@@ -258,7 +278,7 @@ def share(
 
 @compiled
 def clip(sums: np.ndarray, plane: np.ndarray, gain: np.float32, highest: np.float32, whole: bool) -> None:
-    """Write sums * gain, clipped to +- highest and rounded if `whole`, and set the sums to 0."""
+    """Write sums * gain to `plane`, clipped to +- highest and, if `whole`, rounded. Then set the sums to 0."""
     half = np.float32(0.5)
     for i in range(sums.size):
         value = sums[i] * gain

@@ -1,5 +1,6 @@
 """Description of a representation: the function that computes frames from events, and the values of the frames."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,19 +17,22 @@ __all__ = ["Representation", "representation_of"]
 
 @dataclass(frozen=True)
 class Representation:
-    """How events become frames.
+    """Describes how frames are computed from events, and what the values of the frames are.
 
     Args:
         function: function with the positional arguments of `histo`, called with `parameters` as keyword arguments
-        channels: channels of a frame
-        dtype: type of the values in files: uint8, int8, float16 or float32
-        divisor: values in files are divided by this before they enter the network; 1 for floats
-        counts: bytes are numbers of events (ON minus OFF if `signed`); an event dropout then removes single events
-        signed: ON events are positive and OFF events negative values of the same channel
-        reversible: the frames of a recording that runs backwards in time can be computed from the values. This swaps
-            the polarities and reverses the order of micro-bins, which together reverse the order of the channels
-        parameters: settings of `DataConfig` that are keyword arguments of `function`, stored with datasets and exports
-        torch_form: import path of the same function of tensors, see `detector.preprocess.torch_form`; "" if there is
+        channels: number of channels of a frame
+        dtype: dtype of the values in files: uint8, int8, float16 or float32
+        divisor: values in files are divided by this number before they enter the network; 1 for floats
+        counts: whether byte values are numbers of events (ON minus OFF if `signed`). Event dropout then removes single
+            events
+        signed: whether ON events are positive and OFF events negative values of the same channel
+        reversible: whether frames can be converted to the frames of a recording that runs backwards in time. The
+            conversion swaps the polarities and reverses the micro-bins, which together reverse the order of the
+            channels
+        parameters: settings of `DataConfig` that are keyword arguments of `function`. They are stored with datasets and
+            exports
+        torch_form: import path of the same function for tensors, see `detector.preprocess.torch_form`; "" if there is
             no such function
     """
 
@@ -45,24 +49,34 @@ class Representation:
     def fill(
         self, xypt: np.ndarray | EventColumns, output_array: np.ndarray, duration: int, downsampling_factor: int = 0
     ) -> None:
-        """Write events into (T, C, H, W) frames that cover `duration` microseconds; see `histo`."""
+        """Compute (T, C, H, W) frames of `duration` microseconds in total. For the arguments, see `histo`."""
         self.function(xypt, output_array, duration, downsampling_factor, **self.parameters)
 
     def empty(self, *shape: int) -> np.ndarray:
-        """Uninitialised frames of the stored type."""
+        """Return an uninitialised array of this shape with the dtype of the values in files."""
         return np.empty(shape, self.dtype)
 
 
 def representation_of(data: DataConfig) -> Representation:
-    """The representation `data.preprocess` with the settings of `data`.
+    """Return the representation `data.preprocess` with the settings in `data`.
 
     Raises:
-        ValueError: it cannot be imported, is not a `Representation`, or a setting is not allowed with it.
+        ValueError: the representation cannot be imported, is not a `Representation`, or does not allow a setting.
     """
     found = REPRESENTATIONS.make(data.preprocess, data)
     allowed = "a function of DataConfig that returns a detector.preprocess.representation.Representation"
     require(isinstance(found, Representation), "data.preprocess", data.preprocess, allowed)
     require_choice(f"data.preprocess {data.preprocess}: dtype", found.dtype, ("uint8", "int8", *FLOATS))
+    allowed = "a dict of numbers, texts, lists and None, which JSON can store"
+    require(_is_json(found.parameters), f"data.preprocess {data.preprocess}: parameters", found.parameters, allowed)
     allowed = f"0 with data.preprocess {data.preprocess}, which is not reversible in time"
     require(data.reversal == 0 or found.reversible, "data.reversal", data.reversal, allowed)
     return found
+
+
+def _is_json(parameters: Mapping[str, Any]) -> bool:
+    """Return True if JSON stores the parameters unchanged."""
+    try:
+        return bool(json.loads(json.dumps(dict(parameters))) == dict(parameters))
+    except TypeError:
+        return False

@@ -1,4 +1,4 @@
-"""Time surfaces: the time of the last event of each pixel."""
+"""Representations `timesurface` and `multi_channel_timesurface`: the time of the last event of each pixel."""
 
 from functools import partial
 
@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 MULTI_CHANNEL_UTBINS = 3
-"""Micro-bins of `multi_channel_timesurface`; it has two channels per micro-bin."""
+"""Number of micro-bins of `multi_channel_timesurface`, which has two channels per micro-bin."""
 
 
 def timesurface(
@@ -30,21 +30,23 @@ def timesurface(
     *,
     num_utbins: int = 1,
 ) -> None:
-    """Time of the last event by micro-bin, polarity and pixel.
+    """Compute the time of the last event by micro-bin, polarity and pixel.
 
-    A float output contains (t - start + 1) / duration with the start and duration of the micro-bin: 1 / duration in its
-    first microsecond, 1 in its last one. A uint8 output contains 255 times that value, rounded up: 1 to 255. Pixels
-    without an event are 0.
+    A float output contains (t - start + 1) / duration, with the start and duration of the micro-bin. This is 1 /
+    duration in the first microsecond of the micro-bin and 1 in the last one. A uint8 output contains 255 times this
+    value, rounded up (1 to 255). Pixels without an event are 0.
 
     Args:
-        xypt: `EventCD` array or columns x, y, p, t; t in microseconds from the start of the first bin. Not changed.
-        output_array: (T, 2 * num_utbins, H, W) uint8, float16 or float32, filled in place; channel 2 * micro-bin + p,
-            with p = 0 for OFF events and 1 for ON events.
+        xypt: `EventCD` array or columns x, y, p, t, with t in microseconds from the start of the first bin. Not
+            changed.
+        output_array: (T, 2 * num_utbins, H, W) uint8, float16 or float32, filled in place. The channel is 2 * micro-bin
+            + p, with p = 0 for OFF events and 1 for ON events.
         total_tbins_delta_t: duration of all T bins in microseconds; events outside are dropped.
-        downsampling_factor: k keeps the last event of each square of 2^k x 2^k sensor pixels.
-        reset: start from 0; otherwise keep the values of the array where they are later than the events.
+        downsampling_factor: exponent k; an output pixel contains the last event of 2^k x 2^k sensor pixels.
+        reset: whether to start from 0. If False, values in `output_array` are kept where they are later than the
+            events.
         max_incr_per_pixel: not used; part of the signature that all representations share.
-        num_utbins: micro-bins per time bin.
+        num_utbins: number of micro-bins per time bin.
 
     Raises:
         ValueError: a shape or type is not allowed, or an event is outside the output.
@@ -72,7 +74,7 @@ multi_channel_timesurface = partial(timesurface, num_utbins=MULTI_CHANNEL_UTBINS
 
 
 def timesurface_representation(data: DataConfig, num_utbins: int = 1) -> Representation:
-    """`timesurface` with the settings of `data`."""
+    """Create the representation `timesurface` with the settings in `data`."""
     return Representation(
         timesurface if num_utbins == 1 else multi_channel_timesurface,
         channels=2 * num_utbins,
@@ -84,5 +86,8 @@ def timesurface_representation(data: DataConfig, num_utbins: int = 1) -> Represe
 
 
 def multi_channel_representation(data: DataConfig) -> Representation:
-    """`timesurface` of the thirds of a time bin; other software may order its six channels differently."""
+    """Create the representation `timesurface` with three micro-bins per time bin.
+
+    Other software may order the six channels differently.
+    """
     return timesurface_representation(data, MULTI_CHANNEL_UTBINS)

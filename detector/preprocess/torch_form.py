@@ -1,13 +1,13 @@
-"""The representations as functions of tensors, for any device and for streaming inference in TorchScript.
+"""The representations as functions of torch tensors, for any device and for streaming inference in TorchScript.
 
 Every function has the form `f(events, out, total, shift, bound)`. It writes the same values into `out` as the function
-of the same name in `detector.preprocess`, and returns `out`:
+of the same name in `detector.preprocess`, and returns `out`. The arguments are:
 
 - events: columns x, y, p, t of integers on one device; t in microseconds from the start of the first bin. Events
   outside the bins are dropped.
 - out: (T, C, H, W) float or byte frames, overwritten.
 - total: duration of all T bins in microseconds.
-- shift: k sums squares of 2^k x 2^k sensor pixels.
+- shift: exponent k; an output pixel covers 2^k x 2^k sensor pixels.
 - bound: count at which a pixel saturates.
 
 All functions raise a ValueError if an event is outside the frames.
@@ -26,15 +26,18 @@ from detector.preprocess.representation import representation_of
 __all__ = ["Columns", "EventsToTensor", "diff", "event_cube", "histo", "signed_event_cube", "timesurface"]
 
 Columns = tuple[Tensor, Tensor, Tensor, Tensor]
-"""x, y, p, t, each (N,)."""
+"""Events as tensors x, y, p, t, each (N,)."""
 
 
 def histo(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float = 5.0) -> Tensor:
-    """Count events by time bin, polarity, micro-bin (C // 2 of them) and pixel."""
+    """Count events by time bin, polarity, micro-bin and pixel. `out` has C channels for C // 2 micro-bins.
+
+    The arguments are described in the module docstring.
+    """
     bins, utbins, height, width = out.size(0), out.size(1) // 2, out.size(2), out.size(3)
     x, y, p, t, bounds = _into_bins(events, _edges(bins * utbins, total))
-    # One bin at a time: its counts stay in the cache. On a CPU the temporary tensors should fit into the cache, too; on
-    # a GPU there should be few kernel launches. Floats count exactly up to 2^24.
+    # Bins are computed one at a time, so that the counts stay in the cache. On a CPU, the temporary tensors should fit
+    # into the cache, too. On a GPU, there should be few kernel launches. Floats count exactly up to 2^24.
     step = 1 << 16 if t.device.type == "cpu" else max(t.numel(), 1)
     ones = torch.ones(min(step, t.numel()), dtype=torch.float32, device=t.device)
     counts = torch.empty(2 * height * width, dtype=torch.float32, device=t.device)
@@ -50,7 +53,10 @@ def histo(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float
 
 
 def diff(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float = 5.0) -> Tensor:
-    """Count ON minus OFF events by time bin and pixel."""
+    """Count ON minus OFF events by time bin and pixel.
+
+    The arguments are described in the module docstring.
+    """
     height, width = out.size(2), out.size(3)
     x, y, p, t, bounds = _into_bins(events, _edges(out.size(0), total))
     for k in range(out.size(0)):
@@ -63,7 +69,10 @@ def diff(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float 
 
 
 def timesurface(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float = 5.0) -> Tensor:
-    """Time of the last event by time bin, micro-bin (C // 2 of them), polarity and pixel; 0 without an event."""
+    """Compute the time of the last event by time bin, micro-bin, polarity and pixel; 0 without an event.
+
+    `out` has C channels for C // 2 micro-bins. The arguments are described in the module docstring.
+    """
     height, width = out.size(2), out.size(3)
     frames = out.view(-1, 2, height, width)
     edges = _edges(frames.size(0), total)
@@ -83,24 +92,31 @@ def timesurface(events: Columns, out: Tensor, total: int, shift: int = 0, bound:
 
 
 def event_cube(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float = 5.0) -> Tensor:
-    """Divide each event between the two nearest of C // 2 micro-bins; channel 2 * micro-bin + p."""
+    """Divide each event between the two nearest micro-bins of its time bin.
+
+    `out` has C channels for C // 2 micro-bins, with channel 2 * micro-bin + p. The arguments are described in the
+    module docstring.
+    """
     return _cube(events, out, total, shift, bound, 2)
 
 
 def signed_event_cube(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float = 5.0) -> Tensor:
-    """As `event_cube` with C micro-bins in which OFF events count -1."""
+    """Divide each event between the two nearest micro-bins of its time bin; OFF events count -1.
+
+    `out` has C channels for C micro-bins. The arguments are described in the module docstring.
+    """
     return _cube(events, out, total, shift, bound, 1)
 
 
 class EventsToTensor(nn.Module):
-    """Preprocessing as a module that can be scripted.
+    """Module that computes frames from events and can be scripted.
 
     Args:
-        data: `preprocess` and its parameters, and `delta_t`.
-        num_tbins: T, number of bins of `data.delta_t` per call.
-        height: rows of the result.
-        width: columns of the result.
-        downsampling_factor: k; the sensor is 2^k times as large as the result.
+        data: settings `preprocess`, its parameters, and `delta_t`.
+        num_tbins: number T of time bins of `data.delta_t` per call.
+        height: rows of the frames.
+        width: columns of the frames.
+        downsampling_factor: exponent k; a pixel of the frames covers 2^k x 2^k sensor pixels.
 
     Raises:
         ValueError: the representation has no `torch_form`.
@@ -118,13 +134,13 @@ class EventsToTensor(nn.Module):
         self.max_incr_per_pixel = float(data.max_incr_per_pixel)
 
     def forward(self, x: Tensor, y: Tensor, p: Tensor, t: Tensor, start: int) -> Tensor:
-        """Compute T frames (T, C, H, W), float32.
+        """Compute (T, C, H, W) float32 frames.
 
         Args:
             x: (N,) columns in sensor pixels; all four tensors have an integer type.
-            y: (N,) rows.
+            y: (N,) rows in sensor pixels.
             p: (N,) polarities, 0 or 1.
-            t: (N,) int64 microseconds; events outside the T bins are dropped.
+            t: (N,) times in microseconds; events outside the T bins are dropped.
             start: start of the first bin in microseconds.
         """
         # Integers are subtracted before the conversion to float32, in which times above 16.7 s lose microseconds.
@@ -134,7 +150,7 @@ class EventsToTensor(nn.Module):
 
 
 def _scale(counts: Tensor, bound: float, out: Tensor) -> None:
-    """Write clipped counts: unchanged as bytes, divided by the bound as floats."""
+    """Clip counts to +- `bound` and write them to `out`. In a float output, they are divided by the bound."""
     if out.is_floating_point():
         out.copy_(torch.div(counts, bound).clamp_(-1.0, 1.0))
     else:
@@ -150,12 +166,12 @@ def _cube(events: Columns, out: Tensor, total: int, shift: int, bound: float, po
     for k in range(bins):
         part = slice(bounds[k], bounds[k + 1])
         index = _pixels(x[part], y[part], p[part], height, width, shift, polarities == 2)
-        # Time since the first centre, in units of 1 / (2 * total) micro-bins: an integer.
+        # Time since the centre of the first micro-bin, as an integer in units of 1 / (2 * total) micro-bins.
         since = (t[part] * bins - k * total) * (2 * utbins) - total
         left = torch.div(since, 2 * total, rounding_mode="floor")
         share = (since - left * (2 * total)).to(torch.float32) / (2 * total)
         sign = torch.ones_like(share) if polarities == 2 else (p[part].to(torch.float32) * 2 - 1)
-        # One micro-bin before the first and one after the last take the shares outside the time bin.
+        # An extra micro-bin before the first one and after the last one takes the weights outside the time bin.
         sums = torch.zeros((utbins + 2) * plane, dtype=torch.float32, device=t.device)
         sums.scatter_add_(0, index + (left + 1) * plane, (1 - share) * sign)
         sums.scatter_add_(0, index + (left + 2) * plane, share * sign)
@@ -167,7 +183,7 @@ def _cube(events: Columns, out: Tensor, total: int, shift: int, bound: float, po
 
 
 def _into_bins(events: Columns, edges: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor, list[int]]:
-    """The columns in order of time, t as int64, and the index of the first event at or after each edge."""
+    """Return the columns in order of time, with t as int64, and the index of the first event at or after each edge."""
     x, y, p, t = events
     t = t.to(torch.int64).contiguous()
     if bool((t[1:] < t[:-1]).any()):
@@ -178,12 +194,15 @@ def _into_bins(events: Columns, edges: list[int]) -> tuple[Tensor, Tensor, Tenso
 
 
 def _edges(bins: int, total: int) -> list[int]:
-    """First whole microsecond of each bin, and the end of the last bin."""
+    """Return the first whole microsecond of each bin, and the end of the last bin."""
     return [-(-k * total // bins) for k in range(bins + 1)]
 
 
 def _pixels(x: Tensor, y: Tensor, p: Tensor, height: int, width: int, shift: int, split: bool) -> Tensor:
-    """Index (int64) of each event's pixel in a frame; with `split` ON events are one plane after OFF events."""
+    """Return the (N,) int64 index of each event's pixel in a flattened frame.
+
+    If `split` is True, the plane of ON events follows the plane of OFF events. Otherwise, both share one plane.
+    """
     # torch cannot compute with uint16. Other types are checked before the conversion, which could lose bits.
     x, y = [column.to(torch.int32) if column.dtype == torch.uint16 else column for column in [x, y]]
     if x.numel() > 0:

@@ -4,24 +4,24 @@ import os
 
 __all__ = ["RAY_ENVIRONMENT", "EvForgeError", "last_line", "one_line"]
 
-# Ray reads these when it is imported. Workers on this machine inherit them; jobs send them to their cluster.
+# Ray reads these variables when it is imported. Workers on this machine inherit them. A job sends them to its cluster.
 RAY_ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # otherwise Ray starts its workers by another `uv run`, which crashes
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a configuration refer to the working folder, in workers too
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # otherwise every line that a worker prints appears twice
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C ends the program, not only the search
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # MLflow stores the same as the CSV, JSON and TensorBoard files
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new output prints boxes even with verbose=0
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that fails before its first validation ends alone
-    "TUNE_GLOBAL_CHECKPOINT_S": "1",  # seconds of a search that are lost if its driver is killed
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # three lines per report
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON or TensorBoard files: MLflow stores the values
+    "RAY_AIR_NEW_OUTPUT": "0",  # Ray's new output prints framed text even with verbose=0
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial that fails before it is validated does not end the search
+    "TUNE_GLOBAL_CHECKPOINT_S": "1",  # a search loses at most this many seconds if its driver is killed
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",  # otherwise three lines per report
 }
-# For a local Ray, if no cluster is named.
+# Additional variables for Ray on this machine, used if RAY_ADDRESS is not set.
 _LOCAL_ENVIRONMENT = {
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # despite its name: the node is 127.0.0.1, no port is open to the network
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # also on Linux: the node is 127.0.0.1, no port is open to the network
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # this machine is not preempted
 }
-# MLflow reads these when it is imported or used.
+# MLflow reads these variables when it is imported or used.
 _MLFLOW_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the default of 7 blocks a training; `RetryQueue` retries too
     "MLFLOW_UV_AUTO_DETECT": "false",  # otherwise the uv.lock of the working folder is copied into every model
@@ -39,11 +39,11 @@ class EvForgeError(Exception):
 
 
 def one_line(error: Exception) -> str:
-    """The text of an error without line breaks."""
+    """Return the message of an error as one line."""
     return " ".join(str(error).split())
 
 
 def last_line(text: str) -> str:
-    """The last line that is not blank; in a traceback this line names the error."""
+    """Return the last line of a text that is not blank; in a traceback this line names the error."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "no reason was given"

@@ -1,4 +1,4 @@
-"""The `evforge` command as `python -m evforge VERB ...`."""
+"""Run the `evforge` command with `python -m evforge VERB ...`."""
 
 import sys
 

@@ -27,12 +27,12 @@ DURATION_S, HEIGHT, WIDTH, SEED = 10.0, 120, 160, 0
 
 
 def recipe() -> Config:
-    """The settings of the quickstart, `recipes/synthetic.yaml`."""
+    """Load the settings of the quickstart from `recipes/synthetic.yaml`."""
     return Config.load(find_config("synthetic"))
 
 
 def space_file() -> Path:
-    """The search space of the quickstart: in the installed package, or in `tune_spaces` of the repository."""
+    """Find `tune_spaces/smoke.yaml`, the search space of the quickstart, in the installed package or the repository."""
     package = Path(__file__).parent
     folders = (package / "tune_spaces", package.parents[1] / "tune_spaces")
     return next(folder for folder in folders if folder.is_dir()) / "smoke.yaml"
@@ -47,18 +47,18 @@ def quickstart(
     duration_s: float = DURATION_S,
     space: Path | None = None,
 ) -> Path:
-    """Synthesise, build, search, evaluate, export, check and register; print the results.
+    """Run the workflow on synthetic recordings, from the data to a registered model, and print the results.
 
     Args:
-        config: settings; the quickstart replaces the dataset and the storage.
+        config: settings; `data.dataset_path` and `train.storage` are replaced.
         output: folder for all files; a new folder in `train.storage` if None.
-        overrides: `{"group.leaf": value}` that replace the settings of the search space.
-        recordings: number of recordings of each split.
+        overrides: `{"group.leaf": value}`; these values replace settings in the file of the search space.
+        recordings: number of recordings in each split, such as `{"train": 10, "val": 2, "test": 3}`.
         duration_s: seconds per recording.
-        space: search space; `tune_spaces/smoke.yaml` if None.
+        space: YAML file of the search space; `tune_spaces/smoke.yaml` if None.
 
     Returns:
-        The folder.
+        The folder with all files.
 
     Raises:
         ValueError: a setting is not valid.

@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_detector import PARAMS, small_ssd
 
 from detector.config import Config
 from detector.config.extensions import TABLES
 from detector.data.builder.dataset import build_dataset
 from detector.events import BBOX_dtype, EventCD, write_dat
+from detector.export.bundle import load_exported
 from detector.inference.predictor import Predictor
+from detector.jitting import export_ssd
 from detector.labels import save_labels
 from detector.lightning_model import LightningDetectionModel
 from evforge.cli.main import main
@@ -155,10 +158,20 @@ def test_what_does_not_fit_is_refused_before_work_starts(tiny_config, key, name,
             "mylab.wrong:unreduced",
             r"result: got 'a tensor of shape \(2, 4\)', allowed: a finite scalar",
         ),
+        (
+            "loss.cls_loss_func",
+            "mylab.wrong:refuses",
+            r"got 'mylab.wrong:refuses', which cannot be used \(ValueError: Ex",
+        ),
+        ("data.preprocess", "mylab.wrong:tuples", r"parameters: got \{'size': \(1, 2\)\}, allowed: a dict of numbers"),
         ("optim.optimizer", "mylab.wrong:nothing", "optim.optimizer: result: got None, allowed: a torch.optim.Opt"),
         ("optim.optimizer", "mylab.wrong:NUMBER", "optim.optimizer: got 'mylab.wrong:NUMBER', which cannot be made"),
         ("optim.lr_scheduler", "mylab.wrong:negative", "share of optim.lr in epoch 0: got -1.0, allowed: a number of"),
-        ("data.preprocess", "mylab.wrong:one_channel", r"which fails \(IndexError.*allowed: an object with the inter"),
+        (
+            "data.preprocess",
+            "mylab.wrong:one_channel",
+            r"which cannot be used \(IndexError.*allowed: a function or",
+        ),
         ("model.feature_extractor", "mylab.exits:Net", r"cannot be imported \(SystemExit: 3\)"),
     ],
 )
@@ -182,6 +195,31 @@ def test_every_entry_of_every_table_can_be_imported():
         assert all(table[name] is not None for name in table if ":" not in name)
 
 
+def test_samples_with_an_unknown_setting_are_refused(tiny_config, tmp_path):
+    space = tmp_path / "space.yaml"
+    space.write_text("space: {optim.lr: {uniform: [0.001, 0.002]}}")
+    with pytest.raises(ValueError, match="tune.searcher: samples: got 'model.feature_bas', allowed: settings such as"):
+        prepare(tiny_config, space, {"tune.searcher": "mylab.wrong:unknown_setting"})
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        ("mylab.wrong:NUMBER", "form: got 'mylab.wrong:NUMBER', allowed: a detector.export.form.ExportForm"),
+        ("mylab.wrong:UNWRITTEN", r"form: got 'mylab.wrong:UNWRITTEN', which cannot be written \(TypeError: no"),
+    ],
+)
+def test_what_is_no_export_form_is_refused(tmp_path, form, message):
+    with pytest.raises(ValueError, match=message):
+        export_ssd(small_ssd(), PARAMS, tmp_path, 0.5, 0.3, form=form)
+
+
+def test_an_export_form_that_cannot_be_loaded_is_named(tmp_path):
+    export_ssd(small_ssd(), PARAMS, tmp_path, 0.5, 0.3, form="mylab.wrong:UNREAD")
+    with pytest.raises(ValueError, match="model.unread: cannot be loaded: KeyError: 'key'"):
+        load_exported(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("key", "option", "message"),
     [
@@ -192,6 +230,9 @@ def test_every_entry_of_every_table_can_be_imported():
         ),
         ("model.feature_extractor", "mylab.nets:WrongLevels", "strides: got"),
         ("loss.cls_loss_func", "mylab.losses:none", "cannot be imported"),
+        ("loss.cls_loss_func", "mylab.wrong:constant", "loss.cls_loss_func: result: got 3.0"),
+        ("optim.optimizer", "os:getcwd", "optim.optimizer: got 'os:getcwd', which cannot be made"),
+        ("data.preprocess", "timesurface", "allowed by data.preprocess"),
         ("data.preprocess", "mylab.nothing:none", "cannot be imported"),
     ],
 )

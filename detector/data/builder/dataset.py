@@ -1,7 +1,8 @@
 """Convert recordings and their labels to a dataset folder of HDF5 tensor files.
 
-`build_dataset` checks the arguments and counts the results. A recording is one unit of work,
-`detector.data.builder.recording.report_steps`; the function that runs the units is an argument.
+`build_dataset` checks the arguments, builds the recordings and counts the results. Each recording is built separately
+by `detector.data.builder.recording.report_steps`. The argument `run` of `build_dataset` is the function that calls
+`report_steps` for all recordings, for example in parallel processes.
 """
 
 import json
@@ -31,7 +32,7 @@ Output = TypeVar("Output", Path, Address)
 
 
 Runner = Callable[[Sequence[Place], Plan], Iterator[Step]]
-"""Runs `report_steps` for every recording; closing the iterator stops the work."""
+"""Function that yields the steps of `report_steps` for every recording. Closing the iterator stops the work."""
 
 
 def run_here(recordings: Sequence[Place], plan: Plan) -> Iterator[Step]:
@@ -54,29 +55,32 @@ def build_dataset(
     label_time_unit: TimeUnit = "us",
     label_offset: int = 0,
 ) -> Output:
-    """Make `output/<split>/<stem>.h5` and `<stem>_bbox.npy` of each recording, and the label map beside the splits.
+    """Build a dataset folder: a tensor file and a label file for each recording or cut, and one label map.
 
-    The labels of `R.raw`, `R.dat` and `R_td.dat` are `R_bbox.npy` beside it. A stream starts at the multiple of
-    `data.delta_t` at or before the first event. Labels are kept if they are later than the start of a file and not
-    later than its end, in sensor pixels and recording time; counts of those that are not used are printed to stderr.
-    Everything that needs no events is checked before the build starts. A finished file that was made from the same
-    recording (with the same SHA-256) with the same parameters is kept, so a build that was killed resumes when it is
-    started again.
+    The files are `output/<split>/<stem>.h5` and `output/<split>/<stem>_bbox.npy`; the label map is beside the splits.
+    The labels of `R.raw`, `R.dat` and `R_td.dat` are read from `R_bbox.npy` in the folder of the recording. A stream
+    starts at the multiple of `data.delta_t` at or before the first event.
+
+    Labels are kept if they are later than the start of a tensor file and not later than its end. They remain in sensor
+    pixels and recording time. Counts of labels that are not used are printed to stderr.
+
+    All checks that need no events run before the build starts. A tensor file that was made from the same recording (by
+    SHA-256) and parameters is kept. So a build that was killed resumes when it is started again.
 
     Args:
-        recordings: files that `open_events` reads, or their addresses.
+        recordings: paths or addresses of recordings that `open_events` reads.
         output: dataset folder, created if missing.
-        data: `preprocess`, `max_incr_per_pixel`, `delta_t`; `height` and `width` of the tensors: the sensor's, or
-            those divided by a power of two.
-        cuts: `{"train": (0, 20), ...}` in seconds from the start of a stream, rounded to whole frames; the stem of a
-            cut ends in its start and end in microseconds. Without cuts each recording is kept whole, in the split that
-            its folder is named after.
-        label_map: class names by id; the label map beside the recordings or one folder above if not given.
-        progress: show a progress bar.
-        sensor: height and width of the sensor, for recordings that do not state it.
-        on_broken: called with the reason for each recording that cannot be used and is skipped; if not given, the
-            first such recording ends the build.
-        run: function that runs the units of work.
+        data: settings of the tensors, such as `preprocess`, `max_incr_per_pixel` and `delta_t`. `height` and `width`
+            are the size of the sensor, or this size divided by a power of two.
+        cuts: for each split, the start and end of its part of every recording, such as `{"train": (0, 20), ...}`, in
+            seconds from the start of a stream, rounded to whole frames. The stem of a cut ends in its start and end in
+            microseconds. Without cuts, each recording is kept whole, in the split that its folder is named after.
+        label_map: dict from class id to name. If None, the label map beside the recordings or one folder above is used.
+        progress: whether to show a progress bar.
+        sensor: height and width of the sensor, for recordings that do not state them.
+        on_broken: function called with the reason for each recording that cannot be used and is skipped. If None, the
+            first such recording ends the build with an error.
+        run: function that builds the recordings.
         label_time_unit: unit of the label times: us, ms, s or ns.
         label_offset: microseconds that are added to the label times.
 
@@ -127,7 +131,10 @@ def _build(recordings: Sequence[Place], plan: Plan, tally: "_Tally", run: Runner
 
 
 class _Tally:
-    """Counts recordings; one that cannot be used is an error unless `on_broken` is given."""
+    """Counts finished recordings and collects the label counts of recordings.
+
+    A recording that cannot be used is an error unless `on_broken` is given.
+    """
 
     def __init__(self, on_broken: Callable[[str], None] | None) -> None:
         self.finished = 0
@@ -158,9 +165,10 @@ class _Tally:
 
 
 def _survey(recordings: Sequence[Place], plan: Plan, tally: _Tally, progress: bool) -> tuple[list[Place], int | None]:
-    """The recordings that can be used as far as the checks without events show, and the number of their frames.
+    """Return the recordings that pass the checks without events, and the total number of their frames.
 
-    Recordings at an address are not copied only to be counted: with such recordings the number is not known.
+    Recordings at an address are not copied only for this: they are not checked here, and the number of frames is then
+    None.
     """
     usable: list[Place] = []
     total = 0
@@ -178,7 +186,10 @@ def _survey(recordings: Sequence[Place], plan: Plan, tally: _Tally, progress: bo
 
 @contextmanager
 def _tidy(output: Place) -> Iterator[None]:
-    """Remove leftovers of killed builds before and after the block, and then new folders that are still empty."""
+    """Remove leftovers of killed builds before and after the block.
+
+    After the block, also remove folders that are new and still empty.
+    """
     if isinstance(output, Address):
         yield
         return
@@ -190,7 +201,7 @@ def _tidy(output: Place) -> Iterator[None]:
     finally:
         _remove_leftovers(output)
         for folder in reversed(made):
-            with suppress(OSError):  # it does not exist, or holds finished files
+            with suppress(OSError):  # the folder does not exist or contains finished files
                 folder.rmdir()
 
 

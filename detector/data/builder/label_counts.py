@@ -1,4 +1,4 @@
-"""Counts of the labels of a recording that are used and not used, and likely causes if many are not."""
+"""Count the labels of a recording that are used and not used, and find likely causes if many are not used."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -11,43 +11,48 @@ from detector.utils.corners import crop_corners, is_large, to_corners
 __all__ = ["LabelCounts", "count_labels", "layout_cause", "repeated_rows", "report_lines", "time_cause"]
 
 LARGE_SHARE = 0.05
-"""Share of boxes with an unexpected layout from which a cause is reported."""
+"""A cause is reported if at least this share of the boxes has an unexpected layout."""
 
 OUTSIDE_SHARE = 0.02
-"""Share of labelled times outside the recording from which a cause is reported."""
+"""A cause is reported if at least this share of the labelled times is outside the recording."""
 
 TRIMMED = 0.01
-"""Share of the labelled times at each end that may be outliers."""
+"""Share of the labelled times that is ignored at each end, because they may be outliers."""
 
 FASTEST_US = 1_500
-"""Shortest interval of labels in microseconds; a shorter one means that the times have a longer unit."""
+"""Shortest plausible interval between labelled times in microseconds.
+
+A shorter interval means that the times are in a longer unit, such as milliseconds.
+"""
 
 UNITS = (("s", "seconds", 1e6), ("ms", "milliseconds", 1e3), ("ns", "nanoseconds", 1e-3))
 
 MAX_CAUSES = 10
 
 Boxes = np.ndarray | Mapping[str, np.ndarray]
-"""Structured boxes, or their columns."""
+"""Structured boxes, or a dict from field name to column."""
 
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """Numbers of boxes of one or several label files; a box may count in several fields.
+    """Numbers of boxes of one or several label files, by the reason why they are not used.
+
+    A box may be counted in several fields.
 
     Args:
-        source: the label file
-        boxes: all rows, those of class "empty" included
-        times: distinct labelled times
+        source: path of the label file
+        boxes: all boxes, including boxes of class "empty"
+        times: number of distinct labelled times
         before: boxes at or before the start of the first frame
         after: boxes after the end of the last frame
         uncut: boxes inside the recording but in none of its cuts
-        superseded: labelled times followed by a later one in their frame, of which only the last counts
-        repeated: boxes equal to an earlier one in time, position and class
+        superseded: number of labelled times that have a later labelled time in the same frame; only the last is used
+        repeated: boxes with the same time, position and class as an earlier box
         unknown: boxes of a class id that is not in the label map
         off_sensor: boxes that are completely outside the sensor
         no_area: boxes without width or height
         small: boxes that `data.min_box_diag` or `data.min_box_side` exclude from training and mAP
-        causes: likely causes, one line each
+        causes: likely causes of the faults, a line of text for each
     """
 
     source: str
@@ -66,7 +71,7 @@ class LabelCounts:
 
     @property
     def faulty(self) -> bool:
-        """Whether there is a fault: more than boxes that are small, in no cut, or superseded in their frame."""
+        """Whether there is a fault. Boxes that are small, in no cut, or superseded in their frame are no faults."""
         return bool(self.causes) or any(
             (self.before, self.after, self.repeated, self.unknown, self.off_sensor, self.no_area)
         )
@@ -85,19 +90,19 @@ def count_labels(
     min_box_diag: float = 0.0,
     min_box_side: float = 0.0,
 ) -> LabelCounts:
-    """Count the labels of a file that are not used.
+    """Count the labels of a file that are not used, by the reason why.
 
     Args:
         labels: (M,) `BBOX_dtype` of the whole file, sorted by t.
-        source: the file, named in reports.
+        source: path of the label file, for reports.
         grid: frames of the recording.
-        events: times of the first and last event in microseconds; start and end of the frames if not known.
-        cuts: parts of the recording that are kept; all of it if not given.
-        names: class names by id; if not given, no class is unknown.
-        sensor_size: height and width in pixels, if known.
+        events: times of the first and last event in microseconds. If None, start and end of `grid` are used.
+        cuts: parts of the recording that are kept. If None, the whole recording is kept.
+        names: dict from class id to name. If None, all class ids count as known.
+        sensor_size: height and width of the sensor in pixels, if known.
         scale: network pixels per sensor pixel.
-        min_box_diag: smallest diagonal in network pixels.
-        min_box_side: smallest width and height in network pixels.
+        min_box_diag: boxes with a smaller diagonal in network pixels are counted as small.
+        min_box_side: boxes with a smaller width or height in network pixels are counted as small.
     """
     t = labels["t"]
     inside = grid.inside(t)
@@ -133,7 +138,7 @@ def count_labels(
 
 
 def repeated_rows(labels: Boxes) -> np.ndarray:
-    """Indices of the rows that equal an earlier one in everything but track and confidence."""
+    """Return the indices of the rows that equal an earlier row in all fields except track and confidence."""
     columns = [labels[name] for name in ("t", "x", "y", "w", "h", "class_id")]
     order = np.lexsort(columns)
     same = [column[order][1:] == column[order][:-1] for column in columns]
@@ -141,18 +146,22 @@ def repeated_rows(labels: Boxes) -> np.ndarray:
 
 
 def time_cause(labels: Boxes, grid: Frames, events: tuple[int, int] | None = None) -> str | None:
-    """Find out why label times do not fit a recording; returns one line, None if the range of times shows no cause.
+    """Find a likely cause if label times do not fit a recording.
 
     Args:
-        labels: boxes with `t` in any order.
+        labels: boxes in any order.
         grid: frames of the recording.
-        events: times of the first and last event; start and end of the frames if not known.
+        events: times of the first and last event in microseconds. If None, start and end of `grid` are used.
+
+    Returns:
+        The cause as a line of text, None if the label times show no fault.
     """
     times = np.unique(labels["t"])
     if not times.size:
         return None
     events = events or (grid.first_t, grid.end)
-    # Times are counted, not boxes, as a scene may begin or end with few boxes. A time at the start is not an offset.
+    # Times are counted, not boxes, because a scene may begin or end with few boxes. A time exactly at the start of
+    # the recording does not count as outside.
     outside = float(np.mean((times < grid.first_t) | (times > grid.end)))
     cause = _unit(times, grid, events, outside)
     if cause is not None or outside < OUTSIDE_SHARE:
@@ -168,7 +177,11 @@ def time_cause(labels: Boxes, grid: Frames, events: tuple[int, int] | None = Non
 
 
 def _unit(times: np.ndarray, grid: Frames, events: tuple[int, int], outside: float) -> str | None:
-    """Cause "another unit": times with too short intervals, or far beyond the events, that fit in another unit."""
+    """Check whether label times are in another unit. Return the cause as a line of text, or None.
+
+    The times must be implausible in microseconds: their intervals are too short, or most times are outside the
+    recording. And they must fit the recording in another unit.
+    """
     if times.size < 2:
         return None
     interval, length = float(np.median(np.diff(times))), events[1] - events[0]
@@ -188,8 +201,11 @@ def _unit(times: np.ndarray, grid: Frames, events: tuple[int, int], outside: flo
 
 
 def _offset(first: int, last: int, grid: Frames, events: tuple[int, int]) -> str | None:
-    """Cause "offset": a constant that moves all labels into the recording, if there is one."""
-    # The offset is in (grid.first_t - first, grid.end - last], a narrow range if the labels fill the recording.
+    """Find a constant offset that moves all labels into the recording.
+
+    Return the cause as a line of text, None if there is no such offset.
+    """
+    # The offset is in (grid.first_t - first, grid.end - last]. This range is narrow if labels fill the recording.
     least, most = grid.first_t - first + 1, grid.end - last
     slack = max(grid.delta_t, (events[1] - events[0]) // 50)
     if least > most + slack:
@@ -210,11 +226,14 @@ def _offset(first: int, last: int, grid: Frames, events: tuple[int, int]) -> str
 
 
 def layout_cause(boxes: Boxes, sensor_size: tuple[int, int]) -> str | None:
-    """Find out which layout boxes have if not x, y of the top-left corner, w, h in pixels; returns one line or None.
+    """Check whether boxes have another layout than x, y of the top-left corner and w, h in pixels.
 
     Args:
         boxes: boxes without frame labels of class "empty".
-        sensor_size: height and width in pixels.
+        sensor_size: height and width of the sensor in pixels.
+
+    Returns:
+        The likely layout and its correction as a line of text, None if no other layout is found.
     """
     height, width = sensor_size
     x, y, w, h = (boxes[name].astype(np.float64) for name in "xywh")
@@ -236,11 +255,14 @@ def layout_cause(boxes: Boxes, sensor_size: tuple[int, int]) -> str | None:
 
 
 def report_lines(counts: Sequence[LabelCounts], *, faults_only: bool = False) -> list[str]:
-    """Report the labels of several recordings that are not used, as lines; an empty list if all are used.
+    """Make a report on the labels of several recordings that are not used.
 
     Args:
-        counts: counts of each recording.
-        faults_only: skip counts that `LabelCounts.faulty` ignores.
+        counts: label counts of each recording.
+        faults_only: whether to leave out counts that are no faults, see `LabelCounts.faulty`.
+
+    Returns:
+        Lines of text, an empty list if there is nothing to report.
     """
     total = {
         field.name: sum(getattr(part, field.name) for part in counts)

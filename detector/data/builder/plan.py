@@ -1,4 +1,4 @@
-"""The plan of a build: the tensor files that will be made, and every check that does not read events."""
+"""Plan of a build: the tensor files that will be made, and all checks that do not read events."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,13 +32,16 @@ __all__ = [
 ]
 
 Cuts = Mapping[str, tuple[float, float]]
-"""Split -> (start, end) in seconds from the start of a stream."""
+"""For each split, the start and end of its part of every recording, in seconds from the start of the stream."""
 
 BROKEN = (ValueError, FileNotFoundError)
-"""Errors that mean that a recording or its labels cannot be used, in contrast to a full disk."""
+"""Errors that mean that a recording or its labels cannot be used. A full disk, for example, is a different error."""
 
 CUT_SLACK_US = 1_000_000
-"""Longest time by which a cut may end after the last event: "24 to 30 s" of a recording whose events end at 29.9 s."""
+"""Longest time in microseconds by which a cut may end after the last event.
+
+This allows, for example, a cut from 24 to 30 s in a recording whose last event is at 29.9 s.
+"""
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,10 @@ class Plan:
 
     Args:
         output: dataset folder
-        data: how tensors are made
+        data: settings that determine how tensors are made
         cuts: parts of each recording; whole recordings if None
-        names: class names by id
-        sensor: height and width of the sensor, for recordings that do not state it
+        names: dict from class id to name
+        sensor: height and width of the sensor, for recordings that do not state them
         label_time_unit: unit of the label times
         label_offset: microseconds that are added to the label times
     """
@@ -66,15 +69,15 @@ class Plan:
 
 @dataclass(frozen=True)
 class Piece:
-    """One tensor file that will be made.
+    """A tensor file that will be made from a recording or from a part of a recording.
 
     Args:
-        recording: source of the events, on this machine
-        target: the tensor file
-        frames: its frames in recording time
-        labels: boxes of these frames, sensor pixels and recording time
+        recording: path of the recording, on this machine
+        target: path or address of the tensor file
+        frames: frames of the tensor file in recording time
+        labels: boxes of these frames, in sensor pixels and recording time
         sensor_size: height and width of the sensor
-        downsampling: k such that the size of a frame is that of the sensor divided by 2^k
+        downsampling: exponent k; a frame has the height and width of the sensor divided by 2^k
         channels: number of channels of a frame
     """
 
@@ -88,12 +91,12 @@ class Piece:
 
     @property
     def labels_target(self) -> Place:
-        """The label file beside the tensor file."""
+        """Path or address of the label file, in the folder of the tensor file."""
         return self.target.parent / f"{self.target.stem}_bbox.npy"
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
-        """T, C, H, W."""
+        """Shape (T, C, H, W) of the tensors."""
         height, width = self.sensor_size
         return self.frames.num_frames, self.channels, height >> self.downsampling, width >> self.downsampling
 
@@ -102,8 +105,8 @@ def check_names(recordings: Sequence[Place], plan: Plan) -> None:
     """Check everything that can be checked without opening a recording.
 
     Raises:
-        ValueError: cuts are not valid, a folder is not a split, two recordings would have the same target, or a label
-            file would be replaced.
+        ValueError: cuts are not valid, the folder of a recording is not a split, two recordings would have the same
+            tensor file, or the build would overwrite the label file of a recording.
     """
     _check_cuts(plan.cuts)
     owners: dict[Place, Place] = {}
@@ -120,16 +123,24 @@ def check_names(recordings: Sequence[Place], plan: Plan) -> None:
 
 
 def find_label_map(recordings: Iterable[Place], output: Place, given: Mapping[int, str] | None) -> dict[int, str]:
-    """The label map of the dataset: the given one, or those near the recordings, which must be equal.
+    """Return the label map of the dataset: `given`, or else the label map beside the recordings or one folder above.
+
+    Recordings may have several label maps, but these must be equal. A label map that `output` already contains must be
+    equal, too.
 
     Raises:
-        FileNotFoundError: none is given and there is none near a recording.
-        ValueError: two of them differ (that of an existing `output` included), or it is empty.
+        FileNotFoundError: `given` is None, and a recording does not exist or has no label map beside it or one folder
+            above.
+        ValueError: a label map is not valid, two label maps differ, or the label map is empty.
     """
     found = {} if given is None else {"label_map": check_label_map(given, "label_map")}
     for recording in recordings if given is None else ():
         path = label_map_near(recording)  # type: ignore[type-var]
         if path is None:
+            if isinstance(recording, Path) and not recording.exists():
+                raise FileNotFoundError(
+                    f"{recording}: no such recording, allowed: a file, or a pattern that matches files"
+                )
             raise FileNotFoundError(
                 f"{recording}: no {LABEL_MAP_NAME} beside it or one folder above; "
                 'put one there, like {"0": "pedestrian"}, or give label_map'
@@ -149,10 +160,13 @@ def find_label_map(recordings: Iterable[Place], output: Place, given: Mapping[in
 
 @contextmanager
 def local_files(recording: Place, label_format: str) -> Iterator[Path]:
-    """A recording and its labels as files of this machine: the files themselves, or temporary copies of an address.
+    """Yield the path of a recording on this machine, with its label file in the same folder.
+
+    If the recording is at an address, the files are temporary copies that exist until the end of the block.
 
     Raises:
-        ValueError: the block raised one of `BROKEN`; the message names the address instead of the copy.
+        ValueError: the block raised one of the errors `BROKEN` for a copy; the message names the address of the
+            recording instead of the copy.
     """
     if isinstance(recording, Path):
         yield recording
@@ -170,15 +184,19 @@ def local_files(recording: Place, label_format: str) -> Iterator[Path]:
 
 
 def open_recording(recording: Path, sensor: tuple[int | None, int | None], data: DataConfig) -> EventReader:
-    """Open a recording as the settings state; errors as in `detector.events.open_events`."""
+    """Open a recording with the event format and the limit of faulty events that `data` sets.
+
+    `sensor` is the height and width for recordings that do not state them. Errors are described in
+    `detector.events.open_events`.
+    """
     return open_events(recording, *sensor, max_faulty_events=data.max_faulty_events, event_format=data.event_format)
 
 
 def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
-    """Open a recording and its labels, and find the tensor files that it becomes, and counts of its labels.
+    """Open a recording and its labels. Return the tensor files to make from them, and counts of the labels.
 
     Raises:
-        FileNotFoundError: the recording or its labels are missing.
+        FileNotFoundError: the recording or its label file is missing.
         ValueError: the recording, its labels, a cut or a size is not valid.
     """
     data = plan.data
@@ -226,7 +244,7 @@ def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
 
 
 def _check_counts(counts: LabelCounts, labels: np.ndarray, grid: Frames, names: Mapping[int, str]) -> None:
-    """Raise an error if none of the labels can be used."""
+    """Raise an error if all labels are outside the recording, or if all labels are of unknown classes."""
     if counts.boxes and counts.before + counts.after == counts.boxes:
         raise ValueError(
             f"{counts.source}: labels from {labels['t'][0]} to {labels['t'][-1]} us, allowed: within the recording, "
@@ -240,7 +258,7 @@ def _check_counts(counts: LabelCounts, labels: np.ndarray, grid: Frames, names: 
 
 
 def _frame_ranges(recording: Path, length: int, delta_t: int, cuts: Cuts | None) -> Iterator[tuple[str, int, int]]:
-    """(split, first frame, frame after the last) of the parts of a recording of `length` frames."""
+    """Yield split, first frame and stop frame (exclusive) of each part of a recording of `length` frames."""
     if not cuts:
         yield _split_of(recording), 0, length
         return
@@ -257,7 +275,7 @@ def _frame_ranges(recording: Path, length: int, delta_t: int, cuts: Cuts | None)
 
 
 def _split_of(recording: Place) -> str:
-    """The split that a recording's folder is named after."""
+    """Return the split that the folder of a recording is named after."""
     split = recording.absolute().parent.name
     if split not in SPLITS:
         raise ValueError(f"{recording}: its folder {split} is not a split, allowed: {', '.join(SPLITS)}, or cuts")
@@ -265,7 +283,7 @@ def _split_of(recording: Place) -> str:
 
 
 def _downsampling(reader: EventReader, data: DataConfig) -> int:
-    """k such that the tensors have the sensor's size divided by 2^k."""
+    """Return the exponent k for which the sensor's size divided by 2^k is the tensor size that `data` sets."""
     k = 0
     for wanted, side in ((data.height, reader.height), (data.width, reader.width)):
         k = max(k, int(math.log2(max(1, side // wanted)))) if wanted else k

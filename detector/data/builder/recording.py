@@ -1,4 +1,7 @@
-"""Convert one recording and its labels to tensor files, with the events and tensors of a few frames in memory."""
+"""Convert one recording and its labels to tensor files.
+
+The events and tensors of only a few frames are in memory at a time.
+"""
 
 import json
 import re
@@ -30,20 +33,21 @@ from detector.utils.remote import Place
 __all__ = ["Step", "report_steps"]
 
 FRAMES_AT_ONCE = 8
-"""Frames made from one reading; only their events and tensors are held in memory."""
+"""Number of frames that are made from one read of events. Memory holds the events and tensors of these frames only."""
 
 
 class Step(NamedTuple):
-    """Progress of a recording.
+    """Progress of the build of a recording.
 
     Args:
         recording: the recording
-        frames: number of frames that are done since the last step
-        finished: whether this is the last step
-        broken: why the recording cannot be used; then this is the last step, too
-        labels: counts of its labels, in the last step of a recording that is not on this machine; those of the others
-            are counted before the build starts
-        faults: counts of its faulty events, in the last step, if there are any
+        frames: number of frames that were made since the last step
+        finished: whether all files of the recording are complete; this step is then the last one
+        broken: reason why the recording cannot be used, None if there is no reason; a step with a reason is the last
+            one
+        labels: counts of the labels, only in the last step of a recording at an address. Labels of recordings on this
+            machine are counted before the build starts
+        faults: counts of the faulty events, only in the last step; None if there are no faulty events
     """
 
     recording: Place
@@ -55,13 +59,13 @@ class Step(NamedTuple):
 
 
 def report_steps(recording: Place, plan: Plan) -> Iterator[Step]:
-    """Build a recording: the unit of work, several of which may run in parallel processes.
+    """Build the tensor files of a recording. Several recordings may be built in parallel processes.
 
-    Its tensor files are kept if they were made from it with the same parameters. Files of a recording that cannot be
-    used are removed from the dataset.
+    Existing tensor files are kept if they were made from the same recording with the same parameters. If the recording
+    cannot be used, its files are removed from the dataset.
 
     Args:
-        recording: the recording; if it is not on this machine, it and its labels are copied to a temporary folder.
+        recording: the recording. If it is at an address, the recording and its labels are copied to a temporary folder.
         plan: parameters of the build.
 
     Yields:
@@ -98,7 +102,11 @@ def _build(recording: Place, plan: Plan) -> Iterator[Step]:
 
 
 def _make(piece: Piece, data: DataConfig, attributes: Mapping[str, Any]) -> Iterator[int]:
-    """Write tensors, then labels, then rename the tensor file: if it exists, both are complete."""
+    """Write the tensor file and the label file of a piece. Yield the number of frames after each group of frames.
+
+    The tensor file gets its final name last: if the tensor file exists, both files are complete. A tensor file that is
+    up to date is kept.
+    """
     if _is_current(piece, attributes):
         _write_labels(piece)
         yield piece.frames.num_frames
@@ -121,11 +129,14 @@ def _write_labels(piece: Piece) -> None:
 
 
 def _frames(piece: Piece, data: DataConfig) -> Iterator[np.ndarray]:
-    """Frames (n, C, H, W) of a piece, up to `FRAMES_AT_ONCE` at a time, in a buffer that is reused."""
+    """Yield the frames of a piece as arrays (n, C, H, W), with n up to `FRAMES_AT_ONCE`.
+
+    All arrays use the same memory, so each one is valid until the next one is requested.
+    """
     representation, events = representation_of(data), ColumnBuffer()
     buffer = representation.empty(FRAMES_AT_ONCE, *piece.shape[1:])
     with open_recording(piece.recording, piece.sensor_size, data) as reader:
-        _ = reader.faults  # finds the faulty events of the whole recording first, so that windows agree with it
+        _ = reader.faults  # search the whole recording for faulty events first, so that all reads treat them alike
         for begin in range(0, piece.frames.num_frames, FRAMES_AT_ONCE):
             frames = buffer[: piece.frames.num_frames - begin]
             start, duration = piece.frames.first_t + begin * data.delta_t, len(frames) * data.delta_t
@@ -136,7 +147,10 @@ def _frames(piece: Piece, data: DataConfig) -> Iterator[np.ndarray]:
 
 
 def _attributes(piece: Piece, data: DataConfig, sha256: str) -> dict[str, Any]:
-    """How a tensor file is made: files with equal attributes and shape hold the same tensors."""
+    """Return attributes that describe how a tensor file is made.
+
+    Tensor files with the same attributes and the same shape contain the same tensors.
+    """
     representation = representation_of(data)
     parameters = {"downsampling_factor": piece.downsampling, **representation.parameters}
     return {
@@ -159,7 +173,10 @@ def _is_current(piece: Piece, attributes: Mapping[str, Any]) -> bool:
 
 
 def _check_leftovers(recording: Place, plan: Plan, targets: set[Place], sha256: str) -> None:
-    """Raise an error for files of an earlier build with other cuts: the same frames would be in two splits."""
+    """Raise an error if `output` contains tensor files that were made from the same recording with other cuts.
+
+    With such files, the same frames could be in two splits.
+    """
     stem = recording_stem(recording)
     for split in SPLITS:
         for path in (plan.output / split).glob(f"{escape(stem)}*.h5"):
@@ -172,7 +189,10 @@ def _check_leftovers(recording: Place, plan: Plan, targets: set[Place], sha256: 
 
 
 def _stored(path: Place) -> tuple[dict[str, Any], tuple[int, ...]]:
-    """Attributes and shape of a tensor file; nothing of one that is missing or damaged, which will be made again."""
+    """Return the attributes and the shape of a tensor file.
+
+    Both are empty if the file is missing or damaged; the build then makes the file again.
+    """
     with suppress(OSError, KeyError, ValueError), path.open("rb") as raw, open_hdf5(path, raw) as file:
         return dict(file["data"].attrs), file["data"].shape
     return {}, ()
@@ -181,5 +201,5 @@ def _stored(path: Place) -> tuple[dict[str, Any], tuple[int, ...]]:
 def _tool_version() -> str:
     try:
         return version("evforge")
-    except PackageNotFoundError:  # used from the source folder
+    except PackageNotFoundError:  # not installed, but used from the source folder
         return "unknown"

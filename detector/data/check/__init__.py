@@ -1,4 +1,4 @@
-"""Surveys of recordings and datasets, and checks for faults in them.
+"""Compute statistics of recordings and datasets ("surveys"), and check datasets for faults.
 
 Does not belong here: printing findings and surveys, which the platform does.
 """

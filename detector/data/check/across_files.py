@@ -1,4 +1,4 @@
-"""Faults that are found by comparing the files of a dataset."""
+"""Find faults of a dataset by comparing its files."""
 
 import re
 from collections import Counter, defaultdict
@@ -20,23 +20,23 @@ __all__ = ["CheckedFile", "check_set"]
 Key = TypeVar("Key", bound=Hashable)
 
 MAX_RATE_RATIO = 2.0
-"""Largest ratio between the label rate of a file and the median rate, in either direction."""
+"""Largest factor by which the label rate of a file may be above or below the median label rate."""
 
 MAX_UNLABELED = 0.5
-"""Largest share of the frames between labels that may have none."""
+"""Largest allowed share of unlabelled frames between the first and the last labelled frame."""
 
 DIGEST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """A file and the properties that are compared.
+    """A file and the properties in which files are compared.
 
     Args:
         file: the tensor file or recording
-        content: frames and header
+        content: frames and header of the file
         label_times: distinct labelled times in microseconds
-        class_ids: classes of its boxes, None if they cannot be read
+        class_ids: class ids of the boxes, None if the labels cannot be read
     """
 
     file: DataFile
@@ -46,17 +46,17 @@ class CheckedFile:
 
     @property
     def checksum(self) -> str | None:
-        """SHA-256 of the recording that a tensor file was made from, None if it is not known."""
+        """SHA-256 of the recording from which a tensor file was made; None if it is not known, and for recordings."""
         return self.content.header.sha256 if self.content.header else None
 
 
 def check_set(root: Path, files: Sequence[CheckedFile], names: Mapping[int, str]) -> list[Finding]:
-    """Compare the files of a dataset.
+    """Compare the files of a dataset. Return at most one finding of each kind for each path.
 
     Args:
-        root: the dataset, named in findings about several files.
-        files: its files.
-        names: class names by id.
+        root: path of the dataset, used in findings about several files.
+        files: files of the dataset.
+        names: dict from class id to name.
     """
     findings = [
         *_tensors_differ(files),
@@ -94,7 +94,7 @@ def _tensors_differ(files: Sequence[CheckedFile]) -> Iterator[Finding]:
 
 
 def _same_content(files: Sequence[CheckedFile]) -> Iterator[Finding]:
-    """Copies among files without the checksum of their recording."""
+    """Find equal files in two splits, among files for which the checksum of the recording is not known."""
     unknown = [entry for entry in files if entry.checksum is None]
     for of_size in _groups(unknown, lambda entry: entry.file.path.stat().st_size).values():
         copies = _groups(of_size, _digest).values() if len(of_size) > 1 else ()
@@ -105,7 +105,10 @@ def _same_content(files: Sequence[CheckedFile]) -> Iterator[Finding]:
 
 
 def _same_names(root: Path, files: Sequence[CheckedFile]) -> Iterator[Finding]:
-    """Equal names of different recordings; copies are found by their content or source."""
+    """Find files in two splits that have the same name but come from different recordings.
+
+    Copies of the same recording are found by `_same_content` and `_same_time`.
+    """
     names = []
     for name, group in _groups(files, lambda entry: entry.file.labels_path.name).items():
         pairs = [(one, other) for one, other in combinations(group, 2) if one.file.split != other.file.split]
@@ -117,7 +120,7 @@ def _same_names(root: Path, files: Sequence[CheckedFile]) -> Iterator[Finding]:
 
 
 def _same_time(files: Sequence[CheckedFile]) -> Iterator[Finding]:
-    """Overlapping parts of one recording in two splits."""
+    """Find parts of one recording that are in two splits and overlap in time."""
     groups: dict[str, list[tuple[CheckedFile, tuple[int, int]]]] = defaultdict(list)
     for entry in files:
         source = _source(entry)
@@ -137,7 +140,7 @@ def _same_time(files: Sequence[CheckedFile]) -> Iterator[Finding]:
 
 
 def _lacking_classes(files: Sequence[CheckedFile], names: Mapping[int, str]) -> Iterator[Finding]:
-    """Classes that only some splits have; splits with labels that cannot be read are skipped."""
+    """Find classes that are missing in some of the splits. Splits with labels that cannot be read are skipped."""
     present: dict[Path, set[int]] = {}
     of_splits = [entry for entry in files if entry.file.split]
     for folder, group in _groups(of_splits, lambda entry: entry.file.path.parent).items():
@@ -173,7 +176,7 @@ def _label_rates(root: Path, files: Sequence[CheckedFile]) -> Iterator[Finding]:
 
 
 def _unlabeled_frames(root: Path, files: Sequence[CheckedFile]) -> Iterator[Finding]:
-    """Share of frames without labels between the first and the last labelled frame of each file."""
+    """Check the share of frames without labels between the first and the last labelled frame of each file."""
     labeled = total = 0
     for entry in files:
         grid = entry.content.grid
@@ -201,14 +204,18 @@ def _groups(files: Sequence[CheckedFile], key: Callable[[CheckedFile], Key]) -> 
 
 
 def _differ(one: CheckedFile, other: CheckedFile) -> bool:
-    """Whether two files come from different recordings: by checksum if both have one, otherwise by content."""
+    """Return whether two files come from different recordings, by checksum if both have one, otherwise by content."""
     if one.checksum is not None and other.checksum is not None:
         return one.checksum != other.checksum
     return _digest(one) != _digest(other)
 
 
 def _source(entry: CheckedFile) -> tuple[str, tuple[int, int]] | None:
-    """The recording of a file, by checksum or a name `source_<start>_<end>`, and the part that the file covers."""
+    """Return the recording that a file was made from, and the time range (microseconds) of the recording in the file.
+
+    The recording is identified by its checksum, or by the stem in a file name `<stem>_<start>_<end>`. Return None if
+    neither is known.
+    """
     grid = entry.content.grid
     if grid is None:
         return None
@@ -220,12 +227,15 @@ def _source(entry: CheckedFile) -> tuple[str, tuple[int, int]] | None:
         return None
     start, end = int(found[2]), int(found[3])
     length = span[1] - span[0]
-    is_time = abs(end - start - length) <= 0.1 * length  # and not a date or a number
+    is_time = abs(end - start - length) <= 0.1 * length  # otherwise the numbers are, for example, a date
     return (found[1], (start, end)) if is_time else None
 
 
 def _digest(entry: CheckedFile) -> tuple[int, bytes]:
-    """Size, and a hash of the first, middle and last megabyte, which identify a recording without reading all of it."""
+    """Return the size of a file and a hash of its first, middle and last megabyte.
+
+    Both together identify the file, without reading all of it.
+    """
     size = entry.file.path.stat().st_size
     found = sha256()
     with entry.file.path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Check of a dataset: finds everything in its files that would stop a training or falsify a result."""
+"""Check a dataset for everything in its files that would stop a training or falsify a result."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ from detector.utils.hdf5_file import open_hdf5
 __all__ = ["Finding", "check_dataset"]
 
 Done = Callable[[int], object]
-"""Called with the number of bytes that were read since the last call."""
+"""Function called with the number of bytes that were read since the last call."""
 
 
 def check_dataset(
@@ -45,12 +45,12 @@ def check_dataset(
     Args:
         paths: a dataset folder with train/, val/ and test/, or recordings or tensor files with labels beside them.
         sensor: height and width in pixels, for recordings that do not state them.
-        progress: show a progress bar.
+        progress: whether to show a progress bar.
         label_time_unit: unit of the label times of recordings.
         data: formats of recordings and labels, and the share of the events of a recording that may be faulty.
 
     Returns:
-        Findings, errors first, sorted by kind and path; an empty list for a valid dataset.
+        Findings, with errors before warnings, then sorted by kind and path; an empty list for a valid dataset.
 
     Raises:
         FileNotFoundError: a path does not exist.
@@ -79,7 +79,10 @@ def check_dataset(
 
 
 def _read_label_maps(files: Sequence[DataFile]) -> tuple[dict[Path, dict[int, str] | None], list[Finding]]:
-    """The label map of each folder, None if there is none that can be read, and findings about them."""
+    """Return a dict from folder to label map, and findings about label maps.
+
+    The label map is None if it is missing or cannot be read.
+    """
     maps: dict[Path, dict[int, str] | None] = {}
     findings = []
     for folder, file in reversed({file.path.parent: file for file in reversed(files)}.items()):

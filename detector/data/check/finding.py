@@ -20,9 +20,9 @@ class Finding:
         severity: error or warning
         path: the file or folder
         kind: name of the fault, the same for every file
-        found: details; the number of repeated findings and the first of them
+        found: what was found; for a repeated fault, the number of occurrences and the first one
         allowed: the expected value
-        cause: a likely cause and its remedy, if known
+        cause: a likely cause and its remedy, empty if not known
     """
 
     severity: Severity
@@ -40,14 +40,14 @@ class Finding:
 def count_findings(
     severity: Severity, path: Path, kind: str, rows: np.ndarray, example: Callable[[int], str], allowed: str
 ) -> list[Finding]:
-    """One finding for all rows of a file that have the same fault, an empty list if there are none.
+    """Combine all rows of a file that have the same fault into one finding. Return an empty list if there are no rows.
 
     Args:
         severity: error or warning.
         path: the file.
-        kind: the fault.
-        rows: indices of the rows that have it.
-        example: function that describes a row.
+        kind: name of the fault.
+        rows: indices of the rows that have the fault.
+        example: function that describes the fault of a row.
         allowed: the expected value.
     """
     if not rows.size:
@@ -57,7 +57,10 @@ def count_findings(
 
 
 def refusal(path: Path, kind: str, error: Exception) -> Finding:
-    """Convert the error of a reader, `path: found, allowed: what is allowed`, to a finding."""
+    """Convert an error of a reader to a finding.
+
+    The message of the error has the form `path: what was found, allowed: what is allowed`.
+    """
     text = " ".join(str(error).split()).removeprefix(f"{path}: ")
     for mark in (", allowed: ", "; required: ", ", needed: "):
         found, split, allowed = text.partition(mark)

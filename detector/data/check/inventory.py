@@ -1,4 +1,4 @@
-"""The files of a dataset folder: tensor files or recordings, each with its split and the path of its labels."""
+"""Find the files of a dataset folder: tensor files or recordings, each with its split and label file."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,14 +27,20 @@ __all__ = [
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 SUFFIXES = (*HDF5_SUFFIXES, ".dat", ".raw", ".csv", ".npy")
-"""Suffixes of files that may be tensor files or recordings; their content decides which."""
+"""Suffixes of files that may be tensor files or recordings.
+
+An HDF5 file can be either; this depends on its content.
+"""
 
 Sensor = tuple[int | None, int | None]
 
 DEFAULTS = DataConfig()
 
 EVENT_GROUPS = ("CD", "events", "t")
-"""Names at the root of HDF5 recordings: records, a group of columns, or the columns themselves."""
+"""Names at the root of an HDF5 file that show that the file is a recording.
+
+They name event records, a group of event columns, and an event column.
+"""
 
 DTYPES = ("uint8", "int8", "float16", "float32")
 
@@ -44,11 +50,11 @@ class DataFile:
     """A tensor file or a recording.
 
     Args:
-        path: the file
-        split: train, val or test if its folder has that name, otherwise None
-        is_tensor: whether it contains frames, not events
+        path: path of the file
+        split: train, val or test if the folder of the file has this name, otherwise None
+        is_tensor: True for a tensor file, False for a recording
         sensor: height and width in pixels, for recordings that do not state them
-        label_time_unit: unit of its label times
+        label_time_unit: unit of the times in the label file
         data: formats of a recording and its labels, and the share of its events that may be faulty
     """
 
@@ -61,39 +67,39 @@ class DataFile:
 
     @property
     def labels_path(self) -> Path:
-        """Path of its label file: `X_bbox.npy` beside `X.h5`, `X.raw`, `X.dat` and `X_td.dat`."""
+        """Path of the label file, such as `X_bbox.npy` beside `X.h5`, `X.raw`, `X.dat` or `X_td.dat`."""
         stem = self.path.stem if self.is_tensor else recording_stem(self.path)
         return self.path.with_name(f"{stem}{self.labels_suffix}")
 
     @property
     def labels_suffix(self) -> str:
-        """End of the name of its label file."""
+        """End of the name of the label file, such as "_bbox.npy"."""
         return LABELS_END if self.is_tensor else label_suffix(self.data.label_format)
 
     def open_events(self) -> EventReader:
-        """Open a recording; raises the errors of `detector.events.open_events`."""
+        """Open the recording. Errors are described in `detector.events.open_events`."""
         faulty, event_format = self.data.max_faulty_events, self.data.event_format
         return open_events(self.path, *self.sensor, max_faulty_events=faulty, event_format=event_format)
 
     def load_labels(self) -> np.ndarray:
-        """Read its labels; raises the errors of `detector.labels.load_labels`."""
+        """Read and check the labels of the file. Errors are described in `detector.labels.load_labels`."""
         label_format = "npy" if self.is_tensor else self.data.label_format
         return load_labels(self.labels_path, self.label_time_unit, label_format=label_format)
 
 
 @dataclass(frozen=True)
 class TensorHeader:
-    """Shape and attributes of a tensor file; None for attributes that it does not have.
+    """Shape and attributes of a tensor file. Attributes that the file does not have are None unless stated otherwise.
 
     Args:
-        shape: T, C, H, W
+        shape: (T, C, H, W)
         dtype: type of the values
         preprocess: name of the preprocessing
         max_incr_per_pixel: count at which a pixel saturates
         delta_t: duration of a frame in microseconds
         first_t: time in microseconds at which frame 0 starts, 0 if it is not stored
-        sensor_size: height and width of the sensor, those of a frame if they are not stored
-        sha256: of the recording
+        sensor_size: height and width of the sensor, or of a frame if the size of the sensor is not stored
+        sha256: SHA-256 of the recording
     """
 
     shape: tuple[int, int, int, int]
@@ -107,19 +113,19 @@ class TensorHeader:
 
     @property
     def grid(self) -> Frames | None:
-        """Its frames in recording time."""
+        """Frames of the tensor file in recording time; None if `delta_t` is None."""
         return Frames(self.first_t, self.delta_t, self.shape[0]) if self.delta_t else None
 
 
 @dataclass(frozen=True)
 class FileContent:
-    """Properties of a file that its labels must fit; None for those that are not known.
+    """Properties of a file with which its labels must be consistent; None for properties that are not known.
 
     Args:
-        sensor_size: height and width in pixels
-        grid: frames of the file; those of a recording last 50 ms
+        sensor_size: height and width of the sensor in pixels
+        grid: frames of the file; frames of a recording last 50 ms
         events: times of the first and last event of a recording in microseconds
-        header: of a tensor file
+        header: header of a tensor file
     """
 
     sensor_size: tuple[int, int] | None = None
@@ -131,21 +137,21 @@ class FileContent:
 def find_data(
     path: str | Path, sensor: Sensor = (None, None), label_time_unit: TimeUnit = "us", data: DataConfig = DEFAULTS
 ) -> list[DataFile]:
-    """Find the files of a dataset folder or of a folder of files, or the one file of a path.
+    """Find the recordings and tensor files in a dataset folder or in another folder, or describe the file `path`.
 
     Args:
         path: folder with train/, val/ or test/, folder that contains the files itself, or a file.
         sensor: height and width in pixels, for recordings that do not state them.
-        label_time_unit: unit of the label times of recordings; tensor files have microseconds.
-        data: formats of recordings and labels. In a given event format, all files of a folder are recordings but labels
-            and JSON files.
+        label_time_unit: unit of the label times of recordings; label times of tensor files are in microseconds.
+        data: formats of recordings and labels. If `data.event_format` is not "auto", recordings may have any suffix, so
+            all files of a folder are included except label files and JSON files.
 
     Returns:
-        Files by split and name, without label files.
+        Files sorted by split and name, without label files.
 
     Raises:
         FileNotFoundError: the path does not exist.
-        ValueError: the folder contains no such file.
+        ValueError: the folder contains no recording or tensor file.
     """
     path = Path(path)
     if path.is_file():
@@ -171,7 +177,7 @@ def read_tensor_header(path: Path) -> TensorHeader:
     """Read the shape, dtype and attributes of a tensor file.
 
     Raises:
-        ValueError: it is not a complete tensor file.
+        ValueError: the file is not a complete tensor file.
     """
     shape, dtype, known = read_attributes(path)
     if dtype.name not in DTYPES:
@@ -189,7 +195,7 @@ def read_tensor_header(path: Path) -> TensorHeader:
 
 
 def stray_labels(files: list[DataFile]) -> Iterator[Path]:
-    """Label files in the folders of `files` that belong to none of them."""
+    """Yield label files that are in the folders of `files` but belong to none of these files."""
     known = {file.labels_path for file in files}
     for folder, suffix in dict.fromkeys((file.path.parent, file.labels_suffix) for file in files):
         yield from (path for path in sorted(folder.glob(f"*{suffix}")) if path not in known)
@@ -209,7 +215,10 @@ def _data_file(path: Path, sensor: Sensor, label_time_unit: TimeUnit, data: Data
 
 
 def _is_tensor(path: Path) -> bool:
-    """Whether a file is an HDF5 file without events; a damaged one counts, so that its reader reports it."""
+    """Return whether a file is an HDF5 file without events.
+
+    This is also True for a damaged HDF5 file. The reader of tensor files then reports the damage.
+    """
     if path.suffix not in HDF5_SUFFIXES:
         return False
     try:

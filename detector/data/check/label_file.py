@@ -1,4 +1,4 @@
-"""Faults of one label file."""
+"""Find the faults of one label file."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -17,10 +17,13 @@ from detector.labels.boxes import field_columns, to_microseconds
 __all__ = ["CheckedLabels", "check_labels"]
 
 EDGE_SLACK = 1.0
-"""Pixels by which a box may extend beyond the sensor without a finding, as boxes are fitted and rounded."""
+"""Number of pixels by which a box may extend beyond the sensor without a finding.
+
+Such boxes result from fitting and rounding.
+"""
 
 EXPLAIN = ("value not finite", "class not in the label map")
-"""Findings that state the reason in more detail than the error of `load_labels`."""
+"""Kinds of findings that explain an error of `load_labels` in more detail than its message does."""
 
 Columns = dict[str, np.ndarray]
 
@@ -30,9 +33,9 @@ class CheckedLabels:
     """Result of the check of a label file.
 
     Args:
-        findings: its faults
+        findings: faults of the label file
         times: distinct labelled times in microseconds, int64, sorted
-        class_ids: classes of its boxes, without frame labels of class "empty"; None if they cannot be read
+        class_ids: class ids of the boxes, without frame labels of class "empty"; None if the labels cannot be read
     """
 
     findings: list[Finding]
@@ -41,12 +44,12 @@ class CheckedLabels:
 
 
 def check_labels(file: DataFile, content: FileContent, names: Mapping[int, str] | None) -> CheckedLabels:
-    """Find every fault that a label file has by itself or together with its recording and label map.
+    """Find all faults of a label file, also in comparison with its recording and the label map.
 
     Args:
         file: recording or tensor file whose label file exists.
-        content: properties of the recording.
-        names: class names by id, None if they are not known.
+        content: properties of the recording or tensor file.
+        names: dict from class id to name, None if the names are not known.
     """
     path, refused, times = file.labels_path, None, None
     try:
@@ -85,7 +88,10 @@ def check_labels(file: DataFile, content: FileContent, names: Mapping[int, str] 
 
 
 def _add_cause(findings: list[Finding], path: Path, cause: str | None, kinds: tuple[str, ...]) -> list[Finding]:
-    """Add a cause to the first finding of these kinds; if there is none, add a finding for the cause."""
+    """Return `findings` with a cause added to the first finding whose kind is in `kinds`.
+
+    If there is no such finding, a finding for the cause is appended. If the cause is None, nothing is added.
+    """
     if cause is None:
         return findings
     position = next((index for index, finding in enumerate(findings) if finding.kind in kinds), None)
@@ -95,7 +101,10 @@ def _add_cause(findings: list[Finding], path: Path, cause: str | None, kinds: tu
 
 
 def _read_columns(file: DataFile) -> Columns | None:
-    """The columns as they are stored, with the order and values that `load_labels` would correct or refuse."""
+    """Read the columns of a label file as stored; return None if this is not possible.
+
+    In contrast to `load_labels`, values are neither sorted nor corrected nor checked.
+    """
     try:
         raw = read_labels(file.labels_path, "npy" if file.is_tensor else file.data.label_format)
         columns = field_columns(raw, str(file.labels_path))

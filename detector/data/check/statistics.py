@@ -1,4 +1,4 @@
-"""Statistics of the events of a recording and of labels, in bounded memory."""
+"""Compute statistics of the events and of the labels of recordings, with limited memory."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,18 @@ from detector.events.arrays import ColumnBuffer
 __all__ = ["BIN_US", "Advance", "EventStatistics", "LabelStatistics", "label_statistics", "scan_events"]
 
 BIN_US = 50_000
-"""Microseconds of a bin of the event rate, and of a sampled frame of a recording."""
+"""Duration in microseconds of a bin of the event rate, and of a sampled frame of a recording."""
 
 LONGEST_DAYS = 30
 MAX_BINS = LONGEST_DAYS * 24 * 3600 * 1_000_000 // BIN_US
 MANY_EVENTS, MAX_WINDOW = 1 << 20, 20
-"""Number of events above which fewer bins are read at a time, and the largest number of bins read at a time."""
+"""Limits of a read: the largest number of bins, and the number of events above which the next read has fewer bins.
+
+`MANY_EVENTS` is this number of events, and `MAX_WINDOW` the largest number of bins.
+"""
 
 Advance = Callable[[float], object]
-"""Called after each step with the share of the file that was read; the shares add up to 1."""
+"""Function called after each step with the share of the file that this step has read. All shares add up to 1."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +31,12 @@ class EventStatistics:
     """Statistics of the events of a recording.
 
     Args:
-        first_t: time of the first event in microseconds, None if there is none
-        last_t: time of the last event in microseconds, None if there is none
-        counts: (N,) int64 events of each bin; bins last `BIN_US` and start at multiples of it
-        num_on: events of polarity 1
-        gap: start and length in microseconds of the longest time without an event
-        share_ever_active: share of the pixels of the sensor that have an event
+        first_t: time of the first event in microseconds, None if there are no events
+        last_t: time of the last event in microseconds, None if there are no events
+        counts: (N,) int64 number of events in each bin; bins last `BIN_US` and start at multiples of `BIN_US`
+        num_on: number of events of polarity 1
+        gap: start and length in microseconds of the longest interval without events
+        share_ever_active: share of the pixels of the sensor that have at least one event
     """
 
     first_t: int | None
@@ -61,14 +64,17 @@ class EventStatistics:
 
     @property
     def rates(self) -> np.ndarray:
-        """(N,) events per second of each bin; too low for the first and the last bin, which are covered in part."""
+        """(N,) events per second of each bin.
+
+        The first and the last value are too low, because the recording covers only a part of these bins.
+        """
         return self.counts / (BIN_US / 1e6)
 
     @property
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
-        """Starts in microseconds and events per second of the bins that the recording covers completely.
+        """Starts in microseconds and events per second of all bins that are completely inside the recording.
 
-        If it covers none, a single point: the time of the first event and the mean rate.
+        If there is no such bin, the result is a single point: the time of the first event and the mean rate.
         """
         first, last = (self.first_t or 0) - self.start, (self.last_t or 0) - self.start
         whole = slice(-(-first // BIN_US), (last + 1) // BIN_US)
@@ -84,10 +90,10 @@ class LabelStatistics:
 
     Args:
         times: (K,) labelled times in microseconds, distinct within each file
-        intervals: (K - files,) microseconds from each time to the next of its file
-        sizes: (M, 2) float32 width and height in network pixels, cropped to the frame
-        class_ids: (M,) label map ids
-        num_tracks: number of tracks, distinct within each file
+        intervals: (K - number of files,) microseconds between consecutive labelled times of the same file
+        sizes: (M, 2) float32 width and height of boxes in network pixels, cropped to the frame
+        class_ids: (M,) label map ids of the boxes
+        num_tracks: number of tracks; tracks of different files are counted separately
     """
 
     times: np.ndarray
@@ -98,31 +104,31 @@ class LabelStatistics:
 
     @property
     def rate_hz(self) -> float | None:
-        """Labelled times per second, from the median interval; None if there is no interval."""
+        """Labelled times per second, from the median interval; None if there are no intervals."""
         return 1e6 / float(np.median(self.intervals)) if self.intervals.size else None
 
     def class_counts(self) -> dict[int, int]:
-        """Number of boxes by class id."""
+        """Return a dict from class id to the number of boxes of the class."""
         ids, counts = np.unique(self.class_ids, return_counts=True)
         return dict(zip(ids.tolist(), counts.tolist(), strict=True))
 
     @classmethod
     def join(cls, parts: Sequence["LabelStatistics"]) -> "LabelStatistics":
-        """Join the statistics of at least one file."""
+        """Combine the statistics of one or more files."""
         columns = ("times", "intervals", "sizes", "class_ids")
         arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
         return cls(**arrays, num_tracks=sum(part.num_tracks for part in parts))
 
 
 def scan_events(reader: EventReader, advance: Advance = lambda part: None) -> EventStatistics:
-    """Read a recording from its first to its last event, at most one second at a time.
+    """Compute statistics of all events of a recording, reading at most one second of the recording at a time.
 
     Args:
-        reader: the open recording.
-        advance: see `Advance`.
+        reader: reader of the open recording.
+        advance: function that reports progress, see `Advance`.
 
     Raises:
-        ValueError: the recording is damaged, its times decrease, or they span more than 30 days.
+        ValueError: the recording is damaged, its event times decrease, or they span more than 30 days.
     """
     first, last = reader.first_t, reader.last_t
     if first is None or last is None:
@@ -163,7 +169,7 @@ def label_statistics(
 
     Args:
         labels: (M,) `BBOX_dtype` sorted by t, in sensor pixels; not changed.
-        names: class names by id; boxes of other ids are kept.
+        names: dict from class id to name; boxes with other class ids are kept.
         scale: network pixels per sensor pixel.
         height: rows of a frame in network pixels.
         width: columns of a frame in network pixels.

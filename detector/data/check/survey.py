@@ -1,4 +1,4 @@
-"""Survey of a recording or tensor file: statistics and sampled frames."""
+"""Survey a recording or tensor file: compute statistics and read sampled frames."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -26,28 +26,28 @@ from detector.utils.hdf5_file import open_hdf5
 __all__ = ["FileSurvey", "labels_at", "sample_frames", "survey_file"]
 
 NUM_SAMPLES = 64
-"""Number of frames, evenly spread over a file, whose active pixels are counted."""
+"""Number of evenly spread frames of a file in which active pixels are counted."""
 
 
 @dataclass(frozen=True)
 class FileSurvey:
-    """Statistics of a file.
+    """Statistics of a recording or tensor file and of its labels.
 
     Args:
-        file: the tensor file or recording
-        format: DAT, EVT3, ... or "tensors"
-        sensor_size: height and width in pixels
+        file: the recording or tensor file
+        format: name of the format of a recording, such as DAT or EVT3, or "tensors"
+        sensor_size: height and width of the sensor in pixels
         network_size: height and width of the network's frames in pixels
-        span: start and end in microseconds of the frames, or times of the first and last event
+        span: start and end of the frames of a tensor file, or times of the first and last event, in microseconds
         delta_t: duration in microseconds of a frame of a tensor file, or of a bin of a recording
-        sample_times: (S,) ends in microseconds of the sampled frames
-        active: (S,) share of the pixels that are active in each of them
-        labels: statistics of its labels, None if it has no label file
-        label_counts: numbers of labels that are not used
-        events: statistics of the events of a recording
+        sample_times: (S,) times in microseconds at which the sampled frames end
+        active: (S,) share of active pixels in each sampled frame
+        labels: statistics of the labels, None if there is no label file
+        label_counts: numbers of labels that are not used, None if they were not counted
+        events: statistics of the events of a recording, None for a tensor file
         edges: numbers of rising and falling edges of the triggers of a recording
         faults: numbers of faulty events of a recording
-        header: header of a tensor file
+        header: header of a tensor file, None for a recording
     """
 
     file: DataFile
@@ -72,21 +72,23 @@ class FileSurvey:
 
     @property
     def seconds(self) -> float:
-        """Duration in seconds."""
+        """Duration of `span` in seconds."""
         return (self.span[1] - self.span[0]) / 1e6
 
 
 def survey_file(
     file: DataFile, data: DataConfig, names: Mapping[int, str], advance: Advance = lambda part: None
 ) -> FileSurvey:
-    """Read a recording once, or sample a tensor file, and read its labels if it has any.
+    """Compute statistics of a file and of its labels, if it has labels.
+
+    All events of a recording are read; a tensor file is only sampled.
 
     Args:
-        file: the file.
-        data: `delta_t` for tensor files that do not state it; `width` of the network's frames for recordings, that of
-            the sensor if not given.
-        names: class names by id.
-        advance: see `Advance`.
+        file: the recording or tensor file.
+        data: `delta_t` is used for tensor files that do not state it. `width` is the width of the network's frames for
+            recordings; if it is not set, the width of the sensor is used.
+        names: dict from class id to name.
+        advance: function that reports progress, see `Advance`.
 
     Raises:
         ValueError: the file or its labels are damaged.
@@ -115,16 +117,16 @@ def survey_file(
 
 
 def sample_frames(file: DataFile, ends: Iterable[int], delta_t: int = BIN_US) -> Iterator[np.ndarray]:
-    """Read frames of a file, one at a time.
+    """Read one frame of a file for each of the given times.
 
     Args:
-        file: the tensor file or recording.
-        ends: times in microseconds at which a frame ends or which it contains.
-        delta_t: microseconds of a frame.
+        file: the recording or tensor file.
+        ends: times in microseconds, at which the frames of a recording end; for tensor files, times within frames.
+        delta_t: duration of a frame in microseconds.
 
     Yields:
-        (C, H, W): the frame of a tensor file that has the labels of this time, or a histogram (2, H, W) uint8 of the
-        events of a recording in the `delta_t` before it.
+        For a tensor file, the frame (C, H, W) to which labels of this time belong. For a recording, a histogram (2, H,
+        W) uint8 of the events in the `delta_t` microseconds before this time.
     """
     if file.is_tensor:
         first_t = read_tensor_header(file.path).first_t
@@ -140,7 +142,11 @@ def sample_frames(file: DataFile, ends: Iterable[int], delta_t: int = BIN_US) ->
 
 
 def labels_at(survey: FileSurvey, time: int) -> np.ndarray:
-    """Boxes of a labelled time of a file, (M,) `BBOX_dtype` in pixels of its `sample_frames`."""
+    """Read the boxes of one labelled time (microseconds) of a file.
+
+    Returns:
+        (M,) `BBOX_dtype` in pixels of the frames that `sample_frames` yields.
+    """
     labels = survey.file.load_labels()
     height, width = survey.network_size if survey.file.is_tensor else survey.sensor_size
     return scale_labels(labels[labels["t"] == time], width / survey.sensor_size[1], height, width)
@@ -180,7 +186,7 @@ def _survey_labels(
     grid: Frames | None,
     events: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
-    """`labels` and `label_counts` of a `FileSurvey`."""
+    """Return the fields `labels` and `label_counts` of a `FileSurvey` as keyword arguments."""
     if not file.labels_path.is_file():
         return {"labels": None}
     labels = file.load_labels()
@@ -200,7 +206,7 @@ def _histogram(reader: EventReader, start: int, delta_t: int) -> np.ndarray:
 
 
 def _spread(count: int) -> np.ndarray:
-    """At most `NUM_SAMPLES` different indices from 0 to `count` - 1, evenly spread."""
+    """Return at most `NUM_SAMPLES` different indices from 0 to `count` - 1, evenly spread."""
     return np.unique(np.linspace(0, count - 1, min(count, NUM_SAMPLES)).round().astype(np.int64))
 
 

@@ -1,4 +1,4 @@
-"""Recordings in general containers: HDF5 files, arrays, CSV and NPY tables.
+"""Readers of recordings in general containers: HDF5 files, arrays, CSV and NPY tables.
 
 Does not belong here: encodings of cameras.
 """

@@ -1,4 +1,4 @@
-"""Recordings whose events are four arrays: the base of tables and of formats outside the product."""
+"""Reader of recordings whose events are four arrays. It is the base of the table readers and of custom formats."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,22 +16,22 @@ __all__ = ["ArrayReader"]
 class ArrayReader(BlockReader):
     """A recording whose events are given as arrays, in memory or mapped from a file.
 
-    It is the simplest way to read an own format. A function reads the file into four arrays::
+    It is the simplest way to support a custom format. A function reads the file into four arrays::
 
         def read_npz(path, height, width):
             with np.load(path) as file:
                 return ArrayReader(path, (file["x"], file["y"], file["p"], file["t"]), height, width)
 
-    The setting `data.event_format: mylab.formats:read_npz` selects it, if this function is in `mylab/formats.py`.
+    If this function is in `mylab/formats.py`, the setting `data.event_format: mylab.formats:read_npz` selects it.
 
     Args:
-        path: the recording, named in errors.
-        columns: x, y, p, t, each (N,) and of any numeric type. x and y are pixels, p is 0 or -1 (OFF) or 1 (ON), t is
-            in microseconds or seconds. Events outside the sensor and times that fall are counted as faulty events.
+        path: path of the recording, for error messages.
+        columns: x, y, p, t, each (N,) and of any numeric type. x and y are in pixels. p is 0 or -1 for OFF events and 1
+            for ON events. t is in microseconds or seconds. Events outside the sensor or out of order count as faulty.
         height: sensor height in pixels.
         width: sensor width in pixels.
-        seconds: whether t is in seconds. By default it is if t has fractions.
-        cut: 1 if the file ends within an event, which `columns` does not contain, else 0.
+        seconds: whether t is in seconds and not in microseconds. If None, t is in seconds if any time has a fraction.
+        cut: 1 if the file ends within an event, otherwise 0. `columns` must not contain this event.
 
     Raises:
         ValueError: a sensor side is missing or out of range, or the columns have different shapes.
@@ -63,6 +63,6 @@ class ArrayReader(BlockReader):
         return int(to_microseconds(self.path, self._columns[3][start : start + 1], self._seconds)[0])
 
     def close(self) -> None:
-        """Release the arrays; arrays that were read stay valid."""
+        """Release the columns. Arrays that were read remain valid."""
         super().close()
         self._columns = [np.empty(0)] * 4

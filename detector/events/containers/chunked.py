@@ -1,4 +1,4 @@
-"""Recordings whose events are read one block at a time: HDF5 files and arrays."""
+"""Base class of readers that read events one block at a time, from HDF5 files or arrays."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,25 +13,30 @@ from detector.events.reader import CHUNK, EventReader
 __all__ = ["BlockReader", "find_names", "has_fraction", "to_microseconds"]
 
 NAMES = {"x": ("x",), "y": ("y",), "p": ("p", "polarity", "pol"), "t": ("t", "timestamp", "ts")}
-"""Names of the columns of events in files of other tools."""
+"""For each event column, its names in the files of various tools."""
 
 LAST_TIME = 1 << 62
-"""Times are limited to this, so that differences of times do not overflow."""
+"""Upper limit of times, so that the difference of two times does not overflow."""
 
 RECENT = 4
-"""Number of decoded blocks that are kept, because neighbouring windows share one. A recording of at most as many blocks
-is read once before its first search."""
+"""Number of decoded blocks that are kept, because neighbouring windows often need the same block.
+
+A recording with at most this number of blocks is read completely before its first search.
+"""
 
 
 def find_names(source: object, names: Iterable[str]) -> tuple[str, str, str, str]:
-    """Find the names of x, y, p, t among the names of a file's columns.
+    """Find the columns x, y, p, t of a file by their known names.
 
     Args:
-        source: the file, named in errors.
-        names: names of its columns.
+        source: the file, named in error messages.
+        names: names of all columns of the file.
+
+    Returns:
+        Names of the columns x, y, p, t in the file.
 
     Raises:
-        ValueError: one is missing.
+        ValueError: a column is missing.
     """
     names = list(names)
     found = [next((name for name in known if name in names), None) for known in NAMES.values()]
@@ -43,18 +48,18 @@ def find_names(source: object, names: Iterable[str]) -> tuple[str, str, str, str
 
 
 def has_fraction(t: np.ndarray) -> bool:
-    """Whether times are seconds: any of the first `CHUNK` has a fraction."""
+    """Return True if any of the first `CHUNK` times has a fraction. Such times are in seconds."""
     head = t[:CHUNK]
     return head.dtype.kind == "f" and bool((np.isfinite(head) & (head != np.rint(head))).any())
 
 
 def to_microseconds(source: object, t: np.ndarray, seconds: bool) -> np.ndarray:
-    """Round times to whole microseconds.
+    """Convert floating-point times to int64 microseconds. Times of other types are returned unchanged.
 
     Args:
-        source: the file, named in errors.
-        t: (N,) times as they are stored in a file.
-        seconds: whether they are seconds and not microseconds.
+        source: the file, named in error messages.
+        t: (N,) times as they are stored in the file.
+        seconds: whether floating-point times are in seconds and not in microseconds.
 
     Raises:
         ValueError: a time is not finite.
@@ -68,17 +73,17 @@ def to_microseconds(source: object, t: np.ndarray, seconds: bool) -> np.ndarray:
 
 
 class BlockReader(EventReader):
-    """A recording in blocks of equal length, of which the last may be shorter.
+    """Base class of readers of recordings in blocks of equal length. Only the last block may be shorter.
 
-    A window is found by bisection over the times of the first events of the blocks, and then within one block. An index
-    of the file may supply the first blocks to compare, but only times decide. If the first times of the blocks around
-    the result are not in order, events are faulty.
+    To find a window, the first times of the blocks are bisected, then the times within one block. An index in the file
+    may suggest the blocks to compare first, but the result depends only on the times. If the first times of the blocks
+    around the result are not in order, some events are faulty.
 
     Args:
-        path: the recording.
+        path: path of the recording.
         height: sensor height in pixels.
         width: sensor width in pixels.
-        count: number of events.
+        count: number of events in the recording.
         size: number of events per block.
     """
 
@@ -93,11 +98,11 @@ class BlockReader(EventReader):
 
     @abstractmethod
     def _load(self, start: int, out: Columns) -> None:
-        """Fill `out` with the whole block that begins with event `start`; p is -1 for pixels that no sensor has."""
+        """Fill `out` with the block that begins with event `start`. p is -1 for coordinates outside any sensor."""
 
     @abstractmethod
     def _time(self, start: int) -> int:
-        """Time of event `start`, the first of a block."""
+        """Return the time in microseconds of the event with index `start`, which is the first event of a block."""
 
     def _is_small(self) -> bool:
         return self._count <= RECENT * self._size
@@ -134,18 +139,18 @@ class BlockReader(EventReader):
         return columns
 
     def close(self) -> None:
-        """Close the file; arrays that were read stay valid."""
+        """Close the file. Arrays that were read remain valid."""
         super().close()
         self._recent.clear()
 
     def _fill(self, start: int, out: Columns) -> None:
-        """Fill `out` with the events from `start` on."""
+        """Fill `out` with the events from index `start` on."""
         stop, last = start + out[0].size, 0
         for block in range(start // self._size, -(-stop // self._size) if stop > start else 0):
             begin, end = block * self._size, min((block + 1) * self._size, self._count)
             first, after = max(begin, start), min(end, stop)
             part = cut(out, first - start, after - start)
-            # A whole block that is not kept is decoded in its final position, any other is copied from a kept block.
+            # A whole block is decoded directly into `out`, unless it is kept. Other events are copied.
             if (first, after) == (begin, end) and block not in self._recent:
                 self._load(begin, part)
                 if is_odd(part, self.width, self.height):
@@ -159,17 +164,17 @@ class BlockReader(EventReader):
             last = int(part[3][-1])
 
     def _first_at_least(self, time: int) -> int:
-        """Index of the first event at or after `time`, or the number of events without one."""
+        """Return the index of the first event at or after `time`; the number of events if all are earlier."""
         low, high = 0, self._num_blocks
         places = self._likely(time)
-        # Bisection over the first times of the blocks, beginning with the blocks that an index names.
+        # Bisect the first times of the blocks, beginning with the blocks that an index of the file suggests.
         while low < high:
             middle = min(max(places.pop(0), low), high - 1) if places else (low + high) // 2
             if self._block_time(middle) < time:
                 low = middle + 1
             else:
                 high = middle
-        # Around the result, first times that fall show that the bisection was misled by faulty events.
+        # If the first times around the result are not in order, faulty events have misled the bisection.
         times = [self._block_time(block) for block in range(max(0, low - 2), min(low + 2, self._num_blocks))]
         if times != sorted(times):
             raise DisorderError
@@ -178,7 +183,7 @@ class BlockReader(EventReader):
         return (low - 1) * self._size + int(np.searchsorted(self._sound_block(low - 1)[3], time))
 
     def _likely(self, time: int) -> list[int]:
-        """Blocks with which the search for a time begins."""
+        """Return the indices of the blocks that the search for `time` compares first. The list may be empty."""
         return []
 
     def _block_time(self, block: int) -> int:
@@ -188,7 +193,11 @@ class BlockReader(EventReader):
         return self._times[block]
 
     def _sound_block(self, block: int) -> Columns:
-        """A block, which is kept for the next reading; raises `DisorderError` if an event in it is faulty."""
+        """Return a block without faulty events, and keep the block for the next read.
+
+        Raises:
+            DisorderError: an event of the block is faulty.
+        """
         self._check_open()
         if block not in self._recent:
             columns = self._load_block(block, ColumnBuffer())
@@ -200,7 +209,11 @@ class BlockReader(EventReader):
         return self._recent[block]
 
     def _store(self, raw: Sequence[np.ndarray], out: Columns) -> None:
-        """Check x, y, p, t as they are stored in a file and copy them to columns; p is 0 or -1 for OFF, 1 for ON."""
+        """Check stored arrays x, y, p, t and convert them to the columns `out`.
+
+        p is 0 or -1 for OFF events and 1 for ON events in `raw`. In `out`, p is 0 or 1, or -1 for coordinates outside
+        any sensor.
+        """
         for name, values, kinds in zip("xypt", raw, ("iuf", "iuf", "biuf", "iu"), strict=True):
             if values.dtype.kind not in kinds:
                 raise ValueError(f"{self.path}: {name} is {values.dtype}, allowed: whole numbers")

@@ -1,8 +1,11 @@
-"""HDF5 recordings: OpenEB's layout with any compression, and the separate columns of other tools.
+"""HDF5 recordings in OpenEB's layout with any compression, or with separate datasets x, y, p, t from other tools.
 
-OpenEB (Apache-2.0): records x, y, p, t in `/CD/events` and p, t, id in `/EXT_TRIGGER/events`, each with a dataset
-`indexes` of the first event of every 2 ms; the sensor size is an attribute of the file. DSEC and RVT: datasets x, y, p,
-t in `/events`, `/t_offset` to be added to all times, the sensor size in `/events/height` and `/events/width`.
+OpenEB (Apache-2.0) stores records x, y, p, t in `/CD/events` and records p, t, id in `/EXT_TRIGGER/events`. Next to
+either dataset, a dataset `indexes` contains the index of the first event of every 2 ms. The sensor size is an attribute
+of the file.
+
+DSEC and RVT store datasets x, y, p, t in `/events`, and the sensor size in `/events/height` and `/events/width`. The
+number in `/t_offset` is added to all times.
 """
 
 from collections.abc import Iterator
@@ -25,15 +28,15 @@ from detector.utils.hdf5_file import open_hdf5
 __all__ = ["Hdf5Reader", "write_hdf5"]
 
 PLACES = ("CD/events", "events", "/")
-"""Possible names of the events: a dataset of records, or a group of columns."""
+"""Paths of the events in a file: a dataset of records, or a group of datasets x, y, p, t."""
 
 SIZE_FIELDS = ("geometry", "format", "height", "width", "system_id")
 TRIGGERS = "EXT_TRIGGER/events"
 ECF = 0x8ECF
-"""Number of the ECF filter in HDF5."""
+"""Id of the ECF filter in HDF5."""
 
 WRITTEN_CHUNK = 1 << 14
-"""Number of events per chunk in written files, the same as in OpenEB's."""
+"""Number of events per chunk in written files, as in files of OpenEB."""
 
 COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
@@ -44,16 +47,16 @@ INDEX = np.dtype([("id", "<u8"), ("ts", "<i8")])
 
 
 class Hdf5Reader(BlockReader):
-    """Reads HDF5 events. ECF chunks are decoded without a plugin of HDF5.
+    """Reads HDF5 recordings. ECF chunks are decoded without an HDF5 plugin.
 
     Args:
-        path: the recording.
+        path: path of the recording.
         height: sensor height in pixels, for files that do not contain it.
         width: sensor width in pixels, for files that do not contain it.
 
     Raises:
-        ValueError: the file is broken, has no events, needs a filter that is not installed, or the sensor size is
-            unknown or differs.
+        ValueError: the file is broken, has no events, or needs a filter that is not installed; or the sensor size is
+            unknown or differs from the file.
     """
 
     def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
@@ -72,7 +75,7 @@ class Hdf5Reader(BlockReader):
             raise
         times = self._datasets[-1]
         chunk = times.chunks[0] if times.chunks else CHUNK
-        # A block is one chunk of ECF, or several small chunks of other filters.
+        # With ECF, a block is one chunk. With other filters, small chunks are combined into a block.
         super().__init__(path, *size, times.shape[0], chunk if self._ecf else chunk * max(1, CHUNK // chunk))
         self._seconds = False
         kind = times.dtype[self._names[3]] if times.dtype.names else times.dtype
@@ -122,12 +125,18 @@ class Hdf5Reader(BlockReader):
         return [ids[0] // self._size, ids[-1] // self._size + 1]
 
     def _chunk(self, start: int) -> tuple[int, bytes]:
-        """Filter mask, 0 if it is compressed, and stored bytes of the chunk that begins with event `start`."""
+        """Return the filter mask and the stored bytes of the chunk that begins with event `start`.
+
+        The mask is 0 if the chunk is compressed.
+        """
         with _readable(self.path):
             return self._datasets[0].id.read_direct_chunk((start,))
 
     def _slices(self, start: int, stop: int, raw: bool = False) -> list[np.ndarray]:
-        """Events [start, stop) as x, y, p, t of any type; t is in microseconds of the recording, as stored if `raw`."""
+        """Read the events `start` to `stop - 1` as arrays x, y, p, t with the types of the file.
+
+        t is converted to microseconds, with the offset of the file added. If `raw` is True, t is returned as stored.
+        """
         with _readable(self.path):
             if len(self._datasets) == 1:
                 records = self._datasets[0][start:stop]
@@ -140,7 +149,7 @@ class Hdf5Reader(BlockReader):
             return [*pixels, t.astype(np.int64) + self._offset if self._offset else t]
 
     def triggers(self) -> np.ndarray:
-        """Edges of external triggers of the whole recording as an (N,) `EventExtTrigger` array."""
+        """Return the edges of external triggers of the whole recording as an (N,) `EventExtTrigger` array."""
         self._check_open()
         with _readable(self.path):
             found = self._file[TRIGGERS][:] if TRIGGERS in self._file else np.empty(0, EventExtTrigger)
@@ -150,7 +159,7 @@ class Hdf5Reader(BlockReader):
             return edges
 
     def close(self) -> None:
-        """Close the file; arrays that were read stay valid."""
+        """Close the file. Arrays that were read remain valid."""
         super().close()
         self._file.close()
 
@@ -158,7 +167,8 @@ class Hdf5Reader(BlockReader):
 def write_hdf5(path: str | Path, events: np.ndarray, height: int, width: int) -> None:
     """Write an HDF5 recording in OpenEB's layout, gzip-compressed. The file appears only when it is complete.
 
-    Arguments and errors as in `detector.events.write.check_events`; `path` is replaced if it exists.
+    An existing file `path` is replaced. For the other arguments and the errors, see
+    `detector.events.write.check_events`.
     """
     check_events(events, height, width, max_side=MAX_SIDE, period=LAST_TIME)
     indexes = _indexes(events["t"])
@@ -180,7 +190,11 @@ def _create(file: h5py.File, name: str, dtype: np.dtype, count: int) -> h5py.Dat
 
 
 def _indexes(t: np.ndarray) -> np.ndarray:
-    """Entry k + 1: index and time of the first event of period k, or of the last period before it with an event."""
+    """Create OpenEB's dataset `indexes`: an entry (0, -1), then one entry per period of `INDEX_PERIOD` microseconds.
+
+    An entry contains the index of the first event in the period, and the time of this event since the first event of
+    the recording. The entry of a period without events is a copy of the previous entry.
+    """
     if t.size == 0:
         return np.empty(0, INDEX)
     since = t - t[0]
@@ -194,7 +208,11 @@ def _indexes(t: np.ndarray) -> np.ndarray:
 
 
 def _find_datasets(path: Path, file: h5py.File) -> tuple[tuple[str, str, str, str], list[h5py.Dataset]]:
-    """Names of x, y, p, t, and the dataset of records with these fields, or four datasets."""
+    """Find the events in a file.
+
+    Returns:
+        Names of x, y, p, t in the file, and a list of either one dataset of records or the four datasets x, y, p, t.
+    """
     place = next(place for place in PLACES if place in file)
     found = file[place]
     if not isinstance(found, h5py.Dataset | h5py.Group):
@@ -211,7 +229,10 @@ def _find_datasets(path: Path, file: h5py.File) -> tuple[tuple[str, str, str, st
 
 
 def _find_index(file: h5py.File) -> tuple[h5py.Dataset | None, int]:
-    """OpenEB's index of the events and the time at which it starts; None without a usable index."""
+    """Return OpenEB's index of the events and the time in microseconds at which it starts.
+
+    If the file has no usable index, return (None, 0).
+    """
     with suppress(KeyError, ValueError, TypeError):
         index = file["CD/indexes"]
         if index.dtype == INDEX and index.ndim == 1 and _check_filters(Path(file.filename), [index]) is False:
@@ -220,7 +241,7 @@ def _find_index(file: h5py.File) -> tuple[h5py.Dataset | None, int]:
 
 
 def _check_filters(path: Path, datasets: list[h5py.Dataset]) -> bool:
-    """Whether the events are compressed with ECF; raises an error if another filter is not installed."""
+    """Return True if the events are compressed with ECF. Raise an error if another filter is not installed."""
     for dataset in datasets:
         properties = dataset.id.get_create_plist()
         filters = [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
@@ -242,7 +263,7 @@ def _available(number: int) -> bool:
 
 
 def _fields(file: h5py.File) -> dict[str, str]:
-    """Fields of a file that describe its sensor, as in `Header`."""
+    """Return the attributes and datasets that describe the sensor size, as in `Header.fields`."""
     attributes = {name.lower(): file.attrs[name] for name in file.attrs if name.lower() in SIZE_FIELDS}
     places = {name: file[place][()] for name in ("height", "width") if (place := f"events/{name}") in file}
     return {name: _text(value) for name, value in {**attributes, **places}.items()}
@@ -254,7 +275,7 @@ def _text(value: object) -> str:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Convert errors of the HDF5 library to errors that name the file."""
+    """Convert errors of the HDF5 library to a ValueError that names the file."""
     try:
         yield
     except (OSError, RuntimeError, KeyError, TypeError, OverflowError, UnicodeDecodeError) as error:

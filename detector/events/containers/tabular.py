@@ -1,9 +1,14 @@
-"""Tables of events: NPY files and CSV text, which do not contain the sensor size.
+"""Readers of event tables in NPY and CSV files. These files do not contain the sensor size.
 
-NPY: records with fields x, y, p, t, or an (N, 4) array of numbers. CSV: four numbers per line, separated by commas,
-semicolons or blanks, or a first line with the names of the columns; lines that begin with # are comments. A table
-without names has the columns t, x, y, p or x, y, p, t: the polarity is the one of the last two columns whose values are
-all -1, 0 or 1. Whole times are microseconds. Times with a fraction, or in text with a decimal point, are seconds.
+An NPY file contains records with fields x, y, p, t, or an (N, 4) array of numbers. A CSV file contains one event per
+line, with numbers that are separated by commas, semicolons or blanks. The first line may contain the names of the
+columns. Lines that begin with # are comments.
+
+A table without names has the columns t, x, y, p or x, y, p, t. The polarity is the one of the last two columns that
+contains only -1, 0 and 1.
+
+Times are seconds if any time has a fraction, otherwise microseconds. Times in a CSV file are also seconds if they are
+written with a decimal point and another column is not.
 """
 
 import math
@@ -19,19 +24,19 @@ from detector.events.reader import CHUNK
 __all__ = ["CsvReader", "NpyReader"]
 
 ORDERS = {3: (1, 2, 3, 0), 2: (0, 1, 2, 3)}
-"""Positions of x, y, p, t by the position of p."""
+"""For each possible position of p in a table without names, the positions of x, y, p, t."""
 
 
 class NpyReader(ArrayReader):
     """Reads NPY files of events, which are mapped into memory.
 
     Args:
-        path: the recording.
+        path: path of the recording.
         height: sensor height in pixels.
         width: sensor width in pixels.
 
     Raises:
-        ValueError: the file is broken, its columns cannot be identified, or a sensor side is missing.
+        ValueError: the file is broken, its columns cannot be identified, or the height or width is missing.
     """
 
     def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
@@ -40,19 +45,22 @@ class NpyReader(ArrayReader):
 
 
 class CsvReader(ArrayReader):
-    """Reads text tables of events when they are opened; arguments and errors as in `NpyReader`."""
+    """Reads CSV files of events. The constructor reads the whole file.
+
+    For arguments and errors, see `NpyReader`.
+    """
 
     def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
-        sensor_size(path, None, height, width)  # before the text is read, which takes long
+        sensor_size(path, None, height, width)  # checked before the text is read, which takes long
         columns, seconds, cut = _read_csv(path)
         super().__init__(path, columns, height, width, seconds=seconds, cut=cut)
 
 
 def _map_npy(path: Path) -> tuple[list[np.ndarray], int]:
-    """Columns x, y, p, t of an NPY file, and 1 if its last event is cut off."""
+    """Return the columns x, y, p, t of an NPY file, and 1 if the file ends within an event, otherwise 0."""
     try:
         array, cut = _load_npy(path)
-    except Exception as error:  # a damaged header may raise any error of the parsers of numpy and Python
+    except Exception as error:  # numpy and Python may raise any error for a damaged header
         raise ValueError(f"{path}: not a readable NPY file: {_line(error)}") from None
     if array.dtype.names and array.ndim == 1:
         return [array[name] for name in find_names(path, array.dtype.names)], cut
@@ -64,7 +72,10 @@ def _map_npy(path: Path) -> tuple[list[np.ndarray], int]:
 
 
 def _load_npy(path: Path) -> tuple[np.ndarray, int]:
-    """The array of an NPY file, mapped into memory, and 1 if the file is cut off and this is only its beginning."""
+    """Map the array of an NPY file into memory. Return the array, and 1 if the file is truncated, otherwise 0.
+
+    The array of a truncated file contains only the complete rows.
+    """
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -78,7 +89,11 @@ def _load_npy(path: Path) -> tuple[np.ndarray, int]:
 
 
 def _read_csv(path: Path) -> tuple[list[np.ndarray], bool, int]:
-    """Columns x, y, p, t of a CSV file, whether its times are seconds, and 1 if its last line is cut off."""
+    """Read a CSV file.
+
+    Returns:
+        Columns x, y, p, t, True if times are in seconds, and 1 if the last line is truncated, otherwise 0.
+    """
     try:
         with path.open(encoding="utf-8-sig") as file:
             first = file.readline()
@@ -109,7 +124,7 @@ def _line(error: Exception) -> str:
 
 
 def _order(path: Path, rows: np.ndarray) -> tuple[int, int, int, int]:
-    """Positions of x, y, p, t in a table without names."""
+    """Find the positions of x, y, p, t in a table without names, from the values in its first rows."""
     fitting = [order for place, order in ORDERS.items() if np.isin(rows[:, place], (-1, 0, 1)).all()]
     if len(fitting) != 1 and len(rows):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""DAT recordings (`X_td.dat`): text lines, event type and size, then 8 bytes per event."""
+"""DAT recordings (`X_td.dat`): a text header, one byte each for event type and event size, then 8 bytes per event."""
 
 from functools import cached_property
 from pathlib import Path
@@ -17,16 +17,20 @@ __all__ = ["DatReader", "write_dat"]
 
 EVENT_SIZE = 8
 EVENT_TYPES = (0, 12)
-"""Event2D of older files and EventCD, which have the same layout."""
+"""Numbers of the types Event2D (older files) and EventCD. Both types have the same layout."""
 
 MAX_SIDE = 1 << 14
 
 LOOK = 512
-"""Number of records at both ends of a file that are read to find the first and the last time."""
+"""Number of records at each end of a file that are read to find the first and the last time."""
 
 
 class DatReader(RecordReader):
-    """Reads DAT: a little-endian u32 t, which wraps after 71.6 minutes, then a u32 of x (14 bits), y (14), p (1)."""
+    """Reads DAT recordings.
+
+    An event consists of two little-endian u32 words. The first is t, which wraps after 71.6 minutes. The second
+    contains x in bits 0 to 13, y in bits 14 to 27 and p in bit 28.
+    """
 
     record = np.dtype("<i8")
     period = DAT_PERIOD
@@ -51,7 +55,7 @@ class DatReader(RecordReader):
         return WrappingClock(self._num_records, self._raw_at, DAT_PERIOD)
 
     def _raw_at(self, index: int) -> int:
-        """Stored time of a record; if only this record is out of order, the time of the previous one."""
+        """Return the stored time of a record. If only this record is out of order, use the previous record instead."""
         places = range(max(0, index - 1), min(index + 2, self._num_records))
         times = [self._record_at(place) & DAT_PERIOD - 1 for place in places]
         if len(times) == 3 and times[0] <= times[2] and not times[0] <= times[1] <= times[2]:
@@ -81,7 +85,8 @@ class DatReader(RecordReader):
 def write_dat(path: str | Path, events: np.ndarray, height: int, width: int) -> None:
     """Write a DAT recording of at most 16384 x 16384 pixels. The file appears only when it is complete.
 
-    Arguments and errors as in `detector.events.write.check_events`; `path` is replaced if it exists.
+    An existing file `path` is replaced. For the other arguments and the errors, see
+    `detector.events.write.check_events`.
     """
     check_events(events, height, width, max_side=MAX_SIDE, period=DAT_PERIOD)
     header = f"% Data file containing CD events.\n% Version 2\n% Height {height}\n% Width {width}\n"

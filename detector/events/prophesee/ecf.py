@@ -1,20 +1,22 @@
 """Prophesee's ECF compression of events: decoding of one chunk of bytes into columns.
 
-Facts from prophesee-ai/hdf5_ecf (Apache-2.0). A chunk consists of a little-endian u32 with the number of events in its
-upper 30 bits and the layout of its pixels in the lower two, a u64 with the time of the first event, and these sections:
+The format follows prophesee-ai/hdf5_ecf (Apache-2.0). A chunk begins with a little-endian u32. Its upper 30 bits are
+the number of events, its lower 2 bits the layout of the pixels. A u64 with the time of the first event follows, then
+these sections:
 
-- times, one byte per token: the upper four bits are a step in microseconds, the lower four the number of events with
-  the new time (15: the number follows as u16). A step of 15 is followed by four bits of a longer step instead, lowest
-  bits first, which are added to the next step.
-- layout 2 or 3: y, x, p of each event in 24 bits: 11, 11, 1. Four events are packed in three u32.
-- layout 0 or 1: rows, one u16 per run: y in the upper 11 bits, the number of events in the lower five (31: it follows
-  as u16).
-  - layout 1: x, p of each event in 12 bits. Four events are packed in three u16.
-  - layout 0: columns, one u16 per token: x in the upper 11 bits, then one bit for each of x + 1 ... x + 5 that follows;
-    then polarities, one byte per run: p in the top bit, the number of events in the lower seven (127: it follows as
-    u16).
+- Times, in one-byte tokens. The upper four bits are a time step in microseconds. The lower four bits are the number of
+  events at the new time; 15 means that the number follows as u16. If the upper four bits are 15, the lower four bits
+  are instead a part of a longer step. These parts, lowest bits first, are added to the next step.
+- Layouts 2 and 3: y (11 bits), x (11 bits) and p (1 bit) of each event in 24 bits. Four events are packed in three u32.
+- Layouts 0 and 1: rows, in one u16 per run of events with the same y. The upper 11 bits are y. The lower 5 bits are the
+  number of events; 31 means that the number follows as u16.
+- Layout 1, after the rows: x (11 bits) and p (1 bit) of each event in 12 bits. Four events are packed in three u16.
+- Layout 0, after the rows: columns, in u16 tokens. The upper 11 bits are the x of an event. Each of the lower 5 bits is
+  1 if an event at x + 1, ..., x + 5 follows.
+- Layout 0, after the columns: polarities, in one byte per run of events with the same p. The top bit is p. The lower 7
+  bits are the number of events; 127 means that the number follows as u16.
 
-The loops never read or write outside their arrays, for any input bytes. All their numbers are uint64.
+For any input bytes, the loops never access memory outside their arrays. All numbers in the loops are uint64.
 """
 
 import numpy as np
@@ -25,23 +27,27 @@ from detector.utils.compiled import compiled
 __all__ = ["count_events", "decode", "first_time"]
 
 HEADER = np.uint64(12)
-"""Bytes before the times."""
+"""Number of bytes before the times."""
 
 LAST_TIME = np.uint64((1 << 62) - 1)
 LONGEST_STEP = np.uint64(60)
-"""Largest number of bits of a step: with it and `LAST_TIME`, times cannot overflow."""
+"""Largest number of bits of a time step. With this limit and `LAST_TIME`, times cannot overflow."""
 
 FAILED = np.uint64(0)
-"""Returned by a loop instead of the next position if the bytes end early or contain too many events."""
+"""Position that a loop returns if the bytes end early or contain too many events."""
 
 ZERO, ONE, TWO, THREE, FOUR, FIVE, SIX, SEVEN, EIGHT = (np.uint64(number) for number in range(9))
 NINE, TEN, ELEVEN, TWELVE, FIFTEEN, SIXTEEN = (np.uint64(number) for number in (9, 10, 11, 12, 15, 16))
 NEIGHBOURS, SIDE = np.uint64(31), np.uint64(2047)
-"""Masks of the bits of the columns that follow a column, and of x and y."""
+"""Bit masks: the bits of the five neighbours in a column token, and the bits of x or y."""
 
 
 def count_events(chunk: bytes, source: object) -> int:
-    """Number of events that the header of a chunk states; `source` is the file, named in errors.
+    """Return the number of events in the header of a chunk.
+
+    Args:
+        chunk: compressed bytes.
+        source: the file, named in error messages.
 
     Raises:
         ValueError: the chunk is too short for a header.
@@ -52,35 +58,35 @@ def count_events(chunk: bytes, source: object) -> int:
 
 
 def first_time(chunk: bytes, source: object) -> int:
-    """Time of the first event of a chunk in microseconds; argument and errors as in `count_events`."""
+    """Return the time of the first event of a chunk in microseconds. For arguments and errors, see `count_events`."""
     count_events(chunk, source)
     return int.from_bytes(chunk[4:12], "little")
 
 
 def decode(chunk: bytes, out: Columns, source: object) -> None:
-    """Decode a chunk into columns of exactly its number of events.
+    """Decode a chunk into columns, whose length must be the number of events in the chunk.
 
     Args:
         chunk: compressed bytes.
-        out: x, y, p, t to fill, each of length `count_events(chunk)`; times are in order.
-        source: the file, named in errors.
+        out: x, y, p, t to fill, each of length `count_events(chunk, source)`. The decoded times are in order.
+        source: the file, named in error messages.
 
     Raises:
-        ValueError: the bytes are not a valid chunk; the content of `out` is then undefined.
+        ValueError: the bytes are not a valid chunk. The content of `out` is then undefined.
     """
     count, columns = count_events(chunk, source), dict(zip("xypt", out, strict=True))
     if count != out[3].size:
         raise ValueError(f"{source}: corrupt ECF chunk: it holds {count} events, allowed: {out[3].size}")
     data, position = np.frombuffer(chunk, np.uint8), FOUR
     for name, decode_section, filled in SECTIONS[chunk[0] & 3]:
-        position = np.uint64(decode_section(data, position, *(columns[key] for key in filled)))  # plain int if compiled
+        position = np.uint64(decode_section(data, position, *(columns[key] for key in filled)))  # compiled: a plain int
         if position == FAILED:
             raise ValueError(f"{source}: corrupt ECF chunk: its {name} do not fit its number of events")
 
 
 @compiled
 def _times(data: np.ndarray, place: np.uint64, t: np.ndarray) -> np.uint64:
-    """Fill t; return the position after the times."""
+    """Decode the times at position `place` into `t`. Return the position after them, or `FAILED`."""
     size, count = np.uint64(data.size), np.uint64(t.size)
     now, index = ZERO, ZERO
     # The time of the first event, little-endian, is the base of the steps.
@@ -93,7 +99,7 @@ def _times(data: np.ndarray, place: np.uint64, t: np.ndarray) -> np.uint64:
             return FAILED
         token = data[place]
         place += ONE
-        # Upper half of the token: a step of the time, or 15 and four bits of a longer step in the lower half.
+        # Upper half of the token: a time step. If it is 15, the lower half contains four bits of a longer step.
         run = token & FIFTEEN
         token = token >> FOUR
         if token == FIFTEEN:
@@ -104,7 +110,7 @@ def _times(data: np.ndarray, place: np.uint64, t: np.ndarray) -> np.uint64:
             continue
         now += step + token
         step, bits = ZERO, ZERO
-        # Lower half: the number of events with this time, or 15 and the number in the next two bytes.
+        # Lower half: the number of events with this time. If it is 15, the number is in the next two bytes.
         if run == FIFTEEN:
             if place + TWO > size:
                 return FAILED
@@ -123,7 +129,11 @@ def _times(data: np.ndarray, place: np.uint64, t: np.ndarray) -> np.uint64:
 def _runs(
     data: np.ndarray, place: np.uint64, values: np.ndarray, token_bytes: np.uint64, run_bits: np.uint64
 ) -> np.uint64:
-    """Fill values from runs, each a token of a value and a number of events; return the position after them."""
+    """Decode runs of equal values at position `place` into `values`. Return the position after them, or `FAILED`.
+
+    A run is a token of `token_bytes` bytes. The lower `run_bits` bits are the number of events, the upper bits their
+    value.
+    """
     size, count = np.uint64(data.size), np.uint64(values.size)
     longest = (ONE << run_bits) - ONE
     index = ZERO
@@ -162,7 +172,7 @@ def _polarities(data: np.ndarray, place: np.uint64, p: np.ndarray) -> np.uint64:
 
 @compiled
 def _columns(data: np.ndarray, place: np.uint64, x: np.ndarray) -> np.uint64:
-    """Fill x from columns and the neighbours that follow them; return the position after them."""
+    """Decode the columns of layout 0 at position `place` into `x`. Return the position after them, or `FAILED`."""
     size, count = np.uint64(data.size), np.uint64(x.size)
     index = ZERO
     while index < count:
@@ -186,13 +196,13 @@ def _columns(data: np.ndarray, place: np.uint64, x: np.ndarray) -> np.uint64:
 
 @compiled
 def _packed_columns(data: np.ndarray, place: np.uint64, x: np.ndarray, p: np.ndarray) -> np.uint64:
-    """Fill x and p from 12 bits per event; return the position after them."""
+    """Decode x and p from 12 bits per event (layout 1). Return the position after them, or `FAILED`."""
     size, count = np.uint64(data.size), np.uint64(x.size)
     if place + (count + THREE) // FOUR * SIX > size:
         return FAILED
     index = ZERO
     while index < count:
-        # Four events of 12 bits, in the order in which three u16 contain them.
+        # Extract four events of 12 bits from three u16.
         a = data[place] >> FOUR | data[place + ONE] << FOUR
         b = data[place] & FIFTEEN | data[place + THREE] << FOUR
         c = data[place + TWO] | data[place + FIVE] >> FOUR << EIGHT
@@ -208,13 +218,13 @@ def _packed_columns(data: np.ndarray, place: np.uint64, x: np.ndarray, p: np.nda
 
 @compiled
 def _packed_pixels(data: np.ndarray, place: np.uint64, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.uint64:
-    """Fill x, y and p from 24 bits per event; return the position after them."""
+    """Decode x, y and p from 24 bits per event (layouts 2 and 3). Return the position after them, or `FAILED`."""
     size, count = np.uint64(data.size), np.uint64(x.size)
     if place + (count + THREE) // FOUR * TWELVE > size:
         return FAILED
     index = ZERO
     while index < count:
-        # Four events of 24 bits, in the order in which three u32 contain them.
+        # Extract four events of 24 bits from three u32.
         a = data[place + ONE] | data[place + TWO] << EIGHT | data[place + THREE] << SIXTEEN
         b = data[place] | data[place + SIX] << EIGHT | data[place + SEVEN] << SIXTEEN
         c = data[place + FOUR] | data[place + FIVE] << EIGHT | data[place + ELEVEN] << SIXTEEN
@@ -237,4 +247,4 @@ SECTIONS = (
     PACKED,
     PACKED,
 )
-"""Sections of each layout: name, function that decodes it, columns that it fills."""
+"""For each layout, its sections: name, function that decodes the section, and columns that it fills."""

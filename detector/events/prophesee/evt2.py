@@ -1,4 +1,4 @@
-"""RAW recordings in EVT2: 32-bit words with one event each."""
+"""RAW recordings in EVT2: 32-bit words, each with at most one event."""
 
 from pathlib import Path
 from typing import ClassVar
@@ -19,7 +19,11 @@ TIME_HIGH_TYPE = 0x8 << 28
 
 
 class Evt2Reader(WordReader):
-    """Reads EVT2: event words have the low 6 bits of t, 11 of x, 11 of y; TIME_HIGH words have 28 of t (4.77 hours)."""
+    """Reads EVT2 recordings.
+
+    A word with an event contains the lower 6 bits of t, 11 bits of x and 11 bits of y. A TIME_HIGH word contains the
+    upper 28 bits of t, which wraps after 4.77 hours.
+    """
 
     record = np.dtype("<u4")
     events: ClassVar[int] = 0b11
@@ -35,7 +39,8 @@ class Evt2Reader(WordReader):
 def write_evt2(path: str | Path, events: np.ndarray, height: int, width: int) -> None:
     """Write a RAW recording in EVT2 of at most 2048 x 2048 pixels. The file appears only when it is complete.
 
-    Arguments and errors as in `detector.events.write.check_events`; `path` is replaced if it exists.
+    An existing file `path` is replaced. For the other arguments and the errors, see
+    `detector.events.write.check_events`.
     """
     check_events(events, height, width, max_side=MAX_SIDE, period=EVT2_PERIOD)
     last = -1
@@ -47,7 +52,10 @@ def write_evt2(path: str | Path, events: np.ndarray, height: int, width: int) ->
 
 
 def _encode(columns: Columns, last: int) -> np.ndarray:
-    """Words of events, with a TIME_HIGH before each event whose upper time bits differ from the previous event."""
+    """Encode events as words, with a TIME_HIGH word wherever the upper time bits differ from the previous event.
+
+    `last` contains the upper time bits of the event before the first one, or -1 at the start of the recording.
+    """
     x, y, p, t = columns
     high = t >> LOW_BITS
     new = np.diff(high, prepend=last) != 0

@@ -1,8 +1,8 @@
-"""RAW recordings in EVT2.1: 64-bit words of up to 32 events in neighbouring pixels of a row.
+"""RAW recordings in EVT2.1: 64-bit words, each with up to 32 events in neighbouring pixels of a row.
 
-One half of a word is like a word of EVT2, the other is a mask of the pixels with an event among the 32 pixels from x
-on. The order of the halves depends on the camera: its header contains `endianness legacy` (the half with the type is
-first), `endianness little` (it is last), or neither.
+One half of a word has the layout of an EVT2 word. The other half is a mask of the 32 pixels from column x on: a set bit
+is an event. The order of the halves depends on the camera. With `endianness legacy` in the header, the half with the
+type is first; with `endianness little`, it is last. Some headers contain neither.
 """
 
 from pathlib import Path
@@ -17,16 +17,16 @@ from detector.events.prophesee.raw import TIME_HIGH, WordReader
 __all__ = ["Evt21Reader"]
 
 HEAD_SHIFTS = {"legacy": 0, "little": 32}
-"""Lowest bit of the half with the type, by the name of the order in the header."""
+"""For each value of `endianness` in the header, the lowest bit of the half with the type."""
 
 KNOWN_TYPES = 0b1100_0101_0000_0011
-"""OFF, ON, TIME_HIGH, EXT_TRIGGER, OTHERS, CONTINUED."""
+"""Set of the word types OFF, ON, TIME_HIGH, EXT_TRIGGER, OTHERS and CONTINUED, one bit per type."""
 
 SAMPLE = 4096
 
 
 class Evt21Reader(WordReader):
-    """Reads EVT2.1: as EVT2, but x is the first of 32 pixels and a mask marks those with an event."""
+    """Reads EVT2.1 recordings. Unlike in EVT2, x is the first of 32 pixels, and a mask marks pixels with an event."""
 
     record = np.dtype("<i8")
     most_events = 32
@@ -44,7 +44,11 @@ class Evt21Reader(WordReader):
         self._shift = self._head_shift + self.payload_bits
 
     def _order(self) -> str:
-        """Order of the halves with fewer words of unknown types, or if equal, with more TIME_HIGH words."""
+        """Guess the order of the halves from the first words, for headers without `endianness`.
+
+        Return the key of `HEAD_SHIFTS` with fewer words of unknown types. If both numbers are equal, return the key
+        with more TIME_HIGH words.
+        """
         sample = self._records(0, min(SAMPLE, self._num_records))
 
         def rank(order: str) -> tuple[int, int]:

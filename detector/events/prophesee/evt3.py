@@ -1,8 +1,10 @@
 """RAW recordings in EVT3: 16-bit words, each of which sets a part of the following events.
 
-Rows, columns and times are separate words; an event has the latest of each. TIME_HIGH and TIME_LOW have 12 bits of the
-time each, which wraps every 16.78 s. They set the time even if it falls: some cameras let TIME_LOW wrap before the next
-TIME_HIGH, or a TIME_HIGH fall for a short time. Only times of events are mended.
+Rows, columns and times are in separate words. An event has the row, column and time that were set last. TIME_HIGH
+contains the upper 12 bits of the time, TIME_LOW the lower 12 bits. The time wraps every 16.78 s.
+
+These words set the time even if it falls. With some cameras, TIME_LOW wraps before the next TIME_HIGH, or TIME_HIGH
+falls for a short time. Only the times of events are mended.
 """
 
 from pathlib import Path
@@ -19,21 +21,27 @@ from detector.utils.compiled import compiled
 __all__ = ["Evt3Reader", "encode_evt3", "write_evt3"]
 
 ADDR_Y, ADDR_X, VECT_BASE_X, VECT_12, VECT_8, TIME_LOW = 1 << 0x0, 1 << 0x2, 1 << 0x3, 1 << 0x4, 1 << 0x5, 1 << 0x6
-"""Sets of types, one bit per type; words of other types are skipped."""
+"""Sets of word types, one bit per type. Words of other types are skipped."""
 
 JITTER = 2 << 12
-"""Microseconds by which TIME_HIGH falls for a short time in files of some cameras."""
+"""Number of microseconds by which TIME_HIGH falls for a short time in files of some cameras."""
 
 MAX_SIDE = 1 << 11
 MAX_TIME = 1 << 32
-"""Limit of the first time and of steps of time in written files: each period without events costs three words."""
+"""Limit of the first time and of time differences in written files, in microseconds.
+
+A long time without events takes much space, because each period of the clock needs three words.
+"""
 
 WORDS = 1 << 18
 VECTOR_WIDTH = 32
 
 
 class Evt3Reader(WordReader):
-    """Reads EVT3; events before the first TIME_HIGH, the first ADDR_Y or a vector's first VECT_BASE_X are dropped."""
+    """Reads EVT3 recordings.
+
+    Events before the first TIME_HIGH or the first ADDR_Y are dropped, and vectors before the first VECT_BASE_X.
+    """
 
     record = np.dtype("<u2")
     most_events = 12
@@ -60,7 +68,17 @@ class Evt3Reader(WordReader):
         return state
 
     def _carried(self, setter: int, users: int, start: int, stop: int) -> int:
-        """Index of the last word before `start` that sets a value that words of [start, stop) use; -1 without one."""
+        """Find the word before `start` that sets a value for the words in [start, stop).
+
+        Args:
+            setter: type of the words that set the value, as a set.
+            users: types of the words that use the value, as a set.
+            start: index of the first word.
+            stop: index after the last word.
+
+        Returns:
+            Index of the last `setter` word before `start`, or -1 if there is no such word or the value is not used.
+        """
         place = self._first(setter | users, start, stop)
         if place == stop or 1 << (self._record_at(place) >> 12) == setter:
             return -1
@@ -73,9 +91,11 @@ class Evt3Reader(WordReader):
 def write_evt3(path: str | Path, events: np.ndarray, height: int, width: int) -> None:
     """Write a RAW recording in EVT3 of at most 2048 x 2048 pixels. The file appears only when it is complete.
 
-    Five or more events of one time, row and polarity within 32 pixels become a vector if their x grows.
+    Five or more successive events become a vector if they have the same time, row and polarity and ascending x within
+    32 pixels.
 
-    Arguments and errors as in `detector.events.write.check_events`; `path` is replaced if it exists.
+    An existing file `path` is replaced. For the other arguments and the errors, see
+    `detector.events.write.check_events`.
     """
     check_events(events, height, width, max_side=MAX_SIDE, period=MAX_TIME, longest=MAX_TIME)
     state, words = np.full(3, -1), np.empty(WORDS, "<u2")
@@ -90,10 +110,17 @@ def write_evt3(path: str | Path, events: np.ndarray, height: int, width: int) ->
 
 @compiled
 def encode_evt3(x, y, p, t, first, state, words, width):
-    """Write events from index `first` on as EVT3 words, up to the last event or until `words` may be full.
+    """Encode events from index `first` on as EVT3 words, up to the last event or until `words` may be full.
+
+    Args:
+        x, y, p, t: (N,) columns of the events.
+        first: index of the first event to encode.
+        state: (3,) time, TIME_HIGH and row that were written last, -1 before the first. Updated in place.
+        words: output.
+        width: sensor width in pixels.
 
     Returns:
-        Index of the first event that was not written, and number of words.
+        Index of the first event that was not encoded, and number of words that were written.
     """
     size = 0
     while first < x.size and size + 1100 < words.size:
@@ -103,7 +130,7 @@ def encode_evt3(x, y, p, t, first, state, words, width):
             state[ROW] = y[first]
             words[size] = y[first]
             size += 1
-        # 2. Following events of the same time, row and polarity within 32 columns, as a mask.
+        # 2. Collect following events with the same time, row and polarity within 32 columns in a mask.
         base = min(np.int64(x[first]), width - VECTOR_WIDTH)
         valid, end = np.int64(0), first
         while (
@@ -114,7 +141,7 @@ def encode_evt3(x, y, p, t, first, state, words, width):
         ):
             valid |= np.int64(1) << np.int64(x[end]) - base
             end += 1
-        # 3. Four words of a vector for five or more events, else one word for one event.
+        # 3. Write five or more events as a vector of four words. Otherwise, write one event as one word.
         if base >= 0 and end - first > 4:
             words[size] = 0x3 << 12 | np.int64(p[first]) << 11 | base
             words[size + 1] = 0x4 << 12 | valid & 0xFFF
@@ -129,27 +156,27 @@ def encode_evt3(x, y, p, t, first, state, words, width):
 
 @compiled
 def _encode_time(time, state, words, size):
-    """Append the words that change the time of the state to another: TIME_HIGH words and a TIME_LOW.
+    """Append the TIME_HIGH words and the TIME_LOW that set a new time. Return the new number of words.
 
-    Readers (evt3, evlib, faery) use the first TIME_HIGH unchanged and count a wrap where 0x000 follows 0xFFF. faery
-    treats 0xFFF after 0x000, or as the first word, as a step back.
+    Readers (evt3, evlib, faery) use the first TIME_HIGH unchanged and count a wrap where 0x000 follows 0xFFF. If 0xFFF
+    follows 0x000 or is the first word, faery treats it as a step back. Another value is then written before 0xFFF.
     """
     if time == state[TIME]:
         return size
     high = time >> 12
-    # 1. Before a first value of 0xFFF, another value: see above.
+    # 1. If the first TIME_HIGH is 0xFFF or more, write another value before it (see above).
     if state[HIGH] < 0 and high >= 0xFFF:
         state[HIGH] = 0x800
         words[size] = 0x8800
         size += 1
-    # 2. For each period up to the new time: the middle, the end, and the 0x000 that readers count.
+    # 2. For each period up to the new time, write the middle, the end, and the 0x000 that readers count as a wrap.
     while state[HIGH] >> 12 != high >> 12 and state[HIGH] >= 0:
         for step in (0x800, 0xFFF, 0x1000):
             if state[HIGH] & 0xFFF < step:
                 state[HIGH] = (state[HIGH] & -0x1000) + step
                 words[size] = 0x8 << 12 | step & 0xFFF
                 size += 1
-    # 3. The new TIME_HIGH, with another value between 0x000 and 0xFFF, and the TIME_LOW.
+    # 3. Write the new TIME_HIGH and the TIME_LOW. If 0xFFF follows 0x000, write another value between them.
     if state[HIGH] & 0xFFF == 0 and high & 0xFFF == 0xFFF:
         words[size] = 0x8800
         size += 1

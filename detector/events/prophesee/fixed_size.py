@@ -1,4 +1,4 @@
-"""Recordings that consist of a header and records of one size, which are read by position."""
+"""Base class of readers of files with a header and records of equal size, which are read by position."""
 
 import os
 from abc import abstractmethod
@@ -17,27 +17,31 @@ from detector.events.reader import EventReader
 __all__ = ["RecordReader"]
 
 CHUNK_BYTES = 1 << 19
-"""Bytes that are decoded at once: a chunk and its events stay in the processor's cache."""
+"""Number of bytes that are decoded at once. A chunk and its events fit in the CPU cache."""
 
 PAGE_BYTES = 1 << 12
 
 BLOCK_BYTES = 1 << 16
-"""Bytes per block of a recording that is read once; more in files that would have more than `MOST_BLOCKS` blocks."""
+"""Size of the blocks in which a whole recording is read, in bytes.
+
+Blocks are larger in files that would otherwise have more than `MOST_BLOCKS` blocks.
+"""
 
 MOST_BLOCKS = 1 << 16
 
 SCANNED = 1 << 26
-"""Largest size in bytes of a file that is read once before its first search, which takes well below a second."""
+"""Files up to this number of bytes are read completely before the first search, which takes well below a second."""
 
 
 class RecordReader(EventReader):
-    """A file of records.
+    """Base class of readers of files with records of equal size.
 
-    Files are read by position and not mapped into memory: reading single words in a search is far faster than page
-    faults, a file that shrinks during reading causes an error and not a crash, and processes may share a reader.
+    Files are read by position and not mapped into memory, for three reasons. A search reads single words, which is far
+    faster than page faults. A file that shrinks during reading causes an error and not a crash. Several processes may
+    share a reader.
 
     Args:
-        path: the recording.
+        path: path of the recording.
         height: sensor height in pixels, for files that do not contain it.
         width: sensor width in pixels, for files that do not contain it.
 
@@ -46,13 +50,13 @@ class RecordReader(EventReader):
     """
 
     record: ClassVar[np.dtype]
-    """Integer type of a record, which is the unit of all indices."""
+    """Integer type of a record. All indices count records of this type."""
 
     most_events: ClassVar[int] = 1
     """Largest number of events in one record."""
 
     decode: ClassVar[Callable[..., int]]
-    """Kernel that decodes records, see `detector.events.kernels`."""
+    """Compiled function that decodes records, see `detector.events.kernels`."""
 
     def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
         self._header = read_text_header(path)
@@ -67,19 +71,22 @@ class RecordReader(EventReader):
         self._page = 0, np.empty(0, self.record)
 
     def _data_start(self) -> int:
-        """Position of the first record in bytes."""
+        """Return the position of the first record in the file, in bytes."""
         return self._header.size
 
     @abstractmethod
     def _bounds(self, t0: int | None, t1: int | None) -> tuple[int, int]:
-        """Range of records with the events of [t0, t1), and possibly more events at both ends."""
+        """Return the range (start, stop) of the records that contain all events of [t0, t1).
+
+        The range may contain more events at both ends.
+        """
 
     @abstractmethod
     def _state(self, start: int, stop: int) -> np.ndarray:
-        """State of the decoder before the records [start, stop)."""
+        """Return the state of the decoder at the record `start`, for decoding the records [start, stop)."""
 
     def _fill(self, records: np.ndarray, state: np.ndarray, columns: Columns, count: int) -> int:
-        """Decode records into columns after the first `count` events; return the new number of events."""
+        """Append the events of `records` to columns with `count` events. Return the new number of events."""
         return self.decode(records, state, *columns, count, self.width, self.height)
 
     def _is_small(self) -> bool:
@@ -93,7 +100,7 @@ class RecordReader(EventReader):
         return cut(columns, first, last)
 
     def _read(self, start: int, stop: int, buffer: ColumnBuffer) -> Columns:
-        """Events of records [start, stop)."""
+        """Decode the records [start, stop) into `buffer`, and return their events."""
         columns, count = buffer.take(max(0, stop - start)), 0
         state = self._state(start, stop)
         for records in self._chunks(start, stop):
@@ -127,14 +134,14 @@ class RecordReader(EventReader):
 
     @property
     def _block_bounds(self) -> tuple[int, int]:
-        """Range of records that the blocks cover."""
+        """Range (start, stop) of the records that are divided into blocks."""
         return 0, self._num_records
 
     def _resume(self, state: np.ndarray, finder: FaultFinder) -> None:
-        """Correct the state of the decoder after faulty events; most decoders need no correction."""
+        """Correct the decoder state after faulty events. Most decoders need no correction, so this does nothing."""
 
     def close(self) -> None:
-        """Close the file; arrays that were read stay valid."""
+        """Close the file. Arrays that were read remain valid."""
         super().close()
         self._file.close()
         self._page = 0, np.empty(0, self.record)
@@ -146,14 +153,14 @@ class RecordReader(EventReader):
         return count
 
     def _chunks(self, start: int, stop: int) -> Iterator[np.ndarray]:
-        """Records [start, stop) chunk by chunk; each chunk is valid until the next."""
+        """Iterate over the records [start, stop) in chunks. A chunk is valid until the next chunk is requested."""
         size = max(1, min(stop - start, CHUNK_BYTES // self.record.itemsize))
         memory = np.empty(size, self.record)
         for begin in range(start, stop, size):
             yield self._records(begin, min(begin + size, stop), memory)
 
     def _record_at(self, index: int) -> int:
-        """One record. The page around it is kept, because the last steps of a search are close together."""
+        """Return one record. The page around it is kept, because the last steps of a search are close together."""
         first, page = self._page
         if not first <= index < first + page.size:
             first = max(0, index - PAGE_BYTES // self.record.itemsize // 2)
@@ -162,7 +169,7 @@ class RecordReader(EventReader):
         return int(page[index - first])
 
     def _records(self, start: int, stop: int, memory: np.ndarray | None = None) -> np.ndarray:
-        """Records [start, stop), read into `memory` or into a new array."""
+        """Read the records [start, stop) into `memory`, or into a new array if `memory` is None."""
         self._check_open()
         records = np.empty(stop - start, self.record) if memory is None else memory[: stop - start]
         place = self._start + start * self.record.itemsize

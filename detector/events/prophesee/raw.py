@@ -1,4 +1,7 @@
-"""RAW recordings: text lines, then words. 4 bits are the type of a word; separate words have the time's upper bits."""
+"""Base class of readers of RAW recordings, which consist of a text header and words.
+
+Four bits of a word are its type. The upper bits of the time are in separate TIME_HIGH words.
+"""
 
 from abc import abstractmethod
 from functools import cached_property
@@ -15,48 +18,52 @@ from detector.events.unwrap import WrappingClock
 __all__ = ["EXT_TRIGGER", "TIME_HIGH", "WordReader"]
 
 TIME_HIGH, EXT_TRIGGER = 1 << 0x8, 1 << 0xA
-"""Sets of types, one bit per type."""
+"""Word types as sets with one bit per type."""
 
 FIRST_LOOK = 64
 LONGEST_LOOK = 1 << 16
-"""Number of words that the first step of a search for a type reads, and the largest number; TIME_HIGH words are seldom
-far."""
+"""Numbers of words that the first step and the longest step of a search for a word type read.
+
+The first step is short, because a TIME_HIGH word is usually close.
+"""
 
 
 class WordReader(RecordReader):
-    """A file of words.
+    """Base class of readers of RAW recordings.
 
-    A window is found by bisection: the time at a word is the one of the next TIME_HIGH. Words before the first
-    TIME_HIGH have no time and are dropped.
+    A window is found by bisection. In this search, the time at a word is the time of the next TIME_HIGH word. Words
+    before the first TIME_HIGH have no time and are dropped.
     """
 
     events: ClassVar[int]
-    """Types of words with events."""
+    """Set of the word types that contain events."""
 
     time_types: ClassVar[int] = TIME_HIGH
-    """Types of words with times."""
+    """Set of the word types that contain times."""
 
     payload_bits: ClassVar[int]
-    """Number of bits of a word below its type; in a TIME_HIGH all of them are bits of the time."""
+    """Number of bits of a word below its type. In a TIME_HIGH word, all of these bits belong to the time."""
 
     low_bits: ClassVar[int]
-    """Number of bits of the time below those of TIME_HIGH."""
+    """Number of bits of the time that are below the bits in TIME_HIGH words."""
 
     slack: ClassVar[int] = 0
-    """Microseconds by which TIME_HIGH may fall in a file without faults."""
+    """Number of microseconds by which TIME_HIGH may fall in a file without faults."""
 
     sure: ClassVar[bool] = False
 
     _shift: int
-    """Lowest bit of the type."""
+    """Position of the lowest bit of the type in a word."""
 
     _gap: tuple[int, int] = -1, -1
-    """An index and the index of the first TIME_HIGH at or after it, kept because the steps of a search are close
-    together."""
+    """An index, and the index of the first TIME_HIGH word at or after it.
+
+    Both are kept, because the steps of a search are often close together.
+    """
 
     @abstractmethod
     def _as_events(self, triggers: np.ndarray) -> np.ndarray:
-        """Words of triggers converted to words of events at pixel 0, 0 with the same times."""
+        """Convert trigger words to event words at pixel (0, 0) with the same times."""
 
     @cached_property
     def _clock(self) -> WrappingClock:
@@ -88,7 +95,10 @@ class WordReader(RecordReader):
         return self._first_high, self._num_records
 
     def triggers(self) -> np.ndarray:
-        """Edges of external triggers of the whole recording as an (N,) `EventExtTrigger` array, at clock times."""
+        """Return the edges of external triggers of the whole recording as an (N,) `EventExtTrigger` array.
+
+        The times of triggers are taken from the clock of the file and not mended.
+        """
         parts = [np.empty(0, EventExtTrigger)]
         buffer = ColumnBuffer()
         start, stop = self._block_bounds
@@ -113,7 +123,7 @@ class WordReader(RecordReader):
         return start, self._first(TIME_HIGH, self._clock.first_at_least(above))
 
     def _from(self, high: int) -> int:
-        """Index of a TIME_HIGH before which all times are below `high`."""
+        """Return the index of a TIME_HIGH word before which all times are below `high`."""
         return self._first(TIME_HIGH, self._clock.first_at_least(high - self.slack))
 
     def _state(self, start: int, stop: int) -> np.ndarray:
@@ -131,7 +141,7 @@ class WordReader(RecordReader):
         return self._first(TIME_HIGH, 0)
 
     def _high_from(self, index: int) -> int:
-        """Time of the first TIME_HIGH at or after an index."""
+        """Return the stored time in microseconds of the first TIME_HIGH word at or after `index`."""
         first, place = self._gap
         if not first <= index <= place:
             found = self._first(TIME_HIGH, index, first if index < first else None)
@@ -141,7 +151,10 @@ class WordReader(RecordReader):
         return (word & (1 << self.payload_bits) - 1) << self.low_bits
 
     def _first(self, types: int, start: int, stop: int | None = None) -> int:
-        """Index of the first word of some types in [start, stop), or `stop` (by default the end) without one."""
+        """Return the index of the first word in [start, stop) whose type is in the set `types`.
+
+        If there is no such word, return `stop`. If `stop` is None, it is the end of the file.
+        """
         stop = self._num_records if stop is None else stop
         length = FIRST_LOOK
         while start < stop:
@@ -152,7 +165,10 @@ class WordReader(RecordReader):
         return stop
 
     def _last(self, types: int, stop: int) -> int:
-        """Index of the last word of some types before `stop`, or -1 without one."""
+        """Return the index of the last word before `stop` whose type is in the set `types`.
+
+        If there is no such word, return -1.
+        """
         length = FIRST_LOOK
         while stop > 0:
             start = max(0, stop - length)

@@ -33,14 +33,14 @@ __all__ = [
 AnchorList = str | Sequence[tuple[float, float]]
 
 HOPELESS = 0.5
-"""A list is dropped from a search if its share of covered boxes is below this fraction of the best list's."""
+"""A search drops an anchor list that covers fewer boxes than this fraction of the number that the best list covers."""
 
 FG = "anchors.fg_iou_threshold"
 GEOMETRY = ("anchors.base_size", "model.first_stride", "model.num_levels")
 
 
 def training_boxes(config: Config) -> LabelBoxes:
-    """The training boxes that the settings of `data` keep, without augmentation.
+    """Load the boxes of the training split that pass the box filters of `config.data`, without augmentation.
 
     Raises:
         FileNotFoundError: the dataset or a part of it does not exist.
@@ -59,18 +59,21 @@ def training_boxes(config: Config) -> LabelBoxes:
 
 
 def pyramid_of(config: Config, anchors: AnchorList) -> AnchorPyramid:
-    """The anchors of all levels for a list, with the other settings of `config`."""
+    """Create the anchors of all levels from an anchor list and the anchor geometry in `config`."""
     return AnchorPyramid(anchors, config.anchors.base_size, config.model.first_stride, config.model.num_levels)
 
 
 def coverage_of(labels: LabelBoxes, config: Config, anchors: AnchorList) -> Coverage:
-    """Measure how a list covers boxes, with the other settings of `config`."""
+    """Measure how well an anchor list covers boxes, with the anchor geometry and IoU thresholds in `config`."""
     thresholds = config.anchors.fg_iou_threshold, config.anchors.bg_iou_threshold
     return measure_coverage(labels, pyramid_of(config, anchors), *thresholds)
 
 
 def fit_list(labels: LabelBoxes, config: Config, count: int) -> list[tuple[float, float]]:
-    """Fit anchors to boxes, with the other settings of `config`.
+    """Fit `count` anchors to boxes, with the anchor geometry and foreground threshold in `config`.
+
+    Returns:
+        The (ratio, scale) pairs of the anchors.
 
     Raises:
         ValueError: there are fewer boxes than anchors.
@@ -80,21 +83,25 @@ def fit_list(labels: LabelBoxes, config: Config, count: int) -> list[tuple[float
 
 
 def list_name(anchors: AnchorList) -> str:
-    """Short text of a list: its name, or its pairs as `ratio:scale`."""
+    """Format an anchor list as short text: its name, or its pairs as `ratio:scale`."""
     return anchors if isinstance(anchors, str) else " ".join(f"{ratio:g}:{scale:g}" for ratio, scale in anchors)
 
 
 def resolve_lists(space: Space, config: Config, write: Callable[[str], None] = print) -> Space:
-    """Replace the fitted anchor lists of a space by literal lists, and drop the lists with low coverage.
+    """Replace `{fit: K}` in a search space by fitted anchor lists, and drop the lists with low coverage.
 
-    A list is dropped if the share of training boxes that have an anchor at or above the foreground threshold, without
-    low-quality matches, is less than half of the share of the best list. If other settings are searched too, a list
-    is measured with the lowest foreground threshold and with its best base size, stride and number of levels.
+    The coverage of a list is the share of training boxes with an anchor at or above the foreground threshold.
+    Low-quality matches do not count. A list is dropped if its coverage is less than half of the best coverage. If the
+    foreground threshold is searched too, its lowest value is used. If the base size, the first stride or the number of
+    levels is searched too, each list is measured with the values that give it the highest coverage.
 
     Args:
-        space: the space.
+        space: the search space.
         config: settings of the study.
         write: called with one line for each list that was fitted or dropped.
+
+    Returns:
+        The space with the remaining lists; `space` itself if there is nothing to fit or to compare.
 
     Raises:
         ValueError: an option is not an anchor list, or there are fewer boxes than anchors to fit.
@@ -118,12 +125,12 @@ def resolve_lists(space: Space, config: Config, write: Callable[[str], None] = p
 
 
 def anchors_of(option: str) -> AnchorList:
-    """The anchor list of an option of a domain."""
+    """Convert an option of the domain `anchors.anchor_list` to an anchor list: parse JSON, keep a name."""
     return json.loads(option) if option.startswith("[") else option
 
 
 def _literal(labels: LabelBoxes, config: Config, option: Any, write: Callable[[str], None]) -> str:
-    """Check or fit an option; return a name or the text of a literal list."""
+    """Fit anchors for an option `{fit: K}`, or check another option. Return a name, or a literal list as JSON."""
     count = fit_count(option)
     if count is None:
         config.with_overrides({ANCHOR_LIST: option})
@@ -134,7 +141,7 @@ def _literal(labels: LabelBoxes, config: Config, option: Any, write: Callable[[s
 
 
 def _best_share(labels: LabelBoxes, config: Config, space: Space, anchors: AnchorList) -> float:
-    """The largest share of boxes that a list covers with any of the searched settings."""
+    """Return the share of boxes that a list covers with the best of the searched anchor geometries."""
     threshold = min(space.domains[FG].extremes) if FG in space.domains else config.anchors.fg_iou_threshold
     known = config.to_flat()
     probes = (_probes(space.domains[key]) if key in space.domains else (known[key],) for key in GEOMETRY)
@@ -143,7 +150,7 @@ def _best_share(labels: LabelBoxes, config: Config, space: Space, anchors: Ancho
 
 
 def _probes(domain: Domain) -> tuple[Any, ...]:
-    """All options of a choice, or both ends and the middle of a range."""
+    """Return the values of a domain to try: all options of a choice, or both ends and the middle of a range."""
     if domain.is_choice:
         return domain.options
     middle = math.sqrt(domain.low * domain.high) if domain.kind == "loguniform" else (domain.low + domain.high) / 2

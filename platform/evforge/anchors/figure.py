@@ -16,7 +16,7 @@ __all__ = ["coverage_figure"]
 MAX_BOXES = 20_000
 TICKS = (2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 MARGIN = 2
-"""Factor by which the axes extend beyond the smallest and largest box; anchors beyond that match no box."""
+"""The axes start at the smallest box side divided by this factor, and end at the largest one multiplied by it."""
 
 
 def coverage_figure(
@@ -27,14 +27,14 @@ def coverage_figure(
     name: str,
     title: str,
 ) -> "Figure":
-    """Draw the recall of anchor lists, and the anchors of one list with the boxes.
+    """Draw the recall of several anchor lists, and the widths and heights of boxes and of the anchors of one list.
 
     Args:
-        curves: list -> (20,) recall at each of `THRESHOLDS`.
-        fg_iou_threshold: threshold to mark.
+        curves: for each name of a list, (20,) recall at `THRESHOLDS`.
+        fg_iou_threshold: foreground threshold, drawn as a vertical line.
         sides: (n, 2) widths and heights of the boxes in pixels.
-        levels: for each level (a, 2) widths and heights of the anchors of one list.
-        name: name of that list.
+        levels: for each level, (a, 2) widths and heights of the anchors in pixels.
+        name: name of the list with these anchors.
         title: title of the figure.
     """
     figure, ((recall, shapes),) = make_panels(title, 1, 2, (12, 5.2))

@@ -1,4 +1,4 @@
-"""`evforge anchors`: coverage of the training labels by anchor lists, before any training."""
+"""`evforge anchors`: measures how well anchor lists cover the training labels, before any training."""
 
 import csv
 import itertools
@@ -22,7 +22,7 @@ from evforge.training.run_folder import unique_folder
 __all__ = ["anchors", "coverage_table"]
 
 SHOWN = (0.3, 0.4, 0.5, 0.6, 0.7)
-"""IoU thresholds of the table; the CSV file contains all."""
+"""IoU thresholds in the printed table. The CSV file contains all thresholds."""
 
 DEFAULT_FITS = (6, 9)
 WORTH_A_STRIDE = 0.1
@@ -30,16 +30,16 @@ WORTH_A_STRIDE = 0.1
 
 
 def anchors(config: Config, lists: Sequence[str] | None = None, output: str | None = None) -> Path:
-    """Print, draw and write how anchor lists cover the training labels.
+    """Measure how well anchor lists cover the training labels. Print the results, and write a figure and a CSV file.
 
     Args:
-        config: the dataset and which of its labels count; geometry and thresholds of the anchors.
-        lists: names, `fit:K`, literal lists or files of search spaces; if None, the list of the settings, all named
-            lists and two fitted lists.
+        config: settings of the dataset, of the box filters and of the anchors.
+        lists: names, `fit:K` for K fitted anchors, literal lists or files of search spaces; if None, the list in
+            `config`, all named lists and two fitted lists.
         output: folder to write to; a new folder in `train.storage` if None.
 
     Returns:
-        The folder.
+        The folder with the figure and the CSV file.
 
     Raises:
         ValueError: a list is not valid, or the dataset does not fit the settings.
@@ -70,12 +70,12 @@ def anchors(config: Config, lists: Sequence[str] | None = None, output: str | No
 
 
 def coverage_table(found: Mapping[str, Coverage], candidates: Mapping[str, AnchorList], config: Config) -> str:
-    """Format a table with one row per list.
+    """Format a table with one row per anchor list.
 
     Args:
-        found: list -> its coverage.
-        candidates: list -> its anchors.
-        config: thresholds of the measurement.
+        found: coverage of each list, by name.
+        candidates: anchors of each list, by name.
+        config: settings used for the measurement.
     """
     fg, bg = config.anchors.fg_iou_threshold, config.anchors.bg_iou_threshold
     recalls = [f"IoU {threshold:g}" for threshold in SHOWN]
@@ -97,7 +97,7 @@ def coverage_table(found: Mapping[str, Coverage], candidates: Mapping[str, Ancho
 
 
 def _candidates(labels: LabelBoxes, config: Config, lists: Sequence[str] | None) -> dict[str, AnchorList]:
-    """Short name -> list."""
+    """Return the anchor lists to compare, by short name."""
     if lists is None:
         fits = [f"fit:{count}" for count in DEFAULT_FITS if count <= len(labels)]
         own = config.anchors.anchor_list
@@ -115,7 +115,7 @@ def _candidates(labels: LabelBoxes, config: Config, lists: Sequence[str] | None)
 
 
 def _options(text: str) -> Sequence[str]:
-    """The options of a domain that an entry of `--lists` names."""
+    """Convert an entry of `--lists` to options of a domain: one option, or all options in a file of a search space."""
     if text.endswith((".yaml", ".yml")):
         domain = load_space(text).domains.get(ANCHOR_LIST)
         if domain is None:
@@ -130,7 +130,7 @@ def _options(text: str) -> Sequence[str]:
 
 
 def _group_table(found: Mapping[str, Coverage], classes: Sequence[str]) -> str:
-    """Format a table with one row per class and size that has boxes, one column per list."""
+    """Format a table with one column per list, and one row for each class and box size that occurs."""
     lines = [["class", "size", "boxes", *found]]
     for (name, size), part in _parts(found, classes).items():
         (boxes,) = {coverage.num_boxes for coverage in part.values()}
@@ -140,7 +140,11 @@ def _group_table(found: Mapping[str, Coverage], classes: Sequence[str]) -> str:
 
 
 def _parts(found: Mapping[str, Coverage], classes: Sequence[str]) -> dict[tuple[str, str], dict[str, Coverage]]:
-    """(class, size) -> list -> coverage; class and size can be "all"."""
+    """Split the coverage of each list by class and box size.
+
+    Returns:
+        For each (class, size), the coverage by list name. Class and size can also be "all".
+    """
     sizes = [None, *SIZES]
     labels = [(None, "all"), *enumerate(classes, start=1)] if len(classes) > 1 else [(1, classes[0])]
     return {
@@ -151,7 +155,7 @@ def _parts(found: Mapping[str, Coverage], classes: Sequence[str]) -> dict[tuple[
 
 
 def _advice(labels: LabelBoxes, config: Config, name: str, best: AnchorList, coverage: Coverage) -> str:
-    """The best list as a configuration, and a finer grid if it covers more boxes."""
+    """Format the best list as YAML, and recommend a finer grid if it would cover clearly more boxes."""
     value = best if isinstance(best, str) else json.dumps([list(pair) for pair in best])
     lines = [
         f"best list: {name}; in a configuration:",

@@ -20,13 +20,13 @@ USER_ERROR, INTERRUPTED = 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb.
+    """Run the verb that the command line names.
 
     Args:
-        arguments: command line without the program's name; that of the process if None.
+        arguments: words of the command line after the program's name; `sys.argv[1:]` if None.
 
     Returns:
-        Exit code: 0 after success, 1 if the verb reports a problem (such as `doctor`), 2 after a user error, 130 after
+        Exit code: 0 after success, 1 if the verb (such as `doctor`) finds a problem, 2 after a user error, 130 after
         Ctrl-C or SIGTERM. Other errors are bugs and are raised.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"evforge: error: {one_line(error)}", file=sys.stderr)
             return USER_ERROR
         except (KeyboardInterrupt, SystemExit) as error:
-            if isinstance(error, SystemExit) and not came:  # Lightning exits after an interrupt
+            if isinstance(error, SystemExit) and not came:  # Lightning exits by SystemExit after an interrupt
                 raise
             print("evforge: interrupted", file=sys.stderr)
             return INTERRUPTED
@@ -55,11 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """Raise the first SIGTERM or Ctrl-C as an interrupt, so that child processes end; yields its number."""
+    """Raise KeyboardInterrupt at the first Ctrl-C or SIGTERM during the block, so that child processes end.
+
+    Yields:
+        A list that is empty until the first of these signals, and then contains its number.
+    """
     came: list[int] = []
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        if not came:  # otherwise the first one is being handled
+        if not came:  # later signals are ignored while the first one is handled
             came.append(number)
             raise KeyboardInterrupt
 

@@ -1,7 +1,7 @@
 """Command line of a verb, generated from the signature and docstring of its function.
 
-Parameters before `*` are positional, those after it are flags. A flag may be written with `-` instead of `_`, and a
-`bool` flag has no value. A parameter of type `Settings` adds `--config FILE`, `--print_config` and one flag
+Parameters before `*` are positional, parameters after it are flags. A flag may be written with `-` instead of `_`, and
+a `bool` flag has no value. A parameter of type `Settings` adds `--config FILE`, `--print_config` and one flag
 `--group.leaf VALUE` per leaf of the configuration. A parameter of type `Command` receives all words after `--`.
 """
 
@@ -24,7 +24,7 @@ from evforge.search.policies.tables import SAMPLERS, SCHEDULERS
 __all__ = ["Command", "Settings", "argument_docs", "parse", "summary"]
 
 Command = NewType("Command", list[str])
-"""Words of another command line."""
+"""The words of another `evforge` command, given after `--`."""
 
 LEAF_FLAG = re.compile(r"--([A-Za-z_]\w*\.[\w.]+)(?:=(.*))?", re.DOTALL)
 DASHED_FLAG = re.compile(r"^--([a-z][a-z_]*-[a-z_-]*)(?==|$)")
@@ -36,8 +36,8 @@ class Settings:
 
     Args:
         file: YAML file, or the name of a recipe
-        overrides: `{"group.leaf": text}`
-        print_only: print the resolved configuration and stop
+        overrides: values of the flags, as `{"group.leaf": text}`
+        print_only: whether to print the resolved configuration and stop
     """
 
     file: str | None = None
@@ -45,12 +45,16 @@ class Settings:
     print_only: bool = False
 
     def words(self, group: str) -> list[str]:
-        """Words of a command line that give the same file, and the same values of a group."""
+        """Return the command-line words that repeat `--config` and the flags of one group."""
         flags = [f"--{key}={shlex.quote(text)}" for key, text in self.overrides.items() if key.startswith(f"{group}.")]
         return ([] if self.file is None else ["--config", shlex.quote(self.file)]) + flags
 
     def resolve(self, base: Config | None = None, between: Mapping[str, Any] | None = None) -> Config:
-        """The configuration: the file, or else `base` or the defaults; then `between`; then the flags.
+        """Load the file, or start from `base` if there is no file. Then apply `between`, and then the flags.
+
+        Args:
+            base: configuration to start from if there is no file; the defaults if None.
+            between: `{"group.leaf": value}`; the flags replace these values.
 
         Raises:
             ValueError: an unknown key or a value that is not allowed.
@@ -68,7 +72,7 @@ class Settings:
 
 
 def parse(verb: str, function: Callable, arguments: Sequence[str]) -> dict[str, Any]:
-    """Arguments of a verb's function.
+    """Parse the command line of a verb into keyword arguments of its function.
 
     Raises:
         ValueError: an argument is missing, unknown or malformed.
@@ -96,12 +100,12 @@ def parse(verb: str, function: Callable, arguments: Sequence[str]) -> dict[str, 
 
 
 def summary(thing: Any) -> str:
-    """First line of the docstring of `thing`."""
+    """Return the first line of the docstring of `thing`."""
     return (inspect.getdoc(thing) or "").partition("\n")[0]
 
 
 def argument_docs(thing: Any) -> dict[str, str]:
-    """Name -> text of the arguments in a Google-style docstring."""
+    """Return the descriptions of the arguments in a Google-style docstring, by name."""
     section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)*)", inspect.getdoc(thing) or "", re.MULTILINE)
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in entries}
@@ -148,7 +152,7 @@ def _add_argument(parser: _Parser, parameter: inspect.Parameter, text: str) -> N
 
 
 def _reader(annotation: Any) -> dict[str, Any]:
-    """Options of argparse for `str`, `int`, `float`, `bool`, a `Literal`, and lists and optional values of these."""
+    """Return the options of `add_argument` for a type: `str`, `int`, `float`, `bool`, `Literal`, or a list of these."""
     if annotation is bool:
         return {"action": "store_true"}
     if isinstance(annotation, types.UnionType):
@@ -161,7 +165,7 @@ def _reader(annotation: Any) -> dict[str, Any]:
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Separate the flags `--group.leaf VALUE` from the other words of a command line."""
+    """Split a command line into the flags `--group.leaf VALUE`, as a dict, and the other words."""
     overrides: dict[str, str] = {}
     rest: list[str] = []
     waiting = iter(arguments)
@@ -191,7 +195,7 @@ def _hint(argument: str, parser: argparse.ArgumentParser, with_leaves: bool) -> 
 
 
 def _leaf_help(overrides: Mapping[str, str]) -> str:
-    """All leaves with their meanings, accepted values, defaults and given values."""
+    """Format the help of all leaves: meaning, accepted values, default, and the given value if there is one."""
     defaults, now, lines = Config().to_flat(), Config().with_overrides(overrides).to_flat(), []
     for group in fields(Config):
         lines += ["", f"{group.name}: {summary(group.type)}"]
@@ -205,11 +209,11 @@ def _leaf_help(overrides: Mapping[str, str]) -> str:
 
 
 def _allowed(key: str, leaf: Any, value: Any) -> str:
-    """The accepted values of a leaf as text; empty if they follow from its type."""
+    """Describe the accepted values of a leaf; the text is empty if only the type of the leaf restricts them."""
     tables = {**TABLES, SAMPLERS.key: SAMPLERS, SCHEDULERS.key: SCHEDULERS}
     if key in tables:
         if value not in tables[key] and value not in tables[key].extra:
-            tables[key][value]  # adds a given import path to the listed names
+            tables[key][value]  # this look-up adds an import path to the allowed names
         return f"; allowed: {tables[key].allowed}"
     if get_origin(leaf.type) is Literal:
         return f"; allowed: {', '.join(map(str, get_args(leaf.type)))}"

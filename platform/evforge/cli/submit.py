@@ -19,14 +19,14 @@ INTERRUPTED = 130
 
 
 JOBS = {"build": ("recordings", "output"), "train": ("resume",), "tune": ("resume",)}
-"""Commands that can run as jobs -> names of their arguments that are paths of files or folders."""
+"""For each command that can run as a job, the names of its arguments that are paths of files or folders."""
 
 
 def submit(command: Sequence[str], values: Mapping[str, Any], address: str | None = None) -> int:
-    """Run a command of evforge on a cluster and follow its log; Ctrl-C leaves the job running.
+    """Run an `evforge` command as a job on a cluster and follow its log. Ctrl-C leaves the job running.
 
     Args:
-        command: the command line, `["tune", "space.yaml", ...]`.
+        command: verb and arguments, such as `["tune", "space.yaml"]`.
         values: parsed arguments of the command.
         address: address of the job server, see `evforge.cluster.jobs.server_address`.
 
@@ -77,13 +77,17 @@ def manage(action: str, job_id: str, address: str | None = None) -> int:
 
 
 def check_job(verb: str, values: Mapping[str, Any]) -> set[str]:
-    """Check that all nodes can access the paths and addresses of a command, and that they outlive the job.
+    """Check that the paths and addresses of a command are valid on all nodes, also after the job has ended.
+
+    Args:
+        verb: name of the command.
+        values: parsed arguments of the command.
 
     Returns:
-        Import paths in the settings and the search space of the command.
+        All import paths (`module:name`) in the settings and the search space of the command.
 
     Raises:
-        ValueError: a path or an address is local or temporary.
+        ValueError: a path or address is valid only on one machine or during the job.
     """
     for name in JOBS[verb]:
         value = values.get(name) or []
@@ -104,7 +108,11 @@ def check_job(verb: str, values: Mapping[str, Any]) -> set[str]:
 
 
 def _named_files(command: Sequence[str]) -> tuple[list[str], dict[str, Path]]:
-    """The command with paths in the job's working folder, and the files to ship: name there -> path here."""
+    """Find the existing YAML and JSON files in a command, and replace their paths by names in the job's working folder.
+
+    Returns:
+        The new command, and for each of these names the path of the file to ship.
+    """
     arguments, files = [], dict[str, Path]()
     for word in command:
         flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)

@@ -1,4 +1,4 @@
-"""Ray: sessions, jobs and their files, and checks of machines and clusters.
+"""Use of Ray: sessions, jobs with their files, and checks of machines and clusters.
 
-`ray_compat` is the only module that touches private parts of Ray. Does not belong here: training and search.
+The module `ray_compat` is the only one that uses private parts of Ray. Does not belong here: training and search.
 """

@@ -1,4 +1,4 @@
-"""Checks of `evforge doctor`: their subject, their status, and what to do."""
+"""Checks of `evforge doctor`: the result of a check, and functions that run and print checks."""
 
 import importlib.metadata
 from collections.abc import Callable, Iterator
@@ -12,12 +12,12 @@ Status = Literal["ok", "warn", "FAIL"]
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the table.
+    """Result of one check, which `evforge doctor` prints as one line.
 
     Args:
         name: subject of the check
-        status: ok, warn (works with limits) or FAIL
-        detail: what was found and, if the status is not ok, what to do
+        status: ok, warn (works with limitations) or FAIL
+        detail: what was found and, unless the status is ok, how to solve the problem
     """
 
     name: str
@@ -26,7 +26,7 @@ class Check:
 
 
 def outcome(name: str, fits: bool, detail: str, problem: str, status: Status = "FAIL") -> Check:
-    """A check that is ok with `detail` if `fits`, otherwise has `status` with `problem`."""
+    """Return a check with the status ok and the text `detail` if `fits`, else with `status` and the text `problem`."""
     return Check(name, "ok", detail) if fits else Check(name, status, problem)
 
 
@@ -34,34 +34,38 @@ Probe = Callable[[], Iterator[Check]]
 
 
 def print_checks(name: str, probe: Probe) -> int:
-    """Print one line per check.
+    """Run a function that yields checks, and print one line per check.
+
+    Args:
+        name: name of the check that is printed if the function raises an exception.
+        probe: the function that yields checks.
 
     Returns:
-        Number of checks that FAIL.
+        Number of checks with the status FAIL.
     """
     return sum(map(print_check, checks_of(name, probe)))
 
 
 def print_check(check: Check) -> bool:
-    """Print one line.
+    """Print a check as one line.
 
     Returns:
-        Whether the status is FAIL.
+        True if the status is FAIL.
     """
     print(f"{check.name:<24} {check.status:<4}  {check.detail}", flush=True)
     return check.status == "FAIL"
 
 
 def checks_of(name: str, probe: Probe) -> Iterator[Check]:
-    """Checks of a probe; an exception of the probe becomes a check that FAILs."""
+    """Yield the checks that `probe()` yields. If it raises an exception, yield a check `name` with the status FAIL."""
     try:
         yield from probe()
-    except Exception as error:  # a broken installation raises any error; the other lines must still be printed
+    except Exception as error:  # a broken installation can raise any error, but the other checks must still run
         yield Check(name, "FAIL", f"{type(error).__name__}: {' '.join(str(error).split())[:200]}")
 
 
 def version_of(package: str) -> str | None:
-    """Version of an installed package, None if it is not installed."""
+    """Return the version of an installed package; None if the package is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

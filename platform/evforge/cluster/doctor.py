@@ -33,14 +33,15 @@ def doctor(config: Config | None = None, address: str | None = None) -> int:
 
     Args:
         config: settings of the planned command; None to check no settings.
-        address: job server of the cluster for the command; the cluster that RAY_ADDRESS names if None.
+        address: address of the cluster on which the command will run; RAY_ADDRESS if None. If neither is given, no
+            cluster is checked.
 
     Returns:
-        1 if a check FAILs, else 0.
+        1 if a check has the status FAIL, else 0.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
-        use_token()  # before a probe imports ray
+        use_token()  # before a check imports ray
     failed = sum(print_checks(name, probe) for name, probe in PROBES.items())
     if address:
         print(f"\ncluster at {address}", flush=True)
@@ -52,20 +53,29 @@ def doctor(config: Config | None = None, address: str | None = None) -> int:
 
 
 def _on_cluster(config: Config | None, address: str) -> int:
-    """Check a cluster as its driver, or by a job if `address` is a job server; return the number that FAIL."""
+    """Check a cluster, and return the number of checks with the status FAIL.
+
+    If `address` is an HTTP address of a job server, a job runs the checks. Otherwise this process connects to the
+    cluster and runs the checks.
+    """
     versions = preflight.installed()
     if not address.startswith(("http://", "https://")):
         return print_checks("cluster", partial(preflight.cluster_checks, config, versions))
     problems = [problem.partition(": ") for problem in unshared(config)] if config is not None else []
     failed = sum(print_check(Check(key, "FAIL", text)) for key, _, text in problems)
-    if not failed:  # otherwise the job would search these paths in its temporary folder
+    if not failed:  # otherwise the job would look for the rejected paths in its temporary folder
         request = {"versions": versions, "settings": None if config is None else config.to_flat()}
         failed += _ask_by_job(address, request)
     return failed
 
 
 def _ask_by_job(address: str, request: dict) -> int:
-    """Run `evforge.cluster.preflight` on the cluster, which prints its checks; return the number that FAIL."""
+    """Check a cluster by a job, print the output of the job, and return the number of checks with the status FAIL.
+
+    Args:
+        address: address of the job server.
+        request: content of the JSON file that `evforge.cluster.preflight.main` reads.
+    """
     try:
         client = connect(address)
         with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +94,7 @@ def _python() -> Iterator[Check]:
 
 
 def _packages() -> Iterator[Check]:
-    """Check every requirement of the base installation and of the extra `platform`."""
+    """Check the installed versions of all packages that EvForge and its extra `platform` require."""
     for needed in _requirements("evforge", {"platform"}):
         found = version_of(needed.name) or ""
         parts = _requirements(needed.name, needed.extras) if found else ()
@@ -94,7 +104,7 @@ def _packages() -> Iterator[Check]:
             problem = "not installed"
         elif not needed.specifier.contains(found, prereleases=True):
             problem = f"{found}, needed: {needed.specifier}"
-        elif missing:  # for example, without its dashboard Ray hangs after the first trial that is stopped early
+        elif missing:  # Ray without its dashboard, for example, hangs after the first trial that is stopped early
             problem = f"{found} without {missing}"
         extras = f"[{','.join(sorted(needed.extras))}]" if needed.extras else ""
         command = f"pip install '{needed.name}{extras}{needed.specifier}'"
@@ -102,7 +112,8 @@ def _packages() -> Iterator[Check]:
 
 
 def _one_lightning() -> Iterator[Check]:
-    # Ray subclasses the strategies of `lightning` if it is installed, which pytorch_lightning does not accept.
+    # If the package `lightning` is installed, Ray's strategies are subclasses of its classes. pytorch_lightning rejects
+    # such strategies.
     found = version_of("lightning")
     problem = f"lightning {found} beside pytorch_lightning: pip uninstall lightning"
     yield outcome("one Lightning", found is None, "pytorch_lightning alone", problem)
@@ -129,7 +140,7 @@ def _processor() -> Iterator[Check]:
     yield outcome("CPUs", cpus > 1, f"{cpus}", "1: trials run one after another", "warn")
     total = min(psutil.virtual_memory().total, _container_limit()) / GIB
     text, problem = f"{total:.1f} GiB", f"{total:.1f} GiB, below 8 GiB: lower tune.max_concurrent"
-    yield outcome("memory", total >= 7.5, text, problem, "warn")  # a machine of 8 GiB reports slightly less
+    yield outcome("memory", total >= 7.5, text, problem, "warn")  # a machine with 8 GiB reports slightly less
 
 
 def _accelerators() -> Iterator[Check]:
@@ -178,7 +189,7 @@ PROBES: dict[str, Probe] = {
 
 
 def _requirements(package: str, extras: Iterable[str]) -> Iterator[Requirement]:
-    """Requirements of a package and of the named extras."""
+    """Yield the requirements of a package and of its named extras, without requirements for other platforms."""
     for line in importlib.metadata.requires(package) or []:
         needed = Requirement(line)
         if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras or ("",)):
@@ -186,8 +197,8 @@ def _requirements(package: str, extras: Iterable[str]) -> Iterator[Requirement]:
 
 
 def _container_limit() -> float:
-    """Memory limit of the control group in bytes; infinity without a limit."""
+    """Return the memory limit of this process's control group in bytes; infinity if there is no limit."""
     try:
         return float(Path("/sys/fs/cgroup/memory.max").read_text())
-    except (OSError, ValueError):  # "max", or no control groups
+    except (OSError, ValueError):  # the file contains "max", or there are no control groups
         return float("inf")

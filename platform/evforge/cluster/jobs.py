@@ -1,4 +1,4 @@
-"""The job server of Ray: connection with a token, the log of a running job, and the status of jobs."""
+"""Client of Ray's job server: connect with a token, print the log of a job, show the status of jobs, and stop a job."""
 
 import asyncio
 import os
@@ -17,15 +17,17 @@ __all__ = ["DEFAULT_ADDRESS", "connect", "follow", "overview", "server_address",
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"
 ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
-RECONNECTS, PAUSE_S = 30, 2.0  # the time of a restarted tunnel or a sleeping laptop
+RECONNECTS, PAUSE_S = 30, 2.0  # long enough to restart a tunnel or to wake a laptop
 STOP_S = 60.0
 
 
 def server_address(address: str | None = None) -> str:
-    """Address of the job server: `address`, RAY_API_SERVER_ADDRESS, RAY_ADDRESS, or this machine.
+    """Return the address of the job server.
+
+    The first of these values that is set is used: `address`, RAY_API_SERVER_ADDRESS, RAY_ADDRESS, `DEFAULT_ADDRESS`.
 
     Raises:
-        ValueError: it is not the address of a job server.
+        ValueError: the value is not an HTTP address.
     """
     given = {"--address": address, **{name: os.environ.get(name) for name in ADDRESS_VARIABLES}}
     for source, value in given.items():
@@ -37,7 +39,10 @@ def server_address(address: str | None = None) -> str:
 
 
 def use_token() -> None:
-    """Make Ray send the token if there is one. Call it before Ray is imported, which reads this variable."""
+    """Make Ray send the authentication token if the user has one.
+
+    Call this function before Ray is imported, because Ray reads the variable RAY_AUTH_MODE during the import.
+    """
     named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     if named or (Path.home() / ".ray" / "auth_token").is_file():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -46,11 +51,11 @@ def use_token() -> None:
 def connect(address: str) -> "JobSubmissionClient":
     """Connect to the job server at `address`.
 
-    The token is the value of RAY_AUTH_TOKEN, or the content of the file named by RAY_AUTH_TOKEN_PATH or of
-    `~/.ray/auth_token`, which `ray get-auth-token --generate` writes.
+    The token is the value of RAY_AUTH_TOKEN, the content of the file that RAY_AUTH_TOKEN_PATH names, or the content of
+    `~/.ray/auth_token`. The command `ray get-auth-token --generate` writes this last file.
 
     Raises:
-        EvForgeError: nothing answers there, it is not Ray, or it refuses the token.
+        EvForgeError: nothing answers at the address, the server is not Ray, or the server rejects the token.
     """
     use_token()
     from ray.exceptions import AuthenticationError
@@ -58,7 +63,7 @@ def connect(address: str) -> "JobSubmissionClient":
 
     quiet_job_client()
     with kept_variable(ADDRESS_VARIABLES[0]):
-        os.environ[ADDRESS_VARIABLES[0]] = address  # this variable has precedence over the argument
+        os.environ[ADDRESS_VARIABLES[0]] = address  # this variable takes precedence over the argument below
         try:
             return JobSubmissionClient(address)
         except AuthenticationError:
@@ -74,13 +79,13 @@ def connect(address: str) -> "JobSubmissionClient":
 
 
 def follow(client: "JobSubmissionClient", job_id: str) -> int:
-    """Print the log of a job until the job ends; after a lost connection reconnect and continue the log.
+    """Print the log of a job until the job ends. After a lost connection, reconnect and continue the log.
 
     Returns:
-        Exit code of the command; 1 if there is no exit code, because the job was stopped or did not start.
+        Exit code of the job's command. 1 if there is no exit code because the job was stopped or did not start.
 
     Raises:
-        EvForgeError: there is no such job, or its cluster no longer answers.
+        EvForgeError: there is no such job, or the cluster no longer answers.
     """
     import aiohttp
 
@@ -105,7 +110,10 @@ def follow(client: "JobSubmissionClient", job_id: str) -> int:
 
 
 class _Log:
-    """The log of a job, with the number of characters printed so far."""
+    """Prints the log of a job.
+
+    It counts the printed characters, so that the log continues at the right place after a reconnection.
+    """
 
     def __init__(self) -> None:
         self.shown = 0
@@ -119,7 +127,7 @@ class _Log:
 
 
 def status(client: "JobSubmissionClient", job_id: str) -> str:
-    """The line of a job in `overview`, and its message.
+    """Return two lines: the line of the job as in `overview`, and the job's message.
 
     Raises:
         EvForgeError: there is no such job.
@@ -129,7 +137,7 @@ def status(client: "JobSubmissionClient", job_id: str) -> str:
 
 
 def stop(client: "JobSubmissionClient", job_id: str) -> str:
-    """End a job as Ctrl-C would, and wait until it has ended.
+    """Stop a job as Ctrl-C would, wait at most `STOP_S` seconds for its end, and return a line with its status.
 
     Raises:
         EvForgeError: there is no such job.
@@ -143,7 +151,7 @@ def stop(client: "JobSubmissionClient", job_id: str) -> str:
 
 
 def overview(client: "JobSubmissionClient") -> str:
-    """One line for each submitted job, the newest last."""
+    """Return a text with one line per submitted job. The newest job is last."""
     jobs = sorted((job for job in client.list_jobs() if job.submission_id), key=lambda job: job.start_time or 0)
     return "\n".join(map(_line, jobs)) or "no jobs"
 

@@ -1,7 +1,7 @@
-"""Checks of settings before a command runs, on this machine or on every node of a cluster.
+"""Checks that the settings of a planned command work on this machine or on every node of a cluster.
 
-They run on the machine of Ray's driver. `evforge doctor --address` submits the job
-`python -m evforge.cluster.preflight REQUEST` to check a cluster from its head.
+The checks run on the machine of Ray's driver. To run them on the head of a cluster, `evforge doctor --address` submits
+the job `python -m evforge.cluster.preflight REQUEST`.
 """
 
 import json
@@ -30,14 +30,14 @@ NODE_S, TRACKING_S = 120.0, 5.0
 
 @dataclass(frozen=True)
 class Report:
-    """Report of one node.
+    """Versions and problems that one node reports.
 
     Args:
         node: name of the node
-        versions: versions of Python and of the packages that must be equal
-        missing: keys of the files and folders that do not exist on the node
-        tracking: why the MLflow server cannot be reached; empty if it can be reached or is not needed
-        error: why the node could not report
+        versions: versions of Python and of the packages that must be the same on all nodes, by name
+        missing: keys of the settings that name a file or folder that does not exist on the node
+        tracking: why the node cannot reach the MLflow server; empty if the node reaches the server or does not need it
+        error: why the node could not report; empty if the node reported
     """
 
     node: str
@@ -48,24 +48,24 @@ class Report:
 
 
 def installed() -> dict[str, str]:
-    """Versions of Python and of the packages that must be equal on all nodes."""
+    """Return the versions of Python and of the packages that must be the same on all nodes, by name."""
     versions = {name: version_of(name) or "not installed" for name in PACKAGES}
     return {"python": platform.python_version(), **versions}
 
 
 def node_report(paths: Mapping[str, str], tracking_uri: str) -> Report:
-    """Report of this machine.
+    """Return the report of this machine.
 
     Args:
-        paths: `{key: path}` that must exist.
-        tracking_uri: address of the MLflow server; empty if it is not needed.
+        paths: dict from keys of settings to paths that must exist.
+        tracking_uri: address of the MLflow server; empty if the server is not needed.
     """
     missing = tuple(key for key, path in paths.items() if not Path(path).exists())
     return Report(socket.gethostname(), installed(), missing, _unreachable(tracking_uri) if tracking_uri else "")
 
 
 def local_checks(config: Config) -> Iterator[Check]:
-    """Check on this machine what a command with these settings needs."""
+    """Check that this machine has the GPUs, paths and MLflow server that a command with these settings needs."""
     import torch
 
     yield from _gpu_checks(config, torch.cuda.device_count(), 0)
@@ -74,11 +74,11 @@ def local_checks(config: Config) -> Iterator[Check]:
 
 
 def cluster_checks(config: Config | None, client: Mapping[str, str]) -> Iterator[Check]:
-    """Check the cluster that RAY_ADDRESS names, on each of its nodes.
+    """Check every node of the cluster that RAY_ADDRESS names.
 
     Args:
         config: settings of the planned command; None to check no settings.
-        client: versions on the machine that submits the command, which may differ from those of the driver.
+        client: result of `installed` on the machine that submits the command, which may differ from Ray's driver.
     """
     paths = _paths(config) if config else {}
     with ray_session() as resources, _storage_mark(config) as mark:
@@ -93,13 +93,14 @@ def cluster_checks(config: Config | None, client: Mapping[str, str]) -> Iterator
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Check the cluster of this job.
+    """Check the cluster on which this job runs.
 
     Args:
-        arguments: name of a JSON file `{"versions": {...}, "settings": {"group.leaf": value} or null}`.
+        arguments: command line with one argument, the path of a JSON file; `sys.argv[1:]` if None. The file contains
+            `{"versions": {...}, "settings": {"group.leaf": value} or null}`.
 
     Returns:
-        Number of checks that FAIL.
+        Number of checks with the status FAIL.
     """
     (name,) = sys.argv[1:] if arguments is None else arguments
     request = json.loads(Path(name).read_text())
@@ -190,7 +191,7 @@ def _settings_checks(config: Config, paths: Mapping[str, str], nodes: Sequence[R
 
 
 def _paths(config: Config) -> dict[str, str]:
-    """Key -> local path that a command needs; addresses such as s3://... are not included."""
+    """Return the local paths that a command needs, by setting. Addresses such as s3://... are not included."""
     uri = config.track.tracking_uri or ""
     wanted = {
         "data.dataset_path": config.data.dataset_path,
@@ -207,7 +208,11 @@ def _server(config: Config) -> str:
 
 @contextmanager
 def _storage_mark(config: Config | None) -> Iterator[dict[str, str]]:
-    """Create a file in `train.storage` that must exist on every node during the block."""
+    """Create a temporary file in `train.storage` for the block. Every node that mounts this folder sees the file.
+
+    Yields:
+        `{"train.storage": path of the file}`. An empty dict if `config` is None or `train.storage` is not a local path.
+    """
     if config is None or "://" in config.train.storage:
         yield {}
         return
@@ -222,7 +227,7 @@ def _storage_mark(config: Config | None) -> Iterator[dict[str, str]]:
 
 
 def _unreachable(server: str) -> str:
-    """Why an HTTP server cannot be reached; empty if it answers, also with a refusal."""
+    """Return why an HTTP server cannot be reached; empty if it answers with a status code below 500."""
     try:
         with urllib.request.urlopen(f"{server.rstrip('/')}/health", timeout=TRACKING_S):
             return ""

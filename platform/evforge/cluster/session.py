@@ -1,4 +1,4 @@
-"""Sessions of Ray: a local Ray on this machine, or the cluster that the variable RAY_ADDRESS names."""
+"""Sessions of Ray, on this machine or on the cluster that the environment variable RAY_ADDRESS names."""
 
 import logging
 import os
@@ -13,18 +13,19 @@ from typing import Any
 from evforge import EvForgeError
 from evforge.cluster.ray_compat import grown_nodes, quiet_authentication
 
-__all__ = ["Resources", "cpu_count", "kept_variable", "ray_session"]
+__all__ = ["Resources", "cpu_count", "kept_variable", "local_resources", "ray_session"]
 
-OBJECT_STORE_BYTES = 200 * 2**20  # it stores only settings and metrics
+OBJECT_STORE_BYTES = 200 * 2**20  # the object store contains only settings and metrics
 
 
 @dataclass(frozen=True)
 class Resources:
-    """Nodes that Ray may use.
+    """CPU cores and GPUs of the nodes that Ray may use.
 
     Args:
-        nodes: (CPU cores, GPUs) of each node that runs
-        grown: the same for the nodes of the largest cluster that an autoscaler starts; empty without an autoscaler
+        nodes: (CPU cores, GPUs) of each running node
+        grown: (CPU cores, GPUs) of each node in the largest cluster that an autoscaler can start; empty without an
+            autoscaler
     """
 
     nodes: tuple[tuple[int, int], ...]
@@ -32,31 +33,38 @@ class Resources:
 
     @property
     def cpus(self) -> int:
-        """Number of CPU cores of all nodes that run."""
+        """Number of CPU cores of all running nodes."""
         return sum(cpus for cpus, _ in self.nodes)
 
     @property
     def gpus(self) -> int:
-        """Number of GPUs of all nodes that run."""
+        """Number of GPUs of all running nodes."""
         return sum(gpus for _, gpus in self.nodes)
 
     def hosts(self, use_gpu: bool) -> list[tuple[int, int]]:
-        """Return (CPU cores, GPUs) of each node that trainings use, including those that an autoscaler starts for them.
+        """Return (CPU cores, GPUs) of each node on which trainings can run.
 
-        An autoscaler starts nodes with GPUs for a training on CPUs only if it has no others.
+        If the cluster has an autoscaler, these are nodes that it can start, if they fit. For trainings on CPUs, the
+        autoscaler's nodes with GPUs are used only if there are no other nodes.
         """
         running, grown = ([node for node in nodes if node[use_gpu]] for nodes in (self.nodes, self.grown))
         return [node for node in grown if use_gpu or not node[1]] or running or grown
 
     def room(self, use_gpu: bool) -> int:
-        """Largest number of workers, each of which uses a GPU or else a CPU core."""
+        """Return the largest number of workers that can run at the same time.
+
+        Each worker uses one GPU if `use_gpu` is true, and one CPU core otherwise.
+        """
         return sum(host[use_gpu] for host in self.hosts(use_gpu))
 
     def use_gpu(self, wanted: bool | str) -> bool:
-        """Resolve `train.use_gpu` for these resources.
+        """Return whether a training uses GPUs on these resources.
+
+        Args:
+            wanted: value of the setting `train.use_gpu`. "auto" means that GPUs are used if a running node has one.
 
         Raises:
-            EvForgeError: a GPU is required and there is no GPU.
+            EvForgeError: the setting is true and there is no GPU.
         """
         if wanted == "auto":
             return self.gpus > 0
@@ -65,10 +73,12 @@ class Resources:
         return bool(wanted)
 
     def require_workers(self, workers: int, use_gpu: bool) -> None:
-        """Refuse a training that would wait forever for its workers, each of which uses a CPU core or a GPU.
+        """Check that all workers of a training can run at the same time, as the training would otherwise wait forever.
+
+        Each worker uses one GPU if `use_gpu` is true, and one CPU core otherwise.
 
         Raises:
-            EvForgeError: there are more workers than CPU cores or GPUs.
+            EvForgeError: there are more workers than GPUs or CPU cores.
         """
         there = self.room(use_gpu)
         if workers > there:
@@ -77,17 +87,26 @@ class Resources:
 
 
 def cpu_count() -> int:
-    """CPU cores that this process may use."""
+    """Return the number of CPU cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
+def local_resources() -> Resources:
+    """Return the resources of this machine without starting Ray."""
+    import torch
+
+    return Resources(((cpu_count(), torch.cuda.device_count()),))
+
+
 @contextmanager
 def ray_session(dashboard: bool = False) -> Iterator[Resources]:
-    """Start or join Ray for the block, and end what was started. A nested session uses the outer one.
+    """Start Ray on this machine or connect to the cluster for the block, and yield the resources.
+
+    A local Ray is stopped after the block. A nested session uses the outer session.
 
     Args:
-        dashboard: also start the dashboard of Ray, through which Ray Train monitors its workers.
+        dashboard: start a local Ray with its dashboard, through which Ray Train monitors its workers.
     """
     cluster = "RAY_ADDRESS" in os.environ
     import ray
@@ -111,7 +130,7 @@ def ray_session(dashboard: bool = False) -> Iterator[Resources]:
 
 @contextmanager
 def kept_variable(name: str) -> Iterator[None]:
-    """Restore an environment variable after the block."""
+    """Restore the value of an environment variable after the block."""
     value = os.environ.get(name)
     try:
         yield
@@ -122,12 +141,15 @@ def kept_variable(name: str) -> Iterator[None]:
 
 
 def _local_options(dashboard: bool) -> dict[str, Any]:
-    """Arguments of `ray.init` for a local Ray."""
+    """Return the arguments of `ray.init` for a local Ray.
+
+    With a dashboard, this also chooses a free port and sets RAY_API_SERVER_ADDRESS.
+    """
     options = {"address": "local", "include_dashboard": dashboard, "object_store_memory": OBJECT_STORE_BYTES}
     if dashboard:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
-        # Without this address the actors of Ray Train may ask another Ray on this machine.
+        # Without this address, the actors of Ray Train may connect to another Ray on this machine.
         os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
         options["dashboard_port"] = port
     return options
@@ -135,7 +157,7 @@ def _local_options(dashboard: bool) -> dict[str, Any]:
 
 @contextmanager
 def _kept_signal_handlers() -> Iterator[None]:
-    """Restore the signal handlers after the block: the SIGTERM handler of Ray aborts the process without cleanup."""
+    """Restore the signal handlers after the block. Ray's handler of SIGTERM aborts the process without cleanup."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     if threading.current_thread() is threading.main_thread():

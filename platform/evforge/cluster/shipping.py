@@ -1,4 +1,4 @@
-"""Files that a job needs, its start, and checks of its paths."""
+"""Start of jobs: collect the files that a job needs, submit the job, and check the paths in its settings."""
 
 import importlib.util
 import secrets
@@ -25,16 +25,22 @@ if TYPE_CHECKING:
 __all__ = ["is_shared", "launch", "own_packages", "unshared", "unshared_text"]
 
 LIMIT_BYTES = 50 * 10**6
-"""Limit of the shipped files. Code and settings take less than 1 MB; Ray rejects 100 MB without naming a file."""
+"""Largest total size of the files of a job. Code and settings need less than 1 MB.
+
+Ray itself rejects 100 MB, but its message names no file.
+"""
 
 START_PAUSES_S = (1.0, 2.0, 4.0, 8.0)
-"""Pauses between attempts to submit a job to a head that has just started."""
+"""Pauses in seconds between attempts to submit a job to a head node that has just started."""
 
-JOB_ENVIRONMENT = {**RAY_ENVIRONMENT, "RAY_JOB_STOP_WAIT_TIME_S": "30"}  # time to end the MLflow runs
+JOB_ENVIRONMENT = {**RAY_ENVIRONMENT, "RAY_JOB_STOP_WAIT_TIME_S": "30"}  # seconds to end the MLflow runs
 
 
 def unshared(config: Config) -> list[str]:
-    """Errors about the paths and addresses of a configuration that a job, with its temporary folder, cannot use."""
+    """Return one error message for each path or address in a configuration that a job cannot use.
+
+    A job runs in a temporary folder, so paths must be absolute.
+    """
     folders = {"data.dataset_path": config.data.dataset_path, "train.storage": config.train.storage}
     if config.train.pretrained is not None:
         folders["train.pretrained"] = config.train.pretrained
@@ -51,10 +57,18 @@ def unshared(config: Config) -> list[str]:
 
 
 def own_packages(import_paths: Iterable[str]) -> dict[str, Path]:
-    """The packages and modules of import paths that are not installed: top-level name -> folder or file.
+    """Find the packages and modules of import paths that are not installed, so that a job must contain them.
+
+    `detector` and `evforge` are not included, as every job contains them.
+
+    Args:
+        import_paths: import paths such as `package.module:Name`.
+
+    Returns:
+        Dict from the name of each top-level package or module to its folder or file.
 
     Raises:
-        ValueError: a package cannot be found.
+        ValueError: a package or module cannot be found.
     """
     installed = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")}
     found = {}
@@ -77,14 +91,14 @@ def launch(
     files: Mapping[str, Path],
     packages: Mapping[str, Path] = MappingProxyType({}),
 ) -> str:
-    """Ship code and files, print their size, and start a job.
+    """Send code and files to the cluster, print their size, and start a job.
 
     Args:
         client: client of the job server.
-        name: word in the id of the job.
-        module: Python module to run, and its arguments.
-        files: name in the job's working folder -> file.
-        packages: further packages and modules to ship, see `own_packages`.
+        name: part of the job's id, such as "doctor".
+        module: name of the Python module to run, followed by its arguments.
+        files: dict from file names in the job's working folder to local files.
+        packages: further packages and modules to send, as returned by `own_packages`.
 
     Returns:
         Id of the job.
@@ -115,17 +129,26 @@ def launch(
 
 
 def is_shared(path: str) -> bool:
-    """Whether a path is absolute or an address, and thus valid in a job, whose working folder is temporary."""
+    """Return whether a path is absolute or an address. Other paths cannot be used in the temporary folder of a job."""
     return Path(path).is_absolute() or "://" in path
 
 
 def unshared_text(name: str, found: Any, allowed: str) -> str:
-    """The error message about a path or address that `is_shared` rejects."""
+    """Return the error message for a path or address that a job cannot use.
+
+    Args:
+        name: key of the setting.
+        found: value of the setting.
+        allowed: description of the allowed values.
+    """
     return f"{name}: got {found!r}, which a job would look for in its temporary folder; allowed in a job: {allowed}"
 
 
 def _contents(files: Mapping[str, Path], packages: Mapping[str, Path]) -> dict[str, Path]:
-    """All files to ship: path in the job's working folder, from which Python imports the packages -> file."""
+    """Return all files to send, as a dict from paths in the job's working folder to local files.
+
+    Python imports the packages from the working folder.
+    """
     found = dict(files)
     own = {package.__name__: Path(str(package.__file__)).parent for package in (detector, evforge)}
     for name, root in {**own, **packages}.items():
@@ -149,7 +172,13 @@ def _check_size(sizes: Mapping[str, int]) -> None:
 
 @contextmanager
 def _archive(contents: Mapping[str, Path]) -> Iterator[Path]:
-    """A ZIP file of exactly these files. Ray's own archive contains whole folders and is not compressed."""
+    """Create a temporary ZIP file for the block, and yield its path.
+
+    Ray's own archive would contain whole folders and is not compressed.
+
+    Args:
+        contents: dict from paths in the ZIP file to local files.
+    """
     with tempfile.TemporaryDirectory(prefix="evforge-job-") as name:
         path = Path(name) / "job.zip"
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:

@@ -1,4 +1,4 @@
-"""Recordings and datasets for the command line: build many, check, inspect.
+"""Building, checking and inspecting recordings and datasets from the command line.
 
 Does not belong here: the content and the building of a single file (`detector.data`).
 """

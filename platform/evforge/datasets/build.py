@@ -20,7 +20,7 @@ from evforge.cluster.session import ray_session
 __all__ = ["build", "run_on_ray", "worth_ray"]
 
 RAY_FROM_BYTES = 10**9
-"""Size from which the start of Ray, which takes about 5 s, is worth it."""
+"""Total size of the recordings from which Ray builds them. Starting Ray takes about 5 s."""
 
 REPORT_S, END_S = 1.0, 10.0
 """Seconds between two reports of a task, and seconds that interrupted tasks have to clean up."""
@@ -41,18 +41,19 @@ def build(
     """Build a dataset folder, see `detector.data.builder.dataset.build_dataset`.
 
     Args:
-        recordings: paths, addresses, or addresses with `*`.
+        recordings: paths or addresses; an address may contain the wildcard `*`.
         output: path or address of the dataset folder.
         data: settings of the tensors.
-        cuts: split -> (first, last) second of each recording.
-        label_map: class names by id.
-        sensor: height and width of the sensor, for recordings that do not state them.
+        cuts: for each split, start and end in seconds of the part of every recording to use; if None, whole
+            recordings, each in the split that its folder is named after.
+        label_map: class names by id; the label map beside the recordings if None.
+        sensor: height and width of the sensor in pixels, for recordings that do not state them.
         skip_broken: skip recordings that cannot be used, and list them at the end.
         label_time_unit: unit of the label times.
         label_offset: microseconds to add to the label times.
 
     Returns:
-        The dataset folder.
+        Path or address of the dataset folder.
 
     Raises:
         FileNotFoundError: a recording, its labels or a label map is missing.
@@ -80,7 +81,7 @@ def build(
 
 
 def worth_ray(recordings: Sequence[Place]) -> bool:
-    """Whether to build on Ray: there are several recordings, and RAY_ADDRESS is set or their size is large."""
+    """Return True if Ray should build the recordings: there are several, and RAY_ADDRESS is set or they are large."""
     return len(recordings) > 1 and ("RAY_ADDRESS" in os.environ or sum(map(_size, recordings)) >= RAY_FROM_BYTES)
 
 
@@ -94,6 +95,9 @@ def run_on_ray(recordings: Sequence[Place], plan: Plan) -> Iterator[Step]:
     """Build recordings as Ray tasks with one CPU core each. At most two tasks per core are submitted at a time.
 
     Closing the iterator ends the tasks.
+
+    Yields:
+        The steps of all recordings, in the order of their arrival.
 
     Raises:
         EvForgeError: a task failed for a reason other than its recording, such as a full disk.
@@ -118,7 +122,7 @@ def run_on_ray(recordings: Sequence[Place], plan: Plan) -> Iterator[Step]:
 
 
 def _report_at_intervals(recording: Place, plan: Plan) -> Iterator[Step]:
-    """Build a recording in a worker; the steps of each `REPORT_S` are combined into one."""
+    """Build a recording in a worker of Ray, and combine all steps within `REPORT_S` seconds into one step."""
     frames, last = 0, time.monotonic()
     for step in report_steps(recording, plan):
         frames += step.frames
@@ -128,7 +132,7 @@ def _report_at_intervals(recording: Place, plan: Plan) -> Iterator[Step]:
 
 
 def _next_step(task: Any) -> Step | None:
-    """Wait for the next step of a task; None at its end."""
+    """Wait for the next step of a task. Return None if the task has ended."""
     import ray
 
     try:

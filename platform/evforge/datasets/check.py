@@ -1,4 +1,4 @@
-"""`evforge check`: faults of a dataset, as lines of text and an exit code."""
+"""`evforge check`: prints the faults of a dataset and returns an exit code."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ def check(
         paths: a dataset folder, or recordings or tensor files.
         sensor: height and width in pixels, for recordings that do not state them.
         label_time_unit: unit of the label times of recordings.
-        data: formats of recordings and labels, and the share of the events of a recording that may be faulty.
+        data: settings with the formats of recordings and labels, and the tolerated share of faulty events.
 
     Returns:
         1 if a finding is an error, else 0.
@@ -42,10 +42,10 @@ def check(
 
 
 def findings_text(findings: Iterable[Finding]) -> str:
-    """Format findings, one per line and at most ten of a kind, followed by the numbers of errors and warnings.
+    """Format at most ten findings of each kind, one per line, and then the numbers of errors and warnings.
 
     Args:
-        findings: in the order of `check_dataset`.
+        findings: the findings, in the order in which `check_dataset` returns them.
     """
     lines: list[str] = []
     counts: Counter[str] = Counter()

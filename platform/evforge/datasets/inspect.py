@@ -37,17 +37,18 @@ def inspect(
 
     Args:
         paths: recordings, tensor files, dataset folders.
-        config: `data` states which boxes the protocol drops, `train.storage` the folder of runs.
-        output: folder for the figures, with a subfolder per path if there are several; a new folder if None.
+        config: settings; `data` states which boxes the protocol drops, `train.storage` is the parent of new folders.
+        output: folder for the figures, with one subfolder per path if there are several paths; if None, a new folder
+            for each path.
         sensor: height and width in pixels, for recordings that do not state them.
         label_time_unit: unit of the label times of recordings.
 
     Returns:
-        The folder of the figures of each path.
+        For each path, the folder with its figures.
 
     Raises:
         FileNotFoundError: a path does not exist.
-        ValueError: none of a path's files can be read.
+        ValueError: all files of a path are unreadable.
     """
     found = [(Path(path), find_data(path, sensor, label_time_unit, config.data)) for path in paths]
     folders = []
@@ -68,7 +69,11 @@ def inspect(
 def _survey(
     files: Sequence[DataFile], data: DataConfig, names: Mapping[int, str]
 ) -> tuple[list[FileSurvey], list[str]]:
-    """Survey the tensor files, or the recordings if there are none; also return why files cannot be read."""
+    """Survey the tensor files, or the recordings if there are no tensor files.
+
+    Returns:
+        The surveys, and an error message for each file that cannot be read.
+    """
     chosen = [file for file in files if file.is_tensor] or list(files)
     surveys, failures = [], []
     total = sum(file.path.stat().st_size for file in chosen)
@@ -91,7 +96,7 @@ def _advance(bar: tqdm, size: int, part: float) -> None:
 
 
 def _draw(folder: Path, title: str, surveys: Sequence[FileSurvey], names: Mapping[int, str], data: DataConfig) -> Path:
-    """Write the figures; without labels there is no figure of boxes."""
+    """Write the figures to `folder` and return the folder. Without labels, no figure of boxes is written."""
     labels = [survey.labels for survey in surveys if survey.labels]
     milliseconds = "/".join(sorted({f"{survey.delta_t / 1000:g}" for survey in surveys}))
     figures: dict[str, Callable[[], Any]] = {
@@ -107,7 +112,7 @@ def _draw(folder: Path, title: str, surveys: Sequence[FileSurvey], names: Mappin
 
 
 def _samples(surveys: Sequence[FileSurvey]) -> list[Sample]:
-    """Choose frames spread over all labelled times, or over the sampled frames if no time is labelled."""
+    """Load up to eight frames spread over all labelled times, or over `sample_times` if no time is labelled."""
     labelled = [(survey, int(time)) for survey in surveys if survey.labels for time in survey.labels.times]
     times = labelled or [(survey, int(time)) for survey in surveys for time in survey.sample_times]
     chosen = np.unique(np.linspace(0, len(times), NUM_SAMPLES, endpoint=False).astype(int) + len(times) // 16)

@@ -29,7 +29,7 @@ MAX_NAMES = 30
 """Largest number of files whose names are shown."""
 
 MAX_POINTS = 1000
-"""Longest curve that is drawn point by point; longer curves are drawn as the mean and range of groups of points."""
+"""Largest number of points of a curve. A longer curve is drawn as the mean and range of groups of points."""
 
 MAX_BOXES = 20_000
 IMAGE_WIDTH, COLUMNS = 480, 4
@@ -37,10 +37,10 @@ IMAGE_WIDTH, COLUMNS = 480, 4
 
 @dataclass(frozen=True)
 class Sample:
-    """A frame to show.
+    """A frame to draw, with its boxes.
 
     Args:
-        name: name of the file
+        name: name of the file without extension
         time: end of the frame in microseconds
         frame: (C, H, W)
         boxes: (M,) `BBOX_dtype` in pixels of the frame; None if the time is not labelled
@@ -55,7 +55,7 @@ class Sample:
 def rate_figure(surveys: Sequence[FileSurvey], title: str) -> "Figure":
     """Draw the activity: event rate of recordings, or share of active pixels of tensor files.
 
-    Up to six files are drawn as curves over time with their labelled times, more files as one point each.
+    Up to six files are drawn as curves over time, with their labelled times. More files are drawn as one point each.
 
     Args:
         surveys: the files, all recordings or all tensor files.
@@ -75,7 +75,9 @@ def rate_figure(surveys: Sequence[FileSurvey], title: str) -> "Figure":
 
 
 def boxes_figure(labels: LabelStatistics, names: Mapping[int, str], data: DataConfig, title: str) -> "Figure":
-    """Draw width and height of each box with the limits of the protocol and of the sizes of COCO, and boxes per class.
+    """Draw width and height of each box, and the number of boxes per class.
+
+    Also draw the smallest size that the protocol keeps, and the limits of COCO's small, medium and large boxes.
 
     Args:
         labels: labels of one or several files.
@@ -147,7 +149,7 @@ def _draw_curve(axes: Any, survey: FileSurvey) -> None:
     axes.set_ylim(bottom=0)
     axes.margins(x=0.01)
     if survey.labels is not None and survey.labels.times.size:
-        # The marks are below the curve, which starts at 0.
+        # Labelled times are drawn below 0, where they cover no curve.
         marks = survey.labels.times / 1e6
         axes.vlines(marks, -0.06, -0.01, transform=axes.get_xaxis_transform(), color=LABELS, lw=0.8, clip_on=False)
         axes.tick_params(axis="x", pad=10)
@@ -156,7 +158,7 @@ def _draw_curve(axes: Any, survey: FileSurvey) -> None:
 
 
 def _draw_files(axes: Any, surveys: Sequence[FileSurvey]) -> None:
-    """Draw the median of each file and the range from its 5th to its 95th percentile."""
+    """Draw one point per file: the median activity, with the range from the 5th to the 95th percentile."""
     for split in dict.fromkeys(survey.file.split for survey in surveys):
         indices = [index for index, survey in enumerate(surveys) if survey.file.split == split]
         values = [_series(surveys[index])[1] for index in indices]
@@ -175,7 +177,7 @@ def _draw_files(axes: Any, surveys: Sequence[FileSurvey]) -> None:
 
 
 def _series(survey: FileSurvey) -> tuple[np.ndarray, np.ndarray, str]:
-    """Times in seconds, values, and the label of the values."""
+    """Return times in seconds, the activity at these times, and the axis label of the activity."""
     if survey.events is None:
         return survey.sample_times / 1e6, 100 * survey.active, "active pixels\nof a frame (%)"
     bins, rates = survey.events.curve
@@ -215,7 +217,7 @@ def _draw_sizes(axes: Any, labels: LabelStatistics, data: DataConfig) -> None:
 
 
 def _limits(sizes: np.ndarray, data: DataConfig) -> tuple[float, float]:
-    """Axis limits that include all boxes and the limits of the protocol."""
+    """Return the lower and upper axis limit. They include all boxes and the size limits of the protocol."""
     sides = sizes if sizes.size else np.array([[10.0, 100.0]])
     low = min(float(sides.min()), *(limit for limit in (data.min_box_side, data.min_box_diag) if limit > 0), 8.0)
     return max(low, 1.0) / 1.25, max(float(sides.max()), data.min_box_diag, 64.0) * 1.25
@@ -237,7 +239,11 @@ def _draw_sample(axes: Any, sample: Sample, colours: Mapping[int, str]) -> None:
 
 
 def _two_polarities(frame: np.ndarray) -> np.ndarray:
-    """Non-negative channels OFF, ON, ...; signed or single channels are split by sign."""
+    """Return a frame with non-negative channels OFF, ON, ...
+
+    A frame with an odd number of channels or negative values becomes two channels: sums of its negative and positive
+    values.
+    """
     values = frame.astype(np.float32)
     if len(values) % 2 == 0 and values.min() >= 0:
         return values
@@ -245,7 +251,7 @@ def _two_polarities(frame: np.ndarray) -> np.ndarray:
 
 
 def _pool(frame: np.ndarray, size: int) -> np.ndarray:
-    """Sum `size` x `size` pixels, so that single events remain visible in a small image."""
+    """Sum blocks of `size` x `size` pixels, so that single events remain visible in a small image."""
     channels, height, width = frame.shape
     rows, columns = height // size, width // size
     return frame[:, : rows * size, : columns * size].reshape(channels, rows, size, columns, size).sum(axis=(2, 4))

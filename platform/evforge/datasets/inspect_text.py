@@ -14,15 +14,15 @@ from evforge.display.tables import text_table
 __all__ = ["box_text", "dataset_text", "file_text", "survey_text"]
 
 SMALL, LARGE = 32**2, 96**2
-"""Bounds in pixels of the area of a medium box of COCO."""
+"""Lower and upper limit of the area of COCO's medium boxes, in square pixels."""
 
 
 def survey_text(path: Path, surveys: Sequence[FileSurvey], names: Mapping[int, str], data: DataConfig) -> str:
-    """Describe a path: its only file or its splits, then its boxes, then the labels that are not used.
+    """Describe the only file or the splits of a path, then the sizes of its boxes, then its unused labels.
 
     Args:
         path: the inspected path.
-        surveys: its files, at least one.
+        surveys: surveys of at least one file of the path.
         names: class names by id.
         data: settings that state which boxes the protocol drops.
     """
@@ -40,7 +40,7 @@ def file_text(survey: FileSurvey, names: Mapping[int, str]) -> str:
     """Describe a file, one fact per line.
 
     Args:
-        survey: the file.
+        survey: survey of the file.
         names: class names by id.
     """
     height, width = survey.sensor_size
@@ -56,10 +56,10 @@ def file_text(survey: FileSurvey, names: Mapping[int, str]) -> str:
 
 
 def dataset_text(surveys: Sequence[FileSurvey], names: Mapping[int, str]) -> str:
-    """Format a table with one row per split.
+    """Format a table with one row per split, and a row for all files if there are several splits.
 
     Args:
-        surveys: the files.
+        surveys: surveys of the files.
         names: class names by id.
     """
     labels = [survey.labels for survey in surveys if survey.labels]
@@ -75,7 +75,7 @@ def dataset_text(surveys: Sequence[FileSurvey], names: Mapping[int, str]) -> str
 
 
 def box_text(labels: LabelStatistics, data: DataConfig) -> str:
-    """Describe box sizes, the share of boxes that the protocol drops, and the shares of the three sizes of COCO.
+    """Describe box sizes, the share of boxes that the protocol drops, and the shares of COCO's small, medium and large.
 
     Args:
         labels: labels of one or several files.
@@ -101,7 +101,7 @@ def box_text(labels: LabelStatistics, data: DataConfig) -> str:
 
 
 def _common_text(path: Path, surveys: Sequence[FileSurvey]) -> str:
-    """Describe the files of a dataset together."""
+    """Describe what the files of a dataset contain: sensor sizes, formats, and the range of event rates."""
     sizes = {f"{survey.sensor_size[1]} x {survey.sensor_size[0]} px" for survey in surveys}
     kinds = {_tensor_facts(survey)[0][1] if survey.header else survey.format for survey in surveys}
     facts = [("sensor", ", ".join(sorted(sizes))), ("files", "; ".join(sorted(kinds)))]
@@ -187,7 +187,7 @@ def _split_cells(split: str, surveys: Sequence[FileSurvey], ids: Sequence[int]) 
 
 
 def _rates(events: EventStatistics) -> str:
-    """The mean rate, and the rate of the fullest bin if the recording is long enough to contain a complete bin."""
+    """Format the mean event rate, and the peak rate if the recording is long enough to contain a complete time bin."""
     if events.mean_rate is None or events.first_t is None or events.last_t is None:
         return "-"
     if events.last_t - events.first_t < 2 * BIN_US:

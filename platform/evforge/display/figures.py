@@ -1,6 +1,6 @@
 """The common style of figures.
 
-Matplotlib is imported when a figure is made: a missing or broken installation must not cost any results.
+Matplotlib is imported only when a figure is made, so that a missing or broken installation costs no other results.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ DASHES = ("-", "--", "-.", ":")
 
 
 def make_figure(size: tuple[float, float]) -> "Figure":
-    """Create an empty figure without pyplot, which would keep it open in the process and choose a window system.
+    """Create an empty figure without pyplot, because pyplot keeps figures open and chooses a window system.
 
     Args:
         size: width and height in inches.
@@ -35,7 +35,7 @@ def make_figure(size: tuple[float, float]) -> "Figure":
 
 
 def make_axes(title: str, xlabel: str, ylabel: str, size: tuple[float, float] = (6.4, 4.8)) -> tuple["Figure", Any]:
-    """Create a figure with one pair of axes in the common style."""
+    """Create a figure with one plot in the common style. `size` is its width and height in inches."""
     figure = make_figure(size)
     axes = figure.add_subplot(title=title, xlabel=xlabel, ylabel=ylabel)
     _apply_style(axes)
@@ -43,7 +43,7 @@ def make_axes(title: str, xlabel: str, ylabel: str, size: tuple[float, float] = 
 
 
 def make_panels(title: str, rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple["Figure", Any]:
-    """Create a figure with a grid of axes in the common style.
+    """Create a figure with a grid of plots in the common style.
 
     Args:
         title: title of the figure.
@@ -70,7 +70,7 @@ def _apply_style(axes: Any) -> None:
 
 
 def line_style(index: int) -> dict[str, Any]:
-    """Colour and dashes of the curve with this index; the first 28 are distinct."""
+    """Return arguments for `plot`: colour and dashes of the curve with this index. The first 28 styles are distinct."""
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index // len(COLOURS) % len(DASHES)]}
 
 
@@ -79,18 +79,20 @@ def add_legend(axes: Any) -> None:
     lines = len(axes.get_lines())
     if lines:
         columns = 1 + (lines - 1) // 24
-        # Outside the axes, so that it covers no curve; long handles show the dashes.
+        # The legend is outside the axes, where it covers no curve. Long handles show the dashes.
         axes.figure.legend(loc="outside right upper", frameon=False, fontsize="small", handlelength=3, ncols=columns)
     else:
         axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center")
 
 
 def save_figure(path: Path, draw: Callable[[], "Figure"]) -> None:
-    """Draw a figure and write it as PNG. An error becomes a warning on stderr; an older file never remains.
+    """Draw a figure and write it as PNG. An error is only printed to stderr as a warning.
+
+    An existing file is deleted first, so that no old figure remains after an error.
 
     Args:
         path: file to write.
-        draw: returns the figure.
+        draw: function that returns the figure.
     """
     path.unlink(missing_ok=True)
     with decoration(str(path)), atomic_write(path) as part:

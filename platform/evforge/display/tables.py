@@ -1,4 +1,4 @@
-"""Text tables, and metrics, ranges and names as text."""
+"""Formatting of tables, metrics, ranges and names as text."""
 
 from collections.abc import Collection, Sequence
 
@@ -6,19 +6,19 @@ __all__ = ["metric_text", "range_text", "shorten", "text_table"]
 
 
 def metric_text(value: float | None, digits: int = 4) -> str:
-    """A metric with a fixed number of digits after the point, or "-" if it is None."""
+    """Format a metric with a fixed number of digits after the point, or return "-" if the metric is None."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
 def range_text(start: float | None, stop: float | None) -> str:
-    """The range [start, stop) as text; None means unbounded, at one end at most."""
+    """Format the range [start, stop). None means that there is no limit; only one of the two may be None."""
     if start is None:
         return f"below {stop:g}"
     return f"from {start:g}" if stop is None else f"{start:g} to {stop:g}"
 
 
 def shorten(name: str, length: int) -> str:
-    """A name of at most `length` characters; a longer name loses its middle."""
+    """Shorten a name to at most `length` characters; the middle of a longer name becomes "…"."""
     return name if len(name) <= length else f"{name[: length // 2 - 1]}…{name[-length // 2 :]}"
 
 
@@ -26,7 +26,7 @@ def text_table(lines: Sequence[Sequence[str]], numbers: Collection[int]) -> str:
     """Align the cells of a table.
 
     Args:
-        lines: the header, then the rows, all of the same length.
+        lines: the header, then the rows, all with the same number of cells.
         numbers: indices of the columns to align to the right.
     """
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -1,15 +1,10 @@
-"""Checkpoints of runs and studies: their path, their settings, their model."""
+"""Checkpoints of runs and studies: finding the file, loading the settings, loading the model."""
 
 import argparse
-import pickle
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from detector.config import Config
-from detector.lightning_model import LightningDetectionModel
-from evforge import one_line
+from detector.lightning_model import LightningDetectionModel, read_checkpoint
 from evforge.training.run_folder import BEST_CHECKPOINT
 
 __all__ = ["checkpoint_config", "find_checkpoint", "load_model"]
@@ -29,12 +24,12 @@ def find_checkpoint(path: str | Path) -> Path:
 
 
 def checkpoint_config(checkpoint: Path) -> Config:
-    """The configuration with which the model of a checkpoint was built.
+    """Load the configuration with which the model of a checkpoint was built.
 
     Raises:
         ValueError: the file is not a checkpoint of a detector.
     """
-    return Config.from_hparams(_read(checkpoint)["hyper_parameters"])
+    return Config.from_hparams(read_checkpoint(checkpoint)["hyper_parameters"])
 
 
 def load_model(checkpoint: Path, config: Config | None = None) -> LightningDetectionModel:
@@ -42,12 +37,14 @@ def load_model(checkpoint: Path, config: Config | None = None) -> LightningDetec
 
     Args:
         checkpoint: Lightning checkpoint.
-        config: other settings for data and evaluation; those of the checkpoint if None.
+        config: configuration with other settings for data or evaluation; the one in the checkpoint if None.
 
     Raises:
         ValueError: the file is not a checkpoint of a detector, or its weights do not fit `config`.
     """
-    content = _read(checkpoint)
+    content = read_checkpoint(checkpoint)
+    if "dataset" not in content:
+        raise ValueError(f"{checkpoint}: not a checkpoint of a detector, allowed: a file written by `evforge train`")
     model = LightningDetectionModel(
         config.to_hparams() if config else argparse.Namespace(**content["hyper_parameters"])
     )
@@ -58,13 +55,3 @@ def load_model(checkpoint: Path, config: Config | None = None) -> LightningDetec
         raise ValueError(f"{checkpoint}: its weights do not fit the settings: {reason}") from None
     model.on_load_checkpoint(content)
     return model
-
-
-def _read(checkpoint: Path) -> dict[str, Any]:
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        raise ValueError(f"{checkpoint}: not a checkpoint of a detector: {one_line(error)[:120]}") from None
-    if not isinstance(content, dict) or not {"hyper_parameters", "state_dict", "dataset"} <= content.keys():
-        raise ValueError(f"{checkpoint}: not a checkpoint of a detector, allowed: a file written by `evforge train`")
-    return content

@@ -1,4 +1,4 @@
-"""Evaluations as files, and comparisons of two evaluations with equal rules and data."""
+"""Files of evaluations, and the comparison of two evaluations with equal rules and data."""
 
 import json
 from collections.abc import Mapping
@@ -20,16 +20,16 @@ __all__ = [
 
 EVALUATION_FILE = "evaluation.json"
 RULES = ("split", "data_fingerprint", "classes", "protocol")
-"""Keys whose values must be equal in two evaluations."""
+"""Keys whose values must be equal in two evaluations that are compared."""
 
 
 def write_evaluation(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an evaluation; the file appears only when it is complete."""
+    """Write an evaluation to a JSON file. The file appears only when it is complete."""
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def find_evaluation(path: str | Path, split: str) -> Path:
-    """Find an evaluation: the given file, or the file in the folder of an evaluation, a run or a study.
+    """Find the file of an evaluation: `path` itself, or a file in the folder of an evaluation, a run or a study.
 
     Raises:
         FileNotFoundError: there is no evaluation on `split`.
@@ -43,7 +43,7 @@ def find_evaluation(path: str | Path, split: str) -> Path:
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
-    """Read what `write_evaluation` wrote.
+    """Read an evaluation from a file that `write_evaluation` wrote.
 
     Raises:
         ValueError: the file is not an evaluation.
@@ -58,15 +58,15 @@ def read_evaluation(path: Path) -> dict[str, Any]:
 
 
 def check_comparable(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: Path) -> None:
-    """Refuse to compare evaluations with other data or other rules.
+    """Check that two evaluations used equal data and equal rules.
 
     Args:
-        ours: an evaluation, or its rules alone.
+        ours: an evaluation, or only its keys in `RULES`.
         theirs: another evaluation.
-        path: file of the other evaluation, for the message.
+        path: file of the other evaluation, for the error message.
 
     Raises:
-        ValueError: names every key that differs, with both values.
+        ValueError: data or rules differ; the message names every key that differs, with both values.
     """
     different = different_rules(ours, theirs)
     if different:
@@ -74,7 +74,7 @@ def check_comparable(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: P
 
 
 def different_rules(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """Every rule that differs between two evaluations, with both values; empty if all are equal.
+    """Describe every rule that differs between two evaluations, with both values. The text is empty if all are equal.
 
     Args:
         ours: an evaluation, or some of the keys of `RULES`.
@@ -94,10 +94,10 @@ def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: Path) -> s
     Args:
         ours: an evaluation.
         theirs: the evaluation to compare it with.
-        path: file of the other evaluation.
+        path: file of the other evaluation, for the text.
 
     Raises:
-        ValueError: the evaluations have other data or other rules; names what differs.
+        ValueError: data or rules differ; the message names every key that differs, with both values.
     """
     check_comparable(ours, theirs, path)
     first, second = _metrics(ours), _metrics(theirs)

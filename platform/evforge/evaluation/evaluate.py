@@ -27,6 +27,7 @@ from detector.preprocess.representation import representation_of
 from detector.utils.decoration import decoration
 from detector.utils.precision import resolve_precision
 from detector.visualization import drawing
+from evforge.cluster.session import local_resources
 from evforge.display.figures import save_figure
 from evforge.display.tables import metric_text
 from evforge.evaluation import report
@@ -45,7 +46,7 @@ from evforge.training.run_folder import RECORD_FILE, read_record, write_text
 __all__ = ["Evaluation", "evaluate"]
 
 IMAGES, COLUMNS, SHOWN_FROM = 12, 4, 0.3
-"""Contact sheet: number of frames, frames per row, lowest score of a detection."""
+"""Contact sheet: number of frames, frames per row, lowest score of the detections that are drawn."""
 SHEET, METRICS_FILE = "detections.png", "metrics.txt"
 NAMES = {"mean_ap": "mAP", "mean_ap50": "mAP50", "mean_ap75": "mAP75"}
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -56,7 +57,7 @@ class Evaluation:
     """Result of an evaluation.
 
     Args:
-        metrics: `mean_ap`, `mean_ap50`, ..., and `ap/<class>`; None where the split has no such labels
+        metrics: `mean_ap`, `mean_ap50`, ..., and `ap/<class>`; None if the split has no labels for a metric
         protocol: rules that must be equal to compare two evaluations, see `detector.evaluation.collector.Protocol`
         data_fingerprint: fingerprint of the files of the split
         split: val or test
@@ -64,9 +65,9 @@ class Evaluation:
         checkpoint: the evaluated checkpoint
         classes: names of the classes
         details: measurements beyond mAP
-        state_leak: whether the detections in a stream depend on other streams
+        state_leak: result of the check whether the detections in a stream depend on other streams
         left_out: numbers of labels and detections that did not count, by reason
-        precision: arithmetic of the network, which can change the fourth digit of mAP
+        precision: floating-point precision of the network, which can change the fourth digit of mAP
     """
 
     metrics: dict[str, float | None]
@@ -82,7 +83,7 @@ class Evaluation:
     precision: str
 
     def text(self) -> str:
-        """The metrics and their protocol as text."""
+        """Format the metrics, the protocol and the details as text."""
         lines = [f"{NAMES.get(name, name):<24} {metric_text(value)}" for name, value in self.metrics.items()]
         lines.append(f"{report.protocol_text(self.protocol, self.split)}; computed in {self.precision}")
         if self.left_out:
@@ -90,7 +91,7 @@ class Evaluation:
         return "\n".join([*lines, report.details_text(self.details, self.state_leak)])
 
     def scalars(self) -> dict[str, float]:
-        """All known scalar results by name: the metrics, and the scalars of `details` and `state_leak`."""
+        """Return all scalar results that are not None, by name: `metrics`, and scalars of `details` and `state_leak`."""
         point, reaction = self.details.operating_point, self.details.reaction
         found: dict[str, float | None] = {
             **self.metrics,
@@ -103,7 +104,7 @@ class Evaluation:
         return {name: value for name, value in found.items() if value is not None}
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of `evaluation.json`."""
+        """Return the content of `evaluation.json`."""
         return {
             "checkpoint": str(self.checkpoint),
             "split": self.split,
@@ -125,20 +126,20 @@ def evaluate(
     folder: Path | None = None,
     compare_with: str | Path | None = None,
 ) -> Evaluation:
-    """Measure a detector in this process, write the results, and log them to the MLflow run that trained it.
+    """Measure a detector in this process, write the results, and log them to the MLflow run of its training.
 
     Args:
         checkpoint: checkpoint, or folder of a run or study.
-        config: settings that replace those of the checkpoint.
+        config: configuration to use instead of the one in the checkpoint.
         split: split to measure on.
         folder: folder to write to; `evaluate-<split>` beside the checkpoint if None.
-        compare_with: an earlier evaluation, or the folder of an evaluation, run or study; its metrics are printed
-            beside the new ones.
+        compare_with: file of an earlier evaluation, or the folder of an evaluation, run or study; a table with the
+            earlier and the new metrics is printed.
 
     Raises:
-        ValueError: the file is not a checkpoint of a detector, the settings do not fit it or the dataset, or
-            `compare_with` has other data or other rules.
-        FileNotFoundError: the checkpoint, the dataset or the other evaluation does not exist.
+        ValueError: the file is not a checkpoint of a detector, `config` does not fit the checkpoint or the dataset, or
+            the earlier evaluation has other data or other rules.
+        FileNotFoundError: the checkpoint, the dataset or the earlier evaluation does not exist.
     """
     path = find_checkpoint(checkpoint)
     config = config or checkpoint_config(path)
@@ -154,7 +155,7 @@ def evaluate(
         other = read_evaluation(other_path)
         check_comparable(rules, other, other_path)
     loader = psee_data(config.to_hparams(), split)
-    use_gpu = torch.cuda.is_available() if config.train.use_gpu == "auto" else bool(config.train.use_gpu)
+    use_gpu = local_resources().use_gpu(config.train.use_gpu)
     precision = resolve_precision(config.train.precision, use_gpu)
     files = {str(file.path): file for file in loader.dataset.dataset.files}
     predictions, measured, details, leak = _measure(model, config, loader, files, use_gpu, precision)
@@ -212,7 +213,7 @@ def _measure(
 def _draw(
     found: Evaluation, measured: Measured, predictions: FramePredictions, files: Mapping[str, SequenceFile]
 ) -> list[Path]:
-    """Draw the figures and the contact sheet; what cannot be drawn becomes a warning and is not in the result."""
+    """Draw the figures and the contact sheet, and return the paths of the written files. Errors become warnings."""
     title = f"{found.checkpoint.parent.name}, {found.split}"
     figures: dict[str, Callable[[], Any]] = {
         "pr_curve.png": lambda: report.pr_curve_figure(measured.precision_recall, f"{title}, IoU 0.5"),
@@ -230,7 +231,7 @@ def _draw(
 
 
 def _contact_sheet(predictions: FramePredictions, files: Mapping[str, SequenceFile], classes: list[str]) -> Tensor:
-    """Draw detections and labels of labelled frames, spread evenly over all that were measured."""
+    """Draw detections and labels of at most twelve frames, spread evenly over all labelled frames."""
     found = [
         (recording, frame)
         for recording in predictions.recordings()
@@ -245,7 +246,7 @@ def _contact_sheet(predictions: FramePredictions, files: Mapping[str, SequenceFi
 def _image(
     recording: RecordingBoxes, frame: int, files: Mapping[str, SequenceFile], ids: list[int], classes: list[str]
 ) -> Tensor:
-    """Draw one frame with its detections and its labels of wanted classes."""
+    """Draw one frame with its detections, and with its labels of the classes that the model detects."""
     file = files[recording.path]
     values = np.empty((1, file.channels, file.height, file.width), file.dtype)
     with closing(open_tensors(file.path)) as reader:
@@ -265,7 +266,15 @@ def _image(
 
 
 def _log(found: Evaluation, config: Config, draw: Callable[[], list[Path]]) -> None:
-    """Log to the run that trained the model, or to a new run if it is unknown; draw after the results are logged."""
+    """Log an evaluation to the MLflow run of the training, or to a new run if the run of the training is unknown.
+
+    The figures are drawn after the results are logged.
+
+    Args:
+        found: the evaluation.
+        config: settings of the new run.
+        draw: function that draws the figures and returns their paths.
+    """
     checkpoint = found.checkpoint
     if (checkpoint.parent / RECORD_FILE).is_file():
         record = read_record(checkpoint.parent)

@@ -1,6 +1,5 @@
 """Export of a trained detector to a file that runs without the training code."""
 
-import argparse
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["export"]
 
 CLIP_BATCHES = 2
-"""Batches of the validation split on which the file must agree with the model; the second one tests the state."""
+"""Number of batches on which the file must agree with the model. The second batch tests the recurrent state."""
 
 
 def export(
@@ -26,10 +25,10 @@ def export(
     form: str = "torchscript",
     precision: str = "float32",
 ) -> Path:
-    """Write the model file and `info_ssd_jit.json`, and check them.
+    """Export a trained detector to a model file and `info_ssd_jit.json`, and check the model file.
 
-    The cases of `detector.jitting_test` run on a TorchScript file. Any file must agree with the model on a clip of the
-    validation split, or on random frames if the dataset that the model was trained on no longer exists.
+    A TorchScript file must pass the cases of `detector.jitting_test`. Every file must agree with the model on a clip of
+    the validation split. If the dataset of the training no longer exists, random frames are used instead.
 
     Args:
         checkpoint: checkpoint, or folder of a run or study.
@@ -39,15 +38,16 @@ def export(
         precision: key of `detector.export.form.PRECISIONS`.
 
     Returns:
-        The folder.
+        The folder with the two files.
 
     Raises:
         FileNotFoundError: there is no checkpoint.
         ValueError: the file is not a checkpoint of a detector, the form does not support the precision or needs a
             package that is not installed, or the exported file fails a check.
     """
+    from detector.config.extensions import EXPORT_FORMS
     from detector.export.check import check_export
-    from detector.export.form import MODEL_NAME
+    from detector.export.form import load_torchscript
     from detector.export.write import export_lightning_model
 
     if not 0 <= score_thresh <= 1:
@@ -55,14 +55,14 @@ def export(
     model = load_model(find_checkpoint(checkpoint)).eval()
     nms_thresh = model.config.eval.nms_thresh
     file = export_lightning_model(model, output, nms_thresh, score_thresh, form=form, precision=precision)
-    if file.name == MODEL_NAME:
+    if EXPORT_FORMS[form].load is load_torchscript:
         check_export(file.parent)
     _check_on_clip(model, file)
     return file.parent
 
 
 def _check_on_clip(model: "LightningDetectionModel", file: Path) -> None:
-    """Check that the file agrees with the model, recurrent state included."""
+    """Check that the exported file and the model give the same detections on consecutive batches of a clip."""
     import torch
 
     from detector.config.extensions import EXPORT_FORMS
@@ -81,14 +81,14 @@ def _check_on_clip(model: "LightningDetectionModel", file: Path) -> None:
 
 
 def _clip(model: "LightningDetectionModel") -> "Iterator[tuple[Tensor, str]]":
-    """Yield frames (T, B, C, H, W) and a description of their source."""
+    """Yield batches of frames (T, B, C, H, W), each with a description of their source."""
     import torch
 
     from detector.data_factory import psee_data
 
     dataset = Path(model.config.data.dataset_path)
     if (dataset / "val").is_dir():
-        loader = psee_data(argparse.Namespace(**{**model.hparams, "num_workers": 0}), "val")
+        loader = psee_data(model.config.with_overrides({"data.num_workers": 0}).to_hparams(), "val")
         yield from ((batch["inputs"], "the validation split") for batch in islice(loader, CLIP_BATCHES))
         return
     print(f"{dataset / 'val'}: no longer exists, so the file is checked on random frames only")

@@ -19,7 +19,7 @@ __all__ = ["exported_model", "predict"]
 REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
 SHOWN_FROM = 0.4
-"""Score threshold for the boxes of a checkpoint, the default of `evforge export`."""
+"""Score threshold for a checkpoint or a run, equal to the default of `evforge export`."""
 
 
 def predict(
@@ -32,16 +32,17 @@ def predict(
     sensor: tuple[int | None, int | None] = (None, None),
     downsampling: int | None = None,
 ) -> inference.Summary:
-    """Detect in a recording, see `detector.inference.recording.predict`.
+    """Detect objects in a recording and write the boxes, see `detector.inference.recording.predict`.
 
     Args:
         recording: path of a recording.
         model: see `exported_model`.
         outputs: files to write.
-        config: `data` states the format of the recording, `track` the registry.
-        score_thresh: lowest score of a box; that of the exported model if None.
-        sensor: height and width of the sensor, for recordings that do not state them.
-        downsampling: k divides the sensor by 2^k; the factor that gives the size of the training if None.
+        config: settings; `data` states the format of the recording, `track` is the address of the registry.
+        score_thresh: lowest score of a box; the threshold stored in the exported model if None.
+        sensor: height and width of the sensor in pixels, for recordings that do not state them.
+        downsampling: exponent k; the sensor size is divided by 2^k. If None, k is chosen so that frames have the size
+            used in training.
 
     Raises:
         FileNotFoundError: the recording or the model does not exist.
@@ -55,16 +56,18 @@ def predict(
 
 @contextmanager
 def exported_model(model: str, track: TrackConfig) -> Iterator[Path]:
-    """Yield an exported model as a file or folder that exists during the block.
+    """Yield the file or folder of an exported model, which exists during the block.
+
+    A checkpoint is exported to a temporary folder. A registered model is copied to a temporary folder.
 
     Args:
-        model: an exported model or its folder; a checkpoint, or the folder of a run or study, which is exported to a
-            temporary folder; `models:/NAME@ALIAS` or `models:/NAME/VERSION` of the registry.
+        model: path of an exported model or its folder; path of a checkpoint, or folder of a run or study; or
+            `models:/NAME@ALIAS` or `models:/NAME/VERSION` for a registered model.
         track: address of the registry.
 
     Raises:
         FileNotFoundError: there is no such model.
-        ValueError: it is not a model, or the registry does not know it.
+        ValueError: `model` is not a model, or the registry does not contain it.
     """
     path = Path(model)
     with TemporaryDirectory(prefix="evforge-") as folder:

@@ -25,10 +25,10 @@ __all__ = [
 
 
 def rules_text(protocol: Mapping[str, Any]) -> str:
-    """The rules that decide which frames, boxes and detections count.
+    """Format the rules that decide which frames, boxes and detections count.
 
     Args:
-        protocol: at least `skip_us`, `min_box_diag`, `min_box_side`, `empty_frames` and `score_thresh`.
+        protocol: mapping with at least `skip_us`, `min_box_diag`, `min_box_side`, `empty_frames` and `score_thresh`.
     """
     empty = {"count": "count", "ignore": "are ignored"}[protocol["empty_frames"]]
     return (
@@ -39,7 +39,7 @@ def rules_text(protocol: Mapping[str, Any]) -> str:
 
 
 def protocol_text(protocol: Mapping[str, Any], split: str) -> str:
-    """One line that states the rules by which the metrics were measured."""
+    """Format one line that states the rules by which the metrics were measured."""
     return (
         f"protocol: COCO AP 0.50:0.95, labelled frames of {split}; {rules_text(protocol)}; detections answer the "
         f"labels of their frame; NMS at IoU {protocol['nms_thresh']:g}; by {installed_library()}"
@@ -47,7 +47,7 @@ def protocol_text(protocol: Mapping[str, Any], split: str) -> str:
 
 
 def details_text(details: Details, leak: StateLeak) -> str:
-    """The table of the slices, and one line for each further measurement that states how it was made."""
+    """Format the details: one line per measurement, which also states the method, and a table of the slices."""
     point, reaction, calibration = details.operating_point, details.reaction, details.calibration
     found = (
         "none was found"
@@ -91,7 +91,7 @@ def _range(part: Slice) -> str:
 
 
 def slices_figure(details: Details, title: str) -> "Figure":
-    """Draw AP and recall of every slice, one panel per quantity, with the number of boxes under each bar.
+    """Draw AP, AP50 and recall of each slice (a range of a quantity such as box size), in one panel per quantity.
 
     Args:
         details: the measurements.
@@ -121,7 +121,7 @@ def _draw_slices(axes: Any, name: str, parts: list[Slice]) -> None:
 
 
 def confusion_figure(details: Details, title: str) -> "Figure":
-    """Draw the confusion matrix: counts as text, shares of each row as colours.
+    """Draw the confusion matrix. Text shows the counts, colours show the shares of a row.
 
     Args:
         details: the measurements.
@@ -146,7 +146,7 @@ def confusion_figure(details: Details, title: str) -> "Figure":
 
 
 def calibration_figure(details: Details, title: str) -> "Figure":
-    """Draw the share of correct detections over their score, and the number of detections.
+    """Draw the share of correct detections over the score, and the number of detections over the score.
 
     Args:
         details: the measurements.
@@ -173,8 +173,8 @@ def pr_curve_figure(precision_recall: Mapping[str, tuple["np.ndarray", "np.ndarr
     """Draw precision over recall, one line per class.
 
     Args:
-        precision_recall: class name -> (recall, precision), arrays of the same length in 0..1, as
-            `CocoEvaluator.precision_recall` returns them.
+        precision_recall: for each class name, recall and precision as arrays of the same length with values in 0..1,
+            as `CocoEvaluator.precision_recall` returns them.
         title: title of the figure.
     """
     figure, axes = make_axes(title, "recall", "precision")

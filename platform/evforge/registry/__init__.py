@@ -1,4 +1,4 @@
-"""The model registry: registration, promotion to champion, its lock, and the text of its pages.
+"""The model registry: registration, promotion to champion, the lock for promotions, and the text of MLflow's pages.
 
 Does not belong here: measuring and exporting a model (`evaluation/`).
 """

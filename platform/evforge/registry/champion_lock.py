@@ -1,22 +1,22 @@
 """Lock that lets one process at a time move the `champion` of a registered model.
 
-MLflow has no transactions, and it sets aliases and tags without comparing them: the last writer wins. But each of its
-stores refuses a second experiment of the same name. The name is unique in the database (SQLite, PostgreSQL, MySQL, SQL
-Server), with or without an HTTP server in between, so the lock holds between threads, processes and machines that use
-the same store. (`evforge.tracking.tracker` does not support the store of plain files.)
+MLflow has no transactions. It sets aliases and tags without checking their previous values, so the last writer wins.
+But MLflow refuses to create a second experiment with the same name. The name is unique in the database (SQLite,
+PostgreSQL, MySQL, SQL Server), with or without an HTTP server in between. So the lock works between threads, processes
+and machines that use the same store. (`evforge.tracking.tracker` does not support the store of plain files.)
 
-Lock number n of a model is the experiment `<model>: champion turn n`:
+Lock number n of a model is the experiment `<model>: champion turn n`. The lock has one of three states:
 
-- it does not exist: the lock is free;
-- it is active: the lock is held. A lock that is held for longer than `LEASE_S` belongs to a dead process and is ended;
-- it is deleted: the lock was released. MLflow's pages hide deleted experiments, but their names stay in use.
+- free: the experiment does not exist.
+- held: the experiment is active. If it is older than `LEASE_S`, its process is considered dead and the lock is released.
+- released: the experiment is deleted. MLflow's pages hide a deleted experiment, but its name remains in use.
 
 Each move of the champion uses a new lock. A process first finds the number of the next lock, then reads the champion
-and decides, and then acquires the lock with this number. So it knows that the champion has not moved since it was
-read: of two processes that decide by the same champion, only one acquires the lock.
+and decides, and then acquires the lock with this number. Of two processes that read the same champion, only one can
+acquire the lock. So the process with the lock knows that the champion has not moved since it was read.
 
-Not covered: a user who sets the alias on MLflow's pages; a process that pauses for longer than `LEASE_S` between its
-last check of the lock and setting the alias.
+The lock does not cover two cases: a user sets the alias on MLflow's pages, or a process pauses for longer than
+`LEASE_S` between its last check of the lock and setting the alias.
 """
 
 import time
@@ -34,19 +34,19 @@ _HOLDER = "holder"
 
 
 class Refusal(Exception):
-    """The champion is not moved; the text states why."""
+    """Raised if the champion cannot be moved. The message states the reason."""
 
 
 def next_lock(client: Any, name: str, last: int) -> int:
-    """Number of the next free lock.
+    """Find the number of the next free lock. Release locks that are held for longer than `LEASE_S`.
 
     Args:
         client: `MlflowClient` of the store.
-        name: name in the registry.
-        last: number of the last known lock, which may still be held; 0 if none is known.
+        name: name of the model in the registry.
+        last: number of the last known lock, which may still be held; 0 if no lock is known.
 
     Raises:
-        Refusal: the lock before it is held.
+        Refusal: another process holds the lock before the free one.
     """
     number = last
     while (experiment := client.get_experiment_by_name(_experiment_name(name, number))) is not None or number <= last:
@@ -63,8 +63,13 @@ def next_lock(client: Any, name: str, last: int) -> int:
 def hold_lock(client: Any, name: str, number: int) -> Iterator[Callable[[], None]]:
     """Hold a lock during the block.
 
+    Args:
+        client: `MlflowClient` of the store.
+        name: name of the model in the registry.
+        number: number of the lock.
+
     Yields:
-        A function to call just before the move; it raises `Refusal` if the lock was ended in the meantime.
+        A function to call just before the move. It raises `Refusal` if another process released the lock meanwhile.
 
     Raises:
         Refusal: another process holds or held this lock.
@@ -93,7 +98,7 @@ def _acquire(client: Any, experiment_name: str) -> str:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     found = client.get_experiment_by_name(experiment_name)
-    if found is not None and found.tags.get(_HOLDER) == holder:  # the answer was lost and the client repeated its call
+    if found is not None and found.tags.get(_HOLDER) == holder:  # the first call worked, but its answer was lost
         return found.experiment_id
     raise Refusal("another process moved the champion in the meantime; try again to be compared with the new one")
 
@@ -103,4 +108,4 @@ def _release(client: Any, experiment_id: str) -> None:
         client.delete_experiment(experiment_id)
     except MlflowException as error:
         if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_STATE", "INVALID_PARAMETER_VALUE"):
-            raise  # these three: it is deleted already
+            raise  # these codes mean: the experiment is deleted already

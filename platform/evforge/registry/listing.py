@@ -11,7 +11,7 @@ __all__ = ["describe", "newest", "overview", "verdict"]
 
 
 def overview(tracker: Tracker) -> str:
-    """One line for each version of each registered model."""
+    """Format one line for each version of each registered model."""
     lines = [
         f"{version.name} {version.version}  {', '.join(version.aliases) or '-'}  mAP {_metric(version, 'mean_ap')}  "
         f"mAP50 {_metric(version, 'mean_ap50')}  run {version.run_id}"
@@ -22,7 +22,7 @@ def overview(tracker: Tracker) -> str:
 
 
 def describe(tracker: Tracker, name: str, version: int | None = None) -> str:
-    """The model card of a version, the newest if None, and the history of the champion.
+    """Format the model card of a version (the newest if `version` is None) and the history of the champion.
 
     Raises:
         ValueError: there is no such model or version.
@@ -40,14 +40,14 @@ def describe(tracker: Tracker, name: str, version: int | None = None) -> str:
 
 
 def verdict(name: str, result: PromotionResult) -> str:
-    """One line with the result of a promotion or rollback."""
+    """Format the result of a promotion or rollback as one line."""
     champion = f"version {result.version}" if result.version is not None else "none"
     state = f"now champion is {champion}" if result.moved else f"refused, champion stays {champion}"
     return f"{name}: {state}: {result.reason}"
 
 
 def newest(tracker: Tracker, name: str) -> int:
-    """Number of the newest version.
+    """Return the number of the newest version of a model.
 
     Raises:
         ValueError: there is no such model.
@@ -59,7 +59,7 @@ def newest(tracker: Tracker, name: str) -> int:
 
 
 def _versions(tracker: Tracker, name: str) -> dict[int, Any]:
-    """Number -> version, by number."""
+    """Return all versions of a model by number, in ascending order."""
     found = tracker.client.search_model_versions(f"name = '{name}'")
     numbers = sorted(int(item.version) for item in found)
     # Each version is read again, because the search omits aliases.

@@ -1,4 +1,4 @@
-"""The model card of a registered model, a page of Markdown."""
+"""The model card of a registered model, written as Markdown."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ OVERALL = {
 }
 SLICE_METRICS = {"ap": "AP", "ap50": "AP50", "recall": "recall"}
 WEAK = 0.5
-"""Classes and slices below this share of the overall metric are listed as failures."""
+"""The card lists a class or slice as a failure if its AP is below this share of the overall value."""
 
 
 def model_card(
@@ -30,14 +30,14 @@ def model_card(
     speed: Mapping[str, Any],
     search: str | None = None,
 ) -> str:
-    """Write the model card as Markdown.
+    """Return the model card as Markdown.
 
     Args:
-        name: name in the registry.
+        name: name of the model in the registry.
         config: the resolved configuration of the training.
         evaluation: result of `Evaluation.to_dict`.
-        run_id: the run that trained the model.
-        speed: name -> result of a measurement, with its conditions.
+        run_id: id of the MLflow run that trained the model.
+        speed: measured speed and conditions of the measurement as texts, by label.
         search: Markdown about the search that found the model; None if there was no search.
     """
     classes, metrics = evaluation["classes"], evaluation["metrics"]
@@ -79,7 +79,7 @@ def model_card(
 
 
 def _slices(evaluation: Mapping[str, Any]) -> list[str]:
-    """Tables of the slices; a slicing whose boxes are all in one slice is left out."""
+    """Format one table of slices per quantity. A quantity with all boxes in one slice is left out."""
     tables = []
     for key, parts in evaluation["details"]["slices"].items():
         some = [part for part in parts if part["boxes"]]
@@ -93,7 +93,7 @@ def _slices(evaluation: Mapping[str, Any]) -> list[str]:
 
 
 def _failures(evaluation: Mapping[str, Any]) -> list[str]:
-    """Weaknesses that the metrics show, then the limits of every detector of this kind."""
+    """List the weaknesses that the metrics show, and then the limits that every detector of this kind has."""
     metrics = evaluation["metrics"]
     groups = [(name, "AP", metrics[f"ap/{name}"], metrics["mean_ap"]) for name in evaluation["classes"]]
     groups += [
@@ -125,7 +125,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _row(cells: Sequence[Any], space: str = "&emsp;") -> str:
-    """A row of a table; MLflow's page puts no space between columns and removes plain blanks."""
+    """Format a row of a table.
+
+    `space` separates the columns, because MLflow's page puts no space between columns and removes plain blanks.
+    """
     first, *others = (str(cell).replace("|", "/") for cell in cells)
     return f"| {' | '.join([first, *(space + cell for cell in others)])} |"
 

@@ -32,9 +32,9 @@ class PromotionResult:
     """Result of a promotion or rollback.
 
     Args:
-        moved: whether another version is the champion now
+        moved: whether another version became the champion
         reason: one line that states why
-        version: the champion now, None if there is none
+        version: number of the present champion; None if there is no champion
     """
 
     moved: bool
@@ -44,14 +44,14 @@ class PromotionResult:
 
 @dataclass(frozen=True)
 class Move:
-    """One move of the champion.
+    """A change of the champion from one version to another.
 
     Args:
         how: promoted, or rolled back
-        version: the new champion
-        before: the previous champion, None if there was none
-        at: time in UTC
-        reason: why it was moved
+        version: number of the new champion
+        before: number of the previous champion; None if there was no champion
+        at: time of the move in UTC, as ISO 8601 text
+        reason: why the champion was moved
     """
 
     how: Literal["promoted", "rolled back"]
@@ -64,14 +64,14 @@ class Move:
 def promote(tracker: Tracker, name: str, version: int | str) -> PromotionResult:
     """Make a version the `champion` if it beats the present champion on the same test set by the same protocol.
 
-    The registered files are checked first: their hashes, and the cases of `detector.jitting_test`. The first version
-    is promoted if these checks pass. Of several simultaneous promotions one succeeds, see
+    Before the move, the hashes of the registered files and the cases of `detector.jitting_test` are checked. If there
+    is no champion yet, these checks alone decide. Of several simultaneous promotions only one succeeds, see
     `evforge.registry.champion_lock`.
 
     Args:
         tracker: the store.
-        name: name in the registry.
-        version: the version to promote.
+        name: name of the model in the registry.
+        version: number of the version to promote.
 
     Raises:
         ValueError: there is no such model or version.
@@ -80,13 +80,13 @@ def promote(tracker: Tracker, name: str, version: int | str) -> PromotionResult:
 
 
 def rollback(tracker: Tracker, name: str) -> PromotionResult:
-    """Make the version the `champion` that preceded the present champion.
+    """Make the previous champion the `champion` again.
 
-    The registered files of that version are checked first. The version that was champion cannot be promoted again.
+    The registered files of the previous champion are checked first. The replaced version cannot be promoted again.
 
     Args:
         tracker: the store.
-        name: name in the registry.
+        name: name of the model in the registry.
 
     Raises:
         ValueError: there is no such model.
@@ -95,7 +95,7 @@ def rollback(tracker: Tracker, name: str) -> PromotionResult:
 
 
 def history(tracker: Tracker, name: str) -> list[Move]:
-    """The moves of the champion of a model, the oldest first.
+    """Return all moves of the champion of a model, the oldest first.
 
     Raises:
         ValueError: there is no such model.
@@ -104,13 +104,19 @@ def history(tracker: Tracker, name: str) -> list[Move]:
 
 
 def _move(tracker: Tracker, name: str, choose: Callable[[Tracker, Any], Move]) -> PromotionResult:
-    """Let `choose` decide by the present champion, and make its move if the champion has not changed since."""
+    """Move the champion as `choose` decides, unless another process moves it in the meantime.
+
+    Args:
+        tracker: the store.
+        name: name of the model in the registry.
+        choose: function that gets the tracker and the registered model. It returns the move or raises `Refusal`.
+    """
     client = tracker.client
     last = max(_moves(_model(client, name)), default=0)
     champion = None
     try:
         number = next_lock(client, name, last)
-        model = _model(client, name)  # read after `next_lock`, otherwise a move between the two would be missed
+        model = _model(client, name)  # read after `next_lock`, otherwise a move between the calls would be missed
         champion = _champion(model)
         move = choose(tracker, model)
         with hold_lock(client, name, number) as check:
@@ -159,10 +165,10 @@ def _rollback(tracker: Tracker, model: Any) -> Move:
 
 
 def _compare(new: Any, old: Any) -> str:
-    """Why the new version may replace the champion.
+    """Return the reason why the new version may replace the old champion.
 
     Raises:
-        Refusal: it may not.
+        Refusal: the new version may not replace the old champion.
     """
     required = ("protocol", "classes", "data_fingerprint", "mean_ap")
     missing = [key for key in required if key not in new.tags or key not in old.tags]
@@ -200,7 +206,7 @@ def _champion(model: Any) -> int | None:
 
 
 def _moves(model: Any) -> dict[int, Move]:
-    """Number of the lock -> move, in the order of the moves."""
+    """Return the moves of the champion by number of their lock, the oldest first."""
     found = {int(match[1]): key for key in model.tags if (match := _MOVE_TAG.fullmatch(key))}
     return {number: Move(**json.loads(model.tags[key])) for number, key in sorted(found.items())}
 

@@ -25,7 +25,7 @@ from evforge.training.run_folder import SPACE_FILE, read_record
 __all__ = ["publish", "register_checkpoint", "search_text"]
 
 VIDEO_FRAMES, SHOWN_FROM = 120, 0.4
-"""Video: number of frames, lowest score of a detection."""
+"""Video: number of frames, lowest score of the detections that are drawn."""
 
 
 def register_checkpoint(checkpoint: str | Path, tracker: Tracker, name: str) -> tuple[int, PromotionResult]:
@@ -34,9 +34,9 @@ def register_checkpoint(checkpoint: str | Path, tracker: Tracker, name: str) -> 
     The export stays in the folder `exported` beside the checkpoint.
 
     Args:
-        checkpoint: folder of a run or study, or a checkpoint in one.
+        checkpoint: folder of a run or study, or a checkpoint in such a folder.
         tracker: the store.
-        name: name in the registry.
+        name: name of the model in the registry.
 
     Returns:
         Number of the version, and the result of its promotion.
@@ -55,16 +55,16 @@ def publish(tracker: Tracker, name: str, run_id: str, found: Evaluation, exporte
 
     Args:
         tracker: the store.
-        name: name in the registry.
-        run_id: the run that trained the model.
-        found: its evaluation on the test split.
+        name: name of the model in the registry.
+        run_id: id of the MLflow run that trained the model.
+        found: evaluation of the detector on the test split.
         exported: folder with `model.ptjit` and `info_ssd_jit.json`.
 
     Returns:
         Number of the version, and the result of its promotion.
 
     Raises:
-        ValueError: the export fails its checks; nothing was registered.
+        ValueError: the export fails its checks; then nothing is registered.
     """
     config, speed = checkpoint_config(found.checkpoint), measure_speed(exported)
     card = model_card(name, config, found.to_dict(), run_id, speed, search_text(tracker, run_id))
@@ -77,13 +77,13 @@ def publish(tracker: Tracker, name: str, run_id: str, found: Evaluation, exporte
 
 
 def write_video(found: Evaluation) -> Path:
-    """Write a video of the first detections and labels of the evaluated split to the folder of the evaluation.
+    """Write a video of the first frames of the evaluated split, with detections and labels.
 
     Args:
         found: the evaluation.
 
     Returns:
-        Path of the video, `detections.gif`.
+        Path of the video, `detections.gif` in the folder of the evaluation.
     """
     model, config = load_model(found.checkpoint), checkpoint_config(found.checkpoint)
     loader = psee_data(config.with_overrides({"data.batch_size": 1, "data.num_workers": 0}).to_hparams(), found.split)
@@ -97,11 +97,11 @@ def write_video(found: Evaluation) -> Path:
 
 
 def search_text(tracker: Tracker, run_id: str) -> str | None:
-    """Describe the study of a trial as Markdown; None if the run is not a trial.
+    """Describe the study that contains a trial, as Markdown. Return None if the run is not a trial of a study.
 
     Args:
         tracker: the store.
-        run_id: the run that trained the model.
+        run_id: id of the MLflow run that trained the model.
     """
     parent = tracker.run_info(run_id).tags.get("mlflow.parentRunId")
     if parent is None:

@@ -1,7 +1,7 @@
 """Code of the registered model: MLflow copies this file beside the exported detector.
 
-No class is pickled: `mlflow.pyfunc.load_model` runs this file and loads `model.ptjit` with `torch.jit.load`. Tensors
-need only torch, numpy and pandas; recordings need the package `detector`.
+No class is pickled: `mlflow.pyfunc.load_model` runs this file and loads `model.ptjit` with `torch.jit.load`. Detection
+in tensors needs only torch, numpy and pandas. Detection in recordings also needs the package `detector`.
 """
 
 import json
@@ -49,17 +49,18 @@ class EventDetector(PythonModel):
 
         Args:
             context: not used, the model is loaded already.
-            model_input: one row per clip, which is in one of two columns. `frames`: numbers (T, B, C, H, W), scaled
-                as `info_ssd_jit.json` states. `recording`: path of an event file.
+            model_input: one row per clip, with a value in one of two columns. `frames` contains numbers
+                (T, B, C, H, W), scaled as `info_ssd_jit.json` states. `recording` contains the path of an event file.
             params: not used.
 
         Returns:
-            One row per box with the columns of `COLUMNS`: row of the clip; stream in its batch; end of the frame in
-            microseconds, by the clock of the recording or from the start of the clip; top-left corner and size, in
-            pixels of the sensor or of the given frames; score; id and name of the class in the label map.
+            One row per box, with the columns of `COLUMNS`. `clip` is the row number in `model_input`. `stream` is the
+            index in the batch. `t` is the end of the frame in microseconds, in the time of the recording or from the
+            start of `frames`. `x`, `y`, `w` and `h` are the top-left corner and the size, in pixels of the sensor or
+            of `frames`. `class_id` and `class` are the id and the name in the label map.
 
         Raises:
-            ValueError: a row has no clip or two, or frames have another shape.
+            ValueError: a row has values in both columns or in no column, or `frames` has another shape.
             ImportError: a row has a recording and `detector` is not installed.
         """
         rows = [row for clip, given in enumerate(model_input.to_dict("records")) for row in self._rows(clip, given)]
@@ -110,7 +111,7 @@ class EventDetector(PythonModel):
 
 
 def _is_there(value: Any) -> bool:
-    """Whether a cell of the table has a value; pandas stores None or NaN in empty cells."""
+    """Return True if a cell of the table has a value. pandas stores None or NaN in empty cells."""
     return value is not None and not (isinstance(value, float) and np.isnan(value))
 
 

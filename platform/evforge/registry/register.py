@@ -26,12 +26,12 @@ __all__ = ["REQUIRED_TAGS", "check_registered", "register"]
 
 REQUIRED_TAGS = ("config_fingerprint", "data_fingerprint")
 SHOWN = ("mean_ap", "mean_ap50", "mean_ap75", "mean_ap_small", "mean_ap_medium", "mean_ap_big")
-"""Metrics that the page of a logged model shows."""
+"""Metrics that MLflow's page of a logged model shows."""
 
 EXAMPLE_SIZE = (32, 32)
 """Height and width of the input example, which MLflow stores as text."""
 
-FRAMES = Array(Array(Array(Array(Array(DataType.double)))))  # T, B, C, H, W; numbers in JSON are of this type
+FRAMES = Array(Array(Array(Array(Array(DataType.double)))))  # (T, B, C, H, W); numbers in JSON are double
 BOXES = {
     **dict.fromkeys(("clip", "stream", "t"), DataType.long),
     **dict.fromkeys(("x", "y", "w", "h", "score"), DataType.float),
@@ -42,7 +42,7 @@ SIGNATURE = ModelSignature(
     Schema([ColSpec(FRAMES, "frames", required=False), ColSpec(DataType.string, "recording", required=False)]),
     Schema([ColSpec(kind, name) for name, kind in BOXES.items()]),
 )
-"""Input of `pyfunc_model`, a table of clips (tensors or paths of event files), and its output, a table of boxes."""
+"""The input of `pyfunc_model` is a table of clips: frames or paths of event files. The output is a table of boxes."""
 
 
 def check_registered(tracker: Tracker, version: Any, folder: Path) -> dict[str, Any]:
@@ -51,14 +51,14 @@ def check_registered(tracker: Tracker, version: Any, folder: Path) -> dict[str, 
     Args:
         tracker: the store.
         version: the version as an entity of MLflow.
-        folder: folder to copy its files to.
+        folder: folder to copy the registered files to.
 
     Returns:
         The content of `info_ssd_jit.json`.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file has changed, or a case failed.
+        ValueError: a file has changed, or `check_export` fails.
         OSError: the files cannot be read.
     """
     path = download(tracker, version, folder)
@@ -82,25 +82,25 @@ def register(
     card: str,
     tags: Mapping[str, Any],
 ) -> int:
-    """Check an exported detector, store it with its run and register it as the newest version, alias `candidate`.
+    """Check an exported detector, store it in MLflow, and register it as a new version with the alias `candidate`.
 
     Args:
         tracker: the store.
-        run_id: the run that trained the model.
+        run_id: id of the MLflow run that trained the model.
         model_dir: folder with `model.ptjit` and `info_ssd_jit.json`.
-        name: name in the registry.
+        name: name of the model in the registry.
         metrics: test metrics, including `mean_ap` and `mean_ap50`.
         protocol: rules of the measurement (skipped start, box filters, empty frames, score floor).
         card: the model card as Markdown.
-        tags: further tags, including `REQUIRED_TAGS`: `Config.fingerprint()`, and `data_fingerprint` of the test
-            split.
+        tags: further tags, at least the `REQUIRED_TAGS`: `config_fingerprint` (from `Config.fingerprint()`) and
+            `data_fingerprint` (of the test split).
 
     Returns:
-        Number of the version.
+        Number of the new version.
 
     Raises:
         FileNotFoundError: a file of the export is missing.
-        ValueError: the export fails its checks, a metric or tag is missing, or the name is not valid; nothing was
+        ValueError: the export fails its checks, a metric or tag is missing, or the name is not valid; then nothing is
             registered.
     """
     from detector.export.check import check_export
@@ -121,7 +121,7 @@ def register(
     }
     client = tracker.client
     _ensure_registered_model(client, name)
-    # The location of the files instead of `models:/<id>`, which MLflow would look up in its process-wide store.
+    # The source is a location of files. MLflow would look up `models:/<id>` in its process-wide store.
     created = client.create_model_version(
         name, logged.artifact_location, run_id, version_tags, description=card, model_id=logged.model_id
     )
@@ -144,7 +144,7 @@ def _check_claims(name: str, metrics: Mapping[str, float | None], tags: Mapping[
 
 
 def _log_model(tracker: Tracker, run_id: str, model_dir: Path, info: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
-    """Store a logged model of MLflow; return it and the hashes of its files."""
+    """Store an export as a logged model of MLflow. Return the logged model, and the SHA-256 of each file by path."""
     client = tracker.client
     run = tracker.run_info(run_id)
     experiment = client.get_run(run_id).info.experiment_id
@@ -168,7 +168,7 @@ def _log_model(tracker: Tracker, run_id: str, model_dir: Path, info: Mapping[str
 def _describe(
     client: Any, logged: Any, run_id: str, metrics: Mapping[str, float | None], card: str, link: Mapping[str, Any]
 ) -> None:
-    """Set the content of MLflow's page of a logged model: its card, its metrics, and the registered version."""
+    """Set what MLflow's page of a logged model shows: the model card, the metrics, and the registered version."""
     # MLflow sets the link `mlflow.modelVersions` on a server, but not in a database.
     client.set_logged_model_tags(
         logged.model_id, {"mlflow.modelVersions": json.dumps([link]), "mlflow.note.content": card}

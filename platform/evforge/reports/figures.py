@@ -21,9 +21,9 @@ __all__ = [
 
 LONGEST_LABEL = 22
 FEW = 6
-"""Largest number of values of an axis that has a tick at each value."""
+"""An axis has a tick at each of its values if it has at most this many different values."""
 NAMED = 12
-"""Largest number of points that are labelled with their names."""
+"""Points on the Pareto front are labelled with their names if there are at most this many."""
 
 
 class Axis(NamedTuple):
@@ -31,8 +31,8 @@ class Axis(NamedTuple):
 
     Args:
         name: key of the setting.
-        values: value of each trial; text for choices, numbers for ranges.
-        log: whether the range is logarithmic.
+        values: sampled value of each trial; text for choices, numbers for ranges.
+        log: whether the axis is logarithmic.
     """
 
     name: str
@@ -77,7 +77,7 @@ def parallel_figure(axes: Sequence[Axis], values: Sequence[float], metric: str, 
 
 
 def _positions(axis: Axis) -> tuple[list[float], list[tuple[float, str]]]:
-    """Heights in 0..1 of the values of an axis, and heights and texts of its ticks."""
+    """Compute the height in 0..1 of each value on an axis, and the (height, text) of each tick."""
     if any(isinstance(value, str) for value in axis.values):
         names = sorted({str(value) for value in axis.values})
         heights = {name: index / (len(names) - 1) if len(names) > 1 else 0.5 for index, name in enumerate(names)}
@@ -94,10 +94,10 @@ def _positions(axis: Axis) -> tuple[list[float], list[tuple[float, str]]]:
 
 
 def importance_figure(importances: Mapping[str, float], title: str) -> "Figure":
-    """Draw one bar per key, the most important at the top.
+    """Draw one bar per setting, the most important setting at the top.
 
     Args:
-        importances: key -> share.
+        importances: share of the variation that each setting explains, by key.
         title: title of the figure.
     """
     figure = make_figure((6.4, 1.4 + 0.4 * max(len(importances), 1)))
@@ -115,8 +115,8 @@ def trade_off_figure(
     """Draw a metric against a cost, with the Pareto front.
 
     Args:
-        points: trial -> (cost, value).
-        front: names of the trials of the front, cheapest first.
+        points: cost and metric of each trial, by name of the trial.
+        front: names of the trials on the Pareto front, cheapest first.
         xlabel: label of the cost.
         ylabel: label of the metric.
         title: title of the figure.
@@ -139,8 +139,8 @@ def coverage_scatter(points: Mapping[str, tuple[float, float]], groups: Mapping[
     """Draw a metric against the share of boxes that the anchors cover, one colour per anchor list.
 
     Args:
-        points: trial -> (share of boxes, value).
-        groups: trial -> name of its anchor list.
+        points: share of boxes and metric of each trial, by name of the trial.
+        groups: name of the anchor list of each trial, by name of the trial.
         ylabel: label of the metric.
     """
     xlabel = "share of training boxes with an anchor at the foreground IoU"
@@ -160,7 +160,7 @@ def learning_curves_figure(
     """Draw a metric over epochs, one line per trial.
 
     Args:
-        histories: trial name -> [(epoch, value)], as `Tracker.metric_history` returns them.
+        histories: (epoch, value) pairs of each trial, by name of the trial.
         title: title of the figure.
         ylabel: label of the metric.
     """

@@ -1,4 +1,4 @@
-"""A page of HTML that embeds everything it shows: text, tables and images."""
+"""HTML of a page in a single file: text, tables and embedded images."""
 
 import base64
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ figure { margin: 1rem 0 } img { max-width: 100%; height: auto } figcaption, p.no
 
 
 def page(title: str, sections: Sequence[str]) -> str:
-    """A complete page.
+    """Return the HTML of a complete page.
 
     Args:
         title: heading of the page.
-        sections: HTML from the functions below.
+        sections: HTML of the sections, from `section`.
     """
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8"/>\n<title>{escape(title)}</title>\n'
@@ -33,21 +33,21 @@ def page(title: str, sections: Sequence[str]) -> str:
 
 
 def section(title: str, *parts: str) -> str:
-    """A heading and its content."""
+    """Return the HTML of a heading, followed by `parts` of HTML."""
     return "\n".join([f"<h2>{escape(title)}</h2>", *parts])
 
 
 def paragraph(text: str) -> str:
-    """A line of small text."""
+    """Return the HTML of a paragraph in small text."""
     return f'<p class="note">{escape(text)}</p>'
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """A table of texts.
+    """Return the HTML of a table.
 
     Args:
         head: names of the columns.
-        rows: rows with one cell per column.
+        rows: rows with one plain text per column.
         numbers: indices of the columns to align to the right.
     """
 
@@ -61,7 +61,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[
 
 
 def image(path: Path, caption: str) -> str:
-    """A PNG file, embedded in the page."""
+    """Return the HTML of a PNG file, embedded in the page, with a caption."""
     data = base64.b64encode(path.read_bytes()).decode()
     text = escape(caption)
     return f'<figure><img alt="{text}" src="data:image/png;base64,{data}"/><figcaption>{text}</figcaption></figure>'

@@ -28,16 +28,16 @@ class StudyTrial:
     """A trial as recorded in MLflow.
 
     Args:
-        name: name of its run.
+        name: name of the MLflow run.
         config: settings of the training; None if the sampled values are not a valid configuration.
-        values: key -> sampled value.
-        status: status of its run.
-        early: whether the scheduler stopped it.
-        failure: why it failed; empty if it did not fail.
-        history: (epoch, value) of the metric of the study.
-        seconds: time from the start to the end of its run, including pauses of an interrupted search.
-        costs: number of parameters and milliseconds per frame, if they were logged.
-        run_id: the MLflow run.
+        values: sampled values by key.
+        status: status of the MLflow run.
+        early: whether the scheduler stopped the trial.
+        failure: why the trial failed; empty if it did not fail.
+        history: (epoch, value) pairs of the metric of the study.
+        seconds: time from the start to the end of the run, including pauses of an interrupted search.
+        costs: `parameters` (number) and `latency_ms` (milliseconds per frame), if they were logged.
+        run_id: id of the MLflow run.
     """
 
     name: str
@@ -53,32 +53,32 @@ class StudyTrial:
 
     @property
     def state(self) -> str:
-        """The status of the run, or "stopped early"."""
+        """Status of the run in lower case, or "stopped early"."""
         return "stopped early" if self.early else self.status.lower()
 
     @property
     def epochs(self) -> int:
-        """Number of trained epochs."""
+        """Number of trained epochs; 0 before the first validation."""
         return max((epoch for epoch, _ in self.history), default=0)
 
     def best(self, mode: str) -> float | None:
-        """The best value of the metric; None before the first validation."""
+        """Return the largest (mode "max") or smallest value of the metric; None before the first validation."""
         best = max if mode == "max" else min
         return best((value for _, value in self.history), default=None)
 
 
 @dataclass(frozen=True)
 class Study:
-    """A search.
+    """A search and its trials, as recorded in its folder and in MLflow.
 
     Args:
         folder: folder of the study.
-        config: its base configuration.
-        space: its search space.
-        tracker: the store of its runs.
-        run_id: the MLflow run of the study.
-        trials: trials in the order of their start, trials with further seeds last.
-        resources: name -> CPUs or GPUs that a trial reserved; empty if they were not recorded.
+        config: base configuration of the trials.
+        space: the search space.
+        tracker: the MLflow store of the runs.
+        run_id: id of the MLflow run of the study.
+        trials: all trials in the order of their start; repetitions with further seeds are last.
+        resources: number of CPUs (`cpu`) and GPUs (`gpu`) that each trial reserved; empty if not recorded.
     """
 
     folder: Path
@@ -91,21 +91,21 @@ class Study:
 
     @property
     def measured(self) -> list[tuple[StudyTrial, float]]:
-        """The trials that have a value, each with its best value."""
+        """Trials with at least one value of the metric, each with its best value."""
         found = [(trial, trial.best(self.config.tune.mode)) for trial in self.trials]
         return [(trial, value) for trial, value in found if value is not None]
 
     @property
     def ranked(self) -> list[tuple[StudyTrial, float]]:
-        """The trials of `measured`, the best first."""
+        """Trials and values of `measured`, the best first."""
         return sorted(self.measured, key=lambda pair: pair[1], reverse=self.config.tune.mode == "max")
 
     def complete(self, keys: Iterable[str]) -> list[tuple[StudyTrial, float]]:
-        """The trials of `measured` whose values of all `keys` were recorded."""
+        """Return the trials and values of `measured`, without trials that lack a recorded value for one of `keys`."""
         return [(trial, value) for trial, value in self.measured if trial.values.keys() >= set(keys)]
 
     def front(self, cost: str) -> list[str]:
-        """Names of the trials on the Pareto front of metric and cost, cheapest first."""
+        """Return the names of the trials on the Pareto front of metric and cost, cheapest first."""
         candidates = [
             Candidate(trial.name, value, trial.costs[cost], trial.epochs, trial.run_id, self.folder, trial.values)
             for trial, value in self.measured
@@ -114,9 +114,12 @@ class Study:
         return [one.name for one in front(candidates, self.config.tune.mode)]
 
     def importances(self) -> dict[str, float]:
-        """Key -> share of the variation of the metric that it explains, by Optuna's fANOVA; empty with too few trials.
+        """Compute the share of the metric's variation that each setting explains, with Optuna's fANOVA.
 
-        Optuna's default, PED-ANOVA, uses only the best tenth of the trials, which is two or three of two dozen.
+        Optuna's default, PED-ANOVA, uses only the best tenth of the trials, so only two or three of 24 trials.
+
+        Returns:
+            Shares by key of the setting; empty with too few trials.
         """
         import optuna
 
@@ -142,14 +145,14 @@ class Study:
 
 
 def read_study(folder: str | Path) -> Study:
-    """Read a study, ended or not.
+    """Read a finished or running study.
 
     Args:
         folder: folder of the study.
 
     Raises:
-        FileNotFoundError: it is not the folder of a study.
-        ValueError: the store of its runs cannot be read.
+        FileNotFoundError: `folder` is not the folder of a study.
+        ValueError: the MLflow store of its runs cannot be read.
     """
     folder = Path(folder).absolute()
     record = read_record(folder)
@@ -187,11 +190,14 @@ def _read_trial(tracker: Tracker, run: RunInfo, base: Config, space: Space) -> S
 
 
 def measure_coverages(study: Study) -> dict[str, float]:
-    """Trial -> share of training boxes with an anchor at or above its foreground threshold.
+    """Compute for each trial the share of training boxes with an anchor at or above the foreground threshold.
+
+    Returns:
+        Shares by name of the trial, for trials with a value and a valid configuration.
 
     Raises:
         FileNotFoundError: the dataset does not exist.
-        ValueError: it does not fit the study.
+        ValueError: the dataset does not fit the study.
     """
     labels = training_boxes(study.config)
     return {
@@ -202,7 +208,7 @@ def measure_coverages(study: Study) -> dict[str, float]:
 
 
 def _distribution(domain: Domain, sampled: Sequence[Any]) -> Any:
-    """A domain as a distribution of Optuna; its choices are the sampled values."""
+    """Convert a domain to a distribution of Optuna. The choices of a categorical distribution are the sampled values."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if domain.is_choice:
@@ -213,7 +219,7 @@ def _distribution(domain: Domain, sampled: Sequence[Any]) -> Any:
 
 
 def value_text(value: Any) -> str:
-    """A value of a setting as short text."""
+    """Format a value of a setting as short text."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, str) and value.startswith("[["):

@@ -31,24 +31,24 @@ __all__ = ["report"]
 
 REPORT_FILE, ARTIFACTS = "report.html", "report"
 COSTS = {"latency_ms": ("latency per frame in ms, network alone", 1.0), "parameters": ("parameters in millions", 1e6)}
-"""Cost -> its label and its divisor."""
+"""For each cost, its axis label and the number by which values are divided."""
 
 Figures = dict[str, tuple[str, str, "Callable[[], Figure | str]"]]
 
 
 def report(folder: str | Path, output: str | Path | None = None) -> Path:
-    """Write the report of a study, and store it with its run in MLflow.
+    """Write the report of a study as an HTML page with figures, and store it in the MLflow run of the study.
 
     Args:
-        folder: folder of a study, ended or not.
+        folder: folder of a finished or running study.
         output: folder to write to; `report` in the folder of the study if None.
 
     Returns:
-        Path of the page; its figures are also PNG files beside it.
+        Path of the page. Its figures are also written as PNG files to the same folder.
 
     Raises:
-        FileNotFoundError: the folder is not that of a study.
-        ValueError: the store of its runs cannot be read.
+        FileNotFoundError: `folder` is not the folder of a study.
+        ValueError: the MLflow store of its runs cannot be read.
     """
     study = read_study(folder)
     target = Path(output) if output is not None else study.folder / ARTIFACTS
@@ -67,7 +67,14 @@ def report(folder: str | Path, output: str | Path | None = None) -> Path:
 
 
 def _save(path: Path, draw: "Callable[[], Figure | str]") -> str:
-    """Draw a figure to a file. Return why it was not drawn, or an empty text; an error never prevents the page."""
+    """Draw a figure to a file. Return the reason if it was not drawn, otherwise an empty text.
+
+    Errors become warnings, so that the page is always written.
+
+    Args:
+        path: PNG file to write.
+        draw: function that returns the figure, or a text that states why there is no figure.
+    """
     path.unlink(missing_ok=True)
     try:
         figure = draw()
@@ -112,7 +119,10 @@ def _cost(study: Study) -> str:
 
 
 def _figures(study: Study) -> Figures:
-    """File name -> title, caption, and a function that returns the figure, or a text that states why there is none."""
+    """Return title, caption and drawing function of each figure, by file name without extension.
+
+    A drawing function returns the figure, or a text that states why there is no figure.
+    """
     if not study.measured:
         return {}
     metric = study.config.tune.metric

@@ -1,4 +1,4 @@
-"""Dry run of a search: its trials, their resources and their cost, without starting any."""
+"""Dry run of a search: description of its trials, their resources and their cost. No trial is started."""
 
 import math
 import os
@@ -9,7 +9,7 @@ from typing import Any
 from detector.config import Config
 from evforge.anchors.candidates import anchors_of, coverage_of, list_name, training_boxes
 from evforge.anchors.report import coverage_table
-from evforge.cluster.session import Resources, cpu_count, ray_session
+from evforge.cluster.session import Resources, local_resources, ray_session
 from evforge.search.policies.tables import make_sampler
 from evforge.search.trial_resources import concurrent_trials, trial_count, trial_limits
 from evforge.space.anchor_options import ANCHOR_LIST
@@ -21,15 +21,15 @@ __all__ = ["describe_search"]
 
 SHOWN_SAMPLES = 3
 LONG = 20
-"""Values with more characters are printed on separate lines."""
+"""If a value of a domain has more characters, each value of the domain is printed on a separate line."""
 
 
 def describe_search(config: Config, space: Space) -> str:
-    """Describe a search as text: space, samples, trials, resources, cost, and coverage of the anchors.
+    """Return a description of a search: space, samples, trials, resources, cost, and coverage of the anchors.
 
     Args:
         config: checked settings of the study.
-        space: space with resolved anchor lists.
+        space: search space with fitted anchor lists, see `resolve_lists`.
     """
     count = trial_count(config, space)
     with _resources() as resources:
@@ -46,14 +46,12 @@ def describe_search(config: Config, space: Space) -> str:
 
 @contextmanager
 def _resources() -> Iterator[Resources]:
-    """Resources of the cluster RAY_ADDRESS, or else of this machine, without starting Ray on it."""
+    """Yield the resources of the cluster that RAY_ADDRESS names. Without RAY_ADDRESS, yield those of this machine."""
     if "RAY_ADDRESS" in os.environ:
         with ray_session() as resources:
             yield resources
         return
-    import torch
-
-    yield Resources(((cpu_count(), torch.cuda.device_count()),))
+    yield local_resources()
 
 
 def _space_text(config: Config, space: Space) -> str:
@@ -75,7 +73,7 @@ def _size(config: Config, space: Space) -> str:
 
 
 def _num_values(domain: Domain) -> int | None:
-    """Number of values of a domain; None for a continuous range."""
+    """Return the number of values of a domain; None for a continuous range."""
     if domain.is_choice:
         return len(domain.options)
     return int(domain.high - domain.low) + 1 if domain.kind == "randint" else None
@@ -168,7 +166,7 @@ def _cost_text(config: Config, resources: Resources, count: int) -> str:
 
 
 def _frames(config: Config, mode: str) -> int:
-    """Number of frames in one epoch of a split."""
+    """Return the number of frames in one epoch of a split ("train" or "val"), with the limits in `config.train`."""
     from detector.data_factory import psee_data
 
     loader = psee_data(config.to_hparams(), mode)
@@ -185,12 +183,15 @@ def _validations(config: Config) -> int:
 
 
 def _trials_again(config: Config, count: int) -> int:
-    """Number of final trials, which train the best samples again with further seeds."""
+    """Return the number of final trials, which train the best samples again with further seeds."""
     return min(config.tune.final_top_k, count) * (config.tune.final_seeds - 1)
 
 
 def _share_with_asha(config: Config) -> float:
-    """Share of the validations that trials reach if one in `reduction_factor` continues at each rung."""
+    """Estimate the share of validations that trials reach if ASHA stops weak trials; 1 without ASHA.
+
+    At each rung, one in `tune.reduction_factor` trials continues.
+    """
     if config.tune.scheduler != "asha":
         return 1.0
     last, factor = _validations(config), config.tune.reduction_factor

@@ -1,6 +1,6 @@
 """All uses of private or undocumented parts of Optuna and of Ray's Optuna searcher.
 
-Each use has a test that fails when the part changes.
+A test fails if one of these parts changes.
 """
 
 from typing import TYPE_CHECKING
@@ -13,12 +13,12 @@ __all__ = ["study_of", "take_trial"]
 
 
 def study_of(search: "OptunaSearch") -> "optuna.study.Study":
-    """The Optuna study of a searcher. Its sampler may be replaced between two samples."""
+    """Return the Optuna study of a searcher. The sampler of the study may be replaced between two samples."""
     study = search._ot_study
     assert study is not None
     return study
 
 
 def take_trial(search: "OptunaSearch", trial_id: str) -> "optuna.trial.Trial":
-    """Remove the Optuna trial of `trial_id` from a searcher and return it."""
+    """Remove an Optuna trial from a searcher and return it. `trial_id` is the id of the trial in Ray Tune."""
     return search._ot_trials.pop(trial_id)

@@ -1,4 +1,4 @@
-"""The Pareto front of metric and cost: the trials that no other trial beats in both."""
+"""Pareto front of a search: the trials that no other trial dominates in metric and cost."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ __all__ = ["Candidate", "front", "front_table", "front_yaml"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trial at its best validation.
+    """A trial with the values of its best validation.
 
     Args:
         name: name of the trial
@@ -24,7 +24,7 @@ class Candidate:
         run_id: id of the MLflow run
         checkpoint: folder of the checkpoint
         sample: settings of the trial, `{"group.leaf": value}`
-        schedule: (first epoch, sample) of all settings that the weights were trained with
+        schedule: pairs (first epoch, sample) of all settings with which the weights were trained
     """
 
     name: str
@@ -38,11 +38,13 @@ class Candidate:
 
 
 def front(candidates: Sequence[Candidate], mode: str) -> list[Candidate]:
-    """The candidates that no other beats in metric and cost, cheapest first; the first of equals.
+    """Return the candidates that no other candidate dominates in metric and cost, in order of increasing cost.
+
+    Of candidates with equal metric and cost, only the first is returned.
 
     Args:
         candidates: trials.
-        mode: "max" if a larger metric is better, "min" if a smaller one is.
+        mode: "max" if a larger metric is better, "min" if a smaller metric is better.
     """
     sign = 1 if mode == "max" else -1
     found: list[Candidate] = []
@@ -53,14 +55,14 @@ def front(candidates: Sequence[Candidate], mode: str) -> list[Candidate]:
 
 
 def front_table(found: Sequence[Candidate], metric: str, cost: str) -> str:
-    """The front as aligned text."""
+    """Return the Pareto front as aligned text. The header contains the names `metric` and `cost`."""
     head = ("trial", metric, cost, "epoch", "settings")
     lines = [(one.name, f"{one.value:.4f}", _cost(one.cost), str(one.epoch), _settings(one)) for one in found]
     return text_table([head, *lines], numbers=range(1, 4))
 
 
 def front_yaml(found: Sequence[Candidate], metric: str, cost: str) -> str:
-    """The front as YAML; the settings of each trial have the keys of `best.yaml`."""
+    """Return the Pareto front as YAML. The settings of each trial have keys such as `optim.lr`."""
     rows = [
         {
             "trial": one.name,

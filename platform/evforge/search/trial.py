@@ -1,4 +1,4 @@
-"""A trial of a search: the configuration of its sample, and the work of its process."""
+"""A trial of a search: the configuration of its sample, and the functions that run in its process."""
 
 import atexit
 import gc
@@ -19,27 +19,27 @@ __all__ = ["SEED", "run_trial", "run_trial_of_workers", "trial_config"]
 
 SEED = "train.seed"
 WORKERS = "workers"
-"""Subfolder of a trial's folder in which its Ray Train run stores checkpoints."""
+"""Name of the subfolder of a trial's folder in which the Ray Train run of the trial stores checkpoints."""
 
 Resolve = Callable[[Mapping[str, Any]], Config]
 
 
 def trial_config(base: Config, space: Space, sample: Mapping[str, Any]) -> Config:
-    """The configuration of a sample, with the sample's seed if it has one."""
+    """Return the configuration of a sample. If the sample contains a seed, the seed replaces the seed of `base`."""
     seed = {SEED: sample[SEED]} if SEED in sample else {}
     return base.with_overrides({**space.overrides_of(sample), **seed})
 
 
 def run_trial(config: dict[str, Any], resolve: Resolve, folder: Path, threads: int, use_gpu: bool) -> None:
-    """Train one sample, from its last checkpoint if there is one. Ray uses the same process for several trials.
+    """Train one sample. Resume from the last checkpoint of the trial if there is one.
 
-    An error is written to a file for the driver and not raised: a retry would fail again, and the process, which has
-    imported all libraries, can run the next trial. Ray retries a trial only if its process died or a checkpoint could
-    not be written, as these causes may be temporary.
+    Ray uses the same process for several trials. An error is not raised but written to a file for the driver. A retry
+    would fail again, and the process, which has imported all libraries, can run the next trial. Ray retries a trial
+    only if its process died or a checkpoint could not be written, as these causes may be temporary.
 
     Args:
         config: the sample that Ray drew, or `{"sample": sample}`.
-        resolve: returns the configuration of a sample.
+        resolve: function that returns the configuration of a sample.
         folder: folder of the study.
         threads: number of torch threads.
         use_gpu: train on the GPU that this process sees.
@@ -67,10 +67,10 @@ def run_trial(config: dict[str, Any], resolve: Resolve, folder: Path, threads: i
 
 
 def run_trial_of_workers(config: dict[str, Any], resolve: Resolve, folder: Path, threads: int, use_gpu: bool) -> None:
-    """Train one sample as a Ray Train run with `train.workers` ranks, from its last checkpoint if there is one.
+    """Train one sample as a Ray Train run with `train.workers` ranks. Resume from the last checkpoint if there is one.
 
-    This process only waits and reserves no CPU; Ray reserves all workers together. Arguments are those of
-    `run_trial`; `threads` is the number per worker.
+    This process only waits and reserves no CPU. Ray reserves the resources of all workers together. The arguments are
+    the same as for `run_trial`, but `threads` is the number of threads per worker.
     """
     from ray.tune.integration.ray_train import TuneReportCallback
 
@@ -83,7 +83,10 @@ def run_trial_of_workers(config: dict[str, Any], resolve: Resolve, folder: Path,
 
 @cache
 def _leave_imports_out_of_collections() -> None:
-    """Exclude imported objects from garbage collection: a collection after every trial would take too long."""
+    """Exclude the objects of imported modules from garbage collection.
+
+    Otherwise the collection after every trial would take too long.
+    """
     gc.freeze()
     atexit.register(gc.unfreeze)  # otherwise libraries report leaked objects at exit
 

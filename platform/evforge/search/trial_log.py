@@ -1,4 +1,4 @@
-"""Log of a search in its driver: reports of the trials, their MLflow runs, and a table of all trials."""
+"""Log of a search in the driver: reports of the trials, their MLflow runs, and a table of all trials."""
 
 import math
 import os
@@ -27,14 +27,16 @@ __all__ = ["FOLDER", "StudyLog", "TrialRecord"]
 ENDED = ("finished", "stopped early", "killed")
 
 FOLDER = "trial_"
-"""Prefix of the name of a trial's folder; the trial's id follows."""
+"""Prefix of the name of a trial's folder. The id of the trial follows the prefix."""
 
 TABLE_PAUSE_S = 15.0
-"""Seconds between two tables."""
+"""Least number of seconds between two printed tables."""
 
 SETTLED_S = 30.0
-"""Age in seconds from which checkpoints may be removed: Ray saves the state of a search every second, and a resumed
-search needs the checkpoints of the last saved state."""
+"""Checkpoints of a running population are kept for this number of seconds.
+
+Ray saves the state of a search every second, and a resumed search needs the checkpoints of the last saved state.
+"""
 
 
 @dataclass
@@ -42,18 +44,19 @@ class TrialRecord:
     """Record of one trial.
 
     Args:
-        name: `trial-1`, ... in the order of starting
-        config: configuration of its last sample; None if the sample is invalid
+        name: `trial-1`, `trial-2` and so on, in the order in which the trials started
+        config: configuration of the trial's last sample; None if the sample is invalid
         run_id: id of the MLflow run
-        started: start time on the monotonic clock
+        started: start time in seconds on the monotonic clock
         status: running, finished, stopped early, failed or killed
         reason: reason of a failure
-        seconds: duration
-        reports: one report per validation: metrics, `epoch`, `checkpoint` (folder relative to that of the study),
-            `schedule`, and the fingerprints of the drawn configuration (`expected`) and of the model's (`fingerprint`)
-        folder: folder of the trial, with its checkpoints
-        schedule: (first epoch, sample) of all settings that its weights were trained with; more than one only in a
-            population
+        seconds: duration until the last report or the failure
+        reports: one dict per validation with the metrics, `epoch`, `checkpoint` (folder relative to the study's
+            folder), `schedule`, and the fingerprints of the drawn configuration (`expected`) and of the model's
+            configuration (`fingerprint`)
+        folder: folder of the trial, which contains its checkpoints
+        schedule: pairs (first epoch, sample) of all settings with which the weights were trained; more than one pair
+            only in a population
     """
 
     name: str
@@ -71,16 +74,16 @@ class TrialRecord:
 class StudyLog(Callback):
     """Ray Tune callback that logs each trial of a study as an MLflow run and prints a table at intervals.
 
-    Ray stores its state with the search, so that a resumed study continues with it. The state includes that of the
-    scheduler.
+    Ray stores the state of this log with the search. A resumed study continues with this state, which includes the
+    state of the scheduler.
 
     Args:
-        tracker: MLflow store.
-        parent: id of the study's run.
+        tracker: tracker of the MLflow store.
+        parent: id of the study's MLflow run.
         folder: folder of the study.
         base: configuration of the study.
-        resolve: returns the configuration of a sample.
-        scheduler: scheduler of the search, if any.
+        resolve: function that returns the configuration of a sample.
+        scheduler: scheduler of the search; None if all trials run to their end.
         prefix: prefix of the names of the trials.
     """
 
@@ -101,12 +104,12 @@ class StudyLog(Callback):
         self._scheduler_state: bytes | None = None
 
     def get_state(self) -> dict[str, Any]:
-        """The state that Ray stores with the search."""
+        """Return the state that Ray stores with the search."""
         scheduler = save_scheduler_state(self.scheduler) if self.scheduler else None
         return {"trials": self.trials, "scheduler": scheduler}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Continue an interrupted search. Ends the runs of trials that are missing in the stored state."""
+        """Restore the log of an interrupted search. End the MLflow runs of trials that are missing in the stored state."""
         now = self._start = self._last_table = time.monotonic()
         self.trials = {key: replace(record, started=now - record.seconds) for key, record in state["trials"].items()}
         self._scheduler_state = state["scheduler"]
@@ -116,13 +119,13 @@ class StudyLog(Callback):
                 self.tracker.end_run(run.run_id, "KILLED")
 
     def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
-        """Restore the scheduler once Ray Tune has restored the trials that it refers to."""
+        """Restore the state of the scheduler. The state refers to trials, so Ray Tune restores the trials first."""
         if self._scheduler_state is not None:
             load_scheduler_state(self.scheduler, self._scheduler_state, trials)
             self._scheduler_state = None
 
     def on_trial_start(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Start the trial's run, or resume it."""
+        """Start or resume the MLflow run of a trial."""
         if trial.trial_id in self.trials:
             record = self.trials[trial.trial_id]
             record.status, record.reason = "running", ""
@@ -151,13 +154,13 @@ class StudyLog(Callback):
         )
 
     def _take_over(self, record: TrialRecord, trial: Any) -> None:
-        """Record the new settings of a trial that continues from the checkpoint of another."""
+        """Record the new settings of a trial that continues from the checkpoint of another trial."""
         checkpoint, sample = start_checkpoint(trial), trial.config["sample"]
         if checkpoint is None:
             return
         folder, metrics = checkpoint
         source, first = self.trials[folder.parent.name.removeprefix(FOLDER)], metrics["epoch"] + 1
-        # The last part is the same if the trial was interrupted before its first checkpoint.
+        # If the trial was interrupted before its first checkpoint, the new settings are already recorded.
         if source is record or record.schedule[-1] == (first, sample):
             return
         record.schedule = (*(part for part in source.schedule if part[0] < first), (first, dict(sample)))
@@ -165,7 +168,7 @@ class StudyLog(Callback):
         self.tracker.set_tag(record.run_id, f"from_epoch_{first}", {"weights": source.name, **sample})
 
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any) -> None:
-        """Log a validation."""
+        """Log the metrics of a validation."""
         record = self.trials[trial.trial_id]
         metrics = {key: value for key, value in result.items() if is_metric(key)}
         new = {
@@ -176,7 +179,7 @@ class StudyLog(Callback):
             "expected": record.config.fingerprint() if record.config else "no configuration",
             "fingerprint": result["fingerprint"],
         }
-        # A trial that resumed from an earlier checkpoint reports epochs and names of checkpoints again.
+        # A trial that resumed from an earlier checkpoint reports some epochs and checkpoint names a second time.
         record.reports = [
             report
             for report in record.reports
@@ -195,7 +198,7 @@ class StudyLog(Callback):
             self.print_table()
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """End the run of a trial that finished, was stopped early, or wrote a failure file."""
+        """End the MLflow run of a trial that finished, was stopped early, or wrote a failure file."""
         record, failure = self.trials[trial.trial_id], failure_file(self.folder, trial.trial_id)
         if failure.is_file():
             self._fail(record, failure.read_text())
@@ -208,7 +211,7 @@ class StudyLog(Callback):
         self._prune(trials)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """End the run of a trial whose process died too often."""
+        """End the MLflow run of a trial that failed more often than `train.max_failures` allows."""
         self._fail(self.trials[trial.trial_id], error_text(trial))
 
     def _fail(self, record: TrialRecord, traceback: str) -> None:
@@ -220,7 +223,10 @@ class StudyLog(Callback):
         print(f"{record.name} failed: {record.reason}", flush=True)
 
     def _prune(self, trials: list) -> None:
-        """Remove the checkpoints of ended trials that can no longer win: a checkpoint takes up to 270 MB."""
+        """Remove the checkpoints of ended trials that can no longer win, because a checkpoint needs up to 270 MB.
+
+        Checkpoints that other trials of a population may load are kept.
+        """
         ended, is_max = self.candidates(), self.base.tune.mode == "max"
         ranked = sorted(ended, key=lambda one: one.value, reverse=is_max)
         winners = {one.name for one in (*ranked[: max(1, self.base.tune.final_top_k)], *self.front())}
@@ -242,13 +248,13 @@ class StudyLog(Callback):
                 shutil.rmtree(checkpoint, ignore_errors=True)
 
     def _best(self, record: TrialRecord) -> dict[str, Any] | None:
-        """The report of the best validation, the last of equals; None if no report has a finite metric."""
+        """Return the report of the best validation, the last of equal ones; None if no report has a finite metric."""
         metric, choose = self.base.tune.metric, max if self.base.tune.mode == "max" else min
         finite = [report for report in reversed(record.reports) if math.isfinite(report.get(metric, math.nan))]
         return choose(finite, key=lambda report: report[metric], default=None)
 
     def candidates(self) -> list[Candidate]:
-        """The ended trials with a finite metric, each at its best validation."""
+        """Return all ended trials with a finite metric, each with the values of its best validation."""
         settings, found = self.base.tune, []
         for record in self.trials.values():
             best = self._best(record)
@@ -268,11 +274,11 @@ class StudyLog(Callback):
         return found
 
     def front(self) -> list[Candidate]:
-        """The Pareto front of metric and cost of the ended trials; empty without a cost."""
+        """Return the Pareto front of metric and cost of the ended trials; empty if the search has no cost."""
         return front(self.candidates(), self.base.tune.mode) if self.base.tune.against != "none" else []
 
     def end_open(self) -> None:
-        """End the runs of trials that were running when the study was interrupted."""
+        """End the MLflow runs of trials that were running when the study was interrupted."""
         for record in self.trials.values():
             if record.status == "running":
                 record.status = "killed"
@@ -286,14 +292,14 @@ class StudyLog(Callback):
         print(f"\nafter {self._last_table - self._start:.0f} s: {counts}\n{trial_table(self.rows())}\n", flush=True)
 
     def rows(self) -> list[TrialRow]:
-        """The trials with a valid configuration as rows of a table."""
+        """Return one table row per trial. Trials without a valid configuration are left out."""
         return [self._row(record, record.config) for record in self.trials.values() if record.config is not None]
 
     def check_samples_reached_models(self) -> None:
-        """Compare the settings of the trials' models with the drawn settings.
+        """Check that the model of each trial was made with the settings of the trial's sample.
 
         Raises:
-            EvForgeError: a model has other settings than its sample, or two samples have the same model.
+            EvForgeError: a model has other settings than its sample, or two different samples have the same model.
         """
         seen: dict[str, tuple[str, dict[str, Any]]] = {}
         for record in self.trials.values():

@@ -1,4 +1,4 @@
-"""Number of trials of a search, number of concurrent trials, and the resources that each reserves."""
+"""Number of trials of a search, number of concurrent trials, and the resources that each trial reserves."""
 
 import math
 
@@ -14,13 +14,13 @@ RESOLUTION = 10_000
 
 
 def trial_count(config: Config, space: Space) -> int:
-    """Number of trials of a search, without the final ones with further seeds."""
+    """Return the number of trials of a search, without the final trials with further seeds."""
     sampler = make_sampler(config, space)
     return len(sampler) if isinstance(sampler, list) else config.tune.num_samples
 
 
 def concurrent_trials(config: Config, resources: Resources, count: int) -> int:
-    """Number of trials that run at a time, of `count`.
+    """Return how many of the `count` trials of a search run at the same time.
 
     Raises:
         EvForgeError: a trial needs more workers than there are CPU cores or GPUs.
@@ -31,16 +31,25 @@ def concurrent_trials(config: Config, resources: Resources, count: int) -> int:
     fitting = resources.room(use_gpu) // workers
     if wanted == "auto":
         return min(count, fitting)
-    # Trials of one process can share cores and GPUs. Workers cannot: those of an excess trial would time out.
+    # Trials with one process can share cores and GPUs. Workers cannot, so the workers of an excess trial would time out.
     return min(count, int(wanted) if workers == 1 else min(int(wanted), fitting))
 
 
 def trial_limits(config: Config, resources: Resources, count: int) -> tuple[int, dict[str, float]]:
-    """Number of threads of a trial, or of each of its workers, and the resources that a trial reserves.
+    """Compute the number of threads and the resources of each trial.
 
-    Concurrent trials share the cores and GPUs of each node, as a trial cannot use those of two nodes. The process that
-    starts the workers of a trial reserves one byte of memory only: if it reserved a core, waiting processes could
-    occupy all cores.
+    Concurrent trials share the cores and GPUs of each node, because a trial cannot use cores of two nodes. If a trial
+    has several workers, the process that starts the workers reserves only one byte of memory. If it reserved a core,
+    waiting processes could occupy all cores.
+
+    Args:
+        config: settings of the study.
+        resources: resources of Ray.
+        count: number of trials.
+
+    Returns:
+        Number of torch threads of the trial or of each of its workers, and the resources that the process of the trial
+        reserves, as a dict for Ray Tune such as `{"cpu": 1.0, "gpu": 0.5}`.
     """
     concurrent, workers = concurrent_trials(config, resources, count), config.train.workers
     use_gpu = resources.use_gpu(config.train.use_gpu)
@@ -59,12 +68,15 @@ def trial_limits(config: Config, resources: Resources, count: int) -> tuple[int,
 
 
 def _largest_share(amounts: list[int], most: list[int], count: int) -> float:
-    """Compute the largest equal share of which `count` fit on nodes; 0 if no share does.
+    """Compute the largest amount of cores or GPUs per share with which `count` equal shares fit on the nodes.
 
     Args:
         amounts: CPU cores or GPUs of each node.
-        most: largest number of shares of each node.
+        most: largest allowed number of shares on each node.
         count: number of shares.
+
+    Returns:
+        Cores or GPUs of one share; 0 if the shares do not fit.
     """
     for share in sorted({amount / k for amount in set(amounts) for k in range(1, count + 1)}, reverse=True):
         if share and sum(map(min, most, (_fitting(amount, share) for amount in amounts))) >= count:
@@ -73,12 +85,15 @@ def _largest_share(amounts: list[int], most: list[int], count: int) -> float:
 
 
 def _fitting(amount: int, share: float) -> int:
-    """Number of shares that fit in an amount; rounding of the share does not count."""
+    """Return how many shares fit in an amount. A tolerance allows for the rounding of the share."""
     return int(amount / share + 1 / RESOLUTION)
 
 
 def trial_reserves(config: Config, resources: Resources, count: int) -> dict[str, float]:
-    """CPU cores ("cpu") and GPUs ("gpu") of a trial, including its workers; arguments are those of `trial_limits`."""
+    """Return the CPU cores ("cpu") and GPUs ("gpu") that a trial reserves, including the resources of its workers.
+
+    The arguments are the same as for `trial_limits`.
+    """
     workers = float(config.train.workers)
     if workers == 1:
         return trial_limits(config, resources, count)[1]

@@ -10,18 +10,18 @@ __all__ = ["TrialRow", "trial_table"]
 
 @dataclass(frozen=True)
 class TrialRow:
-    """One trial of a search, one row of `trial_table`.
+    """A trial of a search as a row of `trial_table`.
 
     Args:
         name: name of the trial
         anchors: name of the anchor list
         fg_iou_threshold: smallest IoU of foreground anchors
         bg_iou_threshold: IoU below which anchors are background
-        feature_base: width of the backbone's stem
-        mean_ap: best mAP (0.50:0.95); None before the first validation
-        mean_ap50: mAP at an IoU of 0.5; None before the first validation
+        feature_base: output channels of the first convolution
+        mean_ap: mAP (0.50:0.95) at the best validation; None before the first validation
+        mean_ap50: mAP at an IoU of 0.5 at the best validation; None before the first validation
         seconds: duration of the trial; None if unknown
-        status: running, finished, stopped early, failed or killed, with the last epoch
+        status: running, finished, stopped early or killed, each with the last epoch; or failed
     """
 
     name: str
@@ -36,7 +36,7 @@ class TrialRow:
 
 
 def trial_table(rows: Sequence[TrialRow]) -> str:
-    """The trials as aligned text, best mAP first, trials without mAP last."""
+    """Return the trials as aligned text. The trial with the best mAP is first, and trials without mAP are last."""
     head = ("trial", "anchors", "fg/bg IoU", "width", "mAP", "mAP50", "seconds", "status")
     ranked = sorted(rows, key=lambda row: -1.0 if row.mean_ap is None else row.mean_ap, reverse=True)
     lines = [head, *(_cells(row) for row in ranked)]

@@ -1,4 +1,4 @@
-"""Searches: trials of a search space under Ray Tune, each with one process or several workers, and `best.yaml`."""
+"""Searches with Ray Tune: check, run and resume a search, and write the best settings to `best.yaml`."""
 
 import functools
 import json
@@ -13,7 +13,9 @@ import optuna
 from ray import tune as ray_tune
 
 from detector.config import Config
+from detector.config.checks import require
 from detector.config.extensions import TABLES
+from detector.data_factory import psee_data
 from detector.single_stage_detector import check_backbone
 from evforge import EvForgeError
 from evforge.anchors.candidates import resolve_lists
@@ -30,6 +32,7 @@ from evforge.search.trial_resources import concurrent_trials, trial_limits, tria
 from evforge.search.trial_table import TrialRow
 from evforge.space.space import Space, load_space, write_space
 from evforge.tracking.tracker import Tracker
+from evforge.training.dry_step import check_parts
 from evforge.training.run_folder import (
     BEST_CHECKPOINT,
     CONFIG_FILE,
@@ -50,18 +53,18 @@ BEST_CONFIG, BEST_FOLDER, FRONT_FILE = "best.yaml", "best", "pareto.yaml"
 
 @dataclass(frozen=True)
 class StudyResult:
-    """Result of a search.
+    """Result of a search. The winner is the sample with the best mean metric over its seeds.
 
     Args:
         best_config: YAML file with the winner's complete configuration, for `evforge train --config`
-        best_checkpoint: checkpoint of the best epoch of the winner's best run
-        best_run_id: id of the MLflow run of that checkpoint
+        best_checkpoint: checkpoint of the best epoch in the winner's best run
+        best_run_id: id of the MLflow run with that checkpoint
         score: mean of the winner's metric over its seeds
-        spread: standard deviation over its seeds; None for one seed
-        rows: one row per trial, including the trials with further seeds
+        spread: standard deviation of the winner's metric over its seeds; None for one seed
+        rows: one row per trial, including the final trials with further seeds
         run_id: id of the MLflow run of the study
         path: folder of the study
-        front: YAML file with the Pareto front of `tune.metric` and `tune.against`; None without a cost
+        front: YAML file with the Pareto front of `tune.metric` and `tune.against`; None if the search has no cost
     """
 
     best_config: Path
@@ -76,46 +79,56 @@ class StudyResult:
 
 
 def resolve(config: Config, space: Space, overrides: Mapping[str, Any] | None = None) -> Config:
-    """The configuration of a study: the base, then the settings of the space file, then `overrides`."""
+    """Return the configuration of a study.
+
+    The settings of the space file replace those of `config`, and `overrides` replace both.
+    """
     return config.with_overrides({**space.settings, **(overrides or {})})
 
 
 def prepare(config: Config, space_file: str | Path, overrides: Mapping[str, Any] | None = None) -> tuple[Config, Space]:
-    """Check a search before it starts.
+    """Check the settings and the space of a search before it starts.
 
-    Arguments and errors are those of `tune`.
+    Arguments and errors are the same as for `tune`.
 
     Returns:
-        The settings of the study, and its search space with all anchor lists resolved.
+        The settings of the study, and the search space after `resolve_lists` has fitted its anchor lists.
     """
     space = load_space(space_file)
     config = resolve(config, space, overrides)
     config = check_config(config, config.tune.metric)
     space = resolve_lists(space, config)
     space.check(config, check_backbone)
-    make_sampler(config, space)
+    sampler = make_sampler(config, space)
+    unknown = (
+        {key for sample in sampler for key in sample} - config.to_flat().keys() if isinstance(sampler, list) else ()
+    )
+    require(not unknown, "tune.searcher: samples", ", ".join(sorted(unknown)), "settings such as model.feature_base")
     scheduler = make_scheduler(config, space)
     if scheduler is not None:
-        save_scheduler_state(scheduler)  # raises if the search could not be resumed
+        save_scheduler_state(scheduler)  # raises if a search with this scheduler could not be resumed
     for key, table in TABLES.items():
         for option in space.domains[key].options if key in space.domains else ():
             table[option]  # raises if the option cannot be imported
+            one = config.with_overrides({key: option})
+            check_parts(one)
+            psee_data(one.to_hparams(), "train")  # raises if the dataset has another representation
     return config, space
 
 
 def tune(config: Config, space_file: str | Path, overrides: Mapping[str, Any] | None = None) -> StudyResult:
-    """Search a space.
+    """Run a search.
 
     Args:
         config: base configuration.
-        space_file: search space, see `evforge.space.space`; its settings replace those of the base.
-        overrides: `{"group.leaf": value}`; they replace the settings of the space file.
+        space_file: file of the search space, see `evforge.space.space`. Its settings replace those of `config`.
+        overrides: `{"group.leaf": value}`. They replace the settings of the space file.
 
     Raises:
         ValueError: a setting or the space is invalid.
         FileNotFoundError: the dataset or the space file does not exist.
-        EvForgeError: every trial failed, a sample did not reach its model, or a trial needs more CPUs or GPUs than
-            Ray has.
+        EvForgeError: every trial failed, the settings of a sample did not reach its model, or a trial needs more CPUs
+            or GPUs than Ray has.
     """
     config, space = prepare(config, space_file, overrides)
     with ray_session(dashboard=config.train.workers > 1) as resources:
@@ -134,14 +147,14 @@ def tune(config: Config, space_file: str | Path, overrides: Mapping[str, Any] | 
 def resume(folder: str | Path) -> StudyResult:
     """Resume an interrupted search in the same MLflow runs.
 
-    Finished trials are kept. Trials that are unfinished, whose process died, or that could not write a checkpoint
-    resume from their last checkpoint. The sampler and the scheduler resume with their state.
+    Finished trials are kept. A trial resumes from its last checkpoint if it is unfinished, if its process died, or if
+    it could not write a checkpoint. The sampler and the scheduler continue with their saved states.
 
     Args:
         folder: folder of the study.
 
     Raises:
-        FileNotFoundError: the folder is not that of a study, or the dataset no longer exists.
+        FileNotFoundError: the folder is not the folder of a study, or the dataset no longer exists.
         ValueError: the dataset no longer fits the study.
         EvForgeError: every trial failed.
     """
@@ -157,7 +170,7 @@ def resume(folder: str | Path) -> StudyResult:
 
 @dataclass
 class _Study:
-    """The steps of one search. A step that an earlier process began is resumed."""
+    """Runs the steps of one search. A step that an earlier process has started is resumed."""
 
     config: Config
     space: Space
@@ -182,11 +195,16 @@ class _Study:
         return replace(result, front=self._write_front(log))
 
     def _rank(self, one: Candidate) -> float:
-        """Larger for a better metric."""
+        """Return a number that is larger for a better metric."""
         return one.value if self.config.tune.mode == "max" else -one.value
 
     def _searcher(self) -> tuple[Any, dict[str, Any], int]:
-        """Ray's domain of the sample, further arguments of its TuneConfig, and the number of trials."""
+        """Prepare the sampler for Ray Tune.
+
+        Returns:
+            Ray's domain of the sample (None if a searcher draws the samples), further arguments of Ray's `TuneConfig`,
+            and the number of trials.
+        """
         settings, sampler = self.config.tune, make_sampler(self.config, self.space)
         if isinstance(sampler, list):
             return ray_tune.grid_search(sampler), {}, len(sampler)
@@ -201,19 +219,23 @@ class _Study:
     def _search(
         self, name: str, samples: Any, search: dict[str, Any], count: int, stop_early: bool = True
     ) -> tuple[StudyLog, list[Candidate]]:
-        """Run trials to their end.
+        """Run all trials of one step of the search.
 
         Args:
-            name: name of the folder of the trials, in that of the study.
-            samples: Ray's domain of the sample; None if a searcher draws it.
-            search: further arguments of Ray's TuneConfig.
+            name: name of the folder for the trials, inside the folder of the study.
+            samples: Ray's domain of the sample; None if a searcher draws the samples.
+            search: further arguments of Ray's `TuneConfig`.
             count: number of trials.
-            stop_early: use the scheduler.
+            stop_early: whether the scheduler is used.
+
+        Returns:
+            The log of the trials, and the trials that have a checkpoint and a finite metric.
 
         Raises:
             EvForgeError: no trial has a checkpoint and a finite metric.
         """
-        # Ray prints the whole traceback of a failed trial. The log prints its last line, and its run has the rest.
+        # Ray would print the whole traceback of a failed trial. `StudyLog` prints only the last line and stores the
+        # traceback in the MLflow run.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         threads, limits = trial_limits(self.config, self.resources, count)
         reserves = trial_reserves(self.config, self.resources, count)
@@ -249,7 +271,7 @@ class _Study:
         return log, self._measured(log)
 
     def _tune_config(self, scheduler: Any, search: dict[str, Any], count: int) -> ray_tune.TuneConfig:
-        # The trials of a population take turns. What they reserve limits how many run at a time.
+        # The trials of a population run alternately. Their reserved resources limit how many run at the same time.
         concurrent = (
             None if isinstance(scheduler, Population) else concurrent_trials(self.config, self.resources, count)
         )
@@ -269,7 +291,7 @@ class _Study:
             callbacks=[log],
             verbose=0,
             failure_config=ray_tune.FailureConfig(max_failures=self.config.train.max_failures),
-            # Ray keeps the last checkpoint and the best one. The log removes the checkpoints of a population.
+            # Ray keeps the last and the best checkpoint. `StudyLog` removes the checkpoints of a population.
             checkpoint_config=ray_tune.CheckpointConfig(
                 num_to_keep=None if isinstance(log.scheduler, Population) else 1,
                 checkpoint_score_attribute=settings.metric,
@@ -285,7 +307,12 @@ class _Study:
         return found
 
     def _winner(self, candidates: Sequence[Candidate], finals: Sequence[Candidate]) -> list[Candidate]:
-        """The trials of the sample with the best mean over its seeds, best trial first."""
+        """Return the trials of the sample with the best mean metric over its seeds. The best trial is first.
+
+        Args:
+            candidates: the trials of the search.
+            finals: the final trials, which train the best samples with further seeds.
+        """
         groups: dict[str, list[Candidate]] = {_without_seed(one): [one] for one in candidates}
         for one in finals:
             groups[_without_seed(one)].append(one)
@@ -326,7 +353,7 @@ class _Study:
 
 
 def _schedule_text(best: Candidate) -> str:
-    """Comment lines with the settings that a population used before the last ones; empty if there are no others."""
+    """Return comment lines with all settings that a population used for the best trial; empty if they never changed."""
     if len(best.schedule) < 2:
         return ""
     parts = (

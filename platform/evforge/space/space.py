@@ -209,12 +209,15 @@ def write_space(source: str | Path, space: Space, target: Path) -> None:
     """
     import yaml
 
+    from detector.utils.atomic_write import atomic_write
+
     text = Path(source).read_text()
     tree, domain = yaml.safe_load(text), space.domains.get(ANCHOR_LIST)
     if domain is not None and domain != load_space(source).domains[ANCHOR_LIST]:
         tree["space"][ANCHOR_LIST] = {domain.kind: [domain.value_of(option) for option in domain.options]}
         text = yaml.safe_dump(tree, sort_keys=False)
-    target.write_text(text)
+    with atomic_write(target) as part:
+        part.write_text(text)
 
 
 def _load_domain(path: str, key: str, entry: Any) -> Domain:

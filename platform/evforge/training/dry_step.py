@@ -10,6 +10,7 @@ from torch import Tensor
 
 from detector.config import Config
 from detector.config.checks import require
+from detector.config.extensions import INTERFACE, TABLES
 from detector.config.groups import DataConfig
 from detector.events import EventCD
 from detector.lightning_model import build_ssd
@@ -51,6 +52,9 @@ def check_parts(config: Config) -> None:
         shapes = [(2, extractor.cout, *(math.ceil(side / stride) for side in SIDES)) for stride in extractor.strides]
         found = [tuple(level.shape) for level in features]
         require(found == shapes, f"model.feature_extractor {name}: shapes", found, f"{shapes} for frames of {SIDES}")
+        types = [str(level.dtype) for level in features]
+        wanted = ["torch.float32"] * len(types)
+        require(types == wanted, f"model.feature_extractor {name}: types", types, f"{wanted} for frames of float32")
     with _named("loss.cls_loss_func", config.loss.cls_loss_func):
         logits, labels = torch.zeros(1, 4, 3, requires_grad=True), torch.tensor([[-1, 0, 1, 2]])
         focal = {"alpha": config.loss.focal_alpha, "gamma": config.loss.focal_gamma}
@@ -81,9 +85,7 @@ def _named(key: str, name: str) -> Iterator[None]:
     """Name the setting whose object fails in the block."""
     try:
         yield
-    except ValueError:
-        raise
-    except Exception as error:  # the object is someone else's and may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        allowed = "an object with the interface of CONTRIBUTING, Add your own"
-        raise ValueError(f"{key}: got {name!r}, which fails ({reason}), allowed: {allowed}") from error
+    except Exception as error:  # the object may be someone else's and raise anything
+        if isinstance(error, ValueError) and (name in TABLES[key] or str(error).startswith(key)):
+            raise
+        raise TABLES[key].error(name, "used", error, INTERFACE) from error

@@ -75,6 +75,7 @@ def check_config(config: Config, metric: str | None = None) -> Config:
     """
     from detector.data_factory import psee_data
     from detector.evaluation.quantities import label_counts
+    from detector.lightning_model import read_checkpoint
     from evforge.training.dry_step import check_parts
 
     if not config.data.dataset_path:
@@ -89,8 +90,10 @@ def check_config(config: Config, metric: str | None = None) -> Config:
             f"optim.warmup_epochs: got {config.optim.warmup_epochs}, allowed: below train.max_epochs "
             f"({config.train.max_epochs})"
         )
-    if config.train.pretrained is not None and not Path(config.train.pretrained).is_file():
-        raise FileNotFoundError(f"train.pretrained: {config.train.pretrained}: no such checkpoint")
+    if config.train.pretrained is not None:
+        if not Path(config.train.pretrained).is_file():
+            raise FileNotFoundError(f"train.pretrained: {config.train.pretrained}: no such checkpoint")
+        read_checkpoint(config.train.pretrained)
     psee_data(config.to_hparams(), "train")
     check_parts(config)
     counts = {f"val_{name}": count for name, count in label_counts(config, "val").items()}

@@ -106,6 +106,7 @@ def test_frames_are_those_of_the_build(tmp_path, monkeypatch, exported, leaves):
         "preprocess": data.preprocess,
         "preprocess_params": dict(representation.parameters),
         "normalisation": {"divisor_of_counts": representation.divisor},
+        "in_channels": representation.channels,
     }
     network = Recorder()
     monkeypatch.setattr(module, "load_exported", lambda *_: (network, info, torch.device("cpu")))
@@ -114,6 +115,20 @@ def test_frames_are_those_of_the_build(tmp_path, monkeypatch, exported, leaves):
     expected = torch.cat([batch["inputs"] for batch in loader])
     assert expected.abs().sum() > 0
     assert torch.equal(torch.cat(network.inputs), expected[:20])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"in_channels": 5}, "info_ssd_jit.json: channels is 5, allowed by data.preprocess histo: 2"),
+        ({"preprocess_params": {"tau": 3}}, "info_ssd_jit.json: tau is 3, allowed by data.preprocess histo: None"),
+    ],
+)
+def test_an_export_of_another_representation_is_refused(monkeypatch, exported, changes, message):
+    info = json.loads((exported / "info_ssd_jit.json").read_text()) | changes
+    monkeypatch.setattr(module, "load_exported", lambda *_: (Recorder(), info, torch.device("cpu")))
+    with pytest.raises(ValueError, match=message):
+        Predictor("unused")
 
 
 @pytest.mark.parametrize("lengths", [[1009], [1, 0, 7, 4999]])

@@ -13,7 +13,7 @@ def test_find_checkpoint(tmp_path):
         find_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint", {"state_dict": {}}])
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"hello world", {"state_dict": {}}])
 def test_files_that_are_no_checkpoints(tmp_path, content):
     path = tmp_path / "x.ckpt"
     if isinstance(content, bytes):

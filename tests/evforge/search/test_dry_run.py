@@ -2,6 +2,7 @@ import pytest
 from repository import ROOT
 
 from evforge.cli.main import main
+from evforge.cluster import session
 from evforge.search import dry_run
 from evforge.search.dry_run import describe_search
 from evforge.search.trial_resources import trial_count
@@ -21,7 +22,7 @@ space:
 def machine(monkeypatch):
     """A machine of 8 cores on which a trial trains 10 frames per second."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(dry_run, "cpu_count", lambda: 8)
+    monkeypatch.setattr(session, "cpu_count", lambda: 8)
     monkeypatch.setattr(dry_run, "measure_rate", lambda *_: 10.0)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
 

@@ -1,7 +1,8 @@
-"""The verbs of the `evforge` command: plain functions whose signatures are their command lines, one module per group.
+"""The verbs of the `evforge` command, one function per verb and one module per group of verbs.
 
-Each verb imports its libraries when it runs, so that `evforge --help` is fast, and finally prints the paths of its
-results. Does not belong here: the work of a verb.
+The command line of a verb is generated from the signature of its function. Each verb imports its libraries when it
+runs, so that `evforge --help` is fast, and finally prints the paths of its results. Does not belong here: the work of a
+verb.
 """
 
 from collections.abc import Callable

@@ -16,15 +16,15 @@ def submit(
 ) -> int:
     """Run a command on a cluster: evforge submit -- tune space.yaml --config settings.yaml.
 
-    Ships the code and the YAML files that the command names, follows the log, and returns the exit code of the
+    Ships the code, and the YAML and JSON files named in the command. Follows the log, and returns the exit code of the
     command. Ctrl-C leaves the job running. The commands build, train and tune can be submitted.
 
     Args:
         command: the command line after --
         address: address of Ray's job server; RAY_API_SERVER_ADDRESS, RAY_ADDRESS or http://127.0.0.1:8265 if not given
-        status: id of a job whose status is printed
-        logs: id of a job whose log is followed
-        stop: id of a job to stop
+        status: print the status of the job with this id
+        logs: follow the log of the job with this id
+        stop: stop the job with this id
         list: list all jobs
     """
     from evforge.cli import submit as jobs
@@ -44,8 +44,8 @@ def submit(
 def doctor(settings: Settings, *, address: str | None = None) -> int:
     """Diagnose the installation: missing packages, version mismatches, unreachable services.
 
-    Diagnoses this machine, and the cluster of --address or RAY_ADDRESS if there is one. If settings are given, it also
-    checks that the cluster meets their requirements.
+    Checks this machine, and the cluster of --address or RAY_ADDRESS if there is one. If settings are given, also checks
+    that the cluster meets the requirements of the settings.
 
     Args:
         address: address of Ray's job server on the cluster, such as http://127.0.0.1:8265

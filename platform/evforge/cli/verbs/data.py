@@ -55,17 +55,17 @@ def build(
 ) -> None:
     """Build a dataset folder of tensor files from recordings and their labels.
 
-    The folder of a recording (train, val, test) sets its split, unless the recordings are cut by time. If the command
-    is repeated, finished files are kept. Ray builds many or large recordings in parallel, on the cluster RAY_ADDRESS
-    if it is set.
+    The split of a recording is the name of its folder (train, val or test), unless --train, --val or --test select
+    splits by time. If the command is repeated, finished files are kept. Several recordings are built in parallel with
+    Ray if they are large (1 GB in total), or on the cluster RAY_ADDRESS if it is set.
 
     Args:
         recordings: files, or addresses such as 's3://bucket/*/*_td.dat'; the labels of X.raw and X_td.dat are read
             from X_bbox.npy
         output: dataset folder to write, or its address
         train: seconds of each recording to train on, such as 0-20
-        val: seconds to validate on
-        test: seconds to test on
+        val: seconds of each recording to validate on
+        test: seconds of each recording to test on
         label_map: ids and names of the classes, such as '{"0": "car"}', or a JSON file; the label map in the
             recordings' folders if not given
         sensor_height: height of the sensor in pixels, for recordings that do not contain it
@@ -114,7 +114,7 @@ def inspect(
         output: folder for the figures; runs/inspect-<name>-<time> if not given
         sensor_height: height of the sensor in pixels, for recordings that do not contain it
         sensor_width: width of the sensor in pixels, for recordings that do not contain it
-        label_time_unit: unit of the label times of recordings; datasets have microseconds
+        label_time_unit: unit of the label times of recordings; datasets always use microseconds
     """
     from evforge.datasets.inspect import inspect as run
 
@@ -139,7 +139,7 @@ def check(
         paths: dataset folder, or recordings or tensor files with labels in the same folder
         sensor_height: height of the sensor in pixels, for recordings that do not contain it
         sensor_width: width of the sensor in pixels, for recordings that do not contain it
-        label_time_unit: unit of the label times of recordings; datasets have microseconds
+        label_time_unit: unit of the label times of recordings; datasets always use microseconds
     """
     from evforge.datasets.check import check as run
 
@@ -147,12 +147,12 @@ def check(
 
 
 def anchors(dataset: str, settings: Settings, *, lists: list[str] | None = None, output: str | None = None) -> None:
-    """Measure how well lists of anchors cover the training labels, and fit lists to them, before a training.
+    """Measure how well anchor lists cover the training labels, and fit lists to these labels, before a training.
 
     Args:
         dataset: dataset folder
         lists: names, fit:K for K fitted anchors, literal lists such as '[[1, 1], [2, 1]]', or files of search spaces;
-            the list of the settings, all named lists and two fitted ones if not given
+            if not given, the list of the settings, all named lists and two fitted lists
         output: folder for the figure and the CSV file; runs/anchors-<time> if not given
     """
     from evforge.anchors.report import anchors as run

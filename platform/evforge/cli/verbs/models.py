@@ -10,13 +10,13 @@ __all__ = ["evaluate", "export", "predict", "registry", "report"]
 def evaluate(
     checkpoint: str, settings: Settings, *, split: Literal["val", "test"] = "test", compare: str | None = None
 ) -> None:
-    """Evaluate a trained detector: COCO mAP, also per kind of box, latency, calibration, confusion.
+    """Evaluate a trained detector: COCO mAP, AP by groups of boxes, reaction time, calibration, confusion.
 
     Args:
         checkpoint: checkpoint, or folder of a run or study
         split: split to evaluate on
-        compare: earlier evaluation to compare with, or folder of its run or study; an error if the data or the
-            protocol differ
+        compare: earlier evaluation to compare with, or folder of its run or study; its data and protocol must be the
+            same
     """
     from evforge.evaluation import evaluate as measuring
 
@@ -45,7 +45,7 @@ def predict(
         score_thresh: minimum score of a box; the one stored in the export if not given
         sensor_height: height of the sensor in pixels, for recordings that do not contain it
         sensor_width: width of the sensor in pixels, for recordings that do not contain it
-        downsampling: exponent k, where 2^k divides the sensor size; chosen to match the training if not given
+        downsampling: divide the sensor size by 2^N; chosen to match the training if not given
     """
     from evforge.evaluation import predict as predicting
 
@@ -69,18 +69,19 @@ def export(
     form: str = "torchscript",
     precision: Literal["float32", "bf16", "half"] = "float32",
 ) -> None:
-    """Export a trained detector to a file that runs without EvForge, and check that both give equal results.
+    """Export a trained detector to a file that runs without EvForge, and check that the file gives the same results.
 
     A TorchScript file (model.ptjit) stores the recurrent state of the streams and accepts frames of any size. It has
     four forms: torchscript for any device, torchscript-frozen with constant weights, torchscript-cpu for CPUs, and
-    torchscript-int8, which computes most layers in int8 and is the fastest on x86 CPUs with AVX-512 VNNI. The other
-    forms accept one frame of the trained size and the state of one stream, and return boxes and the new state, as
-    their formats do not support models with internal state: torch-export (model.pt2), aotinductor (model.pt2,
-    machine code for this type of processor, needs a C++ compiler), and onnx (model.onnx, needs pip install onnx
-    onnxscript onnxruntime).
+    torchscript-int8, which computes most layers in int8 and is the fastest on x86 CPUs with AVX-512 VNNI.
 
-    torchscript-cpu, torchscript-int8 and aotinductor support float32 and bf16, onnx supports float32, the other forms
-    support all precisions. half is meant for GPUs and slow on most CPUs.
+    The other forms are torch-export (model.pt2), aotinductor (model.pt2, machine code for this type of processor, needs
+    a C++ compiler), and onnx (model.onnx, needs pip install onnx onnxscript onnxruntime). Their formats do not support
+    models with internal state, so the file accepts one frame of the trained size and the state of one stream, and
+    returns boxes and the new state.
+
+    torchscript-cpu, torchscript-int8 and aotinductor support float32 and bf16, onnx supports float32. The other forms
+    support all precisions. half is meant for GPUs and is slow on most CPUs.
 
     Args:
         checkpoint: checkpoint, or folder of a run or study
@@ -104,13 +105,13 @@ def registry(
     version: int | None = None,
     checkpoint: str | None = None,
 ) -> int:
-    """List registered models; show, register or promote one; roll the last promotion back.
+    """List registered models, show, register or promote one, or roll back the last promotion.
 
     A model is promoted to champion if it is better than the current champion on the same test set with the same
     protocol. The exit code is 1 if promote or rollback is refused.
 
     Args:
-        action: register evaluates a checkpoint on the test split, exports it, registers it, and then promotes it
+        action: register evaluates a checkpoint on the test split, exports it, registers it, and then tries to promote it
         name: name of the registered model; track.registered_model_name if not given
         version: version to show or to promote; the newest if not given
         checkpoint: folder of the run or study to register
@@ -143,11 +144,11 @@ def registry(
 
 
 def report(study: str, *, output: str | None = None) -> None:
-    """Write the report of a study as one HTML page with figures, also to MLflow.
+    """Write the report of a study as one HTML page with figures, and store it in MLflow.
 
     Args:
         study: folder of a finished or running study
-        output: folder to write to; the folder "report" of the study if not given
+        output: folder to write to; "report" in the folder of the study if not given
     """
     from evforge.reports.study_page import report as write
 

@@ -8,7 +8,7 @@ __all__ = ["quickstart", "train", "tune"]
 
 
 def quickstart(settings: Settings, *, output: str | None = None) -> None:
-    """Run the whole chain on synthetic recordings: data, search, evaluation, export, registration.
+    """Run all steps on synthetic recordings: data, search, evaluation, export, registration.
 
     Args:
         output: folder for all results; runs/quickstart-<time> if not given
@@ -24,7 +24,7 @@ def train(settings: Settings, *, resume: str | None = None) -> None:
     """Train a detector.
 
     Args:
-        resume: folder of an earlier run to resume, with its settings unless others are given
+        resume: folder of an earlier run to resume; its settings are used unless others are given
     """
     from detector.config import Config
     from evforge.training import train as training
@@ -41,7 +41,7 @@ def tune(settings: Settings, space: str | None = None, *, resume: str | None = N
 
     Args:
         space: YAML file of the search space, see tune_spaces/ for examples
-        resume: folder of an interrupted study to resume, with its settings and its space
+        resume: folder of an interrupted study to resume; its own settings and space are used
         dry_run: print the trials, their resources and their cost, and start nothing
     """
     from evforge.search import tune as search

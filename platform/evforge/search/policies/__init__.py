@@ -1,4 +1,4 @@
 """Policies of a search: samplers, schedulers, and population-based training.
 
-Does not belong here: the work of a trial.
+Does not belong here: the training of a trial.
 """

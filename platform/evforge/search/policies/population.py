@@ -1,4 +1,7 @@
-"""Population-based training: weak trials continue from the checkpoints of strong ones, with settings near theirs."""
+"""Population-based training: weak trials continue from the checkpoints of strong trials.
+
+The new settings of a weak trial are similar to the settings of the strong trial.
+"""
 
 import random
 from collections.abc import Iterator
@@ -27,17 +30,18 @@ MUTABLE = (
     "optim.weight_decay",
     "optim.gradient_clip",
 )
-"""Settings that may change during a training, as weights trained with other values remain usable."""
+"""Settings that may change during a training, because weights trained with other values remain usable."""
 
 REDRAWN = 0.25
-"""Probability that a value is drawn at random instead of moved."""
+"""Probability that a new value is drawn at random instead of near the old value."""
 
 
 def population(config: Config, space: Space) -> "Population":
-    """The population scheduler of a search.
+    """Return the population scheduler of a search.
 
     Raises:
-        ValueError: a key cannot change during a training, or a population does not support the value of a setting.
+        ValueError: a searched key cannot change during a training, or the value of a setting does not allow a
+            population.
     """
     settings, validations = config.tune, config.train.max_epochs // config.train.val_every
     for key in space.domains:
@@ -59,7 +63,9 @@ def population(config: Config, space: Space) -> "Population":
 
 
 class Population(PopulationBasedTraining):
-    """Ray Tune's scheduler, with the domains and constraints of a space.
+    """Ray Tune's scheduler for population-based training, which draws settings from the domains of a space.
+
+    The drawn settings meet the constraints of the space.
 
     Args:
         config: settings of the study.
@@ -80,13 +86,16 @@ class Population(PopulationBasedTraining):
         self._last_epoch = config.train.max_epochs // config.train.val_every * config.train.val_every
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict) -> str:
-        """Compare the trials, except at the last epoch: a trial that went back from there would never end."""
+        """Compare the trials after a validation, except at the last epoch.
+
+        If a trial continued from an earlier checkpoint at the last epoch, it would never end.
+        """
         if result.get("epoch", 0) >= self._last_epoch:
             return self.CONTINUE
         return super().on_trial_result(tune_controller, trial, result)
 
     def wanted(self, trials: list[Trial]) -> Iterator[Path]:
-        """Checkpoints that a trial will load, or that another trial may load."""
+        """Yield the checkpoint folders that must be kept, because a trial or another trial may load them."""
         for trial in trials:
             if trial.checkpoint is not None:
                 yield Path(trial.checkpoint.path)

@@ -1,4 +1,4 @@
-"""Samplers: lists of all samples, and a Ray Tune searcher for Optuna samplers that never repeats a sample."""
+"""Samplers: lists of random samples or of all samples, and a Ray Tune searcher for Optuna that never repeats a sample."""
 
 import json
 import math
@@ -18,27 +18,27 @@ TRIES = 1000
 
 
 def random_samples(config: Config, space: Space) -> list[dict[str, Any]]:
-    """Draw `tune.num_samples` independent samples."""
+    """Draw `tune.num_samples` independent samples of a space."""
     return space.random_samples(config, config.tune.num_samples, config.tune.space_seed)
 
 
 def grid_samples(config: Config, space: Space) -> list[dict[str, Any]]:
-    """All combinations of the choices of a space."""
+    """Return all combinations of the choices of a space that meet its constraints."""
     return space.grid_samples(config)
 
 
 class UnseenSearch(OptunaSearch):
-    """Searcher for an Optuna sampler that replaces each repeated sample by a new random one.
+    """Ray Tune searcher for an Optuna sampler. A repeated sample is replaced by a new random sample.
 
-    Trainings are reproducible, so a repeated sample costs a training and adds no information. In a space of a few
-    dozen choices, TPE would soon draw repeated samples only. The search ends when all samples of a finite space have
-    been drawn.
+    Trainings are reproducible, so a repeated sample costs a training and adds no information. In a space of a few dozen
+    choices, TPE would soon draw only repeated samples. The search ends when all samples of a finite space have been
+    drawn.
 
     Args:
-        sampler: the sampler.
-        space: returns the sample of an Optuna trial.
-        metric: metric to optimize; several metrics for a Pareto front.
-        mode: "max" or "min"; one per metric.
+        sampler: the Optuna sampler.
+        space: function that returns the sample of an Optuna trial.
+        metric: name of the metric to optimize; several names for a Pareto front.
+        mode: "max" or "min"; a sequence with one mode per metric if there are several metrics.
         seed: seed of the random samples.
     """
 
@@ -58,7 +58,7 @@ class UnseenSearch(OptunaSearch):
         self._seen: set[str] = set()
 
     def suggest(self, trial_id: str) -> Any:
-        """A new sample, or `FINISHED`."""
+        """Return a sample that was not drawn before; `FINISHED` if `TRIES` attempts find no such sample."""
         study = study_of(self)
         sampler = study.sampler
         try:
@@ -75,7 +75,7 @@ class UnseenSearch(OptunaSearch):
         return self.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Pass the result to Optuna. A trial without a finite value of each metric counts as failed."""
+        """Pass the result to Optuna. The trial counts as failed unless all metrics are finite."""
         metrics = self.metric if isinstance(self.metric, list) else [self.metric]
         measured = result is not None and all(math.isfinite(result.get(name, math.nan)) for name in metrics)
         super().on_trial_complete(trial_id, result if measured else None, error or not measured)

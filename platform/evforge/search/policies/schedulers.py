@@ -1,4 +1,7 @@
-"""Schedulers that stop weak trials early, and their state, which Ray Tune does not store with a search."""
+"""Schedulers that stop weak trials early, and functions that save and load the state of a scheduler.
+
+Ray Tune does not store this state with a search.
+"""
 
 import io
 import pickle
@@ -16,7 +19,7 @@ __all__ = ["asha", "load_scheduler_state", "none", "save_scheduler_state"]
 
 
 def asha(config: Config) -> ASHAScheduler:
-    """ASHA (Li et al. 2020): the best of the trials that reach a rung continue.
+    """Return the scheduler ASHA (Li et al. 2020). Of the trials that reach a rung, only the best continue.
 
     Raises:
         ValueError: the first rung is after the last validation.
@@ -34,11 +37,11 @@ def asha(config: Config) -> ASHAScheduler:
 
 
 def none() -> None:
-    """No scheduler: all trials run to their end."""
+    """Return None as the scheduler, so that all trials run to their end."""
 
 
 def save_scheduler_state(scheduler: TrialScheduler) -> bytes:
-    """All attributes of a scheduler; references to trials are stored as their ids.
+    """Pickle all attributes of a scheduler. References to trials are stored as the ids of the trials.
 
     Raises:
         ValueError: an attribute cannot be pickled.
@@ -53,7 +56,7 @@ def save_scheduler_state(scheduler: TrialScheduler) -> bytes:
 
 
 def load_scheduler_state(scheduler: TrialScheduler, state: bytes, trials: Sequence[Trial]) -> None:
-    """Restore the attributes of a scheduler of an earlier process.
+    """Restore the attributes of a scheduler from a state that an earlier process saved.
 
     Args:
         scheduler: scheduler of the same class, changed in place.

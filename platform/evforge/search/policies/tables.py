@@ -1,6 +1,5 @@
-"""Samplers and schedulers of a search, by name or import path."""
+"""Tables of samplers and schedulers, from which a search takes objects by name or import path."""
 
-import inspect
 from typing import Any
 
 from detector.config import Config
@@ -17,8 +16,10 @@ SAMPLERS = Table(
         "grid": "evforge.search.policies.samplers:grid_samples",
     },
 )
-"""Samplers: each is a function or class that returns an Optuna sampler, a Ray Tune `Searcher` whose `suggest`
-returns `{"group.leaf": value}`, or a list of all samples."""
+"""Samplers: functions or classes that return an Optuna sampler, a Ray Tune `Searcher`, or a list of all samples.
+
+The method `suggest` of a `Searcher` must return a sample `{"group.leaf": value}`.
+"""
 
 SCHEDULERS = Table(
     "tune.scheduler",
@@ -28,12 +29,11 @@ SCHEDULERS = Table(
         "none": "evforge.search.policies.schedulers:none",
     },
 )
-"""Schedulers: each is a function or class that returns a Ray Tune `TrialScheduler`, such as those of
-`ray.tune.schedulers`, or None."""
+"""Schedulers: functions or classes that return None or a scheduler such as those in `ray.tune.schedulers`."""
 
 
 def make_sampler(config: Config, space: Space) -> Any:
-    """The sampler of `tune.searcher`.
+    """Make the sampler that `tune.searcher` names. The possible results are described at `SAMPLERS`.
 
     Raises:
         ValueError: the sampler cannot be imported, or rejects the settings or the space.
@@ -42,7 +42,7 @@ def make_sampler(config: Config, space: Space) -> Any:
 
 
 def make_scheduler(config: Config, space: Space) -> Any:
-    """The scheduler of `tune.scheduler`; None if no trial is stopped early.
+    """Make the scheduler that `tune.scheduler` names. The result is None if no trial is stopped early.
 
     Raises:
         ValueError: the scheduler cannot be imported, or rejects the settings or the space.
@@ -51,7 +51,7 @@ def make_scheduler(config: Config, space: Space) -> Any:
 
 
 def _make(table: Table, name: str, config: Config, space: Space) -> Any:
-    """Call an entry of a table with the arguments that its signature names."""
+    """Call an object of a table with those of the available arguments that its signature names. Return the result."""
     settings = config.tune
     offered = {
         "config": config,
@@ -59,10 +59,9 @@ def _make(table: Table, name: str, config: Config, space: Space) -> Any:
         "seed": settings.space_seed,
         "metric": settings.metric,
         "mode": settings.mode,
-        "time_attr": "training_iteration",  # one per validation
+        "time_attr": "training_iteration",  # increases by one per validation
         "max_t": config.train.max_epochs // config.train.val_every,
         "grace_period": settings.grace_epochs,
         "reduction_factor": settings.reduction_factor,
     }
-    names = inspect.signature(table[name]).parameters
-    return table.make(name, **{key: value for key, value in offered.items() if key in names})
+    return table.make_from(name, offered)

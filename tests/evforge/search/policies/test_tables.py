@@ -49,8 +49,13 @@ def test_samplers(name, kind):
         ),
         ("mylab.nothing:Rule", r"got 'mylab.nothing:Rule', which cannot be imported \(ModuleNotFoundError"),
         (
+            "math:pi",
+            r"tune.scheduler: got 'math:pi', which cannot be called \(TypeError: .*allowed: a function or class",
+        ),
+        ("builtins:dict", r"tune.scheduler: got 'builtins:dict', which cannot be called \(ValueError"),
+        (
             "ray.tune.schedulers:create_scheduler",
-            r"which cannot be made \(TypeError: .*allowed: an object with the",
+            r"which cannot be made \(TypeError: .*allowed: a function or class, see",
         ),
     ],
 )
