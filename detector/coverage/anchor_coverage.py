@@ -5,8 +5,8 @@ best anchor of this shape is in the cell nearest to the box. The anchors of this
 in a contiguous group of cells, which is counted column by column. A box of size (w, h) and an anchor of size (W, H)
 reach an IoU of t if they share an area of at least t (wh + WH) / (1 + t).
 
-Boxes are independent: an anchor that overlaps two boxes counts for both. Low-quality
-matches, which give each box at least one anchor in training, are not counted.
+Boxes are independent: an anchor that overlaps two boxes counts for both. Low-quality matches,
+which give each box at least one anchor in training, are not counted.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ If there are more boxes, an evenly spread sample of this size is used.
 """
 
 _BINS = len(THRESHOLDS)
-_SLACK = 1e-9  # tolerance for rounding: an IoU this little below a threshold reaches it
+_SLACK = 1e-9  # tolerance for rounding errors when an IoU is compared with a threshold
 _COVERED, _IOU, _COUNTED, _POSITIVES, _IGNORED = range(5)
 
 
@@ -127,7 +127,8 @@ class Coverage(NamedTuple):
     """Coverage of boxes by anchors, for each of K classes and each of the three `SIZES`.
 
     Attributes:
-        counts: (K, 3, 21) number of boxes whose best IoU is in [i / 20, (i + 1) / 20), where i is the last index
+        counts: (K, 3, 21) number of boxes; index i of the last axis counts boxes with a best IoU in [i / 20, (i + 1) /
+            20)
         sums: (K, 3, 5) five sums: number of boxes with a positive anchor, sum of the best IoUs, number of boxes for
             which anchors were counted, number of positive anchors of these boxes, number of ignored anchors of these
             boxes
@@ -144,7 +145,7 @@ class Coverage(NamedTuple):
 
     @property
     def num_boxes(self) -> int:
-        """Number of boxes. If it is 0, all shares and means of this class are NaN."""
+        """Number of boxes. If it is 0, `recall`, `covered`, `mean_iou` and the other properties are NaN."""
         return int(self.counts.sum())
 
     @property
@@ -222,7 +223,7 @@ def _survey(
     for index in range(len(boxes)):
         x, y = boxes[index, 0] / first_stride, boxes[index, 1] / first_stride
         width, height = boxes[index, 2] / first_stride, boxes[index, 3] / first_stride
-        # Step 1: choose evenly spread boxes, by multiples of the golden ratio: these share no period with the labels.
+        # Step 1: choose evenly spread boxes by multiples of the golden ratio, which match no period of the labels.
         phase = index * 0.6180339887498949
         counted = phase - np.floor(phase) < share
         best, positive, seen = 0.0, 0.0, 0.0

@@ -1,10 +1,10 @@
 """Fit anchors to labelled boxes: first k-medians with the distance 1 - IoU, then an evolutionary search.
 
-The search measures the coverage of the boxes on the real grid of cells. All levels use the same list of anchors, at
-twice the size from each level to the next. So each box is assigned to the level whose `base_size * 2**level` is nearest
-to the side of the box, and its size is measured relative to this level. Relative sizes are within one octave, except
-for boxes that are too small for the first level or too large for the last level. Anchors of the two neighbouring levels
-may cover the box, too.
+The search measures the coverage of the boxes on the real grid of cells. All levels use the same list of anchors, with
+sizes that double from each level to the next. So each box is assigned to the level whose `base_size * 2**level` is
+nearest to the side of the box, and its size is measured relative to this level. Relative sizes are within one octave,
+except for boxes that are too small for the first level or too large for the last level. Anchors of the two neighbouring
+levels may cover the box, too.
 """
 
 import numpy as np

@@ -116,11 +116,11 @@ class SequenceDataset(Dataset[dict[str, Any]]):
 
         Returns:
             inputs: (T, B, C, H, W) float32.
-            labels: for each of T times, a list of B tensors (M, 5) float32: x1, y1, x2, y2 in network pixels, class
-            1..K.
+            labels: T lists of B tensors (M, 5) float32, with x1, y1, x2, y2 in network pixels and class 1..K.
             mask_keep_memory: (B,) float32, 0 if a new stream starts in this batch row, else 1.
             frame_is_labeled: (T, B) bool, whether each frame is labelled.
-            video_infos: B pairs: `VideoInfo` of the file, None for padding, and index in the file of the first frame.
+            video_infos: B pairs of the file's `VideoInfo` (None for padding) and the index of the first frame in file
+            order.
 
         Raises:
             ValueError: frames of a file cannot be read.

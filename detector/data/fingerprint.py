@@ -12,7 +12,7 @@ __all__ = ["data_fingerprint"]
 def data_fingerprint(split: Path) -> str:
     """Compute a hash of a split, 16 hexadecimal digits. Equal recordings, preprocessing and labels give equal hashes.
 
-    If the attributes of a tensor file include the hash of its recording, they identify the content of the tensor file.
+    If the attributes of a tensor file include the hash of its recording, these identify its content.
     Otherwise all frames of the tensor file are read.
 
     Args:

@@ -26,7 +26,7 @@ File = TypeVar("File", Path, Address)
 LABEL_MAP_NAME = "label_map_dictionary.json"
 
 MAX_ID = 999_999
-"""Largest allowed class id. The limit keeps tables small that have an entry for each id up to the largest."""
+"""Largest allowed class id. It limits the size of tables with an entry for each class id."""
 
 
 def label_map_near(path: File) -> File | None:

@@ -18,7 +18,7 @@ KEPT = 2
 
 ONLY_A_LIST = [object()]
 UNUSED = sys.getrefcount(ONLY_A_LIST[0])
-"""Result of `sys.getrefcount` for an object that is in one list and is not used elsewhere."""
+"""Result of `sys.getrefcount` for an object to which only one list refers."""
 
 PREFETCH = 2
 """Number of batches that each worker process prepares ahead."""

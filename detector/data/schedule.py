@@ -69,11 +69,11 @@ def train_plan(
 
 
 def _chunk_starts(length: int, num_tbins: int, rng: np.random.Generator) -> range:
-    """Return the index of the first frame of each chunk of a file, which has always the same number of chunks.
+    """Return the index of the first frame of each chunk of a file, for a random start of the first chunk.
 
-    This number is at least one. If the random start would leave too few frames for the last chunk, the first chunk
-    starts before frame 0 instead. Frames before frame 0 are empty and do not change the recurrent state. So all epochs
-    have the same length.
+    The number of chunks is at least one and does not depend on the random start, so all epochs have the same length. If
+    the start would leave too few frames for the last chunk, the first chunk starts before frame 0 instead. Frames
+    before frame 0 are empty and do not change the recurrent state.
     """
     count, rest = divmod(length, num_tbins)
     if count == 0:

@@ -178,7 +178,7 @@ class FileCache:
         return {**self.__dict__, "_open": OrderedDict()}
 
     def __getitem__(self, file: SequenceFile) -> OpenFile:
-        if self._process != os.getpid():  # after a fork, inherited files share their read positions
+        if self._process != os.getpid():  # inherited files share read positions with the parent
             self._open, self._process = OrderedDict(), os.getpid()
         if file.path in self._open:
             self._open.move_to_end(file.path)

@@ -297,7 +297,7 @@ def _unpack(packed: np.ndarray, frame: np.ndarray) -> bool:
 
 
 def _inside(start: int, out: np.ndarray, length: int) -> tuple[int, int]:
-    """Return the first and the stop index of the file's frames in `out`. Set the other frames of `out` to zero."""
+    """Return the range (first, stop) of frames to read from the file. Set all other frames of `out` to zero."""
     first, stop = (min(max(frame, 0), length) for frame in (start, start + len(out)))
     out[: first - start] = 0
     out[stop - start :] = 0

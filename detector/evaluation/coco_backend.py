@@ -1,8 +1,8 @@
-"""COCO precision, by faster-coco-eval if it is installed, otherwise by pycocotools. Both give the same results.
+"""COCO precision, computed by faster-coco-eval if it is installed, otherwise by pycocotools.
 
-Each box has a value, usually its area, that decides in which ranges it counts. Labels with a value outside of the range
-are ignored, as are detections that match such a label, and detections that match no label and have a value outside of
-the range. A detection whose value is NaN is in every range.
+Both libraries give the same results. The precision is computed for several ranges of a value that each box has, usually
+its area. For each range, three kinds of boxes are ignored: labels with a value outside the range, detections that match
+such a label, and unmatched detections with a value outside the range. A detection whose value is NaN is in every range.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ RECALLS = np.linspace(0, 1, 101)
 
 
 class FrameRows(NamedTuple):
-    """Labels or detections by frame.
+    """M boxes of several frames, either labels or detections.
 
     Args:
-        frame: (M,) frame 0..F-1 of each row; a detection may be in several frames.
+        frame: (M,) index 0..F-1 of the frame of each box.
         boxes: (M, 4) x, y, w, h in pixels.
-        class_id: (M,) label map ids.
-        row: (M,) index of each row in the array that the boxes were given in.
+        class_id: (M,) label map id of each box.
+        row: (M,) index of each box in the array that was passed to `CocoEvaluator.partial_eval`.
     """
 
     frame: np.ndarray
@@ -35,17 +35,17 @@ class FrameRows(NamedTuple):
     row: np.ndarray
 
     def area(self) -> np.ndarray:
-        """(M,) areas in square pixels."""
+        """Return the (M,) areas of the boxes in square pixels."""
         return self.boxes[:, 2] * self.boxes[:, 3]
 
 
 class FrameBoxes(NamedTuple):
-    """Labels and detections of the labelled frames of a recording.
+    """Labels and detections of the evaluated frames of a recording.
 
     Args:
-        num_frames: number of labelled frames F.
-        labels: labels.
-        detections: detections.
+        num_frames: number F of evaluated frames.
+        labels: labels of these frames.
+        detections: D detections of these frames.
         score: (D,) score of each detection.
     """
 
@@ -56,7 +56,7 @@ class FrameBoxes(NamedTuple):
 
 
 def installed_library() -> str:
-    """Name of the library that is used by default."""
+    """Return the name of the library that is used by default."""
     return "faster-coco-eval" if importlib.util.find_spec("faster_coco_eval") else "pycocotools"
 
 
@@ -70,19 +70,21 @@ def coco_precision(
     verbose: bool = False,
     library: str | None = None,
 ) -> np.ndarray:
-    """Precision by IoU threshold, recall, class and range, of at most 100 detections per frame and class.
+    """Compute the precision for each IoU threshold, recall, class and range of values.
+
+    In each frame, only the 100 detections of a class with the highest scores are used.
 
     Args:
         parts: boxes of each recording.
-        classes: label map ids and names of the classes that count.
-        ranges: R pairs of the lowest and the highest value that count.
-        label_values: (M,) values of the labels of all parts, in their order.
-        detection_values: (D,) values of the detections.
-        verbose: let the library print its table.
-        library: name of the library; see `installed_library` if None.
+        classes: names of the evaluated classes by label map id.
+        ranges: R ranges of values, each as (lowest, highest). Both bounds are included.
+        label_values: (M,) value of each label, for the labels of all `parts` in order.
+        detection_values: (D,) value of each detection, for the detections of all `parts` in order.
+        verbose: whether the library prints its table of results.
+        library: "faster-coco-eval" or "pycocotools"; the result of `installed_library` if None.
 
     Returns:
-        (10, 101, K, R) precision at `IOUS` and `RECALLS`; -1 for classes and ranges without labels.
+        (10, 101, K, R) precision by `IOUS`, `RECALLS`, class and range; -1 for classes and ranges without labels.
     """
     if not sum(len(part.labels.frame) for part in parts):
         return np.full((len(IOUS), len(RECALLS), len(classes), len(ranges)), -1.0)
@@ -95,7 +97,7 @@ def coco_precision(
         evaluation = make(truth, found, "bbox")
         evaluation.params.areaRng = [list(limits) for limits in ranges]
         if not verbose:
-            evaluation.params.maxDets = [100]  # only the printed table needs 1 and 10 as well
+            evaluation.params.maxDets = [100]  # only the printed table needs the limits 1 and 10
         evaluation.evaluate()
         evaluation.accumulate()
         if verbose:
@@ -121,10 +123,10 @@ _LIBRARIES = {"faster-coco-eval": _faster_coco_eval, "pycocotools": _pycocotools
 
 
 def _sparse_evaluation() -> type:
-    """pycocotools' COCOeval without the search for matches of detections that overlap no label.
+    """Return a faster subclass of pycocotools' COCOeval that gives the same results.
 
-    With a low score threshold these are most detections. The result is the same; 600 frames of 100 detections take a
-    quarter of the time.
+    It does not search for matches of detections whose IoU with every label is too low. With a low score threshold, most
+    detections are of this kind, and 600 frames of 100 detections take a quarter of the time.
     """
     from pycocotools.cocoeval import COCOeval
 
@@ -156,7 +158,7 @@ def _sparse_evaluation() -> type:
 def _datasets(
     parts: Sequence[FrameBoxes], classes: Mapping[int, str], label_values: np.ndarray, detection_values: np.ndarray
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Labels and detections in the form that both libraries read."""
+    """Create two COCO datasets, one of labels and one of detections, in the form that both libraries read."""
     first_frames = np.cumsum([0, *(part.num_frames for part in parts)])
     labels = _annotations([part.labels for part in parts], first_frames, label_values)
     detections = _annotations([part.detections for part in parts], first_frames, detection_values)
@@ -168,7 +170,7 @@ def _datasets(
 
 
 def _annotations(parts: Sequence[FrameRows], first_frames: np.ndarray, values: np.ndarray) -> list[dict[str, Any]]:
-    """One dict per box. Ids start at 1, because the libraries read 0 as "not matched"."""
+    """Create one COCO annotation per box. Ids start at 1, because the libraries use the id 0 for "not matched"."""
     columns = zip(
         np.concatenate([part.frame + first for part, first in zip(parts, first_frames, strict=False)]).tolist(),
         np.concatenate([part.boxes for part in parts]).tolist(),

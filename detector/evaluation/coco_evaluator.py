@@ -1,8 +1,8 @@
-"""COCO mAP by the protocol of event-camera detection: boxes are matched by frame, then by IoU.
+"""COCO mAP for event cameras: detections are assigned to labelled frames, then matched with labels by IoU.
 
-A library computes the metric, see `detector.evaluation.coco_backend`. The protocol is that of Perot et al., "Learning
-to detect objects with a 1 megapixel event camera" (NeurIPS 2020): only labelled times count, and boxes at the start of
-a recording and small boxes do not count.
+The metric itself is computed by a library, see `detector.evaluation.coco_backend`. The protocol is that of Perot et
+al., "Learning to detect objects with a 1 megapixel event camera" (NeurIPS 2020): only labelled times are evaluated, and
+boxes at the start of a recording and small boxes do not count.
 """
 
 from collections import Counter
@@ -31,46 +31,49 @@ BOX_FIELDS = ("t", "x", "y", "w", "h", "class_id")
 
 
 class CocoEvaluator:
-    """Mean average precision over recordings.
+    """Mean average precision (mAP) over recordings.
 
-    **Which frames count.** Every labelled time is a frame; a label row whose class is not in `classes` makes its time
-    a labelled frame without adding a box. Detections of other frames are ignored. With `empty_frames="ignore"`, frames
-    in which no box counts are left out with their detections, as in the public toolbox
-    (prophesee-ai/prophesee-automotive-dataset-toolbox, Apache-2.0); with "count" false detections in them count.
+    **Which frames count.** A frame is evaluated if it has labels. Detections in other frames are ignored. A label whose
+    class is not in `classes` also causes its frame to be evaluated, but adds no box. With `empty_frames="ignore"`,
+    frames without a label that counts are left out together with their detections, as in the public toolbox
+    (prophesee-ai/prophesee-automotive-dataset-toolbox, Apache-2.0). With `empty_frames="count"`, the detections in such
+    frames count as false.
 
-    **Which detections belong to a label.** If the `frames` of a recording are given, those of the same frame: a label
-    at t belongs to the frame with start < t <= end, as does a detection at the end of the frame. Of several labelled
-    times in a frame the last counts. Without `frames`, which files of other tools do not state, see `pair_by_time`; a
-    frame without detections then gets the detections of a neighbouring frame, unless a row with a class not in
-    `classes` marks its time.
+    **Which detections belong to a label.** If the `frames` of a recording are given, labels and detections belong to
+    the frame with start < t <= end. If a frame has labels at several times, only the labels of the last time count.
+    Files of other tools do not state their frames. Without `frames`, labels and detections are paired by time, see
+    `pair_by_time`. A labelled time without detections then gets the detections of a neighbouring frame. A detection at
+    that time with a class that is not in `classes` prevents this.
 
-    **Which boxes count.** Boxes are cropped to the frame. Labels and detections without an area there and below the
-    smallest sizes are dropped. Areas are in pixels of the given boxes: small up to 32^2, big from 96^2.
+    **Which boxes count.** Boxes are cropped to the frame. Labels and detections are dropped if they have no area after
+    cropping or are smaller than the smallest sizes. Small boxes have an area of up to 32^2 square pixels, big boxes of
+    at least 96^2, in the pixels of the given boxes.
 
-    **Merging.** `recordings` is a list of plain arrays, so partial results of several evaluators are joined by
-    `a.recordings += b.recordings` and `a.left_out += b.left_out`; their order matters only for equal scores.
+    **Merging.** The results of two evaluators are joined by `a.recordings += b.recordings` and
+    `a.left_out += b.left_out`. The order of recordings affects the metrics only if scores are equal.
 
     Args:
-        classes: label map ids and names, or names of the ids 0, 1, ...; a class named "empty" is skipped.
+        classes: names by label map id, or a sequence of the names of the ids 0, 1, ... A class named "empty" is
+            skipped.
         height: frame height in pixels.
         width: frame width in pixels.
-        time_tol: largest distance in microseconds between a label and its detections if frames are not known.
-        eval_rate: evaluated frames per second: the labelled ones nearest to a regular grid that starts at the first of
-            a recording; -1 for all.
+        time_tol: largest time in microseconds between a label and its detections, if frames are not known.
+        eval_rate: evaluated times per second, or -1 to evaluate all labelled times. With a rate, the labelled times
+            nearest to a regular grid are evaluated. The grid starts at the first labelled time of a recording.
         verbose: whether the COCO library prints its table.
-        skip_us: labelled times up to this long after the start of frame 0 (time 0 without `frames`) do not count; 0 for
-            all.
+        skip_us: labelled times up to this many microseconds after the start of frame 0 (after time 0 without `frames`)
+            do not count. With 0, all times count.
         min_box_diag: smallest diagonal in pixels of a box that counts.
         min_box_side: smallest width and height in pixels of a box that counts.
-        empty_frames: whether labelled frames in which no box counts are evaluated.
+        empty_frames: "count" to evaluate labelled frames without a label that counts, "ignore" to skip them.
 
     Attributes:
-        recordings: boxes of the evaluated frames, by recording.
-        left_out: numbers of labels, detections and frames that do not count, by reason.
+        recordings: labels and detections of the evaluated frames, one item per recording.
+        left_out: number of labels, detections or frames that do not count, for each reason.
 
     Raises:
-        ValueError: there is no class, the frame has no area, a tolerance or filter is negative, or the rate is neither
-            -1 nor positive.
+        ValueError: no class is given, two classes have the same name, the frame has no area, a limit is negative,
+            `eval_rate` is neither -1 nor positive, or `empty_frames` is unknown.
     """
 
     def __init__(  # noqa: PLR0917
@@ -111,17 +114,18 @@ class CocoEvaluator:
         detections: Sequence[np.ndarray],
         frames: Sequence[Frames | Sequence[int] | Mapping[str, int] | None] | None = None,
     ) -> None:
-        """Add recordings.
+        """Add the labels and detections of recordings.
 
         Args:
-            labels: for every recording its (M,) structured boxes with the fields of `BBOX_dtype`, in any order of rows
-                and fields, packed or not.
-            detections: for every recording its (D,) structured boxes; `class_confidence` is the score.
-            frames: for every recording the frames in which its detections were made, or None if they are not known.
-                `predict` writes them beside its files, see `detector.inference.frames_file.read_frames`.
+            labels: for each recording, (M,) structured boxes with the fields of `BBOX_dtype`. Rows and fields may be in
+                any order, and the fields may be packed or not.
+            detections: for each recording, (D,) structured boxes. The field `class_confidence` is the score.
+            frames: for each recording, the frames in which its detections were made, or None if they are not known.
+                `predict` stores the frames with its output, see `detector.inference.frames_file.read_frames`.
 
         Raises:
-            ValueError: the lists differ in length, fields are missing, a time is not whole or a box not finite.
+            ValueError: the sequences differ in length, a field is missing, a time or class id is not a whole number, or
+                a value is not finite.
         """
         frames = [None] * len(labels) if frames is None else frames
         if not len(labels) == len(detections) == len(frames):
@@ -134,7 +138,7 @@ class CocoEvaluator:
             self.recordings.append(self._match(label_rows, detection_rows, known))
 
     def quantities(self) -> dict[str, int]:
-        """Number of labels behind each metric of `accumulate()`; a metric without labels has no value."""
+        """Count the labels that enter each metric of `accumulate()`. With 0 labels, the metric cannot be measured."""
         classes = _join(r.labels.class_id for r in self.recordings)
         areas = _join(r.labels.area() for r in self.recordings)
         counts = dict.fromkeys(("mean_ap", "mean_ap50", "mean_ap75"), len(areas))
@@ -146,10 +150,10 @@ class CocoEvaluator:
         """Compute the metrics of all recordings added so far.
 
         Returns:
-            `mean_ap` (IoU 0.50:0.95), `mean_ap50`, `mean_ap75`, `mean_ap_small`, `mean_ap_medium`, `mean_ap_big`, and
-            `ap/<class name>` of each class. The keys are always the same. A metric without labels (no box of that
-            size or class) is None, and the means over classes skip classes without labels; but `mean_ap` and
-            `mean_ap50` are 0.0 without labels if any frame was evaluated.
+            Dict with the keys `mean_ap` (IoU 0.50:0.95), `mean_ap50`, `mean_ap75`, `mean_ap_small`, `mean_ap_medium`,
+            `mean_ap_big`, and `ap/<class name>` of each class. All keys are always present. A metric is None if
+            there are no labels of its size or class. The exceptions are `mean_ap` and `mean_ap50`: without any labels,
+            they are 0.0 if frames were evaluated. Means over classes skip classes without labels.
         """
         areas = _join(r.labels.area() for r in self.recordings), _join(r.detections.area() for r in self.recordings)
         ranges = list(AREA_RANGES.values())
@@ -169,17 +173,17 @@ class CocoEvaluator:
         return results
 
     def precision_recall(self, iou: float = 0.5) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Precision-recall curves of the last `accumulate()`, for boxes of all sizes.
+        """Return the precision-recall curves that the last `accumulate()` computed for boxes of all sizes.
 
         Args:
-            iou: threshold of a match, one of 0.50, 0.55, ..., 0.95.
+            iou: IoU threshold of a match, one of 0.50, 0.55, ..., 0.95.
 
         Returns:
-            class name -> (recall (101,) 0, 0.01, ..., 1, interpolated precision (101,)), for classes with labels; the
-            precision is 0 beyond the highest recall reached.
+            For the name of each class with labels, two (101,) arrays: the recalls 0, 0.01, ..., 1 and the interpolated
+            precision at each recall. The precision is 0 above the highest recall that was reached.
 
         Raises:
-            ValueError: `iou` is another threshold.
+            ValueError: `iou` is not one of these thresholds.
             RuntimeError: `accumulate()` has not been called.
         """
         if self._precision is None:
@@ -197,17 +201,20 @@ class CocoEvaluator:
         count: int,
         detection_slices: Sequence[np.ndarray] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Average precision of slices of the boxes; boxes outside a slice are ignored, as COCO does for sizes.
+        """Compute the average precision of each slice of the boxes, for example of each range of speeds.
+
+        For each slice, the boxes of other slices are ignored, as COCO does for sizes.
 
         Args:
-            label_slices: for every recording, in the order in which they were added, the slice 0..`count`-1 of each row
-                of its labels; -1 for none.
+            label_slices: for each recording, in the order in which recordings were added, the slice 0..`count`-1 of
+                each of its labels; -1 for a label in no slice.
             count: number of slices.
-            detection_slices: slices of the detections, in the same form; those in another slice that match no label are
-                ignored. If None, a detection that matches no label is wrong in every slice.
+            detection_slices: the same for detections. For each slice, the unmatched detections of other slices are
+                ignored. If None, an unmatched detection is false in every slice.
 
         Returns:
-            (count,) AP 0.50:0.95 and (count,) AP at IoU 0.5, means over the classes; NaN for slices without labels.
+            (count,) AP at IoU 0.50:0.95 and (count,) AP at IoU 0.5, both averaged over the classes; NaN for slices
+            without labels.
         """
         labels = [part[r.labels.row] for part, r in zip(label_slices, self.recordings, strict=True)]
         if detection_slices is None:
@@ -222,7 +229,7 @@ class CocoEvaluator:
         return np.array(ap, np.float64), np.array(ap50, np.float64)  # None becomes NaN
 
     def _match(self, labels: np.ndarray, detections: np.ndarray, frames: Frames | None) -> FrameBoxes:
-        """The labels and detections of every evaluated frame of one recording."""
+        """Select the labels and detections of the evaluated frames of one recording, and update `left_out`."""
         label_times, detection_times = (
             whole_numbers("labels", labels, "t"),
             whole_numbers("detections", detections, "t"),
@@ -270,7 +277,12 @@ class CocoEvaluator:
         )
 
     def _counting(self, rows: np.ndarray, frame: np.ndarray) -> tuple[FrameRows, dict[str, int]]:
-        """The boxes of evaluated frames that count, and the number of those that do not, by reason."""
+        """Select the boxes that count, and return them and the number of dropped boxes for each reason.
+
+        Args:
+            rows: (M,) structured boxes.
+            frame: (M,) evaluated frame of each box; -1 for boxes in no evaluated frame.
+        """
         found = np.flatnonzero((frame >= 0) & np.isin(rows["class_id"], list(self.classes)))
         boxes = crop_boxes(rows[found], self.height, self.width)
         inside = (boxes[:, 2] > 0) & (boxes[:, 3] > 0)
@@ -284,7 +296,12 @@ class CocoEvaluator:
 
 
 def _renumber(frame: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Frame of each row, -1 for frames that do not count."""
+    """Replace frames that do not count by -1.
+
+    Args:
+        frame: (M,) index of the frame of each box, or -1.
+        counts: (F,) bool, whether each frame counts.
+    """
     return np.where(np.append(counts, False)[frame], frame, -1)
 
 
@@ -307,6 +324,6 @@ def _iou_index(iou: float) -> int:
 
 
 def _mean(precision: np.ndarray) -> float | None:
-    """Mean over the classes that have labels; None without any."""
+    """Compute the mean over the classes that have labels; None if no class has labels."""
     measured = precision[precision > -1]
     return float(measured.mean()) if measured.size else None

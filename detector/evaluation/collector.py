@@ -1,4 +1,4 @@
-"""Collect the detections of labelled frames over recordings and ranks, and compute their metrics."""
+"""Collection of the detections in labelled frames over recordings and ranks, and computation of their metrics."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,10 @@ Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Protocol:
-    """Settings that must agree for mAP values to be comparable; lengths in network pixels, times in microseconds."""
+    """Settings of an evaluation: mAP values are comparable only if these settings are the same.
+
+    Lengths are in network pixels, times in microseconds.
+    """
 
     skip_us: int = 0
     min_box_diag: float = 0
@@ -37,12 +40,12 @@ class Protocol:
 
     @classmethod
     def of(cls, config: Config) -> "Protocol":
-        """The protocol of a configuration."""
+        """Create the protocol of a configuration."""
         leaves = vars(config.to_hparams())
         return cls(**{key.name: leaves[key.name] for key in fields(cls)})
 
     def evaluator(self, classes: Mapping[int, str], size: tuple[int, int]) -> CocoEvaluator:
-        """An evaluator for frames of this height and width."""
+        """Create an evaluator with these settings; `size` is the height and width of the frames in pixels."""
         return CocoEvaluator(
             classes,
             *size,
@@ -57,12 +60,10 @@ class Protocol:
 class Measured:
     """Result of an evaluation.
 
-    Recall and precision are those of every class at IoU 0.5.
-
     Args:
-        metrics: see `CocoEvaluator.accumulate`.
-        precision_recall: see `CocoEvaluator.precision_recall`.
-        left_out: see `CocoEvaluator.left_out`.
+        metrics: metrics by name, see `CocoEvaluator.accumulate`.
+        precision_recall: curve of each class at IoU 0.5, see `CocoEvaluator.precision_recall`.
+        left_out: number of boxes and frames that do not count, see `CocoEvaluator.left_out`.
     """
 
     metrics: dict[str, float | None]
@@ -71,14 +72,14 @@ class Measured:
 
 
 class RecordingBoxes(NamedTuple):
-    """Labels and detections of a recording, as (M,) `BBOX_dtype` in network pixels.
+    """Labels and detections of a recording, as `BBOX_dtype` arrays in network pixels.
 
     Args:
-        path: tensor file.
-        frames: of the recording.
-        all_labels: all labels of the recording, also of unwanted classes.
-        labels: labels of the frames that were detected on, and those outside of the recording.
-        detections: detections of labelled frames; their times are the ends of the frames.
+        path: path of the tensor file.
+        frames: all frames of the recording.
+        all_labels: all labels of the recording, including classes that are not evaluated.
+        labels: labels in the frames from which detections were collected, and labels outside all frames.
+        detections: detections in labelled frames. The time of a detection is the end of its frame.
     """
 
     path: str
@@ -89,12 +90,12 @@ class RecordingBoxes(NamedTuple):
 
 
 class FramePredictions:
-    """Detections of the labelled frames of one rank.
+    """Collects the detections in labelled frames on one rank.
 
     Args:
-        classes: label map ids and names of the classes that count.
-        class_ids: label map id of each label 1..K, in their order.
-        protocol: which frames and boxes count.
+        classes: names of the evaluated classes by label map id.
+        class_ids: label map ids of the detector's labels 1, 2, ..., K.
+        protocol: settings of the evaluation.
     """
 
     def __init__(self, classes: dict[int, str], class_ids: Sequence[int], protocol: Protocol) -> None:
@@ -105,15 +106,16 @@ class FramePredictions:
         self._found: dict[str, tuple[VideoInfo, list[int], list[np.ndarray]]] = {}
 
     def add(self, preds: list[list[dict[str, Tensor]]], video_infos: Sequence, frame_is_labeled: Tensor) -> None:
-        """Collect the labelled frames of a batch.
+        """Collect the detections in the labelled frames of a batch.
 
         Args:
-            preds: list T of list B of detections.
-            video_infos: list B of (VideoInfo or None, index of the batch's first frame).
-            frame_is_labeled: (T, B) bool.
+            preds: list of T lists of B detections, see `SingleStageDetector.get_boxes`.
+            video_infos: for each of the B batch rows, the `VideoInfo` of its recording and the index of its first frame
+                in the recording. The `VideoInfo` is None for rows without a recording.
+            frame_is_labeled: (T, B) bool, whether each frame is labelled.
         """
         for info, _ in video_infos:
-            if info is not None:  # also without a labelled frame: its labels are counted as outside
+            if info is not None:  # needed without a labelled frame, too: labels outside the frames are counted
                 self._found.setdefault(info.path, (info, [], []))
                 self.size = (info.height, info.width)
         for t, b in frame_is_labeled.nonzero().tolist():
@@ -123,7 +125,7 @@ class FramePredictions:
             boxes.append(self._to_bbox(preds[t][b], info.frames.end_of(start_frame + t)))
 
     def recordings(self) -> list[RecordingBoxes]:
-        """Boxes that this rank collected, in the order in which recordings were added."""
+        """Return the boxes of each recording on this rank, in the order in which the recordings were added."""
         return [self._recording(*found) for found in self._found.values()]
 
     def _recording(self, info: VideoInfo, numbers: list[int], boxes: list[np.ndarray]) -> RecordingBoxes:
@@ -132,7 +134,11 @@ class FramePredictions:
         return RecordingBoxes(info.path, info.frames, info.labels, labels, detections)
 
     def measure(self) -> Measured | None:
-        """Compute mAP over all ranks on rank 0 and send it to every rank; None without a frame."""
+        """Compute the metrics over all ranks. All ranks return the same result.
+
+        Returns:
+            The metrics, or None if no frame was evaluated.
+        """
         own = []
         if self.size is not None:
             evaluator = evaluate_recordings(self.recordings(), self.classes, self.size, self.protocol)
@@ -170,7 +176,14 @@ class FramePredictions:
 def evaluate_recordings(
     recordings: Sequence[RecordingBoxes], classes: Mapping[int, str], size: tuple[int, int], protocol: Protocol
 ) -> CocoEvaluator:
-    """An evaluator with the boxes of recordings, whose frames have this height and width."""
+    """Create an evaluator and add the boxes of recordings to it.
+
+    Args:
+        recordings: labels and detections of each recording.
+        classes: names of the evaluated classes by label map id.
+        size: height and width of the frames in pixels.
+        protocol: settings of the evaluation.
+    """
     evaluator = protocol.evaluator(classes, size)
     labels, detections = [r.labels for r in recordings], [r.detections for r in recordings]
     evaluator.partial_eval(labels, detections, [r.frames for r in recordings])

@@ -1,4 +1,4 @@
-"""Select the labelled times that are evaluated, and assign detections to them."""
+"""Selection of the labelled times that are evaluated, and assignment of detections to these times."""
 
 from typing import NamedTuple
 
@@ -9,18 +9,21 @@ from detector.events.frames import Frames
 __all__ = ["SAME_TIME_US", "Pairing", "pair_by_frame", "pair_by_time", "thin", "whole_numbers"]
 
 SAME_TIME_US = 1_000
-"""Largest distance in microseconds at which a detection has the time of a label, if frames are not known."""
+"""Largest difference in microseconds at which the times of a label and a detection count as the same.
+
+Used only if frames are not known.
+"""
 
 
 class Pairing(NamedTuple):
-    """The evaluated frames F of a recording.
+    """The F evaluated frames of a recording, and the frame of each label and detection.
 
     Args:
-        times: (F,) increasing label times in microseconds.
-        labels: (M,) evaluated frame of each label; -1 for none.
-        detections: (D,) evaluated frame of each detection; -1 for none.
+        times: (F,) time of the labels of each evaluated frame in microseconds, increasing.
+        labels: (M,) index of the evaluated frame of each label; -1 for labels in no evaluated frame.
+        detections: (D,) index of the evaluated frame of each detection; -1 for detections in no evaluated frame.
         outside: (M,) bool, whether each label is outside of the recording.
-        shared: number of label times that were left out because their detections are assigned to a later one.
+        shared: number of label times that were left out because a later label time has the same detections.
     """
 
     times: np.ndarray
@@ -31,12 +34,14 @@ class Pairing(NamedTuple):
 
 
 def pair_by_frame(label_times: np.ndarray, detection_times: np.ndarray, moments: np.ndarray, frames: Frames) -> Pairing:
-    """Pair by frame: the last labelled time of a frame gets the detections of that frame.
+    """Pair labels with the detections in the same frame.
+
+    If a frame has several label times, only the last one is evaluated.
 
     Args:
         label_times: (M,) times of all labels.
         detection_times: (D,) times of all detections.
-        moments: increasing label times that are considered, see `thin`.
+        moments: label times that may be evaluated, increasing, see `thin`.
         frames: frames of the stream in which the detections were made.
     """
     numbers = frames.find(moments)
@@ -47,16 +52,17 @@ def pair_by_frame(label_times: np.ndarray, detection_times: np.ndarray, moments:
 
 
 def pair_by_time(label_times: np.ndarray, detection_times: np.ndarray, moments: np.ndarray, time_tol: int) -> Pairing:
-    """Pair by time, for detections whose frames are not known.
+    """Pair labels with detections by time, for detections whose frames are not known.
 
-    A label at t gets the nearest detection time within `SAME_TIME_US`, otherwise the first one in (t, t + time_tol],
-    otherwise the last one in [t - time_tol, t). Of label times with the same detection time the last counts.
+    A label time t is paired with the nearest detection time within `SAME_TIME_US`, otherwise with the first detection
+    time in (t, t + time_tol], otherwise with the last detection time in [t - time_tol, t). If several label times are
+    paired with the same detection time, only the last of these label times is evaluated.
 
     Args:
         label_times: (M,) times of all labels.
         detection_times: (D,) times of all detections.
-        moments: increasing label times that are considered, see `thin`.
-        time_tol: largest distance in microseconds, inclusive.
+        moments: label times that may be evaluated, increasing, see `thin`.
+        time_tol: largest time between a label and its detections in microseconds, inclusive.
     """
     answers, far = np.unique(detection_times), np.iinfo(np.int64).max
     later = np.searchsorted(answers, moments)
@@ -79,10 +85,14 @@ def pair_by_time(label_times: np.ndarray, detection_times: np.ndarray, moments: 
 
 
 def thin(times: np.ndarray, rate: float) -> np.ndarray:
-    """Select the increasing times nearest to the instants first + k / rate, one per instant; all if rate is -1.
+    """Select the times nearest to a regular grid that starts at the first time, at most one per grid point.
 
-    Times are rounded to a grid, because labels at 60 Hz are 16,666 or 16,667 us apart: waiting for a full period since
-    the last time would skip more and more labels.
+    Waiting for a full period after each selected time would be wrong: labels at 60 Hz are 16,666 or 16,667 us apart, so
+    more and more labels would be skipped.
+
+    Args:
+        times: increasing times in microseconds.
+        rate: grid points per second; -1 to select all times.
     """
     if rate == -1 or not len(times):
         return times
@@ -98,7 +108,7 @@ def whole_numbers(argument: str, rows: np.ndarray, name: str) -> np.ndarray:
     """Convert a field of boxes, such as times, to (M,) int64 values.
 
     Raises:
-        ValueError: a value is not a whole number, or too large for int64.
+        ValueError: a value is not a whole number, or is too large for int64.
     """
     values = rows[name]
     if values.dtype.kind == "f":
@@ -113,7 +123,7 @@ def whole_numbers(argument: str, rows: np.ndarray, name: str) -> np.ndarray:
 
 
 def _find(values: np.ndarray, keys: np.ndarray) -> np.ndarray:
-    """Index of each value among increasing keys, -1 for values that are not among them."""
+    """Return the index of each value in the increasing `keys`; -1 for values that are not in `keys`."""
     if not len(keys):
         return np.full(len(values), -1)
     index = np.searchsorted(keys, values).clip(max=len(keys) - 1)

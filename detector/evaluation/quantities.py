@@ -1,4 +1,4 @@
-"""Number of labels behind each metric of a split, computed without detections."""
+"""Number of labels that enter each metric of a split, computed without detections."""
 
 from pathlib import Path
 
@@ -12,17 +12,17 @@ __all__ = ["label_counts"]
 
 
 def label_counts(config: Config, split: str) -> dict[str, int]:
-    """Count the labels of a split behind each metric, by the protocol of a configuration.
+    """Count the labels of a split that enter each metric, by the evaluation protocol of a configuration.
 
     Args:
         config: configuration with a dataset.
         split: "val" or "test".
 
     Returns:
-        Metric (see `CocoEvaluator.accumulate`) -> number of labels; a metric without labels has no value.
+        Number of labels for the name of each metric, see `CocoEvaluator.quantities`.
 
     Raises:
-        ValueError: no labelled frame of the split counts.
+        ValueError: the split has no labelled frame that can be evaluated.
     """
     dataset = psee_data(config.with_overrides({"data.num_workers": 0}).to_hparams(), split).dataset.dataset
     ids = {name: key for key, name in read_label_map(Path(config.data.dataset_path) / LABEL_MAP_NAME).items()}

@@ -20,7 +20,7 @@ def find_exported(path: str | Path) -> tuple[Path, dict[str, Any]]:
         path: the model file or its folder.
 
     Returns:
-        Path of the model file; content of the JSON file.
+        The path of the model file, and the content of the JSON file.
 
     Raises:
         FileNotFoundError: one of the two files is missing.
@@ -53,11 +53,11 @@ def load_exported(path: str | Path, device: str | None = None) -> tuple[Any, dic
 
     Args:
         path: the model file or its folder.
-        device: device to run on; if None the first GPU, or the CPU without a GPU and for files that only run on CPUs.
+        device: device to run on. If None, the first GPU; the CPU if there is no GPU or the file only runs on CPUs.
 
     Returns:
-        The model with a clear state, with `forward`, `detect`, `reset` and `reset_all` as in `detector.jitting.SSD`;
-        content of the JSON file; the device.
+        The model, the content of the JSON file, and the device. The model has the methods `forward`, `detect`, `reset`
+        and `reset_all` of `detector.jitting.SSD`, and its state is clear.
 
     Raises:
         FileNotFoundError: one of the two files is missing.
@@ -74,7 +74,7 @@ def load_exported(path: str | Path, device: str | None = None) -> tuple[Any, dic
         device = "cuda" if form.any_device and torch.cuda.is_available() else "cpu"
     try:
         loaded = form.load(model, info, device)
-    except Exception as error:  # the form may be someone else's
+    except Exception as error:  # a form from another package may raise any error
         reason = (str(error).strip().splitlines() or [""])[0]
         reason = reason if isinstance(error, RuntimeError) and reason else f"{type(error).__name__}: {reason}"
         raise ValueError(f"{model}: cannot be loaded: {reason}") from None

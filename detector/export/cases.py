@@ -34,16 +34,17 @@ def testcase_forward_network_with_and_without_box_decoding_cpu(
 def testcase_forward_network_with_and_without_box_decoding_gpu_if_available(
     nn_filename: str, height: int = 120, width: int = 160
 ) -> None:
-    """Same check on the GPU; does nothing without a GPU, or if the file only runs on CPUs."""
+    """Check the forward methods on the GPU. Do nothing without a GPU, or if the file only runs on CPUs."""
     if torch.cuda.is_available() and not _only_for_cpus(nn_filename):
         _check_forward(nn_filename, height, width, torch.device("cuda"))
 
 
 def testcase_torch_jit_reset(nn_filename: str, height: int = 120, width: int = 160) -> None:
-    """Check that cleared streams restart and the others continue.
+    """Check that streams whose state is cleared start again, and that all other streams continue.
 
-    `reset_all` clears all state; `reset(mask)` clears only the streams whose mask is 0; another number of streams or
-    frame size starts with a clear state. A network without state returns the same result in every call.
+    `reset_all` must clear the state of all streams. `reset(mask)` must clear the state of the streams with a mask of 0
+    only. If the number of streams or the frame size changes, all streams must start with a clear state. A network
+    without state must return the same result in every call.
 
     Args:
         nn_filename: exported file.
@@ -122,7 +123,7 @@ def _frames(model: torch.jit.ScriptModule, height: int, width: int, steps: int =
 
 
 def _streams(found: Tensor) -> tuple[Tensor, ...]:
-    """Split (T * 2, ...) into the two streams."""
+    """Split a (T * 2, ...) tensor into the (T, ...) tensors of the two streams."""
     return found.unflatten(0, (-1, 2)).unbind(1)
 
 

@@ -11,7 +11,7 @@ __all__ = ["check_export"]
 
 
 def check_export(model_dir: Path) -> dict[str, Any]:
-    """Check that the files of an exported detector belong together and pass the cases of `detector.jitting_test`.
+    """Check that the files of an exported detector belong together and pass the tests of `detector.jitting_test`.
 
     Args:
         model_dir: folder with `model.ptjit` and `info_ssd_jit.json`.
@@ -21,7 +21,7 @@ def check_export(model_dir: Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: one of the two files is missing.
-        ValueError: the files do not belong together, or a case failed.
+        ValueError: the files do not belong together, or a test failed.
     """
     model, info = find_exported(Path(model_dir) / MODEL_NAME)
     _run_cases(model)

@@ -1,4 +1,4 @@
-"""Description of a form of exported files, and the plain form: TorchScript."""
+"""`ExportForm`, the description of a form of exported files, and `TORCHSCRIPT`, the plain form."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,16 +24,16 @@ __all__ = [
 ]
 
 INFO_NAME = "info_ssd_jit.json"
-"""File beside an exported model that describes its inputs and outputs."""
+"""Name of the file that describes the inputs and outputs of an exported model in the same folder."""
 
 MODEL_NAME = "model.ptjit"
-"""File name of TorchScript forms."""
+"""Name of the model file in all TorchScript forms."""
 
 METHODS = ("detect", "forward_network_without_box_decoding", "reset", "reset_all")
 """Methods of an exported TorchScript model in addition to `forward`."""
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "half": torch.float16}
-"""Precisions of an exported network. In every precision, frames of all types are accepted and boxes are float32."""
+"""Precisions of an exported network. In all of them, frames may have any floating point type, and boxes are float32."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,17 @@ class ExportForm:
     """A form of file to which a trained detector can be exported.
 
     Args:
-        file: name of the file
-        precisions: supported keys of `PRECISIONS`
-        write: `f(ssd, path, height, width)` writes a `detector.export.ssd.SSD` for frames of a height and width, and
-            returns further entries of `info_ssd_jit.json`; raises a ValueError for a detector that it does not support
-        load: `f(path, info, device)` loads such a file, with the content of `info_ssd_jit.json`, as an object with the
-            methods `forward`, `detect`, `reset` and `reset_all` of `SSD`
-        rounds: whether it computes with fewer bits than its precision
-        any_device: whether it also runs on GPUs; other forms only run on CPUs
-        missing: `f(precision)` names the instructions that this processor lacks; "" if it can run the file
+        file: name of the model file
+        precisions: keys of `PRECISIONS` that the form supports
+        write: function `f(ssd, path, height, width)` that writes a `detector.export.ssd.SSD` for frames of this size
+            to `path`. It returns additional entries for `info_ssd_jit.json`, and raises a ValueError if the form does
+            not support the detector
+        load: function `f(path, info, device)` that loads such a file; `info` is the content of `info_ssd_jit.json`. It
+            returns an object with the methods `forward`, `detect`, `reset` and `reset_all` of `SSD`
+        rounds: whether files compute with fewer bits than their precision has
+        any_device: whether files run on CPUs and GPUs; otherwise only on CPUs
+        missing: function `f(precision)` that returns the names of the required instructions that this processor lacks;
+            "" if it lacks no instructions
     """
 
     file: str
@@ -61,11 +63,16 @@ class ExportForm:
     missing: Callable[[str], str] = lambda precision: ""
 
     def exact(self, precision: str) -> bool:
-        """Whether the results of a file are those of the detector, apart from the order of sums."""
+        """Return whether files give the same results as the detector, except for the rounding of sums."""
         return precision == "float32" and not self.rounds
 
     def check_processor(self, name: str, precision: str) -> None:
-        """Raise a ValueError if this processor cannot run files of this form, which has the given name."""
+        """Raise a ValueError if this processor cannot run files of this form.
+
+        Args:
+            name: name of the form, for the error message.
+            precision: key of `PRECISIONS`.
+        """
         missing = self.missing(precision)
         allowed = f"on a processor with {missing}; here another form or precision"
         require(not missing, "form", f"{name} in {precision}", allowed)
@@ -75,7 +82,7 @@ def script(ssd: nn.Module) -> torch.jit.ScriptModule:
     """Script a module, unless it is scripted already.
 
     Raises:
-        ValueError: a part of it, such as its backbone, cannot be scripted.
+        ValueError: a part of the module, such as the backbone, cannot be scripted.
     """
     with ignoring_torchscript_deprecation():
         try:
@@ -89,14 +96,14 @@ def script(ssd: nn.Module) -> torch.jit.ScriptModule:
 
 
 def save_torchscript(ssd: nn.Module, path: Path) -> None:
-    """Script a module, unless it is scripted already, and write it; errors as in `script`."""
+    """Script a module, unless it is scripted already, and write it to a file. Errors are the same as in `script`."""
     script(ssd).save(str(path))
 
 
 def load_torchscript(
     path: str | Path, info: Mapping[str, Any] | None = None, device: str | torch.device = "cpu"
 ) -> torch.jit.ScriptModule:
-    """`ExportForm.load` of TorchScript files; `info` is not used."""
+    """Load a TorchScript file; `ExportForm.load` of the TorchScript forms. `info` is not used."""
     with ignoring_torchscript_deprecation():
         return torch.jit.load(str(path), map_location=device)
 
@@ -107,4 +114,4 @@ def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any
 
 
 TORCHSCRIPT = ExportForm(MODEL_NAME, tuple(PRECISIONS), _write, load_torchscript, any_device=True)
-"""The plain form: supports `to(device)`, `half()` and any T, B, H and W."""
+"""The plain form. Its files support `to(device)`, `half()` and any T, B, H and W of the frames."""

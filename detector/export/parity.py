@@ -1,4 +1,4 @@
-"""How far the answers of an exported detector are from those of the detector itself."""
+"""Comparison of the outputs of an exported detector with the outputs of the detector itself."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -11,20 +11,20 @@ from detector.box import pairwise_iou
 __all__ = ["CONFIDENT", "NEAR_IOU", "Agreement", "compare_rows"]
 
 CONFIDENT = 0.3
-"""Rows of at least this score count as detections."""
+"""Lowest score of the rows that count as detections."""
 NEAR_IOU = 0.95
 NEAR_SCORE = 0.05
-"""A detection is matched by a box that overlaps it this much and has about its score."""
+"""Two boxes match if their IoU is at least `NEAR_IOU` and their scores differ by at most `NEAR_SCORE`."""
 
 
 class Agreement(NamedTuple):
-    """How two detectors answered the same frames.
+    """Differences between the outputs of two detectors for the same frames.
 
     Args:
-        score: largest difference of scores
-        box: largest difference of corners or sides of detections, in pixels
-        detections: boxes of the first detector with scores from `CONFIDENT`
-        matched: how many of them the second has, too
+        score: largest difference between two scores
+        box: largest difference between x1, y1, w or h of two detections, in pixels
+        detections: number of boxes of the first detector with a score of at least `CONFIDENT`
+        matched: number of these boxes that the second detector also finds
     """
 
     score: float
@@ -33,10 +33,10 @@ class Agreement(NamedTuple):
     matched: int
 
     def fault(self, exact: bool) -> str:
-        """What is too far apart, and what is allowed; empty if nothing is.
+        """Describe which differences are too large, and which are allowed. Return "" if all are allowed.
 
         Args:
-            exact: whether the second detector computes in float32 throughout, as the first does.
+            exact: whether the second detector computes everything in float32, like the first.
         """
         if exact:
             if self.score <= 1e-3 and self.box <= 0.1:  # NaN fails, too
@@ -51,12 +51,12 @@ class Agreement(NamedTuple):
 
 
 def compare_rows(wanted: Iterable[Iterable[Tensor]], found: Iterable[Iterable[Tensor]]) -> Agreement:
-    """Compare every anchor and class of two detectors.
+    """Compare the boxes and scores of two detectors for every anchor and class.
 
     Args:
-        wanted: rows of one, with all scores: `forward(x, -1.0)` of `detector.jitting.SSD`, time steps of streams of
-            (M, 6) x1, y1, w, h, score, class_id.
-        found: the other's rows.
+        wanted: output `forward(x, -1.0)` of the first detector, see `detector.jitting.SSD`: for each time step and
+            stream, (M, 6) rows x1, y1, w, h, score, class_id. The threshold of -1 keeps all rows.
+        found: the same output of the second detector.
     """
     ours = torch.cat([rows for step in wanted for rows in step])
     theirs = torch.cat([rows for step in found for rows in step])
@@ -69,6 +69,6 @@ def compare_rows(wanted: Iterable[Iterable[Tensor]], found: Iterable[Iterable[Te
 
 
 def _overlap(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of each pair of (M, 4) x1, y1, w, h boxes; 1 for two equal boxes without area."""
+    """Compute the (M,) IoU of M pairs of x1, y1, w, h boxes; 1 for two equal boxes without area."""
     corners = [torch.cat([rows[:, :2], rows[:, :2] + rows[:, 2:]], dim=1) for rows in (a, b)]
     return torch.where((a == b).all(dim=1), 1.0, pairwise_iou(*corners))

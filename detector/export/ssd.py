@@ -1,4 +1,4 @@
-"""Scriptable form of a trained detector: computes boxes from frames, including the recurrent state.
+"""Scriptable form of a trained detector. It computes boxes from frames and keeps the recurrent state.
 
 The exported file runs without Python and torchvision.
 """
@@ -19,7 +19,7 @@ __all__ = ["SSD", "BoxDecoder"]
 
 
 class BoxDecoder(nn.Module):
-    """Decodes predictions to rows of boxes, in float32."""
+    """Decodes predictions to rows of boxes in float32."""
 
     def forward(
         self,
@@ -36,15 +36,15 @@ class BoxDecoder(nn.Module):
         Args:
             anchors: (N, A, 4) cx, cy, w, h in pixels.
             loc_preds: (N, A, 4) box offsets.
-            cls_preds: (N, A, K) scores without background.
+            cls_preds: (N, A, K) scores of the classes without background.
             varx: scale of the centre offsets.
             vary: scale of the size offsets.
             score_thresh: rows with a score up to this are dropped.
-            batch_size: B.
+            batch_size: number B of streams; N = T * B.
 
         Returns:
-            List T of list B of (M, 6) x1, y1, w, h, score, class_id (1..K): one row per anchor and class. Boxes without
-            area and boxes that contain NaN are dropped.
+            List of T lists of B tensors (M, 6): x1, y1, w, h, score, class_id (1..K), one row per anchor and class.
+            Boxes without area and boxes that contain NaN are dropped.
         """
         boxes = decode_boxes(anchors, loc_preds, varx, vary)
         return select_rows(boxes, cls_preds.float(), score_thresh, batch_size)
@@ -54,11 +54,11 @@ class SSD(nn.Module):
     """The scriptable form of a trained detector.
 
     Args:
-        net: trained detector; it is copied, set to evaluation mode, and its state is cleared.
-        anchor_list: name of the anchor list or its (ratio, scale) pairs; must be that of `net`.
+        net: trained detector. It is copied; the copy is in evaluation mode and has a clear state.
+        anchor_list: name of the anchor list or its (ratio, scale) pairs. It must be the anchor list of `net`.
 
     Raises:
-        ValueError: `anchor_list` is not the one of `net`.
+        ValueError: `anchor_list` is not the anchor list of `net`.
     """
 
     precision: Tensor
@@ -79,7 +79,7 @@ class SSD(nn.Module):
         self.box_decoder = BoxDecoder()
         self.varx = float(net.box_coder.variances[0])
         self.vary = float(net.box_coder.variances[1])
-        # Empty; `to()` changes their dtype together with that of the weights of backbone and head.
+        # Empty tensors: `to()` changes their dtype together with the dtype of the weights of backbone and head.
         self.register_buffer("precision", torch.zeros(0))
         self.register_buffer("head_precision", torch.zeros(0))
         self.eval()
@@ -89,12 +89,12 @@ class SSD(nn.Module):
 
         Args:
             x: (T, B, C, H, W) frames, of any floating point type.
-            score_thresh: rows with a score up to this are dropped. With a threshold below 0 nothing is dropped, not
-                even boxes without area: rows of two detectors then have the same anchors and classes.
+            score_thresh: rows with a score up to this are dropped. If it is below 0, all rows are kept, including boxes
+                without area, so that the rows of two detectors can be compared one by one.
 
         Returns:
-            List T of list B of (M, 6) x1, y1, w, h, score, class_id (1..K), in pixels of x, cropped to the frame. Boxes
-            outside the frame and boxes that contain NaN are dropped.
+            List of T lists of B tensors (M, 6): x1, y1, w, h, score, class_id (1..K), in pixels of x and cropped to
+            the frame. Boxes outside the frame and boxes that contain NaN are dropped.
         """
         boxes, scores = self._boxes(x)
         return select_rows(boxes, scores, score_thresh, x.size(1), score_thresh < 0)
@@ -103,13 +103,16 @@ class SSD(nn.Module):
     def detect(
         self, x: Tensor, score_thresh: float = 0.4, nms_thresh: float = 0.5, max_boxes: int = 500
     ) -> list[list[Tensor]]:
-        """Advance the streams and decode with non-maximum suppression: the boxes of `SingleStageDetector.get_boxes`.
+        """Advance the streams and decode with non-maximum suppression, like `SingleStageDetector.get_boxes`.
 
         Args:
             x: (T, B, C, H, W) frames.
             score_thresh: rows with a score up to this are dropped.
-            nms_thresh: overlap above which the lower of two scores of a class is dropped.
-            max_boxes: rows per frame that enter the suppression.
+            nms_thresh: of two boxes of the same class with an IoU above this, the one with the lower score is dropped.
+            max_boxes: largest number of rows per frame that enter the suppression; the highest scores are used.
+
+        Returns:
+            List of T lists of B tensors (M, 6), see `forward`.
         """
         boxes, scores = self._boxes(x)
         kept: list[list[Tensor]] = []
@@ -121,17 +124,17 @@ class SSD(nn.Module):
 
     @torch.jit.export
     def forward_network_without_box_decoding(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Advance the streams: box offsets (N, A, 4) and class logits (N, A, K + 1) of (T, B, C, H, W)."""
+        """Advance the streams by frames (T, B, C, H, W); return box offsets (N, A, 4), class logits (N, A, K + 1)."""
         return self.predict(self.feature_extractor(self._frames(x)))
 
     def predict(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Box offsets (N, A, 4) and class logits (N, A, K + 1), float32, of the feature maps."""
+        """Compute float32 box offsets (N, A, 4) and class logits (N, A, K + 1) from the feature maps."""
         loc, logits = self.rpn([level.to(self.head_precision.dtype) for level in features])
         return loc.float(), logits.float()
 
     @torch.jit.export
     def reset(self, mask: Tensor) -> None:
-        """Clear the state of the streams whose `mask` (B,) is 0."""
+        """Clear the state of each stream whose value in `mask` (B,) is 0."""
         self.feature_extractor.reset(mask)
 
     @torch.jit.export
@@ -147,17 +150,20 @@ class SSD(nn.Module):
         return x.to(self.precision.dtype)
 
     def _boxes(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Boxes (N, A, 4) x1, y1, w, h, cropped to the frame, and scores (N, A, K)."""
+        """Compute boxes (N, A, 4) x1, y1, w, h, cropped to the frame, and scores (N, A, K)."""
         features = self.feature_extractor(self._frames(x))
         loc, logits = self.predict(features)
         boxes = decode_boxes(self.anchors(features, x), loc, self.varx, self.vary, x.size(3), x.size(4))
         return boxes, self.scores(logits)
 
     def scores(self, logits: Tensor) -> Tensor:
-        """Scores (N, A, K) of logits; with the anchors' `max_decode`, NaN for all but the best class of an anchor."""
+        """Compute scores (N, A, K) from logits.
+
+        If `max_decode` of the anchors is set, all scores of an anchor except the highest are NaN.
+        """
         scores = class_scores(logits)
         return best_class(scores) if self.anchors.max_decode else scores
 
     def train(self, mode: bool = True) -> "SSD":
-        """Stay in evaluation mode, also if a module that contains this one is set to training mode."""
+        """Stay in evaluation mode, even if a parent module is set to training mode."""
         return super().train(False)

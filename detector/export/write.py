@@ -33,20 +33,20 @@ def export_ssd(
     form: str = "torchscript",
     precision: str = "float32",
 ) -> Path:
-    """Write the model file (`model.ptjit`) and `info_ssd_jit.json`.
+    """Write an exported detector: the model file and `info_ssd_jit.json`.
 
     Args:
-        ssd: the detector to export; not changed.
-        params: flat hyperparameters (`Config.to_hparams()`), the `height` and `width` of the training, `classes` and
-            `label_map`.
+        ssd: the detector to export. It is not changed.
+        params: flat hyperparameters (`Config.to_hparams()`), `classes`, `label_map`, and the `height` and `width` of
+            the frames in training.
         out_directory: folder to write to; created if missing.
-        nms_thresh: suppression threshold that is stored as the default for users of the file.
-        score_thresh: score threshold that is stored as the default for users of the file.
-        form: name or import path of the kind of file, see `EXPORT_FORMS`.
+        nms_thresh: IoU threshold of non-maximum suppression, stored as the default for users of the file.
+        score_thresh: score threshold, stored as the default for users of the file.
+        form: name or import path of the form of the model file, see `EXPORT_FORMS`.
         precision: key of `PRECISIONS`.
 
     Returns:
-        The model file.
+        Path of the model file.
 
     Raises:
         ValueError: the form is unknown, does not support the precision or the detector, or needs a package that is
@@ -66,7 +66,7 @@ def export_ssd(
             found = kind.write(ssd, part, values["height"], values["width"])
         except (ValueError, OSError):
             raise
-        except Exception as error:  # the form may be someone else's
+        except Exception as error:  # a form from another package may raise any error
             raise EXPORT_FORMS.error(form, "written", error, "a detector that the form supports") from error
         info = {
             **_info(ssd, values, nms_thresh, score_thresh),
@@ -107,9 +107,9 @@ def export_lightning_model(
 
 
 def in_precision(ssd: SSD, precision: str) -> SSD:
-    """A copy of the detector in another precision; the detector itself in float32.
+    """Convert a copy of the detector to a precision. For float32, return the detector itself.
 
-    In bf16 the head stays in float32: it takes little time, and the order of scores needs more than eight bits.
+    In bf16, the head stays in float32, because it takes little time and scores need more than eight bits to be ordered.
     """
     if precision == "float32":
         return ssd
@@ -123,7 +123,7 @@ def in_precision(ssd: SSD, precision: str) -> SSD:
 
 
 def _info(ssd: SSD, params: Mapping[str, Any], nms_thresh: float, score_thresh: float) -> dict[str, Any]:
-    """Description of the inputs and outputs of the model for programs that use it."""
+    """Describe the inputs and outputs of the model for programs that use it."""
     config = Config.from_hparams(params)
     data, representation = config.data, representation_of(config.data)
     return {

@@ -1,4 +1,4 @@
-"""Inference with an exported detector: `Predictor`, whole recordings, and files of boxes.
+"""Inference with an exported detector: `Predictor`, detection in whole recordings, and files of boxes.
 
 Does not belong here: detection in training and evaluation (`evaluation/detect.py`).
 """

@@ -1,4 +1,7 @@
-"""The frames that a file of boxes covers, stored with it: a frame without boxes has no row in the file."""
+"""Storage of the frames that a file of boxes covers.
+
+They are stored separately, because a frame without boxes has no row in the file of boxes.
+"""
 
 import json
 from pathlib import Path
@@ -10,25 +13,28 @@ __all__ = ["frames_path", "read_frames", "write_frames"]
 
 
 def frames_path(path: str | Path) -> Path:
-    """Path of the JSON file beside an NPY or CSV file of boxes: `boxes.npy.frames.json`."""
+    """Return the path of the JSON file of frames for an NPY or CSV file of boxes, such as `boxes.npy.frames.json`."""
     return Path(f"{path}.frames.json")
 
 
 def write_frames(path: str | Path, frames: Frames) -> None:
-    """Write the frames of an NPY or CSV file of boxes to the JSON file beside it."""
+    """Write the frames of the NPY or CSV file `path` to the JSON file beside it, see `frames_path`."""
     with atomic_write(frames_path(path)) as part:
         part.write_text(json.dumps(frames._asdict()) + "\n")
 
 
 def read_frames(path: str | Path) -> Frames | None:
-    """Read the frames that a file of boxes covers; None if they are not stored, as with files of other tools.
+    """Read the frames that a file of boxes covers.
 
     Args:
-        path: NPY or CSV file of boxes or the JSON beside it; or COCO JSON, whose `info` holds them and
-            `images` one entry per frame.
+        path: NPY or CSV file of boxes, the JSON file of frames beside it, or a COCO JSON file, which stores the frames
+            in `info`.
+
+    Returns:
+        The frames; None if they are not stored, as with files of other tools.
 
     Raises:
-        FileNotFoundError: there is no such file of boxes.
+        FileNotFoundError: there is no such file.
         ValueError: the stored values do not describe frames.
     """
     path = Path(path)
@@ -41,7 +47,7 @@ def read_frames(path: str | Path) -> Frames | None:
         return None
     try:
         stored = json.loads(source.read_text())
-        if coco:  # COCO results are a list; `info` in files of other tools may hold anything
+        if coco:  # other tools write a list, or an `info` with other content
             stored = stored.get("info") if isinstance(stored, dict) else None
             if not isinstance(stored, dict) or "num_frames" not in stored:
                 return None

@@ -1,4 +1,4 @@
-"""Run a trained detector on streams of events: computes boxes, and keeps the state between frames."""
+"""`Predictor`, which runs a trained detector on streams of events and keeps its state between frames."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -24,10 +24,10 @@ from detector.preprocess.representation import Representation, representation_of
 __all__ = ["Events", "Frame", "Predictor"]
 
 Events = EventReader | Iterable[np.ndarray]
-"""A recording, or `EventCD` chunks of any length; their faulty events are corrected as far as possible in a stream."""
+"""A recording, or `EventCD` chunks of any length. Faulty events are corrected as far as possible during reading."""
 
 MAX_SHIFT = 4
-"""Largest `downsampling`: the sensor size is divided by up to 2^4."""
+"""Largest `downsampling`. With this value, the sensor size is divided by 2^4."""
 
 
 class Frame(NamedTuple):
@@ -35,8 +35,9 @@ class Frame(NamedTuple):
 
     Args:
         t: end of the frame in microseconds
-        boxes: (M,) `BBOX_dtype` at the time t, in sensor pixels, with label map ids, by descending score
-        histogram: (2, H, W) uint8 counts in network pixels if requested, else empty; overwritten by later frames
+        boxes: (M,) `BBOX_dtype` boxes with the time t, in sensor pixels, by descending score
+        histogram: (2, H, W) uint8 event counts in network pixels if requested, otherwise an empty array. Later frames
+            overwrite the counts
     """
 
     t: int
@@ -47,17 +48,18 @@ class Frame(NamedTuple):
 class Predictor:
     """An exported detector, with the preprocessing of its training.
 
-    Every stream starts with a clear state, which is kept until its end. RAM is used for the events of one frame per
-    stream and the tensors of `num_tbins` frames.
+    The state is clear at the start of every stream and is kept until the end of the stream. The predictor needs memory
+    for the events of one frame per stream and for the tensors of `num_tbins` frames.
 
     Args:
-        model: exported model, a file (`model.ptjit`) with `info_ssd_jit.json` beside it, or their folder.
-        score_thresh: lowest score of a box; the exported one if None.
+        model: exported model file (`model.ptjit`) with `info_ssd_jit.json` beside it, or the folder of both.
+        score_thresh: lowest score of a box; if None, the threshold stored in `info_ssd_jit.json`.
         height: sensor height in pixels, for chunks of events.
         width: sensor width in pixels, for chunks of events.
-        downsampling: k divides the sensor size by 2^k; if None, the k that results in the size of the training.
-        num_tbins: frames that enter the network at once; 1 has the lowest latency.
-        device: device to run on; if None the first GPU, or the CPU without a GPU and for models that only run on CPUs.
+        downsampling: exponent k. The sensor size is divided by 2^k. If None, k is the one that gives the frame size
+            of the training.
+        num_tbins: number of frames of a stream that enter the network at once; 1 has the lowest latency.
+        device: device to run on. If None, the first GPU; the CPU if there is no GPU or the model only runs on CPUs.
 
     Attributes:
         classes: names of the detected classes by label map id.
@@ -65,7 +67,7 @@ class Predictor:
         score_thresh: lowest score of a box.
 
     Raises:
-        FileNotFoundError: the model or its JSON is missing.
+        FileNotFoundError: the model file or `info_ssd_jit.json` is missing.
         ValueError: the files do not belong together or are invalid, or an argument is outside its range.
     """
 
@@ -112,13 +114,13 @@ class Predictor:
         self.delta_t = data.delta_t
 
     def __call__(self, events: Events) -> Iterator[np.ndarray]:
-        """Iterate over the boxes of each frame of a stream, empty arrays included: `for boxes in predictor(events)`.
+        """Detect objects in one stream: `for boxes in predictor(events)`.
 
         Args:
             events: a recording or chunks, see `Events`.
 
         Returns:
-            Iterator of (M,) `BBOX_dtype`, see `Frame.boxes`.
+            Iterator over the boxes of each frame, see `Frame.boxes`. For a frame without boxes the array is empty.
 
         Raises:
             ValueError: see `frames`.
@@ -126,18 +128,19 @@ class Predictor:
         return (frame.boxes for (frame,) in self.frames([events]) if frame is not None)
 
     def frames(self, streams: Sequence[Events], histograms: bool = False) -> Iterator[list[Frame | None]]:
-        """Advance several streams together, in one batch.
+        """Detect objects in several streams together, in one batch.
 
         Args:
             streams: B recordings or iterables of chunks.
-            histograms: compute `Frame.histogram`.
+            histograms: whether to compute `Frame.histogram`.
 
         Returns:
-            Iterator of lists of B frames: the first frame of each stream, then the second of each, regardless of their
-            times; None for streams that have ended.
+            Iterator over lists of B frames. List k contains frame k of each stream, even if the frames of the streams
+            have different times. It contains None for streams that have ended.
 
         Raises:
-            ValueError: a sensor size is unknown or not allowed, events are invalid, or another run has started.
+            ValueError: a sensor size is unknown or not allowed, events are invalid, or the predictor has started to
+                process other streams in the meantime.
         """
         lanes = [self._lane(events) for events in streams]
         sizes = {lane.size for lane in lanes}
@@ -146,7 +149,7 @@ class Predictor:
         return self._advance(lanes, sizes.pop(), histograms)
 
     def sensor_size(self, events: Events) -> tuple[int, int]:
-        """Height and width of the sensor of events."""
+        """Return the height and width in pixels of the sensor that recorded the events."""
         if isinstance(events, EventReader):
             return events.height, events.width
         if self.height is None or self.width is None:
@@ -156,10 +159,10 @@ class Predictor:
         return self.height, self.width
 
     def downsampling(self, height: int, width: int) -> int:
-        """The k by which a sensor of this size is divided by 2^k.
+        """Return the exponent k for a sensor of this size. Frames have the size of the sensor divided by 2^k.
 
         Raises:
-            ValueError: there is no such k.
+            ValueError: the sensor size is not divisible by 2^k, or no k gives the frame size of the training.
         """
         powers = [k for k in range(MAX_SHIFT + 1) if not (height | width) % (1 << k)]
         if self._downsampling in powers:
@@ -210,7 +213,7 @@ class Predictor:
             return self._model.detect(inputs, self.score_thresh, *self._limits)
 
     def _to_boxes(self, rows: Tensor, end: int, lane: "_Lane") -> np.ndarray:
-        """Convert rows of the model to boxes in sensor pixels."""
+        """Convert the output rows of the model to boxes in sensor pixels. `end` is the time of the frame."""
         values = rows.float().cpu().numpy()
         boxes = np.zeros(len(values), BBOX_dtype)
         boxes["t"] = end
@@ -222,7 +225,7 @@ class Predictor:
 
 
 class _Lane:
-    """A stream in a batch: computes frames of the network's size from its events."""
+    """One of the streams in a batch. Computes frames of the network's size from the events of the stream."""
 
     def __init__(
         self,
@@ -238,10 +241,14 @@ class _Lane:
         self._fill = representation.fill
 
     def fill(self, out: np.ndarray, counts: np.ndarray) -> list[int]:
-        """Write the next frames (T, C, H, W), and (T, 2, H, W) histograms of them unless `counts` is empty.
+        """Compute the next T frames of the stream.
+
+        Args:
+            out: (T, C, H, W) array, overwritten by the frames.
+            counts: (T, 2, H, W) array, overwritten by histograms of the frames. If empty, no histograms are computed.
 
         Returns:
-            End times of the frames, fewer than T at the end of the stream; the rest of `out` is 0.
+            End times of the frames. At the end of the stream, there are fewer than T, and the rest of `out` is 0.
         """
         ends: list[int] = []
         for t, (start, columns) in enumerate(islice(self._frames, len(out))):

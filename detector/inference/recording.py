@@ -1,4 +1,4 @@
-"""Detect in a whole recording and write files of boxes and videos."""
+"""Detection in a whole recording, with output to files of boxes and videos."""
 
 import sys
 import time
@@ -23,14 +23,14 @@ DEFAULTS = DataConfig()
 
 
 class Summary(NamedTuple):
-    """Result of a recording.
+    """Counts and speed of the detection in a recording.
 
     Args:
         frames: number of frames
         boxes: number of boxes
         recorded_s: duration of the frames in seconds
-        seconds: computing time
-        faults: faulty events of a recording
+        seconds: computing time in seconds
+        faults: numbers of faulty events; empty for chunks of events
     """
 
     frames: int
@@ -41,11 +41,11 @@ class Summary(NamedTuple):
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of recording per second of computing; a detector of at least 1 keeps up with a live stream."""
+        """Seconds of recording per second of computing. With at least 1, a detector keeps up with a live stream."""
         return self.recorded_s / self.seconds
 
     def text(self) -> str:
-        """Summary in one line."""
+        """Return the summary as one line of text."""
         faults = f"; faulty events: {self.faults}" if self.faults.total else ""
         return (
             f"{self.boxes} boxes in {self.frames} frames, {self.recorded_s:.1f} s of recording "
@@ -61,22 +61,22 @@ def predict(
     progress: bool = True,
     data: DataConfig = DEFAULTS,
 ) -> Summary:
-    """Detect in a recording or live stream, and write the detections frame by frame.
+    """Detect objects in a recording or live stream, and write the detections frame by frame.
 
     Args:
-        recording: path of a recording, an open one, or chunks of events.
+        recording: path of a recording, an open recording, or chunks of events.
         predictor: the detector.
-        outputs: files to write; the suffix chooses the kind: `.npy`, `.csv`, `.json` (COCO), `.gif`, `.mp4`.
-        progress: show a progress bar with the real-time factor.
-        data: format of a recording's file and of its labels, and the share of its events that may be faulty.
+        outputs: files to write. The suffix selects the format: `.npy`, `.csv`, `.json` (COCO), `.gif` or `.mp4`.
+        progress: whether to show a progress bar with the real-time factor.
+        data: settings of the recording: file format, label format, and the share of faulty events that is allowed.
 
     Returns:
-        Counts and speed, without the time to load the model.
+        Counts and speed. The time to load the model is not included.
 
     Raises:
         FileNotFoundError: there is no such recording.
-        ValueError: the recording is empty, damaged or does not fit the model, or an output has an unknown suffix or
-            would replace the recording or its labels.
+        ValueError: the recording is empty, damaged or does not fit the model, or an output has an unknown suffix, is
+            given twice, or would replace the recording or its labels.
     """
     paths = [Path(output) for output in outputs]
     given = getattr(recording, "path", recording)
@@ -94,7 +94,7 @@ def predict(
         steps = predictor.frames([events], histograms=bool(videos))
         scene = Scene(predictor.classes, predictor.delta_t, *predictor.sensor_size(events))
         writers = [stack.enter_context(_open(path, scene)) for path in paths if path not in videos]
-        for path in videos:  # beside files of boxes, a video that fails must not lose the boxes
+        for path in videos:  # if there are files of boxes, too, an error in a video must not lose the boxes
             writer = _open(path, scene)
             writers.append(stack.enter_context(_decorative(path, writer) if len(videos) < len(paths) else writer))
         bar = stack.enter_context(tqdm(total=_length(events, scene.delta_t), unit="frame", disable=not progress))
@@ -108,7 +108,7 @@ def _follow(steps: Iterator[list[Frame | None]], writers: Sequence[AddFrame], de
     begin = time.perf_counter()
     found = Summary(0, 0, 0.0, 0.0)
     for (frame,) in steps:
-        assert frame is not None  # the only stream
+        assert frame is not None  # the only stream has not ended
         for add in writers:
             add(*frame)
         frames, seconds = found.frames + 1, time.perf_counter() - begin
@@ -120,7 +120,7 @@ def _follow(steps: Iterator[list[Frame | None]], writers: Sequence[AddFrame], de
 
 @contextmanager
 def _decorative(path: Path, writer: AbstractContextManager[AddFrame]) -> Iterator[AddFrame]:
-    """A writer that stops at its first error, which becomes a warning."""
+    """Wrap a writer so that it stops at its first error and a warning replaces the error."""
     append, error = writer.__enter__(), None
 
     def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:
@@ -148,7 +148,7 @@ def _open(path: Path, scene: Scene) -> AbstractContextManager[AddFrame]:
 
 
 def _length(events: Events, delta_t: int) -> int | None:
-    """Number of frames, None for a stream, whose length is not known."""
+    """Return the number of frames of a recording; None for chunks of events, whose end is not known."""
     if not isinstance(events, EventReader) or events.first_t is None or events.last_t is None:
         return None
     return events.last_t // delta_t - events.first_t // delta_t + 1

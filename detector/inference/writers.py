@@ -1,7 +1,7 @@
 """Files of detections, written frame by frame: NPY, CSV, COCO JSON, and videos with boxes drawn on the events.
 
-A file appears only when it is complete; at most one frame is held in memory. The frames that boxes were detected in are
-stored beside NPY and CSV files and inside COCO JSON, see `detector.inference.frames_file`.
+A file appears only when it is complete. At most one frame is in memory at a time. With the boxes, the frames in which
+they were detected are stored: beside NPY and CSV files, and inside COCO JSON. See `detector.inference.frames_file`.
 """
 
 import csv
@@ -23,19 +23,19 @@ from detector.utils.corners import to_corners
 __all__ = ["BOX_FILES", "AddFrame", "Scene", "video_file"]
 
 AddFrame = Callable[[int, np.ndarray, np.ndarray], None]
-"""Appends a frame: its end in microseconds, its (M,) `BBOX_dtype` boxes, its (2, H, W) histogram (videos only)."""
+"""Function that appends a frame, with the fields of `Frame` as arguments. Only videos use the histogram."""
 
 CSV_COLUMNS = ("t", "x", "y", "w", "h", "class_id", "class_confidence")
 
 
 class Scene(NamedTuple):
-    """What all frames of a file have in common.
+    """Properties that are the same for all frames of a file.
 
     Args:
-        classes: names by label map id
+        classes: class names by label map id
         delta_t: duration of a frame in microseconds
-        height: of the sensor in pixels
-        width: of the sensor in pixels
+        height: height of the sensor in pixels
+        width: width of the sensor in pixels
     """
 
     classes: Mapping[int, str]
@@ -45,7 +45,7 @@ class Scene(NamedTuple):
 
 
 class _FrameCounter:
-    """Counts the frames of a file; `frames` are those added so far."""
+    """Counts the frames of a file. The attribute `frames` describes the frames that were added so far."""
 
     def __init__(self, delta_t: int) -> None:
         self.frames = Frames(0, delta_t, 0)
@@ -57,7 +57,11 @@ class _FrameCounter:
 
 @contextmanager
 def _rows_file(path: Path, scene: Scene, mode: str, newline: str | None = None) -> Iterator[tuple[IO, _FrameCounter]]:
-    """A file of boxes whose frames are stored beside it once it is complete."""
+    """Open a file of boxes for writing. When it is complete, store its frames beside it.
+
+    Yields:
+        The open file, and a counter to which the frames must be added.
+    """
     counter = _FrameCounter(scene.delta_t)
     with atomic_write(path) as part, part.open(mode, newline=newline) as file:
         yield file, counter
@@ -67,7 +71,7 @@ def _rows_file(path: Path, scene: Scene, mode: str, newline: str | None = None) 
 
 @contextmanager
 def npy_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
-    """Boxes as `detector.labels.npy.load_labels` reads them."""
+    """Write boxes to an NPY file that `detector.labels.npy.load_labels` can read."""
     count = 0
     with _rows_file(path, scene, "w+b") as (file, counter):
 
@@ -82,12 +86,12 @@ def npy_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
         yield add
         file.seek(0)
         _write_npy_header(file, count)
-        assert file.tell() == begin  # numpy leaves room for the digits
+        assert file.tell() == begin  # numpy reserves space for the digits of the count
 
 
 @contextmanager
 def csv_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
-    """One line per box: time, corner, size, class id, score, class name."""
+    """Write boxes to a CSV file, one line per box: time, x, y, w, h, class id, score, class name."""
     with _rows_file(path, scene, "w", newline="") as (file, counter):
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow([*CSV_COLUMNS, "class_name"])
@@ -102,7 +106,7 @@ def csv_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
 
 @contextmanager
 def coco_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
-    """A COCO dataset whose images are the frames (`t` is a frame's end), its annotations the boxes with a `score`."""
+    """Write a COCO dataset: images are frames with their end time `t`, annotations are boxes with a `score`."""
     categories = [{"id": key, "name": name} for key, name in scene.classes.items()]
     size = {"width": scene.width, "height": scene.height}
     count, counter = 0, _FrameCounter(scene.delta_t)
@@ -128,7 +132,7 @@ def coco_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
 
 @contextmanager
 def video_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
-    """Events with boxes, classes and scores, at the speed of the recording."""
+    """Write a video of the events with boxes, classes and scores, at the speed of the recording."""
     from detector.visualization.drawing import draw_detections
     from detector.visualization.video import VIDEOS  # drawing needs torchvision, which takes seconds to import
 
@@ -153,7 +157,7 @@ BOX_FILES: dict[str, Callable[[Path, Scene], AbstractContextManager[AddFrame]]] 
     ".gif": video_file,
     ".mp4": video_file,
 }
-"""Writers by the suffix of the file's name."""
+"""Writers by suffix of the file name."""
 
 
 def _write_npy_header(file: IO[bytes], count: int) -> None:

@@ -190,7 +190,7 @@ def to_boxes(raw: np.ndarray, source: str, time_unit: TimeUnit = "us", offset: i
 
 
 def _check_values(source: str, values: np.ndarray, target: np.dtype, *, whole: bool, advice: str = "") -> None:
-    """Raise an error for values that `target` cannot hold: NaN, infinity, too large, or fractions if `whole`."""
+    """Raise an error for values that `target` cannot hold: NaN, numbers out of range and, if `whole`, fractions."""
     if not values.size:
         return
     if values.dtype.kind == "f" and not np.isfinite(values).all():

@@ -1,4 +1,4 @@
-"""Targets of anchors from labels, and boxes from predictions: assignment, encoding, decoding, suppression.
+"""Conversion of labels to targets of anchors, and of predictions to boxes.
 
 Does not belong here: the anchors themselves (`anchors.py`) and box arithmetic (`box.py`).
 """

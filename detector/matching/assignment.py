@@ -1,9 +1,12 @@
 """Assignment of ground-truth boxes to a grid of anchors, for a whole batch at once and without dense overlaps.
 
-Only cells whose anchors can overlap a box enough are searched. An anchor (w, h) and a box (W, H) reach an IoU of t only
-if they share an area I >= t (wh + WH) / (1 + t). They share at most min(h, H) in y, so at least I / min(h, H) in x,
-hence |dx| <= (w + W) / 2 - I / min(h, H), and the same in y. The result equals that of `assign_priors` for each frame,
-except for boxes with several best anchors, because only the nearest cells are searched.
+Only the cells whose anchors can reach the required IoU with a box are searched. An anchor of size (w, h) and a box of
+size (W, H) reach an IoU of t only if their intersection has an area I >= t (wh + WH) / (1 + t). The intersection has a
+height of at most min(h, H), so its width is at least I / min(h, H). Hence the distance of the centres in x is at most
+(w + W) / 2 - I / min(h, H). The same holds in y.
+
+The result equals the result of `assign_priors` for each frame, with one exception: for a box with several best anchors,
+only the nearest cells are searched.
 """
 
 from collections.abc import Sequence
@@ -17,20 +20,20 @@ from detector.box import FORCED_IOU, contested_claims, pairwise_iou, to_box_tens
 
 __all__ = ["AnchorGrid", "FrameBoxes", "assign_boxes", "pack_frames"]
 
-_SLACK = 1e-3  # cells; more than the rounding of a cell's bounds
+_SLACK = 1e-3  # in cells; larger than the rounding errors of the bounds of a cell
 _LOW_BITS = (1 << 32) - 1
 
 
 class AnchorGrid(NamedTuple):
-    """The anchors of a pyramid, ordered by level, row, column and shape, and the grid of each of the S shapes.
+    """The anchors of a feature pyramid. Each of the S anchor shapes has one anchor in each cell of a grid.
 
     Attributes:
-        anchors: (A, 4) cx, cy, w, h
+        anchors: (A, 4) cx, cy, w, h, ordered by level, row, column and shape
         sizes: (S, 2) width and height of each shape
-        strides: (S, 1) pixels from cell to cell
-        cells: (S, 2) columns and rows
-        first: (S,) index of the shape's first anchor
-        per_cell: number of shapes per cell
+        strides: (S, 1) distance of neighbouring cells of each shape in pixels
+        cells: (S, 2) number of columns and rows in the grid of each shape
+        first: (S,) index of the first anchor of each shape
+        per_cell: number of shapes in each cell
     """
 
     anchors: Tensor
@@ -45,10 +48,10 @@ class FrameBoxes(NamedTuple):
     """The boxes of a batch, frame after frame.
 
     Attributes:
-        xyxy: (M, 4) corners
-        labels: (M,) int64
-        frames: (M,) int64 frame of each box
-        num_frames: frames of the batch
+        xyxy: (M, 4) corners x1, y1, x2, y2
+        labels: (M,) int64 label of each box
+        frames: (M,) int64 index of the frame of each box, increasing
+        num_frames: number of frames of the batch
     """
 
     xyxy: Tensor
@@ -58,7 +61,7 @@ class FrameBoxes(NamedTuple):
 
 
 class _Pairs(NamedTuple):
-    """P pairs of a box and an anchor, by box: (P,) indices and overlaps."""
+    """P pairs of a box and an anchor, ordered by box: their (P,) indices and (P,) IoU."""
 
     box: Tensor
     anchor: Tensor
@@ -72,18 +75,18 @@ def pack_frames(
     num_classes: int | None = None,
     numbers: Sequence[int] | None = None,
 ) -> FrameBoxes:
-    """Concatenates the boxes of all frames. Boxes on the CPU are checked.
+    """Concatenate the boxes of all frames. Boxes on the CPU are checked.
 
     Args:
         targets: the boxes of each frame, in a form that `to_box_tensor` accepts
         num_frames: number of frames of the batch
         device: device of the result
-        num_classes: highest label; unlimited if None
-        numbers: number of each frame in error messages; 0 to `num_frames` - 1 if None
+        num_classes: highest allowed label; unlimited if None
+        numbers: frame numbers for error messages; 0 to `num_frames` - 1 if None
 
     Raises:
-        ValueError: the numbers of targets and frames differ, coordinates are not finite, x2 < x1, y2 < y1, or a label
-            is not in 1 to `num_classes`.
+        ValueError: there is not one target per frame, a box has coordinates that are not finite or x2 < x1 or y2 < y1,
+            or a label is not a whole number from 1 to `num_classes`.
     """
     if len(targets) != num_frames:
         raise ValueError(f"targets: got {len(targets)} frames, allowed: one for each of the {num_frames} frames")
@@ -98,12 +101,12 @@ def pack_frames(
 
 
 FARTHEST = 1e9
-"""Largest coordinate of a corner in pixels."""
+"""Largest allowed absolute coordinate of a corner in pixels."""
 
 
 def _check_rows(rows: np.ndarray, frames: np.ndarray, num_classes: int | None, numbers: Sequence[int] | None) -> None:
     low, high, label = rows[:, :2], rows[:, 2:4], rows[:, 4]
-    # NaN compares as false. Sums of larger corners, which offsets need, overflow float32.
+    # Comparisons with NaN are false. Corners above `FARTHEST` could overflow float32 in the sums for offsets.
     box_ok = np.all((low >= -FARTHEST) & (high <= FARTHEST) & (low <= high), axis=1)
     label_ok = (label >= 1) & (label <= (num_classes or np.finfo(np.float32).max)) & (label == np.floor(label))
     if (box_ok & label_ok).all():
@@ -125,22 +128,23 @@ def assign_boxes(
     bg_iou_threshold: float,
     allow_low_quality_matches: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Assigns boxes to anchors as `assign_priors` does in each frame.
+    """Assign boxes to anchors, as `assign_priors` does for each frame.
 
     Args:
         grid: the anchors of a frame
         boxes: the boxes of all frames
-        fg_iou_threshold: an anchor whose overlap reaches this is positive; above 0
-        bg_iou_threshold: an anchor whose overlap is below this is background; between the thresholds it is ignored
-        allow_low_quality_matches: every box holds at least one anchor
+        fg_iou_threshold: an anchor with at least this IoU is positive. Must be above 0
+        bg_iou_threshold: an anchor with a lower IoU is background. Anchors between the two thresholds are ignored
+        allow_low_quality_matches: whether every box gets at least one anchor, regardless of the IoU
 
     Returns:
-        (N * A,) int64 labels (-1 ignored, 0 background, otherwise the label of the box), the (P,) indices of the
-        positive anchors among them, and the (P,) indices of their boxes.
+        Three tensors: the (N * A,) int64 labels of the anchors of all frames (-1 ignored, 0 background, otherwise the
+        label of the box); the (P,) indices of the P positive anchors in these labels; and, for each positive anchor,
+        the (P,) index of its box.
     """
     num_anchors = len(grid.anchors)
     labels = boxes.labels.new_zeros((boxes.num_frames, num_anchors))
-    if bg_iou_threshold == 0:  # no overlap is below 0: a frame with boxes has no background
+    if bg_iou_threshold == 0:  # no IoU is below 0, so frames with boxes have no background
         labels[boxes.frames] = -1
     labels = labels.flatten()
     # Step 1: pairs of boxes and anchors that overlap enough.
@@ -148,15 +152,15 @@ def assign_boxes(
     pairs = _candidates(grid, boxes.xyxy, threshold)
     near = (pairs.iou >= threshold).nonzero()[:, 0]
     box, anchor, iou = (column.index_select(0, near) for column in pairs)
-    # Step 2: one anchor for each box, with an overlap above every threshold.
+    # Step 2: add one anchor for each box, with an IoU value above both thresholds.
     if allow_low_quality_matches:
         held = _match_boxes(grid, boxes, pairs, threshold)
         forced = (held >= 0).nonzero()[:, 0]
         box, anchor = torch.cat([box, forced]), torch.cat([anchor, held[forced]])
         iou = torch.cat([iou, iou.new_full(forced.shape, FORCED_IOU)])
     target = boxes.frames[box] * num_anchors + anchor
-    # Step 3: one scatter finds the best box of each anchor: the highest overlap, of equal ones the first box. `labels`
-    # stores the keys until the labels of the best boxes replace them.
+    # Step 3: one scatter finds the box with the highest IoU for each anchor, and the first box if several are equal.
+    # `labels` first stores the keys, then the labels of the best boxes replace the keys.
     key = _sort_key(iou, box)
     labels.scatter_reduce_(0, target, key, "amax")
     won = (labels[target] == key).nonzero()[:, 0]
@@ -166,18 +170,18 @@ def assign_boxes(
 
 
 def _sort_key(iou: Tensor, index: Tensor) -> Tensor:
-    """Integers in the order of the overlaps (>= 0); for equal overlaps the lower index has the larger integer.
+    """Compute integer keys that increase with the IoU. Of two pairs with equal IoU, the lower index has the larger key.
 
-    The bits of non-negative floats, read as integers, have the order of the floats.
+    The bits of non-negative floats, read as integers, have the same order as the floats.
     """
     return (iou.view(torch.int32).long() << 32) | (_LOW_BITS - index)
 
 
 def _candidates(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int = 0) -> _Pairs:
-    """All pairs whose overlap can reach the threshold, and those of each box with the nearest cells of each shape.
+    """Find the pairs whose IoU can reach the threshold. Each box is also paired with the nearest cells of each shape.
 
-    The overlap with a shape decreases with the distance in x and in y, so the best anchor of a box is in the nearest
-    cells, and its best k + 1 anchors are in the nearest k + 1 columns and rows, which a margin of k includes.
+    The IoU with a shape decreases with the distance in x and in y. Therefore the best anchor of a box is in the nearest
+    cells, and its best k + 1 anchors are in the nearest k + 1 columns and rows. A margin of k includes these cells.
     """
     low, span = _cell_ranges(grid, boxes, threshold, margin)
     columns = grid.cells[:, 0]
@@ -187,7 +191,7 @@ def _candidates(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int =
     rank = torch.arange(len(row), device=boxes.device) - (counts.cumsum(0) - counts)[row]
     width = span[..., 0].flatten().index_select(0, row)
     line = torch.div(rank, width, rounding_mode="floor")
-    # Cells from the end of one line of the range to the start of the next line.
+    # Number of cells from the end of a row of the range to the start of the range in the next row.
     skip = (columns - span[..., 0]).flatten().index_select(0, row)
     anchor = corner.flatten().index_select(0, row) + (rank + line * skip) * grid.per_cell
     box = torch.repeat_interleave(
@@ -198,7 +202,11 @@ def _candidates(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int =
 
 
 def _cell_ranges(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int) -> tuple[Tensor, Tensor]:
-    """First column and row, and number of columns and rows, to search: two (M, S, 2) int64 tensors."""
+    """Compute the cells to search for each box and shape.
+
+    Returns:
+        Two (M, S, 2) int64 tensors: the first column and row, and the number of columns and rows.
+    """
     centre_size = xyxy2xywh(boxes)[:, None]
     size = centre_size[..., 2:]
     area = size[..., 0] * size[..., 1] + grid.sizes[:, 0] * grid.sizes[:, 1]
@@ -206,7 +214,7 @@ def _cell_ranges(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int)
     most = torch.minimum(size, grid.sizes)
     reach = (size + grid.sizes) / 2 - shared / most.flip(-1)
     reach = torch.where(shared <= most[..., :1] * most[..., 1:] * (1 + _SLACK), reach, 0)
-    # The nearest cell is always within half a cell of a centre inside the grid.
+    # A centre inside the grid is at most half a cell away from the nearest cell.
     radius = (reach / grid.strides).clamp(min=0.5 + margin) + _SLACK
     last = grid.cells - 1
     centre = torch.minimum((centre_size[..., :2] / grid.strides - 0.5).clamp(min=0), last)
@@ -216,11 +224,11 @@ def _cell_ranges(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int)
 
 
 def _match_boxes(grid: AnchorGrid, boxes: FrameBoxes, pairs: _Pairs, threshold: float, margin: int = 0) -> Tensor:
-    """The (M,) anchors that `match_each_box` finds, -1 for a box without one.
+    """Compute the (M,) anchors that `match_each_box` finds; -1 for boxes that get no anchor.
 
-    The pairs include every overlap of at least the threshold, and the best `margin + 1` overlaps of each box. A box
-    that lost more than these, and is left with a lower overlap, may have a better anchor elsewhere: its frame is
-    matched again with more pairs.
+    `pairs` contains every pair with an IoU of at least the threshold, and the best `margin + 1` pairs of each box. If a
+    box loses more than `margin` anchors to other boxes and keeps only a pair below the threshold, it may have a better
+    anchor that is not in `pairs`. In this case, all boxes of the frame are matched again with more pairs.
     """
     key = _sort_key(pairs.iou, pairs.anchor)
     frame_start = boxes.frames * len(grid.anchors)

@@ -1,4 +1,4 @@
-"""Conversion of predictions to rows of boxes, in plain torch that can be scripted."""
+"""Conversion of predictions to rows of boxes, in plain torch that TorchScript supports."""
 
 import torch
 from torch import Tensor
@@ -10,15 +10,15 @@ __all__ = ["best_class", "class_scores", "decode_boxes", "select_rows"]
 
 
 def class_scores(logits: Tensor) -> Tensor:
-    """Scores (N, A, K), float32, without background, of logits (N, A, K + 1).
+    """Compute float32 scores (N, A, K) without background from logits (N, A, K + 1).
 
-    The logits of a head are stored class by class, so a softmax over their last dimension would copy them.
+    The head stores its logits class by class, so a softmax over the last dimension would copy them.
     """
     return logits.transpose(1, 2).float().softmax(dim=1)[:, 1:].transpose(1, 2)
 
 
 def best_class(scores: Tensor) -> Tensor:
-    """Scores (N, A, K) with only the highest of each anchor, the first of equal ones; the others are NaN."""
+    """Set all scores (N, A, K) of an anchor to NaN, except the highest; of equally high scores the first is kept."""
     best = scores.masked_fill(scores.isnan(), -torch.inf).max(dim=2, keepdim=True).indices
     return torch.full_like(scores, torch.nan).scatter(2, best, scores.gather(2, best))
 
@@ -26,13 +26,13 @@ def best_class(scores: Tensor) -> Tensor:
 def decode_boxes(
     anchors: Tensor, loc_preds: Tensor, varx: float, vary: float, height: int | None = None, width: int | None = None
 ) -> Tensor:
-    """Boxes of anchors and offsets, cropped to a frame if its height and width are given, as in `Anchors.decode`.
+    """Compute boxes from anchors and offsets, as in `Anchors.decode`.
 
     Args:
         anchors: (N, A, 4) cx, cy, w, h.
         loc_preds: (N, A, 4) offsets.
-        varx, vary: scale of the centre's and of the size's offsets.
-        height, width: size of the frame.
+        varx, vary: scale of the centre offsets and scale of the size offsets.
+        height, width: size of the frame in pixels. If both are given, boxes are cropped to the frame.
 
     Returns:
         (N, A, 4) x1, y1, w, h, float32.
@@ -46,17 +46,17 @@ def decode_boxes(
 def select_rows(
     boxes: Tensor, scores: Tensor, score_thresh: float, batch_size: int, keep_empty: bool = False
 ) -> list[list[Tensor]]:
-    """Rows of the scores above a threshold.
+    """Create one row for each score above a threshold.
 
     Args:
         boxes: (N, A, 4) x1, y1, w, h.
         scores: (N, A, K) scores without background.
-        score_thresh: rows at or below this score are left out.
-        batch_size: B.
-        keep_empty: keep the rows of boxes without area or with NaN.
+        score_thresh: rows with a score up to this are dropped.
+        batch_size: number B of streams; N = T * B.
+        keep_empty: whether to keep the rows of boxes without area or with NaN.
 
     Returns:
-        List T of list B of (M, 6) x1, y1, w, h, score, class_id (1..K), ordered by anchor and class.
+        List of T lists of B tensors (M, 6): x1, y1, w, h, score, class_id (1..K), ordered by anchor and class.
     """
     steps: list[list[Tensor]] = []
     for t in range(scores.size(0) // batch_size):

@@ -1,4 +1,7 @@
-"""The targets of a batch of anchors: compiled for the CPU, in torch for GPUs. Both give the same results."""
+"""Targets of the anchors of a batch, computed by compiled loops on the CPU and in torch on GPUs.
+
+Both give the same results.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,21 +27,21 @@ class EncodeRule(NamedTuple):
 
 
 def encode_boxes(grid: AnchorGrid, boxes: FrameBoxes, rule: EncodeRule, loc: Tensor, cls: Tensor) -> None:
-    """Write the targets of all anchors, as `assign_priors` and `bbox_to_deltas` define them.
+    """Write the targets of all anchors, as defined by `assign_priors` and `bbox_to_deltas`.
 
     Args:
         grid: the anchors of a frame
-        boxes: the boxes of all frames, on the anchors' device
-        rule: thresholds and scales
-        loc: (N, A, 4) float32 offsets, overwritten
-        cls: (N, A) int64 labels, overwritten
+        boxes: the boxes of all frames, on the device of the anchors
+        rule: parameters of the assignment and encoding
+        loc: (N, A, 4) float32 tensor, overwritten by the offsets
+        cls: (N, A) int64 tensor, overwritten by the labels
     """
     form = encode_compiled if HAS_COMPILER and cls.device.type == "cpu" else encode_in_torch
     form(grid, boxes, rule, loc, cls)
 
 
 def encode_compiled(grid: AnchorGrid, boxes: FrameBoxes, rule: EncodeRule, loc: Tensor, cls: Tensor) -> None:
-    """`encode_boxes` on the CPU, frame by frame."""
+    """Compute `encode_boxes` on the CPU with compiled loops, frame by frame."""
     columns = [column.numpy() for column in (grid.sizes, grid.strides)]
     cells = [grid.cells.numpy(), grid.first.numpy()[:, None], np.full((len(grid.first), 1), grid.per_cell)]
     fill_targets(
@@ -56,7 +59,7 @@ def encode_compiled(grid: AnchorGrid, boxes: FrameBoxes, rule: EncodeRule, loc: 
 
 
 def encode_in_torch(grid: AnchorGrid, boxes: FrameBoxes, rule: EncodeRule, loc: Tensor, cls: Tensor) -> None:
-    """`encode_boxes` on any device, all frames at once."""
+    """Compute `encode_boxes` on any device in torch, all frames at once."""
     labels, anchor, box = assign_boxes(
         grid, boxes, rule.fg_iou_threshold, rule.bg_iou_threshold, rule.allow_low_quality_matches
     )

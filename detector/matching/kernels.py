@@ -1,8 +1,8 @@
-"""Compiled loops that assign the boxes of a batch to anchors, frame by frame: `assign_boxes` for the CPU.
+"""Compiled loops that assign the boxes of a batch to anchors, frame by frame. They replace `assign_boxes` on the CPU.
 
-Only cells whose anchors can overlap a box enough are searched, see `detector.matching.assignment`; overlaps are rounded
-as in `pairwise_iou`. The loops are in one module because the compiler's cache detects only changes of a function's own
-file.
+Only the cells whose anchors can reach the required overlap with a box are searched, see `detector.matching.assignment`.
+The IoU is rounded as in `pairwise_iou`. All functions are in one module, because the cache of the compiler does
+not detect changes in other files.
 """
 
 from typing import Any
@@ -13,14 +13,14 @@ from detector.utils.compiled import compiled
 
 __all__ = ["fill_targets"]
 
-Number = Any  # float32, which is not a float for mypy
+Number = Any  # float32; mypy does not accept it as a float
 Three = tuple[Number, Number, Number]
 Four = tuple[Number, Number, Number, Number]
 
 ZERO, HALF, ONE, TINY = np.float32(0), np.float32(0.5), np.float32(1), np.float32(1e-12)
-SLACK = np.float32(1e-3)  # cells; more than the rounding of a cell's bounds
-FORCED = np.float32(2)  # above every overlap
-LEAST_SIDE, MOST_SIDE = np.float32(1e-3), np.float32(10000)  # pixels; those of `bbox_to_deltas`
+SLACK = np.float32(1e-3)  # in cells; larger than the rounding errors of the bounds of a cell
+FORCED = np.float32(2)  # larger than every IoU
+LEAST_SIDE, MOST_SIDE = np.float32(1e-3), np.float32(10000)  # in pixels, as in `bbox_to_deltas`
 
 
 @compiled
@@ -40,14 +40,14 @@ def fill_targets(
 
     Args:
         boxes: (M, 4) float32 finite x1, y1, x2, y2, frame after frame.
-        labels: (M,) int64 1..K.
-        starts: (N + 1,) int64 first box of each frame, and M.
-        anchors: (A, 4) float32 cx, cy, w, h by level, row, column and shape.
-        shapes: (S, 3) float32 width, height and stride of each shape.
-        cells: (S, 4) int64 columns, rows, index of the first anchor, anchors per cell.
-        settings: (4,) float32 foreground and background threshold, scale of the centre's and of the size's offsets.
-        low_quality: every box holds at least one anchor.
-        loc, cls: (N, A, 4) float32 and (N, A) int64, overwritten.
+        labels: (M,) int64 labels 1..K of the boxes.
+        starts: (N + 1,) int64 index of the first box of each frame, followed by M.
+        anchors: (A, 4) float32 cx, cy, w, h, ordered by level, row, column and shape.
+        shapes: (S, 3) float32 width, height and stride of each anchor shape.
+        cells: (S, 4) int64 columns, rows, index of the first anchor, and anchors per cell, for each shape.
+        settings: (4,) float32 foreground and background threshold, scales of the centre and of the size offsets.
+        low_quality: whether every box gets at least one anchor, regardless of the IoU.
+        loc, cls: (N, A, 4) float32 and (N, A) int64 arrays, overwritten by the offsets and the labels.
     """
     best = np.zeros(anchors.shape[0], np.float32)
     owner, touched = np.empty(anchors.shape[0], np.int32), np.empty(anchors.shape[0], np.int32)
@@ -58,14 +58,14 @@ def fill_targets(
     for frame in range(starts.size - 1):
         start, stop = starts[frame], starts[frame + 1]
         loc[frame, :, :] = ZERO
-        cls[frame, :] = -1 if bg == ZERO and stop > start else 0  # no overlap is below 0
-        # Step 1: every box marks the anchors that it overlaps enough; `touched` lists them.
+        cls[frame, :] = -1 if bg == ZERO and stop > start else 0  # no IoU is below 0
+        # Step 1: find the best box of each anchor with a sufficient IoU. `touched` lists these anchors.
         count = 0
         for box in range(start, stop):
             count, strength[box], wanted[box] = _mark(
                 box, _four(boxes, box), shapes, cells, threshold, best, owner, touched, count
             )
-        # Step 2: every box gets one anchor, with an overlap above every threshold.
+        # Step 2: assign one anchor to every box, with an IoU value above both thresholds.
         if low_quality:
             _match(start, stop, boxes, shapes, cells, wanted, strength, holder)
             for box in range(start, stop):
@@ -75,7 +75,7 @@ def fill_targets(
                         touched[count] = anchor
                         count += 1
                     best[anchor], owner[anchor], holder[anchor] = FORCED, box, -1
-        # Step 3: write the targets of the touched anchors, and clear their overlaps for the next frame.
+        # Step 3: write the targets of the touched anchors, and clear `best` for the next frame.
         for k in range(count):
             anchor = touched[k]
             if best[anchor] >= fg:
@@ -98,7 +98,23 @@ def _mark(
     touched: np.ndarray,
     count: int,
 ) -> tuple[int, Number, int]:
-    """Assign a box to the anchors that it overlaps enough and most; returns the touched anchors and its best anchor."""
+    """Assign a box to each anchor whose IoU with it is sufficient and higher than the IoU with the previous boxes.
+
+    Args:
+        number: index of the box.
+        box: corners of the box.
+        shapes: see `fill_targets`.
+        cells: see `fill_targets`.
+        threshold: lowest sufficient IoU.
+        best: (A,) highest IoU of each anchor so far, updated.
+        owner: (A,) box with this IoU, updated.
+        touched: list of the anchors with a sufficient IoU, updated.
+        count: length of this list.
+
+    Returns:
+        The new length of `touched`, the highest IoU of the box, and the anchor with this IoU. Without a sufficient IoU,
+        the last two are -1.
+    """
     top, chosen = -ONE, -1
     for s in range(shapes.shape[0]):
         shape, cell = _three(shapes, s), _four(cells, s)
@@ -129,10 +145,11 @@ def _match(
     strength: np.ndarray,
     holder: np.ndarray,
 ) -> None:
-    """Write the anchor that each box of a frame holds to `wanted`, -1 for none, see `match_each_box`.
+    """Assign one anchor to each box of a frame, as `match_each_box` does, and write it to `wanted`.
 
-    A box takes the best anchor that no stronger box holds, and the previous holder looks for another anchor. The
-    overlap of a holder only increases, so a box never has to ask an anchor twice.
+    A box gets its best anchor that is free or assigned to a box with a lower IoU. That other box then searches for
+    another anchor. The IoU of an anchor with its assigned box only increases, so a box never has to try an anchor
+    twice. If a box gets no anchor, `wanted` is -1.
     """
     for first in range(start, stop):
         box: Any = first
@@ -150,7 +167,10 @@ def _match(
 
 @compiled
 def _accepts(anchor: int, box: int, iou: Number, holder: np.ndarray, strength: np.ndarray) -> bool:
-    """Whether an anchor is free or its holder overlaps it less; of equal overlaps the first box keeps it."""
+    """Return whether an anchor is free or assigned to a box with a lower IoU.
+
+    Of two boxes with equal IoU, the anchor prefers the box with the lower index.
+    """
     other = holder[anchor]
     return other < 0 or iou > strength[other] or (iou == strength[other] and box < other)
 
@@ -159,13 +179,16 @@ def _accepts(anchor: int, box: int, iou: Number, holder: np.ndarray, strength: n
 def _best_free(
     number: int, box: Four, shapes: np.ndarray, cells: np.ndarray, holder: np.ndarray, strength: np.ndarray
 ) -> tuple[Number, int]:
-    """The highest overlap of a box with an anchor that accepts it, and the first such anchor; -1 for none."""
-    # Step 1: search the nearest cells. Step 2: search all cells that can reach the best overlap found so far.
+    """Return the highest IoU of a box with an anchor that accepts it, see `_accepts`, and the first such anchor.
+
+    Both are -1 if no anchor accepts the box.
+    """
+    # Step 1: search the nearest cells. Step 2: search all cells that can reach the highest IoU found so far.
     top, chosen = _search(number, box, shapes, cells, True, ZERO, -1, holder, strength)
     top, chosen = _search(number, box, shapes, cells, False, top, chosen, holder, strength)
     if chosen >= 0:
         return top, chosen
-    # Step 3: without any overlap, take the first anchor that accepts the box.
+    # Step 3: if no such anchor overlaps the box, take the first anchor that accepts the box.
     for anchor in range(holder.shape[0]):
         if _accepts(anchor, number, ZERO, holder, strength):
             return ZERO, anchor
@@ -184,7 +207,10 @@ def _search(
     holder: np.ndarray,
     strength: np.ndarray,
 ) -> tuple[Number, int]:
-    """Search for a better anchor than `chosen` in the nearest cells, or in all cells whose overlap can reach `top`."""
+    """Search for a better anchor than `chosen`, whose IoU is `top`, and return the IoU and index of the best anchor.
+
+    Only the nearest cells are searched, or all cells whose IoU can reach `top`.
+    """
     for s in range(shapes.shape[0]):
         shape, cell = _three(shapes, s), _four(cells, s)
         low_x, high_x, low_y, high_y = _cells_to_search(box, shape, cell, top, nearest)
@@ -203,12 +229,18 @@ def _search(
 def _cells_to_search(
     box: Four, shape: Three, cell: Four, threshold: Number, nearest: bool
 ) -> tuple[int, int, int, int]:
-    """First and last column and row of the nearest cells, or of those where the shape may overlap by the threshold."""
+    """Compute the range of cells to search for a box and an anchor shape.
+
+    These are the nearest cells, or the cells in which the IoU can reach the threshold.
+
+    Returns:
+        First column, last column, first row, last row.
+    """
     width, height, stride = box[2] - box[0], box[3] - box[1], shape[2]
     most_x = width if width < shape[0] else shape[0]
     most_y = height if height < shape[1] else shape[1]
     shared = (width * height + shape[0] * shape[1]) * (threshold / (ONE + threshold))
-    if nearest:  # the nearest cell is always within half a cell of a centre inside the grid
+    if nearest:  # a centre inside the grid is at most half a cell away from the nearest cell
         reach_x = reach_y = HALF
     elif most_x > ZERO and most_y > ZERO and shared <= most_x * most_y * (ONE + SLACK):
         reach_x = ((width + shape[0]) * HALF - shared / most_y) / stride
@@ -222,7 +254,10 @@ def _cells_to_search(
 
 @compiled
 def _range(centre: Number, reach: Number, size: Number) -> tuple[Number, Number]:
-    """First and last of `size` cells within reach of a centre, which is moved into the grid."""
+    """Return the first and last of `size` cells at a distance of up to `reach` from a centre.
+
+    A centre outside the grid is first moved to its border.
+    """
     last = np.float32(size - 1)
     centre = min(max(centre, ZERO), last)
     return np.int64(np.ceil(max(centre - reach, ZERO))), np.int64(np.floor(min(centre + reach, last)))
@@ -230,7 +265,7 @@ def _range(centre: Number, reach: Number, size: Number) -> tuple[Number, Number]
 
 @compiled
 def _overlap(box: Four, shape: Three, column: int, row: int) -> Number:
-    """Intersection over union of a box and the anchor of a shape in a cell, rounded as in `pairwise_iou`."""
+    """Compute the IoU of a box and the anchor of this shape in a cell, rounded as in `pairwise_iou`."""
     x, y = (np.float32(column) + HALF) * shape[2], (np.float32(row) + HALF) * shape[2]
     half_width, half_height = shape[0] * HALF, shape[1] * HALF
     left, right, top, bottom = x - half_width, x + half_width, y - half_height, y + half_height
@@ -256,7 +291,7 @@ def _offsets(box: Four, anchor: Four, settings: np.ndarray, loc: np.ndarray, fra
 
 @compiled
 def _three(table: np.ndarray, row: int) -> Three:
-    """A row as numbers, which inner loops keep in registers."""
+    """Return the three values of a row as numbers, which inner loops keep in registers."""
     return table[row, 0], table[row, 1], table[row, 2]
 
 

@@ -1,6 +1,6 @@
-"""Non-maximum suppression: of a whole batch of frames, and of one frame in plain torch for exported models.
+"""Non-maximum suppression for a batch of frames, and for one frame in plain torch for exported models.
 
-`non_max_suppression` uses no torchvision, because a program that runs an exported model does not need it.
+`non_max_suppression` does not use torchvision, so that programs can run an exported model without torchvision.
 """
 
 import torch
@@ -15,16 +15,19 @@ __all__ = ["best_scores", "has_area", "non_max_suppression", "suppress"]
 def best_scores(
     scores: Tensor, score_thresh: float, topk: int, max_decode: bool = False
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Select the highest scores of each frame; of equal ones the first anchor and label, regardless of the batch.
+    """Select the highest scores of each frame.
+
+    Of equal scores, the first anchor and label are selected. The result for a frame does not depend on other frames.
 
     Args:
         scores: (N, A, K) scores without background; NaN is skipped
-        score_thresh: scores up to this are left out
-        topk: largest number per frame
-        max_decode: only the best label of each anchor
+        score_thresh: scores up to this are dropped
+        topk: largest number of selected scores per frame
+        max_decode: whether only the highest score of each anchor can be selected
 
     Returns:
-        frame, anchor, score (float32) and label (1..K) of each, (M,), ordered by frame and descending score.
+        Four (M,) tensors: frame, anchor, float32 score and label (1..K) of each selected score, ordered by frame and
+        descending score.
     """
     labels = None
     if max_decode:
@@ -32,7 +35,7 @@ def best_scores(
         scores = best[..., None]
     chosen = scores > score_thresh
     if 0 < topk < scores.shape[1] and int(chosen.count_nonzero()) > 2 * topk * len(scores):
-        # The k best scores are not lower than that of the k-th best anchor, which is found among fewer numbers.
+        # The k highest scores are at least as high as the best score of the k-th best anchor, which is faster to find.
         floor = scores.masked_fill(~chosen, -torch.inf).amax(dim=2).topk(topk, dim=1).values[:, -1]
         chosen &= scores >= floor[:, None, None]
     frame, anchor, label = chosen.nonzero(as_tuple=True)
@@ -49,22 +52,22 @@ def best_scores(
 def suppress(
     frame: Tensor, boxes: Tensor, scores: Tensor, labels: Tensor, nms_thresh: float, num_frames: int
 ) -> list[dict[str, Tensor]]:
-    """Drop, of two boxes of a frame and class that overlap more than a threshold, the one with the lower score.
+    """Drop boxes that overlap a kept box of the same frame, the same class and a higher score too much.
 
-    Boxes without area and rows with NaN are dropped first. Overlaps are computed in float64, so the result depends
-    neither on rounding nor on the size of the batch. Groups are not shifted apart to suppress them together, because
-    large coordinates lose precision.
+    Boxes without area and rows with NaN are dropped first. The IoU is computed in float64, so the result depends
+    neither on rounding nor on the size of the batch. Classes and frames are suppressed one by one. Shifting their boxes
+    apart to suppress all of them at once would need large coordinates, which lose precision.
 
     Args:
-        frame: (M,) frame of each candidate; candidates are ordered by frame and descending score
-        boxes: (M, 4) xyxy
-        scores: (M,)
-        labels: (M,) 1..K
-        nms_thresh: the threshold
+        frame: (M,) index of the frame of each box. Boxes are ordered by frame and descending score
+        boxes: (M, 4) corners x1, y1, x2, y2
+        scores: (M,) score of each box
+        labels: (M,) label 1..K of each box
+        nms_thresh: largest IoU of two kept boxes of the same frame and class
         num_frames: number of frames N
 
     Returns:
-        list N of {"boxes", "scores", "labels"} by descending score.
+        List of N dicts with the keys "boxes", "scores" and "labels", ordered by descending score.
     """
     seen = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]) & ~scores.isnan()
     frame, boxes, scores, labels = frame[seen], boxes[seen], scores[seen], labels[seen]
@@ -81,19 +84,19 @@ def suppress(
 
 
 def has_area(rows: Tensor) -> Tensor:
-    """(M,) whether rows (M, >= 4) x1, y1, w, h are boxes with an area and without NaN."""
+    """Return (M,) bool, whether each of the rows (M, >= 4) x1, y1, w, h, ... has an area and no NaN."""
     return (rows[:, 2] > 0) & (rows[:, 3] > 0) & rows.isnan().any(dim=1).logical_not()
 
 
 def non_max_suppression(rows: Tensor, nms_thresh: float, max_boxes: int) -> Tensor:
-    """Greedy suppression within each class, in plain torch: `best_scores` and `suppress` for one frame.
+    """Suppress the boxes of one frame in plain torch. The result equals `best_scores` followed by `suppress`.
 
-    Rows with NaN are dropped first, boxes without area after the highest scores are selected.
+    Rows with NaN are dropped before the highest scores are selected, boxes without area afterwards.
 
     Args:
         rows: (M, 6) x1, y1, w, h, score, class_id.
-        nms_thresh: overlap above which the lower of two scores of a class is dropped.
-        max_boxes: number of rows with the highest scores that are used.
+        nms_thresh: of two boxes of the same class with an IoU above this, the one with the lower score is dropped.
+        max_boxes: largest number of rows that are used; the rows with the highest scores are selected.
 
     Returns:
         The rows that are kept, by descending score.

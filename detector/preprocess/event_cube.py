@@ -25,8 +25,9 @@ def event_cube(
 
     A time bin consists of `num_utbins` equal micro-bins. With the start and the duration of the time bin, t* = (t -
     start) * num_utbins / duration - 0.5. Micro-bin floor(t*) gets the weight 1 - t* + floor(t*), and the next micro-bin
-    gets the rest. Weights of micro-bins outside the time bin are dropped. The final sums are divided by `max_incr_per_pixel` * 4^downsampling_factor and
-    clipped to +-1. A uint8 output contains round(255 * value), an int8 output round(127 * value).
+    gets the rest. Weights of micro-bins outside the time bin are dropped. The final sums are divided by
+    `max_incr_per_pixel` * 4^downsampling_factor and clipped to +-1. A uint8 output contains round(255 * value), an int8
+    output round(127 * value).
 
     Args:
         xypt: `EventCD` array or columns x, y, p, t, with t in microseconds from the start of the first bin.

@@ -1,6 +1,6 @@
 """Synthetic recordings: moving objects (`scene`, `sprites`) recorded by a simulated event camera (`simulator`).
 
-Does not belong here: formats of recordings (`events/`).
+Does not belong here: file formats of recordings (`events/`).
 """
 
 from detector.synthetic.recordings import CLASSES, make_recording, write_dataset

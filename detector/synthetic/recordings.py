@@ -1,8 +1,9 @@
-"""Synthetic recordings: a drawn street recorded by a simulated event camera, with labels, as real files.
+"""Synthetic recordings of a drawn street by a simulated event camera, written with labels to real file formats.
 
-Cars and pedestrians of several sizes and speeds enter, leave and occlude one another, in front of a street that moves
-as the camera pans. At times the camera stops, and about a third of the objects stop with it for about a second: their
-events end while their labels continue, so only a recurrent detector can keep them.
+Cars and pedestrians of several sizes and speeds enter the frame, occlude one another and leave, in front of a street
+that moves because the camera pans. Sometimes the camera stops, and some objects stop at the same time for about a
+second. In total, about a third of the objects stop. A stopped object causes no events but still has labels, so only a
+recurrent detector can continue to detect it.
 """
 
 import json
@@ -24,21 +25,21 @@ from detector.utils.atomic_write import atomic_write
 __all__ = ["CLASSES", "make_recording", "write_dataset"]
 
 CLASSES = {PEDESTRIAN: "pedestrian", CAR: "car"}
-"""Label map of the recordings."""
+"""Class names of the recordings by label map id."""
 
 SPLITS = ("train", "val", "test")
 MIN_SIDE, MAX_SIDE = 48, 2048
-"""Limits of a frame side in pixels; below the smallest one, parts of the drawings vanish."""
+"""Smallest and largest frame height and width in pixels. In smaller frames, parts of the drawings vanish."""
 
 RENDER_HZ = 200
 MIN_VISIBLE = 0.4
-"""Share of an object that must be inside the frame and not occluded for a label."""
+"""An object is labelled only if at least this share of it is inside the frame and not occluded."""
 
 THRESHOLD, THRESHOLD_SPREAD = 0.18, 0.02
-"""Mean and standard deviation over the pixels of the contrast threshold in log intensity."""
+"""Mean and standard deviation of the contrast thresholds of the pixels, in log intensity."""
 
 NOISE_HZ, HOT_HZ, NUM_HOT_PIXELS = 0.2, (50.0, 200.0), 4
-"""Noise events per second of a pixel, range of this rate for hot pixels, and number of hot pixels."""
+"""Noise events per second of normal pixels, range of this rate for hot pixels, and number of hot pixels."""
 
 DEFAULT_RECORDINGS = {"train": 12, "val": 3, "test": 3}
 
@@ -54,9 +55,10 @@ def write_dataset(
     label_period_us: int = 50_000,
     progress: bool = True,
 ) -> Path:
-    """Write recordings with labels: `output/<split>/<name>_td.dat`, `<name>_bbox.npy` and the label map.
+    """Write recordings `output/<split>/<name>_td.dat`, their labels `<name>_bbox.npy`, and the label map.
 
-    A recording depends only on the seed, its split and its number. Files of the same names are replaced.
+    With the same settings, a recording depends only on the seed, its split and its number, not on the other recordings.
+    Existing files with the same names are replaced.
 
     Args:
         output: folder to write to, created if missing.
@@ -65,11 +67,11 @@ def write_dataset(
         height: frame height in pixels.
         width: frame width in pixels.
         seed: seed of all randomness.
-        label_period_us: microseconds between labelled times, which are multiples of it.
-        progress: show a progress bar.
+        label_period_us: microseconds between labelled times. Labelled times are multiples of this period.
+        progress: whether to show a progress bar.
 
     Returns:
-        `output`.
+        Path of the folder `output`.
 
     Raises:
         ValueError: a split is unknown, or a number, duration, size, seed or period is out of range.
@@ -122,7 +124,7 @@ def _noise_rates(rng: np.random.Generator, height: int, width: int) -> np.ndarra
 
 
 def _label(scene: Scene, times: np.ndarray, period_us: int) -> np.ndarray:
-    """Boxes of the visible objects, cropped to the frame, at every multiple of the period."""
+    """Create the labels of visible objects, cropped to the frame, at every multiple of the period."""
     first = (times[0] // period_us + 1) * period_us
     rows = [row for time in range(int(first), int(times[-1]) + 1, period_us) for row in _boxes_at(scene, times, time)]
     return np.array(rows, BBOX_dtype)

@@ -1,7 +1,7 @@
 """A drawn street for the event simulator: cars and pedestrians in front of a panning background.
 
-Images are grey, with intensities in about 0.05..1. Nearer objects are larger, are lower in the frame and occlude those
-behind them. Sizes and speeds are given for frames of 160 x 120 pixels and scale with the frame.
+Images are grey, with intensities from about 0.05 to 1. Nearer objects are larger, are lower in the frame and occlude
+objects behind them. Sizes and speeds are defined for frames of 160 x 120 pixels and scale with the frame.
 """
 
 from collections.abc import Iterator
@@ -14,21 +14,21 @@ from detector.synthetic.sprites import CAR, PEDESTRIAN, draw_background, draw_ca
 __all__ = ["Scene", "SceneObject", "make_scene"]
 
 SPEED = {PEDESTRIAN: (16.0, 32.0), CAR: (25.0, 60.0)}
-"""Pixels per second across the frame. The background is slower than all objects, so every object crosses the frame."""
+"""Range of speeds in pixels per second. Objects are faster than the background, so every object crosses the frame."""
 
 ARRIVAL_S = {PEDESTRIAN: 3.0, CAR: 2.2}
-"""Mean seconds between arrivals of a class."""
+"""Mean time in seconds between two arrivals of objects of a class."""
 
 PAN_SPEED = (4.0, 8.0)
 PAN_S, PAUSE_S = (2.0, 3.5), (2.0, 2.6)
-"""Ranges of the seconds for which the camera pans and for which it stops."""
+"""Ranges of the durations in seconds of a pan and of a stop of the camera."""
 
 STOP_S = (1.2, 1.7)
 MAY_STOP = 0.6
-"""Share of the objects that stop with the camera if they are in the frame then: in effect about a third of all."""
+"""Share of the objects that stop if they are in the frame when the camera stops. In total, about a third do stop."""
 
 RAMP_S = 0.2
-"""Seconds in which an object or the camera stops or starts."""
+"""Time in seconds that an object or the camera needs to stop or to start."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class SceneObject:
     Args:
         class_id: label map id.
         track_id: number of the object in its recording.
-        sprite: (P, 2, h, w) for P phases of its gait: intensity times opacity, and opacity.
-        depth: 0 (far) .. 1 (near).
-        first: index of its first moment.
-        x: (n,) left edge in pixels at the moments first, first + 1, ...
-        y: (n,) top edge.
-        phase: (n,) phase of its gait in cycles.
-        stops: whether it stops for a while.
+        sprite: (P, 2, h, w) drawings for P phases of the gait, with two channels: intensity times opacity, and opacity.
+        depth: depth from 0 (far) to 1 (near).
+        first: index of the first moment at which the object exists.
+        x: (n,) x of the left edge in pixels at the moments first, first + 1, ...
+        y: (n,) y of the top edge in pixels at the same moments.
+        phase: (n,) phase of the gait in cycles at the same moments.
+        stops: whether the object stops for a while.
     """
 
     class_id: int
@@ -58,7 +58,7 @@ class SceneObject:
     stops: bool
 
     def drawing(self, age: int) -> np.ndarray:
-        """(2, h, w) sprite `age` moments after the first."""
+        """Return the (2, h, w) drawing of the object `age` moments after its first moment."""
         count = len(self.sprite)
         if count == 1:
             return self.sprite[0]
@@ -77,8 +77,8 @@ class Scene:
         height: frame height in pixels.
         width: frame width in pixels.
         background: (height, P) intensity, periodic along x.
-        pan: (n,) x of the left edge of the frame on the background at every moment.
-        objects: objects from far to near.
+        pan: (n,) position of the left edge of the frame on the background, in pixels, for each moment.
+        objects: all objects, from far to near.
     """
 
     height: int
@@ -88,13 +88,17 @@ class Scene:
     objects: tuple[SceneObject, ...]
 
     def present(self, moment: int) -> Iterator[tuple[int, SceneObject, int]]:
-        """Index, object and age in moments of the objects that exist at a moment, from far to near."""
+        """Iterate over the objects that exist at a moment, from far to near.
+
+        Yields:
+            Index of the object in `objects`, the object, and the number of moments since its first moment.
+        """
         for index, thing in enumerate(self.objects):
             if 0 <= moment - thing.first < len(thing.x):
                 yield index, thing, moment - thing.first
 
     def render(self, moment: int) -> np.ndarray:
-        """(height, width) float32 intensity at a moment."""
+        """Render the image at a moment as (height, width) float32 intensity."""
         left = int(np.floor(self.pan[moment]))
         columns = np.arange(left, left + self.width + 1) % self.background.shape[1]
         strip = self.background[:, columns]
@@ -117,7 +121,13 @@ class Scene:
         region += light
 
     def visible_fractions(self, moment: int) -> dict[int, float]:
-        """Share of the silhouette of each existing object that is inside the frame and not occluded, by index."""
+        """Compute the visible share of the silhouette of each object that exists at a moment.
+
+        Visible parts are inside the frame and not occluded.
+
+        Returns:
+            Dict from the index of an object in `objects` to its visible share.
+        """
         owner = np.full((self.height, self.width), -1)
         total = {}
         for index, thing, age in self.present(moment):
@@ -131,7 +141,7 @@ class Scene:
 
 
 def make_scene(rng: np.random.Generator, num_moments: int, rate_hz: float, height: int, width: int) -> Scene:
-    """Draw a street.
+    """Create a random street scene.
 
     Args:
         rng: source of randomness.
@@ -141,7 +151,7 @@ def make_scene(rng: np.random.Generator, num_moments: int, rate_hz: float, heigh
         width: frame width in pixels.
 
     Returns:
-        The scene; its objects are numbered in the order of their arrival.
+        The scene. The `track_id` of its objects follows the order of their arrival.
     """
     stage = _plan_camera(rng, num_moments, rate_hz, height, width)
     arrivals = sorted(arrival for class_id in SPEED for arrival in _plan_arrivals(rng, class_id, stage))
@@ -153,7 +163,15 @@ def make_scene(rng: np.random.Generator, num_moments: int, rate_hz: float, heigh
 
 @dataclass(frozen=True)
 class _Stage:
-    """Frame of a scene, pan of the camera, and the moments (from, to) at which the camera stops."""
+    """Frame and camera of a scene.
+
+    Args:
+        height: frame height in pixels.
+        width: frame width in pixels.
+        rate_hz: moments per second.
+        pan: (n,) position of the left edge of the frame on the background, in pixels, for each moment.
+        rests: first moment and end (exclusive) of each stop of the camera.
+    """
 
     height: int
     width: int
@@ -167,7 +185,7 @@ class _Stage:
 
 
 def _plan_camera(rng: np.random.Generator, num_moments: int, rate_hz: float, height: int, width: int) -> _Stage:
-    """Alternate between pans and stops of the camera."""
+    """Plan a camera that alternates between pans and stops."""
     speed = np.zeros(num_moments)
     rests = []
     moment, turning = 0, bool(rng.integers(2))
@@ -180,13 +198,17 @@ def _plan_camera(rng: np.random.Generator, num_moments: int, rate_hz: float, hei
         moment, turning = end, not turning
     stage = _Stage(height, width, rate_hz, speed, tuple(rests))
     window = round(RAMP_S * rate_hz)
-    # A causal mean: the camera takes up to RAMP_S to stop and to start.
+    # A mean over previous moments, because the camera needs RAMP_S to stop and to start.
     smooth = np.convolve(speed, np.full(window, 1 / window))[:num_moments]
     return _Stage(height, width, rate_hz, np.cumsum(smooth) * stage.scale / rate_hz, stage.rests)
 
 
 def _plan_arrivals(rng: np.random.Generator, class_id: int, stage: _Stage) -> list[tuple[int, int, bool]]:
-    """(first moment, class, whether it starts inside the frame) of the objects of one class."""
+    """Plan when the objects of one class appear.
+
+    Returns:
+        For each object, its first moment, its class, and whether it is inside the frame at this moment.
+    """
     arrivals = [(0, class_id, True)] * int(rng.integers(1, 3))
     moment = 0.0
     while (moment := moment + rng.exponential(ARRIVAL_S[class_id]) * stage.rate_hz) < len(stage.pan) - 1:
@@ -197,7 +219,7 @@ def _plan_arrivals(rng: np.random.Generator, class_id: int, stage: _Stage) -> li
 def _plan_object(
     rng: np.random.Generator, stage: _Stage, track_id: int, arrival: tuple[int, int, bool], may_stop: bool
 ) -> SceneObject:
-    """Appearance and path of an object: across the frame at its own speed, with a stop of the camera if `may_stop`."""
+    """Create an object that crosses the frame at a random speed. If `may_stop`, it can stop when the camera stops."""
     first, class_id, inside = arrival
     depth = rng.uniform()
     direction = int(rng.choice([-1, 1]))
@@ -226,17 +248,32 @@ def _plan_object(
     ground = stage.height * (0.42 + 0.53 * depth)
     y = ground - height + rng.uniform(-0.05, 0.05) * distance
     if class_id == PEDESTRIAN:
-        y = y - 0.012 * height * np.abs(np.sin(2 * np.pi * phase))  # the body rises when the legs pass each other
+        y = y - 0.012 * height * np.abs(np.sin(2 * np.pi * phase))  # the body rises while the legs pass each other
     return SceneObject(class_id, track_id, sprite, depth, first, x[:life], y[:life], phase[:life], rest is not None)
 
 
 def _travel(pace: np.ndarray, step: float) -> np.ndarray:
-    """Distance in pixels before each moment."""
+    """Compute the distance that an object travels until each moment, in pixels.
+
+    Args:
+        pace: (n,) speed at each moment, relative to the full speed.
+        step: distance per moment at full speed.
+    """
     return np.concatenate([[0.0], np.cumsum(pace[:-1])]) * step
 
 
 def _find_rest(x: np.ndarray, width: int, first: int, stage: _Stage) -> int | None:
-    """First moment of a stop of the camera at which most of an object at the positions `x` is in the frame."""
+    """Find a stop of the camera at which most of an object is in the frame.
+
+    Args:
+        x: left edge of the object at each moment since `first`.
+        width: width of the object in pixels.
+        first: first moment of the object.
+        stage: frame and camera.
+
+    Returns:
+        The moment at which the camera has come to rest; None if there is no such stop.
+    """
     for begin, end in stage.rests:
         moment = begin + round(RAMP_S * stage.rate_hz)
         if first + RAMP_S * stage.rate_hz < moment < min(end, first + len(x)):
@@ -247,7 +284,7 @@ def _find_rest(x: np.ndarray, width: int, first: int, stage: _Stage) -> int | No
 
 
 def _intersect(start: int, length: int, limit: int) -> tuple[slice, slice]:
-    """Intersection of [start, start + length) with [0, limit): indices in the frame, and relative to `start`."""
+    """Intersect [start, start + length) with [0, limit). Return the slice, and the same slice relative to `start`."""
     low = min(max(start, 0), limit)
     high = max(min(start + length, limit), low)
     return slice(low, high), slice(low - start, high - start)

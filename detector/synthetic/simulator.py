@@ -1,7 +1,7 @@
-"""Simulated pixels of an event camera: convert intensity over time to events.
+"""Simulated pixels of an event camera, which convert intensity over time to events.
 
-The model is that of Rebecq et al., "ESIM: an open event camera simulator" (CoRL 2018): every pixel stores a reference
-level of log intensity and emits an event when the signal differs from it by one contrast threshold.
+The model is from Rebecq et al., "ESIM: an open event camera simulator" (CoRL 2018): every pixel stores a reference
+level of log intensity and emits an event when its log intensity differs from this level by one contrast threshold.
 """
 
 from collections.abc import Iterable
@@ -18,13 +18,13 @@ def threshold_crossings(
 ) -> np.ndarray:
     """Compute the events of a sequence of intensity images.
 
-    Between two images the log intensity of a pixel is linear in time, which gives the time of every crossing; a change
-    of several thresholds gives several events. The first image sets the reference levels.
+    Between two images, the log intensity of a pixel changes linearly in time. This gives the time of every event. A
+    change by several thresholds gives several events. The first image sets the reference levels.
 
     Args:
-        frames: (time in microseconds, (H, W) float32 intensity above 0), times increasing.
+        frames: pairs of a time in microseconds and an (H, W) float32 image of intensity above 0. Times increase.
         on_threshold: (H, W) increase of the log intensity that causes an ON event, above 0.
-        off_threshold: (H, W) decrease that causes an OFF event, above 0.
+        off_threshold: (H, W) decrease of the log intensity that causes an OFF event, above 0.
 
     Returns:
         `EventCD` array sorted by time.
@@ -55,7 +55,16 @@ def _emit(
     thresholds: tuple[np.ndarray, np.ndarray],
     times: tuple[int, int],
 ) -> np.ndarray:
-    """Events of the flat indices `pixels` between two images; updates their `reference` levels in place."""
+    """Create the events of some pixels between two images.
+
+    Args:
+        pixels: flat indices of the pixels that emit events.
+        moved: (H, W) difference between the log intensity of the second image and the reference level.
+        reference: (H, W) reference levels, updated in place.
+        levels: (H, W) log intensity of the first and of the second image.
+        thresholds: (H, W) thresholds of ON events and of OFF events, both above 0.
+        times: time of the first and of the second image in microseconds.
+    """
     change = moved.ravel()[pixels]
     rising = change > 0
     step = np.where(rising, thresholds[0].ravel()[pixels], -thresholds[1].ravel()[pixels])
@@ -66,7 +75,7 @@ def _emit(
     owner = np.repeat(np.arange(len(pixels)), counts)
     nth = np.arange(1, len(owner) + 1) - np.repeat(np.cumsum(counts) - counts, counts)
     before, after = (level.ravel()[pixels][owner] for level in levels)
-    span = np.where(after == before, 1, after - before)  # equal only if rounding left a level at its threshold
+    span = np.where(after == before, 1, after - before)  # equal only if rounding has left the level at the threshold
     fraction = (at_start[owner] + nth * step[owner] - before) / span
     events = np.empty(len(owner), EventCD)
     events["y"], events["x"] = np.divmod(pixels[owner], moved.shape[1])
@@ -76,13 +85,13 @@ def _emit(
 
 
 def noise_events(rng: np.random.Generator, rate_hz: np.ndarray, start: int, end: int) -> np.ndarray:
-    """Draw noise events: a Poisson process in every pixel, with equal probability of both polarities.
+    """Generate noise events by a Poisson process in every pixel. Both polarities are equally probable.
 
     Args:
         rng: source of randomness.
         rate_hz: (H, W) events per second of each pixel.
-        start: first microsecond.
-        end: microsecond after the last one.
+        start: first possible time in microseconds.
+        end: end of the possible times in microseconds, exclusive.
 
     Returns:
         `EventCD` array sorted by time.
@@ -97,6 +106,6 @@ def noise_events(rng: np.random.Generator, rate_hz: np.ndarray, start: int, end:
 
 
 def sort_events(pieces: list[np.ndarray]) -> np.ndarray:
-    """Join `EventCD` arrays, sorted by time; events of equal time keep their order."""
+    """Join `EventCD` arrays and sort them by time. Events of equal time keep their order."""
     events = np.concatenate([np.empty(0, EventCD), *pieces])
     return events[np.argsort(events["t"], kind="stable")]

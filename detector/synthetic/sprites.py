@@ -5,17 +5,20 @@ import numpy as np
 __all__ = ["CAR", "PEDESTRIAN", "draw_background", "draw_car", "draw_pedestrian"]
 
 PEDESTRIAN, CAR = 0, 1
-"""Label map ids."""
+"""Label map ids of the two classes."""
 
 GAIT_PHASES = 24
-"""Number of drawings of one walking cycle."""
+"""Number of drawings in one walking cycle."""
 
 SAMPLES = 3
-"""Samples per pixel and axis, which smooth the edges."""
+"""Number of samples per pixel along each axis. Several samples smooth the edges of shapes."""
 
 
 class _Canvas:
-    """Shapes that are painted over one another, in pixels, with several samples per pixel."""
+    """A canvas on which shapes are painted over one another, with several samples per pixel.
+
+    Coordinates are in pixels. Shapes are masks over the samples.
+    """
 
     def __init__(self, height: int, width: int) -> None:
         self.shape = height, width
@@ -24,7 +27,7 @@ class _Canvas:
         self.opacity = np.zeros_like(self.x)
 
     def paint(self, mask: np.ndarray, light: float | np.ndarray) -> None:
-        """Cover `mask` with an intensity, or with a texture of the size of the canvas in pixels."""
+        """Paint the samples in `mask` with an intensity, or with a texture of one intensity per pixel of the canvas."""
         if isinstance(light, np.ndarray):
             light = light.repeat(SAMPLES, 0).repeat(SAMPLES, 1)[mask]
         self.light[mask] = light
@@ -34,21 +37,27 @@ class _Canvas:
         return (self.x - x) ** 2 + (self.y - y) ** 2 <= radius**2
 
     def limb(self, start: tuple[float, float], end: tuple[float, float], radius: float) -> np.ndarray:
-        """A line with round ends and this radius."""
+        """Return the mask of a line with round ends; `radius` is half the thickness of the line."""
         dx, dy = end[0] - start[0], end[1] - start[1]
         along = ((self.x - start[0]) * dx + (self.y - start[1]) * dy) / max(dx * dx + dy * dy, 1e-6)
         along = np.clip(along, 0, 1)
         return (self.x - start[0] - along * dx) ** 2 + (self.y - start[1] - along * dy) ** 2 <= radius**2
 
     def trapezoid(self, y: tuple[float, float], top: tuple[float, float], bottom: tuple[float, float]) -> np.ndarray:
-        """A trapezoid between two y; `top` and `bottom` are its left and right ends there."""
+        """Return the mask of a trapezoid.
+
+        Args:
+            y: top and bottom y.
+            top: left and right x at the top.
+            bottom: left and right x at the bottom.
+        """
         down = (self.y - y[0]) / (y[1] - y[0])
         left = top[0] + down * (bottom[0] - top[0])
         right = top[1] + down * (bottom[1] - top[1])
         return (down >= 0) & (down <= 1) & (self.x >= left) & (self.x <= right)
 
     def finish(self) -> np.ndarray:
-        """(2, h, w) float32: intensity times opacity, and opacity."""
+        """Return the drawing as (2, h, w) float32 with two channels: intensity times opacity, and opacity."""
         height, width = self.shape
         both = np.stack([self.light * self.opacity, self.opacity])
         return both.reshape(2, height, SAMPLES, width, SAMPLES).mean((2, 4), dtype=np.float32)
@@ -59,12 +68,12 @@ def draw_car(rng: np.random.Generator, depth: float, scale: float, direction: in
 
     Args:
         rng: source of randomness.
-        depth: 0 (far, small) .. 1 (near, large).
-        scale: pixels per pixel of a 160 x 120 frame.
+        depth: depth from 0 (far, small) to 1 (near, large).
+        scale: size of the frame relative to 160 x 120 pixels.
         direction: 1 if it drives to the right, -1 to the left.
 
     Returns:
-        (1, 2, h, w) float32: intensity times opacity, and opacity.
+        (1, 2, h, w) float32 with two channels: intensity times opacity, and opacity.
     """
     height = round((15 + 15 * depth) * scale)
     width = round(height * rng.uniform(1.8, 2.1))
@@ -97,11 +106,11 @@ def draw_pedestrian(rng: np.random.Generator, depth: float, scale: float) -> np.
 
     Args:
         rng: source of randomness.
-        depth: 0 (far, small) .. 1 (near, large).
-        scale: pixels per pixel of a 160 x 120 frame.
+        depth: depth from 0 (far, small) to 1 (near, large).
+        scale: size of the frame relative to 160 x 120 pixels.
 
     Returns:
-        (GAIT_PHASES, 2, h, w) float32, one walking cycle: intensity times opacity, and opacity.
+        (GAIT_PHASES, 2, h, w) float32, one walking cycle with two channels: intensity times opacity, and opacity.
     """
     height = round((24 + 20 * depth) * scale)
     width = round(height * rng.uniform(0.40, 0.44))
@@ -116,7 +125,15 @@ def draw_pedestrian(rng: np.random.Generator, depth: float, scale: float) -> np.
 
 
 def _paint_walker(canvas: _Canvas, swing: float, advance: float, coat: np.ndarray, trousers: float) -> None:
-    """Draw one phase: `swing` -1..1 is the position of the near foot, which is lifted if `advance` > 0."""
+    """Draw one phase of the walking cycle.
+
+    Args:
+        canvas: canvas to draw on.
+        swing: position of the near foot from -1 to 1.
+        advance: from -1 to 1. The near foot is lifted if it is above 0, the far foot if it is below 0.
+        coat: texture of the body and the arms.
+        trousers: intensity of the legs.
+    """
     height, width = canvas.shape
     middle, hip, shoulder = width / 2, 0.52 * height, 0.24 * height
     thick = 0.075 * height
@@ -165,7 +182,7 @@ def draw_background(rng: np.random.Generator, height: int, width: int) -> np.nda
 
 
 def _plant(rng: np.random.Generator, image: np.ndarray, horizon: int, scale: float) -> None:
-    """Draw a post or a tree on the ground, in place: upright like a pedestrian, but not labelled."""
+    """Draw a post or a tree on the ground into `image`. It is upright like a pedestrian, but has no label."""
     x, tree = int(rng.integers(image.shape[1])), rng.uniform() < 0.5
     foot = horizon + round(rng.uniform(2, 14) * scale)
     trunk = (x + np.arange(max(1, round(rng.uniform(2, 4) * scale)))) % image.shape[1]
@@ -177,7 +194,7 @@ def _plant(rng: np.random.Generator, image: np.ndarray, horizon: int, scale: flo
 
 
 def smooth_noise(rng: np.random.Generator, height: int, width: int, blur: float) -> np.ndarray:
-    """(height, width) Gaussian noise of unit deviation and mean 0, smooth over `blur` pixels, periodic."""
+    """Generate periodic (height, width) Gaussian noise, smooth over `blur` pixels, with mean 0 and deviation 1."""
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
     spectrum = np.fft.rfft2(rng.standard_normal((height, width))) * np.exp(-2 * (np.pi * blur * frequency) ** 2)
     spectrum[0, 0] = 0
@@ -190,5 +207,5 @@ def _textured(rng: np.random.Generator, level: float, height: int, width: int, b
 
 
 def _bright_or_dark(rng: np.random.Generator) -> float:
-    """An intensity that differs from that of the street."""
+    """Return a random intensity that is darker or brighter than the street."""
     return float(rng.uniform(0.10, 0.22) if rng.uniform() < 0.5 else rng.uniform(0.65, 0.95))

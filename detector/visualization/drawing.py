@@ -17,10 +17,10 @@ __all__ = ["contact_sheet", "draw_boxes", "draw_detections", "events_to_image", 
 BACKGROUND = (250, 250, 250)
 OFF_COLOR, ON_COLOR = (60, 60, 70), (90, 150, 240)
 TARGET_COLOR = (0, 160, 60)
-"""Ground truth."""
+"""Colour of ground truth boxes."""
 
 CLASS_COLORS = ((220, 40, 40), (230, 130, 0), (160, 60, 200), (0, 140, 150), (200, 40, 130), (120, 90, 20))
-"""Detections, by class; the colours repeat if there are more classes than colours."""
+"""Colours of detections by class. The colours repeat if there are more classes than colours."""
 
 READABLE_HEIGHT = 480
 """Frames with fewer rows are enlarged before text is drawn on them."""
@@ -35,18 +35,18 @@ def events_to_image(frame: Tensor | np.ndarray) -> Tensor:
         frame: (C, H, W) counts of at least 0, raw or scaled, in channels OFF, ON, OFF, ON, ...
 
     Returns:
-        (3, H, W) uint8. The pixel with the most events has the full colour; a pixel with both polarities has a
-        mixture.
+        (3, H, W) uint8. The pixel with the most events has the full colour. A pixel with events of both polarities has
+        a mixture of both colours.
 
     Raises:
-        ValueError: the frame does not have this shape.
+        ValueError: the frame does not have three dimensions or has an odd number of channels.
     """
     counts = torch.as_tensor(frame).detach().to("cpu", torch.float32)
     if counts.ndim != 3 or counts.shape[0] % 2:
         raise ValueError(f"frame: got shape {tuple(counts.shape)}, allowed: (C, H, W) with channels OFF, ON, ...")
     off, on = counts[0::2].sum(0), counts[1::2].sum(0)
     total = off + on
-    strength = (total / total.max().clamp(min=1e-9)).sqrt()  # the root keeps single events visible
+    strength = (total / total.max().clamp(min=1e-9)).sqrt()  # because of the root, single events remain visible
     share = on / total.clamp(min=1e-9)
     ink = share * _column(ON_COLOR) + (1 - share) * _column(OFF_COLOR)
     return (strength * ink + (1 - strength) * _column(BACKGROUND)).round().to(torch.uint8)
@@ -64,9 +64,9 @@ def draw_boxes(
     Args:
         image: (3, H, W) uint8.
         boxes: (M, 4) x1, y1, x2, y2 in pixels of the image; parts outside the image are cropped.
-        labels: text of each box.
-        color: RGB of all boxes, or one per box.
-        width: of the lines, in pixels.
+        labels: text of each box; no text if None.
+        color: RGB colour of all boxes, or one colour per box.
+        width: width of the lines in pixels.
 
     Returns:
         (3, H, W) uint8.
@@ -87,7 +87,9 @@ def draw_detections(
     targets: Tensor | np.ndarray | None = None,
     score_thresh: float = 0.4,
 ) -> Tensor:
-    """Draw events, detections with class and score in the colour of the class, and ground truth in thin green lines.
+    """Draw events, detections, and ground truth.
+
+    Detections have the colour of their class, and their class and score as text. Ground truth has thin green lines.
 
     Args:
         frame: (C, H, W) histogram, see `events_to_image`.
@@ -97,7 +99,7 @@ def draw_detections(
         score_thresh: detections with a lower score are omitted.
 
     Returns:
-        (3, H * s, W * s) uint8; s is the smallest integer that gives at least `READABLE_HEIGHT` rows.
+        (3, H * s, W * s) uint8, where s is the smallest factor that gives at least `READABLE_HEIGHT` rows.
     """
     image = events_to_image(frame)
     scale = -(-READABLE_HEIGHT // image.shape[1])
@@ -116,11 +118,11 @@ def contact_sheet(images: Sequence[Tensor], columns: int) -> Tensor:
     """Arrange images of one size in rows, with a margin between them.
 
     Args:
-        images: (3, H, W) uint8 each.
-        columns: images per row.
+        images: (3, H, W) uint8 images.
+        columns: number of images per row.
 
     Returns:
-        (3, H', W') uint8.
+        (3, H', W') uint8 image.
 
     Raises:
         ValueError: there are no images, or their sizes differ.
@@ -132,7 +134,7 @@ def contact_sheet(images: Sequence[Tensor], columns: int) -> Tensor:
 
 
 def save_png(path: str | Path, image: Tensor) -> Path:
-    """Write a (3, H, W) uint8 image; the file appears only when it is complete."""
+    """Write a (3, H, W) uint8 image to a PNG file, and return its path. The file appears only when it is complete."""
     path = Path(path)
     with atomic_write(path) as part:
         to_pillow(image).save(part, format="PNG")
@@ -140,12 +142,12 @@ def save_png(path: str | Path, image: Tensor) -> Path:
 
 
 def save_gif(path: str | Path, images: Iterable[Tensor], delta_t: int) -> Path:
-    """Write an endless animation; the file appears only when it is complete.
+    """Write an endless animation to a GIF file, and return its path. The file appears only when it is complete.
 
     Args:
         path: file to write.
-        images: (3, H, W) uint8 each, at least one.
-        delta_t: microseconds from one image to the next; GIF stores hundredths of a second.
+        images: (3, H, W) uint8 images, at least one.
+        delta_t: microseconds from one image to the next. GIF files round times to hundredths of a second.
     """
     path = Path(path)
     with gif_video(path, delta_t) as add:

@@ -1,4 +1,4 @@
-"""Videos that are written image by image: GIF with Pillow, MP4 with PyAV."""
+"""Writers of videos, image by image: GIF with Pillow, MP4 with PyAV."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["VIDEOS", "AddImage", "gif_video", "mp4_video", "to_pillow"]
 
 AddImage = Callable[[Tensor], None]
-"""Appends a (3, H, W) uint8 image; all images of a video have one size."""
+"""Function that appends a (3, H, W) uint8 image. All images of a video must have the same size."""
 
 GIF_TICK_US = 10_000
 NO_IMAGES = "images: got none for {}, allowed: at least one image"
@@ -32,11 +32,11 @@ def to_pillow(image: Tensor) -> "Image":
 
 @contextmanager
 def gif_video(path: Path, delta_t: int) -> Iterator[AddImage]:
-    """Write an endless animation image by image; the file appears only when it is complete.
+    """Write an endless GIF animation image by image. The file appears only when it is complete.
 
     Args:
         path: file to write.
-        delta_t: microseconds from one image to the next; GIF stores hundredths of a second.
+        delta_t: microseconds from one image to the next. GIF files round times to hundredths of a second.
 
     Yields:
         Function that appends an image.
@@ -51,7 +51,7 @@ def gif_video(path: Path, delta_t: int) -> Iterator[AddImage]:
 
         def add(image: Tensor) -> None:
             nonlocal count
-            # Six times faster than the default median cut, and as good for the few colours of these images.
+            # FASTOCTREE is six times faster than the default median cut, and as good for images with so few colours.
             indexed = to_pillow(image).quantize(method=Image.Quantize.FASTOCTREE)
             ticks = (count + 1) * delta_t // GIF_TICK_US - count * delta_t // GIF_TICK_US
             header = GifImagePlugin.getheader(indexed, info={"loop": 0})[0] if count == 0 else []
@@ -67,15 +67,15 @@ def gif_video(path: Path, delta_t: int) -> Iterator[AddImage]:
 
 @contextmanager
 def mp4_video(path: Path, delta_t: int) -> Iterator[AddImage]:
-    """Write an MP4 video image by image; the file appears only when it is complete.
+    """Write an MP4 video image by image. The file appears only when it is complete.
 
     Args:
         path: file to write.
         delta_t: microseconds from one image to the next.
 
     Yields:
-        Function that appends an image. The last row or column of an odd size is cut off: H.264 stores colours at half
-        the resolution.
+        Function that appends an image. It drops the last row if the height is odd and the last column if the width is
+        odd, because H.264 stores colours at half the resolution.
 
     Raises:
         ValueError: PyAV is not installed, or no image was appended.
@@ -102,7 +102,7 @@ def mp4_video(path: Path, delta_t: int) -> Iterator[AddImage]:
 
 
 VIDEOS: dict[str, Callable[[Path, int], AbstractContextManager[AddImage]]] = {".gif": gif_video, ".mp4": mp4_video}
-"""Writers by the suffix of the file's name."""
+"""Writers by suffix of the file name."""
 
 
 def _pixels(image: Tensor) -> np.ndarray:

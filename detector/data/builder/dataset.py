@@ -72,9 +72,9 @@ def build_dataset(
         output: dataset folder, created if missing.
         data: settings of the tensors, such as `preprocess`, `max_incr_per_pixel` and `delta_t`. `height` and `width`
             are the size of the sensor, or this size divided by a power of two.
-        cuts: for each split, the start and end of its part of every recording, such as `{"train": (0, 20), ...}`, in
-            seconds from the start of a stream, rounded to whole frames. The stem of a cut ends in its start and end in
-            microseconds. Without cuts, each recording is kept whole, in the split that its folder is named after.
+        cuts: for each split, start and end of the part of every recording to use, such as `{"train": (0, 20), ...}`, in
+            seconds from the start of a stream, rounded to whole frames. The file names of a cut end in its start and
+            end in microseconds. Without cuts, each recording is kept whole, in the split with the name of its folder.
         label_map: dict from class id to name. If None, the label map beside the recordings or one folder above is used.
         progress: whether to show a progress bar.
         sensor: height and width of the sensor, for recordings that do not state them.
@@ -167,8 +167,8 @@ class _Tally:
 def _survey(recordings: Sequence[Place], plan: Plan, tally: _Tally, progress: bool) -> tuple[list[Place], int | None]:
     """Return the recordings that pass the checks without events, and the total number of their frames.
 
-    Recordings at an address are not copied only for this: they are not checked here, and the number of frames is then
-    None.
+    Recordings at an address are not copied for these checks. They are returned without a check, and the number of
+    frames is then None.
     """
     usable: list[Place] = []
     total = 0

@@ -52,7 +52,7 @@ class LabelCounts:
         off_sensor: boxes that are completely outside the sensor
         no_area: boxes without width or height
         small: boxes that `data.min_box_diag` or `data.min_box_side` exclude from training and mAP
-        causes: likely causes of the faults, a line of text for each
+        causes: likely causes of the faults, one line of text per cause
     """
 
     source: str
@@ -71,7 +71,7 @@ class LabelCounts:
 
     @property
     def faulty(self) -> bool:
-        """Whether there is a fault. Boxes that are small, in no cut, or superseded in their frame are no faults."""
+        """Whether there is a fault. Boxes that are small, in no cut, or superseded in their frame are not faults."""
         return bool(self.causes) or any(
             (self.before, self.after, self.repeated, self.unknown, self.off_sensor, self.no_area)
         )
@@ -259,7 +259,7 @@ def report_lines(counts: Sequence[LabelCounts], *, faults_only: bool = False) ->
 
     Args:
         counts: label counts of each recording.
-        faults_only: whether to leave out counts that are no faults, see `LabelCounts.faulty`.
+        faults_only: whether to leave out counts that are not faults, see `LabelCounts.faulty`.
 
     Returns:
         Lines of text, an empty list if there is nothing to report.

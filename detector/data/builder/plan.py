@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 Cuts = Mapping[str, tuple[float, float]]
-"""For each split, the start and end of its part of every recording, in seconds from the start of the stream."""
+"""For each split, the part of every recording to use: start and end in seconds from the start of the stream."""
 
 BROKEN = (ValueError, FileNotFoundError)
 """Errors that mean that a recording or its labels cannot be used. A full disk, for example, is a different error."""
@@ -125,8 +125,7 @@ def check_names(recordings: Sequence[Place], plan: Plan) -> None:
 def find_label_map(recordings: Iterable[Place], output: Place, given: Mapping[int, str] | None) -> dict[int, str]:
     """Return the label map of the dataset: `given`, or else the label map beside the recordings or one folder above.
 
-    Recordings may have several label maps, but these must be equal. A label map that `output` already contains must be
-    equal, too.
+    If several label maps are found, they must be equal. This includes a label map that is already in `output`.
 
     Raises:
         FileNotFoundError: `given` is None, and a recording does not exist or has no label map beside it or one folder

@@ -43,8 +43,7 @@ class Step(NamedTuple):
         recording: the recording
         frames: number of frames that were made since the last step
         finished: whether all files of the recording are complete; this step is then the last one
-        broken: reason why the recording cannot be used, None if there is no reason; a step with a reason is the last
-            one
+        broken: reason why the recording cannot be used, or None; a step with a reason is the last one
         labels: counts of the labels, only in the last step of a recording at an address. Labels of recordings on this
             machine are counted before the build starts
         faults: counts of the faulty events, only in the last step; None if there are no faulty events

@@ -30,7 +30,7 @@ DIGEST_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """A file and the properties in which files are compared.
+    """A file and the properties that are compared between files.
 
     Args:
         file: the tensor file or recording

@@ -39,7 +39,7 @@ DEFAULTS = DataConfig()
 EVENT_GROUPS = ("CD", "events", "t")
 """Names at the root of an HDF5 file that show that the file is a recording.
 
-They name event records, a group of event columns, and an event column.
+The names belong to three layouts: event records, a group of event columns, and event columns at the root.
 """
 
 DTYPES = ("uint8", "int8", "float16", "float32")
@@ -137,7 +137,7 @@ class FileContent:
 def find_data(
     path: str | Path, sensor: Sensor = (None, None), label_time_unit: TimeUnit = "us", data: DataConfig = DEFAULTS
 ) -> list[DataFile]:
-    """Find the recordings and tensor files in a dataset folder or in another folder, or describe the file `path`.
+    """Find the recordings and tensor files in a folder. If `path` is a file, return only this file.
 
     Args:
         path: folder with train/, val/ or test/, folder that contains the files itself, or a file.

@@ -17,9 +17,9 @@ BIN_US = 50_000
 LONGEST_DAYS = 30
 MAX_BINS = LONGEST_DAYS * 24 * 3600 * 1_000_000 // BIN_US
 MANY_EVENTS, MAX_WINDOW = 1 << 20, 20
-"""Limits of a read: the largest number of bins, and the number of events above which the next read has fewer bins.
+"""Limits for the number of bins per read.
 
-`MANY_EVENTS` is this number of events, and `MAX_WINDOW` the largest number of bins.
+After a read of more than `MANY_EVENTS` events, the next read has fewer bins. No read has more than `MAX_WINDOW` bins.
 """
 
 Advance = Callable[[float], object]

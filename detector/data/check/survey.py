@@ -121,7 +121,7 @@ def sample_frames(file: DataFile, ends: Iterable[int], delta_t: int = BIN_US) ->
 
     Args:
         file: the recording or tensor file.
-        ends: times in microseconds, at which the frames of a recording end; for tensor files, times within frames.
+        ends: times in microseconds. A frame of a recording ends at its time; a frame of a tensor file contains it.
         delta_t: duration of a frame in microseconds.
 
     Yields:

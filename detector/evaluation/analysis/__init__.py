@@ -1,4 +1,4 @@
-"""Results of an evaluation beside mAP: slices, confusion, calibration, reaction time, event rates, state leaks.
+"""Results of an evaluation in addition to mAP: slices, confusion, calibration, reaction time, event rates, state leaks.
 
 Does not belong here: anything that mAP itself depends on.
 """

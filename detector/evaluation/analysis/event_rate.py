@@ -1,4 +1,4 @@
-"""Rate of events inside boxes, from the frames of a tensor file."""
+"""Rate of events inside boxes, computed from the frames of a tensor file."""
 
 import numpy as np
 
@@ -10,18 +10,18 @@ __all__ = ["event_rates"]
 
 
 def event_rates(file: SequenceFile, boxes: np.ndarray, representation: Representation) -> np.ndarray:
-    """Compute the events per pixel and second inside boxes, in the frame that contains the time of each.
+    """Compute the events per pixel and second inside each box, in the frame that contains the time of the box.
 
-    Whole pixels are counted. Counts are clipped as in the file, so the rate is a lower bound where pixels have many
-    events.
+    Pixels that are partly inside a box are counted as a whole. The counts in the file are clipped, so the rate is a
+    lower bound if pixels have many events.
 
     Args:
         file: the tensor file.
-        boxes: (M,) structured boxes in network pixels; times are those of the recording.
-        representation: representation of the file; if it has no counts, the pixels with a value are counted.
+        boxes: (M,) structured boxes in network pixels, with times of the recording.
+        representation: representation of the file. If it has no counts, each pixel that is not 0 counts as one event.
 
     Returns:
-        (M,) rates; NaN for boxes outside the file's frames or without area.
+        (M,) rates; NaN for boxes without area and for boxes whose time is outside the frames of the file.
     """
     frames = file.frames.find(boxes["t"])
     columns = _whole(boxes["x"], boxes["w"], file.width)
@@ -46,13 +46,13 @@ def event_rates(file: SequenceFile, boxes: np.ndarray, representation: Represent
 
 
 def _whole(start: np.ndarray, length: np.ndarray, limit: int) -> np.ndarray:
-    """(2, M) first pixel of each box along one axis, and the one after the last."""
+    """Return (2, M) pixel indices along one axis: the first pixel of each box, and the pixel after its last pixel."""
     ends = np.stack([np.floor(start), np.ceil(start + length)])
     return ends.clip(0, limit).astype(np.int64)
 
 
 def _counts(frame: np.ndarray, representation: Representation) -> np.ndarray:
-    """(H, W) counts of a frame (C, H, W), as float64."""
+    """Return the (H, W) event counts of a (C, H, W) frame as float64."""
     if representation.counts:
         return np.abs(frame.astype(np.float64)).sum(axis=0)
     return (frame != 0).any(axis=0).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Matches of labels and detections, and the confusion, calibration and best score that follow from them."""
+"""Matching of labels with detections, and the confusion, calibration and best score computed from the matches."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,15 +23,15 @@ __all__ = [
 
 BINS = 10
 CALIBRATION_FLOOR = 0.05
-"""Lowest score in the calibration: the many detections with lower scores would make any detector look calibrated."""
+"""Lowest score in the calibration. The many detections with lower scores would make any detector look calibrated."""
 
 
 class Matches(NamedTuple):
-    """Pairs of a label and a detection; -1 for unmatched boxes.
+    """Matches between labels and detections. Unmatched boxes have the index -1.
 
     Args:
-        label: (M,) index of the detection that found each label.
-        detection: (D,) index of the label that each detection found.
+        label: (M,) index of the detection that matches each label.
+        detection: (D,) index of the label that matches each detection.
     """
 
     label: np.ndarray
@@ -39,9 +39,9 @@ class Matches(NamedTuple):
 
 
 class OperatingPoint(NamedTuple):
-    """The lowest score of the detections that are shown, and the F1, precision and recall of these detections.
+    """A score threshold, and the F1, precision and recall of the detections with at least this score.
 
-    All are None without labels; score and precision are None without detections.
+    Without labels, all four are None. Without detections, score and precision are None.
     """
 
     score: float | None
@@ -55,9 +55,9 @@ class Confusion:
     """Confusion matrix of labelled and detected classes.
 
     Args:
-        names: classes, then "(background)", which no class is named.
-        counts: rows are the K classes of labels, then unmatched detections; columns are the K classes of detections,
-            then unmatched labels.
+        names: names of the K classes, followed by "(background)", a name that no class has.
+        counts: K + 1 rows of K + 1 counts. Row i, column j counts the labels of class i that are matched with a
+            detection of class j. The last row counts unmatched detections, the last column unmatched labels.
     """
 
     names: list[str]
@@ -66,14 +66,15 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Precision of detections by score.
+    """Precision of detections in bins of equal width, which divide the scores from 0 to 1.
 
     Args:
-        floor: lowest score that is counted.
-        error: expected calibration error: mean distance of score and precision over all detections; None without any.
-        detections: number of detections in each of the equal bins of scores from 0 to 1.
-        scores: mean score of each bin; None without detections.
-        precisions: share of each bin's detections that match a label; None without detections.
+        floor: lowest score of the detections that are counted.
+        error: expected calibration error: the difference between mean score and precision of a bin, averaged over all
+            detections; None without detections.
+        detections: number of detections in each bin.
+        scores: mean score of the detections in each bin; None for empty bins.
+        precisions: share of the detections in each bin that match a label; None for empty bins.
     """
 
     floor: float
@@ -84,12 +85,14 @@ class Calibration:
 
 
 def match_boxes(boxes: FrameBoxes, iou: float = 0.5, *, same_class: bool = True, min_score: float = 0.0) -> Matches:
-    """Match each detection, by descending score, with the unmatched label of its frame that it overlaps most.
+    """Match detections with labels, in the order of descending scores.
+
+    Each detection is matched with the label of its frame that has the highest IoU and is still unmatched.
 
     Args:
         boxes: labels and detections.
-        iou: lowest overlap of a match.
-        same_class: match labels of the detection's class only.
+        iou: lowest IoU of a match.
+        same_class: match only labels and detections of the same class.
         min_score: detections with a lower score are not matched.
     """
     order = np.lexsort((-boxes.score, boxes.detections.frame))
@@ -118,7 +121,11 @@ def _match(
     label_match: np.ndarray,
     detection_match: np.ndarray,
 ) -> None:
-    """Fill both matches. `order` lists the detections; `labels[starts[f]:starts[f + 1]]` are those of frame f."""
+    """Write the matches to `label_match` and `detection_match`, see `Matches`.
+
+    `order` contains the indices of the detections in the order in which they are matched.
+    `labels[starts[f]:starts[f + 1]]` are the indices of the labels of frame f.
+    """
     for detection in order:
         frame, best, chosen = frames[detection], 0.0, -1
         for label in labels[starts[frame] : starts[frame + 1]]:
@@ -133,7 +140,7 @@ def _match(
 
 @compiled
 def _iou(first: np.ndarray, second: np.ndarray) -> float:
-    """IoU of two boxes x, y, w, h: `pairwise_iou` for a compiled loop."""
+    """Compute the IoU of two boxes x, y, w, h. This is `pairwise_iou` for compiled loops."""
     w = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
     h = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
     if w <= 0 or h <= 0:
@@ -142,17 +149,20 @@ def _iou(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def found_labels(boxes: FrameBoxes, matches: Matches, score: float | None) -> np.ndarray:
-    """(M,) bool: whether each label was found by a detection of at least this score; all False if it is None."""
+    """Return (M,) bool, whether each label is matched by a detection with at least this score.
+
+    If the score is None, all values are False.
+    """
     found = (matches.label >= 0) & (score is not None)
     found[found] = boxes.score[matches.label[found]] >= score
     return found
 
 
 def best_operating_point(parts: Sequence[tuple[FrameBoxes, Matches]]) -> OperatingPoint:
-    """Find the score at which F1, computed over all classes together, is highest.
+    """Find the score threshold with the highest F1, computed over all classes together.
 
     Args:
-        parts: boxes and their matches of the same class.
+        parts: for each recording, its boxes and the matches between boxes of the same class.
     """
     scores = np.concatenate([boxes.score for boxes, _ in parts])
     right = np.concatenate([matches.detection >= 0 for _, matches in parts])
@@ -164,7 +174,7 @@ def best_operating_point(parts: Sequence[tuple[FrameBoxes, Matches]]) -> Operati
     order = np.argsort(-scores, kind="stable")
     shown, hits = np.arange(1, len(order) + 1), np.cumsum(right[order])
     f1 = 2 * hits / (shown + labels)
-    last = np.append(scores[order][1:] != scores[order][:-1], True)  # detections of equal score are shown together
+    last = np.append(scores[order][1:] != scores[order][:-1], True)  # all detections of equal score are included
     best = int(np.argmax(np.where(last, f1, -1.0)))
     return OperatingPoint(
         float(scores[order][best]), float(f1[best]), float(hits[best] / shown[best]), float(hits[best] / labels)
@@ -172,12 +182,12 @@ def best_operating_point(parts: Sequence[tuple[FrameBoxes, Matches]]) -> Operati
 
 
 def confusion_matrix(parts: Sequence[FrameBoxes], classes: Mapping[int, str], score: float | None) -> Confusion:
-    """Count pairs of boxes that overlap by 0.5, regardless of their classes.
+    """Match labels and detections of any class at IoU 0.5, and count the matches by pair of classes.
 
     Args:
-        parts: the boxes.
-        classes: label map ids and names.
-        score: lowest score of a detection; all count if None.
+        parts: labels and detections of each recording.
+        classes: names by label map id.
+        score: lowest score of the detections that are counted; None to count all.
     """
     score = 0.0 if score is None else score
     count, index_of = len(classes), {key: index for index, key in enumerate(classes)}
@@ -194,10 +204,10 @@ def confusion_matrix(parts: Sequence[FrameBoxes], classes: Mapping[int, str], sc
 
 
 def calibrate(parts: Sequence[tuple[FrameBoxes, Matches]]) -> Calibration:
-    """Compare scores with the share of detections that match a label.
+    """Compare the scores of detections with the share of the detections that match a label.
 
     Args:
-        parts: boxes and their matches of the same class.
+        parts: for each recording, its boxes and the matches between boxes of the same class.
     """
     scores = np.concatenate([boxes.score for boxes, _ in parts])
     right = np.concatenate([matches.detection >= 0 for _, matches in parts])[scores >= CALIBRATION_FLOOR]

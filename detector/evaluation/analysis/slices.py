@@ -33,8 +33,8 @@ class Slicing:
     Args:
         title: name of the quantity.
         unit: unit of the edges.
-        edges: increasing; a box on an edge is in the slice above it.
-        of_detections: whether detections have it too; otherwise a false detection counts in every slice.
+        edges: increasing bounds between slices. A box whose value equals an edge is in the slice above this edge.
+        of_detections: whether detections have the quantity, too. Otherwise a false detection counts in every slice.
     """
 
     title: str
@@ -54,12 +54,14 @@ SLICES = {
 
 @dataclass(frozen=True)
 class Slice:
-    """Metrics of the boxes whose quantity is in [start, stop); None means no bound.
+    """Metrics of the boxes whose quantity is in [start, stop). A metric is None without labels.
 
     Args:
+        start: lower bound; None for the first slice.
+        stop: upper bound; None for the last slice.
         boxes: number of labels in the slice.
-        ap: AP 0.50:0.95, mean over classes; None without labels, as are the next two.
-        ap50: AP at IoU 0.5.
+        ap: AP at IoU 0.50:0.95, mean over the classes.
+        ap50: AP at IoU 0.5, mean over the classes.
         recall: share of the labels that were found at the operating point.
     """
 
@@ -73,14 +75,15 @@ class Slice:
 
 @dataclass(frozen=True)
 class Details:
-    """All results beside mAP; boxes are matched at IoU 0.5.
+    """Results of an evaluation in addition to mAP. Boxes are matched at IoU 0.5.
 
     Args:
-        operating_point: the score at which F1 is highest; confusion, recall and reaction time are measured there.
-        slices: slices of each of `SLICES` whose quantity is known.
-        confusion: pairs of labelled and detected classes.
-        calibration: precision by score.
-        reaction: event time from the first label of a track to its first detection.
+        operating_point: the score threshold with the highest F1. It is also the threshold for confusion, recall and
+            reaction time.
+        slices: metrics of each slice, by name of the quantity in `SLICES`. Unknown quantities are missing.
+        confusion: confusion matrix of labelled and detected classes.
+        calibration: precision of detections by score.
+        reaction: time from the first label of a track to its first detection, in the time of the recording.
     """
 
     operating_point: OperatingPoint
@@ -90,7 +93,7 @@ class Details:
     reaction: Reaction
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as a JSON object."""
+        """Return all results as a dict that can be written as JSON."""
         return {**asdict(self), "operating_point": self.operating_point._asdict()}
 
 
@@ -101,14 +104,15 @@ def measure_details(
     protocol: Protocol,
     rates: Rates | None = None,
 ) -> Details:
-    """Analyse the detections of a detector.
+    """Compute the results of an evaluation in addition to mAP.
 
     Args:
         recordings: labels and detections, see `FramePredictions.recordings`.
-        classes: label map ids and names of the classes that count.
+        classes: names of the evaluated classes by label map id.
         size: height and width of a frame in pixels.
-        protocol: rules for which boxes count.
-        rates: function for the events per pixel and second in boxes of a recording; there are no slices by it if None.
+        protocol: settings of the evaluation.
+        rates: function that computes the events per pixel and second inside boxes of a recording. If None, there are
+            no slices by event rate.
     """
     evaluator = evaluate_recordings(recordings, classes, size, protocol)
     parts = [(boxes, match_boxes(boxes)) for boxes in evaluator.recordings]
@@ -129,7 +133,7 @@ def measure_details(
 
 
 def _quantities(recording: RecordingBoxes, rates: Rates | None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """The quantities of `SLICES` that are known, of labels and of detections."""
+    """Compute the known quantities of `SLICES` by name, first for labels, then for detections."""
     tracks = track_motion(recording.all_labels, recording.labels, recording.frames.delta_t)
     of_labels = {"speed": tracks.speed, "track_age": tracks.age}
     of_detections: dict[str, np.ndarray] = {}
@@ -147,7 +151,14 @@ def _measure(
     quantities: Sequence[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]],
     found: Sequence[np.ndarray],
 ) -> list[Slice]:
-    """Metrics of each slice; `found` states which evaluated labels of each recording were found."""
+    """Compute the metrics of each slice of a quantity.
+
+    Args:
+        evaluator: evaluator that contains the recordings.
+        name: key of `SLICES`.
+        quantities: for each recording, the quantities of its labels and of its detections by name.
+        found: for each recording, whether each evaluated label was found.
+    """
     slicing = SLICES[name]
     bounds: list[float | None] = [None, *slicing.edges, None]
     labels = [_slice_of(of_labels[name], slicing) for of_labels, _ in quantities]

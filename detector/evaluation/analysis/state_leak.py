@@ -24,16 +24,19 @@ LEAST_SCORE = 0.05
 
 @dataclass(frozen=True)
 class StateLeak:
-    """Differences between detections with different stream orders and batch compositions.
+    """Differences between the detections of two runs: each recording alone, and in batches with other recordings.
+
+    Two detections count as equal if they have the same class, an IoU of at least 0.95 and scores that differ by at most
+    0.01.
 
     Args:
-        files: number of recordings that were detected alone and in batches with others.
-        frames: number of frames of each that were compared, from its first.
-        detections: number of detections that were compared.
-        changed: share of them without an equal one (same class, IoU 0.95, score within 0.01) in the other run; None
-            without detections.
-        max_score_change: largest difference of scores of two equal detections; None without a pair.
-        passed: whether at most 0.1 % changed, which rounding can cause; None without detections.
+        files: number of recordings.
+        frames: largest number of frames that were compared per recording, from the first frame.
+        detections: number of detections that were compared, in both runs together.
+        changed: share of these detections without an equal detection in the other run; None without detections.
+        max_score_change: largest difference between the scores of two equal detections; None if no two are equal.
+        passed: whether at most 0.1 % of the detections changed, a share that rounding can cause; None without
+            detections.
     """
 
     files: int
@@ -44,19 +47,22 @@ class StateLeak:
     passed: bool | None
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as a JSON object."""
+        """Return the differences as a dict that can be written as JSON."""
         return asdict(self)
 
 
 def check_state_leak(
     detector: SingleStageDetector, dataset: SequenceDataset, nms_thresh: float, device: torch.device
 ) -> StateLeak:
-    """Compare detections of recordings alone with those in batches of two, in reverse order and twice, in float32.
+    """Detect objects in recordings one by one and in batches of two, and compare the detections.
+
+    The batches contain each recording twice: first all recordings in reverse order, then in the original order. The
+    detector runs in float32.
 
     Args:
         detector: detector on `device`.
-        dataset: the split, of which the first windows of up to four recordings are used.
-        nms_thresh: overlap above which the lower of two scores of a class is dropped.
+        dataset: the split. Only the first windows of up to four recordings are used.
+        nms_thresh: of two boxes of the same class with an IoU above this, the one with the lower score is dropped.
         device: device of the detector.
     """
     num_frames = CHECKED_WINDOWS * dataset.targets.num_tbins

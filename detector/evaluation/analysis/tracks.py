@@ -13,11 +13,14 @@ from detector.utils.corners import is_large
 __all__ = ["Reaction", "TrackMotion", "Waits", "find_waits", "summarize_waits", "track_motion"]
 
 MAX_GAP_US = 1_500_000
-"""Longest interval between two labels of a track over which a speed is computed; the lowest label rate is 1 Hz."""
+"""Longest time in microseconds between a label and the other labels of the track from which its speed is computed.
+
+Labels at the lowest rate, 1 Hz, are closer together than this.
+"""
 
 
 class TrackMotion(NamedTuple):
-    """Motion of labelled boxes; NaN if it is not known.
+    """Speed and age of labelled boxes. Unknown values are NaN.
 
     Args:
         speed: (M,) pixels per second.
@@ -33,7 +36,7 @@ class Waits(NamedTuple):
 
     Args:
         tracks: number of tracks that were evaluated.
-        found: (n,) microseconds until the first detection of the n tracks that were found.
+        found: (n,) microseconds from the first label to the first detection of the n tracks that were detected.
     """
 
     tracks: int
@@ -42,14 +45,16 @@ class Waits(NamedTuple):
 
 @dataclass(frozen=True)
 class Reaction:
-    """Event time from the first labelled box of a track to its first detection, without computing time.
+    """Time from the first label of a track to its first detection, in the time of the recording.
+
+    The time that the detector needs for computing is not included. The time of a track is measured from its first label
+    that counts to the end of the first frame with a matching detection.
 
     Args:
         tracks: number of tracks.
-        found: share of them that was found; None without tracks.
-        median_ms: median time from the first labelled box that counts to the end of the first frame with a matching
-            detection, over the tracks that were found; None if there are none.
-        p90_ms: the 90th percentile of the same times.
+        found: share of the tracks that were detected; None without tracks.
+        median_ms: median time of the tracks that were detected, in milliseconds; None if no track was detected.
+        p90_ms: 90th percentile of the same times.
     """
 
     tracks: int
@@ -61,13 +66,14 @@ class Reaction:
 def track_motion(all_labels: np.ndarray, labels: np.ndarray, delta_t: int) -> TrackMotion:
     """Compute the speed and age of labels from the tracks of a recording.
 
-    The speed is that of the centre of the box, from the last label of the track at least one frame earlier to the first
-    at least one frame later, because labels 16 ms apart would show their jitter. A track with two boxes of one class at
-    one time has no speed and age: some datasets do not number tracks.
+    The speed of a box is the speed of its centre between two labels of the track: the last label that is at least one
+    frame earlier, and the first label that is at least one frame later. Closer labels, such as 16 ms apart, would
+    show the jitter of the labels. Speed and age are NaN in a track with two boxes of the same class at the same time,
+    because some datasets do not number tracks.
 
     Args:
         all_labels: (n,) all labels of the recording, in network pixels.
-        labels: (M,) labels among them.
+        labels: (M,) labels to compute speed and age of. They are a part of `all_labels`.
         delta_t: duration of a frame in microseconds.
     """
     tracks, times, repeated = _keys(all_labels, all_labels)
@@ -91,7 +97,12 @@ def track_motion(all_labels: np.ndarray, labels: np.ndarray, delta_t: int) -> Tr
 
 
 def _keys(all_labels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, set[int]]:
-    """Track number of each label, its time since the first label, and the tracks with two boxes at one time."""
+    """Number the tracks of a recording.
+
+    Returns:
+        (M,) track number of each of `labels`; (M,) time of each of `labels` since the first of `all_labels` in
+        microseconds; numbers of the tracks that have two boxes at the same time.
+    """
     numbers, inverse = np.unique(_identity(all_labels), return_inverse=True)
     start = all_labels["t"].min(initial=np.iinfo(np.int64).max)
     both = np.stack([inverse, all_labels["t"] - start], axis=1)
@@ -105,7 +116,10 @@ def _identity(labels: np.ndarray) -> np.ndarray:
 
 
 def _speeds(times: np.ndarray, centres: np.ndarray, delta_t: int) -> np.ndarray:
-    """(n,) pixels per second along one track with increasing times; NaN without a second label near enough."""
+    """Compute (n,) speeds in pixels per second along one track with increasing times.
+
+    The speed of a label is NaN if the labels before and after it are more than `MAX_GAP_US` away.
+    """
     last = len(times) - 1
     before = (np.searchsorted(times, times - delta_t, side="right") - 1).clip(min=0)
     after = np.searchsorted(times, times + delta_t).clip(max=last)
@@ -120,14 +134,14 @@ def find_waits(
 ) -> Waits:
     """Compute the reaction times of the tracks of a recording.
 
-    Tracks with labels in the skipped start are left out, because the time at which they appeared is not known.
+    Tracks with labels in the skipped start of the recording are left out, because it is not known when they appeared.
 
     Args:
-        recording: labels and detections.
-        boxes: those of them that are evaluated.
-        matches: matches of boxes of the same class.
-        protocol: rules for which labels count.
-        score: lowest score of a detection; None if there is none.
+        recording: all labels and detections of the recording.
+        boxes: the labels and detections that are evaluated.
+        matches: matches between labels and detections of the same class.
+        protocol: settings of the evaluation.
+        score: lowest score of the detections that count; if None, no track is found.
     """
     p, labels, first_t = protocol, recording.all_labels, recording.frames.first_t
     w, h = (labels[name].astype(np.float64) for name in "wh")
@@ -154,7 +168,7 @@ def _first_times(keys: np.ndarray, times: np.ndarray) -> dict[int, int]:
 
 
 def summarize_waits(parts: list[Waits]) -> Reaction:
-    """Join the reaction times of recordings."""
+    """Summarize the reaction times of all recordings."""
     tracks, found = sum(part.tracks for part in parts), np.concatenate([np.zeros(0), *(p.found for p in parts)])
     if not len(found):
         return Reaction(tracks, 0.0 if tracks else None, None, None)

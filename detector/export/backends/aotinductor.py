@@ -1,4 +1,4 @@
-"""AOTInductor files: machine code of one time step, for processors of the type that compiled it."""
+"""AOTInductor files: machine code of one time step, for the type of processor on which the file is written."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ __all__ = ["AOTINDUCTOR"]
 
 
 def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
-    """Write machine code; see `ExportForm.write`.
+    """Write an AOTInductor file; see `ExportForm.write`.
 
     Raises:
         ValueError: no C++ compiler is installed.
@@ -29,7 +29,7 @@ def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any
 
 
 def _load(path: Path, info: Mapping[str, Any], device: str) -> StepRunner:
-    """Load such a file."""
+    """Load an AOTInductor file; see `ExportForm.load`."""
     return StepRunner(load_package(path), info)
 
 

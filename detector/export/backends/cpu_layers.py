@@ -1,4 +1,4 @@
-"""Layers of exported files for CPUs: batch norms are folded, weights are reordered for oneDNN or quantized to int8."""
+"""Layers of exported files for CPUs, with folded batch norms and with weights reordered for oneDNN or in int8."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -25,7 +25,11 @@ def fold_batch_norms(module: nn.Module) -> None:
 
 
 def _followed_convs(module: nn.Module, after: type[nn.Module]) -> Iterator[tuple[nn.Sequential, int, nn.Conv2d, Any]]:
-    """Convolutions that a layer of this type follows: their sequence and index, and both layers; last ones first."""
+    """Find convolutions that are followed by a layer of type `after`, in reverse order within each `nn.Sequential`.
+
+    Yields:
+        The `nn.Sequential`, the index of the convolution in it, the convolution, and the layer that follows.
+    """
     for block in [each for each in module.modules() if isinstance(each, nn.Sequential)]:
         for index in reversed(range(len(block) - 1)):
             conv, layer = block[index], block[index + 1]
@@ -36,8 +40,8 @@ def _followed_convs(module: nn.Module, after: type[nn.Module]) -> Iterator[tuple
 class PackedConv(nn.Module):
     """A convolution on the CPU that reorders its weights for oneDNN once instead of in each call.
 
-    Reordering 20 M weights is most of the work if feature maps are small. The order is optimised for the size of the
-    first input, and valid for all sizes.
+    If feature maps are small, reordering 20 M weights would take most of the time of a call. The order is optimised for
+    the size of the first input, but valid for all sizes.
 
     Args:
         conv: the convolution; without groups or dilation.
@@ -53,20 +57,21 @@ class PackedConv(nn.Module):
         self.bias = conv.bias
         self.stride: list[int] = list(conv.stride)
         self.padding: list[int] = [int(side) for side in conv.padding]
-        self.packed = torch.jit.annotate(list[Tensor], [])  # cannot be saved, so the first call computes it
+        self.packed = torch.jit.annotate(list[Tensor], [])  # computed in the first call, because it cannot be saved
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, cin, H, W) -> (N, cout, h, w)."""
+        """Convolve (N, cin, H, W) inputs to (N, cout, h, w) outputs."""
         if len(self.packed) == 0:
             self.packed = [reorder_weight(self.weight, self.padding, self.stride, list(x.shape))]
         return convolve_reordered(x, self.packed[0], self.bias, self.padding, self.stride, self.after)
 
 
 class ByteConv(nn.Module):
-    """A convolution on the CPU with int8 weights and uint8 inputs; the sums are exact.
+    """A convolution on the CPU with int8 weights, uint8 inputs and exact integer sums.
 
-    Inputs are rounded to 1/127 of the maximum of their frame, weights to 1/127 of the maximum of their output channel
-    (Jacob et al., 2018). No calibration is needed, and the result of a frame does not depend on other frames.
+    Inputs are rounded to multiples of 1/127 of the largest absolute value in their frame. Weights are rounded to
+    multiples of 1/127 of the largest absolute value in their output channel (Jacob et al., 2018). No calibration is
+    needed, and the result of a frame does not depend on other frames.
 
     Args:
         conv: the convolution; without groups or dilation.
@@ -88,7 +93,7 @@ class ByteConv(nn.Module):
         self.packed = torch.jit.annotate(list[Tensor], [])  # see `PackedConv`
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, cin, H, W) -> (N, cout, h, w) of the same type."""
+        """Convolve (N, cin, H, W) inputs to (N, cout, h, w) outputs of the same dtype."""
         zero = 128
         if len(self.packed) == 0:
             self.packed = [
@@ -106,7 +111,9 @@ class ByteConv(nn.Module):
 
 
 def quantize_levels(extractor: nn.Module) -> None:
-    """Replace the convolutions of the recurrent cells, which do most of the work, by `ByteConv`, in place.
+    """Replace the convolutions of the recurrent cells by `ByteConv`, in place.
+
+    The recurrent cells do most of the work of the network.
 
     Raises:
         ValueError: the backbone has no recurrent cells of `detector.layers.recurrent`.
@@ -121,7 +128,7 @@ def quantize_levels(extractor: nn.Module) -> None:
 
 
 def pack_convolutions(module: nn.Module) -> None:
-    """Replace every plain convolution and a ReLU that follows it by a `PackedConv`, in place.
+    """Replace every plain convolution, together with a ReLU that follows it, by a `PackedConv`, in place.
 
     Convolutions with groups, dilation or a padding other than zeros are not replaced.
     """

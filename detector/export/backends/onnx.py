@@ -15,7 +15,7 @@ from detector.export.form import ExportForm
 __all__ = ["ONNX", "ONNX_PACKAGES"]
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-"""Packages that write ONNX files, and run them for the check."""
+"""Packages that are needed to write ONNX files, and to run the files for a check."""
 
 
 def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any
 
 
 def _load(path: Path, info: Mapping[str, Any], device: str) -> StepRunner:
-    """Load such a file with ONNX Runtime on the CPU."""
+    """Load an ONNX file with ONNX Runtime on the CPU; see `ExportForm.load`."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -58,4 +58,4 @@ def _load(path: Path, info: Mapping[str, Any], device: str) -> StepRunner:
 
 
 ONNX = ExportForm("model.onnx", ("float32",), _write, _load)
-"""One time step of one stream; needs the packages `ONNX_PACKAGES`."""
+"""One time step of one stream. Writing needs the packages in `ONNX_PACKAGES`."""

@@ -1,7 +1,7 @@
-"""The detector as a stateless function: computes boxes, scores and the next state from a frame and a state.
+"""The detector as a stateless function that computes boxes, scores and the next state from a frame and a state.
 
-This form is for file formats without mutable attributes. It has one stream, one time step and one frame size; the
-caller keeps the state, for example a `StepRunner`.
+File formats without mutable attributes need this function. It is limited to one stream, one time step and one frame
+size. The caller keeps the state; `StepRunner` does this.
 """
 
 import copy
@@ -24,15 +24,15 @@ Step = Callable[[Tensor, list[Tensor]], tuple[Tensor, Tensor, list[Tensor]]]
 
 
 class StepModule(nn.Module):
-    """One time step of one stream.
+    """Computes one time step of one stream.
 
     Args:
-        ssd: the detector; it is copied.
+        ssd: the detector. It is copied.
         height: height of the frames.
         width: width of the frames.
 
     Attributes:
-        example: inputs of `forward`: a frame of zeros, and the initial state of a stream.
+        example: example inputs of `forward`, namely a frame of zeros and the initial state of a stream.
     """
 
     def __init__(self, ssd: SSD, height: int, width: int) -> None:
@@ -53,11 +53,11 @@ class StepModule(nn.Module):
 
         Args:
             x: (1, C, H, W) frame.
-            state: state returned by the last call, or zeros.
+            state: state that the last call returned; zeros for a new stream.
 
         Returns:
             Boxes (1, A, 4) x1, y1, w, h in pixels, cropped to the frame; scores (1, A, K) of the classes 1..K; the
-            next state. All inputs and outputs are float32 and contiguous, because compiled forms do not check them.
+            next state. Inputs and outputs are float32 and contiguous. Compiled forms do not check their inputs.
         """
         modules, first = stateful_modules(self.ssd), 0
         for module, count in zip(modules, self._counts, strict=True):
@@ -72,7 +72,7 @@ class StepModule(nn.Module):
 
 
 class StepRunner:
-    """Runs an exported `StepModule` on clips, with the methods and rows of `detector.jitting.SSD`.
+    """Runs an exported `StepModule` on clips. Methods and results are the same as in `detector.jitting.SSD`.
 
     Args:
         step: the exported function.
@@ -89,7 +89,7 @@ class StepRunner:
         """Advance the streams and decode without non-maximum suppression; see `SSD.forward`.
 
         Raises:
-            ValueError: the frames are not of the exported size.
+            ValueError: the frames do not have the exported shape.
         """
         return self._rows(x, score_thresh, score_thresh < 0)
 
@@ -114,8 +114,8 @@ class StepRunner:
         return [[non_max_suppression(rows, nms_thresh, max_boxes) for rows in streams] for streams in steps]
 
     def reset(self, mask: Tensor) -> None:
-        """Clear the state of the streams whose `mask` (B,) is 0."""
-        if len(mask) == len(self._states):  # another number of streams starts clear
+        """Clear the state of each stream whose value in `mask` (B,) is 0."""
+        if len(mask) == len(self._states):  # otherwise the next call clears all states
             self._states = [s if keep else self._start for s, keep in zip(self._states, mask.tolist(), strict=True)]
 
     def reset_all(self) -> None:

@@ -16,7 +16,10 @@ __all__ = ["TORCH_EXPORT", "trace"]
 
 
 def trace(ssd: nn.Module, height: int, width: int) -> tuple[Any, dict[str, Any]]:
-    """Export the program of one time step, and the shapes of its state.
+    """Export one time step of a detector.
+
+    Returns:
+        The exported program, and the additional entry of `info_ssd_jit.json` with the shapes of the state.
 
     Raises:
         ValueError: torch.export does not support the detector.
@@ -41,9 +44,9 @@ def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any
 
 
 def _load(path: Path, info: Mapping[str, Any], device: str) -> StepRunner:
-    """Load such a file."""
+    """Load a file with `torch.export.load`; see `ExportForm.load`."""
     return StepRunner(torch.export.load(path).module(), info)
 
 
 TORCH_EXPORT = ExportForm("model.pt2", tuple(PRECISIONS), _write, _load)
-"""A graph of one time step of one stream, for `torch.export.load` and tools that use such graphs."""
+"""A graph of one time step of one stream, for `torch.export.load` and other tools that read such graphs."""

@@ -1,4 +1,4 @@
-"""Further forms of TorchScript files: frozen, packed for CPUs, and with recurrent levels in int8."""
+"""TorchScript forms other than the plain form: frozen, packed for CPUs, and with recurrent levels in int8."""
 
 import copy
 from pathlib import Path
@@ -24,7 +24,7 @@ __all__ = ["FROZEN", "PACKED", "QUANTIZED"]
 
 
 def _write_frozen(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
-    """Write with weights as constants of the graph; see `ExportForm.write`."""
+    """Write a file in which the weights are constants of the graph; see `ExportForm.write`."""
     scripted = script(copy.deepcopy(ssd).to(memory_format=torch.channels_last))
     with ignoring_torchscript_deprecation():
         save_torchscript(torch.jit.freeze(scripted, [*METHODS, "in_channels"]), path)
@@ -32,7 +32,7 @@ def _write_frozen(ssd: nn.Module, path: Path, height: int, width: int) -> dict[s
 
 
 def _write_packed(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
-    """Write with every convolution as a `PackedConv`; see `ExportForm.write`."""
+    """Write a file in which plain convolutions are `PackedConv` layers; see `ExportForm.write`."""
     packed = copy.deepcopy(ssd)
     fold_batch_norms(packed)
     pack_convolutions(packed.to(memory_format=torch.channels_last))
@@ -41,7 +41,7 @@ def _write_packed(ssd: nn.Module, path: Path, height: int, width: int) -> dict[s
 
 
 def _write_quantized(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
-    """Write with the recurrent levels in int8 and the rest packed; see `ExportForm.write`."""
+    """Write a file with recurrent levels in int8 and the other convolutions packed; see `ExportForm.write`."""
     quantized = copy.deepcopy(ssd)
     assert isinstance(quantized, SSD)
     quantize_levels(quantized.feature_extractor)
@@ -57,13 +57,12 @@ def _missing_bytes(precision: str) -> str:
 
 
 FROZEN = ExportForm(MODEL_NAME, tuple(PRECISIONS), _write_frozen, load_torchscript, any_device=True)
-"""Weights are constants of the optimised graph. `half()` is not supported, and the device is set when the file is
-loaded."""
+"""The weights are constants of the optimised graph. `half()` is not supported, and the device is set at loading."""
 
 PACKED = ExportForm(MODEL_NAME, ("float32", "bf16"), _write_packed, load_torchscript, missing=_missing)
-"""Weights are reordered for oneDNN by the first call."""
+"""The weights are reordered for oneDNN in the first call."""
 
 QUANTIZED = ExportForm(
     MODEL_NAME, ("float32", "bf16"), _write_quantized, load_torchscript, rounds=True, missing=_missing_bytes
 )
-"""As `PACKED`, with the convolutions of the recurrent levels in int8: the fastest on x86 with AVX-512 VNNI."""
+"""Like `PACKED`, with the convolutions of the recurrent levels in int8. The fastest form on x86 with AVX-512 VNNI."""

@@ -16,7 +16,7 @@ __all__ = ["coverage_figure"]
 MAX_BOXES = 20_000
 TICKS = (2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 MARGIN = 2
-"""The axes start at the smallest box side divided by this factor, and end at the largest one multiplied by it."""
+"""The axes extend beyond the smallest and the largest box by this factor. Anchors outside the axes match no box."""
 
 
 def coverage_figure(

@@ -115,7 +115,7 @@ def _candidates(labels: LabelBoxes, config: Config, lists: Sequence[str] | None)
 
 
 def _options(text: str) -> Sequence[str]:
-    """Convert an entry of `--lists` to options of a domain: one option, or all options in a file of a search space."""
+    """Convert an entry of `--lists` to options of `anchors.anchor_list`. The file of a space gives all of them."""
     if text.endswith((".yaml", ".yml")):
         domain = load_space(text).domains.get(ANCHOR_LIST)
         if domain is None:

@@ -50,7 +50,7 @@ class Settings:
         return ([] if self.file is None else ["--config", shlex.quote(self.file)]) + flags
 
     def resolve(self, base: Config | None = None, between: Mapping[str, Any] | None = None) -> Config:
-        """Load the file, or start from `base` if there is no file. Then apply `between`, and then the flags.
+        """Build the configuration: load the file or start from `base`, then apply `between`, and then the flags.
 
         Args:
             base: configuration to start from if there is no file; the defaults if None.

@@ -1,4 +1,4 @@
-"""Submission of a command as a job on a cluster, with the code and the YAML files that it needs."""
+"""Submission of a command as a job on a cluster, with the code and the YAML and JSON files that it needs."""
 
 import shlex
 from collections.abc import Mapping, Sequence

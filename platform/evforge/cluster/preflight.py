@@ -35,7 +35,7 @@ class Report:
     Args:
         node: name of the node
         versions: versions of Python and of the packages that must be the same on all nodes, by name
-        missing: keys of the settings that name a file or folder that does not exist on the node
+        missing: keys of the settings whose file or folder does not exist on the node
         tracking: why the node cannot reach the MLflow server; empty if the node reaches the server or does not need it
         error: why the node could not report; empty if the node reported
     """
@@ -191,7 +191,7 @@ def _settings_checks(config: Config, paths: Mapping[str, str], nodes: Sequence[R
 
 
 def _paths(config: Config) -> dict[str, str]:
-    """Return the local paths that a command needs, by setting. Addresses such as s3://... are not included."""
+    """Return the local paths that a command needs, by setting. Addresses such as s3://... are left out."""
     uri = config.track.tracking_uri or ""
     wanted = {
         "data.dataset_path": config.data.dataset_path,

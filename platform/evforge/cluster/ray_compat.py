@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 MOST_NODES = 100
-"""Assumed maximum of nodes in a node group of the autoscaler that has no limit."""
+"""Assumed largest number of nodes in an autoscaler's node group without a limit."""
 
 CHECKPOINT_FOLDERS = "checkpoint_*"
 """Glob pattern of the folders in which Ray Train and Ray Tune store reported checkpoints."""
@@ -78,7 +78,7 @@ def agent_is_missing(error: RuntimeError) -> bool:
 
 
 def failure_text(error: Exception) -> str:
-    """Return the text of the worker's error, or else of the controller's error, in an error of Ray Train."""
+    """Return the message of the failed worker, or of the controller if no worker failed, from an error of Ray Train."""
     causes = list(getattr(error, "worker_failures", {}).values()) or [getattr(error, "controller_failure", error)]
     return str(causes[0])
 
@@ -145,7 +145,10 @@ def error_text(trial: "Trial") -> str:
 
 
 def last_population_checkpoint(scheduler: "PopulationBasedTraining", trial: "Trial") -> Path | None:
-    """Return the folder of the checkpoint that other trials load to continue `trial`; None before the first one."""
+    """Return the folder of the checkpoint that other trials load to continue `trial`.
+
+    The result is None before the first checkpoint of `trial`.
+    """
     state = scheduler._trial_state.get(trial)
     if state is None or not state.last_result or not trial.path:
         return None

@@ -44,8 +44,8 @@ class Resources:
     def hosts(self, use_gpu: bool) -> list[tuple[int, int]]:
         """Return (CPU cores, GPUs) of each node on which trainings can run.
 
-        If the cluster has an autoscaler, these are nodes that it can start, if they fit. For trainings on CPUs, the
-        autoscaler's nodes with GPUs are used only if there are no other nodes.
+        With an autoscaler, these are the nodes of the largest cluster, otherwise the running nodes. For trainings on
+        CPUs, the autoscaler's nodes with GPUs are used only if there are no other nodes.
         """
         running, grown = ([node for node in nodes if node[use_gpu]] for nodes in (self.nodes, self.grown))
         return [node for node in grown if use_gpu or not node[1]] or running or grown

@@ -57,7 +57,7 @@ def unshared(config: Config) -> list[str]:
 
 
 def own_packages(import_paths: Iterable[str]) -> dict[str, Path]:
-    """Find the packages and modules of import paths that are not installed, so that a job must contain them.
+    """Find the packages and modules that import paths refer to and that are not installed. A job must contain them.
 
     `detector` and `evforge` are not included, as every job contains them.
 
@@ -129,7 +129,7 @@ def launch(
 
 
 def is_shared(path: str) -> bool:
-    """Return whether a path is absolute or an address. Other paths cannot be used in the temporary folder of a job."""
+    """Return whether a path is absolute or an address. A job runs in a temporary folder and cannot use other paths."""
     return Path(path).is_absolute() or "://" in path
 
 

@@ -241,8 +241,8 @@ def _draw_sample(axes: Any, sample: Sample, colours: Mapping[int, str]) -> None:
 def _two_polarities(frame: np.ndarray) -> np.ndarray:
     """Return a frame with non-negative channels OFF, ON, ...
 
-    A frame with an odd number of channels or negative values becomes two channels: sums of its negative and positive
-    values.
+    A frame with negative values or an odd number of channels is reduced to two channels: the absolute sum of its
+    negative values, and the sum of its positive values.
     """
     values = frame.astype(np.float32)
     if len(values) % 2 == 0 and values.min() >= 0:

@@ -75,7 +75,7 @@ def dataset_text(surveys: Sequence[FileSurvey], names: Mapping[int, str]) -> str
 
 
 def box_text(labels: LabelStatistics, data: DataConfig) -> str:
-    """Describe box sizes, the share of boxes that the protocol drops, and the shares of COCO's small, medium and large.
+    """Describe box sizes, the share of boxes that the protocol drops, and the share of boxes in each COCO size.
 
     Args:
         labels: labels of one or several files.

@@ -91,7 +91,7 @@ class Evaluation:
         return "\n".join([*lines, report.details_text(self.details, self.state_leak)])
 
     def scalars(self) -> dict[str, float]:
-        """Return all scalar results that are not None, by name: `metrics`, and scalars of `details` and `state_leak`."""
+        """Return all scalar results that are not None, by name: `metrics`, and parts of `details` and `state_leak`."""
         point, reaction = self.details.operating_point, self.details.reaction
         found: dict[str, float | None] = {
             **self.metrics,

@@ -62,7 +62,7 @@ def export(
 
 
 def _check_on_clip(model: "LightningDetectionModel", file: Path) -> None:
-    """Check that the exported file and the model give the same detections on consecutive batches of a clip."""
+    """Check that the detections of the exported file and of the model agree on consecutive batches of a clip."""
     import torch
 
     from detector.config.extensions import EXPORT_FORMS

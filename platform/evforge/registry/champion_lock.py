@@ -8,7 +8,8 @@ and machines that use the same store. (`evforge.tracking.tracker` does not suppo
 Lock number n of a model is the experiment `<model>: champion turn n`. The lock has one of three states:
 
 - free: the experiment does not exist.
-- held: the experiment is active. If it is older than `LEASE_S`, its process is considered dead and the lock is released.
+- held: the experiment is active. If it is older than `LEASE_S`, its process is considered dead, and the next process
+  releases the lock.
 - released: the experiment is deleted. MLflow's pages hide a deleted experiment, but its name remains in use.
 
 Each move of the champion uses a new lock. A process first finds the number of the next lock, then reads the champion

@@ -208,7 +208,7 @@ def measure_coverages(study: Study) -> dict[str, float]:
 
 
 def _distribution(domain: Domain, sampled: Sequence[Any]) -> Any:
-    """Convert a domain to a distribution of Optuna. The choices of a categorical distribution are the sampled values."""
+    """Convert a domain to a distribution of Optuna. The options of a choice are the values that were sampled."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if domain.is_choice:

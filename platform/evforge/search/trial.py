@@ -33,9 +33,9 @@ def trial_config(base: Config, space: Space, sample: Mapping[str, Any]) -> Confi
 def run_trial(config: dict[str, Any], resolve: Resolve, folder: Path, threads: int, use_gpu: bool) -> None:
     """Train one sample. Resume from the last checkpoint of the trial if there is one.
 
-    Ray uses the same process for several trials. An error is not raised but written to a file for the driver. A retry
-    would fail again, and the process, which has imported all libraries, can run the next trial. Ray retries a trial
-    only if its process died or a checkpoint could not be written, as these causes may be temporary.
+    An error is not raised but written to a file for the driver, because a retry would fail again. Ray uses the same
+    process for several trials, so the process, which has imported all libraries, can run the next trial. Ray retries a
+    trial only if its process died or a checkpoint could not be written. These causes may be temporary.
 
     Args:
         config: the sample that Ray drew, or `{"sample": sample}`.
@@ -101,5 +101,5 @@ def _noting_failures(folder: Path) -> Iterator[None]:
     except CheckpointError:
         raise
     except Exception:
-        if trial_is_running():  # otherwise the trial was stopped, which ended its workers
+        if trial_is_running():  # otherwise the error occurred because the trial was stopped
             note_failure(path, traceback.format_exc())

@@ -33,7 +33,7 @@ TABLE_PAUSE_S = 15.0
 """Least number of seconds between two printed tables."""
 
 SETTLED_S = 30.0
-"""Checkpoints of a running population are kept for this number of seconds.
+"""Checkpoints of a running population are not removed before they have this age in seconds.
 
 Ray saves the state of a search every second, and a resumed search needs the checkpoints of the last saved state.
 """
@@ -109,7 +109,10 @@ class StudyLog(Callback):
         return {"trials": self.trials, "scheduler": scheduler}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Restore the log of an interrupted search. End the MLflow runs of trials that are missing in the stored state."""
+        """Restore the log of an interrupted search.
+
+        The MLflow runs of trials that are missing in the stored state are ended.
+        """
         now = self._start = self._last_table = time.monotonic()
         self.trials = {key: replace(record, started=now - record.seconds) for key, record in state["trials"].items()}
         self._scheduler_state = state["scheduler"]
@@ -119,7 +122,10 @@ class StudyLog(Callback):
                 self.tracker.end_run(run.run_id, "KILLED")
 
     def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
-        """Restore the state of the scheduler. The state refers to trials, so Ray Tune restores the trials first."""
+        """Restore the saved state of the scheduler.
+
+        This is not possible earlier, because the state refers to trials that Ray Tune must restore first.
+        """
         if self._scheduler_state is not None:
             load_scheduler_state(self.scheduler, self._scheduler_state, trials)
             self._scheduler_state = None

@@ -31,7 +31,7 @@ def concurrent_trials(config: Config, resources: Resources, count: int) -> int:
     fitting = resources.room(use_gpu) // workers
     if wanted == "auto":
         return min(count, fitting)
-    # Trials with one process can share cores and GPUs. Workers cannot, so the workers of an excess trial would time out.
+    # Trials with one process can share cores and GPUs. Workers cannot: the workers of an excess trial would time out.
     return min(count, int(wanted) if workers == 1 else min(int(wanted), fitting))
 
 

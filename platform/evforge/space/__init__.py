@@ -1,4 +1,4 @@
-"""Search spaces: the YAML file, the domains of its keys, and how it writes anchor lists.
+"""Search spaces: the YAML file, the domains of the searched keys, and the options for anchor lists.
 
 Does not belong here: how samples are chosen (`search/policies`).
 """

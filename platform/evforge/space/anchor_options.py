@@ -7,7 +7,7 @@
         - {ratios: 3, scales: 2}           # ratios 1/2, 1, 2 with scales 1, 2^(1/2); or lists of numbers
         - {fit: 6}                         # six anchors fitted to the training labels, when the search starts
 
-In a domain each option is a primitive: a name or a JSON text.
+A domain stores each option as a primitive: a name or a JSON text.
 """
 
 import itertools
@@ -17,17 +17,17 @@ from typing import Any
 __all__ = ["ANCHOR_LIST", "expand_options", "fit_count", "option_text", "regular_list"]
 
 ANCHOR_LIST = "anchors.anchor_list"
-"""The key of these options."""
+"""Key of the setting that has these options."""
 
 ALLOWED = "a name, [[ratio, scale], ...], {ratios: NUMBER or LIST, scales: NUMBER or LIST} or {fit: NUMBER}"
 
 
 def regular_list(ratios: int | list[float], scales: int | list[float]) -> list[tuple[float, float]]:
-    """Every ratio with every scale.
+    """Return the (ratio, scale) pairs of every ratio with every scale.
 
     Args:
-        ratios: height / width; a number n means n ratios around 1, each twice the previous one
-        scales: relative sizes; a number n means n scales from 1 that divide an octave evenly
+        ratios: height / width; a number n means n ratios around 1, each twice the previous ratio
+        scales: relative sizes; a number n means n scales that start at 1 and divide an octave evenly
     """
     heights = [2 ** (i - (ratios - 1) / 2) for i in range(ratios)] if isinstance(ratios, int) else ratios
     sizes = [2 ** (i / scales) for i in range(scales)] if isinstance(scales, int) else scales
@@ -35,7 +35,9 @@ def regular_list(ratios: int | list[float], scales: int | list[float]) -> list[t
 
 
 def expand_options(entry: Any) -> Any:
-    """Replace the mappings in the YAML entry of a domain: by a list, or by the JSON text of `{fit: k}`.
+    """Replace the mappings in the YAML entry of a domain.
+
+    A regular list becomes a list of (ratio, scale) pairs, and `{fit: k}` becomes its JSON text.
 
     Raises:
         ValueError: a mapping is neither a regular list nor `{fit: k}`.
@@ -51,12 +53,12 @@ def expand_options(entry: Any) -> Any:
 
 
 def fit_count(option: Any) -> int | None:
-    """k of an option `{fit: k}`; None for other options."""
+    """Return the number k of an option `{fit: k}`; None for other options."""
     return json.loads(option)["fit"] if isinstance(option, str) and option.startswith("{") else None
 
 
 def option_text(pairs: list[tuple[float, float]]) -> str:
-    """A list of pairs as an option of a domain."""
+    """Convert (ratio, scale) pairs to an option of a domain, which is JSON text."""
     return json.dumps(pairs)
 
 

@@ -12,10 +12,10 @@ __all__ = ["DOMAINS", "Domain", "parse_domain"]
 
 @dataclass(frozen=True)
 class Domain:
-    """The values of one key.
+    """The values that a searched key can have.
 
     Args:
-        kind: a name of `DOMAINS`
+        kind: kind of the domain, a key of `DOMAINS`
         options: values to choose from, as primitives; empty for a range
         low: smallest value of a range
         high: largest value of a range; `randint` includes it
@@ -28,7 +28,7 @@ class Domain:
 
     @property
     def is_choice(self) -> bool:
-        """Whether the domain lists its values."""
+        """Whether the domain is a choice and not a range."""
         return bool(self.options)
 
     @property
@@ -38,27 +38,27 @@ class Domain:
 
     @property
     def extremes(self) -> tuple[Any, ...]:
-        """All options, or both ends of the range."""
+        """All options of a choice, or both ends of a range."""
         return self.options if self.is_choice else (self.low, self.high)
 
     def value_of(self, option: Any) -> Any:
-        """The configuration value of an option: an option that is a list is stored as JSON text."""
+        """Return the configuration value of an option. The JSON text of a list is converted to the list."""
         if isinstance(option, str) and option.startswith("[") and option in self.options:
             return json.loads(option)
         return option
 
     def contains(self, option: Any) -> bool:
-        """Whether the option is one of the domain's values."""
+        """Return whether the option is one of the domain's values."""
         return option in self.options if self.is_choice else self.low <= option <= self.high
 
     def smallest(self, at_least: float) -> float | None:
-        """The smallest value of a numeric domain that is at least `at_least`; None if all values are smaller."""
+        """Return the smallest value of a numeric domain that is at least `at_least`; None if all values are smaller."""
         if self.is_choice:
             return min((option for option in self.options if option >= at_least), default=None)
         return max(self.low, at_least) if at_least <= self.high else None
 
     def within(self, at_least: float | None, at_most: float | None) -> "Domain":
-        """The part of the domain from `at_least` to `at_most`; None means no limit."""
+        """Return the domain limited to values from `at_least` to `at_most`. None means no limit."""
         low = -math.inf if at_least is None else at_least
         high = math.inf if at_most is None else at_most
         if not self.is_choice:
@@ -68,7 +68,7 @@ class Domain:
         return replace(self, options=tuple(option for option in self.options if low <= option <= high))
 
     def draw(self, generator: random.Random) -> Any:
-        """A random value."""
+        """Draw a random value."""
         if self.is_choice:
             return generator.choice(self.options)
         if self.kind == "randint":
@@ -78,7 +78,11 @@ class Domain:
         return generator.uniform(self.low, self.high)
 
     def near(self, value: Any, generator: random.Random) -> Any:
-        """A neighbour of a value: the previous or next choice, or 0.8 or 1.2 times the value, within the domain."""
+        """Draw a value near `value`, within the domain.
+
+        For a choice, the result is the previous or next option, or a random option if `value` is not an option. For a
+        range, the result is 0.8 or 1.2 times `value`.
+        """
         if self.is_choice:
             if value not in self.options:
                 return self.draw(generator)
@@ -88,7 +92,7 @@ class Domain:
         return round(moved) if self.kind == "randint" else moved
 
     def suggest(self, trial: Any, name: str) -> Any:
-        """The value that an Optuna trial suggests for the parameter `name`."""
+        """Return the value that an Optuna trial suggests for the parameter `name`."""
         if self.is_choice:
             return trial.suggest_categorical(name, list(self.options))
         if self.kind == "randint":
@@ -110,7 +114,7 @@ def _choice(kind: str, values: list[Any]) -> Domain:
 
 def _range(kind: str, values: list[Any]) -> Domain:
     wanted = "[low, high] with low < high" + (" and low > 0" if kind == "loguniform" else "")
-    try:  # `float`, as YAML reads 1e-4 as text
+    try:  # `float` is needed, as YAML reads 1e-4 as text
         low, high = (math.nan if isinstance(value, bool) else float(value) for value in values)
     except (TypeError, ValueError):
         low = high = math.nan
@@ -133,7 +137,7 @@ DOMAINS: dict[str, Callable[[str, list[Any]], Domain]] = {
 
 
 def parse_domain(entry: Any) -> Domain:
-    """The domain of a YAML entry such as `{uniform: [0.4, 0.6]}`.
+    """Parse a YAML entry such as `{uniform: [0.4, 0.6]}`.
 
     Raises:
         ValueError: the entry is invalid; the message states the accepted entries.

@@ -1,4 +1,4 @@
-"""Search spaces: YAML files with the keys of the configuration, sampled at random, as a grid or by Optuna.
+"""Search spaces: YAML files with keys of the configuration. Samples are drawn at random, as a grid or by Optuna.
 
     tune: {num_samples: 6}                      # optional: settings of the study
     space:
@@ -7,8 +7,8 @@
       anchors.bg_iou_threshold: {uniform: [0.2, 0.5]}
       constraints: [anchors.bg_iou_threshold <= anchors.fg_iou_threshold]
 
-A sample is `{key: primitive}`. A choice that is a list is stored as JSON text, as Optuna's storage and tables accept
-primitives only; `Space.overrides_of` returns the values.
+A sample is a dict from searched keys to primitives, because Optuna's storage and tables accept only primitives. A
+choice that is a list is stored as JSON text. `Space.overrides_of` converts a sample to configuration values.
 """
 
 import itertools
@@ -37,10 +37,10 @@ class Space:
     """A search space.
 
     Args:
-        path: path of the file, for messages
+        path: path of the file, used in error messages
         settings: `{"group.leaf": value}` that the file sets for all trials
         domains: domain of each searched key
-        constraints: pairs (a, b) of keys with a <= b
+        constraints: pairs (a, b) of keys; the value of a must be at most the value of b
     """
 
     path: str
@@ -49,18 +49,18 @@ class Space:
     constraints: tuple[tuple[str, str], ...] = ()
 
     def overrides_of(self, sample: Mapping[str, Any]) -> dict[str, Any]:
-        """The configuration values `{"group.leaf": value}` of the searched keys of a sample."""
+        """Convert a sample to configuration values `{"group.leaf": value}` of the searched keys."""
         return {key: domain.value_of(sample[key]) for key, domain in self.domains.items()}
 
     def random_samples(self, config: Config, count: int, seed: int) -> list[dict[str, Any]]:
-        """Independent samples; sample i depends on (seed, i) only."""
+        """Draw independent samples. The generator of sample i depends only on `seed` and i."""
         return [self._draw(config, _random_suggest(random.Random(f"{seed}-{index}"))) for index in range(count)]
 
     def grid_samples(self, config: Config) -> list[dict[str, Any]]:
-        """All combinations of the choices that meet the constraints; the last key changes fastest.
+        """Return all combinations of the choices that meet the constraints. The last key changes fastest.
 
         Raises:
-            ValueError: a domain is a range, not a list of choices.
+            ValueError: a domain is a range and not a choice.
         """
         for key, domain in self.domains.items():
             if not domain.is_choice:
@@ -77,10 +77,10 @@ class Space:
         ]
 
     def suggest(self, config: Config, trial: Any) -> dict[str, Any]:
-        """A sample suggested by an Optuna trial (define-by-run)."""
+        """Return the sample that an Optuna trial suggests, one parameter after another (define-by-run)."""
 
         def suggest(key: str, domain: Domain) -> Any:
-            # Optuna rejects a categorical parameter whose choices change: a restricted choice is a separate parameter.
+            # Optuna rejects a parameter whose choices change. A choice limited by a constraint is a separate parameter.
             restricted = domain.is_choice and domain != self.domains[key]
             return domain.suggest(trial, f"{key} of {list(domain.options)}" if restricted else key)
 
@@ -89,7 +89,10 @@ class Space:
     def near(
         self, config: Config, sample: Mapping[str, Any], generator: random.Random, redrawn: float
     ) -> dict[str, Any]:
-        """A neighbour of a sample; each value is drawn at random with probability `redrawn`."""
+        """Draw a sample near `sample`.
+
+        With the probability `redrawn`, a value is drawn at random. Otherwise it is near the old value.
+        """
 
         def suggest(key: str, domain: Domain) -> Any:
             return domain.draw(generator) if generator.random() < redrawn else domain.near(sample[key], generator)
@@ -97,11 +100,11 @@ class Space:
         return self._draw(config, suggest)
 
     def check(self, config: Config, check_config: Callable[[Config], object] = lambda config: None) -> None:
-        """Check that all options and limits of all domains give valid configurations.
+        """Check that every option of a choice and both ends of every range give valid configurations.
 
         Args:
             config: base configuration.
-            check_config: raises a ValueError for a configuration that cannot be trained.
+            check_config: function that raises a ValueError for a configuration that cannot be trained.
 
         Raises:
             ValueError: a sample or a domain is invalid; the message states the file, the key, and the accepted values.
@@ -127,7 +130,14 @@ class Space:
                 raise ValueError(f"{self.path}: a sample ({drawn}) is not a valid configuration: {error}") from None
 
     def _draw(self, config: Config, suggest: Suggest) -> dict[str, Any]:
-        """Draw the larger key of each constraint first, and limit the domain of the smaller key by its value."""
+        """Draw a sample that meets the constraints.
+
+        The larger key of each constraint is drawn first. Its value limits the domain of the smaller key.
+
+        Args:
+            config: base configuration, which contains the values of keys that are not searched.
+            suggest: function that draws the value of a key from the limited domain.
+        """
         bounds, known = self._bounds(config), config.to_flat()
         sample: dict[str, Any] = {}
         for key in self._order():
@@ -136,7 +146,11 @@ class Space:
         return {key: sample[key] for key in self.domains}
 
     def _order(self) -> list[str]:
-        """The keys in an order in which each follows its upper bounds."""
+        """Return the searched keys in an order in which each key follows the keys that limit its value from above.
+
+        Raises:
+            ValueError: the constraints form a cycle.
+        """
         graph: dict[str, list[str]] = {key: [] for key in self.domains}
         for lower, upper in self.constraints:
             if lower in graph and upper in graph:
@@ -147,7 +161,13 @@ class Space:
             raise ValueError(f"{self.path}: constraints form a cycle: {' <= '.join(error.args[1])}") from None
 
     def _bounds(self, config: Config) -> dict[str, float]:
-        """Smallest value of each constrained key that allows values of all keys below it."""
+        """Return, for each constrained key, the smallest value that allows all constraints to be met.
+
+        With a smaller value, a key that must not be larger would have no possible value.
+
+        Raises:
+            ValueError: a constraint cannot be met.
+        """
         known = config.to_flat()
         bounds: dict[str, float] = {}
         constrained = set(itertools.chain.from_iterable(self.constraints))
@@ -169,7 +189,7 @@ class Space:
 
 
 def load_space(path: str | Path) -> Space:
-    """Read a search space.
+    """Read a search space from a YAML file.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -200,11 +220,11 @@ def load_space(path: str | Path) -> Space:
 
 
 def write_space(source: str | Path, space: Space, target: Path) -> None:
-    """Write the file of a space with its resolved anchor lists.
+    """Write the file of a search space. The anchor lists of `space` replace the anchor lists in the file.
 
     Args:
-        source: file that the space was loaded from.
-        space: space with resolved anchor lists.
+        source: file from which the space was loaded.
+        space: space in which anchor lists were fitted or dropped.
         target: file to write.
     """
     import yaml

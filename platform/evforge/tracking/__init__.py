@@ -1,4 +1,4 @@
-"""Runs, metrics and files in MLflow, with retries during outages; copies of registered models.
+"""MLflow: runs with their metrics and files, retries during outages of the server, and copies of registered models.
 
 Does not belong here: the registry's rules (`registry/`).
 """

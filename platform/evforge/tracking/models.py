@@ -1,4 +1,4 @@
-"""Registered models: their versions, and copies of their files."""
+"""Registered models in MLflow: find a version, and copy the files of a version."""
 
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ def fetch(tracker: Tracker, name: str, version: int | str, folder: Path) -> Path
     """Copy a registered detector into a folder.
 
     Args:
-        tracker: the store.
-        name: name in the registry.
-        version: number, or an alias such as `champion`.
+        tracker: tracker of the MLflow store.
+        name: name of the model in the registry.
+        version: number of the version, or an alias such as `champion`.
         folder: target of the copy.
 
     Returns:
@@ -32,12 +32,15 @@ def fetch(tracker: Tracker, name: str, version: int | str, folder: Path) -> Path
 
 
 def find_version(tracker: Tracker, name: str, version: int | str) -> Any:
-    """The version of a registered model as an entity of MLflow.
+    """Find a version of a registered model.
 
     Args:
-        tracker: the store.
-        name: name in the registry.
-        version: number, or an alias such as `champion`.
+        tracker: tracker of the MLflow store.
+        name: name of the model in the registry.
+        version: number of the version, or an alias such as `champion`.
+
+    Returns:
+        The version as an MLflow entity `ModelVersion`.
 
     Raises:
         ValueError: there is no such version.
@@ -51,7 +54,19 @@ def find_version(tracker: Tracker, name: str, version: int | str) -> Any:
 
 
 def download(tracker: Tracker, version: Any, folder: Path) -> Path:
-    """Copy all files of a registered version (an entity of MLflow) into a folder; OSError if they cannot be read."""
+    """Copy all files of a registered version into a folder.
+
+    Args:
+        tracker: tracker of the MLflow store.
+        version: result of `find_version`.
+        folder: target of the copy.
+
+    Returns:
+        The folder with the copied files.
+
+    Raises:
+        OSError: the files cannot be read.
+    """
     try:
         return Path(
             download_artifacts(version.source, dst_path=str(folder), tracking_uri=tracker.uri, registry_uri=tracker.uri)

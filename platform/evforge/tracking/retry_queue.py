@@ -1,4 +1,4 @@
-"""Queue of calls to a server that may have an outage: calls that fail are retried later, in their order."""
+"""Queue of calls to a server that may have outages. Failed calls are retried later in the original order."""
 
 import logging
 import time
@@ -12,11 +12,11 @@ from evforge import one_line
 __all__ = ["RetryQueue"]
 
 PAUSES_S = (0.5, 2.0, 5.0)
-"""Pauses in seconds before a call is repeated, as long as no outage is known."""
+"""Pauses in seconds between the first attempts of a call. If all attempts fail, an outage is assumed."""
 EVERY_S = 5.0
-"""Least number of seconds between two calls during an outage, so that it does not delay the caller."""
+"""Least number of seconds between two attempts during an outage, so that callers of `send` are not delayed."""
 PATIENCE_S = 180.0
-"""Longest wait in seconds for the server where it is needed: at the start and at the end of a run."""
+"""Longest time in seconds to wait for the server at the start and at the end of a run."""
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -30,12 +30,12 @@ class _Call:
 
 
 class RetryQueue:
-    """Calls of one process to one server.
+    """Makes the calls of one process to one server, and retries calls that fail during an outage.
 
     Args:
-        address: address of the server, for messages.
-        probe: any request to the server. If it succeeds, a call that still fails is dropped, so that it does not
-            block the other calls.
+        address: address of the server, used in warnings.
+        probe: function that makes any request to the server. If this request succeeds, a call that still fails is
+            dropped, so that it does not block the other calls.
     """
 
     def __init__(self, address: str, probe: Callable[[], Any]) -> None:
@@ -46,14 +46,14 @@ class RetryQueue:
         self._next_try = 0.0
 
     def send(self, what: str, call: Callable[[], Any]) -> None:
-        """Make a call after all earlier calls have succeeded: now, or later during an outage.
+        """Make a call now, or queue it during an outage. Earlier calls in the queue are made first.
 
         Args:
-            what: name of the written data, for the warning.
-            call: writes the data.
+            what: name of the written data, used in warnings.
+            call: function that writes the data.
 
         Raises:
-            Exception: the error of `call`, unless it is an outage.
+            Exception: the error of `call`, unless the error is an outage.
         """
         self._waiting.append(_Call(what, call))
         if not self._away:
@@ -62,10 +62,10 @@ class RetryQueue:
             self._deliver(())
 
     def ask(self, call: Callable[[], T]) -> T:
-        """Return the result of a call; during an outage, wait and repeat the call.
+        """Return the result of a call. During an outage, wait and repeat the call.
 
         Raises:
-            Exception: the error of `call`, also if the outage does not end.
+            Exception: the error of `call`, if the error is not an outage or the outage does not end.
         """
         end = time.monotonic() + PATIENCE_S
         while True:
@@ -78,7 +78,7 @@ class RetryQueue:
                 time.sleep(EVERY_S)
 
     def flush(self) -> None:
-        """Wait until all calls have succeeded; after `PATIENCE_S` drop the rest with a warning."""
+        """Wait until all queued calls are made. After `PATIENCE_S` seconds, drop the remaining calls with a warning."""
         end = time.monotonic() + PATIENCE_S
         while not self._deliver(()):
             if time.monotonic() >= end:
@@ -88,7 +88,11 @@ class RetryQueue:
             time.sleep(EVERY_S)
 
     def _deliver(self, pauses: tuple[float, ...]) -> bool:
-        """Make the queued calls; return whether all succeeded."""
+        """Make the queued calls. During an outage, wait for each of the pauses (in seconds) and try again.
+
+        Returns:
+            True if the queue is empty; False if the outage continues.
+        """
         for pause in (*pauses, None):
             error = self._first_outage()
             if error is None:
@@ -103,7 +107,11 @@ class RetryQueue:
         return False
 
     def _first_outage(self) -> Exception | None:
-        """Make the queued calls until one fails because of an outage; return its error."""
+        """Make the queued calls until one fails because of an outage.
+
+        Returns:
+            The error of the call that failed; None if the queue is empty.
+        """
         while self._waiting:
             first = self._waiting[0]
             try:
@@ -114,7 +122,7 @@ class RetryQueue:
                 if outage and (first.tries <= len(PAUSES_S) or not self._answers()):
                     return error
                 self._waiting.popleft()
-                if not outage and not self._waiting:  # the call of the present caller
+                if not outage and not self._waiting:  # the call that was just sent has failed
                     raise
                 _log.warning("%s: not recorded: %s (%s)", self.address, first.what, one_line(error)[:300])
             else:
@@ -137,7 +145,7 @@ class RetryQueue:
 
 
 def _is_outage(error: Exception) -> bool:
-    """Whether a call may succeed later, by the error codes of MLflow and the errors of network and disk."""
+    """Return whether an error may be temporary. MLflow's error code decides, or else the type of the error."""
     code = getattr(error, "error_code", None)
     if code is not None:
         return code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")

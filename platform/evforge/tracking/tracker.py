@@ -1,8 +1,8 @@
-"""Runs, their parameters, metrics and files in MLflow.
+"""Runs in MLflow with their parameters, metrics and files.
 
 MLflow is imported when a tracker is created, because the import takes seconds. All calls use `MlflowClient` with an
-explicit run id: MLflow's fluent `start_run` stores the run in the process, and a trial that is stopped by its scheduler
-would leave that run RUNNING forever.
+explicit run id. MLflow's own `start_run` is not used, because it stores the active run in the process. If a scheduler
+then stopped a trial, the status of the trial's run would remain RUNNING forever.
 """
 
 import json
@@ -32,23 +32,23 @@ _PARENT_TAG = "mlflow.parentRunId"
 _MAX_PARAMS, _MAX_METRICS = 100, 1000  # per request
 _MAX_PARAM_CHARS, _MAX_TAG_CHARS = 6000, 5000
 _LOG_LEVELS = {
-    "mlflow": logging.WARNING,  # created tables and finished uploads
-    "urllib3.connectionpool": logging.ERROR,  # every attempt; `RetryQueue` reports outages
-    "mlflow.utils.environment": logging.ERROR,  # environments of uv have no pip
+    "mlflow": logging.WARNING,  # hides messages about created tables and finished uploads
+    "urllib3.connectionpool": logging.ERROR,  # hides a message per attempt, as `RetryQueue` reports outages
+    "mlflow.utils.environment": logging.ERROR,  # hides the message that an environment of uv has no pip
 }
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A run as plain values.
+    """An MLflow run as plain values.
 
     Args:
         run_id: id in MLflow
         name: name of the run
         status: RUNNING or one of `END_STATES`
-        params: parameters as text
+        params: values of the parameters as text
         metrics: last value of every metric
-        tags: tags, including those of MLflow
+        tags: tags, including the tags that MLflow sets
     """
 
     run_id: str
@@ -60,12 +60,16 @@ class RunInfo:
 
 
 def default_uri() -> str:
-    """Address of the SQLite database in the working folder."""
+    """Return the address of the SQLite database in the working folder."""
     return f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
 def ui_command(uri: str | None = None, port: int = 5000) -> str:
-    """A shell command that serves MLflow's pages at http://127.0.0.1:<port>, or opens the pages of a running server."""
+    """Return a shell command that shows MLflow's web pages.
+
+    For a database, the command serves the pages at http://127.0.0.1:<port>. If `uri` is the address of a running
+    server, the command opens the pages of this server in a browser.
+    """
     uri = _checked_uri(uri)
     python = shlex.quote(sys.executable)
     if uri.startswith("http"):
@@ -79,22 +83,22 @@ def ui_command(uri: str | None = None, port: int = 5000) -> str:
 class Tracker:
     """Writes the runs of one experiment.
 
-    The driver creates a tracker, and with it the database and the experiment, before trials start, which would compete
-    to create them. A tracker can be pickled and used in any process; each process opens its own connection. Writes to
-    a run during an outage of the server are queued, with one warning, and sent later in their order; `flush` waits
-    until all are sent.
+    A new tracker creates the database and the experiment if they do not exist. The driver creates a tracker before
+    trials start, because trials would compete to create them. A tracker can be pickled and used in any process. Each
+    process opens its own connection. During an outage of the server, writes to a run are queued with one warning, and
+    sent later in the same order. `flush` waits until all writes are sent.
 
     Args:
-        uri: database (`sqlite:///...`) or server (`http://...`); `default_uri` if None.
-        experiment: name of the experiment. With SQLite its files are in the folder `mlartifacts` beside the database.
+        uri: address of a database (`sqlite:///...`) or server (`http://...`); `default_uri()` if None.
+        experiment: name of the experiment. With SQLite, the files of the experiment are in the folder `mlartifacts`
+            next to the database.
 
     Attributes:
-        uri: the address, made absolute, because workers run in other folders.
+        uri: the address, with an absolute path because workers run in other folders.
         experiment_id: id of the experiment in MLflow.
 
     Raises:
-        ValueError: the address is not that of a database or server, nothing answers there, or the experiment was
-            deleted.
+        ValueError: the address is invalid, no database or server can be used there, or the experiment was deleted.
     """
 
     def __init__(self, uri: str | None, experiment: str) -> None:
@@ -122,12 +126,12 @@ class Tracker:
     def start_run(
         self, name: str, params: Mapping[str, Any], tags: Mapping[str, Any] | None = None, parent: str | None = None
     ) -> str:
-        """Create a run with status RUNNING; during an outage of the server, wait for it.
+        """Create a run with the status RUNNING. During an outage of the server, wait for the server.
 
         Args:
             name: name of the run.
-            params: parameters; values other than text are written as JSON.
-            tags: tags.
+            params: parameters. Values other than text are written as JSON.
+            tags: tags. Values other than text are written as JSON.
             parent: id of the parent run.
 
         Returns:
@@ -151,17 +155,20 @@ class Tracker:
     def run(
         self, name: str, params: Mapping[str, Any], tags: Mapping[str, Any] | None = None, parent: str | None = None
     ) -> Iterator[str]:
-        """Call `start_run`, and end the run with the block.
+        """Start a run with the arguments of `start_run`, yield the run id, and end the run with the block.
 
-        An interrupt or an exit sets the status KILLED, an error FAILED (with its text as the tag `failure`), the end
-        of the block FINISHED. Exceptions propagate. All queued writes are flushed.
+        An interrupt or an exit sets the status KILLED. An error sets the status FAILED and the tag `failure` with the
+        text of the error. Otherwise the status is FINISHED. Exceptions propagate. All queued writes are flushed.
         """
         with self._ending(self.start_run(name, params, tags, parent)) as run_id:
             yield run_id
 
     @contextmanager
     def resumed(self, run_id: str) -> Iterator[str]:
-        """Set a run that ended, or whose process died, to RUNNING, and end it with the block as `run` does."""
+        """Set the status of an earlier run to RUNNING, yield the run id, and end the run with the block as `run` does.
+
+        The earlier run may have ended, or its process may have died.
+        """
         self.resume_run(run_id)
         with self._ending(run_id):
             yield run_id
@@ -183,15 +190,18 @@ class Tracker:
             self.flush()
 
     def flush(self) -> None:
-        """Wait a few minutes at most until the server has received all queued writes; for the end of a process."""
+        """Wait until the server has received all queued writes, but a few minutes at most.
+
+        Call this at the end of a process.
+        """
         self._retries.flush()
 
     def resume_run(self, run_id: str) -> None:
-        """Set an ended run to RUNNING again, to continue writing to it."""
+        """Set the status of an ended run to RUNNING, so that values can be written to the run again."""
         self._retries.send(f"the restart of run {run_id}", partial(self.client.update_run, run_id, status="RUNNING"))
 
     def end_run(self, run_id: str, status: str) -> None:
-        """End a run; a run that has ended already keeps its status.
+        """End a run. A run that has already ended keeps its status.
 
         Raises:
             ValueError: `status` is not one of `END_STATES`.
@@ -208,11 +218,11 @@ class Tracker:
     def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
         """Add a point to the curve of each metric.
 
-        A value that is not finite adds no point; the tag `not_finite.<metric>` contains the last such value.
+        A value that is not finite adds no point. The tag `not_finite.<metric>` contains the last such value.
 
         Args:
-            run_id: the run.
-            metrics: name -> value.
+            run_id: id of the run.
+            metrics: dict from names to values.
             step: position on the curve, usually the epoch.
         """
         from mlflow.entities import Metric
@@ -245,16 +255,16 @@ class Tracker:
         self._retries.send(str(path), lambda: self.client.log_artifact(run_id, str(path), artifact_dir or None))
 
     def set_tag(self, run_id: str, key: str, value: Any) -> None:
-        """Set a tag of a run; long text is shortened."""
+        """Set a tag of a run. Long text is shortened."""
         text = _shorten(_text(value), _MAX_TAG_CHARS)
         self._retries.send(f"tag {key}", lambda: self.client.set_tag(run_id, _name(key), text))
 
     def run_info(self, run_id: str) -> RunInfo:
-        """Read a run."""
+        """Read the name, status, parameters, last metrics and tags of a run."""
         return _run_info(self.client.get_run(run_id))
 
     def runs(self, parent: str) -> list[RunInfo]:
-        """Read the child runs of `parent`, in the order in which they were started."""
+        """Read all child runs of the run `parent`, in the order in which they were started."""
         found: list[Any] = []
         token: str | None = ""
         while token is not None:
@@ -269,7 +279,10 @@ class Tracker:
         return [_run_info(run) for run in found]
 
     def metric_history(self, run_id: str, key: str) -> list[tuple[int, float]]:
-        """The curve of a metric as (step, value) by step; if a step was logged twice, the later value counts."""
+        """Return the curve of a metric as pairs (step, value), sorted by step.
+
+        If a step was logged twice, the later value is used.
+        """
         points = sorted(self.client.get_metric_history(run_id, metric_key(key)), key=lambda point: point.timestamp)
         return sorted({point.step: point.value for point in points}.items())
 
@@ -337,5 +350,5 @@ def _shorten(text: str, limit: int) -> str:
 
 
 def _name(key: str) -> str:
-    # The name of a space file can be part of the name of a tag; MLflow refuses brackets.
+    # MLflow rejects brackets, which the name of a tag may contain, for example in the name of a space file.
     return re.sub(r"[^\w\-. /:]", "_", key)[:250]

@@ -1,4 +1,4 @@
-"""Lightning callbacks: reports of metrics and checkpoints after every validation, and progress lines."""
+"""Lightning callbacks that report metrics and checkpoints after every validation, and that print progress lines."""
 
 import math
 import tempfile
@@ -18,16 +18,16 @@ __all__ = ["ProgressLine", "ReportMetrics"]
 class ReportMetrics(pl.Callback):
     """Reports all metrics of a validation together with a checkpoint.
 
-    It reports after validations, except the sanity check, and not after training epochs as Ray's own callback does.
-    If validations are less frequent than epochs, a report after an epoch lacks the metric that schedulers need, and
-    Lightning, resumed from its checkpoint, repeats the batches of epoch 0.
+    The sanity check is not reported. Unlike Ray's own callback, this callback does not report after training epochs. If
+    validations are less frequent than epochs, a report after an epoch would lack the metric that schedulers need.
+    Lightning would also repeat the batches of epoch 0 if it resumed from the checkpoint of such a report.
 
     Args:
-        report: function that is called on every rank with a mapping and a folder. The mapping contains the metrics
-            (`train_loss`, `val_mean_ap`, ...), `epoch` (from 1), `step`, and `fingerprint`, that of the configuration
-            stored in the model. The folder contains `CHECKPOINT_NAME` and is removed after the call.
-        measure: returns further values of the model. It is called once, at the first validation, and its values are
-            part of every report.
+        report: function that is called on every rank with a dict and a folder. The dict contains the metrics
+            (`train_loss`, `val_mean_ap`, ...), `epoch` (from 1), `step`, and the `fingerprint` of the configuration
+            that is stored in the model. The folder contains the file `CHECKPOINT_NAME` and is removed after the call.
+        measure: function that returns further values of the model. It is called once, at the first validation, and its
+            values are part of every report.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class ReportMetrics(pl.Callback):
         self._measured: dict[str, float] | None = None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save a checkpoint and report.
+        """Save a checkpoint and report it with the metrics.
 
         Raises:
             CheckpointError: the checkpoint cannot be written.
@@ -64,7 +64,7 @@ class ProgressLine(pl.Callback):
     """Prints the progress of a training: at intervals during an epoch, and after every validation.
 
     Args:
-        every_s: seconds between lines during an epoch.
+        every_s: least number of seconds between lines during an epoch.
     """
 
     def __init__(self, every_s: float = 10.0) -> None:
@@ -78,7 +78,7 @@ class ProgressLine(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Print a line if the last one is at least `every_s` seconds old."""
+        """Print a line if the last line is at least `every_s` seconds old."""
         now = time.monotonic()
         if now - self._last_line < self.every_s:
             return

@@ -1,4 +1,4 @@
-"""A dry training step on tiny inputs: parts from outside the product that do not fit are found before work starts."""
+"""Dry run of a training step on tiny inputs. It finds faulty parts from outside EvForge before a training starts."""
 
 import math
 from collections.abc import Iterator
@@ -22,11 +22,11 @@ from detector.preprocess.representation import representation_of
 __all__ = ["check_parts", "check_representation"]
 
 SIDES = 48, 72
-"""Height and width of the frame; no multiple of most strides."""
+"""Height and width of the test frame. Most strides do not divide them."""
 
 
 def check_representation(data: DataConfig) -> None:
-    """Write two events into one frame.
+    """Check a representation by writing two events into one frame.
 
     Raises:
         ValueError: the representation that `data.preprocess` names fails.
@@ -38,10 +38,10 @@ def check_representation(data: DataConfig) -> None:
 
 
 def check_parts(config: Config) -> None:
-    """Use the representation, backbone, losses, optimizer and schedule of a configuration once.
+    """Check the representation, backbone, losses, optimizer and learning rate schedule by using each of them once.
 
     Raises:
-        ValueError: one of them fails, or returns something else than its interface demands.
+        ValueError: one of these parts fails, or its result does not have the required form.
     """
     check_representation(config.data)
     detector = build_ssd(config)
@@ -82,10 +82,13 @@ def _check_loss(key: str, loss: object) -> None:
 
 @contextmanager
 def _named(key: str, name: str) -> Iterator[None]:
-    """Name the setting whose object fails in the block."""
+    """Convert an error of the block to a ValueError with the setting `key` and its value `name`.
+
+    A ValueError is raised unchanged if the object is built in or if the message already starts with `key`.
+    """
     try:
         yield
-    except Exception as error:  # the object may be someone else's and raise anything
+    except Exception as error:  # an object from outside EvForge can raise any error
         if isinstance(error, ValueError) and (name in TABLES[key] or str(error).startswith(key)):
             raise
         raise TABLES[key].error(name, "used", error, INTERFACE) from error

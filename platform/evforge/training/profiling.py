@@ -24,13 +24,13 @@ WARM_UP, TRAINING_FRAMES, EXPORT_FRAMES = 3, 9, 15
 
 
 def median_seconds(call: Callable[[], Any], device: torch.device, warm_up: int, rounds: int) -> float:
-    """Median duration of a call.
+    """Return the median duration of a call in seconds.
 
     Args:
-        call: work to measure.
-        device: device on which the call computes; each round waits for it.
-        warm_up: calls before the first round.
-        rounds: calls to measure.
+        call: function to measure.
+        device: device on which the function computes. The measured time ends when this device has finished.
+        warm_up: number of calls before the first measured call.
+        rounds: number of measured calls.
     """
     seconds = []
     for _ in range(warm_up + rounds):
@@ -43,15 +43,15 @@ def median_seconds(call: Callable[[], Any], device: torch.device, warm_up: int, 
 
 
 def model_costs(trainer: "pl.Trainer", model: "LightningDetectionModel") -> dict[str, float]:
-    """Size and speed of a detector. Clears its recurrent state.
+    """Measure the size and speed of a detector. This clears the recurrent state of the detector.
 
     Args:
         trainer: trainer whose precision is used.
-        model: model that has seen a batch, which sets the frame size.
+        model: model that has already processed a batch, from which it knows the frame size.
 
     Returns:
-        `parameters`, their number, and `latency_ms`, the median time in milliseconds of one frame through the network
-        on the model's device, without decoding.
+        Dict with `parameters`, the number of parameters, and `latency_ms`, the median time in milliseconds of one frame
+        through the network on the model's device, without decoding.
     """
     assert model.height is not None and model.width is not None
     frame = torch.zeros(1, 1, model.detector.in_channels, model.height, model.width, device=model.device)
@@ -62,7 +62,9 @@ def model_costs(trainer: "pl.Trainer", model: "LightningDetectionModel") -> dict
 
 
 def measure_rate(config: Config, threads: int, use_gpu: bool) -> float:
-    """Frames per second of a training step in this process, including reading; measures the second of two steps.
+    """Measure the speed of a training step in this process in frames per second. The time includes reading the data.
+
+    Two steps are made, and the second one is measured.
 
     Args:
         config: checked settings.
@@ -101,13 +103,13 @@ def measure_rate(config: Config, threads: int, use_gpu: bool) -> float:
 
 
 def measure_speed(exported: Path) -> dict[str, str]:
-    """Speed of an exported detector on this machine, including boxes.
+    """Measure the speed of an exported detector on this machine, including the decoding of boxes.
 
     Args:
         exported: folder with `model.ptjit` and `info_ssd_jit.json`.
 
     Returns:
-        Label -> text, such as the frame size and the median time.
+        Dict from labels to texts for display, such as the frame size and the median time.
 
     Raises:
         FileNotFoundError: one of the two files is missing.

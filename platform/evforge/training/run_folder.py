@@ -1,6 +1,6 @@
-"""Folders of runs: names of their files, records of MLflow runs, checkpoints, failures.
+"""The folder of a run: names of its files, the record of its MLflow run, checkpoints and failures.
 
-Imports no large library, as the driver and its workers share this module.
+This module imports no large library, because the driver and its workers share it.
 """
 
 import errno
@@ -48,13 +48,13 @@ __all__ = [
 
 BEST_CHECKPOINT, CONFIG_FILE, RECORD_FILE, SPACE_FILE = "best.ckpt", "config.yaml", "run.json", "space.yaml"
 RESOURCES_TAG = "trial_resources"
-"""Tag of a study's run: resources of one trial as JSON, such as `{"cpu": 1, "gpu": 1}`."""
+"""Tag of a study's MLflow run. It contains the resources of one trial as JSON, such as `{"cpu": 1, "gpu": 1}`."""
 CHECKPOINT_NAME = "checkpoint.ckpt"
-"""Name of the file in a checkpoint folder of Ray."""
+"""Name of Lightning's checkpoint file in a checkpoint folder of Ray."""
 COSTS = ("parameters", "latency_ms")
 """Names of the costs of a detector: number of parameters, and milliseconds per frame."""
 SPARE_BYTES = 8 * 2**20
-"""Free space that must remain on the disk after a checkpoint is written."""
+"""Free space in bytes that must remain on the disk after a checkpoint is written."""
 
 
 class CheckpointError(EvForgeError):
@@ -62,14 +62,14 @@ class CheckpointError(EvForgeError):
 
     @classmethod
     def of(cls, path: Path, error: OSError) -> "CheckpointError":
-        """The error of writing to a folder."""
+        """Return the CheckpointError for `error`, which occurred when a checkpoint was written to the folder `path`."""
         reason = os.strerror(error.errno) if error.errno else one_line(error)
         return cls(f"{path}: a checkpoint cannot be written: {reason}; free some space, then resume with --resume")
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """The MLflow run of a folder, stored in `run.json`.
+    """Record of the MLflow run that belongs to a folder. It is stored in the file `run.json` of the folder.
 
     Args:
         run_id: id of the MLflow run
@@ -83,10 +83,10 @@ class RunRecord:
 
 
 def read_record(folder: str | Path) -> RunRecord:
-    """Read the record of a run's folder.
+    """Read the record in the folder of a run.
 
     Raises:
-        FileNotFoundError: the folder is not that of a run.
+        FileNotFoundError: the folder is not the folder of a run.
     """
     path = Path(folder) / RECORD_FILE
     if not path.is_file():
@@ -95,7 +95,9 @@ def read_record(folder: str | Path) -> RunRecord:
 
 
 def unique_folder(storage: str, kind: str) -> Path:
-    """Create a folder `<storage>/<kind>-<time>`. Its name is unique, as Ray silently resumes a run with a known name.
+    """Create a folder `<storage>/<kind>-<time>` with a unique name, and return its path.
+
+    The name must be unique because Ray silently resumes a run with a known name.
 
     Raises:
         ValueError: `train.storage` is a file or an address.
@@ -112,24 +114,24 @@ def unique_folder(storage: str, kind: str) -> Path:
 
 
 def write_record(folder: Path, config: Config, tracker: "Tracker", run_id: str) -> None:
-    """Write the record that `read_record` reads, and the configuration."""
+    """Write the configuration, and the record that `read_record` reads."""
     write_text(folder / CONFIG_FILE, config.to_yaml())
     record = RunRecord(run_id, tracker.uri, tracker.experiment)
     write_text(folder / RECORD_FILE, json.dumps(asdict(record), indent=1) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file atomically: after an error it is absent or unchanged."""
+    """Write a file atomically. After an error, the file is absent or unchanged."""
     with atomic_write(path) as part:
         part.write_text(text)
 
 
 @contextmanager
 def checkpoint_file(checkpoint: Any) -> Iterator[str | None]:
-    """Yield the path of the file in a checkpoint of Ray; None without a checkpoint.
+    """Yield the path of the file in a checkpoint of Ray; None if there is no checkpoint.
 
-    If the file is damaged, print a line and yield the newest older file that is not, else the best checkpoint of an
-    ended training in the same folder, else None.
+    If the file is damaged, print a line and yield another file: the newest undamaged file of the older checkpoints, or
+    else the best checkpoint of an ended training in the same folder. If there is neither, yield None.
     """
     if checkpoint is None:
         yield None
@@ -145,7 +147,7 @@ def checkpoint_file(checkpoint: Any) -> Iterator[str | None]:
 
 
 def _is_undamaged(file: Path) -> bool:
-    """Check the checksums of a checkpoint, which is a ZIP archive."""
+    """Return whether the checksums of a checkpoint file, a ZIP archive, are correct. False if the file is missing."""
     try:
         with zipfile.ZipFile(file) as archive:
             return archive.testzip() is None
@@ -154,18 +156,22 @@ def _is_undamaged(file: Path) -> bool:
 
 
 def copy_checkpoint(folder: str | Path, target: Path) -> None:
-    """Copy the file of a checkpoint folder atomically."""
+    """Copy the file in a checkpoint folder to the file `target` atomically."""
     with atomic_write(target) as part:
         shutil.copyfile(Path(folder) / CHECKPOINT_NAME, part)
 
 
 @contextmanager
 def whole_checkpoints(folder: Path, source: Path) -> Iterator[None]:
-    """Remove incomplete checkpoints in `folder` if the block, which copies the checkpoint folder `source`, fails.
+    """Run a block that copies a checkpoint, and remove the incomplete copy if the block fails.
+
+    Args:
+        folder: folder to which the block copies the checkpoint.
+        source: checkpoint folder that the block copies.
 
     Raises:
-        CheckpointError: the checkpoint could not be written, or would fill the disk, on which Ray and MLflow also
-            write lists that a full disk would truncate.
+        CheckpointError: the checkpoint could not be written or would fill the disk. A full disk would also truncate the
+            lists that Ray and MLflow write.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder).free < SPARE_BYTES + (source / CHECKPOINT_NAME).stat().st_size:
@@ -180,10 +186,12 @@ def whole_checkpoints(folder: Path, source: Path) -> Iterator[None]:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """Remove Ray's list of checkpoints in a training's folder if a full disk has truncated it: Ray could not read it.
+    """Return the last checkpoint of a training if a full disk has truncated Ray's list of checkpoints.
+
+    The truncated list is removed, because Ray cannot read it.
 
     Returns:
-        Path of the last checkpoint's file if the list was truncated. None if it is complete or absent.
+        Path of the last checkpoint's file. None if the list is complete or absent, or if there is no checkpoint.
     """
     if not drop_broken_checkpoint_list(folder):
         return None
@@ -191,17 +199,23 @@ def last_checkpoint(folder: Path) -> str | None:
 
 
 def failure_file(folder: Path, trial_id: str) -> Path:
-    """Path of the traceback of a failed trial, in the folder of its study."""
+    """Return the path of the file for the traceback of a failed trial. `folder` is the folder of the study."""
     return folder / "failures" / f"{trial_id}.txt"
 
 
 def note_failure(path: Path, text: str) -> None:
-    """Write the text of a failure. On a full disk the file is absent, and Ray reports the failure after its retries."""
+    """Write the text of a failure to a file.
+
+    On a full disk, the file is absent, and Ray reports the failure after its retries.
+    """
     with suppress(OSError):
         path.parent.mkdir(exist_ok=True)
         write_text(path, text)
 
 
 def is_metric(name: str) -> bool:
-    """Whether a logged value is a metric of a split or a cost; the others are for the progress line."""
+    """Return whether a logged value is a metric of a split or a cost of the detector.
+
+    Other logged values are for the progress line.
+    """
     return name in COSTS or name.startswith(("train_", "val_", "test_"))

@@ -1,4 +1,4 @@
-"""Training: `fit` runs Lightning in this process, `train` in the workers of Ray Train."""
+"""Training: `fit` runs Lightning in this process, and `train` runs Lightning in the workers of Ray Train."""
 
 import logging
 import signal
@@ -59,15 +59,15 @@ class TrainResult:
 
 
 def check_config(config: Config, metric: str | None = None) -> Config:
-    """Check everything that can be checked before a worker starts.
+    """Check everything in a configuration that can be checked before a worker starts.
 
     Args:
         config: the configuration.
-        metric: metric of a search, which the labels of the validation split must be able to measure.
+        metric: metric of a search. The labels of the validation split must be sufficient to measure this metric.
 
     Returns:
-        The configuration with the classes of the dataset filled in and an absolute path of the dataset, as workers
-        may run in other folders.
+        The configuration with the class names of the dataset and with the absolute path of the dataset, as workers may
+        run in other folders.
 
     Raises:
         ValueError: a setting does not fit the dataset or another setting.
@@ -118,9 +118,9 @@ def fit(
 
     Args:
         config: checked configuration.
-        callbacks: Lightning callbacks; they do all reporting and saving.
-        ckpt_path: checkpoint to resume from. It sets the weights, the moments of Adam and the epoch; `config` sets the
-            learning rate, the weight decay and everything else.
+        callbacks: Lightning callbacks. They do all reporting and saving.
+        ckpt_path: checkpoint from which the training resumes. It sets the weights, the moments of Adam and the epoch.
+            `config` sets the learning rate, the weight decay and everything else.
         threads: number of torch threads.
         use_gpu: train on the GPU that this process sees.
         options: further arguments of `pl.Trainer`.
@@ -161,11 +161,11 @@ def fit(
 
 
 def train(config: Config, resume: str | Path | None = None) -> TrainResult:
-    """Train under Ray Train with `train.workers` ranks.
+    """Train with Ray Train on `train.workers` ranks.
 
     Args:
         config: the configuration.
-        resume: folder of an earlier run, which resumes from its last checkpoint in the same MLflow run.
+        resume: folder of an earlier run. The training continues from the run's last checkpoint in the same MLflow run.
 
     Raises:
         ValueError: a setting is invalid.
@@ -194,7 +194,7 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
 
 @contextmanager
 def _tracked(tracker: "Tracker", config: Config, folder: Path, record: RunRecord | None) -> Iterator[str]:
-    """The MLflow run of a training: a new one, or the recorded one resumed."""
+    """Start an MLflow run, or resume the run in `record`. Yield the run id, and end the run with the block."""
     tags = {"config_fingerprint": config.fingerprint(), "path": str(folder)}
     run = tracker.run(folder.name, config.to_flat(), tags) if record is None else tracker.resumed(record.run_id)
     with run as run_id:
@@ -213,15 +213,16 @@ def run_workers(
     log: Mapping[str, Any] | None = None,
     callbacks: Sequence[Any] = (),
 ) -> "ray.train.Result":
-    """Train in the workers of Ray Train, from the last checkpoint in the folder if there is one.
+    """Train in the workers of Ray Train. Resume from the last checkpoint in the folder if there is one.
 
     Args:
         config: checked configuration.
         folder: folder of the checkpoints.
         use_gpu: give each worker a GPU.
-        best: metric and mode of the checkpoint that is kept in addition to the last one.
+        best: name of a metric and its mode ("max" or "min"). The best checkpoint by this metric and the last checkpoint
+            are kept.
         threads: number of torch threads per worker; if None, the workers of a machine share its cores.
-        log: `tracker` and `run_id` that rank 0 logs to.
+        log: dict with the `tracker` and the `run_id` to which rank 0 logs; None to log nothing.
         callbacks: callbacks of Ray Train.
 
     Raises:
@@ -273,7 +274,7 @@ def _run_config(config: Config, folder: Path, best: tuple[str, str], callbacks: 
 
 
 def _worker_loop(job: dict[str, Any]) -> None:
-    """The work of one rank."""
+    """Train in the process of one rank. `job` is the dict that `run_workers` makes."""
     import ray.train
 
     from detector.lightning_model import NonFiniteLossError
@@ -281,7 +282,7 @@ def _worker_loop(job: dict[str, Any]) -> None:
     from evforge.training.profiling import model_costs
 
     failure = job["folder"] / FAILURE_FILE
-    if failure.is_file():  # Ray retries after every failure, but this one would occur again
+    if failure.is_file():  # Ray retries after every failure, but the noted failure would occur again
         raise EvForgeError(failure.read_text())
     context = ray.train.get_context()
     is_first = context.get_world_rank() == 0
@@ -317,14 +318,17 @@ def _ddp_options(world_size: int) -> dict[str, Any]:
         return {}
     from ray.train.lightning import RayDDPStrategy, RayLightningEnvironment
 
-    # Buffers contain the recurrent state of the rank's own streams.
+    # The buffers of each rank contain the recurrent state of its own streams, so they must not be broadcast.
     strategy = RayDDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
     return {"devices": "auto", "strategy": strategy, "plugins": [RayLightningEnvironment()]}
 
 
 @contextmanager
 def _own_interrupts() -> Iterator[None]:
-    """Raise Ray Train's exit after Ctrl-C as an interrupt, and restore the signal handler that Ray Train replaces."""
+    """Convert the exit that Ray Train raises after Ctrl-C to a KeyboardInterrupt.
+
+    After the block, the signal handler that Ray Train has replaced is restored.
+    """
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -339,7 +343,7 @@ def _reason(error: Exception, folder: Path) -> str:
     failure = folder / FAILURE_FILE
     if failure.is_file():
         return failure.read_text()
-    if "No space left on device" in str(error):  # from Ray's own writing
+    if "No space left on device" in str(error):  # Ray itself could not write a file
         return f"{folder}: no space left on the disk; free some space, then resume with --resume"
     return last_line(failure_text(error))
 
@@ -349,12 +353,12 @@ def quiet() -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     logging.getLogger("ray.tune.trainable").setLevel(logging.ERROR)  # logs each checkpoint that is loaded
-    logging.getLogger().setLevel(logging.WARNING)  # Ray Train logs each report to the root
+    logging.getLogger().setLevel(logging.WARNING)  # Ray Train logs each report to the root logger
     for message in (
         ".*does not have many workers.*",
         ".*recommended to use `self.log.*sync_dist=True.*",  # the model's metrics are equal on all ranks
         ".*isinstance.treespec, LeafSpec.*",
-        ".*resuming from a checkpoint that ended before the epoch ended.*",  # untrue, see ReportMetrics
+        ".*resuming from a checkpoint that ended before the epoch ended.*",  # not true, see ReportMetrics
         ".*`broadcast_buffers` is deprecated.*",  # older versions of torch do not have its replacement
     ):
         warnings.filterwarnings("ignore", message)

@@ -111,7 +111,7 @@ def registry(
     protocol. The exit code is 1 if promote or rollback is refused.
 
     Args:
-        action: register evaluates a checkpoint on the test split, exports it, registers it, and then tries to promote it
+        action: register evaluates a checkpoint on the test split, exports it, registers it, and tries to promote it
         name: name of the registered model; track.registered_model_name if not given
         version: version to show or to promote; the newest if not given
         checkpoint: folder of the run or study to register

@@ -95,7 +95,7 @@ class Population(PopulationBasedTraining):
         return super().on_trial_result(tune_controller, trial, result)
 
     def wanted(self, trials: list[Trial]) -> Iterator[Path]:
-        """Yield the checkpoint folders that must be kept, because a trial or another trial may load them."""
+        """Yield, for each trial, the checkpoint from which it resumes and the checkpoint that other trials may load."""
         for trial in trials:
             if trial.checkpoint is not None:
                 yield Path(trial.checkpoint.path)

@@ -1,4 +1,4 @@
-"""Samplers: lists of random samples or of all samples, and a Ray Tune searcher for Optuna that never repeats a sample."""
+"""Samplers: functions that return a list of samples, and a Ray Tune searcher for Optuna that never repeats a sample."""
 
 import json
 import math
