@@ -12,8 +12,8 @@ __all__ = ["data_fingerprint"]
 def data_fingerprint(split: Path) -> str:
     """Compute a hash of a split, 16 hexadecimal digits. Equal recordings, preprocessing and labels give equal hashes.
 
-    If the attributes of a tensor file include the hash of its recording, these identify its content.
-    Otherwise all frames of the tensor file are read.
+    If the attributes of a tensor file include the hash of its recording, the attributes identify the content of the
+    file. Otherwise all frames of the file are read.
 
     Args:
         split: folder with the files `X.h5` and `X_bbox.npy`.
