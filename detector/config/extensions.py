@@ -91,13 +91,10 @@ class Table(Mapping[str, Any]):
         Raises:
             ValueError: the object is not a function or class, and otherwise as for `make`.
         """
+        function = self[name]
         try:
-            names = inspect.signature(self[name]).parameters
-        except ValueError as error:
-            if str(error).startswith(self.key):
-                raise
-            raise self.error(name, "called", error, INTERFACE) from error
-        except TypeError as error:
+            names = inspect.signature(function).parameters
+        except (TypeError, ValueError) as error:
             raise self.error(name, "called", error, INTERFACE) from error
         return self.make(name, **{key: value for key, value in offered.items() if key in names})
 

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,11 +45,12 @@ class Resources:
     def hosts(self, use_gpu: bool) -> list[tuple[int, int]]:
         """Return (CPU cores, GPUs) of each node on which trainings can run.
 
-        With an autoscaler, these are the nodes of the largest cluster, otherwise the running nodes. For trainings on
-        CPUs, the autoscaler's nodes with GPUs are used only if there are no other nodes.
+        These are the running nodes, and those that an autoscaler starts. For trainings on CPUs, the autoscaler starts
+        nodes with GPUs only if there are no other nodes.
         """
         running, grown = ([node for node in nodes if node[use_gpu]] for nodes in (self.nodes, self.grown))
-        return [node for node in grown if use_gpu or not node[1]] or running or grown
+        started = [node for node in grown if use_gpu or not node[1]]
+        return list((Counter(running) | Counter(started)).elements()) or grown
 
     def room(self, use_gpu: bool) -> int:
         """Return the largest number of workers that can run at the same time.

@@ -14,7 +14,7 @@ from ray import tune as ray_tune
 
 from detector.config import Config
 from detector.config.checks import require
-from detector.config.extensions import TABLES
+from detector.config.extensions import REPRESENTATIONS, TABLES
 from detector.data_factory import psee_data
 from detector.single_stage_detector import check_backbone
 from evforge import EvForgeError
@@ -112,7 +112,8 @@ def prepare(config: Config, space_file: str | Path, overrides: Mapping[str, Any]
             table[option]  # raises if the option cannot be imported
             one = config.with_overrides({key: option})
             check_parts(one)
-            psee_data(one.to_hparams(), "train")  # raises if the dataset has another representation
+            if key == REPRESENTATIONS.key:
+                psee_data(one.to_hparams(), "train")  # raises if the dataset has another representation
     return config, space
 
 

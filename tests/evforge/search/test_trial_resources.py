@@ -38,6 +38,8 @@ from evforge.search.trial_resources import concurrent_trials, trial_limits, tria
         (Resources(((4, 0),), ((8, 1),) * 4), {"train.use_gpu": True}, 20, 8, {"cpu": 8.0, "gpu": 1.0}),
         (Resources(((4, 0),), ((8, 1),) * 4), {}, 20, 1, {"cpu": 1.0}),
         (Resources(((0, 0),), ((0, 0), (8, 1), (8, 1))), {}, 2, 8, {"cpu": 8.0}),
+        # Nodes with GPUs that run serve trials on CPUs too, with those without GPUs that can be started.
+        (Resources(((4, 0), (8, 1)), ((4, 0), (4, 0), (8, 1), (8, 1))), {"train.use_gpu": False}, 4, 4, {"cpu": 4.0}),
     ],
 )
 def test_what_a_trial_reserves(resources, changes, count, threads, limits):
@@ -95,7 +97,6 @@ THREE_NODES = """
 import os
 import evforge  # sets Ray's environment
 import ray
-from ray._private.state import state
 from ray.cluster_utils import Cluster
 from ray.core.generated.autoscaler_pb2 import ClusterConfig
 from detector.config import Config
