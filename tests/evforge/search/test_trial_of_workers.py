@@ -39,7 +39,7 @@ def test_a_search_larger_than_the_machine_starts_nothing(tiny_config, space_file
 
 def test_the_dry_run_describes_the_workers(tiny_config, space_file, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr("evforge.search.dry_run.cpu_count", lambda: 8)
+    monkeypatch.setattr("evforge.cluster.session.cpu_count", lambda: 8)
     monkeypatch.setattr("evforge.search.dry_run.measure_rate", lambda *_: 10.0)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     config, space = prepare(tiny_config, space_file)
