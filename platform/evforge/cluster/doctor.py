@@ -165,7 +165,8 @@ def _disk() -> Iterator[Check]:
 
 
 def _tracking_store() -> Iterator[Check]:
-    from evforge.tracking.tracker import Tracker, default_uri
+    from evforge.tracking.store import default_uri
+    from evforge.tracking.tracker import Tracker
 
     uri = default_uri()
     with tempfile.TemporaryFile(dir=Path.cwd()):  # raises if the folder is not writable

@@ -22,7 +22,7 @@ from evforge import EvForgeError, last_line
 from evforge.cluster.checks import Check, outcome, print_checks, version_of
 from evforge.cluster.session import Resources, ray_session
 
-__all__ = ["Report", "cluster_checks", "installed", "local_checks", "main", "node_report"]
+__all__ = ["Report", "ask_nodes", "cluster_checks", "installed", "local_checks", "main", "node_report"]
 
 PACKAGES = ("ray", "torch", "pytorch-lightning", "mlflow")
 NODE_S, TRACKING_S = 120.0, 5.0
@@ -82,7 +82,7 @@ def cluster_checks(config: Config | None, client: Mapping[str, str]) -> Iterator
     """
     paths = _paths(config) if config else {}
     with ray_session() as resources, _storage_mark(config) as mark:
-        nodes = _ask_nodes({**paths, **mark}, _server(config) if config else "")
+        nodes = list(ask_nodes({**paths, **mark}, _server(config) if config else "").values())
         yield Check("nodes", "ok", f"{len(nodes)} with {resources.cpus} CPUs and {resources.gpus} GPUs")
         yield from _version_checks(installed(), client, nodes)
         if config:
@@ -108,7 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return print_checks("cluster", partial(cluster_checks, config, request["versions"]))
 
 
-def _ask_nodes(paths: Mapping[str, str], tracking_uri: str) -> list[Report]:
+def ask_nodes(paths: Mapping[str, str], tracking_uri: str) -> dict[str, Report]:
+    """Run `node_report` on every node of the cluster, and return the reports by the ids of the nodes in Ray."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -116,14 +117,15 @@ def _ask_nodes(paths: Mapping[str, str], tracking_uri: str) -> list[Report]:
     alive = [node for node in ray.nodes() if node["Alive"]]
     strategies = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in alive]
     answers = [task.options(scheduling_strategy=on_node).remote(paths, tracking_uri) for on_node in strategies]
-    waiting = {answer: node["NodeManagerAddress"] for answer, node in zip(answers, alive, strict=True)}
-    done, late = ray.wait(answers, num_returns=len(answers), timeout=NODE_S)
-    reports = [Report(waiting[answer], error=f"no answer within {NODE_S:.0f} s") for answer in late]
-    for answer in done:
+    done, _ = ray.wait(answers, num_returns=len(answers), timeout=NODE_S)
+    reports = {}
+    for answer, node in zip(answers, alive, strict=True):
         try:
-            reports.append(ray.get(answer))
+            found = ray.get(answer) if answer in done else f"no answer within {NODE_S:.0f} s"
         except ray.exceptions.RayError as error:
-            reports.append(Report(waiting[answer], error=last_line(str(error))))
+            found = last_line(str(error))
+        name = node["NodeManagerAddress"]
+        reports[node["NodeID"]] = Report(name, error=found) if isinstance(found, str) else found
     return reports
 
 

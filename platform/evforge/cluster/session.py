@@ -27,10 +27,12 @@ class Resources:
         nodes: (CPU cores, GPUs) of each running node
         grown: (CPU cores, GPUs) of each node in the largest cluster that an autoscaler can start; empty without an
             autoscaler
+        left_out: ids of running nodes that must not be used, for example because they do not see the dataset
     """
 
     nodes: tuple[tuple[int, int], ...]
     grown: tuple[tuple[int, int], ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def cpus(self) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from detector.config import Config
 from detector.lightning_model import LightningDetectionModel, read_checkpoint
-from evforge.training.run_folder import BEST_CHECKPOINT
+from evforge.training.run_folder import BEST_CHECKPOINT, load_config
 
 __all__ = ["checkpoint_config", "find_checkpoint", "load_model"]
 
@@ -29,7 +29,7 @@ def checkpoint_config(checkpoint: Path) -> Config:
     Raises:
         ValueError: the file is not a checkpoint of a detector.
     """
-    return Config.from_hparams(read_checkpoint(checkpoint)["hyper_parameters"])
+    return load_config(checkpoint.parent, Config.from_hparams(read_checkpoint(checkpoint)["hyper_parameters"]))
 
 
 def load_model(checkpoint: Path, config: Config | None = None) -> LightningDetectionModel:

@@ -27,6 +27,7 @@ from detector.preprocess.representation import representation_of
 from detector.utils.decoration import decoration
 from detector.utils.precision import resolve_precision
 from detector.visualization import drawing
+from evforge import one_line
 from evforge.cluster.session import local_resources
 from evforge.display.figures import save_figure
 from evforge.display.tables import metric_text
@@ -155,6 +156,7 @@ def evaluate(
         other = read_evaluation(other_path)
         check_comparable(rules, other, other_path)
     loader = psee_data(config.to_hparams(), split)
+    run = _recorded_run(path, config)
     use_gpu = local_resources().use_gpu(config.train.use_gpu)
     precision = resolve_precision(config.train.precision, use_gpu)
     files = {str(file.path): file for file in loader.dataset.dataset.files}
@@ -171,7 +173,7 @@ def evaluate(
     )
     write_evaluation(found.folder / EVALUATION_FILE, found.to_dict())
     write_text(found.folder / METRICS_FILE, found.text() + "\n")
-    _log(found, config, lambda: _draw(found, measured, predictions, files))
+    _log(found, config, run, lambda: _draw(found, measured, predictions, files))
     if compare_with is not None:
         print(compare(found.to_dict(), other, other_path))
     return found
@@ -265,7 +267,26 @@ def _image(
     return drawing.draw_detections(image, shown, classes, truth, SHOWN_FROM)
 
 
-def _log(found: Evaluation, config: Config, draw: Callable[[], list[Path]]) -> None:
+def _recorded_run(checkpoint: Path, config: Config) -> tuple[Tracker, str | None] | None:
+    """Open the MLflow store of a checkpoint's training, or of the configuration if the training is unknown.
+
+    Returns:
+        The tracker and the id of the training's run. The id is None if the training is unknown. The result is None if
+        the store of the training does not exist or cannot be used; then a line is printed.
+    """
+    if not (checkpoint.parent / RECORD_FILE).is_file():
+        return Tracker(config.track.tracking_uri, config.track.experiment), None
+    record = read_record(checkpoint.parent)
+    try:
+        return Tracker(record.tracking_uri, record.experiment, checkpoint.parent.parent, create=False), record.run_id
+    except ValueError as error:
+        print(f"the evaluation is written to files, but not to MLflow: {one_line(error)}", flush=True)
+        return None
+
+
+def _log(
+    found: Evaluation, config: Config, target: tuple[Tracker, str | None] | None, draw: Callable[[], list[Path]]
+) -> None:
     """Log an evaluation to the MLflow run of the training, or to a new run if the run of the training is unknown.
 
     The figures are drawn after the results are logged.
@@ -273,16 +294,15 @@ def _log(found: Evaluation, config: Config, draw: Callable[[], list[Path]]) -> N
     Args:
         found: the evaluation.
         config: settings of the new run.
+        target: result of `_recorded_run`.
         draw: function that draws the figures and returns their paths.
     """
-    checkpoint = found.checkpoint
-    if (checkpoint.parent / RECORD_FILE).is_file():
-        record = read_record(checkpoint.parent)
-        tracker = Tracker(record.tracking_uri, record.experiment)
-        run: Any = nullcontext(record.run_id)
-    else:
-        tracker = Tracker(config.track.tracking_uri, config.track.experiment)
-        run = tracker.run(f"evaluate-{checkpoint.stem}", config.to_flat(), {"checkpoint": str(checkpoint)})
+    if target is None:
+        draw()
+        return
+    (tracker, known), checkpoint = target, found.checkpoint
+    parameters = config.to_flat(), {"checkpoint": str(checkpoint)}
+    run: Any = nullcontext(known) if known else tracker.run(f"evaluate-{checkpoint.stem}", *parameters)
     with run as run_id:
         tracker.log_metrics(run_id, {f"{found.split}_{key}": value for key, value in found.scalars().items()}, step=0)
         tracker.set_tag(run_id, f"{found.split}_data_fingerprint", found.data_fingerprint)

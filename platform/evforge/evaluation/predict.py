@@ -89,7 +89,7 @@ def _fetch(address: str, track: TrackConfig, folder: Path) -> Path:
     found = REGISTERED.fullmatch(address)
     if found is None:
         raise ValueError(f"model: got {address!r}, allowed: models:/NAME@ALIAS or models:/NAME/VERSION")
-    tracker = Tracker(track.tracking_uri, track.experiment)
+    tracker = Tracker(track.tracking_uri, track.experiment, create=False)
     return fetch(tracker, found["name"], found["alias"] or found["version"], folder)
 
 

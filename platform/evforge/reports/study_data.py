@@ -15,7 +15,7 @@ from evforge.search.trial import SEED
 from evforge.space.domains import Domain
 from evforge.space.space import Space, load_space
 from evforge.tracking.tracker import RunInfo, Tracker
-from evforge.training.run_folder import CONFIG_FILE, COSTS, RESOURCES_TAG, SPACE_FILE, read_record
+from evforge.training.run_folder import COSTS, RESOURCES_TAG, SPACE_FILE, load_config, read_record
 
 __all__ = ["Study", "StudyTrial", "measure_coverages", "read_study", "value_text"]
 
@@ -158,8 +158,8 @@ def read_study(folder: str | Path) -> Study:
     record = read_record(folder)
     if not (folder / SPACE_FILE).is_file():
         raise FileNotFoundError(f"{folder}: not a study, allowed: a folder with a {SPACE_FILE}")
-    config, space = Config.load(folder / CONFIG_FILE), load_space(folder / SPACE_FILE)
-    tracker = Tracker(record.tracking_uri, record.experiment)
+    config, space = load_config(folder), load_space(folder / SPACE_FILE)
+    tracker = Tracker(record.tracking_uri, record.experiment, folder.parent, create=False)
     trials = [_read_trial(tracker, run, config, space) for run in tracker.runs(record.run_id)]
     resources = json.loads(tracker.run_info(record.run_id).tags.get(RESOURCES_TAG, "{}"))
     return Study(folder, config, space, tracker, record.run_id, trials, resources)

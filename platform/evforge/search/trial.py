@@ -3,8 +3,9 @@
 import atexit
 import gc
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,15 @@ from typing import Any
 from detector.config import Config
 from evforge.cluster.ray_compat import trial_folder, trial_is_running
 from evforge.space.space import Space
+from evforge.training.failures import NodeError, is_temporary
 from evforge.training.run_folder import CheckpointError, checkpoint_file, failure_file, note_failure, whole_checkpoints
 from evforge.training.train import fit, run_workers
 
-__all__ = ["SEED", "run_trial", "run_trial_of_workers", "trial_config"]
+__all__ = ["SEED", "TrialSetup", "run_trial", "run_trial_of_workers", "trial_config"]
 
 SEED = "train.seed"
 WORKERS = "workers"
 """Name of the subfolder of a trial's folder in which the Ray Train run of the trial stores checkpoints."""
-
-Resolve = Callable[[Mapping[str, Any]], Config]
 
 
 def trial_config(base: Config, space: Space, sample: Mapping[str, Any]) -> Config:
@@ -30,19 +30,37 @@ def trial_config(base: Config, space: Space, sample: Mapping[str, Any]) -> Confi
     return base.with_overrides({**space.overrides_of(sample), **seed})
 
 
-def run_trial(config: dict[str, Any], resolve: Resolve, folder: Path, threads: int, use_gpu: bool) -> None:
+@dataclass(frozen=True)
+class TrialSetup:
+    """What all trials of a search have in common.
+
+    Args:
+        resolve: function that returns the configuration of a sample
+        folder: folder of the study
+        files: files of the dataset that every node must see
+        threads: number of torch threads of a trial, or of each of its workers
+        use_gpu: train on the GPU that a trial's process sees
+        left_out: ids of nodes that must not be used
+    """
+
+    resolve: Callable[[Mapping[str, Any]], Config]
+    folder: Path
+    files: Sequence[str]
+    threads: int
+    use_gpu: bool
+    left_out: Sequence[str] = ()
+
+
+def run_trial(config: dict[str, Any], setup: TrialSetup) -> None:
     """Train one sample. Resume from the last checkpoint of the trial if there is one.
 
-    An error is not raised but written to a file for the driver, because a retry would fail again. Ray uses the same
-    process for several trials, so the process, which has imported all libraries, can run the next trial. Ray retries a
-    trial only if its process died or a checkpoint could not be written. These causes may be temporary.
+    Ray retries a trial after an error that may be temporary: its process or node died, a file could not be read or
+    written, or memory was short. Other errors would occur again. They are not raised but written to a file for the
+    driver, so that the process, which has imported all libraries, can run the next trial.
 
     Args:
         config: the sample that Ray drew, or `{"sample": sample}`.
-        resolve: function that returns the configuration of a sample.
-        folder: folder of the study.
-        threads: number of torch threads.
-        use_gpu: train on the GPU that this process sees.
+        setup: what all trials have in common.
     """
     import torch
     from ray import tune as ray_tune
@@ -58,27 +76,35 @@ def run_trial(config: dict[str, Any], resolve: Resolve, folder: Path, threads: i
             ray_tune.report(metrics, checkpoint=ray_tune.Checkpoint.from_directory(checkpoint))
 
     try:
-        with _noting_failures(folder), checkpoint_file(ray_tune.get_checkpoint()) as ckpt_path:
-            sample = resolve(config.get("sample", config))
-            fit(sample, [ReportMetrics(report, model_costs)], ckpt_path, threads=threads, use_gpu=use_gpu)
+        with _noting_failures(setup), checkpoint_file(ray_tune.get_checkpoint()) as ckpt_path:
+            sample = setup.resolve(config.get("sample", config))
+            callbacks = [ReportMetrics(report, model_costs)]
+            fit(sample, callbacks, ckpt_path, threads=setup.threads, use_gpu=setup.use_gpu)
     finally:
         gc.collect()
         torch.cuda.empty_cache()
 
 
-def run_trial_of_workers(config: dict[str, Any], resolve: Resolve, folder: Path, threads: int, use_gpu: bool) -> None:
+def run_trial_of_workers(config: dict[str, Any], setup: TrialSetup) -> None:
     """Train one sample as a Ray Train run with `train.workers` ranks. Resume from the last checkpoint if there is one.
 
-    This process only waits and reserves no CPU. Ray reserves the resources of all workers together. The arguments are
-    the same as for `run_trial`, but `threads` is the number of threads per worker.
+    This process only waits and reserves no CPU. Ray reserves the resources of all workers together. If a worker fails,
+    the whole trial is retried, so that one counter limits the retries. The arguments are the same as for `run_trial`.
     """
     from ray.tune.integration.ray_train import TuneReportCallback
 
-    with _noting_failures(folder):
-        sample = resolve(config.get("sample", config))
-        best = (sample.tune.metric, sample.tune.mode)
-        callbacks = [TuneReportCallback()]
-        run_workers(sample, trial_folder() / WORKERS, use_gpu, best=best, threads=threads, callbacks=callbacks)
+    with _noting_failures(setup):
+        sample = setup.resolve(config.get("sample", config))
+        run_workers(
+            sample,
+            trial_folder() / WORKERS,
+            setup.use_gpu,
+            best=(sample.tune.metric, sample.tune.mode),
+            threads=setup.threads,
+            left_out=setup.left_out,
+            max_failures=0,
+            callbacks=[TuneReportCallback()],
+        )
 
 
 @cache
@@ -92,14 +118,21 @@ def _leave_imports_out_of_collections() -> None:
 
 
 @contextmanager
-def _noting_failures(folder: Path) -> Iterator[None]:
+def _noting_failures(setup: TrialSetup) -> Iterator[None]:
+    """Write an error of the block to the file for the driver, or raise it if a retry may succeed."""
     from ray import tune as ray_tune
 
-    path = failure_file(folder, ray_tune.get_context().get_trial_id())
+    path = failure_file(setup.folder, ray_tune.get_context().get_trial_id())
     try:
+        for file in setup.files:
+            if not Path(file).exists():
+                raise FileNotFoundError(f"{file}: not found on this node")
         yield
     except CheckpointError:
         raise
-    except Exception:
-        if trial_is_running():  # otherwise the error occurred because the trial was stopped
-            note_failure(path, traceback.format_exc())
+    except Exception as error:
+        if not trial_is_running():  # the error occurred because the trial was stopped
+            return
+        if is_temporary(error):
+            raise NodeError.here(error) from error
+        note_failure(path, traceback.format_exc())

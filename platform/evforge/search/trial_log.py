@@ -14,6 +14,7 @@ from ray.tune import Callback
 from detector.config import Config
 from evforge import EvForgeError, last_line
 from evforge.anchors.candidates import list_name
+from evforge.cluster.placement import avoid
 from evforge.cluster.ray_compat import CHECKPOINT_FOLDERS, error_text, reported_checkpoint, start_checkpoint
 from evforge.search.pareto import Candidate, front
 from evforge.search.policies.population import Population
@@ -121,6 +122,13 @@ class StudyLog(Callback):
             if run.status == "RUNNING" and run.name.startswith(self.prefix) and run.run_id not in known:
                 self.tracker.end_run(run.run_id, "KILLED")
 
+    def move(self, tracker: Tracker, folder: Path) -> None:
+        """Continue with another tracker and folder, because the study may have been moved since it was stored."""
+        for record in self.trials.values():
+            if record.folder is not None:
+                record.folder = folder / record.folder.relative_to(self.folder)
+        self.tracker, self.folder = tracker, folder
+
     def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
         """Restore the saved state of the scheduler.
 
@@ -215,6 +223,15 @@ class StudyLog(Callback):
         self.tracker.set_tag(record.run_id, "early_stopped", early)
         self.tracker.end_run(record.run_id, "FINISHED")
         self._prune(trials)
+
+    def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """Print that a trial is retried, and exclude the node on which it failed if another node can run it."""
+        error = trial.get_pickled_error()
+        node_id = getattr(getattr(error, "cause", error), "node_id", None)
+        if node_id is not None:
+            trial.update_resources(avoid(trial.placement_group_factory, node_id))
+        name, reason = self.trials[trial.trial_id].name, last_line(error_text(trial))
+        print(f"{name} is retried: {reason}", flush=True)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """End the MLflow run of a trial that failed more often than `train.max_failures` allows."""

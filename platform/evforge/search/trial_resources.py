@@ -49,7 +49,7 @@ def trial_limits(config: Config, resources: Resources, count: int) -> tuple[int,
 
     Returns:
         Number of torch threads of the trial or of each of its workers, and the resources that the process of the trial
-        reserves, as a dict for Ray Tune such as `{"cpu": 1.0, "gpu": 0.5}`.
+        reserves, such as `{"cpu": 1.0, "gpu": 0.5}`.
     """
     concurrent, workers = concurrent_trials(config, resources, count), config.train.workers
     use_gpu = resources.use_gpu(config.train.use_gpu)

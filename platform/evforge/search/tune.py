@@ -19,28 +19,28 @@ from detector.data_factory import psee_data
 from detector.single_stage_detector import check_backbone
 from evforge import EvForgeError
 from evforge.anchors.candidates import resolve_lists
+from evforge.cluster.placement import request, witnesses
 from evforge.cluster.ray_compat import restored_callbacks, search_was_saved
-from evforge.cluster.session import Resources, ray_session
+from evforge.cluster.session import Resources
 from evforge.search.pareto import Candidate, front_table, front_yaml
 from evforge.search.policies.population import Population
 from evforge.search.policies.samplers import UnseenSearch
 from evforge.search.policies.schedulers import save_scheduler_state
 from evforge.search.policies.tables import make_sampler, make_scheduler
-from evforge.search.trial import SEED, run_trial, run_trial_of_workers, trial_config
+from evforge.search.trial import SEED, TrialSetup, run_trial, run_trial_of_workers, trial_config
 from evforge.search.trial_log import FOLDER, StudyLog
 from evforge.search.trial_resources import concurrent_trials, trial_limits, trial_reserves
 from evforge.search.trial_table import TrialRow
-from evforge.space.space import Space, load_space, write_space
+from evforge.space.space import Space, load_space, space_text
 from evforge.tracking.tracker import Tracker
+from evforge.training.driver import driven_run
 from evforge.training.dry_step import check_parts
 from evforge.training.run_folder import (
     BEST_CHECKPOINT,
-    CONFIG_FILE,
     RESOURCES_TAG,
     SPACE_FILE,
     copy_checkpoint,
-    read_record,
-    unique_folder,
+    load_config,
     write_record,
     write_text,
 )
@@ -132,17 +132,8 @@ def tune(config: Config, space_file: str | Path, overrides: Mapping[str, Any] | 
             or GPUs than Ray has.
     """
     config, space = prepare(config, space_file, overrides)
-    with ray_session(dashboard=config.train.workers > 1) as resources:
-        concurrent_trials(config, resources, 1)  # raises if no trial could ever start
-        folder = unique_folder(config.train.storage, "study")
-        write_space(space_file, space, folder / SPACE_FILE)
-        tracker = Tracker(config.track.tracking_uri, config.track.experiment)
-        tags = {"config_fingerprint": config.fingerprint(), "path": str(folder), "space": Path(space_file).name}
-        with tracker.run(folder.name, config.to_flat(), tags) as run_id:
-            tracker.log_text(run_id, config.to_yaml(), CONFIG_FILE)
-            tracker.log_file(run_id, folder / SPACE_FILE)
-            write_record(folder, config, tracker, run_id)
-            return _Study(config, space, tracker, run_id, folder, resources).run()
+    files, tags = {SPACE_FILE: space_text(space_file, space)}, {"space": Path(space_file).name}
+    return _run_study(config, space, None, files=files, tags=tags)
 
 
 def resume(folder: str | Path) -> StudyResult:
@@ -157,16 +148,26 @@ def resume(folder: str | Path) -> StudyResult:
     Raises:
         FileNotFoundError: the folder is not the folder of a study, or the dataset no longer exists.
         ValueError: the dataset no longer fits the study.
-        EvForgeError: every trial failed.
+        EvForgeError: every trial failed, or another process is running the study.
     """
     folder = Path(folder).absolute()
-    record = read_record(folder)
     if not (folder / SPACE_FILE).is_file():
         raise FileNotFoundError(f"{folder}: not the folder of a study, which contains {SPACE_FILE}")
-    config, space = check_config(Config.load(folder / CONFIG_FILE)), load_space(folder / SPACE_FILE)
-    tracker = Tracker(record.tracking_uri, record.experiment)
-    with ray_session(config.train.workers > 1) as resources, tracker.resumed(record.run_id):
-        return _Study(config, space, tracker, record.run_id, folder, resources).run()
+    return _run_study(check_config(load_config(folder)), load_space(folder / SPACE_FILE), folder)
+
+
+def _run_study(config: Config, space: Space, folder: Path | None, **new: Any) -> StudyResult:
+    """Run a study.
+
+    Args:
+        config: checked configuration.
+        space: search space.
+        folder: folder of the study to resume; None for a new study.
+        new: arguments of `driven_run` for a new study.
+    """
+    fits = functools.partial(concurrent_trials, config, count=1)  # raises if no trial could ever start
+    with driven_run("study", config, folder, fits, dashboard=config.train.workers > 1, **new) as run:
+        return _Study(config, space, run.tracker, run.run_id, run.folder, run.resources).run()
 
 
 @dataclass
@@ -242,17 +243,22 @@ class _Study:
         reserves = trial_reserves(self.config, self.resources, count)
         self.tracker.set_tag(self.run_id, RESOURCES_TAG, json.dumps(reserves))
         resolve_trial = functools.partial(trial_config, self.config, self.space)
-        work = functools.partial(
-            run_trial if self.config.train.workers == 1 else run_trial_of_workers,
-            resolve=resolve_trial,
-            folder=self.folder,
-            threads=threads,
-            use_gpu=self.resources.use_gpu(self.config.train.use_gpu),
+        setup = TrialSetup(
+            resolve_trial,
+            self.folder,
+            witnesses(self.config.data.dataset_path),
+            threads,
+            self.resources.use_gpu(self.config.train.use_gpu),
+            self.resources.left_out,
         )
-        trainable = ray_tune.with_resources(work, limits)
+        run = run_trial if self.config.train.workers == 1 else run_trial_of_workers
+        trainable = ray_tune.with_resources(
+            functools.partial(run, setup=setup), request(limits, self.resources.left_out)
+        )
         if search_was_saved(self.folder / name):
             tuner = ray_tune.Tuner.restore(str(self.folder / name), trainable, resume_errored=True)
             (log,) = restored_callbacks(tuner)
+            log.move(self.tracker, self.folder)
         else:
             scheduler = make_scheduler(self.config, self.space) if stop_early else None
             prefix = "trial" if name == "search" else name

@@ -26,7 +26,7 @@ from detector.config import Config
 from evforge.space.anchor_options import ANCHOR_LIST, expand_options, fit_count
 from evforge.space.domains import Domain, parse_domain
 
-__all__ = ["Space", "load_space", "write_space"]
+__all__ = ["Space", "load_space", "space_text"]
 
 Suggest = Callable[[str, Domain], Any]
 FIXED_GROUPS = ("tune", "track")
@@ -219,25 +219,21 @@ def load_space(path: str | Path) -> Space:
     return Space(str(path), _load_settings(str(path), tree), domains, pairs)
 
 
-def write_space(source: str | Path, space: Space, target: Path) -> None:
-    """Write the file of a search space. The anchor lists of `space` replace the anchor lists in the file.
+def space_text(source: str | Path, space: Space) -> str:
+    """Return the text of the file of a search space, in which the anchor lists of `space` replace those of the file.
 
     Args:
         source: file from which the space was loaded.
         space: space in which anchor lists were fitted or dropped.
-        target: file to write.
     """
     import yaml
-
-    from detector.utils.atomic_write import atomic_write
 
     text = Path(source).read_text()
     tree, domain = yaml.safe_load(text), space.domains.get(ANCHOR_LIST)
     if domain is not None and domain != load_space(source).domains[ANCHOR_LIST]:
         tree["space"][ANCHOR_LIST] = {domain.kind: [domain.value_of(option) for option in domain.options]}
         text = yaml.safe_dump(tree, sort_keys=False)
-    with atomic_write(target) as part:
-        part.write_text(text)
+    return text
 
 
 def _load_domain(path: str, key: str, entry: Any) -> Domain:

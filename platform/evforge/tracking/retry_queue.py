@@ -1,73 +1,98 @@
-"""Queue of calls to a server that may have outages. Failed calls are retried later in the original order."""
+"""Queue of writes to a server that may have outages. Failed writes are retried later in the original order."""
 
 import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from evforge import one_line
+from evforge.tracking.outbox import Outbox, Write, abandoned, stored
 
-__all__ = ["RetryQueue"]
+__all__ = ["RetryQueue", "undelivered"]
 
 PAUSES_S = (0.5, 2.0, 5.0)
 """Pauses in seconds between the first attempts of a call. If all attempts fail, an outage is assumed."""
 EVERY_S = 5.0
 """Least number of seconds between two attempts during an outage, so that callers of `send` are not delayed."""
 PATIENCE_S = 180.0
-"""Longest time in seconds to wait for the server at the start and at the end of a run."""
+"""Longest time in seconds to wait for the server at the start and at the end of a command."""
+
+_left: set[Path] = set()
+"""Files with writes that this process or its workers could not deliver."""
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@dataclass
-class _Call:
-    what: str
-    call: Callable[[], Any]
-    tries: int = 0
+def undelivered() -> list[Path]:
+    """Return the files with writes that this process and its workers could not deliver before they ended."""
+    return sorted(path for path in _left if path.is_file())
 
 
 class RetryQueue:
-    """Makes the calls of one process to one server, and retries calls that fail during an outage.
+    """Makes the writes of one process to one server, and retries writes that fail during an outage.
+
+    During an outage the waiting writes are also stored in a file. If the process ends before the outage does, the next
+    process with the same folder delivers them. A write that was delivered twice changes nothing.
 
     Args:
-        address: address of the server, used in warnings.
-        probe: function that makes any request to the server. If this request succeeds, a call that still fails is
-            dropped, so that it does not block the other calls.
+        address: address of the server without a password, used in warnings and files.
+        probe: function that makes any request to the server. If this request succeeds, a write that still fails is
+            dropped, so that it does not block the other writes.
+        make: function that makes a write.
+        folder: folder of the files; None to store no writes.
     """
 
-    def __init__(self, address: str, probe: Callable[[], Any]) -> None:
+    def __init__(
+        self, address: str, probe: Callable[[], Any], make: Callable[[Write], None], folder: Path | None = None
+    ) -> None:
         self.address = address
         self.probe = probe
-        self._waiting: deque[_Call] = deque()
+        self.make = make
+        self.folder = folder
+        self._outbox = Outbox(folder, address)
+        self._waiting: deque[Write] = deque()
+        self._tries = 0  # of the first waiting write
         self._away = False
         self._next_try = 0.0
 
-    def send(self, what: str, call: Callable[[], Any]) -> None:
-        """Make a call now, or queue it during an outage. Earlier calls in the queue are made first.
-
-        Args:
-            what: name of the written data, used in warnings.
-            call: function that writes the data.
+    def send(self, write: Write) -> None:
+        """Make a write now, or queue it during an outage. Earlier writes in the queue are made first.
 
         Raises:
-            Exception: the error of `call`, unless the error is an outage.
+            Exception: the error of the write, unless the error is an outage.
         """
-        self._waiting.append(_Call(what, call))
+        self._waiting.append(write)
         if not self._away:
             self._deliver(PAUSES_S)
-        elif time.monotonic() >= self._next_try:
-            self._deliver(())
+        else:
+            self._outbox.store([write])
+            if time.monotonic() >= self._next_try:
+                self._deliver(())
 
-    def ask(self, call: Callable[[], T]) -> T:
-        """Return the result of a call. During an outage, wait and repeat the call.
+    def deliver_stored(self) -> None:
+        """Deliver the writes that ended processes have left in the folder."""
+        for path, writes in abandoned(self.folder, self.address) if self.folder else ():
+            self._waiting.extend(writes)
+            try:
+                delivered = self._deliver(())
+            except Exception as error:  # the last write was rejected, for example because its run was deleted
+                _log.warning("%s: not recorded: %s (%s)", self.address, writes[-1].what, one_line(error)[:300])
+            else:
+                if not delivered:
+                    return
+                _log.warning("%s received the %d writes that were stored in %s", self.address, len(writes), path)
+            path.unlink(missing_ok=True)
+
+    def ask(self, call: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
+        """Return the result of a call. During an outage, wait at most `patience_s` seconds and repeat the call.
 
         Raises:
             Exception: the error of `call`, if the error is not an outage or the outage does not end.
         """
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + patience_s
         while True:
             try:
                 return call()
@@ -78,17 +103,23 @@ class RetryQueue:
                 time.sleep(EVERY_S)
 
     def flush(self) -> None:
-        """Wait until all queued calls are made. After `PATIENCE_S` seconds, drop the remaining calls with a warning."""
+        """Wait until all queued writes are made. After `PATIENCE_S` seconds, leave the rest in the file with a warning.
+
+        Without a folder, the rest is lost.
+        """
         end = time.monotonic() + PATIENCE_S
         while not self._deliver(()):
             if time.monotonic() >= end:
-                _log.warning("%s still does not answer: %d writes are lost", self.address, len(self._waiting))
+                count, fate = len(self._waiting), self._outbox.fate()
+                _log.warning("%s still does not answer: %d writes %s", self.address, count, fate)
                 self._waiting.clear()
-                return
+                break
             time.sleep(EVERY_S)
+        if self.folder is not None:
+            _left.update(stored(self.folder, self.address))  # workers on other nodes store theirs in the same folder
 
     def _deliver(self, pauses: tuple[float, ...]) -> bool:
-        """Make the queued calls. During an outage, wait for each of the pauses (in seconds) and try again.
+        """Make the queued writes. During an outage, wait for each of the pauses (in seconds) and try again.
 
         Returns:
             True if the queue is empty; False if the outage continues.
@@ -98,36 +129,44 @@ class RetryQueue:
             if error is None:
                 if self._away:
                     _log.warning("%s answers again: the queued writes were sent", self.address)
+                    self._outbox.remove()
                 self._away = False
                 return True
             if pause is None:
+                if not self._away:
+                    self._outbox.store(list(self._waiting))
+                self._outbox.keep_fresh()
                 self._note_outage(self._waiting[0].what, error)
             else:
                 time.sleep(pause)
         return False
 
     def _first_outage(self) -> Exception | None:
-        """Make the queued calls until one fails because of an outage.
+        """Make the queued writes until one fails because of an outage.
 
         Returns:
-            The error of the call that failed; None if the queue is empty.
+            The error of the write that failed; None if the queue is empty.
         """
         while self._waiting:
             first = self._waiting[0]
             try:
-                first.call()
+                self.make(first)
             except Exception as error:
-                first.tries += 1
+                self._tries += 1
                 outage = _is_outage(error)
-                if outage and (first.tries <= len(PAUSES_S) or not self._answers()):
+                if outage and (self._tries <= len(PAUSES_S) or not self._answers()):
                     return error
-                self._waiting.popleft()
-                if not outage and not self._waiting:  # the call that was just sent has failed
+                self._next()
+                if not outage and not self._waiting:  # the write that was just sent has failed
                     raise
                 _log.warning("%s: not recorded: %s (%s)", self.address, first.what, one_line(error)[:300])
             else:
-                self._waiting.popleft()
+                self._next()
         return None
+
+    def _next(self) -> None:
+        self._waiting.popleft()
+        self._tries = 0
 
     def _answers(self) -> bool:
         try:

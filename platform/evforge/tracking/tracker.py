@@ -12,7 +12,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -20,14 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from detector.config.class_names import metric_key
-from evforge import one_line
+from evforge.tracking.outbox import OUTBOX, Write
 from evforge.tracking.retry_queue import RetryQueue
+from evforge.tracking.store import checked_uri, find_experiment, require_store
+from evforge.tracking.writes import END_STATES, WRITES
 
-__all__ = ["END_STATES", "RunInfo", "Tracker", "default_uri", "ui_command"]
+__all__ = ["RunInfo", "Tracker", "ui_command"]
 
-END_STATES = ("FINISHED", "FAILED", "KILLED")
+NEW_TRIAL_PATIENCE_S = 3600.0
+"""Longest time in seconds for which a search waits for the server before it starts a trial."""
 
-_SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 _PARENT_TAG = "mlflow.parentRunId"
 _MAX_PARAMS, _MAX_METRICS = 100, 1000  # per request
 _MAX_PARAM_CHARS, _MAX_TAG_CHARS = 6000, 5000
@@ -59,18 +61,13 @@ class RunInfo:
     tags: dict[str, str]
 
 
-def default_uri() -> str:
-    """Return the address of the SQLite database in the working folder."""
-    return f"sqlite:///{Path.cwd() / 'mlflow.db'}"
-
-
 def ui_command(uri: str | None = None, port: int = 5000) -> str:
     """Return a shell command that shows MLflow's web pages.
 
     For a database, the command serves the pages at http://127.0.0.1:<port>. If `uri` is the address of a running
     server, the command opens the pages of this server in a browser.
     """
-    uri = _checked_uri(uri)
+    uri = checked_uri(uri)
     python = shlex.quote(sys.executable)
     if uri.startswith("http"):
         return f"{python} -m webbrowser -t {shlex.quote(uri)}"
@@ -83,15 +80,18 @@ def ui_command(uri: str | None = None, port: int = 5000) -> str:
 class Tracker:
     """Writes the runs of one experiment.
 
-    A new tracker creates the database and the experiment if they do not exist. The driver creates a tracker before
-    trials start, because trials would compete to create them. A tracker can be pickled and used in any process. Each
-    process opens its own connection. During an outage of the server, writes to a run are queued with one warning, and
-    sent later in the same order. `flush` waits until all writes are sent.
+    A tracker can be pickled and used in any process. Each process opens its own connection. During an outage of the
+    server, writes to a run are queued with one warning, and sent later in the same order. `flush` waits until all
+    writes are sent. Writes that could not be sent are stored in `storage`, and the next tracker with this folder sends
+    them.
 
     Args:
         uri: address of a database (`sqlite:///...`) or server (`http://...`); `default_uri()` if None.
         experiment: name of the experiment. With SQLite, the files of the experiment are in the folder `mlartifacts`
             next to the database.
+        storage: folder of all runs (`train.storage`); None to store no writes.
+        create: create the SQLite database and the experiment if they do not exist. Commands that only read must not
+            create a store, for example at the old path of a project that was moved.
 
     Attributes:
         uri: the address, with an absolute path because workers run in other folders.
@@ -101,18 +101,32 @@ class Tracker:
         ValueError: the address is invalid, no database or server can be used there, or the experiment was deleted.
     """
 
-    def __init__(self, uri: str | None, experiment: str) -> None:
-        self.uri = _checked_uri(uri)
+    def __init__(
+        self, uri: str | None, experiment: str, storage: str | Path | None = None, *, create: bool = True
+    ) -> None:
+        self.uri = checked_uri(uri)
         self.experiment = experiment
-        self._retries = RetryQueue(self.uri, self._probe)
-        self.experiment_id = self._find_experiment()
+        self.outbox = None if storage is None else Path(storage).absolute() / OUTBOX
+        require_store(self.uri, create)
+        self.experiment_id = find_experiment(self.client, self.uri, experiment, create)
+        self._retries = self._new_queue()
+        self._retries.deliver_stored()
+
+    def _new_queue(self) -> RetryQueue:
+        return RetryQueue(self.uri, self._probe, self._make, self.outbox)
+
+    def _make(self, write: Write) -> None:
+        WRITES[write.method](self.client, **write.arguments)
+
+    def _send(self, what: str, method: str, **arguments: Any) -> None:
+        self._retries.send(Write(what, method, arguments))
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in ("client", "_retries")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._retries = RetryQueue(self.uri, self._probe)
+        self._retries = self._new_queue()
 
     @cached_property
     def client(self) -> Any:
@@ -137,15 +151,15 @@ class Tracker:
         Returns:
             Id of the run.
         """
-        from mlflow.entities import Param
-
         all_tags = {**(tags or {}), **({_PARENT_TAG: parent} if parent else {})}
         texts = {key: _shorten(_text(value), _MAX_TAG_CHARS) for key, value in all_tags.items()}
         make = partial(self.client.create_run, self.experiment_id, run_name=name, tags=texts)
-        run_id = self._retries.ask(make).info.run_id
-        entities = [Param(_name(key), _shorten(_text(value), _MAX_PARAM_CHARS)) for key, value in params.items()]
+        patience = {"patience_s": NEW_TRIAL_PATIENCE_S} if parent else {}
+        run_id = self._retries.ask(make, **patience).info.run_id
+        pairs = [(_name(key), _shorten(_text(value), _MAX_PARAM_CHARS)) for key, value in params.items()]
         try:
-            self._log_batches(run_id, "params", entities, _MAX_PARAMS)
+            for first in range(0, len(pairs), _MAX_PARAMS):
+                self._send("params", "params", run_id=run_id, params=dict(pairs[first : first + _MAX_PARAMS]))
         except BaseException:
             self.end_run(run_id, "FAILED")
             raise
@@ -155,26 +169,27 @@ class Tracker:
     def run(
         self, name: str, params: Mapping[str, Any], tags: Mapping[str, Any] | None = None, parent: str | None = None
     ) -> Iterator[str]:
-        """Start a run with the arguments of `start_run`, yield the run id, and end the run with the block.
-
-        An interrupt or an exit sets the status KILLED. An error sets the status FAILED and the tag `failure` with the
-        text of the error. Otherwise the status is FINISHED. Exceptions propagate. All queued writes are flushed.
-        """
-        with self._ending(self.start_run(name, params, tags, parent)) as run_id:
+        """Start a run with the arguments of `start_run`, yield its id, and end the run as `ending` does."""
+        with self.ending(self.start_run(name, params, tags, parent)) as run_id:
             yield run_id
 
     @contextmanager
     def resumed(self, run_id: str) -> Iterator[str]:
-        """Set the status of an earlier run to RUNNING, yield the run id, and end the run with the block as `run` does.
+        """Set the status of an earlier run to RUNNING, and end the run with the block as `ending` does.
 
         The earlier run may have ended, or its process may have died.
         """
         self.resume_run(run_id)
-        with self._ending(run_id):
+        with self.ending(run_id):
             yield run_id
 
     @contextmanager
-    def _ending(self, run_id: str) -> Iterator[str]:
+    def ending(self, run_id: str) -> Iterator[str]:
+        """Yield the id of a run, and end the run with the block.
+
+        An interrupt or an exit sets the status KILLED. An error sets the status FAILED and the tag `failure` with the
+        text of the error. Otherwise the status is FINISHED. Exceptions propagate. All queued writes are flushed.
+        """
         try:
             yield run_id
         except (KeyboardInterrupt, SystemExit):
@@ -198,7 +213,7 @@ class Tracker:
 
     def resume_run(self, run_id: str) -> None:
         """Set the status of an ended run to RUNNING, so that values can be written to the run again."""
-        self._retries.send(f"the restart of run {run_id}", partial(self.client.update_run, run_id, status="RUNNING"))
+        self._send(f"the restart of run {run_id}", "restart", run_id=run_id)
 
     def end_run(self, run_id: str, status: str) -> None:
         """End a run. A run that has already ended keeps its status.
@@ -208,12 +223,7 @@ class Tracker:
         """
         if status not in END_STATES:
             raise ValueError(f"status: got {status!r}, allowed: {', '.join(END_STATES)}")
-
-        def end() -> None:
-            if self.client.get_run(run_id).info.status not in END_STATES:
-                self.client.set_terminated(run_id, status)
-
-        self._retries.send(f"the end of run {run_id}", end)
+        self._send(f"the end of run {run_id}", "end", run_id=run_id, status=status)
 
     def log_metrics(self, run_id: str, metrics: Mapping[str, float], step: int) -> None:
         """Add a point to the curve of each metric.
@@ -225,24 +235,18 @@ class Tracker:
             metrics: dict from names to values.
             step: position on the curve, usually the epoch.
         """
-        from mlflow.entities import Metric
-
         now = int(time.time() * 1000)
         values = {metric_key(key): float(value) for key, value in metrics.items()}
-        points = [Metric(key, value, now, int(step)) for key, value in values.items() if math.isfinite(value)]
-        self._log_batches(run_id, "metrics", points, _MAX_METRICS)
+        points = [(key, value, now, int(step)) for key, value in values.items() if math.isfinite(value)]
+        for first in range(0, len(points), _MAX_METRICS):
+            self._send("metrics", "metrics", run_id=run_id, points=points[first : first + _MAX_METRICS])
         for key, value in values.items():
             if not math.isfinite(value):
                 self.set_tag(run_id, f"not_finite.{key}", f"{value} at step {step}")
 
-    def _log_batches(self, run_id: str, kind: str, entities: Sequence[Any], size: int) -> None:
-        for first in range(0, len(entities), size):
-            batch = {kind: entities[first : first + size]}
-            self._retries.send(kind, partial(self.client.log_batch, run_id, **batch))
-
     def log_text(self, run_id: str, text: str, artifact_path: str) -> None:
         """Store `text` as the file `artifact_path` of the run."""
-        self._retries.send(artifact_path, lambda: self.client.log_text(run_id, text, artifact_path))
+        self._send(artifact_path, "text", run_id=run_id, text=text, artifact_path=artifact_path)
 
     def log_file(self, run_id: str, path: str | Path, artifact_dir: str = "") -> None:
         """Store a copy of the file `path` in the folder `artifact_dir` of the run.
@@ -252,12 +256,13 @@ class Tracker:
         """
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path}: no such file to store with run {run_id}")
-        self._retries.send(str(path), lambda: self.client.log_artifact(run_id, str(path), artifact_dir or None))
+        absolute = str(Path(path).absolute())
+        self._send(str(path), "file", run_id=run_id, path=absolute, artifact_dir=artifact_dir)
 
     def set_tag(self, run_id: str, key: str, value: Any) -> None:
         """Set a tag of a run. Long text is shortened."""
         text = _shorten(_text(value), _MAX_TAG_CHARS)
-        self._retries.send(f"tag {key}", lambda: self.client.set_tag(run_id, _name(key), text))
+        self._send(f"tag {key}", "tag", run_id=run_id, key=_name(key), value=text)
 
     def run_info(self, run_id: str) -> RunInfo:
         """Read the name, status, parameters, last metrics and tags of a run."""
@@ -288,52 +293,6 @@ class Tracker:
 
     def _probe(self) -> None:
         self.client.get_experiment(self.experiment_id)
-
-    def _find_experiment(self) -> str:
-        from mlflow.exceptions import MlflowException
-
-        location = None
-        if self.uri.startswith("sqlite"):
-            folder = _sqlite_path(self.uri).parent
-            folder.mkdir(parents=True, exist_ok=True)
-            location = (folder / "mlartifacts").as_uri()
-        try:
-            found = self.client.get_experiment_by_name(self.experiment)
-            if found is None:
-                self._create_experiment(location)
-                found = self.client.get_experiment_by_name(self.experiment)
-        except MlflowException as error:
-            raise ValueError(
-                f"track.tracking_uri: got {self.uri!r}, which cannot be used ({_shorten(one_line(error), 300)}); "
-                "allowed: http://... of a running server, or sqlite:///FILE"
-            ) from None
-        if found.lifecycle_stage == "deleted":
-            raise ValueError(f"track.experiment: got {self.experiment!r}, which was deleted; allowed: another name")
-        return found.experiment_id
-
-    def _create_experiment(self, location: str | None) -> None:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self.client.create_experiment(self.experiment, artifact_location=location)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process may have created it
-                raise
-
-
-def _checked_uri(uri: str | None) -> str:
-    uri = uri or default_uri()
-    scheme = re.match(r"([a-z]+)(\+[a-z0-9]+)?://", uri)
-    if scheme is None or scheme[1] not in _SCHEMES or (scheme[1] == "sqlite" and not _sqlite_path(uri).name):
-        raise ValueError(
-            f"track.tracking_uri: got {uri!r}, allowed: sqlite:///FILE, http(s)://... of a server, or another database"
-        )
-    return f"{uri.partition('///')[0]}///{_sqlite_path(uri)}" if scheme[1] == "sqlite" else uri
-
-
-def _sqlite_path(uri: str) -> Path:
-    path = uri.partition("///")[2]
-    return Path(path).absolute() if path and path != ":memory:" else Path()
 
 
 def _run_info(run: Any) -> RunInfo:

@@ -19,6 +19,7 @@ from detector.config import Config
 from detector.utils.atomic_write import atomic_write
 from evforge import EvForgeError, one_line
 from evforge.cluster.ray_compat import CHECKPOINT_FOLDERS, drop_broken_checkpoint_list
+from evforge.tracking.store import sqlite_path
 
 if TYPE_CHECKING:
     from evforge.tracking.tracker import Tracker
@@ -38,6 +39,7 @@ __all__ = [
     "failure_file",
     "is_metric",
     "last_checkpoint",
+    "load_config",
     "note_failure",
     "read_record",
     "unique_folder",
@@ -85,13 +87,35 @@ class RunRecord:
 def read_record(folder: str | Path) -> RunRecord:
     """Read the record in the folder of a run.
 
+    If a SQLite store was moved or copied together with the folder, the record contains the new address of the store.
+
     Raises:
         FileNotFoundError: the folder is not the folder of a run.
     """
     path = Path(folder) / RECORD_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: not the folder of a run, which contains {RECORD_FILE}")
-    return RunRecord(**json.loads(path.read_text()))
+    found = json.loads(path.read_text())
+    moved = found.pop("relative", {}).get("store")
+    if moved is not None and (store := Path(os.path.normpath(path.parent.absolute() / moved))).is_file():
+        found["tracking_uri"] = f"{found['tracking_uri'].partition('///')[0]}///{store}"
+    return RunRecord(**found)
+
+
+def load_config(folder: str | Path, config: Config | None = None) -> Config:
+    """Return the configuration of a run, with the new path of its dataset if both were moved together.
+
+    Args:
+        folder: folder of the run.
+        config: configuration whose dataset path is corrected; the one that is stored in the folder if None.
+    """
+    config = Config.load(Path(folder) / CONFIG_FILE) if config is None else config
+    path = Path(folder).absolute() / RECORD_FILE
+    if path.is_file() and not Path(config.data.dataset_path).exists():
+        moved = json.loads(path.read_text()).get("relative", {}).get("dataset")
+        if moved is not None and (dataset := Path(os.path.normpath(path.parent / moved))).exists():
+            return config.with_overrides({"data.dataset_path": str(dataset)})
+    return config
 
 
 def unique_folder(storage: str, kind: str) -> Path:
@@ -114,10 +138,16 @@ def unique_folder(storage: str, kind: str) -> Path:
 
 
 def write_record(folder: Path, config: Config, tracker: "Tracker", run_id: str) -> None:
-    """Write the configuration, and the record that `read_record` reads."""
+    """Write the configuration, and the record that `read_record` reads.
+
+    The record also contains the paths of the dataset and of a SQLite store relative to the folder, for the case that
+    all of them are moved together.
+    """
     write_text(folder / CONFIG_FILE, config.to_yaml())
-    record = RunRecord(run_id, tracker.uri, tracker.experiment)
-    write_text(folder / RECORD_FILE, json.dumps(asdict(record), indent=1) + "\n")
+    record = asdict(RunRecord(run_id, tracker.uri, tracker.experiment))
+    paths = {"dataset": Path(config.data.dataset_path), "store": sqlite_path(tracker.uri)}
+    relative = {name: os.path.relpath(path.absolute(), folder.absolute()) for name, path in paths.items() if path}
+    write_text(folder / RECORD_FILE, json.dumps({**record, "relative": relative}, indent=1) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

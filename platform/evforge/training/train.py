@@ -12,29 +12,24 @@ from typing import TYPE_CHECKING, Any
 from detector.config import Config
 from detector.data.label_map import class_names
 from evforge import EvForgeError, last_line
+from evforge.cluster.placement import selector
 from evforge.cluster.ray_compat import failure_text
-from evforge.cluster.session import cpu_count, ray_session
+from evforge.cluster.session import Resources, cpu_count
+from evforge.training.failures import TrainingFailed, is_temporary
 from evforge.training.run_folder import (
     BEST_CHECKPOINT,
-    CONFIG_FILE,
     CheckpointError,
-    RunRecord,
     checkpoint_file,
     copy_checkpoint,
     is_metric,
     last_checkpoint,
     note_failure,
-    read_record,
-    unique_folder,
     whole_checkpoints,
-    write_record,
 )
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
     import ray.train
-
-    from evforge.tracking.tracker import Tracker
 
 __all__ = ["TrainResult", "check_config", "fit", "quiet", "run_workers", "train"]
 
@@ -170,37 +165,28 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
     Raises:
         ValueError: a setting is invalid.
         FileNotFoundError: the dataset or the run to resume does not exist.
-        EvForgeError: the training failed, or the machine has too few CPUs or no GPU.
+        EvForgeError: the training failed, another process is training in the folder, or the machine has too few CPUs
+            or no GPU.
     """
-    from evforge.tracking.tracker import Tracker
+    from evforge.training.driver import driven_run
 
     config = check_config(config)
-    record = read_record(resume) if resume is not None else None
-    folder = Path(resume).absolute() if resume is not None else unique_folder(config.train.storage, "train")
-    track = record or config.track
-    tracker = Tracker(track.tracking_uri, track.experiment)
-    with ray_session(dashboard=True) as resources, _tracked(tracker, config, folder, record) as run_id:
-        use_gpu = resources.use_gpu(config.train.use_gpu)
-        resources.require_workers(config.train.workers, use_gpu)
+    folder = None if resume is None else Path(resume).absolute()
+
+    def require(resources: Resources) -> None:
+        resources.require_workers(config.train.workers, resources.use_gpu(config.train.use_gpu))
+
+    with driven_run("train", config, folder, require, dashboard=True) as run:
+        use_gpu = run.resources.use_gpu(config.train.use_gpu)
         with _own_interrupts():
-            result = run_workers(config, folder, use_gpu, log={"tracker": tracker, "run_id": run_id})
+            log = {"tracker": run.tracker, "run_id": run.run_id}
+            result = run_workers(config, run.folder, use_gpu, left_out=run.resources.left_out, log=log)
         if not result.best_checkpoints:
-            raise EvForgeError(f"{folder}: the training ended without a validation and has no checkpoint")
+            raise EvForgeError(f"{run.folder}: the training ended without a validation and has no checkpoint")
         checkpoint, metrics = max(result.best_checkpoints, key=lambda pair: pair[1]["val_mean_ap"])
         with checkpoint.as_directory() as source:
-            copy_checkpoint(source, folder / BEST_CHECKPOINT)
-        return TrainResult(folder / BEST_CHECKPOINT, dict(metrics), run_id, folder)
-
-
-@contextmanager
-def _tracked(tracker: "Tracker", config: Config, folder: Path, record: RunRecord | None) -> Iterator[str]:
-    """Start an MLflow run, or resume the run in `record`. Yield the run id, and end the run with the block."""
-    tags = {"config_fingerprint": config.fingerprint(), "path": str(folder)}
-    run = tracker.run(folder.name, config.to_flat(), tags) if record is None else tracker.resumed(record.run_id)
-    with run as run_id:
-        tracker.log_text(run_id, config.to_yaml(), CONFIG_FILE)
-        write_record(folder, config, tracker, run_id)
-        yield run_id
+            copy_checkpoint(source, run.folder / BEST_CHECKPOINT)
+        return TrainResult(run.folder / BEST_CHECKPOINT, dict(metrics), run.run_id, run.folder)
 
 
 def run_workers(
@@ -210,6 +196,8 @@ def run_workers(
     *,
     best: tuple[str, str] = ("val_mean_ap", "max"),
     threads: int | None = None,
+    left_out: Sequence[str] = (),
+    max_failures: int | None = None,
     log: Mapping[str, Any] | None = None,
     callbacks: Sequence[Any] = (),
 ) -> "ray.train.Result":
@@ -222,11 +210,14 @@ def run_workers(
         best: name of a metric and its mode ("max" or "min"). The best checkpoint by this metric and the last checkpoint
             are kept.
         threads: number of torch threads per worker; if None, the workers of a machine share its cores.
+        left_out: ids of nodes that must not be used.
+        max_failures: number of retries; `train.max_failures` if None.
         log: dict with the `tracker` and the `run_id` to which rank 0 logs; None to log nothing.
         callbacks: callbacks of Ray Train.
 
     Raises:
-        EvForgeError: the training failed.
+        TrainingFailed: the training failed, and a further retry may succeed.
+        EvForgeError: the training failed, and would fail again.
     """
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
@@ -241,20 +232,28 @@ def run_workers(
         "start": last_checkpoint(folder),
     }
     least, workers = config.train.min_workers, config.train.workers
+    retries = config.train.max_failures if max_failures is None else max_failures
     trainer = TorchTrainer(
         _worker_loop,
         train_loop_config=job,
         torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
-        scaling_config=ray.train.ScalingConfig(num_workers=(least, workers) if least else workers, use_gpu=use_gpu),  # type: ignore[arg-type]
-        run_config=_run_config(config, folder, best, callbacks),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=(least, workers) if least else workers,  # type: ignore[arg-type]
+            use_gpu=use_gpu,
+            label_selector=selector(left_out) or None,  # type: ignore[call-arg]
+        ),
+        run_config=_run_config(folder, retries, best, callbacks),
     )
     try:
         return trainer.fit()
     except ray.train.TrainingFailedError as error:
-        raise EvForgeError(f"training failed: {_reason(error, folder)}") from None
+        kind = EvForgeError if (folder / FAILURE_FILE).is_file() else TrainingFailed
+        raise kind(f"training failed: {_reason(error, folder)}") from None
 
 
-def _run_config(config: Config, folder: Path, best: tuple[str, str], callbacks: Sequence[Any]) -> "ray.train.RunConfig":
+def _run_config(
+    folder: Path, max_failures: int, best: tuple[str, str], callbacks: Sequence[Any]
+) -> "ray.train.RunConfig":
     import ray.train
 
     return ray.train.RunConfig(
@@ -263,8 +262,8 @@ def _run_config(config: Config, folder: Path, best: tuple[str, str], callbacks: 
         callbacks=list(callbacks),
         logging_config=ray.train.LoggingConfig(log_level="ERROR"),
         failure_config=ray.train.FailureConfig(
-            max_failures=config.train.max_failures,
-            controller_failure_limit=config.train.max_failures,  # type: ignore[call-arg]
+            max_failures=max_failures,
+            controller_failure_limit=max_failures,  # type: ignore[call-arg]
         ),
         # Ray keeps the last checkpoint in addition to the best one.
         checkpoint_config=ray.train.CheckpointConfig(
@@ -306,7 +305,8 @@ def _worker_loop(job: dict[str, Any]) -> None:
                 options=_ddp_options(context.get_world_size()),
             )
     except (NonFiniteLossError, ValueError, CheckpointError) as error:
-        note_failure(failure, str(error))
+        if isinstance(error, CheckpointError) or not is_temporary(error):
+            note_failure(failure, str(error))
         raise
     finally:
         if log:

@@ -7,7 +7,7 @@ import pytest
 
 from detector.config import Config
 from evforge.space.domains import parse_domain
-from evforge.space.space import load_space, write_space
+from evforge.space.space import load_space, space_text
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -243,9 +243,8 @@ def test_errors_of_anchor_lists(tmp_path, text, message):
 def test_a_space_is_written_with_the_lists_that_are_left(tmp_path):
     text = "# why\nspace: {anchors.anchor_list: {choice: [PSEE_ANCHORS, {fit: 1}]}, optim.lr: {uniform: [1e-3, 1]}}\n"
     space, target = load(tmp_path, text), tmp_path / "written.yaml"
-    write_space(space.path, space, target)
-    assert target.read_text() == text
+    assert space_text(space.path, space) == text
     lists = replace(space.domains["anchors.anchor_list"], options=("[[1.0, 0.7]]",))
     resolved = replace(space, domains={**space.domains, "anchors.anchor_list": lists})
-    write_space(space.path, resolved, target)
+    target.write_text(space_text(space.path, resolved))
     assert load_space(target).domains == resolved.domains

@@ -1,6 +1,11 @@
+import json
+import os
+import time
+
 import pytest
 
-from evforge.tracking import retry_queue
+from evforge.tracking import outbox, retry_queue
+from evforge.tracking.outbox import Write
 from evforge.tracking.retry_queue import EVERY_S, PATIENCE_S, RetryQueue
 
 
@@ -14,18 +19,19 @@ class Server:
         if self.away:
             raise ConnectionError("refused")
 
-    def letter(self, text):
-        def deliver():
-            self.tries += 1
-            if self.away:
-                raise ConnectionError("refused")
-            if text == "never":
-                raise OSError("the server fails at this one")
-            if text == "bad":
-                raise KeyError("bad")
-            self.got.append(text)
+    def make(self, write):
+        self.tries += 1
+        if self.away:
+            raise ConnectionError("refused")
+        if write.what == "never":
+            raise OSError("the server fails at this one")
+        if write.what == "bad":
+            raise KeyError("bad")
+        self.got.append(write.what)
 
-        return text, deliver
+
+def letter(text):
+    return Write(text, "letter", {"text": text})
 
 
 class Clock:
@@ -48,17 +54,17 @@ def clock(monkeypatch):
 
 def test_letters_arrive_in_their_order_once_the_server_is_back(clock, caplog):
     server = Server()
-    box = RetryQueue("http://server", server.probe)
-    box.send(*server.letter("a"))
+    box = RetryQueue("http://server", server.probe, server.make)
+    box.send(letter("a"))
     server.away = True
     for text in "bcd":
-        box.send(*server.letter(text))
+        box.send(letter(text))
     assert server.tries == 1 + 4  # one, then three more tries of the first that failed; the others wait
     server.away = False
-    box.send(*server.letter("e"))
+    box.send(letter("e"))
     assert server.got == ["a"]  # nobody has asked again so soon
     clock.now += EVERY_S
-    box.send(*server.letter("f"))
+    box.send(letter("f"))
     assert server.got == list("abcdef")
     assert [record.message for record in caplog.records] == [
         "http://server does not answer: b and later writes are queued (refused)",
@@ -68,32 +74,32 @@ def test_letters_arrive_in_their_order_once_the_server_is_back(clock, caplog):
 
 def test_a_bad_letter_holds_no_other_up(clock, caplog):
     server = Server()
-    box = RetryQueue("http://server", server.probe)
+    box = RetryQueue("http://server", server.probe, server.make)
     server.away = True
     for text in ("bad", "a"):
-        box.send(*server.letter(text))
+        box.send(letter(text))
     server.away = False
     box.flush()
     assert server.got == ["a"]
     assert "not recorded: bad" in caplog.text
     with pytest.raises(KeyError):  # its sender is still there
-        box.send(*server.letter("bad"))
+        box.send(letter("bad"))
 
 
 def test_a_letter_that_a_server_always_fails_at_is_given_up(clock, caplog):
     server = Server()
-    box = RetryQueue("http://server", server.probe)
+    box = RetryQueue("http://server", server.probe, server.make)
     for text in ("a", "never", "b"):
-        box.send(*server.letter(text))
+        box.send(letter(text))
     assert server.got == ["a", "b"] and server.tries == 1 + 4 + 1
     assert "not recorded: never" in caplog.text
 
 
 def test_patience_ends(clock, caplog):
     server = Server()
-    box = RetryQueue("http://server", server.probe)
+    box = RetryQueue("http://server", server.probe, server.make)
     server.away = True
-    box.send(*server.letter("a"))
+    box.send(letter("a"))
     start = clock.now
     box.flush()
     assert PATIENCE_S <= clock.now - start <= PATIENCE_S + EVERY_S
@@ -103,7 +109,50 @@ def test_patience_ends(clock, caplog):
     assert server.got == []
     server.away = True
     with pytest.raises(ConnectionError):
-        box.ask(server.letter("b")[1])
+        box.ask(server.probe)
+
+
+def test_an_outage_is_stored_and_its_end_removes_the_file(clock, tmp_path):
+    server = Server()
+    box = RetryQueue("http://server", server.probe, server.make, tmp_path / "undelivered")
+    box.send(letter("a"))
+    assert not (tmp_path / "undelivered").exists()
+    server.away = True
+    for text in "bc":
+        box.send(letter(text))
+    (file,) = outbox.stored(tmp_path / "undelivered", "http://server")
+    assert outbox.stored(tmp_path / "undelivered", "http://other") == []
+    assert [line["what"] for line in map(json.loads, file.read_text().splitlines()[1:])] == ["b", "c"]
+    server.away = False
+    box.flush()
+    assert server.got == ["a", "b", "c"] and not (tmp_path / "undelivered").exists()
+
+
+def test_a_killed_process_leaves_its_writes_to_the_next(clock, tmp_path, monkeypatch, caplog):
+    server = Server()
+    server.away = True
+    dead = RetryQueue("http://server", server.probe, server.make, tmp_path)
+    for text in ("a", "bad", "b"):
+        dead.send(letter(text))
+    (file,) = outbox.stored(tmp_path, "http://server")
+    with file.open("a") as stream:
+        stream.write('{"what": "c", "meth')  # the process was killed while it wrote
+    server.away = False
+    heir = RetryQueue("http://server", server.probe, server.make, tmp_path)
+    heir.deliver_stored()
+    assert server.got == []  # the process is alive and delivers them itself
+    monkeypatch.setattr(outbox.psutil, "pid_exists", lambda pid: False)
+    heir.deliver_stored()
+    assert server.got == ["a", "b"] and not file.exists()
+    assert "not recorded: bad" in caplog.text
+
+
+def test_a_file_of_another_machine_is_taken_once_it_is_old(tmp_path):
+    file = tmp_path / "elsewhere-7-0123abcd.jsonl"
+    file.write_text('{"address": "http://server"}\n{"what": "a", "method": "tag", "arguments": {"key": "k"}}\n')
+    assert list(outbox.abandoned(tmp_path, "http://server")) == []
+    os.utime(file, (time.time() - 70, time.time() - 70))
+    assert list(outbox.abandoned(tmp_path, "http://server")) == [(file, [Write("a", "tag", {"key": "k"})])]
 
 
 @pytest.mark.parametrize(("error", "later"), [(OSError(28, "full"), True), (FileNotFoundError(), False)])

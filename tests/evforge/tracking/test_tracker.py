@@ -10,9 +10,11 @@ import urllib.request
 import pytest
 from repository import ROOT
 
-from evforge.tracking import retry_queue
+from evforge.tracking import outbox, retry_queue
 from evforge.tracking import tracker as tracking
-from evforge.tracking.tracker import END_STATES, Tracker, default_uri, ui_command
+from evforge.tracking.store import default_uri
+from evforge.tracking.tracker import Tracker, ui_command
+from evforge.tracking.writes import END_STATES
 
 
 @pytest.fixture
@@ -252,6 +254,46 @@ def test_a_new_run_waits_for_its_server(tracker, monkeypatch, pauses):
     monkeypatch.setattr(tracker.client, "create_run", Outage(tracker.client.create_run, failures=2))
     assert tracker.run_info(tracker.start_run("trial", {})).status == "RUNNING"
     assert pauses == [5.0, 5.0]
+
+
+def test_a_trial_waits_longer_for_its_server_than_a_command(tracker, monkeypatch):
+    asked = []
+
+    def ask(call, patience_s=retry_queue.PATIENCE_S):
+        asked.append(patience_s)
+        return call()
+
+    monkeypatch.setattr(tracker._retries, "ask", ask)
+    tracker.start_run("trial", {}, parent=tracker.start_run("study", {}))
+    assert asked == [180.0, 3600.0]
+
+
+def test_the_next_tracker_delivers_what_a_process_could_not(tracking_uri, tmp_path, monkeypatch, pauses, caplog):
+    clock = iter(range(0, 10**6, 100))
+    monkeypatch.setattr(retry_queue.time, "monotonic", lambda: next(clock))
+    tracker = Tracker(tracking_uri, "exp", tmp_path)
+    run_id = tracker.start_run("run", {"a": 1})
+    for method in ("log_batch", "log_text", "log_artifact", "set_tag", "get_run", "get_experiment"):
+        monkeypatch.setattr(tracker.client, method, Outage(None, failures=10**6))
+    (tmp_path / "figure.txt").write_text("figure")
+    tracker.log_metrics(run_id, {"val_mean_ap": 0.25}, step=3)
+    tracker.log_text(run_id, "text", "error.txt")
+    tracker.log_file(run_id, tmp_path / "figure.txt", "test")
+    tracker.set_tag(run_id, "early_stopped", True)
+    tracker.end_run(run_id, "FAILED")
+    tracker.flush()
+    (file,) = retry_queue.undelivered()
+    assert file.parent == tmp_path / "undelivered"
+    assert f"5 writes stay in {file}, and the next evforge command" in caplog.text
+    assert Tracker(tracking_uri, "exp", tmp_path).run_info(run_id).status == "RUNNING"  # this process still lives
+
+    monkeypatch.setattr(outbox.psutil, "pid_exists", lambda pid: pid != os.getpid())
+    other = Tracker(tracking_uri, "exp", tmp_path)
+    info = other.run_info(run_id)
+    assert info.status == "FAILED" and info.tags["early_stopped"] == "true"
+    assert other.metric_history(run_id, "val_mean_ap") == [(3, 0.25)]
+    assert sorted(path.path for path in other.client.list_artifacts(run_id)) == ["error.txt", "test"]
+    assert retry_queue.undelivered() == [] and not file.exists()
 
 
 def test_error_that_is_no_outage_is_raised(tracker):

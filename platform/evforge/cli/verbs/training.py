@@ -1,7 +1,5 @@
 """Verbs that train: quickstart, train, tune."""
 
-from pathlib import Path
-
 from evforge.cli.parser import Settings
 
 __all__ = ["quickstart", "train", "tune"]
@@ -26,11 +24,10 @@ def train(settings: Settings, *, resume: str | None = None) -> None:
     Args:
         resume: folder of an earlier run to resume; its settings are used unless others are given
     """
-    from detector.config import Config
     from evforge.training import train as training
-    from evforge.training.run_folder import CONFIG_FILE
+    from evforge.training.run_folder import load_config
 
-    base = Config.load(Path(resume) / CONFIG_FILE) if resume is not None else None
+    base = load_config(resume) if resume is not None else None
     result = training.train(settings.resolve(base), resume)
     metrics = f"mAP {result.metrics['val_mean_ap']:.3f}  mAP50 {result.metrics['val_mean_ap50']:.3f}"
     print(f"val {metrics}\nbest checkpoint: {result.best_checkpoint}\nnext: evforge evaluate {result.path}")

@@ -1,0 +1,68 @@
+"""Guard: a small process that ends the MLflow runs of a driver if the driver dies without ending them.
+
+A driver that is killed, or that Ray aborts because the head of the cluster died, cannot run any Python code. Its runs
+would remain RUNNING forever. The guard waits for the end of a pipe from the driver, which the operating system closes
+in any case. Until then it imports nothing large.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from evforge.tracking.tracker import Tracker
+
+__all__ = ["guarded"]
+
+DONE = b"done"
+
+
+@contextmanager
+def guarded(tracker: Tracker, run_id: str, message: str) -> Iterator[None]:
+    """Guard a run during the block: if this process dies in the block, the run and its children get the status KILLED.
+
+    Args:
+        tracker: tracker of the MLflow store.
+        run_id: id of the run.
+        message: line that the guard prints if this process dies.
+    """
+    storage = str(tracker.outbox.parent) if tracker.outbox else None
+    task = {"uri": tracker.uri, "experiment": tracker.experiment, "storage": storage, "run_id": run_id}
+    guard = subprocess.Popen(
+        [sys.executable, "-c", _GUARD, json.dumps({**task, "message": message})],
+        stdin=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C and the end of a job must not end the guard
+    )
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            guard.communicate(DONE)
+
+
+_GUARD = f"""
+import json, sys
+if sys.stdin.buffer.read() != {DONE!r}:
+    from evforge.tracking.guard import end_runs
+    end_runs(**json.loads(sys.argv[1]))
+"""
+
+
+def end_runs(uri: str, experiment: str, storage: str | None, run_id: str, message: str) -> None:
+    """Set the status KILLED for a run and its children that are still RUNNING, and print a line.
+
+    Args:
+        uri: address of the MLflow store.
+        experiment: name of the experiment.
+        storage: folder of all runs; None if undelivered writes are not stored.
+        run_id: id of the run.
+        message: the line.
+    """
+    print(f"evforge: {message}", file=sys.stderr, flush=True)
+    tracker = Tracker(uri, experiment, storage, create=False)
+    for run in tracker.runs(run_id):
+        if run.status == "RUNNING":
+            tracker.end_run(run.run_id, "KILLED")
+    tracker.end_run(run_id, "KILLED")
+    tracker.flush()

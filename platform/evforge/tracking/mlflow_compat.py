@@ -1,0 +1,11 @@
+"""All uses of undocumented parts of MLflow. A test fails if MLflow changes one of these parts."""
+
+__all__ = ["PATH_COLUMNS"]
+
+PATH_COLUMNS = {
+    "experiments": ("artifact_location",),
+    "runs": ("artifact_uri",),
+    "logged_models": ("artifact_location",),
+    "model_versions": ("source", "storage_location"),
+}
+"""Tables and columns of MLflow's database that contain URIs of files."""

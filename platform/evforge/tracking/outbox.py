@@ -1,0 +1,123 @@
+"""Files of writes that a server has not received: stored during an outage, delivered by this or a later process."""
+
+import json
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+__all__ = ["OUTBOX", "Outbox", "Write", "abandoned", "stored"]
+
+OUTBOX = "undelivered"
+"""Name of the folder for these files. It is in the folder of all runs (`train.storage`)."""
+
+FRESH_S = 60.0
+"""A process updates its file at least this often in seconds. A file without updates belongs to a dead process."""
+
+OWNER = re.compile(r"-(\d+)-[0-9a-f]{8}\.jsonl$")
+"""Matches the end of a file's name, which contains the id of its process."""
+
+
+@dataclass(frozen=True)
+class Write:
+    """One write to an MLflow server.
+
+    Args:
+        what: name of the written data, used in warnings
+        method: name of a function in `evforge.tracking.writes`
+        arguments: arguments of this function as JSON values
+    """
+
+    what: str
+    method: str
+    arguments: dict[str, Any]
+
+
+class Outbox:
+    """The file with the undelivered writes of this process to one server. It exists only during an outage.
+
+    If the file cannot be written, for example because the disk is full, the writes are in memory only.
+
+    Args:
+        folder: folder of the file; None for no file.
+        address: address of the server, without a password.
+    """
+
+    def __init__(self, folder: Path | None, address: str) -> None:
+        self.path = folder and folder / f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+        self.address = address
+
+    def store(self, writes: Sequence[Write]) -> None:
+        """Append writes to the file, which is created if it does not exist."""
+        if self.path is None:
+            return
+        with suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a") as file:
+                if file.tell() == 0:
+                    file.write(json.dumps({"address": self.address}) + "\n")
+                file.writelines(json.dumps(asdict(write)) + "\n" for write in writes)
+
+    def keep_fresh(self) -> None:
+        """Show other processes that this process will deliver the writes itself."""
+        if self.path is not None:
+            with suppress(OSError):
+                os.utime(self.path)
+
+    def remove(self) -> None:
+        """Remove the file, because all writes were delivered."""
+        if self.path is not None:
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+                self.path.parent.rmdir()  # only if no other file is there
+
+    def fate(self) -> str:
+        """Return what will happen to the undelivered writes, as the end of a sentence."""
+        if self.path is None or not self.path.is_file():
+            return "are lost"
+        return f"stay in {self.path}, and the next evforge command on this folder delivers them"
+
+
+def stored(folder: Path, address: str) -> list[Path]:
+    """Return the files in a folder that contain undelivered writes to the server `address`."""
+    return [path for path in sorted(folder.glob("*.jsonl")) if _lines(path)[:1] == [{"address": address}]]
+
+
+def abandoned(folder: Path, address: str) -> Iterator[tuple[Path, list[Write]]]:
+    """Yield the files of processes that have ended, and their writes.
+
+    The file of a process on another machine counts as abandoned if it is older than `FRESH_S` seconds.
+
+    Args:
+        folder: folder of the files.
+        address: address of the server.
+    """
+    for path in stored(folder, address):
+        owner = OWNER.search(path.name)
+        with suppress(FileNotFoundError):
+            fresh = time.time() - path.stat().st_mtime < FRESH_S
+            here = path.name.startswith(f"{_host()}-")
+            alive = psutil.pid_exists(int(owner[1])) if here and owner else fresh
+            if not alive:
+                yield path, [Write(**line) for line in _lines(path)[1:]]
+
+
+def _host() -> str:
+    return re.sub(r"\W", "_", socket.gethostname())
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Read the complete lines of a file. A killed process may have left an incomplete last line."""
+    found = []
+    with suppress(OSError, ValueError):
+        for line in path.read_text().splitlines():
+            found.append(json.loads(line))
+    return found

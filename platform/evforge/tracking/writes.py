@@ -1,0 +1,55 @@
+"""Functions that write to an MLflow server. Their arguments are JSON values, so that files can store a write."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+__all__ = ["END_STATES", "WRITES"]
+
+END_STATES = ("FINISHED", "FAILED", "KILLED")
+
+
+def _params(client: Any, run_id: str, params: Mapping[str, str]) -> None:
+    from mlflow.entities import Param
+
+    client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
+
+
+def _metrics(client: Any, run_id: str, points: Sequence[tuple[str, float, int, int]]) -> None:
+    """Write points (name, value, time in ms, step) of curves."""
+    from mlflow.entities import Metric
+
+    client.log_batch(run_id, metrics=[Metric(*point) for point in points])
+
+
+def _tag(client: Any, run_id: str, key: str, value: str) -> None:
+    client.set_tag(run_id, key, value)
+
+
+def _text(client: Any, run_id: str, text: str, artifact_path: str) -> None:
+    client.log_text(run_id, text, artifact_path)
+
+
+def _file(client: Any, run_id: str, path: str, artifact_dir: str) -> None:
+    client.log_artifact(run_id, path, artifact_dir or None)
+
+
+def _restart(client: Any, run_id: str) -> None:
+    client.update_run(run_id, status="RUNNING")
+
+
+def _end(client: Any, run_id: str, status: str) -> None:
+    """End a run. A run that has already ended keeps its status."""
+    if client.get_run(run_id).info.status not in END_STATES:
+        client.set_terminated(run_id, status)
+
+
+WRITES: Mapping[str, Callable[..., None]] = {
+    "params": _params,
+    "metrics": _metrics,
+    "tag": _tag,
+    "text": _text,
+    "file": _file,
+    "restart": _restart,
+    "end": _end,
+}
+"""The functions by name. The first argument of each is an `MlflowClient`."""

@@ -1,0 +1,129 @@
+"""What a driver does around a training or a search: Ray, folder, lease, MLflow run, and the command that resumes it."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from detector.config import Config
+from evforge.cluster.placement import serving_nodes
+from evforge.cluster.session import Resources, ray_session
+from evforge.tracking.guard import guarded
+from evforge.tracking.tracker import Tracker
+from evforge.training.lease import hold_lease
+from evforge.training.run_folder import CONFIG_FILE, read_record, unique_folder, write_record, write_text
+
+__all__ = ["DrivenRun", "driven_run"]
+
+VERBS = {"train": "train", "study": "tune"}
+"""For each kind of run, the command that resumes it."""
+
+
+@dataclass(frozen=True)
+class DrivenRun:
+    """A run or study that this process drives.
+
+    Args:
+        folder: folder of the run
+        tracker: tracker of its MLflow store
+        run_id: id of its MLflow run
+        resources: resources of the nodes that see the dataset
+    """
+
+    folder: Path
+    tracker: Tracker
+    run_id: str
+    resources: Resources
+
+
+@contextmanager
+def driven_run(
+    kind: str,
+    config: Config,
+    resume: Path | None,
+    require: Callable[[Resources], Any],
+    *,
+    dashboard: bool,
+    files: Mapping[str, str] = MappingProxyType({}),
+    tags: Mapping[str, Any] = MappingProxyType({}),
+) -> Iterator[DrivenRun]:
+    """Start Ray, create or resume a folder with its MLflow run, and hold the lease of the folder for the block.
+
+    If the start of a new run fails or is interrupted, neither a process nor a folder nor an MLflow run remains. If the
+    block fails, the command that resumes the run is printed. If this process dies, the MLflow run gets the status
+    KILLED.
+
+    Args:
+        kind: "train" or "study".
+        config: checked configuration.
+        resume: folder of an earlier run; None to create a new run.
+        require: function that raises an error if the resources of Ray are not sufficient.
+        dashboard: start a local Ray with its dashboard.
+        files: dict from names to texts of files in the folder of a new run. They are also stored in the MLflow run.
+        tags: further tags of a new MLflow run.
+
+    Raises:
+        FileNotFoundError: `resume` is not the folder of a run.
+        ValueError: `train.storage` or the MLflow store cannot be used.
+        EvForgeError: another process is working in the folder, or the start of Ray failed.
+    """
+    record = None if resume is None else read_record(resume)
+    with nullcontext() if resume is None else hold_lease(resume), ray_session(dashboard) as all_resources:
+        resources = serving_nodes(config, all_resources)
+        require(resources)
+        if resume is None or record is None:
+            created = _created(kind, config, resources, files, tags)
+            with created as run, _guarded(kind, run), run.tracker.ending(run.run_id):
+                yield run
+        else:
+            tracker = Tracker(record.tracking_uri, record.experiment, resume.parent, create=False)
+            run = DrivenRun(resume, tracker, record.run_id, resources)
+            with _guarded(kind, run), tracker.resumed(run.run_id):
+                tracker.log_text(run.run_id, config.to_yaml(), CONFIG_FILE)
+                write_record(resume, config, tracker, run.run_id)
+                yield run
+
+
+@contextmanager
+def _created(
+    kind: str, config: Config, resources: Resources, files: Mapping[str, str], tags: Mapping[str, Any]
+) -> Iterator[DrivenRun]:
+    """Create the folder and the MLflow run of a new run, and hold the lease of the folder for the block.
+
+    The arguments are those of `driven_run`.
+    """
+    tracker = Tracker(config.track.tracking_uri, config.track.experiment, config.train.storage)
+    folder, run_id, complete = unique_folder(config.train.storage, kind), "", False
+    try:
+        with hold_lease(folder):
+            own = {"config_fingerprint": config.fingerprint(), "path": str(folder)}
+            run_id = tracker.start_run(folder.name, config.to_flat(), {**own, **tags})
+            for name, text in files.items():
+                write_text(folder / name, text)
+            write_record(folder, config, tracker, run_id)
+            for name, text in {CONFIG_FILE: config.to_yaml(), **files}.items():
+                tracker.log_text(run_id, text, name)
+            complete = True
+            yield DrivenRun(folder, tracker, run_id, resources)
+    finally:
+        if not complete:
+            shutil.rmtree(folder, ignore_errors=True)
+            if run_id:
+                with suppress(Exception):
+                    tracker.client.delete_run(run_id)
+
+
+@contextmanager
+def _guarded(kind: str, run: DrivenRun) -> Iterator[None]:
+    """Guard a run during the block. After an error, print the command that resumes the run."""
+    command = f"evforge {VERBS[kind]} --resume {run.folder}"
+    with guarded(run.tracker, run.run_id, f"the process of {run.folder} died; resume with: {command}"):
+        try:
+            yield
+        except BaseException:
+            print(f"resume with: {command}", file=sys.stderr, flush=True)
+            raise

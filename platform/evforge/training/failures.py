@@ -1,0 +1,50 @@
+"""Failures of trainings: those that a retry on another node may cure, and those that would occur again."""
+
+from evforge import EvForgeError, one_line
+
+__all__ = ["NodeError", "TrainingFailed", "is_temporary"]
+
+TEMPORARY_TEXTS = ("out of memory", "can't allocate memory", "CUDA error", "NCCL error", "DataLoader worker")
+"""Parts of the messages of RuntimeErrors that torch raises if memory, a GPU or a process of the data loader is lost."""
+
+
+class TrainingFailed(EvForgeError):
+    """Raised if the workers of a training failed more often than `train.max_failures` allows."""
+
+
+class NodeError(EvForgeError):
+    """Raised in the process of a trial if its node is the likely cause of a failure.
+
+    Args:
+        message: the failure as one line.
+        node_id: id of the node in Ray.
+    """
+
+    def __init__(self, message: str, node_id: str) -> None:
+        super().__init__(message, node_id)
+        self.node_id = node_id
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    @classmethod
+    def here(cls, error: Exception) -> "NodeError":
+        """Return the NodeError for an error that occurred on this node."""
+        import ray
+
+        return cls(f"{type(error).__name__}: {one_line(error)}", ray.get_runtime_context().get_node_id())
+
+
+def is_temporary(error: BaseException | None) -> bool:
+    """Return whether an error may be cured by a retry, here or on another node.
+
+    This is the case for errors of files, connections, memory, GPUs and processes, also if such an error is the cause of
+    `error`. Other errors are caused by the settings or the data, and would occur again.
+    """
+    while error is not None:
+        if isinstance(error, OSError | MemoryError | TrainingFailed):
+            return True
+        if isinstance(error, RuntimeError) and any(text in str(error) for text in TEMPORARY_TEXTS):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

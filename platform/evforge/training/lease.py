@@ -1,0 +1,89 @@
+"""Lease of a run's or study's folder: only one process at a time trains there, also on a folder that machines share.
+
+The library `filelock` stores the lease as a file with the owner's process id and host, which the owner touches
+regularly. So the lease needs no locks of the kernel, which shared folders often do not have.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import LeaseCompromise, SoftFileLease, Timeout
+
+from evforge import EvForgeError
+
+__all__ = ["LEASE_FILE", "hold_lease"]
+
+LEASE_FILE = "driver.lock"
+LEASE_S, HEARTBEAT_S = 90.0, 8.0
+"""Time after which the lease of a silent owner on another machine ends, and time between two touches of the file.
+
+A network file system may show the time of a file up to 60 seconds late.
+"""
+
+
+@contextmanager
+def hold_lease(folder: Path) -> Iterator[None]:
+    """Hold the lease of a folder during the block.
+
+    A dead owner on this machine is replaced at once. A silent owner on another machine is replaced after `LEASE_S`
+    seconds. If this process itself is silent for so long that another one takes the lease, it is interrupted.
+
+    Args:
+        folder: folder of the run or study.
+
+    Raises:
+        EvForgeError: another process is working in the folder.
+    """
+
+    def lost(compromise: LeaseCompromise) -> None:
+        print(f"{folder}: this process has lost its lease ({compromise.reason}) and ends", flush=True)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    lease = SoftFileLease(
+        folder / LEASE_FILE,
+        lease_duration=LEASE_S,
+        heartbeat_interval=HEARTBEAT_S,
+        on_compromise=lost,
+        thread_local=False,
+    )
+    _acquire(lease, folder)
+    try:
+        yield
+    finally:
+        lease.release()
+
+
+def _acquire(lease: SoftFileLease, folder: Path) -> None:
+    """Acquire a lease, or raise an error as soon as the owner shows that it is alive."""
+    first, start, told = _touched(folder), time.monotonic(), False
+
+    def is_alive() -> bool:
+        nonlocal told
+        if time.monotonic() - start > 2 * HEARTBEAT_S and not told:
+            print(f"{folder}: {_owner(lease)} seems to be dead; waiting until its lease ends", flush=True)
+            told = True
+        return first is not None and _touched(folder) not in (None, first)
+
+    try:
+        lease.acquire(timeout=2 * LEASE_S, poll_interval=0.25, cancel_check=is_alive)
+    except Timeout:
+        raise EvForgeError(
+            f"{folder}: {_owner(lease)} is working in this folder; stop it first, or wait for its end"
+        ) from None
+
+
+def _owner(lease: SoftFileLease) -> str:
+    owner = lease.owner
+    return f"process {owner.pid} on {owner.hostname}" if owner else "another process"
+
+
+def _touched(folder: Path) -> float | None:
+    """Return the time at which the owner touched the file of the lease; None if there is no file."""
+    try:
+        return (folder / LEASE_FILE).stat().st_mtime
+    except OSError:
+        return None

@@ -1,0 +1,43 @@
+import subprocess
+import sys
+
+import pytest
+
+from evforge.tracking.guard import guarded
+from evforge.tracking.tracker import Tracker
+
+DRIVER = """
+import os, signal, sys
+from evforge.tracking.guard import guarded
+from evforge.tracking.tracker import Tracker
+tracker = Tracker(sys.argv[1], "exp")
+study = tracker.start_run("study", {})
+ended, running = (tracker.start_run(name, {}, parent=study) for name in ("ended", "running"))
+tracker.end_run(ended, "FAILED")
+with guarded(tracker, study, "resume with: X"):
+    print(study, ended, running, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_driver_leaves_no_run_running(tracking_uri):
+    Tracker(tracking_uri, "exp")
+    driver = subprocess.run(
+        [sys.executable, "-c", DRIVER, tracking_uri], capture_output=True, text=True, timeout=120, check=False
+    )  # the pipe of stderr stays open until the guard ends
+    tracker = Tracker(tracking_uri, "exp")
+    assert [tracker.run_info(run).status for run in driver.stdout.split()] == ["KILLED", "FAILED", "KILLED"]
+    assert "evforge: resume with: X" in driver.stderr
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt])
+def test_a_guard_leaves_a_driver_that_ends_itself_alone(tracking_uri, error, capfd):
+    tracker = Tracker(tracking_uri, "exp")
+    run_id = tracker.start_run("run", {})
+    try:
+        with guarded(tracker, run_id, "resume with: X"):
+            if error:
+                raise error
+    except KeyboardInterrupt:
+        pass
+    assert tracker.run_info(run_id).status == "RUNNING" and "resume" not in capfd.readouterr().err
