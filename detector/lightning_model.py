@@ -329,11 +329,11 @@ class LightningDetectionModel(pl.LightningModule):
 
     def train_dataloader(self) -> DataLoader:
         """Make the loader of the training split. `on_after_batch_transfer` scales its inputs."""
-        return psee_data(self.config.to_hparams(), "train", counts=True)
+        return psee_data(self.config.to_hparams(), "train", keep_dtype=True)
 
     def val_dataloader(self) -> DataLoader:
         """Make the loader of the validation split. `on_after_batch_transfer` scales its inputs."""
-        return psee_data(self.config.to_hparams(), "val", counts=True)
+        return psee_data(self.config.to_hparams(), "val", keep_dtype=True)
 
     def test_dataloader(self) -> DataLoader:
         """Make the loader of the test split, which itself scales the inputs."""
