@@ -15,7 +15,7 @@ from detector.config.groups import DataConfig
 from detector.data.dataset import scale_inputs
 from detector.events import BBOX_dtype, EventReader
 from detector.events.arrays import Columns
-from detector.events.framing import cut_frames
+from detector.events.framing import divide_into_frames
 from detector.export.bundle import load_exported
 from detector.export.form import INFO_NAME
 from detector.preprocess import histo
@@ -179,7 +179,7 @@ class Predictor:
 
     def _stream(self, events: Events) -> "_Stream":
         height, width = self.sensor_size(events)
-        frames = cut_frames(events, self.delta_t, height=height, width=width)
+        frames = divide_into_frames(events, self.delta_t, height=height, width=width)
         return _Stream(frames, self.delta_t, self._representation, (height, width), self.downsampling(height, width))
 
     def _advance(self, streams: Sequence["_Stream"], size: tuple[int, int], histograms: bool) -> Iterator[list]:
