@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 
-SHOWN_FROM = 0.4
+VIDEO_SCORE = 0.4
 """Lowest score of the detections that `demo_video` draws."""
 
 
@@ -375,7 +375,7 @@ class LightningDetectionModel(pl.LightningModule):
         folder = Path(self.trainer.default_root_dir) if self._trainer is not None else Path.cwd()
         images: list[Tensor] = []
         batches = islice(self.test_dataloader(), num_batches)
-        for batch, preds in detect(self.detector, batches, SHOWN_FROM, self.protocol.nms_thresh, self.device):
+        for batch, preds in detect(self.detector, batches, VIDEO_SCORE, self.protocol.nms_thresh, self.device):
             images += [
                 draw_detections(batch["inputs"][t, 0], preds[t][0], self.classes, targets=batch["labels"][t][0])
                 for t in range(len(preds))
