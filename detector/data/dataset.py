@@ -160,9 +160,7 @@ class SequenceDataset(Dataset[dict[str, Any]]):
     def _info(self, step: RowStep) -> VideoInfo | None:
         return None if step.file is None else self._cache[self.files[step.file]].info
 
-    def _serve(
-        self, step: RowStep, out: np.ndarray, epoch: int, row: int
-    ) -> tuple[np.ndarray, list[int], np.ndarray]:
+    def _serve(self, step: RowStep, out: np.ndarray, epoch: int, row: int) -> tuple[np.ndarray, list[int], np.ndarray]:
         """Write the frames that one batch row reads at a step to `out` (T, C, H, W), and return their targets.
 
         The targets have the form of `TargetLoader.table`. `row` is the index of the batch row over all ranks.
