@@ -13,7 +13,7 @@ from detector.config.groups import AnchorConfig
 from detector.matching.assignment import AnchorGrid, pack_frames
 from detector.matching.encoding import EncodeRule, encode_boxes
 from detector.matching.nms import best_scores, suppress
-from detector.utils.modes import usable_here
+from detector.utils.modes import usable_in_this_mode
 
 __all__ = ["ANCHOR_LISTS", "AnchorLayer", "Anchors", "anchor_pairs"]
 
@@ -98,7 +98,7 @@ class AnchorLayer(nn.Module):
         grid = self.grid
         fits = grid.shape[0] == height and grid.shape[1] == width and self.grid_stride == stride
         if not torch.jit.is_scripting():
-            fits = fits and usable_here(grid)
+            fits = fits and usable_in_this_mode(grid)
         if not fits or grid.device != shape.device:
             centres = self.make_grid(height, width, stride)
             sizes = self.sizes.to(centres.device).expand(height, width, self.num_anchors, 2)
@@ -207,7 +207,7 @@ class Anchors(nn.Module):
         if self.anchors.device != x.device or len(xs) != len(self.feature_shapes):
             return True
         if not torch.jit.is_scripting():  # noqa: SIM102 (one condition would be compiled)
-            if not usable_here(self.anchors):
+            if not usable_in_this_mode(self.anchors):
                 return True
         for level, feature in enumerate(xs):
             if [feature.shape[0], feature.shape[-2], feature.shape[-1]] != self.feature_shapes[level]:
@@ -247,7 +247,7 @@ class Anchors(nn.Module):
         frames = [target for step in targets for target in step]
         boxes = pack_frames(frames, len(anchors), anchors.device, self.num_classes, numbers)
         fits = out is not None and out[0].shape == anchors.shape and out[0].device == anchors.device
-        if out is None or not fits or not all(map(usable_here, out)):
+        if out is None or not fits or not all(map(usable_in_this_mode, out)):
             out = anchors.new_empty(anchors.shape), anchors.new_empty(anchors.shape[:2], dtype=torch.int64)
         thresholds = (self.fg_iou_threshold, self.bg_iou_threshold, self.allow_low_quality_matches)
         encode_boxes(self._grid(anchors[0]), boxes, EncodeRule(*thresholds, self.variances), *out)

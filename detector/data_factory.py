@@ -101,7 +101,7 @@ def setup_psee_load_labels(
     return TargetLoader(lookup, num_tbins, min_box_diag_network, min_box_side, interpolation), classes
 
 
-def psee_data(hparams: argparse.Namespace, mode: str, *, counts: bool = False) -> SequenceLoader:
+def psee_data(hparams: argparse.Namespace, mode: str, *, keep_dtype: bool = False) -> SequenceLoader:
     """Make the data loader of one split of a dataset folder. Its batches hold T frames of each of B parallel streams.
 
     Training files are shuffled, split into segments and augmented. Evaluation files are read from start to end. For
@@ -111,7 +111,7 @@ def psee_data(hparams: argparse.Namespace, mode: str, *, counts: bool = False) -
     Args:
         hparams: flat settings, see `Config.to_hparams`.
         mode: the split: "train", "val" or "test".
-        counts: keep `inputs` in the data type of the files instead of scaling them, see `SequenceLoader`.
+        keep_dtype: keep `inputs` in the data type of the files instead of scaling them, see `SequenceLoader`.
 
     Returns:
         A loader that yields dicts, see `SequenceDataset.__getitem__`.
@@ -149,7 +149,7 @@ def psee_data(hparams: argparse.Namespace, mode: str, *, counts: bool = False) -
         rank=rank,
         world_size=world_size,
     )
-    return SequenceLoader(dataset, data.num_workers, counts)
+    return SequenceLoader(dataset, data.num_workers, keep_dtype)
 
 
 def _check_split(folder: Path, mode: str, data: DataConfig) -> list[SequenceFile]:

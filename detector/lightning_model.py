@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 
-SHOWN_FROM = 0.4
+VIDEO_SCORE = 0.4
 """Lowest score of the detections that `demo_video` draws."""
 
 
@@ -329,11 +329,11 @@ class LightningDetectionModel(pl.LightningModule):
 
     def train_dataloader(self) -> DataLoader:
         """Make the loader of the training split. `on_after_batch_transfer` scales its inputs."""
-        return psee_data(self.config.to_hparams(), "train", counts=True)
+        return psee_data(self.config.to_hparams(), "train", keep_dtype=True)
 
     def val_dataloader(self) -> DataLoader:
         """Make the loader of the validation split. `on_after_batch_transfer` scales its inputs."""
-        return psee_data(self.config.to_hparams(), "val", counts=True)
+        return psee_data(self.config.to_hparams(), "val", keep_dtype=True)
 
     def test_dataloader(self) -> DataLoader:
         """Make the loader of the test split, which itself scales the inputs."""
@@ -375,7 +375,7 @@ class LightningDetectionModel(pl.LightningModule):
         folder = Path(self.trainer.default_root_dir) if self._trainer is not None else Path.cwd()
         images: list[Tensor] = []
         batches = islice(self.test_dataloader(), num_batches)
-        for batch, preds in detect(self.detector, batches, SHOWN_FROM, self.protocol.nms_thresh, self.device):
+        for batch, preds in detect(self.detector, batches, VIDEO_SCORE, self.protocol.nms_thresh, self.device):
             images += [
                 draw_detections(batch["inputs"][t, 0], preds[t][0], self.classes, targets=batch["labels"][t][0])
                 for t in range(len(preds))

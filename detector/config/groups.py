@@ -11,6 +11,7 @@ from detector.config.class_names import check_class_names
 from detector.config.extensions import TABLES
 
 __all__ = [
+    "DEFAULT_DATA",
     "AnchorConfig",
     "DataConfig",
     "EvalConfig",
@@ -109,6 +110,9 @@ class DataConfig(Group, name="data"):
         duplicates = len(set(self.classes)) != len(self.classes)
         allowed = 'distinct names of the label map, without "empty"'
         require(not duplicates and "empty" not in self.classes, "data.classes", self.classes, allowed)
+
+
+DEFAULT_DATA = DataConfig()
 
 
 @dataclass(frozen=True)

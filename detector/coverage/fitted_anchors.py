@@ -18,7 +18,7 @@ MEDIAN_ROUNDS, GENERATIONS = 20, 300
 FIRST_STEP, LAST_STEP = 0.3, 0.02
 """Standard deviation of the mutations of log2(ratio) and log2(scale), in the first and in the last generation."""
 
-_SHIFTS = (-1, 0, 1)  # levels whose anchors may cover a box, relative to the level of the box
+_RELATIVE_LEVELS = (-1, 0, 1)  # levels whose anchors may cover a box, relative to the level of the box
 _SAMPLE, _START, _EVOLVE = range(3)  # parts of seeds, so that draws for different purposes are independent
 
 
@@ -112,8 +112,8 @@ def _medians(
         centres = np.concatenate([centres, points[rng.choice(len(points), p=chance)][None]])
     for _ in range(MEDIAN_ROUNDS):
         overlaps = _overlaps(points, levels, centres, num_levels).reshape(len(points), -1)
-        centre, shift = np.divmod(overlaps.argmax(axis=1), len(_SHIFTS))
-        seen_from = points - np.stack([np.zeros(len(points)), np.take(_SHIFTS, shift)], axis=1)
+        centre, relative_level = np.divmod(overlaps.argmax(axis=1), len(_RELATIVE_LEVELS))
+        seen_from = points - np.stack([np.zeros(len(points)), np.take(_RELATIVE_LEVELS, relative_level)], axis=1)
         new = [np.median(seen_from[centre == k], axis=0) if (centre == k).any() else centres[k] for k in range(count)]
         if np.array_equal(new, centres):
             break
@@ -128,11 +128,11 @@ def _overlaps(points: np.ndarray, levels: np.ndarray, centres: np.ndarray, num_l
         (n, k, 3) IoU of box and anchor at the level before the level of the box, at the level of the box, and at the
         next level; -1 for levels that do not exist.
     """
-    shifts = np.array(_SHIFTS)
-    scale = centres[:, None, 1] + shifts
+    relative_levels = np.array(_RELATIVE_LEVELS)
+    scale = centres[:, None, 1] + relative_levels
     anchors = np.stack([scale - centres[:, None, 0] / 2, scale + centres[:, None, 0] / 2], axis=-1)
     boxes = np.stack([points[:, 1] - points[:, 0] / 2, points[:, 1] + points[:, 0] / 2], axis=-1)[:, None, None]
     shared = 2.0 ** np.minimum(boxes, anchors).sum(axis=-1)
     iou = shared / (2.0 ** (2 * points[:, 1])[:, None, None] + 2.0 ** (2 * scale) - shared)
-    level = levels[:, None, None] + shifts
+    level = levels[:, None, None] + relative_levels
     return np.where((level >= 0) & (level < num_levels), iou, -1.0)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, DistributedSampler
 
 from detector.data.augment import Augmentation, draw_augmentation
-from detector.data.schedule import LaneStep, eval_plan, train_plan
+from detector.data.schedule import RowStep, eval_plan, train_plan
 from detector.data.sequence_file import FileCache, OpenFile, SequenceFile, VideoInfo
 from detector.data.targets import TargetLoader
 from detector.preprocess.representation import Representation
@@ -34,7 +34,7 @@ class PackedBatch(NamedTuple):
         labeled: (B, T) whether each frame is labelled
     """
 
-    steps: list[LaneStep]
+    steps: list[RowStep]
     boxes: np.ndarray
     counts: list[int]
     labeled: np.ndarray
@@ -90,26 +90,26 @@ class SequenceDataset(Dataset[dict[str, Any]]):
         self.dtype: np.dtype = np.dtype(first.dtype if alike else "float32")
         self.divisor = first.divisor if alike else 1.0
         self._cache = FileCache(self.batch_size)  # each batch row reads one file at a time
-        self._planned: tuple[int, list[list[LaneStep]]] | None = None
+        self._planned: tuple[int, list[list[RowStep]]] | None = None
 
-    def lanes(self, epoch: int) -> list[list[LaneStep]]:
+    def row_steps(self, epoch: int) -> list[list[RowStep]]:
         """Return the list of steps of each batch row of this rank in an epoch."""
         if self._planned is None or self._planned[0] != epoch:
             self._planned = epoch, self._plan(epoch)
         return self._planned[1]
 
-    def _plan(self, epoch: int) -> list[list[LaneStep]]:
+    def _plan(self, epoch: int) -> list[list[RowStep]]:
         lengths, num_tbins = [file.num_frames for file in self.files], self.targets.num_tbins
-        num_lanes = self.batch_size * self.world_size
+        num_rows = self.batch_size * self.world_size
         if self.train:
-            plan = train_plan(lengths, num_tbins, num_lanes, self.seed, epoch, reversal=self.reversal)
+            plan = train_plan(lengths, num_tbins, num_rows, self.seed, epoch, reversal=self.reversal)
         else:
-            plan = eval_plan(lengths, num_tbins, num_lanes)
+            plan = eval_plan(lengths, num_tbins, num_rows)
         return plan[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
 
     def __len__(self) -> int:
         """Number of steps per epoch, the same on every rank and in every epoch."""
-        return len(self.lanes(0)[0])
+        return len(self.row_steps(0)[0])
 
     def __getitem__(self, index: tuple[int, int]) -> dict[str, Any]:
         """Read the batch of (epoch, step).
@@ -136,9 +136,9 @@ class SequenceDataset(Dataset[dict[str, Any]]):
             frames: array of `shape` and `dtype`, overwritten.
         """
         epoch, number = index
-        steps = [lane[number] for lane in self.lanes(epoch)]
-        first_lane = self.rank * self.batch_size
-        served = [self._serve(step, frames[:, b], epoch, first_lane + b) for b, step in enumerate(steps)]
+        steps = [row[number] for row in self.row_steps(epoch)]
+        first_row = self.rank * self.batch_size
+        served = [self._serve(step, frames[:, b], epoch, first_row + b) for b, step in enumerate(steps)]
         boxes, counts, labeled = zip(*served, strict=True)
         return PackedBatch(steps, np.concatenate(boxes), sum(counts, []), np.stack(labeled))
 
@@ -157,15 +157,13 @@ class SequenceDataset(Dataset[dict[str, Any]]):
             "video_infos": [(self._info(step), step.start) for step in packed.steps],
         }
 
-    def _info(self, step: LaneStep) -> VideoInfo | None:
+    def _info(self, step: RowStep) -> VideoInfo | None:
         return None if step.file is None else self._cache[self.files[step.file]].info
 
-    def _serve(
-        self, step: LaneStep, out: np.ndarray, epoch: int, lane: int
-    ) -> tuple[np.ndarray, list[int], np.ndarray]:
+    def _serve(self, step: RowStep, out: np.ndarray, epoch: int, row: int) -> tuple[np.ndarray, list[int], np.ndarray]:
         """Write the frames that one batch row reads at a step to `out` (T, C, H, W), and return their targets.
 
-        The targets have the form of `TargetLoader.table`. `lane` is the index of the batch row over all ranks.
+        The targets have the form of `TargetLoader.table`. `row` is the index of the batch row over all ranks.
         """
         if step.file is None:
             out[:] = 0
@@ -174,7 +172,7 @@ class SequenceDataset(Dataset[dict[str, Any]]):
         source = self._cache[file]
         augmentation = None
         if self.augment is not None:
-            rng = np.random.default_rng([self.seed, AUGMENT, epoch, lane, step.segment])
+            rng = np.random.default_rng([self.seed, AUGMENT, epoch, row, step.segment])
             augmentation = draw_augmentation(rng, file.height, file.width)
         if file.dtype == self.dtype:
             self._show(source, step, augmentation, out)
@@ -184,7 +182,7 @@ class SequenceDataset(Dataset[dict[str, Any]]):
             np.divide(frames, np.float32(file.divisor), out=out)
         return source.target_table(self.targets, step.start, augmentation, step.backwards)
 
-    def _show(self, source: OpenFile, step: LaneStep, augmentation: Augmentation | None, out: np.ndarray) -> None:
+    def _show(self, source: OpenFile, step: RowStep, augmentation: Augmentation | None, out: np.ndarray) -> None:
         """Read the frames of a step, augment them, and write them to `out`, in the type of the file."""
         if augmentation is None or self.augment is None:
             source.reader.read(step.start, out)

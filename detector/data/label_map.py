@@ -15,7 +15,7 @@ __all__ = [
     "LABEL_MAP_NAME",
     "check_label_map",
     "class_names",
-    "label_map_near",
+    "label_map_path",
     "metric_name",
     "parse_label_map",
     "read_label_map",
@@ -29,7 +29,7 @@ MAX_ID = 999_999
 """Largest allowed class id. It limits the size of tables with an entry for each class id."""
 
 
-def label_map_near(path: File) -> File | None:
+def label_map_path(path: File) -> File | None:
     """Return the path of the label map in the folder of a file or one folder above; None if there is no label map."""
     folder = path.absolute().parent
     return next((file for file in (folder / LABEL_MAP_NAME, folder.parent / LABEL_MAP_NAME) if file.is_file()), None)

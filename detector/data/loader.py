@@ -33,15 +33,15 @@ class SequenceLoader(DataLoader):
     Args:
         dataset: dataset of the batches.
         num_workers: number of worker processes; 0 reads in this process.
-        counts: whether to keep `inputs` in the type of the files and to add their `divisor`, so that `scale_inputs` can
-            scale them on the device where they are used. If there is a GPU, such `inputs` are in pinned memory.
+        keep_dtype: whether to keep `inputs` in the type of the files and to add their `divisor`, so that `scale_inputs`
+            can scale them on the device where they are used. If there is a GPU, such `inputs` are in pinned memory.
     """
 
     dataset: "_Batches"
 
-    def __init__(self, dataset: SequenceDataset, num_workers: int, counts: bool = False) -> None:
+    def __init__(self, dataset: SequenceDataset, num_workers: int, keep_dtype: bool = False) -> None:
         self._batches = _Batches(dataset, 1 + PREFETCH * num_workers)
-        self._counts = counts
+        self._keep_dtype = keep_dtype
         self._floats: list[np.ndarray] = []
         super().__init__(
             self._batches,
@@ -57,7 +57,7 @@ class SequenceLoader(DataLoader):
     def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
         """Yield the batches of an epoch in the form of `SequenceDataset.__getitem__`.
 
-        With `counts`, `inputs` are not scaled, and the batch has a key `divisor`.
+        With `keep_dtype`, `inputs` are not scaled, and the batch has a key `divisor`.
 
         Raises:
             ValueError: frames of a file cannot be read.
@@ -71,7 +71,7 @@ class SequenceLoader(DataLoader):
     def _unpack(self, step: int, packed: PackedBatch) -> dict[str, Any]:
         """Make a batch that shares no memory with the buffer of the step, because later steps overwrite the buffer."""
         batch = self._batches.dataset.unpack(packed, self._batches.buffer(step))
-        if not self._counts:
+        if not self._keep_dtype:
             return scale_inputs(batch, self._free_floats())
         inputs = batch["inputs"]
         return {**batch, "inputs": inputs.pin_memory() if torch.cuda.is_available() else inputs.clone()}

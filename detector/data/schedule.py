@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["LaneStep", "eval_plan", "train_plan"]
+__all__ = ["RowStep", "eval_plan", "train_plan"]
 
 ORDER, PHASE, REVERSAL = 1, 2, 4  # parts of seeds, so that draws for different purposes are independent
 
 
-class LaneStep(NamedTuple):
-    """The T frames that one batch row reads at one step. A lane is a batch row over all steps of an epoch.
+class RowStep(NamedTuple):
+    """The T frames that one batch row reads at one step.
 
     Args:
         file: index of the file; None for empty, unlabelled frames
@@ -33,8 +33,8 @@ class LaneStep(NamedTuple):
 
 
 def train_plan(
-    lengths: Sequence[int], num_tbins: int, num_lanes: int, seed: int, epoch: int, *, reversal: float = 0.0
-) -> list[list[LaneStep]]:
+    lengths: Sequence[int], num_tbins: int, num_rows: int, seed: int, epoch: int, *, reversal: float = 0.0
+) -> list[list[RowStep]]:
     """Compute the schedule of a training epoch.
 
     Files are shuffled. Each file is divided into chunks of T frames, from a random first frame on. The sequence of all
@@ -44,7 +44,7 @@ def train_plan(
     Args:
         lengths: number of frames of each file.
         num_tbins: number T of frames per step.
-        num_lanes: number of batch rows over all ranks.
+        num_rows: number of batch rows over all ranks.
         seed: seed of file order, first frames and reversals.
         epoch: number of the epoch.
         reversal: share of the segments that run backwards. A segment is the part of a file in one batch row, and is
@@ -60,12 +60,12 @@ def train_plan(
         for file in order
         for start in _chunk_starts(lengths[file], num_tbins, np.random.default_rng([seed, PHASE, epoch, file]))
     ]
-    bounds = [lane * len(chunks) // num_lanes for lane in range(num_lanes + 1)]
-    lanes = _lanes([chunks[first:stop] for first, stop in pairwise(bounds)])
+    bounds = [row * len(chunks) // num_rows for row in range(num_rows + 1)]
+    rows = _to_steps([chunks[first:stop] for first, stop in pairwise(bounds)])
     if reversal:
         rng = np.random.default_rng([seed, REVERSAL, epoch])
-        lanes = [list(_reversed_here_and_there(lane, rng, reversal)) for lane in lanes]
-    return lanes
+        rows = [list(_reversed_here_and_there(row, rng, reversal)) for row in rows]
+    return rows
 
 
 def _chunk_starts(length: int, num_tbins: int, rng: np.random.Generator) -> range:
@@ -82,8 +82,8 @@ def _chunk_starts(length: int, num_tbins: int, rng: np.random.Generator) -> rang
     return range(first, first + count * num_tbins, num_tbins)
 
 
-def _reversed_here_and_there(lane: list[LaneStep], rng: np.random.Generator, share: float) -> Iterator[LaneStep]:
-    for _, group in groupby(lane, key=lambda step: step.segment):
+def _reversed_here_and_there(row: list[RowStep], rng: np.random.Generator, share: float) -> Iterator[RowStep]:
+    for _, group in groupby(row, key=lambda step: step.segment):
         steps = list(group)
         backwards = bool(rng.random() < share) and steps[0].file is not None
         starts = [step.start for step in steps]
@@ -91,7 +91,7 @@ def _reversed_here_and_there(lane: list[LaneStep], rng: np.random.Generator, sha
             yield step._replace(start=start, backwards=backwards)
 
 
-def eval_plan(lengths: Sequence[int], num_tbins: int, num_lanes: int) -> list[list[LaneStep]]:
+def eval_plan(lengths: Sequence[int], num_tbins: int, num_rows: int) -> list[list[RowStep]]:
     """Compute the schedule of an evaluation, in which one batch row reads all of a file, from its first frame on.
 
     The files are assigned from the longest to the shortest, each to the batch row with the fewest steps so far.
@@ -99,26 +99,26 @@ def eval_plan(lengths: Sequence[int], num_tbins: int, num_lanes: int) -> list[li
     Args:
         lengths: number of frames of each file.
         num_tbins: number T of frames per step.
-        num_lanes: number of batch rows over all ranks.
+        num_rows: number of batch rows over all ranks.
 
     Returns:
         For each batch row, the list of its steps. All lists have the same length.
     """
-    lanes: list[list[tuple[int, int]]] = [[] for _ in range(num_lanes)]
+    rows: list[list[tuple[int, int]]] = [[] for _ in range(num_rows)]
     for file in sorted(range(len(lengths)), key=lambda file: -lengths[file]):
-        min(lanes, key=len).extend((file, start) for start in range(0, lengths[file], num_tbins))
-    return _lanes(lanes)
+        min(rows, key=len).extend((file, start) for start in range(0, lengths[file], num_tbins))
+    return _to_steps(rows)
 
 
-def _lanes(chunks: list[list[tuple[int, int]]]) -> list[list[LaneStep]]:
+def _to_steps(chunks: list[list[tuple[int, int]]]) -> list[list[RowStep]]:
     """Convert the (file, start) pairs of each batch row to steps, and pad all batch rows to the same length."""
     num_steps = max(map(len, chunks))
-    lanes = []
-    for lane_chunks in chunks:
-        lane: list[LaneStep] = []
-        for file, start in lane_chunks:
-            reset = not lane or lane[-1].file != file
-            lane.append(LaneStep(file, start, reset, lane[-1].segment + reset if lane else 0))
-        padding = LaneStep(None, 0, True, lane[-1].segment + 1 if lane else 0)
-        lanes.append(lane + [padding] * (num_steps - len(lane)))
-    return lanes
+    rows = []
+    for row_chunks in chunks:
+        row: list[RowStep] = []
+        for file, start in row_chunks:
+            reset = not row or row[-1].file != file
+            row.append(RowStep(file, start, reset, row[-1].segment + reset if row else 0))
+        padding = RowStep(None, 0, True, row[-1].segment + 1 if row else 0)
+        rows.append(row + [padding] * (num_steps - len(row)))
+    return rows

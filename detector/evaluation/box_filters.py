@@ -17,9 +17,9 @@ def crop_boxes(rows: np.ndarray, height: float, width: float) -> np.ndarray:
     """
     x, y, w, h = (rows[name].astype(np.float64) for name in ("x", "y", "w", "h"))
     # Sides are not recomputed from corners as in `crop_corners`, because x + w - x does not always equal w.
-    cut_w = w - np.maximum(-x, 0) - np.maximum(x + w - width, 0)
-    cut_h = h - np.maximum(-y, 0) - np.maximum(y + h - height, 0)
-    return np.stack([x.clip(0, width), y.clip(0, height), cut_w, cut_h], axis=1)
+    cropped_w = w - np.maximum(-x, 0) - np.maximum(x + w - width, 0)
+    cropped_h = h - np.maximum(-y, 0) - np.maximum(y + h - height, 0)
+    return np.stack([x.clip(0, width), y.clip(0, height), cropped_w, cropped_h], axis=1)
 
 
 def require_finite(argument: str, rows: np.ndarray, fields: tuple[str, ...]) -> None:

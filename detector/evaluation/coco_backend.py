@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["IOUS", "RECALLS", "FrameBoxes", "FrameRows", "coco_precision", "installed_library"]
+__all__ = ["IOUS", "RECALLS", "EvaluatedBoxes", "FrameRows", "coco_precision", "installed_library"]
 
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
@@ -39,7 +39,7 @@ class FrameRows(NamedTuple):
         return self.boxes[:, 2] * self.boxes[:, 3]
 
 
-class FrameBoxes(NamedTuple):
+class EvaluatedBoxes(NamedTuple):
     """Labels and detections of the evaluated frames of a recording.
 
     Args:
@@ -61,7 +61,7 @@ def installed_library() -> str:
 
 
 def coco_precision(
-    parts: Sequence[FrameBoxes],
+    parts: Sequence[EvaluatedBoxes],
     classes: Mapping[int, str],
     ranges: Sequence[tuple[float, float]],
     label_values: np.ndarray,
@@ -156,7 +156,7 @@ def _sparse_evaluation() -> type:
 
 
 def _datasets(
-    parts: Sequence[FrameBoxes], classes: Mapping[int, str], label_values: np.ndarray, detection_values: np.ndarray
+    parts: Sequence[EvaluatedBoxes], classes: Mapping[int, str], label_values: np.ndarray, detection_values: np.ndarray
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Create two COCO datasets, one of labels and one of detections, in the form that both libraries read."""
     first_frames = np.cumsum([0, *(part.num_frames for part in parts)])

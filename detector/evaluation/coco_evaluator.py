@@ -13,7 +13,7 @@ import numpy as np
 
 from detector.config.checks import require, require_choice
 from detector.evaluation.box_filters import crop_boxes, require_finite
-from detector.evaluation.coco_backend import IOUS, RECALLS, FrameBoxes, FrameRows, coco_precision
+from detector.evaluation.coco_backend import IOUS, RECALLS, EvaluatedBoxes, FrameRows, coco_precision
 from detector.evaluation.pairing import pair_by_frame, pair_by_time, thin, whole_numbers
 from detector.events.frames import Frames
 from detector.utils.corners import is_large
@@ -104,7 +104,7 @@ class CocoEvaluator:
         self.height, self.width, self.eval_rate, self.verbose = height, width, eval_rate, verbose
         self.time_tol, self.skip_us, self.empty_frames = time_tol, skip_us, empty_frames
         self.min_box_diag, self.min_box_side = min_box_diag, min_box_side
-        self.recordings: list[FrameBoxes] = []
+        self.recordings: list[EvaluatedBoxes] = []
         self.left_out: Counter[str] = Counter()
         self._precision: np.ndarray | None = None
 
@@ -129,13 +129,13 @@ class CocoEvaluator:
         """
         frames = [None] * len(labels) if frames is None else frames
         if not len(labels) == len(detections) == len(frames):
-            counts = f"{len(labels)}, {len(detections)} and {len(frames)}"
-            raise ValueError(f"labels, detections, frames: got {counts} recordings, allowed: as many of each")
+            lengths = f"{len(labels)}, {len(detections)} and {len(frames)}"
+            raise ValueError(f"labels, detections, frames: got {lengths} recordings, allowed: as many of each")
         for label_rows, detection_rows, of_recording in zip(labels, detections, frames, strict=True):
             _check("labels", label_rows, BOX_FIELDS)
             _check("detections", detection_rows, (*BOX_FIELDS, "class_confidence"))
             known = None if of_recording is None else Frames.of(of_recording)
-            self.recordings.append(self._match(label_rows, detection_rows, known))
+            self.recordings.append(self._select_frames(label_rows, detection_rows, known))
 
     def quantities(self) -> dict[str, int]:
         """Count the labels that enter each metric of `accumulate()`. With 0 labels, the metric cannot be measured."""
@@ -228,22 +228,22 @@ class CocoEvaluator:
         ap, ap50 = ([_mean(part[rows]) for part in parts] for rows in (slice(None), _iou_index(0.5)))
         return np.array(ap, np.float64), np.array(ap50, np.float64)  # None becomes NaN
 
-    def _match(self, labels: np.ndarray, detections: np.ndarray, frames: Frames | None) -> FrameBoxes:
+    def _select_frames(self, labels: np.ndarray, detections: np.ndarray, frames: Frames | None) -> EvaluatedBoxes:
         """Select the labels and detections of the evaluated frames of one recording, and update `left_out`."""
         label_times, detection_times = (
             whole_numbers("labels", labels, "t"),
             whole_numbers("detections", detections, "t"),
         )
-        moments = thin(np.unique(label_times), self.eval_rate)
+        candidates = thin(np.unique(label_times), self.eval_rate)
         if frames is None:
-            pairing = pair_by_time(label_times, detection_times, moments, self.time_tol)
+            pairing = pair_by_time(label_times, detection_times, candidates, self.time_tol)
         else:
-            pairing = pair_by_frame(label_times, detection_times, moments, frames)
+            pairing = pair_by_frame(label_times, detection_times, candidates, frames)
         start = 0 if frames is None else frames.first_t
         late = (pairing.times - start > self.skip_us) | (self.skip_us == 0)
-        label_frame, detection_frame = (_renumber(of, late) for of in (pairing.labels, pairing.detections))
-        label_rows, label_reasons = self._counting(labels, label_frame)
-        detection_rows, detection_reasons = self._counting(detections, detection_frame)
+        label_frame, detection_frame = (_drop_frames(of, late) for of in (pairing.labels, pairing.detections))
+        label_rows, label_reasons = self._select_boxes(labels, label_frame)
+        detection_rows, detection_reasons = self._select_boxes(detections, detection_frame)
         evaluated = late.copy()
         if self.empty_frames == "ignore":
             evaluated &= np.isin(np.arange(len(late)), label_rows.frame)
@@ -257,7 +257,7 @@ class CocoEvaluator:
             {
                 "labels outside of the recording": int((wanted & pairing.outside).sum()),
                 "labels before the last labelled time of their frame": int(
-                    (wanted & ~in_time & ~pairing.outside & np.isin(label_times, moments)).sum()
+                    (wanted & ~in_time & ~pairing.outside & np.isin(label_times, candidates)).sum()
                 ),
                 "labels in the skipped start": int((wanted & in_time & (label_frame < 0)).sum()),
                 "label times whose detections answer a later label time": pairing.shared,
@@ -269,14 +269,14 @@ class CocoEvaluator:
             }
         )
         number = np.cumsum(evaluated) - 1
-        return FrameBoxes(
+        return EvaluatedBoxes(
             int(evaluated.sum()),
             label_rows._replace(frame=number[label_rows.frame]),
             detection_rows._replace(frame=number[detection_rows.frame]),
             detections["class_confidence"][detection_rows.row].astype(np.float64),
         )
 
-    def _counting(self, rows: np.ndarray, frame: np.ndarray) -> tuple[FrameRows, dict[str, int]]:
+    def _select_boxes(self, rows: np.ndarray, frame: np.ndarray) -> tuple[FrameRows, dict[str, int]]:
         """Select the boxes that count, and return them and the number of dropped boxes for each reason.
 
         Args:
@@ -295,14 +295,14 @@ class CocoEvaluator:
         return FrameRows(frame[kept], boxes[large], rows["class_id"][kept].astype(np.int64), kept), reasons
 
 
-def _renumber(frame: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Replace frames that do not count by -1.
+def _drop_frames(frame: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Replace the frames that are not kept by -1.
 
     Args:
         frame: (M,) index of the frame of each box, or -1.
-        counts: (F,) bool, whether each frame counts.
+        kept: (F,) bool, whether each frame is kept.
     """
-    return np.where(np.append(counts, False)[frame], frame, -1)
+    return np.where(np.append(kept, False)[frame], frame, -1)
 
 
 def _join(parts: Iterable[np.ndarray]) -> np.ndarray:

@@ -33,7 +33,9 @@ class Pairing(NamedTuple):
     shared: int
 
 
-def pair_by_frame(label_times: np.ndarray, detection_times: np.ndarray, moments: np.ndarray, frames: Frames) -> Pairing:
+def pair_by_frame(
+    label_times: np.ndarray, detection_times: np.ndarray, candidates: np.ndarray, frames: Frames
+) -> Pairing:
     """Pair labels with the detections in the same frame.
 
     If a frame has several label times, only the last one is evaluated.
@@ -41,17 +43,19 @@ def pair_by_frame(label_times: np.ndarray, detection_times: np.ndarray, moments:
     Args:
         label_times: (M,) times of all labels.
         detection_times: (D,) times of all detections.
-        moments: label times that may be evaluated, increasing, see `thin`.
+        candidates: label times that may be evaluated, increasing, see `thin`.
         frames: frames of the stream in which the detections were made.
     """
-    numbers = frames.find(moments)
+    numbers = frames.find(candidates)
     last = (numbers >= 0) & np.append(numbers[1:] != numbers[:-1], True)[: len(numbers)]
-    times, numbers = moments[last], numbers[last]
+    times, numbers = candidates[last], numbers[last]
     outside = frames.find(label_times) < 0
     return Pairing(times, _find(label_times, times), _find(frames.find(detection_times), numbers), outside, 0)
 
 
-def pair_by_time(label_times: np.ndarray, detection_times: np.ndarray, moments: np.ndarray, time_tol: int) -> Pairing:
+def pair_by_time(
+    label_times: np.ndarray, detection_times: np.ndarray, candidates: np.ndarray, time_tol: int
+) -> Pairing:
     """Pair labels with detections by time, for detections whose frames are not known.
 
     A label time t is paired with the nearest detection time within `SAME_TIME_US`, otherwise with the first detection
@@ -61,26 +65,26 @@ def pair_by_time(label_times: np.ndarray, detection_times: np.ndarray, moments: 
     Args:
         label_times: (M,) times of all labels.
         detection_times: (D,) times of all detections.
-        moments: label times that may be evaluated, increasing, see `thin`.
+        candidates: label times that may be evaluated, increasing, see `thin`.
         time_tol: largest time between a label and its detections in microseconds, inclusive.
     """
     answers, far = np.unique(detection_times), np.iinfo(np.int64).max
-    later = np.searchsorted(answers, moments)
+    later = np.searchsorted(answers, candidates)
     padded = np.concatenate([[0], answers, [0]])
-    after = np.where(later < len(answers), padded[later + 1] - moments, far)
-    before = np.where(later > 0, moments - padded[later], far)
+    after = np.where(later < len(answers), padded[later + 1] - candidates, far)
+    before = np.where(later > 0, candidates - padded[later], far)
     same = np.minimum(after, before) <= min(SAME_TIME_US, time_tol)
     take_later = np.where(same, after <= before, after <= time_tol)
     answered = same | (np.minimum(after, before) <= time_tol)
     answer = np.where(answered, np.where(take_later, later, later - 1), -1)
     last = ~answered
     last[len(answer) - 1 - np.unique(answer[::-1], return_index=True)[1]] = True
-    times, answer = moments[last], answer[last]
+    times, answer = candidates[last], answer[last]
     of_answer = np.full(len(answers) + 1, -1)
     of_answer[answer[answer >= 0]] = np.flatnonzero(answer >= 0)
     detections = of_answer[np.searchsorted(answers, detection_times)]
     return Pairing(
-        times, _find(label_times, times), detections, np.zeros(len(label_times), bool), len(moments) - len(times)
+        times, _find(label_times, times), detections, np.zeros(len(label_times), bool), len(candidates) - len(times)
     )
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["DTYPES", "ColumnBuffer", "Columns", "cut", "join"]
+__all__ = ["DTYPES", "ColumnBuffer", "Columns", "join", "slice_columns"]
 
 Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Events as arrays x uint16, y uint16, p int8, t int64, each (N,)."""
@@ -10,7 +10,7 @@ Columns = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 DTYPES = (np.uint16, np.uint16, np.int8, np.int64)
 
 
-def cut(columns: Columns, start: int, stop: int) -> Columns:
+def slice_columns(columns: Columns, start: int, stop: int) -> Columns:
     """Return the events `start` to `stop - 1` as views of the columns, without a copy."""
     x, y, p, t = columns
     return x[start:stop], y[start:stop], p[start:stop], t[start:stop]
@@ -45,4 +45,4 @@ class ColumnBuffer:
             self._columns = tuple(np.empty(size, dtype) for dtype in DTYPES)  # type: ignore[assignment]
             for column, old in zip(self._columns, kept, strict=True):
                 column[:keep] = old
-        return cut(self._columns, 0, count)
+        return slice_columns(self._columns, 0, count)

@@ -17,7 +17,7 @@ from weakref import WeakMethod
 
 import numpy as np
 
-from detector.events.arrays import ColumnBuffer, Columns, cut, join
+from detector.events.arrays import ColumnBuffer, Columns, join, slice_columns
 from detector.events.kernels import (
     AHEAD,
     BEFORE,
@@ -36,7 +36,7 @@ from detector.events.kernels import (
     find_faults,
 )
 
-__all__ = ["MAX_FAULTY", "OPTION", "DisorderError", "FaultFinder", "Faults", "MendedBlocks", "is_odd"]
+__all__ = ["MAX_FAULTY", "OPTION", "DisorderError", "FaultFinder", "Faults", "MendedBlocks", "has_suspects"]
 
 MAX_FAULTY = 0.001
 """Default of the largest accepted share of faulty events in a recording."""
@@ -68,7 +68,7 @@ class Faults:
         ahead: events later than the following events, dropped
         raised: events after a fall of the time that is not a single late or early event, raised to the largest time so
             far
-        cut: 1 if the file ends within an event, which is dropped, otherwise 0
+        truncated: 1 if the file ends within an event, which is dropped, otherwise 0
     """
 
     outside: int = 0
@@ -76,7 +76,7 @@ class Faults:
     dropped: int = 0
     ahead: int = 0
     raised: int = 0
-    cut: int = 0
+    truncated: int = 0
 
     @property
     def total(self) -> int:
@@ -94,7 +94,7 @@ class Faults:
             "dropped": "more than 100 ms late (dropped)",
             "ahead": "ahead of their time (dropped)",
             "raised": "in falls of time (raised)",
-            "cut": "cut off at the end of the file (dropped)",
+            "truncated": "cut off at the end of the file (dropped)",
         }
         counts = [f"{count:,} {text}" for name, text in names.items() if (count := getattr(self, name))]
         return ", ".join(counts) or "none"
@@ -116,7 +116,7 @@ class Faults:
         )
 
 
-def is_odd(columns: Columns, width: int, height: int) -> bool:
+def has_suspects(columns: Columns, width: int, height: int) -> bool:
     """Return True if any event may be faulty.
 
     Such an event is outside the sensor, has p below 0, has a time below 0, or is earlier than the previous event.
@@ -161,19 +161,19 @@ class FaultFinder:
         """Number of faulty events of each kind so far."""
         return Faults(*(int(self._facts[kind]) for kind in (OUTSIDE, LATE, DROPPED, AHEAD, RAISED)))
 
-    def add(self, columns: Columns, odd: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    def add(self, columns: Columns, suspect: bool = True) -> tuple[np.ndarray, np.ndarray]:
         """Check the next events.
 
         Args:
             columns: the next events. Events that cannot be decided without later events are stored in `pending`.
-            odd: whether any event may be faulty. If False, all events are in order and within the sensor.
+            suspect: whether any event may be faulty. If False, all events are in order and within the sensor.
 
         Returns:
             (F,) indices of faulty events in the recording, and (F,) correct times of these events, `NO_TIME` for events
             to drop.
         """
         t, facts = columns[3], self._facts
-        if not (odd or self.pending is not None) and (not t.size or t[0] >= facts[NOW]):
+        if not (suspect or self.pending is not None) and (not t.size or t[0] >= facts[NOW]):
             if t.size:
                 facts[BEFORE], facts[NOW] = t[-2] if t.size > 1 else facts[NOW], t[-1]
                 self.num_events += t.size
@@ -198,16 +198,16 @@ class FaultFinder:
         events = new if self._unsent is None else join(self._unsent, new)
         first = self.num_events + new[3].size - events[3].size
         self._facts[FIXED] = first
-        found = self.finish() if columns is None else self.add(new, is_odd(new, *self._limits[:2]))
+        found = self.finish() if columns is None else self.add(new, has_suspects(new, *self._limits[:2]))
         self._found = [np.concatenate(pair) for pair in zip(self._found, found, strict=True)]
         decided = events[3].size
         if self.pending is not None:  # the last decided event may be ahead of its time
             decided = min(decided - self.pending[3].size, max(0, int(self._facts[PLACE]) - first))
-        self._unsent = cut(events, decided, events[3].size)
+        self._unsent = slice_columns(events, decided, events[3].size)
         sent = self._found[0] < first + decided
         places, times = (values[sent] for values in self._found)
         self._found = [values[~sent] for values in self._found]
-        return _apply(cut(events, 0, decided), places - first, times)
+        return _apply(slice_columns(events, 0, decided), places - first, times)
 
     def _find(self, columns: Columns, final: bool) -> tuple[np.ndarray, np.ndarray]:
         x, y, p, t = columns
@@ -259,9 +259,9 @@ class MendedBlocks:
         self._load, self._period = WeakMethod(load), finder.period  # weak, because the reader refers to this object
         self._numbers, self._starts, self._ends = [0], [0], list[int]()
         touched, found = set(), []
-        for number, (columns, odd) in enumerate(blocks):
+        for number, (columns, suspect) in enumerate(blocks):
             undecided = finder.pending is not None
-            found.append(finder.add(columns, odd))
+            found.append(finder.add(columns, suspect))
             self._numbers.append(finder.num_events)
             self._ends.append(finder.now)
             self._starts.append(finder.now)
@@ -337,4 +337,4 @@ class MendedBlocks:
         t = columns[3]
         first = 0 if t0 is None else int(np.searchsorted(t, t0))
         last = max(first, count if t1 is None else int(np.searchsorted(t, t1)))
-        return cut(columns, first, last)
+        return slice_columns(columns, first, last)

@@ -5,16 +5,16 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from detector.events.arrays import DTYPES, ColumnBuffer, Columns, cut, join
+from detector.events.arrays import DTYPES, ColumnBuffer, Columns, join, slice_columns
 from detector.events.faults import MAX_FAULTY, FaultFinder
 from detector.events.header import MAX_SIDE
 from detector.events.kernels import LATEST_US
 from detector.events.reader import EventReader
 
-__all__ = ["cut_frames"]
+__all__ = ["divide_into_frames"]
 
 
-def cut_frames(
+def divide_into_frames(
     events: EventReader | Iterable[np.ndarray], delta_t: int, *, height: int = MAX_SIDE, width: int = MAX_SIDE
 ) -> Iterator[tuple[int, Columns]]:
     """Divide a stream of events into frames of length `delta_t`, including frames without events.
@@ -128,8 +128,8 @@ class _Mender:
         t = new[3]
         before = t[-2] if t.size > 1 else self._finder.now
         stop = t.size - int(t[-1] > before + LATEST_US and t.size + self._finder.kept > 1)
-        self._doubtful = cut(new, stop, t.size) if stop < t.size else None
-        return cut(new, 0, stop)
+        self._doubtful = slice_columns(new, stop, t.size) if stop < t.size else None
+        return slice_columns(new, 0, stop)
 
     def _warn(self) -> None:
         excess = None if self._warned else self._finder.faults.excess(self._finder.num_events, MAX_FAULTY)

@@ -4,8 +4,8 @@ All loops are in one module, because the cache of the compiler does not notice c
 
 The arguments of every decoder are (N,) words, the int64 state after the earlier words (see `new_state`), columns with
 enough space, the number `count` of events that are already in the columns, and the sensor size. A decoder appends the
-decoded events to the columns and returns the new number of events. Faulty events are stored unchanged, and `state[ODD]`
-becomes 1 (see `detector.events.faults`).
+decoded events to the columns and returns the new number of events. Faulty events are stored unchanged, and
+`state[SUSPECT]` becomes 1 (see `detector.events.faults`).
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ __all__ = [
     "LAST",
     "LATEST_US",
     "NO_TIME",
-    "ODD",
+    "SUSPECT",
     "ROW",
     "SIGN",
     "TIME",
@@ -37,12 +37,12 @@ __all__ = [
     "new_state",
 ]
 
-TIME, HIGH, ROW, BASE, SIGN, LAST, ODD = range(7)
+TIME, HIGH, ROW, BASE, SIGN, LAST, SUSPECT = range(7)
 """Indices in the state of a decoder.
 
 TIME is the clock in microseconds, HIGH the time in the last TIME_HIGH word. ROW is the row of the next EVT3 events,
-BASE and SIGN are the first column and the polarity of the next EVT3 vector. LAST is the time of the last event. ODD is
-1 if any event is outside the sensor or earlier than the previous event.
+BASE and SIGN are the first column and the polarity of the next EVT3 vector. LAST is the time of the last event. SUSPECT
+is 1 if any event is outside the sensor or earlier than the previous event.
 """
 
 UNSET = 1 << 40
@@ -100,25 +100,25 @@ def advance(now, raw, period, slack):
 
 
 @compiled
-def find_first(words, shift, kinds):
+def find_first(words, type_bit, kinds):
     """Return the index of the first word whose type is in the set `kinds`, or -1 if there is no such word.
 
-    The type of a word is the number in the 4 bits from bit `shift` on. Bit k of `kinds` is 1 if type k is in the set.
+    The type of a word is the number in its 4 bits from `type_bit` on. Bit k of `kinds` is 1 if type k is in the set.
     """
     for place in range(words.size):
-        if kinds >> (np.int64(words[place]) >> shift & 15) & 1:
+        if kinds >> (np.int64(words[place]) >> type_bit & 15) & 1:
             return place
     return -1
 
 
 @compiled
-def find_last(words, shift, kinds):
+def find_last(words, type_bit, kinds):
     """Return the index of the last word whose type is in the set `kinds`, or -1 if there is no such word.
 
-    The type of a word is the number in the 4 bits from bit `shift` on. Bit k of `kinds` is 1 if type k is in the set.
+    The type of a word is the number in its 4 bits from `type_bit` on. Bit k of `kinds` is 1 if type k is in the set.
     """
     for place in range(words.size - 1, -1, -1):
-        if kinds >> (np.int64(words[place]) >> shift & 15) & 1:
+        if kinds >> (np.int64(words[place]) >> type_bit & 15) & 1:
             return place
     return -1
 
@@ -155,15 +155,15 @@ def decode_dat(records, state, x, y, p, t, count, width, height):
 
 @compiled
 def _check_dat(records, state, t, width, height):
-    """Correct times after wraps, set `state[ODD]` if an event may be faulty, and return the last time."""
+    """Correct times after wraps, set `state[SUSPECT]` if an event may be faulty, and return the last time."""
     now = state[LAST]
     for index in range(records.size):
         record = records[index]
         time = advance(now, record & DAT_PERIOD - 1, DAT_PERIOD, LATEST_US)
-        # After a wrap with a step of more than `LATEST_US`, the event may be ahead of its time, so `ODD` is set, too.
+        # After a wrap with a step of more than `LATEST_US`, the event may be ahead of its time, so `SUSPECT` is set.
         outside = (record >> 32 & 0x3FFF) >= width or (record >> 46 & 0x3FFF) >= height
         if outside or time < now or ((time ^ now) & -DAT_PERIOD != 0 and time > now + LATEST_US):
-            state[ODD] = 1
+            state[SUSPECT] = 1
         t[index] = now = time
     return now
 
@@ -172,7 +172,7 @@ def _check_dat(records, state, t, width, height):
 def decode_evt2(words, state, x, y, p, t, count, width, height):
     """Decode 32-bit EVT2 words. The first TIME_HIGH of the recording must be among or before these words."""
     place, one = np.uint64(count), np.uint64(1)
-    last, high, odd = state[LAST], state[HIGH], state[ODD]
+    last, high, suspect = state[LAST], state[HIGH], state[SUSPECT]
     for index in range(words.size):
         word = np.int64(words[index])
         kind = word >> 28
@@ -182,14 +182,14 @@ def decode_evt2(words, state, x, y, p, t, count, width, height):
             column, row = word >> 11 & 0x7FF, word & 0x7FF
             # A faulty event is stored, too; here it only sets the flag.
             if time < last or column >= width or row >= height:
-                odd = 1
+                suspect = 1
             x[place], y[place], p[place], t[place] = column, row, kind, time
             last = time
             place += one
         # TIME_HIGH: the upper 28 bits of the time, which wraps. Words of other types are skipped.
         elif kind == 8:
             high = advance(high, (word & 0xFFFFFFF) << 6, EVT2_PERIOD, LATEST_US)
-    state[LAST], state[HIGH], state[ODD] = last, high, odd
+    state[LAST], state[HIGH], state[SUSPECT] = last, high, suspect
     return np.int64(place)
 
 
@@ -200,37 +200,37 @@ def _trailing_zeros(bits):
 
 
 @compiled
-def decode_evt21(words, state, x, y, p, t, count, width, height, head_shift):
+def decode_evt21(words, state, x, y, p, t, count, width, height, head_bit):
     """Decode 64-bit EVT2.1 words. The first TIME_HIGH of the recording must be among or before these words.
 
-    The 32 bits from bit `head_shift` (0 or 32) on contain the type of a word. The other 32 bits are a pixel mask.
+    The 32 bits from bit `head_bit` (0 or 32) on contain the type of a word. The other 32 bits are a pixel mask.
     """
     place, one = np.uint64(count), np.uint64(1)
-    last, high, odd = state[LAST], state[HIGH], np.int64(0)
+    last, high, suspect = state[LAST], state[HIGH], np.int64(0)
     for index in range(words.size):
         # 1. The half with the type has the layout of an EVT2 word.
-        head = words[index] >> head_shift & 0xFFFFFFFF
+        head = words[index] >> head_bit & 0xFFFFFFFF
         kind = head >> 28
         if kind <= 1:
             # 2. The other half is a mask of 32 pixels, beginning at the column in the head.
-            valid = words[index] >> 32 - head_shift & 0xFFFFFFFF
+            valid = words[index] >> 32 - head_bit & 0xFFFFFFFF
             time = high + (head >> 22 & 63)
             row = head & 0x7FF
-            # 3. `odd` becomes negative if time falls or a pixel is outside the sensor.
+            # 3. `suspect` becomes negative if time falls or a pixel is outside the sensor.
             if valid:
-                odd |= (time - last) | (height - 1 - row)
+                suspect |= (time - last) | (height - 1 - row)
                 last = time
             # 4. One event per set bit, from the lowest bit on; `valid & valid - 1` clears the lowest set bit.
             while valid:
                 column = (head >> 11 & 0x7FF) + _trailing_zeros(valid)
-                odd |= width - 1 - column
+                suspect |= width - 1 - column
                 x[place], y[place], p[place], t[place] = column, row, kind, time
                 place += one
                 valid &= valid - 1
         elif kind == 8:
             high = advance(high, (head & 0xFFFFFFF) << 6, EVT2_PERIOD, LATEST_US)
     state[LAST], state[HIGH] = last, high
-    state[ODD] |= odd < 0
+    state[SUSPECT] |= suspect < 0
     return np.int64(place)
 
 
@@ -243,7 +243,7 @@ def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR091
     """
     place, one = np.uint64(count), np.uint64(1)
     time, high, row, base, sign = state[TIME], state[HIGH], state[ROW], state[BASE], state[SIGN]
-    last, odd, timed = state[LAST], state[ODD], place  # events from index `timed` on have the current time
+    last, suspect, timed = state[LAST], state[SUSPECT], place  # events from index `timed` on have the current time
     limit = width if row < height and time >= last else 0
     for index in range(words.size):
         word = np.int64(words[index])
@@ -253,7 +253,7 @@ def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR091
             if row < UNSET:
                 column = word & 0x7FF
                 if column >= limit:
-                    odd = 1
+                    suspect = 1
                 x[place], y[place], p[place], t[place] = column, row, word >> 11 & 1, time
                 place += one
         # TIME_LOW, TIME_HIGH: a new time. A TIME_HIGH equal to the last one leaves the low bits unchanged.
@@ -276,7 +276,7 @@ def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR091
             while valid and row < UNSET and base < UNSET:
                 column = base + _trailing_zeros(valid)
                 if column >= limit:
-                    odd = 1
+                    suspect = 1
                 x[place], y[place], t[place] = column, row, time
                 p[place] = sign if column < width else -1  # successive vectors may exceed the range of x
                 place += one
@@ -286,7 +286,7 @@ def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR091
         elif kind == 0x3:
             base, sign = word & 0x7FF, word >> 11 & 1
     state[TIME], state[HIGH], state[ROW], state[BASE], state[SIGN] = time, high, row, base, sign
-    state[LAST], state[ODD] = time if place != timed else last, odd
+    state[LAST], state[SUSPECT] = time if place != timed else last, suspect
     return np.int64(place)
 
 

@@ -54,7 +54,7 @@ class EventReader(ABC):
 
     format = ""
     max_faulty_events = MAX_FAULTY
-    _cut = 0
+    _truncated = 0
     _clean = False
     _closed = False
 
@@ -70,7 +70,7 @@ class EventReader(ABC):
         Raises:
             ValueError: too many events are faulty, or time falls and stays low.
         """
-        return self._check(Faults(), 0) if self._clean else self._mended.faults + Faults(cut=self._cut)
+        return self._check(Faults(), 0) if self._clean else self._mended.faults + Faults(truncated=self._truncated)
 
     @property
     def first_t(self) -> int | None:
@@ -127,7 +127,7 @@ class EventReader(ABC):
         return mended
 
     def _check(self, found: Faults, num_events: int) -> Faults:
-        found = found + Faults(cut=self._cut)
+        found = found + Faults(truncated=self._truncated)
         excess = found.excess(num_events, self.max_faulty_events)
         if excess:
             raise ValueError(f"{self.path}: {excess}")

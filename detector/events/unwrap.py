@@ -9,7 +9,7 @@ from detector.events.kernels import advance
 
 __all__ = ["WrappingClock"]
 
-PROBES = 128
+NUM_SAMPLES = 128
 MAX_STRIDE = 1 << 18
 """Largest number of records between two sampled records.
 
@@ -20,7 +20,7 @@ A camera writes this number of EVT3 words in a quarter of the clock's period.
 class WrappingClock:
     """Finds records by time in a file with wrapping times, without reading all records.
 
-    Wraps are counted between about `PROBES` sampled records of the file. If the times of two neighbouring samples
+    Wraps are counted between about `NUM_SAMPLES` sampled records of the file. If the times of two neighbouring samples
     differ by more than a quarter of a period, the interval is halved with further samples until all wraps are known.
 
     Args:
@@ -37,48 +37,48 @@ class WrappingClock:
         self._slack = slack
 
     @cached_property
-    def marks(self) -> tuple[list[int], list[int]]:
+    def samples(self) -> tuple[list[int], list[int]]:
         """Indices of the sampled records, and the full times of these records."""
-        stride = min(max(1, self.count // PROBES), MAX_STRIDE)
-        places, times = [0], [self._raw_at(0)]
-        pending = [(place, self._raw_at(place)) for place in reversed(range(stride, self.count, stride))]
+        stride = min(max(1, self.count // NUM_SAMPLES), MAX_STRIDE)
+        indices, times = [0], [self._raw_at(0)]
+        pending = [(index, self._raw_at(index)) for index in reversed(range(stride, self.count, stride))]
         while pending:
-            place, raw = pending[-1]
+            index, raw = pending[-1]
             time = int(advance(times[-1], raw, self._period, self._slack))
-            if place - places[-1] == 1 or -self._slack <= time - times[-1] <= self._period // 4:
+            if index - indices[-1] == 1 or -self._slack <= time - times[-1] <= self._period // 4:
                 self._check(times[-1], time)
-                places.append(place)
+                indices.append(index)
                 times.append(time)
                 pending.pop()
             else:
-                middle = (places[-1] + place) // 2
+                middle = (indices[-1] + index) // 2
                 pending.append((middle, self._raw_at(middle)))
-        return places, times
+        return indices, times
 
     def at(self, index: int) -> int:
         """Return the full time of the record with this index."""
         if index == 0:  # needs no sampled records
             return self._raw_at(0)
-        places, times = self.marks
-        mark = times[bisect_right(places, index) - 1]
-        time = int(advance(mark, self._raw_at(index), self._period, self._slack))
-        self._check(mark, time)
+        indices, times = self.samples
+        earlier = times[bisect_right(indices, index) - 1]
+        time = int(advance(earlier, self._raw_at(index), self._period, self._slack))
+        self._check(earlier, time)
         return time
 
     def first_at_least(self, time: int) -> int:
         """Return the index of the first record at or after `time`, or `count` if all records are earlier."""
         if self.count == 0:
             return 0
-        places, times = self.marks
+        indices, times = self.samples
         block = bisect_left(times, time)
         if block == 0:
             return 0
-        end = places[block] if block < len(places) else self.count
+        end = indices[block] if block < len(indices) else self.count
         earliest = times[block - 1] - self._slack
         return bisect_left(
             range(self.count),
             time - earliest,
-            places[block - 1] + 1,
+            indices[block - 1] + 1,
             end,
             key=lambda index: (self._raw_at(index) - earliest) % self._period,
         )

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from detector.box import pairwise_iou
 
-__all__ = ["CONFIDENT", "NEAR_IOU", "Agreement", "compare_rows"]
+__all__ = ["CONFIDENT", "MATCH_IOU", "Agreement", "compare_rows"]
 
 CONFIDENT = 0.3
 """Lowest score of the rows that count as detections."""
-NEAR_IOU = 0.95
-NEAR_SCORE = 0.05
-"""Two boxes match if their IoU is at least `NEAR_IOU` and their scores differ by at most `NEAR_SCORE`."""
+MATCH_IOU = 0.95
+MATCH_SCORE = 0.05
+"""Two boxes match if their IoU is at least `MATCH_IOU` and their scores differ by at most `MATCH_SCORE`."""
 
 
 class Agreement(NamedTuple):
@@ -63,9 +63,9 @@ def compare_rows(wanted: Iterable[Iterable[Tensor]], found: Iterable[Iterable[Te
     scores = (ours[:, 4] - theirs[:, 4]).abs()
     sure = ours[:, 4] >= CONFIDENT
     boxes, others = ours[sure, :4], theirs[sure, :4]
-    near = (_overlap(boxes, others) >= NEAR_IOU) & (scores[sure] <= NEAR_SCORE)
+    matched = (_overlap(boxes, others) >= MATCH_IOU) & (scores[sure] <= MATCH_SCORE)
     box = float((boxes - others).abs().max()) if len(boxes) else 0.0
-    return Agreement(float(scores.max()), box, len(boxes), int(near.sum()))
+    return Agreement(float(scores.max()), box, len(boxes), int(matched.sum()))
 
 
 def _overlap(a: Tensor, b: Tensor) -> Tensor:

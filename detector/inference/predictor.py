@@ -15,7 +15,7 @@ from detector.config.groups import DataConfig
 from detector.data.dataset import scale_inputs
 from detector.events import BBOX_dtype, EventReader
 from detector.events.arrays import Columns
-from detector.events.framing import cut_frames
+from detector.events.framing import divide_into_frames
 from detector.export.bundle import load_exported
 from detector.export.form import INFO_NAME
 from detector.preprocess import histo
@@ -26,7 +26,7 @@ __all__ = ["Events", "Frame", "Predictor"]
 Events = EventReader | Iterable[np.ndarray]
 """A recording, or `EventCD` chunks of any length. Faulty events are corrected as far as possible during reading."""
 
-MAX_SHIFT = 4
+MAX_DOWNSAMPLING = 4
 """Largest `downsampling`. With this value, the sensor size is divided by 2^4."""
 
 
@@ -90,8 +90,8 @@ class Predictor:
         self.score_thresh = self._exported_thresh if score_thresh is None else score_thresh
         require(0 <= self.score_thresh <= 1, "score_thresh", score_thresh, "a number from 0 to 1")
         require(num_tbins >= 1, "num_tbins", num_tbins, "at least 1")
-        allowed = f"0 to {MAX_SHIFT}"
-        require(downsampling is None or 0 <= downsampling <= MAX_SHIFT, "downsampling", downsampling, allowed)
+        allowed = f"0 to {MAX_DOWNSAMPLING}"
+        require(downsampling is None or 0 <= downsampling <= MAX_DOWNSAMPLING, "downsampling", downsampling, allowed)
         self.height, self.width = height, width
         self._downsampling, self._num_tbins = downsampling, num_tbins
         self._run: object = None
@@ -142,11 +142,11 @@ class Predictor:
             ValueError: a sensor size is unknown or not allowed, events are invalid, or the predictor has started to
                 process other streams in the meantime.
         """
-        lanes = [self._lane(events) for events in streams]
-        sizes = {lane.size for lane in lanes}
+        prepared = [self._stream(events) for events in streams]
+        sizes = {stream.size for stream in prepared}
         if len(sizes) != 1:
             raise ValueError(f"streams: got frames of (height, width) {sorted(sizes)}, allowed: frames of one size")
-        return self._advance(lanes, sizes.pop(), histograms)
+        return self._advance(prepared, sizes.pop(), histograms)
 
     def sensor_size(self, events: Events) -> tuple[int, int]:
         """Return the height and width in pixels of the sensor that recorded the events."""
@@ -164,7 +164,7 @@ class Predictor:
         Raises:
             ValueError: the sensor size is not divisible by 2^k, or no k gives the frame size of the training.
         """
-        powers = [k for k in range(MAX_SHIFT + 1) if not (height | width) % (1 << k)]
+        powers = [k for k in range(MAX_DOWNSAMPLING + 1) if not (height | width) % (1 << k)]
         if self._downsampling in powers:
             return self._downsampling
         for k in powers if self._downsampling is None else ():
@@ -177,19 +177,19 @@ class Predictor:
             f"the model was trained on frames of {trained}, allowed: {sizes}"
         )
 
-    def _lane(self, events: Events) -> "_Lane":
+    def _stream(self, events: Events) -> "_Stream":
         height, width = self.sensor_size(events)
-        frames = cut_frames(events, self.delta_t, height=height, width=width)
-        return _Lane(frames, self.delta_t, self._representation, (height, width), self.downsampling(height, width))
+        frames = divide_into_frames(events, self.delta_t, height=height, width=width)
+        return _Stream(frames, self.delta_t, self._representation, (height, width), self.downsampling(height, width))
 
-    def _advance(self, lanes: Sequence["_Lane"], size: tuple[int, int], histograms: bool) -> Iterator[list]:
+    def _advance(self, streams: Sequence["_Stream"], size: tuple[int, int], histograms: bool) -> Iterator[list]:
         run = self._run = object()
         self._model.reset_all()
-        shape = self._num_tbins, len(lanes)
+        shape = self._num_tbins, len(streams)
         tensors = self._representation.empty(*shape, self._representation.channels, *size)
         counts = np.empty((*shape, 2, *size) if histograms else (*shape, 0), np.uint8)
         while True:
-            ends = [lane.fill(tensors[:, b], counts[:, b]) for b, lane in enumerate(lanes)]
+            ends = [stream.fill(tensors[:, b], counts[:, b]) for b, stream in enumerate(streams)]
             length = max(map(len, ends))
             if not length:
                 return
@@ -200,10 +200,10 @@ class Predictor:
             rows = self._detect(tensors[:length])
             for t in range(length):
                 yield [
-                    Frame(ends[b][t], self._to_boxes(rows[t][b], ends[b][t], lane), counts[t, b])
+                    Frame(ends[b][t], self._to_boxes(rows[t][b], ends[b][t], stream), counts[t, b])
                     if t < len(ends[b])
                     else None
-                    for b, lane in enumerate(lanes)
+                    for b, stream in enumerate(streams)
                 ]
 
     def _detect(self, tensors: np.ndarray) -> list[list[Tensor]]:
@@ -212,19 +212,19 @@ class Predictor:
             inputs = scale_inputs({"inputs": values, "divisor": self._divisor})["inputs"]
             return self._model.detect(inputs, self.score_thresh, *self._limits)
 
-    def _to_boxes(self, rows: Tensor, end: int, lane: "_Lane") -> np.ndarray:
+    def _to_boxes(self, rows: Tensor, end: int, stream: "_Stream") -> np.ndarray:
         """Convert the output rows of the model to boxes in sensor pixels. `end` is the time of the frame."""
         values = rows.float().cpu().numpy()
         boxes = np.zeros(len(values), BBOX_dtype)
         boxes["t"] = end
         for name, column in zip("xywh", values.T, strict=False):
-            boxes[name] = column * (1 << lane.shift)
+            boxes[name] = column * (1 << stream.downsampling)
         boxes["class_confidence"] = values[:, 4]
         boxes["class_id"] = self._class_ids[values[:, 5].astype(np.int64)]
         return boxes
 
 
-class _Lane:
+class _Stream:
     """One of the streams in a batch. Computes frames of the network's size from the events of the stream."""
 
     def __init__(
@@ -233,10 +233,10 @@ class _Lane:
         delta_t: int,
         representation: Representation,
         sensor: tuple[int, int],
-        shift: int,
+        downsampling: int,
     ) -> None:
-        self.shift = shift
-        self.size = sensor[0] >> shift, sensor[1] >> shift
+        self.downsampling = downsampling
+        self.size = sensor[0] >> downsampling, sensor[1] >> downsampling
         self._frames, self._delta_t = frames, delta_t
         self._fill = representation.fill
 
@@ -252,9 +252,9 @@ class _Lane:
         """
         ends: list[int] = []
         for t, (start, columns) in enumerate(islice(self._frames, len(out))):
-            self._fill(columns, out[t : t + 1], self._delta_t, self.shift)
+            self._fill(columns, out[t : t + 1], self._delta_t, self.downsampling)
             if counts.size:
-                histo(columns, counts[t : t + 1], self._delta_t, self.shift)
+                histo(columns, counts[t : t + 1], self._delta_t, self.downsampling)
             ends.append(start + self._delta_t)
         out[len(ends) :] = 0
         return ends

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from detector.config.groups import DataConfig
+from detector.config.groups import DEFAULT_DATA, DataConfig
 from detector.events import EventReader, Faults, open_events
 from detector.inference.predictor import Events, Frame, Predictor
 from detector.inference.writers import BOX_FILES, AddFrame, Scene, video_file
@@ -18,8 +18,6 @@ from detector.labels import labels_path
 from detector.utils.decoration import decoration
 
 __all__ = ["Summary", "predict"]
-
-DEFAULTS = DataConfig()
 
 
 class Summary(NamedTuple):
@@ -59,7 +57,7 @@ def predict(
     outputs: Sequence[str | Path],
     *,
     progress: bool = True,
-    data: DataConfig = DEFAULTS,
+    data: DataConfig = DEFAULT_DATA,
 ) -> Summary:
     """Detect objects in a recording or live stream, and write the detections frame by frame.
 

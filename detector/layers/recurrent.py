@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from detector.layers.lstm_function import lstm_sequence
-from detector.utils.modes import usable_here
+from detector.utils.modes import usable_in_this_mode
 
 __all__ = ["ConvGRU", "ConvLSTM", "ConvRNN", "stateful_modules"]
 
@@ -81,7 +81,7 @@ class ConvRNN(nn.Module):
         if len(state) != count or list(state[0].shape) != shape or state[0].device != x.device:
             state = [torch.zeros(shape, dtype=torch.float32, device=x.device)] * count
         if not torch.jit.is_scripting():
-            state = [kept if usable_here(kept) else kept.clone() for kept in state]
+            state = [kept if usable_in_this_mode(kept) else kept.clone() for kept in state]
         return state
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from detector.box import FORCED_IOU, contested_claims, pairwise_iou, to_box_tensor, xywh2xyxy, xyxy2xywh
 
-__all__ = ["AnchorGrid", "FrameBoxes", "assign_boxes", "pack_frames"]
+__all__ = ["AnchorGrid", "BatchBoxes", "assign_boxes", "pack_frames"]
 
 _SLACK = 1e-3  # in cells; larger than the rounding errors of the bounds of a cell
 _LOW_BITS = (1 << 32) - 1
@@ -44,7 +44,7 @@ class AnchorGrid(NamedTuple):
     per_cell: int
 
 
-class FrameBoxes(NamedTuple):
+class BatchBoxes(NamedTuple):
     """The boxes of a batch, frame after frame.
 
     Attributes:
@@ -74,7 +74,7 @@ def pack_frames(
     device: torch.device,
     num_classes: int | None = None,
     numbers: Sequence[int] | None = None,
-) -> FrameBoxes:
+) -> BatchBoxes:
     """Concatenate the boxes of all frames. Boxes on the CPU are checked.
 
     Args:
@@ -97,7 +97,7 @@ def pack_frames(
     if rows.device.type == "cpu":
         _check_rows(rows.detach().numpy(), frame_of_row.numpy(), num_classes, numbers)
     rows = rows.to(device)
-    return FrameBoxes(rows[:, :4], rows[:, 4].long(), frame_of_row.to(device), num_frames)
+    return BatchBoxes(rows[:, :4], rows[:, 4].long(), frame_of_row.to(device), num_frames)
 
 
 FARTHEST = 1e9
@@ -123,7 +123,7 @@ def _check_rows(rows: np.ndarray, frames: np.ndarray, num_classes: int | None, n
 
 def assign_boxes(
     grid: AnchorGrid,
-    boxes: FrameBoxes,
+    boxes: BatchBoxes,
     fg_iou_threshold: float,
     bg_iou_threshold: float,
     allow_low_quality_matches: bool,
@@ -150,8 +150,8 @@ def assign_boxes(
     # Step 1: pairs of boxes and anchors that overlap enough.
     threshold = bg_iou_threshold or fg_iou_threshold
     pairs = _candidates(grid, boxes.xyxy, threshold)
-    near = (pairs.iou >= threshold).nonzero()[:, 0]
-    box, anchor, iou = (column.index_select(0, near) for column in pairs)
+    sufficient = (pairs.iou >= threshold).nonzero()[:, 0]
+    box, anchor, iou = (column.index_select(0, sufficient) for column in pairs)
     # Step 2: add one anchor for each box, with an IoU value above both thresholds.
     if allow_low_quality_matches:
         held = _match_boxes(grid, boxes, pairs, threshold)
@@ -223,7 +223,7 @@ def _cell_ranges(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int)
     return low, high - low + 1
 
 
-def _match_boxes(grid: AnchorGrid, boxes: FrameBoxes, pairs: _Pairs, threshold: float, margin: int = 0) -> Tensor:
+def _match_boxes(grid: AnchorGrid, boxes: BatchBoxes, pairs: _Pairs, threshold: float, margin: int = 0) -> Tensor:
     """Compute the (M,) anchors that `match_each_box` finds; -1 for boxes that get no anchor.
 
     `pairs` contains every pair with an IoU of at least the threshold, and the best `margin + 1` pairs of each box. If a
@@ -249,7 +249,7 @@ def _match_boxes(grid: AnchorGrid, boxes: FrameBoxes, pairs: _Pairs, threshold: 
     unsure = boxes.frames[(losses > margin) & ~enough]
     if len(unsure) > 0 and margin < grid.cells.max():
         again = torch.isin(boxes.frames, unsure).nonzero()[:, 0]
-        frames = FrameBoxes(boxes.xyxy[again], boxes.labels[again], boxes.frames[again], boxes.num_frames)
+        frames = BatchBoxes(boxes.xyxy[again], boxes.labels[again], boxes.frames[again], boxes.num_frames)
         margin = 2 * margin + 1
         more = _candidates(grid, frames.xyxy, threshold, margin)
         anchor[again] = _match_boxes(grid, frames, more, threshold, margin)

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from detector.box import bbox_to_deltas
-from detector.matching.assignment import AnchorGrid, FrameBoxes, assign_boxes
+from detector.matching.assignment import AnchorGrid, BatchBoxes, assign_boxes
 from detector.matching.kernels import fill_targets
 from detector.utils.compiled import HAS_COMPILER
 
@@ -26,7 +26,7 @@ class EncodeRule(NamedTuple):
     variances: Sequence[float]
 
 
-def encode_boxes(grid: AnchorGrid, boxes: FrameBoxes, rule: EncodeRule, loc: Tensor, cls: Tensor) -> None:
+def encode_boxes(grid: AnchorGrid, boxes: BatchBoxes, rule: EncodeRule, loc: Tensor, cls: Tensor) -> None:
     """Write the targets of all anchors, as defined by `assign_priors` and `bbox_to_deltas`.
 
     Args:
@@ -40,7 +40,7 @@ def encode_boxes(grid: AnchorGrid, boxes: FrameBoxes, rule: EncodeRule, loc: Ten
     form(grid, boxes, rule, loc, cls)
 
 
-def encode_compiled(grid: AnchorGrid, boxes: FrameBoxes, rule: EncodeRule, loc: Tensor, cls: Tensor) -> None:
+def encode_compiled(grid: AnchorGrid, boxes: BatchBoxes, rule: EncodeRule, loc: Tensor, cls: Tensor) -> None:
     """Compute `encode_boxes` on the CPU with compiled loops, frame by frame."""
     columns = [column.numpy() for column in (grid.sizes, grid.strides)]
     cells = [grid.cells.numpy(), grid.first.numpy()[:, None], np.full((len(grid.first), 1), grid.per_cell)]
@@ -58,7 +58,7 @@ def encode_compiled(grid: AnchorGrid, boxes: FrameBoxes, rule: EncodeRule, loc: 
     )
 
 
-def encode_in_torch(grid: AnchorGrid, boxes: FrameBoxes, rule: EncodeRule, loc: Tensor, cls: Tensor) -> None:
+def encode_in_torch(grid: AnchorGrid, boxes: BatchBoxes, rule: EncodeRule, loc: Tensor, cls: Tensor) -> None:
     """Compute `encode_boxes` on any device in torch, all frames at once."""
     labels, anchor, box = assign_boxes(
         grid, boxes, rule.fg_iou_threshold, rule.bg_iou_threshold, rule.allow_low_quality_matches

@@ -62,7 +62,7 @@ def fill_targets(
         # Step 1: find the best box of each anchor with a sufficient IoU. `touched` lists these anchors.
         count = 0
         for box in range(start, stop):
-            count, strength[box], wanted[box] = _mark(
+            count, strength[box], wanted[box] = _update_owners(
                 box, _four(boxes, box), shapes, cells, threshold, best, owner, touched, count
             )
         # Step 2: assign one anchor to every box, with an IoU value above both thresholds.
@@ -87,7 +87,7 @@ def fill_targets(
 
 
 @compiled
-def _mark(
+def _update_owners(
     number: int,
     box: Four,
     shapes: np.ndarray,

@@ -27,7 +27,7 @@ def open_hdf5(path: object, raw: BinaryIO | None = None) -> h5py.File:
         hint = "; does another process write it?" if "truncated" in reason or "for write" in reason else ""
         raise ValueError(f"{path}: not a complete HDF5 file: {reason}{hint}") from None
     try:
-        found = _leads_out(file)
+        found = _external_part(file)
     except Exception as error:  # h5py raises many kinds of errors for damaged files
         file.close()
         raise ValueError(f"{path}: not a complete HDF5 file: {' '.join(str(error).split())}") from None
@@ -44,7 +44,7 @@ def _open(source: Path | BinaryIO) -> h5py.File:
         return h5py.File(source, "r", locking=False)
 
 
-def _leads_out(file: h5py.File) -> str:
+def _external_part(file: h5py.File) -> str:
     """Describe the first link or dataset that refers to another file. Return "" if nothing refers to another file."""
     links: list[tuple[bytes, int]] = []
     file.id.links.visit(lambda name, info: links.append((bytes(name), info.type)), info=True)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-__all__ = ["evaluating", "usable_here"]
+__all__ = ["evaluating", "usable_in_this_mode"]
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
-def usable_here(kept: Tensor) -> bool:
+def usable_in_this_mode(kept: Tensor) -> bool:
     """Return whether a tensor from an earlier call can be used now.
 
     Outside of inference mode, an inference tensor cannot be used, because it would break a backward pass.

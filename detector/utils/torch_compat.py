@@ -66,23 +66,29 @@ def convolve_reordered(
 
 
 def reorder_byte_weight(
-    weight: Tensor, scales: Tensor, zero: int, padding: list[int], stride: list[int], input_shape: list[int]
+    weight: Tensor, scales: Tensor, input_zero: int, padding: list[int], stride: list[int], input_shape: list[int]
 ) -> Tensor:
     """Convert the int8 weight (cout, cin, h, w) of a convolution to the memory layout of oneDNN. Scriptable.
 
     Args:
         weight: the int8 weight.
         scales: (cout,) scale of each output channel.
-        zero: byte value that represents 0 in the inputs.
+        input_zero: byte value that represents 0 in the inputs.
         padding: padding of the convolution.
         stride: stride of the convolution.
         input_shape: approximate shape of the inputs.
     """
-    return torch.ops.onednn.qconv_prepack(weight, scales, 1.0, zero, stride, padding, [1, 1], 1, input_shape)
+    return torch.ops.onednn.qconv_prepack(weight, scales, 1.0, input_zero, stride, padding, [1, 1], 1, input_shape)
 
 
 def convolve_bytes(
-    x: Tensor, weight: Tensor, scales: Tensor, zeros: Tensor, zero: int, padding: list[int], stride: list[int]
+    x: Tensor,
+    weight: Tensor,
+    scales: Tensor,
+    zero_points: Tensor,
+    input_zero: int,
+    padding: list[int],
+    stride: list[int],
 ) -> Tensor:
     """Convolve uint8 inputs with a weight from `reorder_byte_weight`, and return float32 outputs. Scriptable.
 
@@ -90,13 +96,29 @@ def convolve_bytes(
         x: (N, cin, H, W) uint8 inputs.
         weight: the reordered weight.
         scales: (cout,) scale of each output channel.
-        zeros: (cout,) int32 zero points of the weight, all 0.
-        zero: byte value that represents 0 in the inputs.
+        zero_points: (cout,) int32 zero points of the weight, all 0.
+        input_zero: byte value that represents 0 in the inputs.
         padding: padding of the convolution.
         stride: stride of the convolution.
     """
     return torch.ops.onednn.qconv2d_pointwise(
-        x, 1.0, zero, weight, scales, zeros, None, stride, padding, [1, 1], 1, 1.0, 0, torch.float32, "none", [], ""
+        x,
+        1.0,
+        input_zero,
+        weight,
+        scales,
+        zero_points,
+        None,
+        stride,
+        padding,
+        [1, 1],
+        1,
+        1.0,
+        0,
+        torch.float32,
+        "none",
+        [],
+        "",
     )
 
 

@@ -25,7 +25,7 @@ from detector.config.extensions import EXPORT_FORMS
 from detector.evaluation.collector import FramePredictions
 from detector.export.bundle import load_exported
 from detector.export.form import METHODS
-from detector.export.parity import CONFIDENT, NEAR_IOU
+from detector.export.parity import CONFIDENT, MATCH_IOU
 from detector.export.write import in_precision
 from detector.jitting import SSD, export_ssd
 from detector.lightning_model import LightningDetectionModel
@@ -136,7 +136,7 @@ def matched(wanted: dict[str, Tensor], found: dict[str, Tensor]) -> tuple[int, i
     """Detections of the first, and how many of them the second has."""
     sure = wanted["scores"] >= CONFIDENT
     same = wanted["labels"][sure, None] == found["labels"]
-    near = (box_iou(wanted["boxes"][sure], found["boxes"]) >= NEAR_IOU) & same
+    near = (box_iou(wanted["boxes"][sure], found["boxes"]) >= MATCH_IOU) & same
     return int(sure.sum()), int(near.any(dim=1).sum()) if near.numel() else 0
 
 

@@ -120,7 +120,7 @@ def test_batches_do_not_depend_on_the_number_of_workers(folder):
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_counts_are_divided_on_arrival(folder, num_workers: int):
     expected = batches(psee_data(settings(folder), "train"))
-    found = batches(psee_data(settings(folder, num_workers=num_workers), "train", counts=True))
+    found = batches(psee_data(settings(folder, num_workers=num_workers), "train", keep_dtype=True))
     assert {batch["inputs"].dtype for batch in found} == {torch.uint8}
     assert {batch["divisor"] for batch in found} == {5}
     assert_same(expected, [scale_inputs(batch) for batch in found])
@@ -194,7 +194,7 @@ def test_representations_differ_in_their_bytes_and_in_what_time_does(
     dataset = psee_data(hparams, "train").dataset.dataset
     assert (dataset.augment.reversible, dataset.augment.signed) == (reversible, signed)
     assert (dataset.dtype, dataset.divisor) == (dtype, divisor)
-    batch = next(iter(psee_data(hparams, "train", counts=True)))
+    batch = next(iter(psee_data(hparams, "train", keep_dtype=True)))
     assert (str(batch["inputs"].dtype), batch["divisor"]) == (f"torch.{dtype}", divisor)
 
 

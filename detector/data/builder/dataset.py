@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from detector.config.groups import DataConfig
 from detector.data.builder.label_counts import LabelCounts, report_lines
-from detector.data.builder.plan import BROKEN, Plan, check_names, find_label_map, plan_pieces
+from detector.data.builder.plan import BROKEN, Plan, check_plan, find_label_map, plan_pieces
 from detector.data.builder.recording import Step, report_steps
 from detector.data.label_map import LABEL_MAP_NAME
 from detector.data.layout import SPLITS
@@ -94,7 +94,7 @@ def build_dataset(
     _check_arguments(recordings, output, data)
     names = find_label_map(recordings, output, label_map)
     plan = Plan(output, data, cuts, names, sensor, label_time_unit, label_offset)
-    check_names(recordings, plan)
+    check_plan(recordings, plan)
     tally = _Tally(on_broken)
     _build(recordings, plan, tally, run, progress)
     if progress or any(counts.faulty for counts in tally.labels.values()):

@@ -166,8 +166,8 @@ def time_cause(labels: Boxes, grid: Frames, events: tuple[int, int] | None = Non
     cause = _unit(times, grid, events, outside)
     if cause is not None or outside < OUTSIDE_SHARE:
         return cause
-    cut = int(times.size * TRIMMED)
-    trimmed = times[cut : times.size - cut]
+    trim = int(times.size * TRIMMED)
+    trimmed = times[trim : times.size - trim]
     ends = [(int(part[0]), int(part[-1])) for part in (times, trimmed)]
     found = [_offset(*end, grid, events) for end in ends]
     return next((cause for cause in found if cause is not None), None) or (
@@ -188,8 +188,8 @@ def _unit(times: np.ndarray, grid: Frames, events: tuple[int, int], outside: flo
     fits = []
     for unit, name, factor in UNITS:
         span = (float(times[-1]) - float(times[0])) * factor
-        odd = interval < FASTEST_US if factor > 1 else outside > 0.5 and span >= 0.1 * length
-        if odd and interval * factor >= FASTEST_US and span <= 1.05 * length + grid.delta_t:
+        implausible = interval < FASTEST_US if factor > 1 else outside > 0.5 and span >= 0.1 * length
+        if implausible and interval * factor >= FASTEST_US and span <= 1.05 * length + grid.delta_t:
             fits.append((span, unit, name))
     if not fits:
         return None

@@ -11,7 +11,7 @@ import numpy as np
 
 from detector.config.groups import DataConfig
 from detector.data.builder.label_counts import LabelCounts, count_labels
-from detector.data.label_map import LABEL_MAP_NAME, check_label_map, label_map_near, read_label_map
+from detector.data.label_map import LABEL_MAP_NAME, check_label_map, label_map_path, read_label_map
 from detector.data.layout import LABELS_END, SPLITS
 from detector.events import EventReader, open_events
 from detector.events.frames import Frames
@@ -24,7 +24,7 @@ __all__ = [
     "Cuts",
     "Piece",
     "Plan",
-    "check_names",
+    "check_plan",
     "find_label_map",
     "local_files",
     "open_recording",
@@ -101,7 +101,7 @@ class Piece:
         return self.frames.num_frames, self.channels, height >> self.downsampling, width >> self.downsampling
 
 
-def check_names(recordings: Sequence[Place], plan: Plan) -> None:
+def check_plan(recordings: Sequence[Place], plan: Plan) -> None:
     """Check everything that can be checked without opening a recording.
 
     Raises:
@@ -134,7 +134,7 @@ def find_label_map(recordings: Iterable[Place], output: Place, given: Mapping[in
     """
     found = {} if given is None else {"label_map": check_label_map(given, "label_map")}
     for recording in recordings if given is None else ():
-        path = label_map_near(recording)  # type: ignore[type-var]
+        path = label_map_path(recording)  # type: ignore[type-var]
         if path is None:
             if isinstance(recording, Path) and not recording.exists():
                 raise FileNotFoundError(

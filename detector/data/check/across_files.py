@@ -164,13 +164,13 @@ def _label_rates(root: Path, files: Sequence[CheckedFile]) -> Iterator[Finding]:
     if not rates:
         return
     usual = float(np.median(list(rates.values())))
-    odd = [path for path, rate in rates.items() if max(rate / usual, usual / rate) > MAX_RATE_RATIO]
-    if odd:
+    unusual = [path for path, rate in rates.items() if max(rate / usual, usual / rate) > MAX_RATE_RATIO]
+    if unusual:
         yield Finding(
             "warning",
             root,
             "label rates differ",
-            f"{len(odd)} of {len(rates)} files, first {odd[0].name} with {rates[odd[0]]:.3g} Hz",
+            f"{len(unusual)} of {len(rates)} files, first {unusual[0].name} with {rates[unusual[0]]:.3g} Hz",
             f"within a factor of {MAX_RATE_RATIO:g} of the median, {usual:.3g} Hz",
         )
 

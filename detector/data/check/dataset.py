@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from detector.config.groups import DataConfig
+from detector.config.groups import DEFAULT_DATA, DataConfig
 from detector.data.check.across_files import CheckedFile, check_set
 from detector.data.check.finding import Finding, Severity, count_findings, refusal
 from detector.data.check.inventory import (
-    DEFAULTS,
     DataFile,
     FileContent,
     Sensor,
@@ -22,7 +21,7 @@ from detector.data.check.inventory import (
 )
 from detector.data.check.label_file import CheckedLabels, check_labels
 from detector.data.check.statistics import BIN_US, scan_events
-from detector.data.label_map import LABEL_MAP_NAME, label_map_near, read_label_map
+from detector.data.label_map import LABEL_MAP_NAME, label_map_path, read_label_map
 from detector.events.frames import Frames
 from detector.labels import TimeUnit
 from detector.utils.hdf5_file import open_hdf5
@@ -38,7 +37,7 @@ def check_dataset(
     sensor: Sensor = (None, None),
     progress: bool = False,
     label_time_unit: TimeUnit = "us",
-    data: DataConfig = DEFAULTS,
+    data: DataConfig = DEFAULT_DATA,
 ) -> list[Finding]:
     """Find everything in a dataset that is wrong or unusual. Recordings are read completely.
 
@@ -87,7 +86,7 @@ def _read_label_maps(files: Sequence[DataFile]) -> tuple[dict[Path, dict[int, st
     findings = []
     for folder, file in reversed({file.path.parent: file for file in reversed(files)}.items()):
         maps[folder] = None
-        path = label_map_near(file.path)
+        path = label_map_path(file.path)
         if path is None:
             severity: Severity = "error" if file.is_tensor else "warning"
             found = f"no {LABEL_MAP_NAME} beside the files or one folder above"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.config.groups import DataConfig
+from detector.config.groups import DEFAULT_DATA, DataConfig
 from detector.data.layout import LABELS_END, SPLITS
 from detector.data.tensor_file import read_attributes
 from detector.events import EventReader, open_events
@@ -15,7 +15,6 @@ from detector.labels import TimeUnit, label_suffix, load_labels, recording_stem
 from detector.utils.hdf5_file import open_hdf5
 
 __all__ = [
-    "DEFAULTS",
     "DataFile",
     "FileContent",
     "Sensor",
@@ -33,8 +32,6 @@ An HDF5 file can be either; this depends on its content.
 """
 
 Sensor = tuple[int | None, int | None]
-
-DEFAULTS = DataConfig()
 
 EVENT_GROUPS = ("CD", "events", "t")
 """Names at the root of an HDF5 file that show that the file is a recording.
@@ -63,7 +60,7 @@ class DataFile:
     is_tensor: bool
     sensor: Sensor = (None, None)
     label_time_unit: TimeUnit = "us"
-    data: DataConfig = field(default=DEFAULTS, hash=False)  # not hashable
+    data: DataConfig = field(default=DEFAULT_DATA, hash=False)  # not hashable
 
     @property
     def labels_path(self) -> Path:
@@ -135,7 +132,7 @@ class FileContent:
 
 
 def find_data(
-    path: str | Path, sensor: Sensor = (None, None), label_time_unit: TimeUnit = "us", data: DataConfig = DEFAULTS
+    path: str | Path, sensor: Sensor = (None, None), label_time_unit: TimeUnit = "us", data: DataConfig = DEFAULT_DATA
 ) -> list[DataFile]:
     """Find the recordings and tensor files in a folder. If `path` is a file, return only this file.
 

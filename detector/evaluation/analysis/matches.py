@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from detector.evaluation.coco_backend import FrameBoxes
+from detector.evaluation.coco_backend import EvaluatedBoxes
 from detector.utils.compiled import compiled
 
 __all__ = [
@@ -84,7 +84,7 @@ class Calibration:
     precisions: list[float | None]
 
 
-def match_boxes(boxes: FrameBoxes, iou: float = 0.5, *, same_class: bool = True, min_score: float = 0.0) -> Matches:
+def match_boxes(boxes: EvaluatedBoxes, iou: float = 0.5, *, same_class: bool = True, min_score: float = 0.0) -> Matches:
     """Match detections with labels, in the order of descending scores.
 
     Each detection is matched with the label of its frame that has the highest IoU and is still unmatched.
@@ -148,7 +148,7 @@ def _iou(first: np.ndarray, second: np.ndarray) -> float:
     return w * h / (first[2] * first[3] + second[2] * second[3] - w * h)
 
 
-def found_labels(boxes: FrameBoxes, matches: Matches, score: float | None) -> np.ndarray:
+def found_labels(boxes: EvaluatedBoxes, matches: Matches, score: float | None) -> np.ndarray:
     """Return (M,) bool, whether each label is matched by a detection with at least this score.
 
     If the score is None, all values are False.
@@ -158,7 +158,7 @@ def found_labels(boxes: FrameBoxes, matches: Matches, score: float | None) -> np
     return found
 
 
-def best_operating_point(parts: Sequence[tuple[FrameBoxes, Matches]]) -> OperatingPoint:
+def best_operating_point(parts: Sequence[tuple[EvaluatedBoxes, Matches]]) -> OperatingPoint:
     """Find the score threshold with the highest F1, computed over all classes together.
 
     Args:
@@ -181,7 +181,7 @@ def best_operating_point(parts: Sequence[tuple[FrameBoxes, Matches]]) -> Operati
     )
 
 
-def confusion_matrix(parts: Sequence[FrameBoxes], classes: Mapping[int, str], score: float | None) -> Confusion:
+def confusion_matrix(parts: Sequence[EvaluatedBoxes], classes: Mapping[int, str], score: float | None) -> Confusion:
     """Match labels and detections of any class at IoU 0.5, and count the matches by pair of classes.
 
     Args:
@@ -203,7 +203,7 @@ def confusion_matrix(parts: Sequence[FrameBoxes], classes: Mapping[int, str], sc
     return Confusion([*classes.values(), "(background)"], table.tolist())
 
 
-def calibrate(parts: Sequence[tuple[FrameBoxes, Matches]]) -> Calibration:
+def calibrate(parts: Sequence[tuple[EvaluatedBoxes, Matches]]) -> Calibration:
     """Compare the scores of detections with the share of the detections that match a label.
 
     Args:

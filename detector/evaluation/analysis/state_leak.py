@@ -93,11 +93,11 @@ def _compare(pairs: Sequence[tuple[dict[str, Tensor], dict[str, Tensor]]], files
             first["labels"][:, None] == second["labels"][None]
         )
         change = (first["scores"][:, None] - second["scores"][None]).abs()
-        near = alike & (change <= SAME_SCORE)
-        lonely += int((sure[0] & ~near.any(1)).sum()) + int((sure[1] & ~near.any(0)).sum())
-        if near.any():
-            nearest = torch.where(near, change, np.inf)
-            changes += [float(nearest.amin(side)[near.any(side)].max()) for side in (0, 1)]
+        same = alike & (change <= SAME_SCORE)
+        lonely += int((sure[0] & ~same.any(1)).sum()) + int((sure[1] & ~same.any(0)).sum())
+        if same.any():
+            nearest = torch.where(same, change, np.inf)
+            changes += [float(nearest.amin(side)[same.any(side)].max()) for side in (0, 1)]
     share = lonely / total if total else None
     return StateLeak(
         files, frames, total, share, max(changes, default=None), None if share is None else share <= ALLOWED_SHARE

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from detector.evaluation.analysis.matches import Matches, found_labels
-from detector.evaluation.coco_backend import FrameBoxes
+from detector.evaluation.coco_backend import EvaluatedBoxes
 from detector.evaluation.collector import Protocol, RecordingBoxes
 from detector.utils.corners import is_large
 
@@ -87,12 +87,12 @@ def track_motion(all_labels: np.ndarray, labels: np.ndarray, delta_t: int) -> Tr
             part = slice(first, stop)
             speed[part] = _speeds(times[part], centres[part], delta_t)
             age[part] = (times[part] - times[first]) / 1e6
-    wanted, moments, _ = _keys(all_labels, labels)
+    wanted, wanted_times, _ = _keys(all_labels, labels)
     span = int(times.max(initial=0)) + 1
-    index = np.searchsorted(tracks * span + times, wanted * span + moments).clip(max=max(len(tracks) - 1, 0))
+    index = np.searchsorted(tracks * span + times, wanted * span + wanted_times).clip(max=max(len(tracks) - 1, 0))
     if not len(index) or not len(tracks):
         return TrackMotion(np.full(len(labels), np.nan), np.full(len(labels), np.nan))
-    known = (tracks[index] == wanted) & (times[index] == moments)  # markers of empty frames are not labels
+    known = (tracks[index] == wanted) & (times[index] == wanted_times)  # markers of empty frames are not labels
     return TrackMotion(np.where(known, speed[index], np.nan), np.where(known, age[index], np.nan))
 
 
@@ -130,7 +130,7 @@ def _speeds(times: np.ndarray, centres: np.ndarray, delta_t: int) -> np.ndarray:
 
 
 def find_waits(
-    recording: RecordingBoxes, boxes: FrameBoxes, matches: Matches, protocol: Protocol, score: float | None
+    recording: RecordingBoxes, boxes: EvaluatedBoxes, matches: Matches, protocol: Protocol, score: float | None
 ) -> Waits:
     """Compute the reaction times of the tracks of a recording.
 

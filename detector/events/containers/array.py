@@ -31,7 +31,7 @@ class ArrayReader(BlockReader):
         height: sensor height in pixels.
         width: sensor width in pixels.
         seconds: whether t is in seconds and not in microseconds. If None, t is in seconds if any time has a fraction.
-        cut: 1 if the file ends within an event, otherwise 0. `columns` must not contain this event.
+        truncated: 1 if the file ends within an event, otherwise 0. `columns` must not contain this event.
 
     Raises:
         ValueError: a sensor side is missing or out of range, or the columns have different shapes.
@@ -45,7 +45,7 @@ class ArrayReader(BlockReader):
         width: int | None,
         *,
         seconds: bool | None = None,
-        cut: int = 0,
+        truncated: int = 0,
     ) -> None:
         self._columns = [np.asarray(column) for column in columns]
         shapes = [column.shape for column in self._columns]
@@ -53,7 +53,7 @@ class ArrayReader(BlockReader):
             raise ValueError(f"{path}: columns have shapes {shapes}, allowed: x, y, p, t of one shape (N,)")
         super().__init__(path, *sensor_size(path, None, height, width), shapes[0][0], CHUNK)
         self._seconds = has_fraction(self._columns[3]) if seconds is None else seconds
-        self._cut = cut
+        self._truncated = truncated
 
     def _load(self, start: int, out: Columns) -> None:
         *pixels, t = (column[start : start + out[0].size] for column in self._columns)

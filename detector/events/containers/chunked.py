@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.events.arrays import ColumnBuffer, Columns, cut
-from detector.events.faults import DisorderError, FaultFinder, RawBlock, is_odd
+from detector.events.arrays import ColumnBuffer, Columns, slice_columns
+from detector.events.faults import DisorderError, FaultFinder, RawBlock, has_suspects
 from detector.events.reader import CHUNK, EventReader
 
 __all__ = ["BlockReader", "find_names", "has_fraction", "to_microseconds"]
@@ -124,7 +124,7 @@ class BlockReader(EventReader):
     def _raw_blocks(self, finder: FaultFinder) -> Iterator[RawBlock]:
         for number in range(self._num_blocks):
             columns = self._raw_block(number)
-            yield columns, is_odd(columns, self.width, self.height)
+            yield columns, has_suspects(columns, self.width, self.height)
 
     def _raw_block(self, number: int) -> Columns:
         self._check_open()
@@ -149,14 +149,14 @@ class BlockReader(EventReader):
         for block in range(start // self._size, -(-stop // self._size) if stop > start else 0):
             begin, end = block * self._size, min((block + 1) * self._size, self._count)
             first, after = max(begin, start), min(end, stop)
-            part = cut(out, first - start, after - start)
+            part = slice_columns(out, first - start, after - start)
             # A whole block is decoded directly into `out`, unless it is kept. Other events are copied.
             if (first, after) == (begin, end) and block not in self._recent:
                 self._load(begin, part)
-                if is_odd(part, self.width, self.height):
+                if has_suspects(part, self.width, self.height):
                     raise DisorderError
             else:
-                known = cut(self._sound_block(block), first - begin, after - begin)
+                known = slice_columns(self._sound_block(block), first - begin, after - begin)
                 for column, values in zip(part, known, strict=True):
                     column[:] = values
             if part[3][0] < last:
@@ -201,7 +201,7 @@ class BlockReader(EventReader):
         self._check_open()
         if block not in self._recent:
             columns = self._load_block(block, ColumnBuffer())
-            if is_odd(columns, self.width, self.height):
+            if has_suspects(columns, self.width, self.height):
                 raise DisorderError
             while len(self._recent) >= RECENT:
                 del self._recent[next(iter(self._recent))]

@@ -40,8 +40,8 @@ class NpyReader(ArrayReader):
     """
 
     def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
-        columns, cut = _map_npy(path)
-        super().__init__(path, columns, height, width, cut=cut)
+        columns, truncated = _map_npy(path)
+        super().__init__(path, columns, height, width, truncated=truncated)
 
 
 class CsvReader(ArrayReader):
@@ -52,20 +52,20 @@ class CsvReader(ArrayReader):
 
     def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
         sensor_size(path, None, height, width)  # checked before the text is read, which takes long
-        columns, seconds, cut = _read_csv(path)
-        super().__init__(path, columns, height, width, seconds=seconds, cut=cut)
+        columns, seconds, truncated = _read_csv(path)
+        super().__init__(path, columns, height, width, seconds=seconds, truncated=truncated)
 
 
 def _map_npy(path: Path) -> tuple[list[np.ndarray], int]:
     """Return the columns x, y, p, t of an NPY file, and 1 if the file ends within an event, otherwise 0."""
     try:
-        array, cut = _load_npy(path)
+        array, truncated = _load_npy(path)
     except Exception as error:  # numpy and Python may raise any error for a damaged header
         raise ValueError(f"{path}: not a readable NPY file: {_line(error)}") from None
     if array.dtype.names and array.ndim == 1:
-        return [array[name] for name in find_names(path, array.dtype.names)], cut
+        return [array[name] for name in find_names(path, array.dtype.names)], truncated
     if array.ndim == 2 and array.shape[1] == 4 and array.dtype.kind in "iuf":
-        return [array[:, place] for place in _order(path, array[:CHUNK])], cut
+        return [array[:, place] for place in _order(path, array[:CHUNK])], truncated
     raise ValueError(
         f"{path}: {array.dtype} of shape {array.shape}, allowed: (N,) records with fields x, y, p, t or (N, 4) numbers"
     )
@@ -82,8 +82,8 @@ def _load_npy(path: Path) -> tuple[np.ndarray, int]:
         shape, by_columns, dtype = read(file)
         start, size = file.tell(), path.stat().st_size
     row = math.prod(shape[1:]) * dtype.itemsize
-    cut = len(shape) > 0 and not dtype.hasobject and not by_columns and 0 < size - start < shape[0] * row
-    if not cut:
+    truncated = len(shape) > 0 and not dtype.hasobject and not by_columns and 0 < size - start < shape[0] * row
+    if not truncated:
         return np.load(path, mmap_mode="r", allow_pickle=False), 0
     return np.memmap(path, dtype, "r", start, ((size - start) // row, *shape[1:])), 1
 
@@ -108,15 +108,15 @@ def _read_csv(path: Path) -> tuple[list[np.ndarray], bool, int]:
         table = np.empty((0, 4))
         with path.open(encoding="utf-8-sig") as file:
             lines = file.read().splitlines(keepends=True)[int(named) :]
-        cut = int(len(lines) > 1 and lines[-1][-1] not in "\r\n" and len(split_line(lines[-1])) < len(texts))
+        truncated = int(len(lines) > 1 and lines[-1][-1] not in "\r\n" and len(split_line(lines[-1])) < len(texts))
         if row:
-            table = np.loadtxt(lines[: len(lines) - cut], delimiter=delimiter, usecols=places, ndmin=2)
+            table = np.loadtxt(lines[: len(lines) - truncated], delimiter=delimiter, usecols=places, ndmin=2)
     except ValueError as error:
         raise ValueError(f"{path}: not a readable table: {_line(error)}") from None
     order = range(4) if named else _order(path, table[:CHUNK])
     columns = [table[:, place] for place in order]
     points = ["." in texts[places[place]] for place in order] if row else [False]
-    return columns, has_fraction(columns[3]) or (points[-1] and not all(points)), cut
+    return columns, has_fraction(columns[3]) or (points[-1] and not all(points)), truncated
 
 
 def _line(error: Exception) -> str:

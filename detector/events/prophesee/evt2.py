@@ -29,7 +29,7 @@ class Evt2Reader(WordReader):
     events: ClassVar[int] = 0b11
     payload_bits = 28
     low_bits = LOW_BITS
-    _shift = 28
+    _type_bit = 28
     decode = staticmethod(decode_evt2)
 
     def _as_events(self, triggers: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from detector.events.prophesee.raw import TIME_HIGH, WordReader
 
 __all__ = ["Evt21Reader"]
 
-HEAD_SHIFTS = {"legacy": 0, "little": 32}
+HEAD_BITS = {"legacy": 0, "little": 32}
 """For each value of `endianness` in the header, the lowest bit of the half with the type."""
 
 KNOWN_TYPES = 0b1100_0101_0000_0011
@@ -37,28 +37,28 @@ class Evt21Reader(WordReader):
     def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
         super().__init__(path, height, width)
         order = self._header.options().get("endianness", "").lower()
-        if order not in {*HEAD_SHIFTS, ""}:
+        if order not in {*HEAD_BITS, ""}:
             self.close()
-            raise ValueError(f"{path}: endianness is {order}, allowed: {', '.join(HEAD_SHIFTS)}")
-        self._head_shift = HEAD_SHIFTS[order or self._order()]
-        self._shift = self._head_shift + self.payload_bits
+            raise ValueError(f"{path}: endianness is {order}, allowed: {', '.join(HEAD_BITS)}")
+        self._head_bit = HEAD_BITS[order or self._order()]
+        self._type_bit = self._head_bit + self.payload_bits
 
     def _order(self) -> str:
         """Guess the order of the halves from the first words, for headers without `endianness`.
 
-        Return the key of `HEAD_SHIFTS` with fewer words of unknown types. If both numbers are equal, return the key
+        Return the key of `HEAD_BITS` with fewer words of unknown types. If both numbers are equal, return the key
         with more TIME_HIGH words.
         """
         sample = self._records(0, min(SAMPLE, self._num_records))
 
         def rank(order: str) -> tuple[int, int]:
-            types = 1 << (sample >> HEAD_SHIFTS[order] + self.payload_bits & 15)
+            types = 1 << (sample >> HEAD_BITS[order] + self.payload_bits & 15)
             return int(np.count_nonzero(types & KNOWN_TYPES == 0)), -int(np.count_nonzero(types == TIME_HIGH))
 
-        return min(HEAD_SHIFTS, key=rank)
+        return min(HEAD_BITS, key=rank)
 
     def _fill(self, records: np.ndarray, state: np.ndarray, columns: Columns, count: int) -> int:
-        return decode_evt21(records, state, *columns, count, self.width, self.height, self._head_shift)
+        return decode_evt21(records, state, *columns, count, self.width, self.height, self._head_bit)
 
     def _as_events(self, triggers: np.ndarray) -> np.ndarray:
-        return triggers & (63 << 22 + self._head_shift) | 1 << 32 - self._head_shift
+        return triggers & (63 << 22 + self._head_bit) | 1 << 32 - self._head_bit

@@ -50,7 +50,7 @@ class Evt3Reader(WordReader):
     payload_bits = 12
     low_bits = 12
     slack = JITTER
-    _shift = 12
+    _type_bit = 12
     decode = staticmethod(decode_evt3)
 
     def _state(self, start: int, stop: int) -> np.ndarray:

@@ -8,10 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from detector.events.arrays import ColumnBuffer, Columns, cut
+from detector.events.arrays import ColumnBuffer, Columns, slice_columns
 from detector.events.faults import DisorderError, FaultFinder, RawBlock
 from detector.events.header import read_text_header, sensor_size
-from detector.events.kernels import ODD
+from detector.events.kernels import SUSPECT
 from detector.events.reader import EventReader
 
 __all__ = ["RecordReader"]
@@ -64,7 +64,7 @@ class RecordReader(EventReader):
         self._start = self._data_start()
         size = path.stat().st_size - self._start
         self._num_records, rest = divmod(size, self.record.itemsize)
-        self._cut = int(rest > 0)
+        self._truncated = int(rest > 0)
         self._states: list[np.ndarray] = []
         self._memory = ColumnBuffer()
         self._file = path.open("rb", buffering=0)
@@ -97,7 +97,7 @@ class RecordReader(EventReader):
         t = columns[3]
         first = 0 if t0 is None else int(np.searchsorted(t, t0))
         last = t.size if t1 is None else int(np.searchsorted(t, t1))
-        return cut(columns, first, last)
+        return slice_columns(columns, first, last)
 
     def _read(self, start: int, stop: int, buffer: ColumnBuffer) -> Columns:
         """Decode the records [start, stop) into `buffer`, and return their events."""
@@ -106,7 +106,7 @@ class RecordReader(EventReader):
         for records in self._chunks(start, stop):
             columns = buffer.take(max(stop - start, count + self.most_events * records.size), keep=count)
             count = self._decode(records, state, columns, count)
-        return cut(columns, 0, count)
+        return slice_columns(columns, 0, count)
 
     def _raw_blocks(self, finder: FaultFinder) -> Iterator[RawBlock]:
         self._states = []
@@ -114,10 +114,10 @@ class RecordReader(EventReader):
         state = self._state(start, stop)
         for begin in range(start, stop, self._block_size):
             self._resume(state, finder)
-            state[ODD] = 0
+            state[SUSPECT] = 0
             self._states.append(state.copy())
             columns = self._raw(begin, state)
-            yield columns, bool(state[ODD])
+            yield columns, bool(state[SUSPECT])
 
     def _raw_block(self, number: int) -> Columns:
         return self._raw(self._block_bounds[0] + number * self._block_size, self._states[number].copy())
@@ -126,7 +126,7 @@ class RecordReader(EventReader):
         records = self._records(begin, min(begin + self._block_size, self._num_records))
         columns = self._memory.take(self.most_events * records.size)
         count = self._fill(records, state, columns, 0)
-        return cut(columns, 0, count)
+        return slice_columns(columns, 0, count)
 
     @property
     def _block_size(self) -> int:
@@ -148,7 +148,7 @@ class RecordReader(EventReader):
 
     def _decode(self, records: np.ndarray, state: np.ndarray, columns: Columns, count: int) -> int:
         count = self._fill(records, state, columns, count)
-        if state[ODD]:
+        if state[SUSPECT]:
             raise DisorderError
         return count
 

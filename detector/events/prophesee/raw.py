@@ -52,7 +52,7 @@ class WordReader(RecordReader):
 
     sure: ClassVar[bool] = False
 
-    _shift: int
+    _type_bit: int
     """Position of the lowest bit of the type in a word."""
 
     _gap: tuple[int, int] = -1, -1
@@ -105,12 +105,12 @@ class WordReader(RecordReader):
         state = self._state(start, stop)
         state[ROW] = 0
         for words in self._chunks(start, stop):
-            types = 1 << (words >> self._shift & 15)
+            types = 1 << (words >> self._type_bit & 15)
             triggers = types == EXT_TRIGGER
             timed = np.where(triggers, self._as_events(words), words)[types & (self.time_types | EXT_TRIGGER) != 0]
             columns = buffer.take(timed.size)
             count = self._fill(timed, state, columns, 0)
-            edges, payload = np.empty(count, EventExtTrigger), words[triggers] >> self._payload_shift
+            edges, payload = np.empty(count, EventExtTrigger), words[triggers] >> self._lowest_payload_bit
             edges["p"], edges["id"], edges["t"] = payload & 1, payload >> 8 & 31, columns[3][:count]
             parts.append(edges)
         return np.concatenate(parts)
@@ -133,8 +133,8 @@ class WordReader(RecordReader):
         return new_state(self._high_from(start) if first else self._clock.at(start))
 
     @property
-    def _payload_shift(self) -> int:
-        return self._shift - self.payload_bits
+    def _lowest_payload_bit(self) -> int:
+        return self._type_bit - self.payload_bits
 
     @cached_property
     def _first_high(self) -> int:
@@ -147,7 +147,7 @@ class WordReader(RecordReader):
             found = self._first(TIME_HIGH, index, first if index < first else None)
             place = place if found == first else found
             self._gap = index, place
-        word = self._record_at(place) >> self._payload_shift
+        word = self._record_at(place) >> self._lowest_payload_bit
         return (word & (1 << self.payload_bits) - 1) << self.low_bits
 
     def _first(self, types: int, start: int, stop: int | None = None) -> int:
@@ -158,7 +158,7 @@ class WordReader(RecordReader):
         stop = self._num_records if stop is None else stop
         length = FIRST_LOOK
         while start < stop:
-            found = find_first(self._records(start, min(start + length, stop)), self._shift, types)
+            found = find_first(self._records(start, min(start + length, stop)), self._type_bit, types)
             if found >= 0:
                 return start + int(found)
             start, length = start + length, min(2 * length, LONGEST_LOOK)
@@ -172,7 +172,7 @@ class WordReader(RecordReader):
         length = FIRST_LOOK
         while stop > 0:
             start = max(0, stop - length)
-            found = find_last(self._records(start, stop), self._shift, types)
+            found = find_last(self._records(start, stop), self._type_bit, types)
             if found >= 0:
                 return start + int(found)
             stop, length = start, min(2 * length, LONGEST_LOOK)

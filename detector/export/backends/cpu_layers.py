@@ -94,15 +94,15 @@ class ByteConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (N, cin, H, W) inputs to (N, cout, h, w) outputs of the same dtype."""
-        zero = 128
+        input_zero = 128
         if len(self.packed) == 0:
             self.packed = [
-                reorder_byte_weight(self.weight, self.scales, zero, self.padding, self.stride, list(x.shape))
+                reorder_byte_weight(self.weight, self.scales, input_zero, self.padding, self.stride, list(x.shape))
             ]
         values = x.float()
         step = values.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_(min=1e-12).div_(127.0)
-        rounded = values.div(step).add_(zero + 0.5).to(torch.uint8)
-        y = convolve_bytes(rounded, self.packed[0], self.scales, self.zeros, zero, self.padding, self.stride)
+        rounded = values.div(step).add_(input_zero + 0.5).to(torch.uint8)
+        y = convolve_bytes(rounded, self.packed[0], self.scales, self.zeros, input_zero, self.padding, self.stride)
         y.mul_(step)
         bias = self.bias
         if bias is not None:

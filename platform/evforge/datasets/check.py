@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from detector.config.groups import DataConfig
+from detector.config.groups import DEFAULT_DATA, DataConfig
 from detector.data.check.dataset import Finding, check_dataset
-from detector.data.check.inventory import DEFAULTS, Sensor
+from detector.data.check.inventory import Sensor
 from detector.labels import TimeUnit
 
 __all__ = ["check", "findings_text"]
@@ -19,7 +19,7 @@ def check(
     sensor: Sensor = (None, None),
     label_time_unit: TimeUnit = "us",
     *,
-    data: DataConfig = DEFAULTS,
+    data: DataConfig = DEFAULT_DATA,
 ) -> int:
     """Check files and print the findings.
 

@@ -13,7 +13,7 @@ from detector.config.groups import DataConfig
 from detector.data.check.inventory import DataFile, Sensor, find_data
 from detector.data.check.statistics import LabelStatistics
 from detector.data.check.survey import FileSurvey, labels_at, sample_frames, survey_file
-from detector.data.label_map import label_map_near, read_label_map
+from detector.data.label_map import label_map_path, read_label_map
 from detector.labels import TimeUnit
 from evforge import one_line
 from evforge.datasets.inspect_figures import Sample, boxes_figure, rate_figure, samples_figure
@@ -53,7 +53,7 @@ def inspect(
     found = [(Path(path), find_data(path, sensor, label_time_unit, config.data)) for path in paths]
     folders = []
     for path, files in found:
-        map_path = label_map_near(files[0].path)
+        map_path = label_map_path(files[0].path)
         names = read_label_map(map_path) if map_path else {}
         surveys, failures = _survey(files, config.data, names)
         print(survey_text(path, surveys, names, config.data))

@@ -46,7 +46,7 @@ from evforge.training.run_folder import RECORD_FILE, read_record, write_text
 
 __all__ = ["Evaluation", "evaluate"]
 
-IMAGES, COLUMNS, SHOWN_FROM = 12, 4, 0.3
+IMAGES, COLUMNS, SHEET_SCORE = 12, 4, 0.3
 """Contact sheet: number of frames, frames per row, lowest score of the detections that are drawn."""
 SHEET, METRICS_FILE = "detections.png", "metrics.txt"
 NAMES = {"mean_ap": "mAP", "mean_ap50": "mAP50", "mean_ap75": "mAP75"}
@@ -264,7 +264,7 @@ def _image(
         "labels": torch.tensor([ids.index(key, 1) for key in found["class_id"].tolist()], dtype=torch.long),
     }
     image = torch.from_numpy(values[0].astype(np.float32)) / file.divisor
-    return drawing.draw_detections(image, shown, classes, truth, SHOWN_FROM)
+    return drawing.draw_detections(image, shown, classes, truth, SHEET_SCORE)
 
 
 def _recorded_run(checkpoint: Path, config: Config) -> tuple[Tracker, str | None] | None:

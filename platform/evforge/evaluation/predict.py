@@ -18,7 +18,7 @@ __all__ = ["exported_model", "predict"]
 
 REGISTERED = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>\d+))")
 
-SHOWN_FROM = 0.4
+SCORE_THRESH = 0.4
 """Score threshold for a checkpoint or a run, equal to the default of `evforge export`."""
 
 
@@ -100,4 +100,4 @@ def _export(path: Path, folder: Path) -> Path:
 
     model = load_model(find_checkpoint(path)).eval()
     form = "torchscript" if torch.cuda.is_available() else "torchscript-cpu"
-    return export_lightning_model(model, folder, model.config.eval.nms_thresh, SHOWN_FROM, form=form)
+    return export_lightning_model(model, folder, model.config.eval.nms_thresh, SCORE_THRESH, form=form)

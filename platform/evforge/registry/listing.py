@@ -41,7 +41,7 @@ def describe(tracker: Tracker, name: str, version: int | None = None) -> str:
 
 def verdict(name: str, result: PromotionResult) -> str:
     """Format the result of a promotion or rollback as one line."""
-    champion = f"version {result.version}" if result.version is not None else "none"
+    champion = f"version {result.champion}" if result.champion is not None else "none"
     state = f"now champion is {champion}" if result.moved else f"refused, champion stays {champion}"
     return f"{name}: {state}: {result.reason}"
 

@@ -34,12 +34,12 @@ class PromotionResult:
     Args:
         moved: whether another version became the champion
         reason: one line that states why
-        version: number of the present champion; None if there is no champion
+        champion: number of the present champion; None if there is no champion
     """
 
     moved: bool
     reason: str
-    version: int | None
+    champion: int | None
 
 
 @dataclass(frozen=True)

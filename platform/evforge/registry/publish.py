@@ -24,7 +24,7 @@ from evforge.training.run_folder import SPACE_FILE, read_record
 
 __all__ = ["publish", "register_checkpoint", "search_text"]
 
-VIDEO_FRAMES, SHOWN_FROM = 120, 0.4
+VIDEO_FRAMES, VIDEO_SCORE = 120, 0.4
 """Video: number of frames, lowest score of the detections that are drawn."""
 
 
@@ -89,7 +89,7 @@ def write_video(found: Evaluation) -> Path:
     loader = psee_data(config.with_overrides({"data.batch_size": 1, "data.num_workers": 0}).to_hparams(), found.split)
 
     def images() -> Iterator[Tensor]:
-        for batch, boxes in detect(model.detector, loader, SHOWN_FROM, model.protocol.nms_thresh):
+        for batch, boxes in detect(model.detector, loader, VIDEO_SCORE, model.protocol.nms_thresh):
             for frame, (rows,), (labels,) in zip(batch["inputs"], boxes, batch["labels"], strict=True):
                 yield drawing.draw_detections(frame[0], rows, model.classes, labels)
 

@@ -32,7 +32,7 @@ class StudyTrial:
         config: settings of the training; None if the sampled values are not a valid configuration.
         values: sampled values by key.
         status: status of the MLflow run.
-        early: whether the scheduler stopped the trial.
+        stopped_early: whether the scheduler stopped the trial.
         failure: why the trial failed; empty if it did not fail.
         history: (epoch, value) pairs of the metric of the study.
         seconds: time from the start to the end of the run, including pauses of an interrupted search.
@@ -44,7 +44,7 @@ class StudyTrial:
     config: Config | None
     values: dict[str, Any]
     status: str
-    early: bool
+    stopped_early: bool
     failure: str
     history: list[tuple[int, float]]
     seconds: float
@@ -54,7 +54,7 @@ class StudyTrial:
     @property
     def state(self) -> str:
         """Status of the run in lower case, or "stopped early"."""
-        return "stopped early" if self.early else self.status.lower()
+        return "stopped early" if self.stopped_early else self.status.lower()
 
     @property
     def epochs(self) -> int:

@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["report"]
 
 REPORT_FILE, ARTIFACTS = "report.html", "report"
-COSTS = {"latency_ms": ("latency per frame in ms, network alone", 1.0), "parameters": ("parameters in millions", 1e6)}
+COST_AXES = {
+    "latency_ms": ("latency per frame in ms, network alone", 1.0),
+    "parameters": ("parameters in millions", 1e6),
+}
 """For each cost, its axis label and the number by which values are divided."""
 
 Figures = dict[str, tuple[str, str, "Callable[[], Figure | str]"]]
@@ -128,7 +131,7 @@ def _figures(study: Study) -> Figures:
     metric = study.config.tune.metric
     curves = {trial.name: trial.history for trial, _ in study.measured}
     trade_offs: Figures = {}
-    for cost in COSTS:
+    for cost in COST_AXES:
         title = f"{metric} against {'latency' if cost == 'latency_ms' else cost}"
         caption = "No trial beats a trial of the front in both. Latency was measured on the machine of each trial."
         trade_offs[f"{metric_name(metric)}_{cost}"] = title, caption, partial(_trade_off, study, cost, title)
@@ -179,7 +182,7 @@ def _importance(study: Study) -> "Figure | str":
 
 
 def _trade_off(study: Study, cost: str, title: str) -> "Figure | str":
-    label, unit = COSTS[cost]
+    label, unit = COST_AXES[cost]
     points = {trial.name: (trial.costs[cost] / unit, value) for trial, value in study.measured if cost in trial.costs}
     if not points:
         return f"no trial has logged {cost}"

@@ -77,7 +77,7 @@ class Domain:
             return math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
         return generator.uniform(self.low, self.high)
 
-    def near(self, value: Any, generator: random.Random) -> Any:
+    def draw_near(self, value: Any, generator: random.Random) -> Any:
         """Draw a value near `value`, within the domain.
 
         For a choice, the result is the previous or next option, or a random option if `value` is not an option. For a

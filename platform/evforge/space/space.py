@@ -86,7 +86,7 @@ class Space:
 
         return self._draw(config, suggest)
 
-    def near(
+    def draw_near(
         self, config: Config, sample: Mapping[str, Any], generator: random.Random, redrawn: float
     ) -> dict[str, Any]:
         """Draw a sample near `sample`.
@@ -95,7 +95,7 @@ class Space:
         """
 
         def suggest(key: str, domain: Domain) -> Any:
-            return domain.draw(generator) if generator.random() < redrawn else domain.near(sample[key], generator)
+            return domain.draw(generator) if generator.random() < redrawn else domain.draw_near(sample[key], generator)
 
         return self._draw(config, suggest)
 

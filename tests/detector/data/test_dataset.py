@@ -7,7 +7,7 @@ import torch
 
 from detector.config.groups import DataConfig
 from detector.data.dataset import SequenceDataset, StepSampler, scale_inputs
-from detector.data.schedule import LaneStep, train_plan
+from detector.data.schedule import RowStep, train_plan
 from detector.data.sequence_file import SequenceFile
 from detector.data.targets import TargetLoader
 from detector.events.types import BBOX_dtype
@@ -49,8 +49,8 @@ def files(tmp_path: Path) -> list[SequenceFile]:
     return found
 
 
-def served(steps: list[list[LaneStep]]) -> list[tuple[int, int]]:
-    return sorted((step.file, step.start) for lane in steps for step in lane if step.file is not None)
+def served(steps: list[list[RowStep]]) -> list[tuple[int, int]]:
+    return sorted((step.file, step.start) for row in steps for step in row if step.file is not None)
 
 
 def ranks(files: list[SequenceFile], world_size: int, batch_size: int, **kwargs) -> list[SequenceDataset]:
@@ -171,8 +171,8 @@ def test_backwards_a_stream_is_served_last_to_first_with_polarities_swapped(tmp_
     rows = [((k + 1) * DELTA_T, 0, 0, 1 + k % 5, 2, 0, k, 1) for k in range(10)]
     file = write_file(tmp_path, 0, data, np.array(rows, BBOX_dtype))
     dataset = SequenceDataset([file], TARGETS, 1, train=True, augment=HISTO, reversal=1)
-    epoch = next(e for e in range(50) if dataset.lanes(e)[0][-1].start == 0)
-    assert [step[1:] for step in dataset.lanes(epoch)[0]] == [(5, True, 0, True), (0, False, 0, True)]
+    epoch = next(e for e in range(50) if dataset.row_steps(e)[0][-1].start == 0)
+    assert [step[1:] for step in dataset.row_steps(epoch)[0]] == [(5, True, 0, True), (0, False, 0, True)]
     first, second = (dataset[epoch, step] for step in range(2))
     assert [batch["mask_keep_memory"].tolist() for batch in (first, second)] == [[0], [1]]
     frames = torch.cat([first["inputs"], second["inputs"]])[:, 0]

@@ -2,21 +2,21 @@ from itertools import pairwise
 
 import pytest
 
-from detector.data.schedule import LaneStep, eval_plan, train_plan
+from detector.data.schedule import RowStep, eval_plan, train_plan
 
 LENGTHS = [23, 7, 2, 40, 11]
 
 
-def served(steps: list[list[LaneStep]]) -> list[tuple[int, int]]:
-    return sorted((step.file, step.start) for lane in steps for step in lane if step.file is not None)
+def served(steps: list[list[RowStep]]) -> list[tuple[int, int]]:
+    return sorted((step.file, step.start) for row in steps for step in row if step.file is not None)
 
 
-@pytest.mark.parametrize("num_lanes", [1, 2, 6, 40])
-def test_train_plan_serves_every_chunk_once_in_equal_lanes(num_lanes: int):
-    lengths_of_lanes = set()
+@pytest.mark.parametrize("num_rows", [1, 2, 6, 40])
+def test_train_plan_serves_every_chunk_once_in_equal_rows(num_rows: int):
+    lengths_of_rows = set()
     for epoch in range(10):
-        plan = train_plan(LENGTHS, 5, num_lanes, seed=3, epoch=epoch)
-        lengths_of_lanes |= {len(lane) for lane in plan}
+        plan = train_plan(LENGTHS, 5, num_rows, seed=3, epoch=epoch)
+        lengths_of_rows |= {len(row) for row in plan}
         chunks = served(plan)
         for file, length in enumerate(LENGTHS):
             starts = [start for index, start in chunks if index == file]
@@ -25,14 +25,14 @@ def test_train_plan_serves_every_chunk_once_in_equal_lanes(num_lanes: int):
             assert -5 < starts[0] <= length % 5
             assert starts[-1] < length
     num_chunks = 4 + 1 + 1 + 8 + 2
-    assert lengths_of_lanes == {-(-num_chunks // num_lanes)}
+    assert lengths_of_rows == {-(-num_chunks // num_rows)}
 
 
-def test_train_plan_resets_where_a_lane_begins_or_changes_its_file():
-    for lane in train_plan(LENGTHS, 5, 3, seed=0, epoch=1):
-        assert lane[0].reset
-        assert lane[0].segment == 0
-        for before, step in pairwise(lane):
+def test_train_plan_resets_where_a_row_begins_or_changes_its_file():
+    for row in train_plan(LENGTHS, 5, 3, seed=0, epoch=1):
+        assert row[0].reset
+        assert row[0].segment == 0
+        for before, step in pairwise(row):
             goes_on = step.file is not None and step.file == before.file
             assert step.reset is not goes_on
             if goes_on:
@@ -63,18 +63,18 @@ def test_every_phase_comes_up_where_the_file_is_long_enough(length: int, phases:
     assert {train_plan([length], 5, 1, seed=0, epoch=epoch)[0][0].start for epoch in range(60)} == phases
 
 
-def test_one_long_file_serves_all_lanes():
+def test_one_long_file_serves_all_rows():
     plan = train_plan([100], 5, 4, seed=0, epoch=0)
     first = plan[0][0].start
-    assert [lane[0] for lane in plan] == [LaneStep(0, first + start, True, 0) for start in (0, 25, 50, 75)]
+    assert [row[0] for row in plan] == [RowStep(0, first + start, True, 0) for start in (0, 25, 50, 75)]
 
 
 def test_eval_plan_streams_whole_files_longest_first():
     assert eval_plan([5, 12, 3], 4, 2) == [
-        [LaneStep(1, 0, True, 0), LaneStep(1, 4, False, 0), LaneStep(1, 8, False, 0)],
-        [LaneStep(0, 0, True, 0), LaneStep(0, 4, False, 0), LaneStep(2, 0, True, 1)],
+        [RowStep(1, 0, True, 0), RowStep(1, 4, False, 0), RowStep(1, 8, False, 0)],
+        [RowStep(0, 0, True, 0), RowStep(0, 4, False, 0), RowStep(2, 0, True, 1)],
     ]
-    assert eval_plan([9], 4, 2)[1] == [LaneStep(None, 0, True, 0)] * 3
+    assert eval_plan([9], 4, 2)[1] == [RowStep(None, 0, True, 0)] * 3
 
 
 def test_some_segments_run_backwards_as_a_whole():
@@ -83,7 +83,7 @@ def test_some_segments_run_backwards_as_a_whole():
     for before, after in zip(forward, turned, strict=True):
         assert [(s.file, s.reset, s.segment) for s in before] == [(s.file, s.reset, s.segment) for s in after]
         for segment in {step.segment for step in before}:
-            plain, steps = ([s for s in lane if s.segment == segment] for lane in (before, after))
+            plain, steps = ([s for s in row if s.segment == segment] for row in (before, after))
             backwards = {step.backwards for step in steps if step.file is not None}
             assert len(backwards) <= 1
             starts = [step.start for step in plain]
@@ -94,5 +94,5 @@ def test_some_segments_run_backwards_as_a_whole():
 
 
 def test_empty_steps_never_run_backwards():
-    lanes = train_plan([5, 5, 5], 5, 2, seed=0, epoch=0, reversal=1)
-    assert {(step.file is None, step.backwards) for lane in lanes for step in lane} == {(False, True), (True, False)}
+    rows = train_plan([5, 5, 5], 5, 2, seed=0, epoch=0, reversal=1)
+    assert {(step.file is None, step.backwards) for row in rows for step in row} == {(False, True), (True, False)}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from detector.evaluation.coco_backend import FrameBoxes, FrameRows, coco_precision, installed_library
+from detector.evaluation.coco_backend import EvaluatedBoxes, FrameRows, coco_precision, installed_library
 
 RANGES = ((0.0, 1e10), (0.0, 32.0**2), (32.0**2, 96.0**2), (96.0**2, 1e10))
 CLASSES = {0: "pedestrian", 4: "car"}
@@ -24,7 +24,7 @@ def random_part(rng, label_counts, detection_counts):
             detections[2][row] = labels[2][label]
     sides = [FrameRows(*part, np.arange(len(part[0]))) for part in (labels, detections)]
     scores = rng.integers(0, 20, len(detections[0])) / 20
-    return FrameBoxes(len(label_counts), *sides, scores)
+    return EvaluatedBoxes(len(label_counts), *sides, scores)
 
 
 def precision(parts, library, values=None):

@@ -217,7 +217,7 @@ def test_a_file_cut_in_mid_word_is_read_up_to_there(tmp_path, access, name, leng
     WRITERS[name](tmp_path / "a", events)
     whole = (tmp_path / "a").read_bytes()
     (tmp_path / "a").write_bytes(whole[: -length + 1])
-    check(tmp_path / "a", events[:-1], Faults(cut=1))
+    check(tmp_path / "a", events[:-1], Faults(truncated=1))
     with pytest.raises(ValueError, match="a: 1 of .* 1 cut off at the end of the file"):
         open_any(tmp_path / "a", allowed=0).read()
     (tmp_path / "a").write_bytes(whole[:-length])
@@ -230,7 +230,7 @@ def test_a_table_cut_in_mid_line(tmp_path):
     text = (tmp_path / "a").read_text()
     (tmp_path / "a").write_text(text[: text.rindex(",")])
     with open_any(tmp_path / "a") as reader:
-        assert (reader.read()["t"].tolist(), reader.faults) == ([5, 6], Faults(cut=1))
+        assert (reader.read()["t"].tolist(), reader.faults) == ([5, 6], Faults(truncated=1))
 
 
 def test_a_sound_file_is_read_once(tmp_path, monkeypatch):

@@ -74,7 +74,7 @@ def test_dat_that_is_unusual_in_plain_python(time):
     results = [decode(loop, words) for loop in (kernels.decode_dat, plain(kernels.decode_dat))]
     assert results[0] == results[1]
     assert results[0][0] == words.size
-    assert results[0][2][kernels.ODD] == (time == 4)
+    assert results[0][2][kernels.SUSPECT] == (time == 4)
 
 
 def test_a_second_part_goes_on_behind_the_first():

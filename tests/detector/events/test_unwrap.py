@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from detector.events.faults import DisorderError
-from detector.events.unwrap import PROBES, WrappingClock
+from detector.events.unwrap import NUM_SAMPLES, WrappingClock
 
 PERIOD = 128
 
@@ -12,7 +12,7 @@ def clock_of(times, slack=0):
     return WrappingClock(len(raw), raw.__getitem__, PERIOD, slack=slack)
 
 
-@pytest.mark.parametrize("count", [1, 5, PROBES, 30 * PROBES + 7])
+@pytest.mark.parametrize("count", [1, 5, NUM_SAMPLES, 30 * NUM_SAMPLES + 7])
 def test_search_equals_searchsorted_over_several_wraps(count):
     times = np.cumsum(np.random.default_rng(count).integers(0, 3, count)) + 40
     clock = clock_of(times)
@@ -21,8 +21,8 @@ def test_search_equals_searchsorted_over_several_wraps(count):
         assert clock.first_at_least(time) == np.searchsorted(times, time)
 
 
-def test_wraps_between_probes_are_found():
-    # 31 records from probe to probe: those that hold the six gaps last more than a period.
+def test_wraps_between_samples_are_found():
+    # 31 records from sample to sample: those that hold the six gaps last more than a period.
     index = np.arange(4000)
     times = index // 4 + 60 * np.searchsorted([1778, 1900, 1903, 1906, 1909, 1912], index, side="right")
     clock = clock_of(times)
@@ -37,7 +37,7 @@ def test_the_first_time_needs_one_look_and_a_search_few():
     assert clock.at(0) == 0
     assert len(looks) == 1
     assert clock.first_at_least(100) == 100 * 8192
-    assert len(looks) < 2 * PROBES
+    assert len(looks) < 2 * NUM_SAMPLES
     looks.clear()
     assert clock.first_at_least(77) == 77 * 8192
     assert len(looks) <= 14

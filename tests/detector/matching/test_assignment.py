@@ -12,7 +12,7 @@ from detector.anchors import Anchors
 from detector.box import assign_priors, bbox_to_deltas, box_iou, xywh2xyxy
 from detector.events.types import BBOX_dtype
 from detector.matching import encoding
-from detector.matching.assignment import FrameBoxes, pack_frames
+from detector.matching.assignment import BatchBoxes, pack_frames
 
 TIE = 1e-6
 
@@ -134,7 +134,7 @@ def test_many_equal_tiny_boxes_all_find_an_anchor():
 def test_pack_frames_by_hand():
     row = torch.tensor([[1.0, 2, 3, 4, 7, 99]])
     packed = pack_frames([row, row[:0], row.repeat(2, 1)], 3, torch.device("cpu"))
-    assert isinstance(packed, FrameBoxes)
+    assert isinstance(packed, BatchBoxes)
     assert packed.xyxy.tolist() == [[1, 2, 3, 4]] * 3
     assert packed.labels.tolist() == [7, 7, 7]
     assert packed.frames.tolist() == [0, 2, 2]

@@ -30,7 +30,7 @@ def test_compiled_plain_and_torch_agree(monkeypatch):
     expected = targets_of(coder, frames)
     monkeypatch.setattr(encoding, "HAS_COMPILER", True)
     compiled = targets_of(coder, frames)
-    names = "_mark _match _accepts _best_free _search _cells_to_search _range _overlap _offsets _three _four"
+    names = "_update_owners _match _accepts _best_free _search _cells_to_search _range _overlap _offsets _three _four"
     for name in names.split():
         monkeypatch.setattr(kernels, name, plain(getattr(kernels, name)))
     monkeypatch.setattr(encoding, "fill_targets", plain(kernels.fill_targets))

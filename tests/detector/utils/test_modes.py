@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from detector.utils.modes import evaluating, usable_here
+from detector.utils.modes import evaluating, usable_in_this_mode
 
 
 def modes(module):
@@ -27,6 +27,6 @@ def test_every_part_is_in_its_own_mode_again(fails):
 def test_tensors_of_inference_mode_are_usable_in_it_only():
     with torch.inference_mode():
         kept = torch.zeros(1)
-        assert usable_here(kept)
-    assert not usable_here(kept)
-    assert usable_here(torch.zeros(1))
+        assert usable_in_this_mode(kept)
+    assert not usable_in_this_mode(kept)
+    assert usable_in_this_mode(torch.zeros(1))

@@ -94,7 +94,7 @@ def test_files_are_checked_again(export, tracker, tmp_path):
         version = register_version(tracker, export, 0.5)
         damage(_folder(tracker, version))
         found = promote(tracker, NAME, version)
-        assert (found.moved, found.version) == (False, 1)
+        assert (found.moved, found.champion) == (False, 1)
         assert found.reason.startswith(f"the registered files of version {version} fail their checks: ")
         assert reason in found.reason
         assert str(_folder(tracker, version)) in found.reason
@@ -119,9 +119,9 @@ def test_rollback_goes_back_and_further_back(tracker, no_files):
     assert _champion(tracker) == 2
     again = promote(tracker, NAME, 3)
     assert not again.moved and again.reason.startswith("version 3 was champion and was rolled back at 20")
-    assert promote(tracker, NAME, bare_version(tracker, NAME, mean_ap="0.625")).version == 4
-    assert rollback(tracker, NAME).version == 2
-    assert rollback(tracker, NAME).version == 1
+    assert promote(tracker, NAME, bare_version(tracker, NAME, mean_ap="0.625")).champion == 4
+    assert rollback(tracker, NAME).champion == 2
+    assert rollback(tracker, NAME).champion == 1
     assert rollback(tracker, NAME) == PromotionResult(
         False, "version 1 was the first champion, there is no previous one", 1
     )

@@ -105,4 +105,4 @@ class Population(PopulationBasedTraining):
 
 
 def _explore(space: Space, config: Config, generator: random.Random, drawn: dict[str, Any]) -> dict[str, Any]:
-    return {**drawn, "sample": space.near(config, drawn["sample"], generator, REDRAWN)}
+    return {**drawn, "sample": space.draw_near(config, drawn["sample"], generator, REDRAWN)}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from detector.evaluation.analysis.matches import best_operating_point, calibrate, confusion_matrix, match_boxes
-from detector.evaluation.coco_backend import FrameBoxes, FrameRows
+from detector.evaluation.coco_backend import EvaluatedBoxes, FrameRows
 
 CLASSES = {3: "car", 5: "bus"}
 
@@ -16,7 +16,7 @@ def frame_boxes(labels, detections, num_frames=2):
         return FrameRows(table[:, 0].astype(int), corners, table[:, 2].astype(int), np.arange(len(table)))
 
     scores = np.array([row[3] for row in detections], np.float64)
-    return FrameBoxes(num_frames, columns(labels, 3), columns(detections, 4), scores)
+    return EvaluatedBoxes(num_frames, columns(labels, 3), columns(detections, 4), scores)
 
 
 def test_the_higher_score_chooses_first_and_takes_the_larger_overlap():

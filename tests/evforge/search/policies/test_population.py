@@ -115,7 +115,7 @@ def test_what_may_change_is_no_shape():
 )
 def test_values_nearby(domain, value, possible):
     domain, generator = parse_domain(domain), random.Random(0)
-    assert {round(domain.near(value, generator), 9) for _ in range(20)} == possible
+    assert {round(domain.draw_near(value, generator), 9) for _ in range(20)} == possible
 
 
 def test_what_is_near_meets_the_constraints(tmp_path):
@@ -126,7 +126,7 @@ def test_what_is_near_meets_the_constraints(tmp_path):
     space, generator = load_space(path), random.Random(0)
     sample = dict.fromkeys(keys, 0.5)
     for _ in range(50):
-        sample = space.near(Config(), sample, generator, redrawn=0.2)
+        sample = space.draw_near(Config(), sample, generator, redrawn=0.2)
         assert 0.2 <= sample[keys[0]] <= sample[keys[1]] <= 0.6
 
 
