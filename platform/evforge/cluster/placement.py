@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detector.config import Config
-from detector.data.label_map import label_map_near
+from detector.data.label_map import label_map_path
 from evforge import EvForgeError
 from evforge.cluster.preflight import ask_nodes
 from evforge.cluster.session import Resources
@@ -28,7 +28,7 @@ def witnesses(dataset: str | Path) -> list[str]:
     """
     folder = Path(dataset)
     first = [min(map(str, (folder / split).rglob("*.h5")), default=None) for split in ("train", "val")]
-    return [str(file) for file in (label_map_near(folder / "train"), *first) if file is not None]
+    return [str(file) for file in (label_map_path(folder / "train"), *first) if file is not None]
 
 
 def serving_nodes(config: Config, resources: Resources) -> Resources:
