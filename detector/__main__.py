@@ -1,4 +1,4 @@
-"""Command line for detection without the platform: `python -m detector predict RECORDING --model MODEL ...`."""
+"""Command line for detection without the package `evforge`: `python -m detector predict RECORDING --model MODEL`."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Detect objects in a recording.
+    """Run the command line: detect objects in a recording, and write the detections to files.
 
     Args:
         arguments: command-line arguments without the program name; `sys.argv[1:]` if None.

@@ -69,7 +69,7 @@ class AnchorLayer(nn.Module):
         return (box_size * torch.stack([scale / ratio.sqrt(), scale * ratio.sqrt()], dim=1)).float()
 
     def make_grid(self, height: int, width: int, stride: int) -> Tensor:
-        """Compute the centre of every cell, repeated for the a anchors of a cell.
+        """Compute the centres of the anchors. All anchors of a cell (`a` per cell) have the centre of the cell.
 
         Args:
             height: rows of the feature map
@@ -229,9 +229,9 @@ class Anchors(nn.Module):
         Args:
             features: feature maps, one (N, C, h, w) per level, for N = T * B frames in time-major order
             x: the network's input
-            targets: list of T lists with the boxes of B frames each: (M, >= 5) rows x1, y1, x2, y2, label with labels
-                in 1..K, or a `BBOX_dtype` array
-            out: result of an earlier call, overwritten if shape and device fit, because allocation takes longest
+            targets: list of T lists of B items. Each item has the boxes of one frame: a tensor or array of (M, >= 5)
+                rows x1, y1, x2, y2, label (1..K), or a `BBOX_dtype` array
+            out: result of an earlier call. Its memory is used again if shape and device fit, which saves time
             numbers: numbers that identify the N frames in error messages; 0 to N - 1 if None
 
         Returns:
@@ -257,15 +257,15 @@ class Anchors(nn.Module):
     def encode_anchors(
         self, anchors: Tensor, anchors_xyxy: Tensor, targets: Sequence[Tensor | np.ndarray]
     ) -> tuple[Tensor, Tensor]:
-        """Compute training targets like `encode`, but more slowly, for any anchors, also without a grid.
+        """Compute training targets for anchors that need not form a grid. This is slower than `encode`.
 
         Args:
             anchors: (A, 4) cx, cy, w, h
             anchors_xyxy: (A, 4) x1, y1, x2, y2 of the same anchors
-            targets: list of the boxes of each of N frames. The boxes of a frame have a form that `encode` accepts
+            targets: list of N items. Each item has the boxes of one frame, as in `encode`
 
         Returns:
-            (N, A, 4) offsets and (N, A) labels, as in `encode`.
+            (N, A, 4) float32 offsets and (N, A) int64 labels, as in `encode`.
         """
         boxes = pack_frames(targets, len(targets), anchors.device, self.num_classes)
         loc = torch.zeros(len(targets), *anchors.shape, device=anchors.device)
@@ -289,12 +289,12 @@ class Anchors(nn.Module):
 
         Args:
             ious: (N, A, M) IoU of each anchor with each box; the boxes of a frame are padded to M
-            batch_best_target_per_prior_indices: (N, A) index of the box of each anchor, changed in place
-            batch_best_target_per_prior: (N, A) IoU of each anchor with its box, changed in place to 2 where forced
+            batch_best_target_per_prior_indices: (N, A) index of the best box of each anchor, updated in place
+            batch_best_target_per_prior: (N, A) IoU with this box, set in place to 2 for the assigned anchors
             sizes: number of boxes of each frame without padding
 
         Returns:
-            `batch_best_target_per_prior_indices` and `batch_best_target_per_prior`.
+            The changed `batch_best_target_per_prior_indices` and `batch_best_target_per_prior`.
         """
         for frame, size in enumerate(sizes):
             if size > 0:
@@ -323,11 +323,11 @@ class Anchors(nn.Module):
             features: feature maps, one (N, C, h, w) per level, for N = T * B frames in time-major order
             x: the network's input; the last two dimensions are the height and width of the frame
             loc_preds: (N, A, 4) offsets
-            scores: (N, A, K) scores without background
+            scores: (N, A, K) scores of the classes, without background
             batch_size: number of streams B
-            score_thresh: scores up to this are dropped
-            nms_thresh: if the IoU of two boxes of a frame and class exceeds this, the lower score is dropped
-            max_boxes_per_input: largest number of scores per frame that enter non-maximum suppression
+            score_thresh: only boxes with a score above this are kept
+            nms_thresh: of two boxes of a frame and class with an IoU above this, the one with lower score is dropped
+            max_boxes_per_input: largest number of boxes per frame that enter non-maximum suppression
 
         Returns:
             list of T lists of B dicts {"boxes": (M, 4) xyxy cropped to the frame, "scores": (M,), "labels": (M,) 1..K},
@@ -353,19 +353,19 @@ class Anchors(nn.Module):
 
         Args:
             boxes: (N, A, 4) xyxy boxes
-            scores: (N, A, K) scores without background
-            score_thresh: scores up to this are dropped
-            nms_thresh: if the IoU of two boxes of a frame and class exceeds this, the lower score is dropped
-            topk: largest number of scores per frame that enter non-maximum suppression
+            scores: (N, A, K) scores of the classes, without background
+            score_thresh: only boxes with a score above this are kept
+            nms_thresh: of two boxes of a frame and class with an IoU above this, the one with lower score is dropped
+            topk: largest number of boxes per frame that enter non-maximum suppression
 
         Returns:
-            list of N dicts with the keys of `decode`. Boxes without area and boxes with NaN are dropped.
+            list of N dicts with the same keys as in `decode`. Boxes without area and boxes with NaN are dropped.
         """
         frame, anchor, score, label = self._best(scores, boxes, score_thresh, topk)
         return suppress(frame, boxes[frame, anchor].float(), score, label, nms_thresh, len(scores))
 
     def _best(self, scores: Tensor, values: Tensor, score_thresh: float, topk: int) -> tuple[Tensor, ...]:
-        """Return the result of `best_scores`, without the anchors that have NaN in `values` (N, A, 4)."""
+        """Return frame, anchor, score and label of the highest scores. Anchors with NaN in `values` are skipped."""
         best = best_scores(scores, score_thresh, topk, self.max_decode)
         if bool(values[best[0], best[1]].isnan().any()):
             scores = scores.masked_fill(values.isnan().any(dim=2, keepdim=True), torch.nan)
@@ -373,7 +373,7 @@ class Anchors(nn.Module):
         return best
 
     def _grid(self, anchors: Tensor) -> AnchorGrid:
-        """Make the `AnchorGrid` of `anchors` (A, 4), which must be the anchors of the last `forward` call."""
+        """Describe `anchors` (A, 4), which must be those of the last `forward` call, as a grid for `encode_boxes`."""
         sizes = tuple((width, height) for _, height, width in self.feature_shapes)
         return AnchorGrid(
             anchors, *_shape_table(self.base_size, tuple(self.anchor_list), tuple(self.strides), sizes, anchors.device)
@@ -388,7 +388,7 @@ def _shape_table(
     sizes: tuple[tuple[int, int], ...],
     device: torch.device,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
-    """Compute the fields of an `AnchorGrid` except `anchors`. `sizes` has the columns and rows of each level."""
+    """Compute all fields of an `AnchorGrid` except `anchors`. `sizes` contains (columns, rows) for each level."""
     shapes: list[list[float]] = []
     cells: list[list[int]] = []
     first = 0

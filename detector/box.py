@@ -45,7 +45,7 @@ _MIN_SIDE = 1e-3  # pixels; shorter sides are raised to this value to keep their
 
 
 def _real(boxes: Tensor) -> Tensor:
-    """Converts boxes to float32, except float64 boxes: integers would overflow, and half precision is too coarse."""
+    """Converts boxes to float32, because integers overflow and half precision is too coarse. Float64 is unchanged."""
     return boxes if boxes.dtype == torch.float64 else boxes.float()
 
 
@@ -285,7 +285,7 @@ def assign_priors(
     bg_iou_threshold: float,
     allow_low_quality_matches: bool = True,
 ) -> tuple[Tensor, Tensor]:
-    """Assigns the ground-truth boxes of one frame to anchors. `Anchors.encode` follows this definition.
+    """Assigns the ground-truth boxes of one frame to anchors. `Anchors.encode` assigns boxes in the same way.
 
     Each anchor is assigned the box with the highest IoU; of boxes with equal IoU, the first. With
     `allow_low_quality_matches`, each box is also assigned one anchor regardless of the IoU, see `match_each_box`.
@@ -294,8 +294,8 @@ def assign_priors(
         gt_boxes: (M, 4) xyxy boxes
         gt_labels: (M,) labels, 1..K
         corner_form_priors: (A, 4) xyxy anchors
-        fg_iou_threshold: an anchor with at least this IoU is positive
-        bg_iou_threshold: an anchor with a lower IoU is background; an anchor between the thresholds is ignored
+        fg_iou_threshold: an anchor is positive if its IoU with the assigned box is at least this
+        bg_iou_threshold: an anchor is background if this IoU is lower; between the thresholds, it is ignored
         allow_low_quality_matches: assign at least one anchor to every box
 
     Returns:
@@ -321,7 +321,7 @@ def force_matches(ious: Tensor, best_box: Tensor, best_iou: Tensor) -> None:
     Args:
         ious: (A, M) IoU of each anchor with each box
         best_box: (A,) index of the box assigned to each anchor, overwritten for the anchors that are found
-        best_iou: (A,) IoU of each anchor with its box, set to `FORCED_IOU` for the anchors that are found
+        best_iou: (A,) IoU of each anchor with its box, set to 2 (`FORCED_IOU`) for the anchors that are found
     """
     anchor = match_each_box(ious.T)
     held = anchor >= 0
@@ -352,14 +352,17 @@ def match_each_box(ious: Tensor) -> Tensor:
 
 
 def contested_claims(claim: Tensor, strength: Tensor) -> Tensor:
-    """Finds the claims that lose. Of several claims to an item the strongest wins; of equally strong claims, the first.
+    """Finds the claims that are refused, if several claims ask for the same item.
+
+    The strongest claim to an item is accepted; of equally strong claims, the first. In `match_each_box`, boxes claim
+    anchors, and the strength is the IoU.
 
     Args:
         claim: (M,) index of the item that each claim asks for
         strength: (M,) strength of each claim
 
     Returns:
-        (L,) indices of the L claims that lose.
+        (L,) indices of the L refused claims.
     """
     order = strength.argsort(descending=True, stable=True)
     order = order[claim[order].argsort(stable=True)]

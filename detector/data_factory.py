@@ -28,7 +28,9 @@ MODES = ("train", "val", "test")
 
 
 def get_classes_from_json(dataset_path: str | Path) -> list[str]:
-    """Return the class names of a dataset, ordered by class id. The name "empty" (a frame label) is left out.
+    """Return the class names of a dataset, ordered by class id.
+
+    The name "empty" is left out, because it marks frames without objects.
 
     Args:
         dataset_path: folder that contains `label_map_dictionary.json`.
@@ -46,7 +48,7 @@ def setup_psee_classes(label_map_path: str | Path, wanted_classes: list[str] = [
     Args:
         label_map_path: JSON file of class ids and names.
         wanted_classes: names of the classes to detect, in the order of the labels 1..K. If empty, all names of the
-            label map except the frame label "empty" are used.
+            label map are used except "empty", which marks frames without objects.
 
     Returns:
         The names of the labels 1..K, and an int64 array of length (largest class id + 1). The array is indexed by class
@@ -84,10 +86,10 @@ def setup_psee_load_labels(
     Args:
         label_map_path: JSON file of class ids and names.
         num_tbins: number of consecutive frames per call of the `TargetLoader`.
-        wanted_classes: names of the classes to detect. If empty, all names of the label map except the frame label
-            "empty" are used.
+        wanted_classes: names of the classes to detect. If empty, all names of the label map are used except
+            "empty", which marks frames without objects.
         min_box_diag_network: boxes with a smaller diagonal in network pixels are dropped.
-        interpolation: give frames without a label boxes that are interpolated along tracks.
+        interpolation: whether frames without labels get boxes, which are interpolated along tracks.
         min_box_side: boxes with a smaller width or height in network pixels are dropped.
 
     Returns:
@@ -109,9 +111,9 @@ def psee_data(hparams: argparse.Namespace, mode: str, *, keep_dtype: bool = Fals
     world size that `torch.distributed` has at the time of the call.
 
     Args:
-        hparams: flat settings, see `Config.to_hparams`.
+        hparams: namespace of settings, as returned by `Config.to_hparams`.
         mode: the split: "train", "val" or "test".
-        keep_dtype: keep `inputs` in the data type of the files instead of scaling them, see `SequenceLoader`.
+        keep_dtype: whether `inputs` keep the data type of the files. If False, they are scaled to float32.
 
     Returns:
         A loader that yields dicts, see `SequenceDataset.__getitem__`.

@@ -13,7 +13,7 @@ __all__ = ["FeatureExtractor", "RecurrentPyramid", "Vanilla", "Vanilla_VGG", "Va
 
 
 class FeatureExtractor(Protocol):
-    """Interface of a backbone: a module made by `f(cin, base, cout, *, first_stride, num_levels)`.
+    """Interface of a backbone: a module that `f(cin, base, cout, *, first_stride, num_levels)` returns.
 
     A recurrent backbone keeps a state between calls. The state is stored in an attribute `state: list[Tensor]` of the
     backbone or of its submodules, and the attribute is annotated in the class. Before the first call the list is empty.
@@ -29,7 +29,7 @@ class FeatureExtractor(Protocol):
     strides: list[int]
 
     def __call__(self, x: Tensor) -> list[Tensor]:
-        """Compute one feature map (N, cout, ceil(H / stride), ceil(W / stride)) per level, with N = T * B.
+        """Return the feature map (N, cout, ceil(H / stride), ceil(W / stride)) of each level, with N = T * B.
 
         Args:
             x: (T, B, C, H, W) frames, or (N, C, H, W) frames for one time step of N streams.

@@ -1,6 +1,6 @@
 """Checks of an exported detector: `python -m detector.jitting_test model.ptjit`.
 
-The cases are in `detector.export.cases`.
+The checks are implemented in `detector.export.cases`.
 """
 
 import argparse

@@ -78,11 +78,11 @@ def build_ssd(config: Config) -> SingleStageDetector:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a Lightning checkpoint to the CPU, without running code from the file.
+    """Load a Lightning checkpoint to the CPU, without running code from the file.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is not a checkpoint, or has neither settings nor weights.
+        ValueError: the file is not a checkpoint, or lacks the settings or the weights.
     """
     allowed = "allowed: a file written by `evforge train`"
     try:
@@ -98,19 +98,19 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 class LightningDetectionModel(pl.LightningModule):
-    """Lightning module that builds, trains and evaluates the detector of a flat configuration.
+    """Lightning module that builds a detector from settings, trains the detector and evaluates it.
 
     Metrics are logged as `train_loss`, `val_mean_ap`, `val_mean_ap50`, ..., `test_mean_ap`, ...
 
     Args:
-        hparams: settings in the form of `Config.to_hparams()`. Missing settings, as in older checkpoints, get their
-            defaults. If `classes` is empty, the classes of the dataset are used and stored with the model.
+        hparams: namespace of settings, as returned by `Config.to_hparams()`. Missing settings, as in older checkpoints,
+            get their defaults. If `classes` is empty, the classes of the dataset are used and stored with the model.
 
     Attributes:
         classes: names of the labels 1..K.
         label_map: dict from the class ids in files to class names.
         height, width: size of the frames of the last batch in pixels; None before the first batch.
-        measured: result of the last evaluation; None before the first evaluation or without an evaluated frame.
+        measured: result of the last evaluation; None before the first evaluation, or if no frame was evaluated.
     """
 
     def __init__(self, hparams: argparse.Namespace) -> None:
@@ -148,13 +148,13 @@ class LightningDetectionModel(pl.LightningModule):
     # Training
 
     def on_train_epoch_start(self) -> None:
-        """Clear the recurrent state and the mean loss, so that an epoch can be repeated from its start."""
+        """Clear the recurrent state and the mean loss, so that an interrupted epoch can start again."""
         self.detector.reset_all()
         self._loss_sum = torch.zeros((), device=self.device)
         self._loss_count = 0
 
     def training_step(self, batch: dict[str, Any], batch_nb: int) -> Tensor:
-        """Return the loss of a batch, the weighted sum of classification loss and box loss.
+        """Return the loss of a batch: the classification loss plus `loss.loc_weight` times the box loss.
 
         Raises:
             NonFiniteLossError: the loss is not a finite number.
@@ -175,7 +175,7 @@ class LightningDetectionModel(pl.LightningModule):
         return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Make the optimizer of the settings and the learning rate schedule of `detector.optim.learning_rate`."""
+        """Create the optimizer and the learning rate schedule that are selected in the settings `optim`."""
         optimizer = build_optimizer(self.parameters(), self.config.optim, fused=self._unscaled)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: factor_now(self.trainer, self.config))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -190,15 +190,15 @@ class LightningDetectionModel(pl.LightningModule):
         take_rates(self.trainer, self.config)
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
-        """Set the learning rate of the next batch. Lightning itself steps the scheduler only with the optimizer."""
+        """Set the learning rate of the next batch. Lightning alone sets it only after a step of the optimizer."""
         set_learning_rate(self.trainer, self.config)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip gradients as set in the trainer, otherwise by the norm `optim.gradient_clip`.
+        """Clip gradients with the settings of the trainer; if it has none, to the norm `optim.gradient_clip`.
 
-        Unscaled gradients are clipped without Lightning, because Lightning refuses to clip for fused optimizers.
+        Without loss scaling, torch clips the gradients, because Lightning refuses to clip for fused optimizers.
         """
         if gradient_clip_val is None:
             gradient_clip_val, gradient_clip_algorithm = self.config.optim.gradient_clip, "norm"
@@ -211,7 +211,7 @@ class LightningDetectionModel(pl.LightningModule):
 
     @property
     def _unscaled(self) -> bool:
-        """Whether gradients are unscaled. Only float16 training scales gradients."""
+        """Whether gradients are computed without loss scaling, which only float16 training uses."""
         return self.trainer.precision != "16-mixed"
 
     def load_pretrained(self, checkpoint_path: str) -> None:
@@ -221,8 +221,8 @@ class LightningDetectionModel(pl.LightningModule):
             checkpoint_path: Lightning checkpoint of a model with the same backbone and number of anchors per cell.
 
         Raises:
-            ValueError: the file is not a Lightning checkpoint, a weight is missing, or the shape of a weight differs
-                and the weight does not belong to the last class layer.
+            ValueError: the file is not a Lightning checkpoint, a weight is missing, or a weight outside of the last
+                class layer has another shape.
         """
         checkpoint = read_checkpoint(checkpoint_path)
         source = LightningDetectionModel(argparse.Namespace(**checkpoint["hyper_parameters"]))
@@ -328,15 +328,15 @@ class LightningDetectionModel(pl.LightningModule):
     # Data
 
     def train_dataloader(self) -> DataLoader:
-        """Make the loader of the training split. `on_after_batch_transfer` scales its inputs."""
+        """Make the loader of the training split. Inputs are not scaled yet, see `on_after_batch_transfer`."""
         return psee_data(self.config.to_hparams(), "train", keep_dtype=True)
 
     def val_dataloader(self) -> DataLoader:
-        """Make the loader of the validation split. `on_after_batch_transfer` scales its inputs."""
+        """Make the loader of the validation split. Inputs are not scaled yet, see `on_after_batch_transfer`."""
         return psee_data(self.config.to_hparams(), "val", keep_dtype=True)
 
     def test_dataloader(self) -> DataLoader:
-        """Make the loader of the test split, which itself scales the inputs."""
+        """Make the loader of the test split. The loader scales the inputs."""
         return psee_data(self.config.to_hparams(), "test")
 
     def transfer_batch_to_device(self, batch: dict[str, Any], device: torch.device, dataloader_idx: int) -> dict:
@@ -348,7 +348,7 @@ class LightningDetectionModel(pl.LightningModule):
         return {**batch, **moved}
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Scale the inputs on the device: the transfer of unscaled uint8 inputs takes a quarter of the bytes."""
+        """Scale the inputs on the device. The transfer of uint8 inputs takes a quarter of the bytes of float32."""
         return scale_inputs(batch)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -390,6 +390,6 @@ class LightningDetectionModel(pl.LightningModule):
 
 
 def _shared_weights(model: LightningDetectionModel) -> set[str]:
-    """Return the names of all weights and buffers of a model, except for the last class layer and the loss."""
+    """Return the names of all weights and buffers of a model, except those of the last class layer and the loss."""
     rows = f"detector.rpn.cls_head.{len(model.detector.rpn.cls_head) - 1}."
     return {key for key in model.state_dict() if not key.startswith((rows, "detector.criterion."))}

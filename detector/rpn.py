@@ -11,7 +11,7 @@ __all__ = ["BoxHead", "softmax_init"]
 def softmax_init(l: nn.Conv2d, num_anchors: int, num_logits: int) -> None:  # noqa: E741 (the reference's name)
     """Initialize a classification layer so that the softmax probability of background is 0.99.
 
-    This is the softmax form of Lin et al., Focal Loss for Dense Object Detection, 2017, section 3.3.
+    Lin et al., Focal Loss for Dense Object Detection, 2017, section 3.3, do the same for a sigmoid.
 
     Args:
         l: last layer, with num_anchors * num_logits output channels, ordered by anchor, then class.

@@ -164,8 +164,8 @@ class SingleStageDetector(Detector):
 
         Args:
             x: (T, B, C, H, W) frames.
-            score_thresh: detections with a score up to this are dropped.
-            nms_thresh: if the IoU of two boxes of a class exceeds this, the box with the lower score is dropped.
+            score_thresh: only detections with a score above this are returned.
+            nms_thresh: of two boxes of a frame and class with an IoU above this, the one with lower score is dropped.
             max_boxes: largest number of boxes per frame that enter non-maximum suppression; `max_boxes_per_input` if
                 None.
 
@@ -199,7 +199,7 @@ class SingleStageDetector(Detector):
     def map_cls_weights(
         self, module_src: "SingleStageDetector", old_classes: Sequence[str], new_classes: Sequence[str]
     ) -> None:
-        """Copy the last class layer of another detector, for background and the classes that both detectors have.
+        """Copy weights of the last class layer from another detector: background and the classes in both detectors.
 
         Args:
             module_src: detector trained on `old_classes`, with the same box head and number of anchors per cell.

@@ -42,7 +42,7 @@ class LabelBoxes:
 
     Args:
         boxes: (n, 4) float64 cx, cy, w, h in network pixels; w and h above 0
-        groups: (n,) int64 `(label - 1) * 3 + size`, where `size` is an index into `SIZES`
+        groups: (n,) int64 class and size of each box: `(label - 1) * 3 + size`, where `size` is an index into `SIZES`
         num_classes: number of classes K
         height: rows of a frame in network pixels
         width: columns of a frame in network pixels
@@ -118,7 +118,7 @@ class AnchorPyramid:
         return AnchorLayer.generate_anchors(self.base_size, self.pairs).numpy().astype(np.float64)
 
     def cells(self, height: int, width: int) -> np.ndarray:
-        """Compute the (L, 2) numbers of grid columns and rows of each level, for a frame of this size in pixels."""
+        """Compute (L, 2) number of grid columns and number of grid rows of each level, for a frame size in pixels."""
         strides = [self.first_stride * 2**level for level in range(self.num_levels)]
         return np.array([[-(-width // stride), -(-height // stride)] for stride in strides], np.float64)
 
@@ -127,11 +127,10 @@ class Coverage(NamedTuple):
     """Coverage of boxes by anchors, for each of K classes and each of the three `SIZES`.
 
     Attributes:
-        counts: (K, 3, 21) number of boxes; index i of the last axis counts boxes with a best IoU in [i / 20, (i + 1) /
-            20)
-        sums: (K, 3, 5) five sums: number of boxes with a positive anchor, sum of the best IoUs, number of boxes for
-            which anchors were counted, number of positive anchors of these boxes, number of ignored anchors of these
-            boxes
+        counts: (K, 3, 21) histogram: entry i of the last axis is the number of boxes whose best IoU with an anchor is
+            in [i / 20, (i + 1) / 20)
+        sums: (K, 3, 5) sums over boxes. Entries 0 and 1: number of boxes with a positive anchor, sum of the best IoUs.
+            Entries 2 to 4 are for a sample of the boxes: number of boxes, of positive anchors, of ignored anchors
     """
 
     counts: np.ndarray
@@ -150,7 +149,7 @@ class Coverage(NamedTuple):
 
     @property
     def recall(self) -> np.ndarray:
-        """(20,) share of boxes whose best IoU is at least each of `THRESHOLDS`."""
+        """(20,) for each IoU in `THRESHOLDS`, the share of the boxes whose best IoU is at least this threshold."""
         reached = self.counts.sum(axis=(0, 1))[::-1].cumsum()[::-1]
         return reached[1:] / self.num_boxes if self.num_boxes else np.full(_BINS, np.nan)
 
@@ -161,7 +160,7 @@ class Coverage(NamedTuple):
 
     @property
     def mean_iou(self) -> float:
-        """Mean over all boxes of the IoU with their best anchor."""
+        """IoU of a box with its best anchor, averaged over all boxes."""
         return self._ratio(_IOU, self.num_boxes)
 
     @property
@@ -212,10 +211,11 @@ def _survey(
     counts: np.ndarray,
     sums: np.ndarray,
 ) -> None:
-    """Add the values of `Coverage` for all boxes to `counts` (G, 21) and `sums` (G, 5), a row for each class and size.
+    """Add the values of `Coverage` for all boxes to `counts` (G, 21) and `sums` (G, 5).
 
-    The last three sums are computed for only a `share` of the boxes. Lengths are in cells of the current level. In this
-    unit, the (a, 2) `shapes` are the same at all levels, and a box has half the size at each following level.
+    Each of the G rows is for one class and size. The last three sums are computed for only a `share` of the boxes.
+    Lengths are in cells of the current level. In this unit, the (a, 2) `shapes` are the same at all levels, and a box
+    has half the size at each following level.
     """
     widths, heights = shapes[:, 0].copy(), shapes[:, 1].copy()
     areas, ious = widths * heights, np.zeros(len(shapes))
@@ -278,7 +278,8 @@ def _patch(
 ) -> float:
     """Count the cells in which an anchor of size (w, h) reaches the IoU `threshold` with a box.
 
-    The box has its centre at (x, y) and the size (width, height). All lengths are in cells.
+    The box has its centre at (x, y) and the size (width, height). The grid has `columns` x `rows` cells. Lengths are in
+    cells.
     """
     if threshold <= 0:
         return columns * rows

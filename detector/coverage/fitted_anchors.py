@@ -31,7 +31,9 @@ def fit_anchors(
     fg_iou_threshold: float = 0.5,
     seed: int = 0,
 ) -> list[tuple[float, float]]:
-    """Fit the anchors of a cell so that the mean best IoU plus the recall at the foreground threshold is largest.
+    """Fit the anchors of a cell to boxes. The search maximises the sum of two means over the boxes.
+
+    These are the IoU of a box with its best anchor, and the share of boxes with an IoU of at least `fg_iou_threshold`.
 
     Args:
         labels: the boxes; a sample of at most `SAMPLED_BOXES` of them is used.
@@ -103,7 +105,10 @@ def _pairs(anchors: np.ndarray) -> list[tuple[float, float]]:
 def _medians(
     points: np.ndarray, levels: np.ndarray, count: int, num_levels: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Compute the (count, 2) centres of k-medians with the distance 1 - IoU, initialised by k-means++."""
+    """Cluster boxes by k-medians with the distance 1 - IoU, initialised by k-means++. Return the (count, 2) centres.
+
+    The points and the centres are rows of log2(ratio) and log2(scale), relative to the level of the box.
+    """
     centres = points[rng.integers(len(points))][None]
     while len(centres) < count:
         distance = 1 - _overlaps(points, levels, centres, num_levels).max(axis=(1, 2))
@@ -125,8 +130,8 @@ def _overlaps(points: np.ndarray, levels: np.ndarray, centres: np.ndarray, num_l
     """Compute the IoU of each box with each anchor, if their centres are the same.
 
     Returns:
-        (n, k, 3) IoU of box and anchor at the level before the level of the box, at the level of the box, and at the
-        next level; -1 for levels that do not exist.
+        (n, k, 3) IoU of each box with the anchors of three levels: the level before that of the box, the level of the
+        box, and the next level. -1 for levels that do not exist.
     """
     relative_levels = np.array(_RELATIVE_LEVELS)
     scale = centres[:, None, 1] + relative_levels

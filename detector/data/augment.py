@@ -44,15 +44,15 @@ class Rect:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Parameters of an event dropout, followed by a zoom and a flip.
+    """Random changes to a sequence of frames, already drawn: an event dropout, then a zoom, then a flip.
 
     Args:
         height: rows of a frame.
         width: columns of a frame.
-        source: rectangle of the input frame that is shown.
-        target: rectangle of the output frame, before the flip, that shows `source`; outside of it there are no events.
+        source: the part of the input frame that is kept.
+        target: the part of the output frame, before the flip, to which `source` is scaled. Pixels outside it are 0.
         flip: whether to swap left and right.
-        keep: probability that an event is kept.
+        keep: probability with which the dropout keeps an event.
         key: seed of the event dropout.
     """
 
@@ -69,16 +69,16 @@ class Augmentation:
     ) -> None:
         """Apply the augmentation to a frame.
 
-        A zoom takes the nearest pixel and does not interpolate, so that event counts stay event counts. If values are
-        event counts, each event is dropped or kept separately; a saturated count is treated like the true number of
-        events. Values that are not counts are kept or set to 0 as a whole.
+        The zoom takes the nearest pixel and does not interpolate, so that event counts stay whole numbers. If values
+        are event counts, the dropout decides for each event separately; a saturated count is treated like the true
+        number of events. If values are not event counts, the dropout keeps a value or sets it to 0.
 
         Args:
-            frame: (C, H, W), contiguous; events are dropped from it in place.
+            frame: (C, H, W), contiguous; the dropout changes it in place.
             out: (C, H, W) of the same type, contiguous; overwritten with the result.
             number: index of the frame in its file; the same number gives the same dropout.
-            representation: meaning of the values.
-            backwards: whether to reverse time within the frame, that is the order of the channels and the sign of
+            representation: states whether the values are event counts and whether they are signed.
+            backwards: whether to reverse time within the frame. This reverses the order of the channels and negates
                 signed values.
         """
         bits = f"u{frame.itemsize}"  # as integers: compiled loops do not support float16, and copies need no arithmetic
@@ -97,7 +97,7 @@ class Augmentation:
 
     @cached_property
     def _picked(self) -> tuple[np.ndarray, np.ndarray]:
-        """Indices of the input rows and columns that are copied to the target rectangle, in the order of the output."""
+        """Two index arrays: the input row of each row of the target rectangle, and the input column of each column."""
         rows = self.source.y + _nearest(self.source.h, self.target.h)
         columns = self.source.x + _nearest(self.source.w, self.target.w)
         return rows, columns[::-1].copy() if self.flip else columns
@@ -117,8 +117,8 @@ class Augmentation:
             boxes: (M, >= 4) x1, y1, x2, y2 in pixels, then further columns, which are not changed.
 
         Returns:
-            (M', >= 4) array of the same type, without boxes with less than `MIN_VISIBLE` of their area inside the
-            frame.
+            (M', >= 4) array of the same type. A box is dropped if less than the share `MIN_VISIBLE` of its area is
+            inside the frame.
         """
         moved = boxes.copy()
         moved[:, [0, 2]] = (boxes[:, [0, 2]] - self.source.x) * (self.target.w / self.source.w) + self.target.x
@@ -132,7 +132,7 @@ class Augmentation:
 def draw_augmentation(rng: np.random.Generator, height: int, width: int) -> Augmentation:
     """Draw a random augmentation: a flip, a zoom and an event dropout, each with probability 0.5.
 
-    The zoom factor is log-uniform from 0.8 to 1.5, and the position of the zoom is random.
+    The zoom factor is log-uniform from 0.8 (smaller) to 1.5 (larger), and the position of the zoom is random.
 
     Args:
         rng: random number generator.
@@ -166,9 +166,10 @@ def _nearest(source: int, target: int) -> np.ndarray:
 
 @compiled
 def _drop(values: np.ndarray, log_keep: float, state: np.uint64, counts: bool) -> None:
-    """Drop each event with probability 1 - exp(log_keep), in place: counts become smaller, other values become 0.
+    """Drop each event with probability 1 - exp(log_keep), in place.
 
-    The loop draws how many events are kept until the next one is dropped, so most events need no draw.
+    If `counts` is True, values are numbers of events and become smaller. Otherwise each non-zero value is one event and
+    becomes 0. The loop draws how many events are kept until the next one is dropped, so most events need no draw.
     """
     state = _mixed(state)
     staying = _draw_run(state, log_keep)

@@ -1,6 +1,6 @@
 """Load batches of T consecutive frames. Each row of a batch reads its own sequence of tensor files.
 
-The content of batch (epoch, step) depends only on the lengths of the files and the seed, not on the batches that were
+The frames in batch (epoch, step) depend only on the lengths of the files and the seed, not on the batches that were
 read before. So any number of loader processes gives the same batches. Every rank has the same number of batches.
 """
 
@@ -25,13 +25,13 @@ AUGMENT = 3  # part of the seed, so that augmentation and schedule draw independ
 
 
 class PackedBatch(NamedTuple):
-    """All parts of a batch except its frames, in a few bytes that are fast to send.
+    """A batch without its frames, which a worker process can send in a few bytes.
 
     Args:
-        steps: B steps, which state what each batch row reads
-        boxes: (M, 5) boxes of all T frames of the first batch row, then of the second, and so on
+        steps: for each of the B batch rows, the file and the frames that it reads
+        boxes: (M, 5) x1, y1, x2, y2, class: boxes of all T frames of the first batch row, then of the second, and so on
         counts: B * T numbers of boxes per frame, in the order of `boxes`
-        labeled: (B, T) whether each frame is labelled
+        labeled: (B, T) bool, whether each frame is labelled
     """
 
     steps: list[RowStep]
@@ -46,11 +46,11 @@ class SequenceDataset(Dataset[dict[str, Any]]):
     Args:
         files: tensor files of one split, all with the same number of channels and the same frame size.
         targets: converts labels to targets; `targets.num_tbins` is the number T of frames per step.
-        batch_size: number of batch rows per rank; in an evaluation, at most the number of files per rank.
-        train: whether to schedule steps by `train_plan`; otherwise by `eval_plan`.
-        augment: representation of the frames, needed for augmentation and time reversal; None disables both.
-        reversal: share of the training segments that run backwards in time; a segment is the part of a file that one
-            batch row reads.
+        batch_size: number of batch rows per rank. In an evaluation, it is limited to the number of files per rank.
+        train: True for the schedule of a training (`train_plan`), False for that of an evaluation (`eval_plan`).
+        augment: representation of the frames, which augmentation and time reversal need. None disables both.
+        reversal: probability that a training segment is shown backwards in time. A segment is the part of a file that
+            one batch row reads.
         seed: seed of file order, start positions and augmentation.
         rank: index of this process.
         world_size: number of processes.
@@ -115,12 +115,14 @@ class SequenceDataset(Dataset[dict[str, Any]]):
         """Read the batch of (epoch, step).
 
         Returns:
+            Dict with these keys:
+
             inputs: (T, B, C, H, W) float32.
             labels: T lists of B tensors (M, 5) float32, with x1, y1, x2, y2 in network pixels and class 1..K.
             mask_keep_memory: (B,) float32, 0 if a new stream starts in this batch row, else 1.
             frame_is_labeled: (T, B) bool, whether each frame is labelled.
-            video_infos: B pairs of the file's `VideoInfo` (None for padding) and the index of the first frame in file
-            order.
+            video_infos: list of B pairs: the `VideoInfo` of the file (None if the batch row has no file left), and the
+            index in the file of the earliest of the T frames.
 
         Raises:
             ValueError: frames of a file cannot be read.
@@ -129,7 +131,7 @@ class SequenceDataset(Dataset[dict[str, Any]]):
         return scale_inputs(self.unpack(self.pack(index, frames), torch.from_numpy(frames)))
 
     def pack(self, index: tuple[int, int], frames: np.ndarray) -> PackedBatch:
-        """Write the frames of batch (epoch, step) to `frames` and return the rest of the batch.
+        """Write the frames of batch (epoch, step) to `frames`, and return all other parts of the batch.
 
         Args:
             index: epoch and step.
@@ -143,9 +145,10 @@ class SequenceDataset(Dataset[dict[str, Any]]):
         return PackedBatch(steps, np.concatenate(boxes), sum(counts, []), np.stack(labeled))
 
     def unpack(self, packed: PackedBatch, frames: Tensor) -> dict[str, Any]:
-        """Make the batch of `__getitem__` from the result of `pack` and the frames that `pack` wrote.
+        """Make the batch from the result of `pack` and the frames that `pack` wrote.
 
-        In contrast to `__getitem__`, `inputs` are not scaled, and the batch has a key `divisor`.
+        The batch differs from that of `__getitem__` in two keys: `inputs` are the frames with their stored values, and
+        `divisor` is the number by which they must be divided.
         """
         boxes, num_tbins = torch.from_numpy(packed.boxes).split(packed.counts), len(frames)
         return {
@@ -161,9 +164,10 @@ class SequenceDataset(Dataset[dict[str, Any]]):
         return None if step.file is None else self._cache[self.files[step.file]].info
 
     def _serve(self, step: RowStep, out: np.ndarray, epoch: int, row: int) -> tuple[np.ndarray, list[int], np.ndarray]:
-        """Write the frames that one batch row reads at a step to `out` (T, C, H, W), and return their targets.
+        """Read and augment the frames of one batch row at a step. Write them to `out` (T, C, H, W).
 
-        The targets have the form of `TargetLoader.table`. `row` is the index of the batch row over all ranks.
+        Return their targets: (M, 5) boxes, numbers of boxes per frame, and (T,) bool whether each frame is labelled.
+        `row` is the index of the batch row over all ranks.
         """
         if step.file is None:
             out[:] = 0
@@ -195,7 +199,7 @@ class SequenceDataset(Dataset[dict[str, Any]]):
 
 
 def scale_inputs(batch: dict[str, Any], out: Tensor | None = None) -> dict[str, Any]:
-    """Convert the `inputs` of a batch to float32 and divide them by its `divisor`, on the device of the inputs.
+    """Convert the `inputs` of a batch to float32 and divide them by the `divisor` of the batch, on their device.
 
     Args:
         batch: the batch; if it has no key `divisor`, it is returned unchanged.
@@ -226,11 +230,11 @@ def _divide(values: np.ndarray, divisor: np.float32, out: np.ndarray) -> None:
 class StepSampler(DistributedSampler):
     """Sampler of the (epoch, step) pairs of an epoch, in order.
 
-    The steps are already divided among the ranks. The class is a `DistributedSampler` because Lightning calls
-    `set_epoch` on such samplers and would replace any other sampler.
+    The dataset contains only the batches of its rank, so the sampler does not divide them among ranks. The class is a
+    `DistributedSampler` because Lightning calls `set_epoch` on such samplers and would replace any other sampler.
 
     Args:
-        dataset: dataset whose steps are sampled.
+        dataset: dataset of the batches of this rank.
     """
 
     def __init__(self, dataset: SequenceDataset) -> None:

@@ -10,10 +10,10 @@ __all__ = ["data_fingerprint"]
 
 
 def data_fingerprint(split: Path) -> str:
-    """Compute a hash of a split, 16 hexadecimal digits. Equal recordings, preprocessing and labels give equal hashes.
+    """Compute a hash of the tensor files and label files of a split, 16 hexadecimal digits.
 
-    If the attributes of a tensor file include the hash of its recording, the attributes identify the content of the
-    file. Otherwise all frames of the file are read.
+    The hash of a tensor file includes the name, shape, data type and attributes of the file. If an attribute is the
+    SHA-256 of the recording, the attributes identify the frames. Otherwise all frames are read and included.
 
     Args:
         split: folder with the files `X.h5` and `X_bbox.npy`.

@@ -77,7 +77,8 @@ def check_label_map(label_map: Mapping[int, str], source: str) -> dict[int, str]
     """Check a label map and return it sorted by id.
 
     Raises:
-        ValueError: an id or a name is not allowed, or two ids have the same name; the message begins with `source`.
+        ValueError: an id is not a whole number from 0 to `MAX_ID`, a name is not allowed, or two ids have the same
+            name. The message begins with `source`.
     """
     whole = all(isinstance(key, Integral) and 0 <= key <= MAX_ID for key in label_map)
     if not whole or len({str(name) for name in label_map.values()}) < len(label_map):

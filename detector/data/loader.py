@@ -1,4 +1,4 @@
-"""Load batches with worker processes. Frames are in shared memory, and only small objects are sent."""
+"""Load batches with worker processes, which write frames to shared memory and send only small objects."""
 
 import sys
 from collections.abc import Iterator
@@ -27,14 +27,16 @@ PREFETCH = 2
 class SequenceLoader(DataLoader):
     """Loader of the batches of an epoch, in order.
 
-    Worker processes unpack frames into a few shared buffers, which are reused in a fixed order. So memory is neither
-    allocated nor sent for a batch, and frames keep the type of the files until they are scaled.
+    Worker processes write the frames of each batch to one of a few buffers in shared memory. The buffers are allocated
+    once and used in turn, so frames are not sent between processes. The frames in the buffers have the type of the
+    files, such as uint8.
 
     Args:
         dataset: dataset of the batches.
         num_workers: number of worker processes; 0 reads in this process.
-        keep_dtype: whether to keep `inputs` in the type of the files and to add their `divisor`, so that `scale_inputs`
-            can scale them on the device where they are used. If there is a GPU, such `inputs` are in pinned memory.
+        keep_dtype: If False, `inputs` are float32 and already divided by the divisor of the dataset. If True, `inputs`
+            keep the type of the files, and the batch has a key `divisor`. The caller then calls `scale_inputs`, for
+            example on a GPU. If there is a GPU, these `inputs` are in pinned memory.
     """
 
     dataset: "_Batches"
@@ -55,9 +57,9 @@ class SequenceLoader(DataLoader):
         )
 
     def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
-        """Yield the batches of an epoch in the form of `SequenceDataset.__getitem__`.
+        """Yield the batches of an epoch: dicts with the keys that `SequenceDataset.__getitem__` describes.
 
-        With `keep_dtype`, `inputs` are not scaled, and the batch has a key `divisor`.
+        With `keep_dtype`, `inputs` keep the type of the files, and the batch also has a key `divisor`.
 
         Raises:
             ValueError: frames of a file cannot be read.
@@ -69,7 +71,7 @@ class SequenceLoader(DataLoader):
             yield self._unpack(*packed)
 
     def _unpack(self, step: int, packed: PackedBatch) -> dict[str, Any]:
-        """Make a batch that shares no memory with the buffer of the step, because later steps overwrite the buffer."""
+        """Make a batch with a copy of the frames in the buffer of the step, because a later step overwrites them."""
         batch = self._batches.dataset.unpack(packed, self._batches.buffer(step))
         if not self._keep_dtype:
             return scale_inputs(batch, self._free_floats())
@@ -77,9 +79,9 @@ class SequenceLoader(DataLoader):
         return {**batch, "inputs": inputs.pin_memory() if torch.cuda.is_available() else inputs.clone()}
 
     def _free_floats(self) -> Tensor:
-        """Return memory for the inputs of a batch: a kept array that no earlier batch uses any more, or a new array.
+        """Return float32 memory for the inputs of a batch: a kept array that no batch uses any more, or a new array.
 
-        Two arrays are kept, because the previous batch is still in use while a batch is made.
+        Two arrays are kept, because the previous batch is still in use while the next batch is made.
         """
         for index in range(len(self._floats)):
             if sys.getrefcount(self._floats[index]) == UNUSED:  # tensors and views that are in use refer to the array
@@ -91,7 +93,7 @@ class SequenceLoader(DataLoader):
 
 
 class _Batches(Dataset[tuple[int, PackedBatch] | ValueError]):
-    """Dataset for worker processes, which writes frames to the buffer of a step and returns the rest of the batch."""
+    """Dataset for worker processes. It writes frames to the buffer of a step and returns the other parts of a batch."""
 
     def __init__(self, dataset: SequenceDataset, num_buffers: int) -> None:
         self.dataset = dataset
@@ -113,7 +115,7 @@ class _Batches(Dataset[tuple[int, PackedBatch] | ValueError]):
             return error
 
     def allocate(self, shared: bool) -> None:
-        """Allocate the buffers. If `shared`, this must happen before the worker processes start."""
+        """Allocate the buffers at the first call. With `shared`, worker processes that start later share the memory."""
         if self._buffers is None:
             buffers = torch.empty(self.num_buffers, *self.dataset.shape, dtype=getattr(torch, self.dataset.dtype.name))
             self._buffers = buffers.share_memory_() if shared else buffers

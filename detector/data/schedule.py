@@ -1,6 +1,6 @@
 """Schedule of an epoch: the frames that each batch row reads at each step.
 
-The schedule depends only on the lengths of the files and the seed.
+The schedule depends only on the lengths of the files, the seed and the epoch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,11 +18,11 @@ class RowStep(NamedTuple):
     """The T frames that one batch row reads at one step.
 
     Args:
-        file: index of the file; None for empty, unlabelled frames
-        start: index of the first of the T frames in the order of the file
-        reset: whether a new stream starts, at which the recurrent state is reset
-        segment: number of streams that this batch row has read before in this epoch
-        backwards: whether the frames are shown last to first; later steps of the segment then contain earlier frames
+        file: index of the file; None if the batch row has no file left and gets empty, unlabelled frames
+        start: index in the file of the earliest of the T frames; below 0 if the step starts before the file
+        reset: whether the step begins a segment, so that the recurrent state must be reset before it
+        segment: index of the segment in this batch row. A segment is the part of a file that one batch row reads
+        backwards: whether the segment is shown backwards in time: the frames of a step, and the steps, are reversed
     """
 
     file: int | None
@@ -37,9 +37,9 @@ def train_plan(
 ) -> list[list[RowStep]]:
     """Compute the schedule of a training epoch.
 
-    Files are shuffled. Each file is divided into chunks of T frames, from a random first frame on. The sequence of all
-    chunks is divided into contiguous parts of equal length, one for each batch row. So one long file can fill all batch
-    rows. A file that is not finished in one batch row continues in the next batch row.
+    Files are shuffled, and each file is divided into chunks of T frames, from a random first frame on. The chunks of
+    all files form one sequence, which is divided into contiguous parts of equal length, one for each batch row. So a
+    file that is not finished in one batch row continues in the next batch row, and a long file can fill all batch rows.
 
     Args:
         lengths: number of frames of each file.
@@ -47,8 +47,8 @@ def train_plan(
         num_rows: number of batch rows over all ranks.
         seed: seed of file order, first frames and reversals.
         epoch: number of the epoch.
-        reversal: share of the segments that run backwards. A segment is the part of a file in one batch row, and is
-            reversed as a whole.
+        reversal: probability that a segment is shown backwards in time. A segment is the part of a file that one batch
+            row reads.
 
     Returns:
         For each batch row, the list of its steps. All lists have the same length, which is also the same in every
@@ -71,9 +71,9 @@ def train_plan(
 def _chunk_starts(length: int, num_tbins: int, rng: np.random.Generator) -> range:
     """Return the index of the first frame of each chunk of a file, for a random start of the first chunk.
 
-    The number of chunks is at least one and does not depend on the random start, so all epochs have the same length. If
-    the start would leave too few frames for the last chunk, the first chunk starts before frame 0 instead. Frames
-    before frame 0 are empty and do not change the recurrent state.
+    There are `length` // T chunks, but at least one. This number does not depend on the random start, so all epochs
+    have the same length. The first chunk can start before frame 0, if there are several chunks. Frames before frame 0
+    are empty and do not change the recurrent state.
     """
     count, rest = divmod(length, num_tbins)
     if count == 0:
@@ -92,7 +92,7 @@ def _reversed_here_and_there(row: list[RowStep], rng: np.random.Generator, share
 
 
 def eval_plan(lengths: Sequence[int], num_tbins: int, num_rows: int) -> list[list[RowStep]]:
-    """Compute the schedule of an evaluation, in which one batch row reads all of a file, from its first frame on.
+    """Compute the schedule of an evaluation. Each file is read completely and in order, by one batch row.
 
     The files are assigned from the longest to the shortest, each to the batch row with the fewest steps so far.
 

@@ -48,13 +48,13 @@ class VideoInfo(NamedTuple):
 
     @property
     def frames(self) -> Frames:
-        """The frames of the file in recording time."""
+        """Time grid of the frames: start, duration and number."""
         return Frames(self.first_t, self.delta_t, self.num_frames)
 
 
 @dataclass(frozen=True)
 class SequenceFile:
-    """A checked tensor file and its label file.
+    """Paths and properties of a tensor file that was checked, and the path of its label file.
 
     Args:
         path: path of the tensor file
@@ -84,15 +84,15 @@ class SequenceFile:
 
     @property
     def frames(self) -> Frames:
-        """The frames of the file in recording time."""
+        """Time grid of the frames: start, duration and number."""
         return Frames(self.first_t, self.delta_t, self.num_frames)
 
 
 class OpenFile:
-    """A tensor file that is open for reading.
+    """A tensor file that is open for reading, with its labels.
 
     Args:
-        file: the file.
+        file: paths and properties of the file.
     """
 
     def __init__(self, file: SequenceFile) -> None:
@@ -106,7 +106,7 @@ class OpenFile:
 
     @cached_property
     def mirrored_labels(self) -> np.ndarray:
-        """Labels of the file with time reversed: the last label comes first, and all times are negated."""
+        """Labels of the file with reversed time: the last label comes first, and all times are negated."""
         mirrored = self.labels[::-1].copy()
         mirrored["t"] *= -1
         return mirrored
@@ -128,24 +128,32 @@ class OpenFile:
         )
 
     def load_targets(self, targets: TargetLoader, start: int) -> tuple[list[Tensor], Tensor]:
-        """Return the targets of the T frames from frame `start` on, in the form of `TargetLoader.__call__`."""
+        """Return the targets of the T frames from frame `start` on.
+
+        Returns:
+            A list of T tensors (M, 5) x1, y1, x2, y2, class, and a (T,) bool tensor, True for labelled frames.
+        """
         boxes, counts, labeled = self.target_table(targets, start)
         return list(torch.from_numpy(boxes).split(counts)), torch.from_numpy(labeled)
 
     def target_table(
         self, targets: TargetLoader, start: int, augmentation: Augmentation | None = None, backwards: bool = False
     ) -> tuple[np.ndarray, list[int], np.ndarray]:
-        """Return the targets of T frames in the order in which the frames are shown, as `TargetLoader.table` does.
+        """Return the targets of T frames, in the order in which the frames are shown.
 
-        A frame that is shown backwards ends at the time at which it starts in the file. So frame k gets the labels of
-        the first labelled timestamp in its interval [start, end). Frame k - 1 usually gets these labels when it is
-        shown forwards. The boxes are thus at the positions of the events that were shown last.
+        If frames are shown backwards, the start of a frame is shown last, and the boxes must match this moment. So
+        frame k gets the labels of the first labelled timestamp in its interval [start, end). If frames are shown
+        forwards, these labels usually belong to frame k - 1.
 
         Args:
             targets: converts labels to targets.
-            start: index of the first of the T frames in the order of the file.
-            augmentation: applied to the boxes, see `TargetLoader.__call__`.
+            start: index in the file of the earliest of the T frames.
+            augmentation: applied to the boxes before boxes that are too small are dropped.
             backwards: whether the frames are shown last to first.
+
+        Returns:
+            (M, 5) boxes sorted by shown frame, a list with the number of boxes of each of the T frames, and a (T,) bool
+            array that states whether each frame is labelled.
         """
         file = self.file
         first_t = file.first_t
@@ -163,7 +171,7 @@ class OpenFile:
 
 
 class FileCache:
-    """Cache that keeps the most recently used files of this process open.
+    """Cache that keeps the most recently used files of this process open: `cache[file]` is the `OpenFile` of `file`.
 
     Args:
         capacity: largest number of open files.

@@ -24,8 +24,8 @@ class TargetLoader:
     """Converts the labels of a file to the targets of T consecutive frames.
 
     Args:
-        lookup: (ids,) class 1..K of each label map id, -1 for unwanted ids; ids beyond the end of the array are
-            unwanted.
+        lookup: (ids,) class 1..K of each label map id, or -1 if boxes with this id are not used. Boxes with ids beyond
+            the end of the array are not used either.
         num_tbins: number T of frames.
         min_box_diag: boxes with a smaller diagonal (network pixels) are dropped.
         min_box_side: boxes with a smaller width or height (network pixels) are dropped.
@@ -55,8 +55,8 @@ class TargetLoader:
         """Compute the targets of the frames `first_frame` to `first_frame + T - 1`.
 
         Frame k has the labels of the last labelled timestamp in (first_t + k * delta_t, first_t + (k+1) * delta_t]. If
-        all labels of this timestamp are of unwanted classes or of class "empty", the frame is labelled and has no
-        boxes. Frames with an index below 0 or from `num_frames` on are never labelled.
+        `lookup` maps all labels of this timestamp to -1, the frame counts as labelled and has no boxes. Frames with an
+        index below 0 or from `num_frames` on are never labelled.
 
         Args:
             labels: (M,) `BBOX_dtype` of the whole file, sorted by t, in sensor pixels; not changed.
@@ -74,7 +74,8 @@ class TargetLoader:
             tensor that states whether each frame is labelled.
 
         Raises:
-            ValueError: a wanted box of these frames has a coordinate that is not finite, or a width or height below 0.
+            ValueError: a box that is used in these frames has a coordinate that is not finite, or a width or height
+                below 0.
         """
         boxes, counts, labeled = self.table(
             labels, first_frame, height, width, first_t, delta_t, num_frames, scale, augmentation
@@ -93,7 +94,7 @@ class TargetLoader:
         scale: float,
         augmentation: Augmentation | None,
     ) -> tuple[np.ndarray, list[int], np.ndarray]:
-        """Compute the targets of `__call__`, with the boxes of all frames in one array.
+        """Compute the targets of `__call__`, which has the same parameters, with the boxes of all frames in one array.
 
         Returns:
             (M, 5) boxes sorted by frame, a list with the number of boxes of each of the T frames, and a (T,) bool array
@@ -144,7 +145,10 @@ class TargetLoader:
         width: int,
         augmentation: Augmentation | None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return (M, 5) boxes of wanted classes and sufficient size, in network pixels, and the frame of each box."""
+        """Convert label rows to (M, 5) boxes in network pixels, and return the boxes and the frame of each box.
+
+        Boxes that are too small, and boxes of classes that are not used, are dropped.
+        """
         corners = crop_corners(to_corners(rows, np.float32) * scale, height, width)
         table = np.column_stack([corners, self._classes(rows), frames]).astype(np.float32)
         table = table[(table[:, 4] > 0) & (table[:, 2:4] > table[:, :2]).all(axis=1)]
@@ -157,8 +161,8 @@ class TargetLoader:
     def _between(self, labels: np.ndarray, t: int) -> np.ndarray | None:
         """Interpolate boxes linearly at time t, between the last labelled time before t and the first one after t.
 
-        Return None if one of these times is missing, if they are too far apart, if a track has two boxes at a time, or
-        if the tracks at the two times differ. In the last case, it is unknown when an object appeared or disappeared.
+        Return None in four cases: one of the two times is missing, they are too far apart, a track has two boxes at the
+        same time, or the tracks at the two times differ, so that an object appeared or disappeared in between.
         """
         times = labels["t"]
         last, first = np.searchsorted(times, t, side="left") - 1, np.searchsorted(times, t, side="right")

@@ -56,7 +56,10 @@ def create_tensors(file: h5py.File, shape: tuple[int, int, int, int], dtype: np.
 
 
 def read_attributes(path: Path) -> tuple[tuple[int, int, int, int], np.dtype, dict[str, Any]]:
-    """Read the shape (T, C, H, W), the dtype and the attributes of a tensor file. The attributes are Python values.
+    """Read the shape, the data type and the attributes of a tensor file.
+
+    Returns:
+        Shape (T, C, H, W), data type of the frames, and a dict from attribute name to Python value.
 
     Raises:
         ValueError: the file is not a complete tensor file.
@@ -79,7 +82,7 @@ def read_attributes(path: Path) -> tuple[tuple[int, int, int, int], np.dtype, di
 
 
 def _plain(value: Any) -> Any:
-    """Convert an HDF5 attribute to a Python value."""
+    """Convert a NumPy scalar to a Python number, and bytes to str. Other values are returned unchanged."""
     value = value.item() if isinstance(value, np.generic) else value
     return value.decode() if isinstance(value, bytes) else value
 
@@ -89,7 +92,7 @@ def write_frames(data: h5py.Dataset, start: int, frames: np.ndarray) -> None:
 
     Args:
         data: the dataset.
-        start: index in the dataset of the first of the frames.
+        start: index in the dataset at which the first frame is written.
         frames: (n, C, H, W) of the data type of the dataset.
     """
     if not HAS_COMPILER:
@@ -104,7 +107,7 @@ def write_frames(data: h5py.Dataset, start: int, frames: np.ndarray) -> None:
 
 
 class TensorReader:
-    """Reader of an open tensor file of any layout that h5py reads.
+    """Reader of the frames of an open tensor file, with any chunk size and compression that h5py supports.
 
     Args:
         path: path of the file, for error messages.
@@ -116,7 +119,7 @@ class TensorReader:
         self._file = file
 
     def read(self, start: int, out: np.ndarray) -> None:
-        """Fill `out` with frames of the file. Frames before the first or after the last frame of the file are zeros.
+        """Fill `out` with consecutive frames. Frames before the first or after the last frame of the file are zeros.
 
         Args:
             start: index of the first frame to read; may be negative.
@@ -161,7 +164,7 @@ class _PackedReader(TensorReader):
                 _fail(self.path, first, stop, f"the chunk of frame {index} is damaged")
 
     def _fill(self, index: int, frame: np.ndarray) -> bool:
-        """Write the bytes of a frame to `frame`. Return False if the chunk does not contain exactly this many bytes."""
+        """Write frame `index` of the file to the bytes `frame`. Return False if the chunk is damaged."""
         offset, size, unfiltered = self._chunks[index].tolist()
         if size == 0:  # never written
             frame[:] = 0
@@ -176,13 +179,13 @@ class _PackedReader(TensorReader):
 
 
 def open_tensors(path: Path) -> TensorReader:
-    """Open a tensor file, of the layout that `write_frames` makes or of any other layout that h5py reads.
+    """Open a tensor file for reading. Files that `write_frames` made are read faster than other HDF5 files.
 
     Args:
-        path: HDF5 file with a dataset `data` (T, C, H, W).
+        path: HDF5 file with a dataset `data` (T, C, H, W), with any chunk size and compression that h5py supports.
 
     Raises:
-        ValueError: the file cannot be opened as an HDF5 file, or refers to other files.
+        ValueError: the file is not a complete HDF5 file, has a link to another file, or stores data in another file.
     """
     file = open_hdf5(path)
     if _is_packed(file):
@@ -207,7 +210,7 @@ def _is_packed(file: h5py.File) -> bool:
 
 @compiled
 def _pack(frame: np.ndarray, packed: np.ndarray) -> int:
-    """Compress a frame to LZF as runs of zeros and literal bytes. Return the size, at most twice the frame's size."""
+    """Compress a frame to LZF in `packed`, as runs of zeros and literal bytes. Return the compressed size in bytes."""
     size = at = literal = 0  # literal: index of the first byte that is not written yet
     while at < frame.size:
         # Step 1: find the next run of zeros; other bytes stay pending.

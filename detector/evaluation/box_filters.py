@@ -1,4 +1,4 @@
-"""Cropping of boxes and a check for finite values, the same for labels and detections."""
+"""Cropping of boxes, and a check for finite values. Both are used for labels and for detections."""
 
 import numpy as np
 

@@ -1,8 +1,8 @@
 """COCO precision, computed by faster-coco-eval if it is installed, otherwise by pycocotools.
 
-Both libraries give the same results. The precision is computed for several ranges of a value that each box has, usually
-its area. For each range, three kinds of boxes are ignored: labels with a value outside the range, detections that match
-such a label, and unmatched detections with a value outside the range. A detection whose value is NaN is in every range.
+Both libraries give the same results. Each box has a value, usually its area, and the precision is computed for several
+ranges of this value. For each range, three kinds of boxes are ignored: labels with a value outside the range, the
+detections that match such labels, and unmatched detections with a value outside the range. NaN is inside every range.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ class FrameRows(NamedTuple):
     Args:
         frame: (M,) index 0..F-1 of the frame of each box.
         boxes: (M, 4) x, y, w, h in pixels.
-        class_id: (M,) label map id of each box.
+        class_id: (M,) class id of each box, as in the label map.
         row: (M,) index of each box in the array that was passed to `CocoEvaluator.partial_eval`.
     """
 
@@ -76,7 +76,7 @@ def coco_precision(
 
     Args:
         parts: boxes of each recording.
-        classes: names of the evaluated classes by label map id.
+        classes: names of the evaluated classes, by class id in the label map.
         ranges: R ranges of values, each as (lowest, highest). Both bounds are included.
         label_values: (M,) value of each label, for the labels of all `parts` in order.
         detection_values: (D,) value of each detection, for the detections of all `parts` in order.
@@ -84,7 +84,8 @@ def coco_precision(
         library: "faster-coco-eval" or "pycocotools"; the result of `installed_library` if None.
 
     Returns:
-        (10, 101, K, R) precision by `IOUS`, `RECALLS`, class and range; -1 for classes and ranges without labels.
+        (10, 101, K, R) precision at 10 IoU thresholds (`IOUS`) and 101 recalls (`RECALLS`), for K classes and R ranges;
+        -1 for a class that has no labels in a range.
     """
     if not sum(len(part.labels.frame) for part in parts):
         return np.full((len(IOUS), len(RECALLS), len(classes), len(ranges)), -1.0)
@@ -125,7 +126,7 @@ _LIBRARIES = {"faster-coco-eval": _faster_coco_eval, "pycocotools": _pycocotools
 def _sparse_evaluation() -> type:
     """Return a faster subclass of pycocotools' COCOeval that gives the same results.
 
-    It does not search for matches of detections whose IoU with every label is too low. With a low score threshold, most
+    It does not search for matches of detections whose IoU with all labels is too low. With a low score threshold, most
     detections are of this kind, and 600 frames of 100 detections take a quarter of the time.
     """
     from pycocotools.cocoeval import COCOeval
@@ -158,7 +159,7 @@ def _sparse_evaluation() -> type:
 def _datasets(
     parts: Sequence[EvaluatedBoxes], classes: Mapping[int, str], label_values: np.ndarray, detection_values: np.ndarray
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Create two COCO datasets, one of labels and one of detections, in the form that both libraries read."""
+    """Create two COCO datasets, one of labels and one of detections, as dicts that both libraries read."""
     first_frames = np.cumsum([0, *(part.num_frames for part in parts)])
     labels = _annotations([part.labels for part in parts], first_frames, label_values)
     detections = _annotations([part.detections for part in parts], first_frames, detection_values)

@@ -2,7 +2,7 @@
 
 The metric itself is computed by a library, see `detector.evaluation.coco_backend`. The protocol is that of Perot et
 al., "Learning to detect objects with a 1 megapixel event camera" (NeurIPS 2020): only labelled times are evaluated, and
-boxes at the start of a recording and small boxes do not count.
+boxes at the start of a recording and small boxes are left out.
 """
 
 from collections import Counter
@@ -33,43 +33,41 @@ BOX_FIELDS = ("t", "x", "y", "w", "h", "class_id")
 class CocoEvaluator:
     """Mean average precision (mAP) over recordings.
 
-    **Which frames count.** A frame is evaluated if it has labels. Detections in other frames are ignored. A label whose
-    class is not in `classes` also causes its frame to be evaluated, but adds no box. With `empty_frames="ignore"`,
-    frames without a label that counts are left out together with their detections, as in the public toolbox
-    (prophesee-ai/prophesee-automotive-dataset-toolbox, Apache-2.0). With `empty_frames="count"`, the detections in such
-    frames count as false.
+    **Boxes.** Boxes are cropped to the frame. A label or detection is evaluated if its class is in `classes`, it has an
+    area after cropping, and it is not smaller than `min_box_diag` and `min_box_side`. Small boxes have an area of up to
+    32^2 square pixels, big boxes of at least 96^2, in the pixels of the given boxes.
 
-    **Which detections belong to a label.** If the `frames` of a recording are given, labels and detections belong to
-    the frame with start < t <= end. If a frame has labels at several times, only the labels of the last time count.
-    Files of other tools do not state their frames. Without `frames`, labels and detections are paired by time, see
-    `pair_by_time`. A labelled time without detections then gets the detections of a neighbouring frame. A detection at
-    that time with a class that is not in `classes` prevents this.
+    **Frames.** A frame is evaluated if it has evaluated labels. Detections in frames without any label are ignored. A
+    frame may have only labels that are not evaluated. With `empty_frames="count"`, all detections in such a frame are
+    false positives. With `empty_frames="ignore"`, the frame and its detections are left out, as in the public toolbox
+    (prophesee-ai/prophesee-automotive-dataset-toolbox, Apache-2.0).
 
-    **Which boxes count.** Boxes are cropped to the frame. Labels and detections are dropped if they have no area after
-    cropping or are smaller than the smallest sizes. Small boxes have an area of up to 32^2 square pixels, big boxes of
-    at least 96^2, in the pixels of the given boxes.
+    **Times.** If the `frames` of a recording are given, a time t belongs to the frame with start < t <= end. If a frame
+    has labels at several times, only the labels of the last time are evaluated. Without `frames`, as for files of other
+    tools, labels and detections are paired by time, see `pair_by_time`. A label time without detections of any class
+    then gets the detections of a neighbouring frame.
 
     **Merging.** The results of two evaluators are joined by `a.recordings += b.recordings` and
     `a.left_out += b.left_out`. The order of recordings affects the metrics only if scores are equal.
 
     Args:
-        classes: names by label map id, or a sequence of the names of the ids 0, 1, ... A class named "empty" is
-            skipped.
+        classes: class names: a dict with the class ids as keys, or a sequence for the class ids 0, 1, ... A class named
+            "empty" is skipped.
         height: frame height in pixels.
         width: frame width in pixels.
-        time_tol: largest time in microseconds between a label and its detections, if frames are not known.
+        time_tol: largest time in microseconds between a label and its detections. Used only without `frames`.
         eval_rate: evaluated times per second, or -1 to evaluate all labelled times. With a rate, the labelled times
             nearest to a regular grid are evaluated. The grid starts at the first labelled time of a recording.
         verbose: whether the COCO library prints its table.
-        skip_us: labelled times up to this many microseconds after the start of frame 0 (after time 0 without `frames`)
-            do not count. With 0, all times count.
-        min_box_diag: smallest diagonal in pixels of a box that counts.
-        min_box_side: smallest width and height in pixels of a box that counts.
-        empty_frames: "count" to evaluate labelled frames without a label that counts, "ignore" to skip them.
+        skip_us: labels in the first `skip_us` microseconds of a recording are left out. A recording starts with frame
+            0, or at time 0 without `frames`.
+        min_box_diag: smallest diagonal of an evaluated box in pixels.
+        min_box_side: smallest width and height of an evaluated box in pixels.
+        empty_frames: "count" to evaluate labelled frames without evaluated labels, "ignore" to leave them out.
 
     Attributes:
         recordings: labels and detections of the evaluated frames, one item per recording.
-        left_out: number of labels, detections or frames that do not count, for each reason.
+        left_out: dict from each reason to the number of labels, detections or frames that were left out.
 
     Raises:
         ValueError: no class is given, two classes have the same name, the frame has no area, a limit is negative,
@@ -118,10 +116,10 @@ class CocoEvaluator:
 
         Args:
             labels: for each recording, (M,) structured boxes with the fields of `BBOX_dtype`. Rows and fields may be in
-                any order, and the fields may be packed or not.
+                any order. The fields may be packed or aligned.
             detections: for each recording, (D,) structured boxes. The field `class_confidence` is the score.
             frames: for each recording, the frames in which its detections were made, or None if they are not known.
-                `predict` stores the frames with its output, see `detector.inference.frames_file.read_frames`.
+                For files that `predict` wrote, `detector.inference.frames_file.read_frames` returns them.
 
         Raises:
             ValueError: the sequences differ in length, a field is missing, a time or class id is not a whole number, or
@@ -138,7 +136,7 @@ class CocoEvaluator:
             self.recordings.append(self._select_frames(label_rows, detection_rows, known))
 
     def quantities(self) -> dict[str, int]:
-        """Count the labels that enter each metric of `accumulate()`. With 0 labels, the metric cannot be measured."""
+        """Return the number of labels that enter each metric of `accumulate()`, by name of the metric."""
         classes = _join(r.labels.class_id for r in self.recordings)
         areas = _join(r.labels.area() for r in self.recordings)
         counts = dict.fromkeys(("mean_ap", "mean_ap50", "mean_ap75"), len(areas))
@@ -201,16 +199,16 @@ class CocoEvaluator:
         count: int,
         detection_slices: Sequence[np.ndarray] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Compute the average precision of each slice of the boxes, for example of each range of speeds.
+        """Compute the average precision for disjoint groups of boxes ("slices"), for example for ranges of speed.
 
         For each slice, the boxes of other slices are ignored, as COCO does for sizes.
 
         Args:
-            label_slices: for each recording, in the order in which recordings were added, the slice 0..`count`-1 of
-                each of its labels; -1 for a label in no slice.
+            label_slices: one (M,) array for each recording, in the order in which recordings were added: the slice
+                0..`count`-1 of each label that was passed to `partial_eval`, or -1 for a label in no slice.
             count: number of slices.
-            detection_slices: the same for detections. For each slice, the unmatched detections of other slices are
-                ignored. If None, an unmatched detection is false in every slice.
+            detection_slices: the same for detections. An unmatched detection is then a false positive in its own slice
+                only. If None, it is a false positive in every slice.
 
         Returns:
             (count,) AP at IoU 0.50:0.95 and (count,) AP at IoU 0.5, both averaged over the classes; NaN for slices
@@ -277,7 +275,7 @@ class CocoEvaluator:
         )
 
     def _select_boxes(self, rows: np.ndarray, frame: np.ndarray) -> tuple[FrameRows, dict[str, int]]:
-        """Select the boxes that count, and return them and the number of dropped boxes for each reason.
+        """Select the boxes that are evaluated. Return them, and the number of dropped boxes for each reason.
 
         Args:
             rows: (M,) structured boxes.
@@ -296,7 +294,7 @@ class CocoEvaluator:
 
 
 def _drop_frames(frame: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Replace the frames that are not kept by -1.
+    """Return `frame` with -1 for the boxes whose frame is not kept.
 
     Args:
         frame: (M,) index of the frame of each box, or -1.
@@ -324,6 +322,6 @@ def _iou_index(iou: float) -> int:
 
 
 def _mean(precision: np.ndarray) -> float | None:
-    """Compute the mean over the classes that have labels; None if no class has labels."""
+    """Compute the mean precision over the classes that have labels; None if no class has labels."""
     measured = precision[precision > -1]
     return float(measured.mean()) if measured.size else None

@@ -1,4 +1,4 @@
-"""Collection of the detections in labelled frames over recordings and ranks, and computation of their metrics."""
+"""Collection of the labels and detections in labelled frames on all ranks, and computation of the metrics."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,9 +26,9 @@ Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Protocol:
-    """Settings of an evaluation: mAP values are comparable only if these settings are the same.
+    """Settings of an evaluation. mAP values are comparable only if these settings are the same.
 
-    Lengths are in network pixels, times in microseconds.
+    The first four are arguments of `CocoEvaluator`. Lengths are in pixels of the network's input.
     """
 
     skip_us: int = 0
@@ -40,7 +40,7 @@ class Protocol:
 
     @classmethod
     def of(cls, config: Config) -> "Protocol":
-        """Create the protocol of a configuration."""
+        """Select the settings of the evaluation from a configuration."""
         leaves = vars(config.to_hparams())
         return cls(**{key.name: leaves[key.name] for key in fields(cls)})
 
@@ -63,7 +63,7 @@ class Measured:
     Args:
         metrics: metrics by name, see `CocoEvaluator.accumulate`.
         precision_recall: curve of each class at IoU 0.5, see `CocoEvaluator.precision_recall`.
-        left_out: number of boxes and frames that do not count, see `CocoEvaluator.left_out`.
+        left_out: dict from each reason to the number of labels, detections or frames that were left out.
     """
 
     metrics: dict[str, float | None]
@@ -93,8 +93,8 @@ class FramePredictions:
     """Collects the detections in labelled frames on one rank.
 
     Args:
-        classes: names of the evaluated classes by label map id.
-        class_ids: label map ids of the detector's labels 1, 2, ..., K.
+        classes: names of the evaluated classes, by class id in the label map.
+        class_ids: class ids in the label map for the labels 1, 2, ..., K of the detector.
         protocol: settings of the evaluation.
     """
 
@@ -110,8 +110,8 @@ class FramePredictions:
 
         Args:
             preds: list of T lists of B detections, see `SingleStageDetector.get_boxes`.
-            video_infos: for each of the B batch rows, the `VideoInfo` of its recording and the index of its first frame
-                in the recording. The `VideoInfo` is None for rows without a recording.
+            video_infos: list of B pairs: the `VideoInfo` of the recording (None for a batch row without a recording),
+                and the index of the first frame of the batch in the recording.
             frame_is_labeled: (T, B) bool, whether each frame is labelled.
         """
         for info, _ in video_infos:
@@ -180,7 +180,7 @@ def evaluate_recordings(
 
     Args:
         recordings: labels and detections of each recording.
-        classes: names of the evaluated classes by label map id.
+        classes: names of the evaluated classes, by class id in the label map.
         size: height and width of the frames in pixels.
         protocol: settings of the evaluation.
     """

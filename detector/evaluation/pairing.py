@@ -1,4 +1,4 @@
-"""Selection of the labelled times that are evaluated, and assignment of detections to these times."""
+"""Selection of the label times that are evaluated, and assignment of labels and detections to these times."""
 
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ class Pairing(NamedTuple):
         times: (F,) time of the labels of each evaluated frame in microseconds, increasing.
         labels: (M,) index of the evaluated frame of each label; -1 for labels in no evaluated frame.
         detections: (D,) index of the evaluated frame of each detection; -1 for detections in no evaluated frame.
-        outside: (M,) bool, whether each label is outside of the recording.
+        outside: (M,) bool, whether the time of each label is outside of the recording.
         shared: number of label times that were left out because a later label time has the same detections.
     """
 
@@ -41,9 +41,9 @@ def pair_by_frame(
     If a frame has several label times, only the last one is evaluated.
 
     Args:
-        label_times: (M,) times of all labels.
-        detection_times: (D,) times of all detections.
-        candidates: label times that may be evaluated, increasing, see `thin`.
+        label_times: (M,) times of all labels in microseconds.
+        detection_times: (D,) times of all detections in microseconds.
+        candidates: increasing label times. Only these may be evaluated; `thin` selects them.
         frames: frames of the stream in which the detections were made.
     """
     numbers = frames.find(candidates)
@@ -58,14 +58,19 @@ def pair_by_time(
 ) -> Pairing:
     """Pair labels with detections by time, for detections whose frames are not known.
 
-    A label time t is paired with the nearest detection time within `SAME_TIME_US`, otherwise with the first detection
-    time in (t, t + time_tol], otherwise with the last detection time in [t - time_tol, t). If several label times are
-    paired with the same detection time, only the last of these label times is evaluated.
+    A label time t is paired with one detection time, by the first rule that finds one:
+
+    1. the nearest detection time, if it differs by at most `SAME_TIME_US` (1 ms)
+    2. the first detection time in (t, t + time_tol]
+    3. the last detection time in [t - time_tol, t)
+
+    If several label times are paired with the same detection time, only the last of them is evaluated. A label time
+    without a detection time is evaluated, too.
 
     Args:
-        label_times: (M,) times of all labels.
-        detection_times: (D,) times of all detections.
-        candidates: label times that may be evaluated, increasing, see `thin`.
+        label_times: (M,) times of all labels in microseconds.
+        detection_times: (D,) times of all detections in microseconds.
+        candidates: increasing label times. Only these may be evaluated; `thin` selects them.
         time_tol: largest time between a label and its detections in microseconds, inclusive.
     """
     answers, far = np.unique(detection_times), np.iinfo(np.int64).max
@@ -89,10 +94,10 @@ def pair_by_time(
 
 
 def thin(times: np.ndarray, rate: float) -> np.ndarray:
-    """Select the times nearest to a regular grid that starts at the first time, at most one per grid point.
+    """Select times at a rate: for each point of a regular grid, the time that is nearest to this point.
 
-    Waiting for a full period after each selected time would be wrong: labels at 60 Hz are 16,666 or 16,667 us apart, so
-    more and more labels would be skipped.
+    The grid starts at the first time. A point is skipped if all times are nearer to other points. A minimum distance
+    between selected times would not work: labels at 60 Hz are 16,666 or 16,667 us apart.
 
     Args:
         times: increasing times in microseconds.
@@ -110,6 +115,11 @@ def thin(times: np.ndarray, rate: float) -> np.ndarray:
 
 def whole_numbers(argument: str, rows: np.ndarray, name: str) -> np.ndarray:
     """Convert a field of boxes, such as times, to (M,) int64 values.
+
+    Args:
+        argument: name of the checked argument, for the error message.
+        rows: (M,) structured boxes.
+        name: name of the field.
 
     Raises:
         ValueError: a value is not a whole number, or is too large for int64.

@@ -1,4 +1,4 @@
-"""Number of labels that enter each metric of a split, computed without detections."""
+"""Number of labels of a split that enter each metric. Needs no detector."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ __all__ = ["label_counts"]
 
 
 def label_counts(config: Config, split: str) -> dict[str, int]:
-    """Count the labels of a split that enter each metric, by the evaluation protocol of a configuration.
+    """Count the labels of a split that enter each metric of `CocoEvaluator.accumulate`.
 
     Args:
-        config: configuration with a dataset.
+        config: configuration, which defines the dataset and the evaluation protocol (such as the smallest box).
         split: "val" or "test".
 
     Returns:
-        Number of labels for the name of each metric, see `CocoEvaluator.quantities`.
+        Dict from the name of each metric to the number of labels.
 
     Raises:
         ValueError: the split has no labelled frame that can be evaluated.

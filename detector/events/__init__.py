@@ -47,8 +47,9 @@ def open_events(
         path: path of the recording.
         height: sensor height in pixels, for files that do not contain it.
         width: sensor width in pixels, for files that do not contain it.
-        max_faulty_events: largest accepted share of faulty events, from 0 to 1 (see `EventReader.faults`). Up to 10
-            faulty events are always accepted, unless the share is 0.
+        max_faulty_events: largest accepted share of faulty events (outside the sensor or out of order in time), from 0
+            to 1. If more events are faulty, reading raises a ValueError. With 0, no faulty event is accepted. With a
+            share above 0, ten faulty events are accepted even in a short recording.
         event_format: "auto" detects the format from the content of the file and ignores the file name. A name in
             `EVENT_FORMATS` or an import path `mylab.module:Name` selects a reader, regardless of the content. The
             object at the import path is called as `f(path: Path, height: int | None, width: int | None)` and must

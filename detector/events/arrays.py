@@ -11,7 +11,7 @@ DTYPES = (np.uint16, np.uint16, np.int8, np.int64)
 
 
 def slice_columns(columns: Columns, start: int, stop: int) -> Columns:
-    """Return the events `start` to `stop - 1` as views of the columns, without a copy."""
+    """Return views of the events `start` to `stop - 1`, without a copy."""
     x, y, p, t = columns
     return x[start:stop], y[start:stop], p[start:stop], t[start:stop]
 
@@ -23,7 +23,7 @@ def join(first: Columns, second: Columns) -> Columns:
 
 
 class ColumnBuffer:
-    """Memory for events that successive reads share, because new arrays would take more time than decoding.
+    """Reusable arrays x, y, p, t for the events of successive reads. New arrays would take more time than decoding.
 
     The buffer grows as needed and never shrinks. The next read into the buffer overwrites its content.
     """
@@ -32,12 +32,12 @@ class ColumnBuffer:
         self._columns: Columns = tuple(np.empty(0, dtype) for dtype in DTYPES)  # type: ignore[assignment]
 
     def take(self, count: int, keep: int = 0) -> Columns:
-        """Return columns x, y, p, t of length `count`. Only the content of the first `keep` events is defined.
+        """Return views x, y, p, t of the first `count` elements of the buffer, for the caller to fill.
 
         Args:
-            count: length of the columns. A large length is cheap, because the system allocates memory only where it is
+            count: length of the views. A large length is cheap, because the system allocates memory only where it is
                 written.
-            keep: number of events at the beginning that are preserved, also if the buffer grows.
+            keep: number of elements at the beginning that keep their values. The values of the others are undefined.
         """
         if count > self._columns[0].size:
             kept = [column[:keep] for column in self._columns]

@@ -1,11 +1,12 @@
-"""Detection of faulty events. They are dropped or mended and counted; a recording with too many of them is refused.
+"""Detection of faulty events: events outside the sensor or out of order in time.
 
-Sensors and tools produce a few faulty events. An event outside the sensor is dropped. If the time falls from one event
-to the next, there are three cases:
+Sensors and tools produce a few faulty events. Each is counted, and either dropped or mended, which means that its time
+is corrected. A recording with too many of them is refused. An event outside the sensor is dropped. If the time falls
+from one event to the next, there are three cases:
 
 - Only the later event is out of order: it is late. Its time is raised to the time of the previous event. If it is more
-  than `LATEST_US` late, it is dropped instead.
-- Only the earlier event is out of order: it is ahead of its time and dropped.
+  than `LATEST_US` (100 ms) late, it is dropped instead.
+- Only the earlier event is out of order: its time is too high, it is "ahead of its time". It is dropped.
 - In all other cases, a fall of up to `LATEST_US` is mended by raising times to the largest time so far. A larger fall
   is an error.
 """
@@ -54,7 +55,7 @@ An event with p below 0 is outside the sensor.
 
 
 class DisorderError(Exception):
-    """Raised by code that assumes that no event is faulty, if it finds a faulty event."""
+    """A fast code path, which assumes that no event is faulty, has found a faulty event."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,12 @@ class Faults:
 
     Args:
         outside: events outside the sensor, dropped
-        late: events at most 100 ms earlier than the previous event, raised to the time of the previous event
-        dropped: events more than 100 ms earlier than the previous event, dropped
-        ahead: events later than the following events, dropped
-        raised: events after a fall of the time that is not a single late or early event, raised to the largest time so
-            far
-        truncated: 1 if the file ends within an event, which is dropped, otherwise 0
+        late: single events at most 100 ms earlier than the previous event, raised to the time of the previous event
+        dropped: single events more than 100 ms earlier than the previous event, dropped
+        ahead: single events later than the events after them, dropped
+        raised: events in all other falls of the time, which affect several events in a row; raised to the largest time
+            so far
+        truncated: 1 if the file ends in the middle of an event (which is dropped), otherwise 0
     """
 
     outside: int = 0
@@ -100,12 +101,12 @@ class Faults:
         return ", ".join(counts) or "none"
 
     def excess(self, num_events: int, allowed: float) -> str | None:
-        """Return an error message if there are too many faulty events, otherwise None.
+        """Return an error message if more events are faulty than allowed, otherwise None.
 
         Args:
             num_events: number of events in the recording, including faulty events.
-            allowed: largest accepted share of faulty events. Up to `ALWAYS_ALLOWED` faulty events are always accepted,
-                unless the share is 0.
+            allowed: largest accepted share of faulty events, from 0 to 1. With 0, no faulty event is accepted. With a
+                share above 0, `ALWAYS_ALLOWED` (10) faulty events are accepted even in a short recording.
         """
         most = max(ALWAYS_ALLOWED, allowed * num_events) if allowed > 0 else 0
         if self.total <= most:
@@ -120,6 +121,7 @@ def has_suspects(columns: Columns, width: int, height: int) -> bool:
     """Return True if any event may be faulty.
 
     Such an event is outside the sensor, has p below 0, has a time below 0, or is earlier than the previous event.
+    Readers set p to -1 if a coordinate does not fit in uint16.
     """
     x, y, p, t = columns
     return bool(t.size) and bool(
@@ -128,13 +130,13 @@ def has_suspects(columns: Columns, width: int, height: int) -> bool:
 
 
 class FaultFinder:
-    """Finds the faulty events of a recording, which is passed block by block.
+    """Finds the faulty events of a recording, whose events are passed to `add` or `mend` in successive blocks.
 
     Args:
         source: the recording, named in error messages.
         width: sensor width in pixels.
         height: sensor height in pixels.
-        period: value at which stored times wrap to 0; 0 if they do not wrap.
+        period: value at which stored times wrap to 0, a power of 2; 0 if they do not wrap.
     """
 
     def __init__(self, source: object, width: int, height: int, period: int = 0) -> None:
@@ -148,12 +150,12 @@ class FaultFinder:
 
     @property
     def now(self) -> int:
-        """Time of the last kept event in microseconds."""
+        """Time in microseconds of the last event so far that was not dropped."""
         return int(self._facts[NOW])
 
     @property
     def kept(self) -> int:
-        """Number of kept events so far."""
+        """Number of events so far that were not dropped."""
         return int(self._facts[KEPT])
 
     @property
@@ -162,15 +164,16 @@ class FaultFinder:
         return Faults(*(int(self._facts[kind]) for kind in (OUTSIDE, LATE, DROPPED, AHEAD, RAISED)))
 
     def add(self, columns: Columns, suspect: bool = True) -> tuple[np.ndarray, np.ndarray]:
-        """Check the next events.
+        """Check the next events of the recording.
 
         Args:
-            columns: the next events. Events that cannot be decided without later events are stored in `pending`.
-            suspect: whether any event may be faulty. If False, all events are in order and within the sensor.
+            columns: the next events. Events at the end that can only be judged with later events are stored in
+                `pending` until the next call.
+            suspect: whether any of these events may be faulty. If False, all are in order and within the sensor.
 
         Returns:
-            (F,) indices of faulty events in the recording, and (F,) correct times of these events, `NO_TIME` for events
-            to drop.
+            The faulty events that this call has found: (F,) indices of the events, counted from the start of the
+            recording, and (F,) correct times, `NO_TIME` for events to drop.
         """
         t, facts = columns[3], self._facts
         if not (suspect or self.pending is not None) and (not t.size or t[0] >= facts[NOW]):
@@ -182,14 +185,18 @@ class FaultFinder:
         return self._find(columns, final=False)
 
     def finish(self) -> tuple[np.ndarray, np.ndarray]:
-        """Decide the pending events at the end of the recording. The results are the same as in `add`."""
+        """Judge the pending events at the end of the recording.
+
+        Returns:
+            (F,) indices of faulty events and (F,) correct times, as in `add`.
+        """
         return self._find(ColumnBuffer().take(0), final=True)
 
     def mend(self, columns: Columns | None) -> Columns:
-        """Check the next events of a stream, and return the decided events after mending.
+        """Check the next events of a stream, and return the events that are decided now, after dropping or mending.
 
-        Returned events can no longer be dropped. If a returned event was ahead of its time, the later times are raised
-        instead.
+        Returned events can no longer be dropped. If the last returned event is later than the events after it, the
+        times of these events are raised instead.
 
         Args:
             columns: the next events, or None at the end of the stream.
@@ -229,7 +236,9 @@ class FaultFinder:
 
 
 def _apply(columns: Columns, faulty: np.ndarray, right: np.ndarray) -> Columns:
-    """Drop or mend faulty events. If no event is faulty, return `columns` itself.
+    """Return the events without those to drop and with correct times.
+
+    If no event is faulty, return `columns` itself.
 
     Args:
         columns: the events.
@@ -247,11 +256,11 @@ def _apply(columns: Columns, faulty: np.ndarray, right: np.ndarray) -> Columns:
 
 
 class MendedBlocks:
-    """A recording as blocks of mended events. The constructor reads the whole recording once.
+    """Blocks of a recording, with faulty events dropped or mended. The constructor reads the whole recording once.
 
     Args:
-        blocks: all events in blocks. A block is valid until the next block is requested.
-        load: method of a reader that loads the block with a given index again.
+        blocks: all events as they are stored, in blocks. A block is valid until the next block is requested.
+        load: method of a reader that loads the stored events of the block with a given index again.
         finder: a finder that has not checked any events yet.
     """
 
@@ -274,9 +283,13 @@ class MendedBlocks:
         self._settle(touched | set((np.searchsorted(self._numbers, places, "right") - 1).tolist()))
 
     def _settle(self, touched: set[int]) -> None:
-        """Correct the last times of the blocks in `touched`, and of the blocks without events after such a block.
+        """Correct the stored end times of blocks, which were not final when the blocks were read.
 
-        `touched` contains the blocks with faulty events, and the blocks at whose start or end an event was undecided.
+        The blocks without events after a corrected block get the same time.
+
+        Args:
+            touched: indices of the blocks with faulty events, and of the blocks at whose start or end an event could
+                not be judged yet.
         """
         for number in sorted(touched):
             t = self[number][3]
@@ -290,7 +303,7 @@ class MendedBlocks:
         return len(self._ends)
 
     def __getitem__(self, number: int) -> Columns:
-        """Return the mended events of a block, valid until another block is loaded."""
+        """Return the mended events of the block with index `number`, valid until another block is loaded."""
         load = self._load()
         assert load is not None
         x, y, p, t = load(number)
@@ -307,7 +320,7 @@ class MendedBlocks:
         return x, y, p, t
 
     def blocks(self) -> Iterator[Columns]:
-        """Iterate over all blocks in order. A block is valid until the next block is requested."""
+        """Iterate over the mended events of all blocks in order. A block is valid until the next block is requested."""
         return (self[number] for number in range(len(self)))
 
     @property
@@ -321,9 +334,9 @@ class MendedBlocks:
         return self._ends[-1] if self.kept else None
 
     def read(self, t0: int | None, t1: int | None, buffer: ColumnBuffer) -> Columns:
-        """Read the mended events of [t0, t1) into `buffer` and return them.
+        """Read the mended events with t0 <= t < t1 (microseconds) into `buffer` and return them.
 
-        For the arguments, see `detector.events.reader.EventReader.read_columns`.
+        If `t0` or `t1` is None, the window begins at the start or ends at the end of the recording.
         """
         begin = 0 if t0 is None else bisect_left(self._ends, t0)
         end = len(self) if t1 is None else min(bisect_left(self._ends, t1) + 1, len(self))

@@ -9,10 +9,11 @@ __all__ = ["Frames"]
 
 
 class Frames(NamedTuple):
-    """The frames of a stream. Frame k covers events in [first_t + k * delta_t, first_t + (k + 1) * delta_t).
+    """The frames of a stream: consecutive time intervals of equal length.
 
-    The time of a detection in frame k is the end of the frame. So labels and detections belong to a frame if their time
-    is in (start, end], while events belong to a frame if their time is in [start, end).
+    Frame k begins at first_t + k * delta_t and ends at first_t + (k + 1) * delta_t. An event belongs to a frame if its
+    time is in [start, end). A label or a detection belongs to a frame if its time is in (start, end], because the time
+    of a detection is the end of its frame.
 
     Args:
         first_t: start of frame 0 in microseconds. For a whole recording, this is the time of the first event, rounded
@@ -58,11 +59,11 @@ class Frames(NamedTuple):
         return self.first_t + (frame + 1) * self.delta_t
 
     def part(self, begin: int, stop: int) -> "Frames":
-        """Return the frames `begin` to `stop - 1` as a separate stream, which numbers its frames from 0."""
+        """Return the frames `begin` to `stop - 1` as a separate stream, in which frame `begin` has index 0."""
         return Frames(self.first_t + begin * self.delta_t, self.delta_t, stop - begin)
 
     def find(self, times: np.ndarray) -> np.ndarray:
-        """Return the frame of each time as (M,) int64 indices, -1 for times outside all frames.
+        """Return the index of the frame of each time, as (M,) int64; -1 for times outside all frames.
 
         A time belongs to the frame with start < time <= end.
 
@@ -73,14 +74,14 @@ class Frames(NamedTuple):
         return np.where((number >= 0) & (number < self.num_frames), number, -1)
 
     def inside(self, times: np.ndarray) -> np.ndarray:
-        """Return (M,) bool, True for each time that belongs to a frame.
+        """Return (M,) bool: True for each time that belongs to a frame.
 
         A time belongs to the frame with start < time <= end, so the start of frame 0 belongs to no frame.
         """
         return self.find(times) >= 0
 
     def last_of_each_frame(self, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Select the labels with the latest time in each frame.
+        """Select, in each frame, all labels whose time is the latest label time of this frame.
 
         Args:
             labels: (M,) structured boxes of all classes, sorted by `t`.

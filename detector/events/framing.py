@@ -20,12 +20,12 @@ def divide_into_frames(
     """Divide a stream of events into frames of length `delta_t`, including frames without events.
 
     Only the events of one frame are in memory at a time. The first frame starts at the time of the first event, rounded
-    down to a multiple of `delta_t`. The last frame contains the last event. A frame of chunks is yielded as soon as an
-    event of a later frame arrives.
+    down to a multiple of `delta_t`. The last frame contains the last event. If `events` are chunks, a frame is yielded
+    as soon as an event of a later frame arrives.
 
-    Faulty events in chunks are dropped or mended as in recordings, with one exception: the last event of a chunk is
-    kept if it is at most 100 ms ahead of its time. If a recording with so many faulty events would be refused, a single
-    warning is issued.
+    Faulty events (outside the sensor or out of order) in chunks are dropped, or their times are corrected, as in
+    recordings. There is one exception: if the time of the last event of a chunk is at most 100 ms too high, the event
+    is kept. If there are more faulty events than a recording may contain by default, a single warning is issued.
 
     Args:
         events: a recording, or chunks of `EventCD` events in order of time. A chunk may have any length.
@@ -38,7 +38,8 @@ def divide_into_frames(
         columns are overwritten by the next frame.
 
     Raises:
-        ValueError: chunks are not `EventCD` arrays, or time falls and stays low.
+        ValueError: chunks are not `EventCD` arrays, a recording has too many faulty events, or the time falls by more
+            than 100 ms and more than one event is out of order.
     """
     if isinstance(events, EventReader):
         return _of_recording(events, delta_t)
@@ -83,7 +84,7 @@ class _Held:
         self._buffer, self._count = ColumnBuffer(), 0
 
     def add(self, events: Columns, begin: int, stop: int, start: int) -> None:
-        """Append the events `begin` to `stop - 1` of `events`, with times relative to `start`."""
+        """Append the events `begin` to `stop - 1` of `events`, with times relative to `start` in microseconds."""
         before, self._count = self._count, self._count + stop - begin
         columns = self._buffer.take(self._count, keep=before)
         for column, values in zip(columns, events, strict=True):
@@ -91,13 +92,13 @@ class _Held:
         columns[3][before:] -= start
 
     def take(self) -> Columns:
-        """Return all events of the frame. The buffer is then empty for the next frame."""
+        """Return all events of the frame, and empty the buffer for the next frame."""
         columns, self._count = self._buffer.take(self._count), 0
         return columns
 
 
 class _Mender:
-    """Drops or mends the faulty events of a stream of chunks.
+    """Drops the faulty events of a stream of chunks or corrects their times.
 
     Whether an event is faulty may depend on the events after it. Such an event is held back until these events arrive.
     """
@@ -108,7 +109,10 @@ class _Mender:
         self._warned = False
 
     def mend(self, chunks: Iterable[np.ndarray]) -> Iterator[Columns]:
-        """Yield the mended events of all chunks in order of time. The parts differ from the chunks in length."""
+        """Yield the events of all chunks as columns x, y, p, t, in order of time and without faulty events.
+
+        The yielded parts may be longer or shorter than the chunks.
+        """
         for chunk in chunks:
             if _check_fields(chunk).size:
                 yield self._finder.mend(self._hold(_columns(chunk)))
@@ -119,9 +123,10 @@ class _Mender:
         self._warn()
 
     def _hold(self, new: Columns) -> Columns:
-        """Prepend the event that was held back before, and return the events that can be checked now.
+        """Return the events that can be checked now: the event that was held back before, then the `new` events.
 
-        The last event is held back again if it may be ahead of its time, because only the next event can show this.
+        The last event is held back if it is more than 100 ms later than the event before it. Only the next event can
+        show whether its time is right.
         """
         if self._doubtful is not None:
             new = join(self._doubtful, new)
@@ -139,7 +144,10 @@ class _Mender:
 
 
 def _columns(events: np.ndarray) -> Columns:
-    """Convert events to columns. p is 0 or 1, or -1 for coordinates outside any sensor."""
+    """Convert an `EventCD` array to columns x, y, p, t. p becomes 0 for OFF events and 1 for ON events.
+
+    If x or y is larger than any sensor allows, p becomes -1, which marks the event as faulty.
+    """
     x, y, p, t = (events[name] for name in "xypt")
     outside = (x >= MAX_SIDE) | (y >= MAX_SIDE)
     p = np.where(outside, -1, p > 0)

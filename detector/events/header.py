@@ -90,7 +90,10 @@ def read_header(path: Path) -> Header:
 
 
 def read_text_header(path: Path) -> Header:
-    """Parse the `% key value` lines at the beginning of a DAT or RAW recording. A file without such lines is allowed.
+    """Parse the `% key value` lines at the beginning of a DAT or RAW recording.
+
+    Returns:
+        The header. If the file has no such lines, its format is "DAT" and its size is 0.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -123,7 +126,10 @@ def sensor_size(path: Path, found: tuple[int, int] | None, height: int | None, w
 
 
 def split_line(line: str) -> list[str]:
-    """Split a line of a table at commas, semicolons or blanks, in lower case. A leading # is removed."""
+    """Return the entries of a line of a table, in lower case.
+
+    Entries are separated by commas, semicolons or blanks. A # at the start of the line is removed.
+    """
     return re.split(r"\s*[,;\s]\s*", line.lstrip("# ").strip().lower())
 
 
@@ -135,7 +141,10 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _is_table(head: bytes) -> bool:
-    """Return True if the first line has four or more columns: numbers, or names that include x and y."""
+    """Return True if the first line of `head` has four or more columns.
+
+    The columns must be either all numbers, or names that include x and y.
+    """
     line = head.partition(b"\n")[0].decode("utf-8-sig", "replace")
     columns = split_line(line)
     numbers = all(re.fullmatch(r"[-+.\de]*\d[-+.\de]*", column) for column in columns)
@@ -143,9 +152,13 @@ def _is_table(head: bytes) -> bool:
 
 
 def _text_header(head: bytes) -> Header:
-    """Parse the `% key value` lines at the beginning of a file.
+    """Return the header that the `% key value` lines at the beginning of a file describe.
 
-    If the line `% end` is missing, the data may begin with the byte of "%". So only printable lines count as text.
+    Only printable lines count as text, because the data may also begin with the byte of "%" if the line `% end` is
+    missing.
+
+    Args:
+        head: the first bytes of the file.
     """
     fields: dict[str, str] = {}
     size = 0
@@ -165,7 +178,7 @@ def _text_header(head: bytes) -> Header:
 
 
 def _format(fields: dict[str, str]) -> str:
-    """Return the encoding in the fields of a RAW header, or "DAT" if the fields contain no encoding."""
+    """Return the encoding in the fields of a header, such as "EVT3"; "DAT" if they contain no encoding."""
     name = fields.get("format", "").partition(";")[0].upper()
     if name:
         return ENCODINGS.get(name, name)

@@ -80,7 +80,7 @@ def new_state(time: int) -> np.ndarray:
 
 @compiled
 def advance(now, raw, period, slack):
-    """Return the full time that belongs to a stored time, given the full time of an earlier record.
+    """Return the full time (with all wraps) that belongs to a stored time, given the full time of an earlier record.
 
     If the stored time falls by more than half a period, it has wrapped. If it rises by at least `period - slack`, the
     time has fallen back across the end of the previous period.
@@ -89,7 +89,7 @@ def advance(now, raw, period, slack):
         now: full time of the earlier record.
         raw: stored time, from 0 to below `period`.
         period: value at which the stored time wraps to 0, a power of 2.
-        slack: largest fall of the time across the end of a period.
+        slack: largest fall of the time that is recognised across the end of a period.
     """
     time = (now & -period) + raw
     if time < now - period // 2:
@@ -125,11 +125,12 @@ def find_last(words, type_bit, kinds):
 
 @compiled
 def decode_dat(records, state, x, y, p, t, count, width, height):
-    """Decode int64 DAT records: t is in bits 0 to 31, x in bits 32 to 45, y in bits 46 to 59, p in bit 60.
+    """Append the events of int64 DAT records to columns that contain `count` events. Return the new number of events.
 
-    The loop has no branches, so that it is compiled to vector instructions. If a record needs a closer check, `unusual`
-    becomes negative, and a second loop checks all records one by one. The times of faulty events are only correct
-    modulo the period.
+    x, y, p, t are the columns, with enough space. `state` is the state of the decoder after the earlier records. A
+    record contains t in bits 0 to 31, x in bits 32 to 45, y in bits 46 to 59, p in bit 60. The loop has no branches, so
+    that it is compiled to vector instructions. If a time falls or an event is outside the sensor, a second loop checks
+    all records one by one. The times of faulty events are only correct modulo the period.
     """
     xs, ys, ps, ts = x[count:], y[count:], p[count:], t[count:]
     epoch = state[LAST] & -DAT_PERIOD
@@ -155,7 +156,7 @@ def decode_dat(records, state, x, y, p, t, count, width, height):
 
 @compiled
 def _check_dat(records, state, t, width, height):
-    """Correct times after wraps, set `state[SUSPECT]` if an event may be faulty, and return the last time."""
+    """Correct the times `t` after wraps, and set `state[SUSPECT]` if an event may be faulty. Return the last time."""
     now = state[LAST]
     for index in range(records.size):
         record = records[index]
@@ -170,7 +171,11 @@ def _check_dat(records, state, t, width, height):
 
 @compiled
 def decode_evt2(words, state, x, y, p, t, count, width, height):
-    """Decode 32-bit EVT2 words. The first TIME_HIGH of the recording must be among or before these words."""
+    """Append the events of 32-bit EVT2 words to columns that contain `count` events. Return the new number of events.
+
+    x, y, p, t are the columns, with enough space. `state` is the state of the decoder after the earlier words. The
+    first TIME_HIGH word of the recording must be one of these words or an earlier word.
+    """
     place, one = np.uint64(count), np.uint64(1)
     last, high, suspect = state[LAST], state[HIGH], state[SUSPECT]
     for index in range(words.size):
@@ -201,9 +206,11 @@ def _trailing_zeros(bits):
 
 @compiled
 def decode_evt21(words, state, x, y, p, t, count, width, height, head_bit):
-    """Decode 64-bit EVT2.1 words. The first TIME_HIGH of the recording must be among or before these words.
+    """Append the events of EVT2.1 words to columns that contain `count` events. Return the new number of events.
 
-    The 32 bits from bit `head_bit` (0 or 32) on contain the type of a word. The other 32 bits are a pixel mask.
+    x, y, p, t are the columns, with enough space. `state` is the state of the decoder after the earlier words. The
+    first TIME_HIGH word of the recording must be one of these words or an earlier word. Of the 64 bits of a word, the
+    32 bits from bit `head_bit` (0 or 32) on contain the type. The other 32 bits are a pixel mask.
     """
     place, one = np.uint64(count), np.uint64(1)
     last, high, suspect = state[LAST], state[HIGH], np.int64(0)
@@ -236,10 +243,12 @@ def decode_evt21(words, state, x, y, p, t, count, width, height, head_bit):
 
 @compiled
 def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR0912  # one branch per word type
-    """Decode 16-bit EVT3 words. The first TIME_HIGH of the recording must be among or before these words.
+    """Append the events of 16-bit EVT3 words to columns that contain `count` events. Return the new number of events.
 
-    Events are dropped if no word has set their row or column. An event is faulty if its column is at least `limit`, the
-    first column that is not allowed. `limit` is 0 if the row is outside the sensor or the time has fallen.
+    x, y, p, t are the columns, with enough space. `state` is the state of the decoder after the earlier words. The
+    first TIME_HIGH word of the recording must be one of these words or an earlier word. Events are dropped if no word
+    has set their row or column. In the code, `limit` is the first column at which an event is faulty: `width`, or 0 if
+    the row is outside the sensor or the time has fallen.
     """
     place, one = np.uint64(count), np.uint64(1)
     time, high, row, base, sign = state[TIME], state[HIGH], state[ROW], state[BASE], state[SIGN]
@@ -292,10 +301,17 @@ def decode_evt3(words, state, x, y, p, t, count, width, height):  # noqa: PLR091
 
 @compiled
 def _is_wrap(now, before, kept, low, period):
-    """Return True for a wrap between `now` and `low`, False if the event at `now` is ahead of its time.
+    """Return True if stored times have wrapped to 0, False if the last kept event has a wrong time, which is too high.
 
-    It is a wrap if the event before `now`, at the time `before`, is also later than `low`. If `now` is the time of the
-    only kept event, it is a wrap if the step to the wrapped time is at most a quarter of a period.
+    With two or more kept events, times have wrapped if the second-last one is also later than `low`. With one, they
+    have wrapped if the step from `now` to the wrapped time is at most a quarter of a period.
+
+    Args:
+        now: time of the last kept event.
+        before: time of the second-last kept event.
+        kept: number of kept events.
+        low: time of the next event if times have not wrapped; `low + period` if they have.
+        period: value at which stored times wrap.
     """
     return before > low if kept > 1 else low - now + period <= period // 4
 
@@ -318,11 +334,11 @@ def find_faults(x, y, p, t, first, facts, width, height, period, final, places, 
     Args:
         x, y, p, t: (N,) stored events from index `first` on. An event with p below 0 is outside the sensor.
         facts: (`NUM_FACTS`,) int64 state after the earlier events, updated in place; zeros at the start.
-        width, height, period, final: as in `detector.events.faults.FaultFinder`; `final` if no further events follow.
+        width, height, period, final: sensor size, period of stored times or 0; whether no further events follow.
         places, times: (N + 1,) outputs: index and correct time of each faulty event; `NO_TIME` for events to drop.
 
     Returns:
-        Numbers of decided and of faulty events. The first is -1 if a fall of the time to `facts[FALL]` is not mendable.
+        Number of judged events, -1 if the time falls to `facts[FALL]` and cannot be mended; number of faulty events.
     """
     count = 0
     for index in range(t.size):

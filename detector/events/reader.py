@@ -28,9 +28,9 @@ class EventReader(ABC):
     Times are the times of the file in microseconds. If the clock of the file restarts from 0, the times of the reader
     continue to grow.
 
-    Faulty events are dropped or mended, see `detector.events.faults`. A small recording is read completely before its
-    first search. A large recording is read completely when `faults` is used or when a faulty event is found. After
-    that, every window is an exact part of the mended recording.
+    Faulty events (outside the sensor or out of order) are dropped, or mended by correcting their times. A small
+    recording is read completely before its first search. A large recording is read completely when `faults` is used or
+    when a faulty event is found. After that, every window is an exact part of the mended recording.
 
     Args:
         path: path of the recording.
@@ -39,8 +39,8 @@ class EventReader(ABC):
 
     Attributes:
         format: name or import path of the format, as in the setting `data.event_format`.
-        max_faulty_events: largest accepted share of faulty events, from 0 to 1. Up to 10 faulty events are always
-            accepted, unless the share is 0.
+        max_faulty_events: largest accepted share of faulty events, from 0 to 1. With 0, no faulty event is accepted.
+            With a share above 0, ten faulty events are accepted even in a short recording.
     """
 
     period: ClassVar[int] = 0
@@ -68,7 +68,8 @@ class EventReader(ABC):
         """Number of faulty events of each kind in the whole recording. The first use reads the recording to the end.
 
         Raises:
-            ValueError: too many events are faulty, or time falls and stays low.
+            ValueError: too many events are faulty, or the time falls by more than 100 ms and more than one event is out
+                of order.
         """
         return self._check(Faults(), 0) if self._clean else self._mended.faults + Faults(truncated=self._truncated)
 
@@ -83,7 +84,7 @@ class EventReader(ABC):
         return self._attempt(self._quick_last_t, lambda: self._mended.last_t)
 
     def read_columns(self, t0: int | None = None, t1: int | None = None, out: ColumnBuffer | None = None) -> Columns:
-        """Read the events of [t0, t1) as separate arrays. This is faster than `read`.
+        """Read the events with t0 <= t < t1 as separate arrays. This is faster than `read`.
 
         Args:
             t0: start of the window in microseconds; the start of the recording if None.
@@ -95,7 +96,8 @@ class EventReader(ABC):
             x uint16, y uint16, p int8 (0 OFF, 1 ON), t int64, each (N,), in order of time.
 
         Raises:
-            ValueError: too many events are faulty, time falls and stays low, or the reader is closed.
+            ValueError: the reader is closed, too many events are faulty, or the time falls by more than 100 ms and more
+                than one event is out of order.
         """
         buffer, whole = out or ColumnBuffer(), t0 is None and t1 is None
 
@@ -109,9 +111,12 @@ class EventReader(ABC):
         return self._attempt(quick, lambda: self._mended.read(t0, t1, buffer), whole)
 
     def _attempt(self, quick: Callable[[], Found], mended: Callable[[], Found], whole: bool = False) -> Found:
-        """Return the result of `quick`, or the result of `mended` if an event is or may be faulty.
+        """Return the result of `quick`. If an event is or may be faulty, return the result of `mended` instead.
 
-        `quick` assumes that no event is faulty. `whole` is True if the entire recording is read.
+        Args:
+            quick: reads on the assumption that no event is faulty, and raises a `DisorderError` if one is.
+            mended: reads from the recording in which faulty events are dropped or mended.
+            whole: whether the entire recording is read.
         """
         if self._is_quick(whole):
             with suppress(DisorderError):
@@ -136,20 +141,22 @@ class EventReader(ABC):
     def _is_quick(self, whole: bool = False) -> bool:
         """Return True if the next read assumes that no event is faulty.
 
-        This is True as long as the recording has not been checked. After the check, it is True if no event is faulty
-        and the read needs no search (`whole`) or the search is `sure`. Unless `whole` is True, a small recording is
-        checked now.
+        If the recording has not been checked yet, the result is True. But if `whole` is False, a small recording is
+        checked now. After the check, the result is True if both conditions are met:
+
+        - The recording has no faulty events.
+        - The entire recording is read (`whole`), or a search in this format always finds the right window (`sure`).
         """
         scanned = "_mended" in vars(self) or (not whole and self._is_small() and self._mended is not None)
         return self._clean and (whole or self.sure) if scanned else True
 
     @abstractmethod
     def _is_small(self) -> bool:
-        """Return True if the recording is to be read completely before its first search."""
+        """Return True if the recording is so small that it is read completely before its first search."""
 
     @abstractmethod
     def _quick_columns(self, t0: int | None, t1: int | None, buffer: ColumnBuffer) -> Columns:
-        """Read the events of [t0, t1) like `read_columns`, but raise `DisorderError` if an event is faulty."""
+        """Read the events with t0 <= t < t1 like `read_columns`, but raise `DisorderError` if an event is faulty."""
 
     @abstractmethod
     def _quick_first_t(self) -> int | None:
@@ -164,14 +171,21 @@ class EventReader(ABC):
         """Iterate over all events as they are stored, in blocks.
 
         When the next block is requested, `finder` has already checked the previous blocks.
+
+        Yields:
+            Columns x, y, p, t of a block, and True if any of its events may be faulty.
         """
 
     @abstractmethod
     def _raw_block(self, number: int) -> Columns:
-        """Load the block with index `number` of `_raw_blocks` again."""
+        """Return the stored events of the block with index `number` again, as `_raw_blocks` has yielded them."""
 
     def read(self, t0: int | None = None, t1: int | None = None) -> np.ndarray:
-        """Read the events of [t0, t1) as an (N,) `EventCD` array. For arguments and errors, see `read_columns`."""
+        """Read the events with t0 <= t < t1 (microseconds) as an (N,) `EventCD` array.
+
+        If `t0` or `t1` is None, the window begins at the start or ends at the end of the recording. Errors are as in
+        `read_columns`.
+        """
         return to_events(self.read_columns(t0, t1))
 
     def windows(self, delta_t: int, t0: int | None = None, t1: int | None = None) -> Iterator[tuple[int, np.ndarray]]:
@@ -233,7 +247,10 @@ class EventReader(ABC):
             yield batch[:filled]
 
     def triggers(self) -> np.ndarray:
-        """Return the edges of external triggers as (N,) `EventExtTrigger`, empty in formats without triggers."""
+        """Return the edges of the external trigger inputs of the camera as an (N,) `EventExtTrigger` array.
+
+        The array is empty for formats without triggers.
+        """
         return np.empty(0, EventExtTrigger)
 
     def close(self) -> None:

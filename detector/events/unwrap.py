@@ -1,4 +1,4 @@
-"""Search in ascending times that are stored with few bits and therefore wrap to 0."""
+"""Search by time in files that store times with few bits, so that the stored times wrap to 0 after a period."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
@@ -20,8 +20,9 @@ A camera writes this number of EVT3 words in a quarter of the clock's period.
 class WrappingClock:
     """Finds records by time in a file with wrapping times, without reading all records.
 
-    Wraps are counted between about `NUM_SAMPLES` sampled records of the file. If the times of two neighbouring samples
-    differ by more than a quarter of a period, the interval is halved with further samples until all wraps are known.
+    A full time is a stored time plus the periods of all wraps before it. To count the wraps, the times of records at
+    equal distances are read. If the times of two neighbours differ by more than a quarter of a period, the record
+    halfway between them is read too, and so on until all wraps are known.
 
     Args:
         count: number of records in the file.
@@ -38,7 +39,7 @@ class WrappingClock:
 
     @cached_property
     def samples(self) -> tuple[list[int], list[int]]:
-        """Indices of the sampled records, and the full times of these records."""
+        """Indices of the records that were read to count wraps, and the full times of these records."""
         stride = min(max(1, self.count // NUM_SAMPLES), MAX_STRIDE)
         indices, times = [0], [self._raw_at(0)]
         pending = [(index, self._raw_at(index)) for index in reversed(range(stride, self.count, stride))]
@@ -56,7 +57,7 @@ class WrappingClock:
         return indices, times
 
     def at(self, index: int) -> int:
-        """Return the full time of the record with this index."""
+        """Return the full time (with all wraps) of the record with this index."""
         if index == 0:  # needs no sampled records
             return self._raw_at(0)
         indices, times = self.samples
@@ -66,7 +67,7 @@ class WrappingClock:
         return time
 
     def first_at_least(self, time: int) -> int:
-        """Return the index of the first record at or after `time`, or `count` if all records are earlier."""
+        """Return the index of the first record whose full time is at least `time`; `count` if all are earlier."""
         if self.count == 0:
             return 0
         indices, times = self.samples

@@ -16,7 +16,7 @@ PART = 1 << 16
 def check_events(
     events: np.ndarray, height: int, width: int, *, max_side: int, period: int, longest: int | None = None
 ) -> None:
-    """Raise an error if a file format cannot store the events. Writers call this before anything is written.
+    """Raise an error if a file format cannot store the events. Writers call this before they write anything.
 
     Args:
         events: (N,) array with the fields of `EventCD` in any order. The events must be in order of time.

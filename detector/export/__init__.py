@@ -1,5 +1,5 @@
-"""Exported detectors: the forms of exported files, and the functions that write, load and check such files.
+"""Export of detectors to files of several kinds ("forms", such as TorchScript or ONNX): write, load and check them.
 
-`jitting.py` and `jitting_test.py` re-export the names of the reference API. Does not belong here: running an exported
-file on recordings (`inference/`).
+`jitting.py` and `jitting_test.py` re-export the public names. Does not belong here: running an exported file on
+recordings (`inference/`).
 """

@@ -14,13 +14,13 @@ __all__ = ["find_exported", "load_exported"]
 
 
 def find_exported(path: str | Path) -> tuple[Path, dict[str, Any]]:
-    """Find the two files of an exported detector, and check that they belong together.
+    """Find the two files of an exported detector, and check that they belong together (by the SHA-256 of the model).
 
     Args:
         path: the model file or its folder.
 
     Returns:
-        The path of the model file, and the content of the JSON file.
+        The path of the model file, and the content of the JSON file as a dict.
 
     Raises:
         FileNotFoundError: one of the two files is missing.
@@ -56,12 +56,12 @@ def load_exported(path: str | Path, device: str | None = None) -> tuple[Any, dic
         device: device to run on. If None, the first GPU; the CPU if there is no GPU or the file only runs on CPUs.
 
     Returns:
-        The model, the content of the JSON file, and the device. The model has the methods `forward`, `detect`, `reset`
-        and `reset_all` of `detector.jitting.SSD`, and its state is clear.
+        The model, the content of the JSON file as a dict, and the device. The model has the methods `forward`,
+        `detect`, `reset` and `reset_all` of `detector.jitting.SSD`, and its recurrent state is clear.
 
     Raises:
         FileNotFoundError: one of the two files is missing.
-        ValueError: the files do not belong together, or one is invalid.
+        ValueError: the files do not belong together, a file is invalid, or this processor cannot run the model.
     """
     model, info = find_exported(path)
     name = info.get("form", "torchscript")

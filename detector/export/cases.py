@@ -19,7 +19,9 @@ __all__ = [
 def testcase_forward_network_with_and_without_box_decoding_cpu(
     nn_filename: str, height: int = 120, width: int = 160
 ) -> None:
-    """Check that both forward methods run on the CPU, with and without gradients, and return valid boxes.
+    """Check `forward` and `forward_network_without_box_decoding` of an exported file on the CPU.
+
+    Both methods must run with and without gradients, and return finite values and valid boxes.
 
     Args:
         nn_filename: exported file.
@@ -34,17 +36,17 @@ def testcase_forward_network_with_and_without_box_decoding_cpu(
 def testcase_forward_network_with_and_without_box_decoding_gpu_if_available(
     nn_filename: str, height: int = 120, width: int = 160
 ) -> None:
-    """Check the forward methods on the GPU. Do nothing without a GPU, or if the file only runs on CPUs."""
+    """Do the same checks on the GPU as on the CPU. Do nothing if there is no GPU or the file runs only on CPUs."""
     if torch.cuda.is_available() and not _only_for_cpus(nn_filename):
         _check_forward(nn_filename, height, width, torch.device("cuda"))
 
 
 def testcase_torch_jit_reset(nn_filename: str, height: int = 120, width: int = 160) -> None:
-    """Check that streams whose state is cleared start again, and that all other streams continue.
+    """Check the methods `reset` and `reset_all` of an exported file, which clear the recurrent state.
 
-    `reset_all` must clear the state of all streams. `reset(mask)` must clear the state of the streams with a mask of 0
-    only. If the number of streams or the frame size changes, all streams must start with a clear state. A network
-    without state must return the same result in every call.
+    `reset_all` must clear the state of all streams. `reset(mask)` must clear only the streams with a 0 in the mask. If
+    the number of streams or the frame size changes, all streams must start with a clear state. A network without state
+    must return the same result in every call.
 
     Args:
         nn_filename: exported file.

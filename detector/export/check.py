@@ -1,4 +1,4 @@
-"""Check of an exported detector."""
+"""Check of a detector that is exported to TorchScript."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`ExportForm`, the description of a form of exported files, and `TORCHSCRIPT`, the plain form."""
+"""`ExportForm`: a kind of exported file, with the functions that write and load it. `TORCHSCRIPT` is the default."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -38,20 +38,20 @@ PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "half": torch.fl
 
 @dataclass(frozen=True)
 class ExportForm:
-    """A form of file to which a trained detector can be exported.
+    """A kind of file to which a trained detector can be exported, such as TorchScript or ONNX.
 
     Args:
         file: name of the model file
-        precisions: keys of `PRECISIONS` that the form supports
-        write: function `f(ssd, path, height, width)` that writes a `detector.export.ssd.SSD` for frames of this size
-            to `path`. It returns additional entries for `info_ssd_jit.json`, and raises a ValueError if the form does
-            not support the detector
-        load: function `f(path, info, device)` that loads such a file; `info` is the content of `info_ssd_jit.json`. It
-            returns an object with the methods `forward`, `detect`, `reset` and `reset_all` of `SSD`
-        rounds: whether files compute with fewer bits than their precision has
-        any_device: whether files run on CPUs and GPUs; otherwise only on CPUs
-        missing: function `f(precision)` that returns the names of the required instructions that this processor lacks;
-            "" if it lacks no instructions
+        precisions: supported precisions, which are keys of `PRECISIONS`
+        write: function `f(ssd, path, height, width)` that writes the detector `ssd` (a `detector.export.ssd.SSD`) to
+            `path`, for frames of this size. The function returns a dict of additional entries for
+            `info_ssd_jit.json`. It raises a ValueError if the detector cannot be written to this kind of file
+        load: function `f(path, info, device)` that loads such a file; `info` is the content of `info_ssd_jit.json`. The
+            function returns an object with the methods `forward`, `detect`, `reset` and `reset_all` of `SSD`
+        rounds: whether parts of the network compute with fewer bits than the selected precision, such as int8
+        any_device: True if files run on CPUs and GPUs, False if they run only on CPUs
+        missing: function `f(precision)` that returns a text with the processor instructions that the file needs and
+            this processor lacks; "" if none is lacking
     """
 
     file: str
@@ -63,14 +63,14 @@ class ExportForm:
     missing: Callable[[str], str] = lambda precision: ""
 
     def exact(self, precision: str) -> bool:
-        """Return whether files give the same results as the detector, except for the rounding of sums."""
+        """Return whether everything is computed in float32, so that results differ only by the rounding of sums."""
         return precision == "float32" and not self.rounds
 
     def check_processor(self, name: str, precision: str) -> None:
-        """Raise a ValueError if this processor cannot run files of this form.
+        """Raise a ValueError if this processor cannot run files of this kind.
 
         Args:
-            name: name of the form, for the error message.
+            name: name of the kind of file (key of `EXPORT_FORMS`), for the error message.
             precision: key of `PRECISIONS`.
         """
         missing = self.missing(precision)
@@ -79,7 +79,7 @@ class ExportForm:
 
 
 def script(ssd: nn.Module) -> torch.jit.ScriptModule:
-    """Script a module, unless it is scripted already.
+    """Compile a module with `torch.jit.script`. A module that is already compiled is returned unchanged.
 
     Raises:
         ValueError: a part of the module, such as the backbone, cannot be scripted.
@@ -96,14 +96,18 @@ def script(ssd: nn.Module) -> torch.jit.ScriptModule:
 
 
 def save_torchscript(ssd: nn.Module, path: Path) -> None:
-    """Script a module, unless it is scripted already, and write it to a file. Errors are the same as in `script`."""
+    """Compile a module with `torch.jit.script`, if it is not compiled yet, and write it to a file.
+
+    Raises:
+        ValueError: a part of the module, such as the backbone, cannot be scripted.
+    """
     script(ssd).save(str(path))
 
 
 def load_torchscript(
     path: str | Path, info: Mapping[str, Any] | None = None, device: str | torch.device = "cpu"
 ) -> torch.jit.ScriptModule:
-    """Load a TorchScript file; `ExportForm.load` of the TorchScript forms. `info` is not used."""
+    """Load a TorchScript file to a device. `info` is not used; it is part of the signature of `ExportForm.load`."""
     with ignoring_torchscript_deprecation():
         return torch.jit.load(str(path), map_location=device)
 
@@ -114,4 +118,4 @@ def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any
 
 
 TORCHSCRIPT = ExportForm(MODEL_NAME, tuple(PRECISIONS), _write, load_torchscript, any_device=True)
-"""The plain form. Its files support `to(device)`, `half()` and any T, B, H and W of the frames."""
+"""The default: plain TorchScript. Its files support `to(device)`, `half()` and any T, B, H and W of the frames."""

@@ -21,10 +21,10 @@ class Agreement(NamedTuple):
     """Differences between the outputs of two detectors for the same frames.
 
     Args:
-        score: largest difference between two scores
-        box: largest difference between x1, y1, w or h of two detections, in pixels
+        score: largest difference between the scores of the same anchor and class
+        box: largest difference between x1, y1, w or h of the counted `detections`, in pixels
         detections: number of boxes of the first detector with a score of at least `CONFIDENT`
-        matched: number of these boxes that the second detector also finds
+        matched: number of these boxes for which the second detector has nearly the same box and score
     """
 
     score: float
@@ -33,10 +33,10 @@ class Agreement(NamedTuple):
     matched: int
 
     def fault(self, exact: bool) -> str:
-        """Describe which differences are too large, and which are allowed. Return "" if all are allowed.
+        """Return a text with the differences and the allowed limits; "" if all differences are within the limits.
 
         Args:
-            exact: whether the second detector computes everything in float32, like the first.
+            exact: True if both detectors compute everything in float32. The limits are then lower.
         """
         if exact:
             if self.score <= 1e-3 and self.box <= 0.1:  # NaN fails, too
@@ -54,9 +54,9 @@ def compare_rows(wanted: Iterable[Iterable[Tensor]], found: Iterable[Iterable[Te
     """Compare the boxes and scores of two detectors for every anchor and class.
 
     Args:
-        wanted: output `forward(x, -1.0)` of the first detector, see `detector.jitting.SSD`: for each time step and
-            stream, (M, 6) rows x1, y1, w, h, score, class_id. The threshold of -1 keeps all rows.
-        found: the same output of the second detector.
+        wanted: result of `forward(x, -1.0)` of the first detector (`detector.jitting.SSD`): T lists of B tensors of
+            (M, 6) rows x1, y1, w, h, score, class_id. The score threshold -1 keeps all rows.
+        found: result of `forward(x, -1.0)` of the second detector for the same frames.
     """
     ours = torch.cat([rows for step in wanted for rows in step])
     theirs = torch.cat([rows for step in found for rows in step])

@@ -1,4 +1,4 @@
-"""Scriptable form of a trained detector. It computes boxes from frames and keeps the recurrent state.
+"""A trained detector as a module for `torch.jit.script`. It computes boxes from frames and keeps the recurrent state.
 
 The exported file runs without Python and torchvision.
 """
@@ -19,7 +19,7 @@ __all__ = ["SSD", "BoxDecoder"]
 
 
 class BoxDecoder(nn.Module):
-    """Decodes predictions to rows of boxes in float32."""
+    """Converts box offsets and scores to rows of boxes in float32."""
 
     def forward(
         self,
@@ -31,7 +31,7 @@ class BoxDecoder(nn.Module):
         score_thresh: float,
         batch_size: int,
     ) -> list[list[Tensor]]:
-        """Decode without non-maximum suppression.
+        """Convert box offsets and scores to rows of boxes, without non-maximum suppression.
 
         Args:
             anchors: (N, A, 4) cx, cy, w, h in pixels.
@@ -39,7 +39,7 @@ class BoxDecoder(nn.Module):
             cls_preds: (N, A, K) scores of the classes without background.
             varx: scale of the centre offsets.
             vary: scale of the size offsets.
-            score_thresh: rows with a score up to this are dropped.
+            score_thresh: only rows with a score above this are returned.
             batch_size: number B of streams; N = T * B.
 
         Returns:
@@ -51,7 +51,7 @@ class BoxDecoder(nn.Module):
 
 
 class SSD(nn.Module):
-    """The scriptable form of a trained detector.
+    """A trained detector as a module that `torch.jit.script` can compile.
 
     Args:
         net: trained detector. It is copied; the copy is in evaluation mode and has a clear state.
@@ -85,12 +85,12 @@ class SSD(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor, score_thresh: float = 0.4) -> list[list[Tensor]]:
-        """Advance the streams and decode without non-maximum suppression.
+        """Compute the boxes of frames without non-maximum suppression, and update the recurrent state.
 
         Args:
             x: (T, B, C, H, W) frames, of any floating point type.
-            score_thresh: rows with a score up to this are dropped. If it is below 0, all rows are kept, including boxes
-                without area, so that the rows of two detectors can be compared one by one.
+            score_thresh: only rows with a score above this are returned. A value below 0 returns one row per anchor and
+                class, including boxes without area, so that the rows of two detectors can be compared one by one.
 
         Returns:
             List of T lists of B tensors (M, 6): x1, y1, w, h, score, class_id (1..K), in pixels of x and cropped to
@@ -103,16 +103,16 @@ class SSD(nn.Module):
     def detect(
         self, x: Tensor, score_thresh: float = 0.4, nms_thresh: float = 0.5, max_boxes: int = 500
     ) -> list[list[Tensor]]:
-        """Advance the streams and decode with non-maximum suppression, like `SingleStageDetector.get_boxes`.
+        """Compute the boxes of frames with non-maximum suppression, and update the recurrent state.
 
         Args:
             x: (T, B, C, H, W) frames.
-            score_thresh: rows with a score up to this are dropped.
+            score_thresh: only rows with a score above this are returned.
             nms_thresh: of two boxes of the same class with an IoU above this, the one with the lower score is dropped.
-            max_boxes: largest number of rows per frame that enter the suppression; the highest scores are used.
+            max_boxes: largest number of rows per frame that enter non-maximum suppression. Lower scores are dropped.
 
         Returns:
-            List of T lists of B tensors (M, 6), see `forward`.
+            List of T lists of B tensors (M, 6): x1, y1, w, h, score, class_id (1..K), in pixels of x.
         """
         boxes, scores = self._boxes(x)
         kept: list[list[Tensor]] = []
@@ -124,7 +124,7 @@ class SSD(nn.Module):
 
     @torch.jit.export
     def forward_network_without_box_decoding(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Advance the streams by frames (T, B, C, H, W); return box offsets (N, A, 4), class logits (N, A, K + 1)."""
+        """Return box offsets (N, A, 4), class logits (N, A, K + 1) of frames (T, B, C, H, W), and update the state."""
         return self.predict(self.feature_extractor(self._frames(x)))
 
     def predict(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -165,5 +165,5 @@ class SSD(nn.Module):
         return best_class(scores) if self.anchors.max_decode else scores
 
     def train(self, mode: bool = True) -> "SSD":
-        """Stay in evaluation mode, even if a parent module is set to training mode."""
+        """Stay in evaluation mode. `mode` is ignored, so a parent module cannot set this module to training mode."""
         return super().train(False)

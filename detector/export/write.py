@@ -37,20 +37,20 @@ def export_ssd(
 
     Args:
         ssd: the detector to export. It is not changed.
-        params: flat hyperparameters (`Config.to_hparams()`), `classes`, `label_map`, and the `height` and `width` of
-            the frames in training.
+        params: the settings in `Config.to_hparams()`, together with `classes` (names), `label_map` (dict from class ids
+            to names), and `height` and `width` of the training frames.
         out_directory: folder to write to; created if missing.
         nms_thresh: IoU threshold of non-maximum suppression, stored as the default for users of the file.
         score_thresh: score threshold, stored as the default for users of the file.
-        form: name or import path of the form of the model file, see `EXPORT_FORMS`.
+        form: kind of the model file: name in `EXPORT_FORMS`, or import path of an `ExportForm`.
         precision: key of `PRECISIONS`.
 
     Returns:
         Path of the model file.
 
     Raises:
-        ValueError: the form is unknown, does not support the precision or the detector, or needs a package that is
-            not installed.
+        ValueError: the form is unknown; it does not support the precision, the detector or this processor; or it needs
+            a package that is not installed.
     """
     kind = EXPORT_FORMS[form]
     require(isinstance(kind, ExportForm), "form", form, "a detector.export.form.ExportForm")
@@ -107,7 +107,7 @@ def export_lightning_model(
 
 
 def in_precision(ssd: SSD, precision: str) -> SSD:
-    """Convert a copy of the detector to a precision. For float32, return the detector itself.
+    """Return a copy of the detector in a precision (key of `PRECISIONS`). For float32, return the detector itself.
 
     In bf16, the head stays in float32, because it takes little time and scores need more than eight bits to be ordered.
     """
@@ -123,7 +123,7 @@ def in_precision(ssd: SSD, precision: str) -> SSD:
 
 
 def _info(ssd: SSD, params: Mapping[str, Any], nms_thresh: float, score_thresh: float) -> dict[str, Any]:
-    """Describe the inputs and outputs of the model for programs that use it."""
+    """Return the entries of `info_ssd_jit.json` that describe the inputs and outputs of the model."""
     config = Config.from_hparams(params)
     data, representation = config.data, representation_of(config.data)
     return {

@@ -1,6 +1,8 @@
-"""Storage of the frames that a file of boxes covers.
+"""The list of the frames that a detector has processed, stored together with its detections.
 
-They are stored separately, because a frame without boxes has no row in the file of boxes.
+A frame without detections has no row in a file of detections. Therefore the start of the first frame, the duration of a
+frame and the number of frames (`Frames`) are stored separately: beside an NPY or CSV file in a JSON file, and in a COCO
+JSON file in the entry `info`.
 """
 
 import json
@@ -13,28 +15,27 @@ __all__ = ["frames_path", "read_frames", "write_frames"]
 
 
 def frames_path(path: str | Path) -> Path:
-    """Return the path of the JSON file of frames for an NPY or CSV file of boxes, such as `boxes.npy.frames.json`."""
+    """Return the path of the JSON file that stores the frames of an NPY or CSV file: its path plus `.frames.json`."""
     return Path(f"{path}.frames.json")
 
 
 def write_frames(path: str | Path, frames: Frames) -> None:
-    """Write the frames of the NPY or CSV file `path` to the JSON file beside it, see `frames_path`."""
+    """Store the frames from which an NPY or CSV file of detections was made, in the JSON file `frames_path(path)`."""
     with atomic_write(frames_path(path)) as part:
         part.write_text(json.dumps(frames._asdict()) + "\n")
 
 
 def read_frames(path: str | Path) -> Frames | None:
-    """Read the frames that a file of boxes covers.
+    """Read the frames from which a file of detections was made.
 
     Args:
-        path: NPY or CSV file of boxes, the JSON file of frames beside it, or a COCO JSON file, which stores the frames
-            in `info`.
+        path: NPY or CSV file of detections, the JSON file of frames beside it, or a COCO JSON file.
 
     Returns:
         The frames; None if they are not stored, as with files of other tools.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: `path` does not exist.
         ValueError: the stored values do not describe frames.
     """
     path = Path(path)

@@ -36,8 +36,8 @@ class Frame(NamedTuple):
     Args:
         t: end of the frame in microseconds
         boxes: (M,) `BBOX_dtype` boxes with the time t, in sensor pixels, by descending score
-        histogram: (2, H, W) uint8 event counts in network pixels if requested, otherwise an empty array. Later frames
-            overwrite the counts
+        histogram: (2, H, W) uint8 number of OFF and ON events in each pixel of the network's input if requested,
+            otherwise an empty array. The array is overwritten when later frames are computed
     """
 
     t: int
@@ -46,23 +46,23 @@ class Frame(NamedTuple):
 
 
 class Predictor:
-    """An exported detector, with the preprocessing of its training.
+    """Runs an exported detector on events, with the same preprocessing as in training.
 
-    The state is clear at the start of every stream and is kept until the end of the stream. The predictor needs memory
+    The recurrent state is cleared when a stream starts and is kept until the stream ends. The predictor needs memory
     for the events of one frame per stream and for the tensors of `num_tbins` frames.
 
     Args:
         model: exported model file (`model.ptjit`) with `info_ssd_jit.json` beside it, or the folder of both.
         score_thresh: lowest score of a box; if None, the threshold stored in `info_ssd_jit.json`.
-        height: sensor height in pixels, for chunks of events.
-        width: sensor width in pixels, for chunks of events.
-        downsampling: exponent k. The sensor size is divided by 2^k. If None, k is the one that gives the frame size
-            of the training.
+        height: sensor height in pixels. Needed for chunks of events, not for recordings.
+        width: sensor width in pixels. Needed for chunks of events, not for recordings.
+        downsampling: exponent k. The network's input has the size of the sensor divided by 2^k. If None, k is selected
+            such that this size is the frame size of the training.
         num_tbins: number of frames of a stream that enter the network at once; 1 has the lowest latency.
         device: device to run on. If None, the first GPU; the CPU if there is no GPU or the model only runs on CPUs.
 
     Attributes:
-        classes: names of the detected classes by label map id.
+        classes: dict from the class ids of the label map to the names of the detected classes.
         delta_t: duration of a frame in microseconds.
         score_thresh: lowest score of a box.
 
@@ -117,13 +117,15 @@ class Predictor:
         """Detect objects in one stream: `for boxes in predictor(events)`.
 
         Args:
-            events: a recording or chunks, see `Events`.
+            events: a recording (`EventReader`), or an iterable of `EventCD` arrays of any length ("chunks").
 
         Returns:
-            Iterator over the boxes of each frame, see `Frame.boxes`. For a frame without boxes the array is empty.
+            Iterator over one `BBOX_dtype` array per frame, as in `Frame.boxes`. The array is empty if no object is
+            detected.
 
         Raises:
-            ValueError: see `frames`.
+            ValueError: the sensor size is unknown or not allowed, events are invalid, or the predictor has started to
+                process other streams in the meantime.
         """
         return (frame.boxes for (frame,) in self.frames([events]) if frame is not None)
 
@@ -131,12 +133,12 @@ class Predictor:
         """Detect objects in several streams together, in one batch.
 
         Args:
-            streams: B recordings or iterables of chunks.
+            streams: B streams. Each stream is a recording or an iterable of chunks, as in `__call__`.
             histograms: whether to compute `Frame.histogram`.
 
         Returns:
             Iterator over lists of B frames. List k contains frame k of each stream, even if the frames of the streams
-            have different times. It contains None for streams that have ended.
+            have different times. Streams that have ended have None in the list.
 
         Raises:
             ValueError: a sensor size is unknown or not allowed, events are invalid, or the predictor has started to
@@ -213,7 +215,7 @@ class Predictor:
             return self._model.detect(inputs, self.score_thresh, *self._limits)
 
     def _to_boxes(self, rows: Tensor, end: int, stream: "_Stream") -> np.ndarray:
-        """Convert the output rows of the model to boxes in sensor pixels. `end` is the time of the frame."""
+        """Convert (M, 6) output rows of the model to `BBOX_dtype` boxes in sensor pixels with the time `end`."""
         values = rows.float().cpu().numpy()
         boxes = np.zeros(len(values), BBOX_dtype)
         boxes["t"] = end
@@ -245,10 +247,12 @@ class _Stream:
 
         Args:
             out: (T, C, H, W) array, overwritten by the frames.
-            counts: (T, 2, H, W) array, overwritten by histograms of the frames. If empty, no histograms are computed.
+            counts: (T, 2, H, W) array, overwritten by the number of events of each frame, polarity and pixel. If the
+                array is empty, events are not counted.
 
         Returns:
-            End times of the frames. At the end of the stream, there are fewer than T, and the rest of `out` is 0.
+            End times of the computed frames in microseconds. If the stream ends, the list has fewer than T items, and
+            the rest of `out` is filled with 0.
         """
         ends: list[int] = []
         for t, (start, columns) in enumerate(islice(self._frames, len(out))):

@@ -21,14 +21,14 @@ __all__ = ["Summary", "predict"]
 
 
 class Summary(NamedTuple):
-    """Counts and speed of the detection in a recording.
+    """Statistics of the detection in a recording: number of frames and boxes, and speed.
 
     Args:
         frames: number of frames
-        boxes: number of boxes
-        recorded_s: duration of the frames in seconds
+        boxes: number of detected boxes in all frames
+        recorded_s: total duration of the frames in seconds
         seconds: computing time in seconds
-        faults: numbers of faulty events; empty for chunks of events
+        faults: number of faulty events of each kind; all 0 for chunks of events
     """
 
     frames: int
@@ -39,7 +39,7 @@ class Summary(NamedTuple):
 
     @property
     def real_time_factor(self) -> float:
-        """Seconds of recording per second of computing. With at least 1, a detector keeps up with a live stream."""
+        """Seconds of recording per second of computing. If at least 1, the detector keeps up with a live stream."""
         return self.recorded_s / self.seconds
 
     def text(self) -> str:
@@ -66,10 +66,10 @@ def predict(
         predictor: the detector.
         outputs: files to write. The suffix selects the format: `.npy`, `.csv`, `.json` (COCO), `.gif` or `.mp4`.
         progress: whether to show a progress bar with the real-time factor.
-        data: settings of the recording: file format, label format, and the share of faulty events that is allowed.
+        data: settings, of which three are used: `event_format`, `label_format` and `max_faulty_events`.
 
     Returns:
-        Counts and speed. The time to load the model is not included.
+        Number of frames and boxes, and speed. The time to load the model is not included.
 
     Raises:
         FileNotFoundError: there is no such recording.
@@ -118,7 +118,11 @@ def _follow(steps: Iterator[list[Frame | None]], writers: Sequence[AddFrame], de
 
 @contextmanager
 def _decorative(path: Path, writer: AbstractContextManager[AddFrame]) -> Iterator[AddFrame]:
-    """Wrap a writer so that it stops at its first error and a warning replaces the error."""
+    """Wrap a writer so that an error in it does not stop the detection: the writer ends, and a warning is printed.
+
+    Yields:
+        Function that appends a frame, see `AddFrame`.
+    """
     append, error = writer.__enter__(), None
 
     def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:

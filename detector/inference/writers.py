@@ -1,7 +1,7 @@
 """Files of detections, written frame by frame: NPY, CSV, COCO JSON, and videos with boxes drawn on the events.
 
-A file appears only when it is complete. At most one frame is in memory at a time. With the boxes, the frames in which
-they were detected are stored: beside NPY and CSV files, and inside COCO JSON. See `detector.inference.frames_file`.
+A file appears only when it is complete. At most one frame is in memory at a time. With a file of boxes, the list of the
+processed frames is stored, because frames without boxes have no rows (`detector.inference.frames_file`).
 """
 
 import csv
@@ -32,7 +32,7 @@ class Scene(NamedTuple):
     """Properties that are the same for all frames of a file.
 
     Args:
-        classes: class names by label map id
+        classes: dict from the class ids of the label map to class names
         delta_t: duration of a frame in microseconds
         height: height of the sensor in pixels
         width: width of the sensor in pixels
@@ -45,7 +45,11 @@ class Scene(NamedTuple):
 
 
 class _FrameCounter:
-    """Counts the frames of a file. The attribute `frames` describes the frames that were added so far."""
+    """Counts the frames that are appended to a file.
+
+    Attributes:
+        frames: start, duration and number of the frames that were appended so far.
+    """
 
     def __init__(self, delta_t: int) -> None:
         self.frames = Frames(0, delta_t, 0)
@@ -57,10 +61,10 @@ class _FrameCounter:
 
 @contextmanager
 def _rows_file(path: Path, scene: Scene, mode: str, newline: str | None = None) -> Iterator[tuple[IO, _FrameCounter]]:
-    """Open a file of boxes for writing. When it is complete, store its frames beside it.
+    """Open an NPY or CSV file for writing. When it is complete, write the JSON file of its frames (`frames_path`).
 
     Yields:
-        The open file, and a counter to which the frames must be added.
+        The open file, and a counter. The caller must call `counter.add(end)` for each frame.
     """
     counter = _FrameCounter(scene.delta_t)
     with atomic_write(path) as part, part.open(mode, newline=newline) as file:
@@ -71,7 +75,11 @@ def _rows_file(path: Path, scene: Scene, mode: str, newline: str | None = None) 
 
 @contextmanager
 def npy_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
-    """Write boxes to an NPY file that `detector.labels.npy.load_labels` can read."""
+    """Write boxes to an NPY file that `detector.labels.npy.load_labels` can read.
+
+    Yields:
+        Function `add(end, boxes, histogram)` that appends a frame. `end` is the end of the frame in microseconds.
+    """
     count = 0
     with _rows_file(path, scene, "w+b") as (file, counter):
 
@@ -91,7 +99,11 @@ def npy_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
 
 @contextmanager
 def csv_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
-    """Write boxes to a CSV file, one line per box: time, x, y, w, h, class id, score, class name."""
+    """Write boxes to a CSV file, one line per box: time, x, y, w, h, class id, score, class name.
+
+    Yields:
+        Function `add(end, boxes, histogram)` that appends a frame. `end` is the end of the frame in microseconds.
+    """
     with _rows_file(path, scene, "w", newline="") as (file, counter):
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow([*CSV_COLUMNS, "class_name"])
@@ -106,7 +118,11 @@ def csv_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
 
 @contextmanager
 def coco_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
-    """Write a COCO dataset: images are frames with their end time `t`, annotations are boxes with a `score`."""
+    """Write a COCO dataset: images are frames with their end time `t`, annotations are boxes with a `score`.
+
+    Yields:
+        Function `add(end, boxes, histogram)` that appends a frame. `end` is the end of the frame in microseconds.
+    """
     categories = [{"id": key, "name": name} for key, name in scene.classes.items()]
     size = {"width": scene.width, "height": scene.height}
     count, counter = 0, _FrameCounter(scene.delta_t)
@@ -132,7 +148,11 @@ def coco_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
 
 @contextmanager
 def video_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
-    """Write a video of the events with boxes, classes and scores, at the speed of the recording."""
+    """Write a video of the events with boxes, classes and scores, at the speed of the recording.
+
+    Yields:
+        Function `add(end, boxes, histogram)` that appends a frame. `end` is the end of the frame in microseconds.
+    """
     from detector.visualization.drawing import draw_detections
     from detector.visualization.video import VIDEOS  # drawing needs torchvision, which takes seconds to import
 

@@ -83,11 +83,12 @@ def labels_path(recording: Place, label_format: str = "npy") -> Place:
 def load_labels(path: str | Path, time_unit: TimeUnit = "us", offset: int = 0, label_format: str = "npy") -> np.ndarray:
     """Read and check the boxes of a label file.
 
-    Legacy field names, any order of the fields and packed records are accepted.
+    Accepted are any order of the fields, legacy names of fields such as `ts` for `t`, and records without padding
+    bytes.
 
     Args:
         path: the label file.
-        time_unit: unit of the times in the file. Times are rounded to whole microseconds; but if the unit is
+        time_unit: unit of the times in the file. Times are rounded to whole microseconds. But if the unit is
             microseconds, times with fractions are an error.
         offset: microseconds that are added to the times.
         label_format: name or import path of a `LabelFormat`.
@@ -106,7 +107,13 @@ def load_labels(path: str | Path, time_unit: TimeUnit = "us", offset: int = 0, l
 def read_labels(path: str | Path, label_format: str = "npy") -> np.ndarray:
     """Read the boxes of a label file exactly as the reader of the format returns them, without checks.
 
-    Arguments and errors are described in `load_labels`.
+    Args:
+        path: the label file.
+        label_format: name or import path of a `LabelFormat`.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the format is unknown, or the file cannot be read in this format.
     """
     path, format_ = Path(path), _format(label_format)
     if not path.is_file():
@@ -119,10 +126,16 @@ def read_labels(path: str | Path, label_format: str = "npy") -> np.ndarray:
 
 
 def field_columns(raw: np.ndarray, source: str) -> dict[str, str]:
-    """Return a dict from each field of `BBOX_dtype` to its name in `raw`, which may be a legacy name.
+    """Return a dict from each field of `BBOX_dtype` to the field of `raw` that contains it.
+
+    The field of `raw` may have a legacy name, such as `ts` for `t`.
+
+    Args:
+        raw: structured boxes.
+        source: name at the beginning of error messages, such as the file.
 
     Raises:
-        ValueError: a field is missing or is not numeric; the message begins with `source`.
+        ValueError: a field is missing or is not numeric.
     """
     found = raw.dtype.names or ()
     columns = {
@@ -167,13 +180,19 @@ def to_microseconds(times: np.ndarray, time_unit: TimeUnit, source: str, offset:
 
 
 def to_boxes(raw: np.ndarray, source: str, time_unit: TimeUnit = "us", offset: int = 0) -> np.ndarray:
-    """Check structured boxes and convert them to `BBOX_dtype`. Result and errors are described in `load_labels`.
+    """Check structured boxes and convert them to `BBOX_dtype`.
 
     Args:
         raw: structured boxes in an array of any shape; not changed.
         source: name at the beginning of error messages, such as the file.
         time_unit: unit of the times of the boxes.
         offset: microseconds that are added to the times.
+
+    Returns:
+        (M,) array of `BBOX_dtype`, sorted by t. Boxes with the same time keep their order.
+
+    Raises:
+        ValueError: the unit is unknown, a field is missing, or a field contains values that are not allowed.
     """
     columns = field_columns(raw, source)
     flat = raw.reshape(-1)
@@ -190,7 +209,15 @@ def to_boxes(raw: np.ndarray, source: str, time_unit: TimeUnit = "us", offset: i
 
 
 def _check_values(source: str, values: np.ndarray, target: np.dtype, *, whole: bool, advice: str = "") -> None:
-    """Raise an error for values that `target` cannot hold: NaN, numbers out of range and, if `whole`, fractions."""
+    """Raise a ValueError if `target` cannot hold a value: NaN, a number out of range or, if `whole`, a fraction.
+
+    Args:
+        source: name at the beginning of the error message.
+        values: (M,) numbers.
+        target: dtype in which the values will be stored.
+        whole: whether fractions are an error.
+        advice: allowed values in the message about fractions; "" for "whole numbers".
+    """
     if not values.size:
         return
     if values.dtype.kind == "f" and not np.isfinite(values).all():

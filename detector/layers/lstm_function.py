@@ -20,8 +20,8 @@ def lstm_sequence(gates_x: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor)
     Args:
         gates_x: (T * B, 4 * C, h, w) convolved input in time-major order. The channels are those of the input gate, the
             forget gate, the output gate and the candidate.
-        weight: (4 * C, C, k, k) weight of the hidden state's convolution, which has stride 1 and keeps the size. The
-            dtype is that of `gates_x`.
+        weight: (4 * C, C, k, k) weight of the convolution of the hidden state, in the dtype of `gates_x`. This
+            convolution has stride 1, and its padding keeps the size.
         hidden: (B, C, h, w) initial hidden state. It gets no gradient.
         cell: (B, C, h, w) initial cell state, float32. It gets no gradient.
 

@@ -21,7 +21,7 @@ def stateful_modules(module: nn.Module) -> list[Any]:
 
 
 class ConvRNN(nn.Module):
-    """Base class of convolutional recurrent cells. Contains the convolution of the input and the state.
+    """Base class of convolutional recurrent cells, with the state and with the convolution of the input.
 
     Args:
         cin: input channels.
@@ -48,7 +48,8 @@ class ConvRNN(nn.Module):
         """Clear the state of some streams.
 
         Args:
-            mask: (B,) values: 0 clears the state of a stream, 1 keeps the state.
+            mask: (B,) values: 0 clears the state of a stream, 1 keeps the state. If B has changed, all states are
+                cleared.
         """
         if len(self.state) > 0 and self.state[0].size(0) != mask.numel():  # the batch size has changed
             self.reset_all()
@@ -56,7 +57,7 @@ class ConvRNN(nn.Module):
         self.state = [torch.where(keep.to(s.device), s, torch.zeros_like(s)) for s in self.state]
 
     def convolve_input(self, x: Tensor) -> Tensor:
-        """Convolve the input of all time steps. The result is the contribution of the input to the gates.
+        """Convolve the input of all time steps to its contribution to the gates, (T * B, gates * cout, h, w).
 
         An input of a single pixel is convolved with stride 1, which gives the same result. With stride 2, the bf16
         gradient of oneDNN 3.13 would contain uninitialised memory.
@@ -147,7 +148,15 @@ class ConvGRU(ConvRNN):
         self.h2candidate = nn.Conv2d(cout, cout, 3, 1, 1, bias=False)
 
     def forward(self, x: Tensor, batch_size: int) -> Tensor:
-        """Run the cell over T time steps of B streams, and update the state; see `ConvLSTM.forward`."""
+        """Run the cell over T time steps of B streams, and update the state.
+
+        Args:
+            x: (T * B, cin, H, W) input in time-major order.
+            batch_size: number of streams B.
+
+        Returns:
+            (T * B, cout, h, w) hidden states of all time steps.
+        """
         gates_x = self.convolve_input(x)
         hidden = self.initial_state(gates_x, batch_size, 1)[0]
         outputs: list[Tensor] = []

@@ -25,15 +25,17 @@ _LOW_BITS = (1 << 32) - 1
 
 
 class AnchorGrid(NamedTuple):
-    """The anchors of a feature pyramid. Each of the S anchor shapes has one anchor in each cell of a grid.
+    """The anchors of a feature pyramid. Each level has a grid of cells and several anchor shapes, S over all levels.
+
+    A shape has one anchor in each cell of its level.
 
     Attributes:
         anchors: (A, 4) cx, cy, w, h, ordered by level, row, column and shape
         sizes: (S, 2) width and height of each shape
         strides: (S, 1) distance of neighbouring cells of each shape in pixels
-        cells: (S, 2) number of columns and rows in the grid of each shape
+        cells: (S, 2) number of columns and number of rows in the grid of each shape
         first: (S,) index of the first anchor of each shape
-        per_cell: number of shapes in each cell
+        per_cell: number of anchors in each cell
     """
 
     anchors: Tensor
@@ -61,7 +63,7 @@ class BatchBoxes(NamedTuple):
 
 
 class _Pairs(NamedTuple):
-    """P pairs of a box and an anchor, ordered by box: their (P,) indices and (P,) IoU."""
+    """P pairs of a box and an anchor, ordered by box: (P,) index of the box, index of the anchor, and IoU."""
 
     box: Tensor
     anchor: Tensor
@@ -78,15 +80,15 @@ def pack_frames(
     """Concatenate the boxes of all frames. Boxes on the CPU are checked.
 
     Args:
-        targets: the boxes of each frame, in a form that `to_box_tensor` accepts
+        targets: for each frame, (M, >= 5) rows x1, y1, x2, y2, label, or an array with fields x, y, w, h, class_id
         num_frames: number of frames of the batch
         device: device of the result
         num_classes: highest allowed label; unlimited if None
         numbers: frame numbers for error messages; 0 to `num_frames` - 1 if None
 
     Raises:
-        ValueError: there is not one target per frame, a box has coordinates that are not finite or x2 < x1 or y2 < y1,
-            or a label is not a whole number from 1 to `num_classes`.
+        ValueError: the number of targets is not `num_frames`; a coordinate is not finite, or is too large; x2 < x1 or
+            y2 < y1; or a label is not a whole number from 1 to `num_classes`.
     """
     if len(targets) != num_frames:
         raise ValueError(f"targets: got {len(targets)} frames, allowed: one for each of the {num_frames} frames")
@@ -128,7 +130,7 @@ def assign_boxes(
     bg_iou_threshold: float,
     allow_low_quality_matches: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Assign boxes to anchors, as `assign_priors` does for each frame.
+    """Assign the boxes of a batch to anchors, by the rule that `assign_priors` defines for one frame.
 
     Args:
         grid: the anchors of a frame
@@ -138,9 +140,9 @@ def assign_boxes(
         allow_low_quality_matches: whether every box gets at least one anchor, regardless of the IoU
 
     Returns:
-        Three tensors: the (N * A,) int64 labels of the anchors of all frames (-1 ignored, 0 background, otherwise the
-        label of the box); the (P,) indices of the P positive anchors in these labels; and, for each positive anchor,
-        the (P,) index of its box.
+        Three tensors. First, (N * A,) int64 labels of the anchors of all frames: -1 ignored, 0 background, otherwise
+        the label of the assigned box. Second, (P,) indices of the P positive anchors in the first tensor. Third, (P,)
+        index of the box of each positive anchor.
     """
     num_anchors = len(grid.anchors)
     labels = boxes.labels.new_zeros((boxes.num_frames, num_anchors))
@@ -178,7 +180,9 @@ def _sort_key(iou: Tensor, index: Tensor) -> Tensor:
 
 
 def _candidates(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int = 0) -> _Pairs:
-    """Find the pairs whose IoU can reach the threshold. Each box is also paired with the nearest cells of each shape.
+    """Find the pairs of box and anchor whose IoU can reach the threshold, and compute the IoU of each pair.
+
+    Each box is also paired with the anchors in the nearest cells.
 
     The IoU with a shape decreases with the distance in x and in y. Therefore the best anchor of a box is in the nearest
     cells, and its best k + 1 anchors are in the nearest k + 1 columns and rows. A margin of k includes these cells.
@@ -202,7 +206,10 @@ def _candidates(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int =
 
 
 def _cell_ranges(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int) -> tuple[Tensor, Tensor]:
-    """Compute the cells to search for each box and shape.
+    """Compute the range of cells to search for each box and shape.
+
+    The range includes all cells whose IoU can reach the threshold, and at least the nearest `margin` + 1 columns and
+    rows.
 
     Returns:
         Two (M, S, 2) int64 tensors: the first column and row, and the number of columns and rows.
@@ -224,7 +231,7 @@ def _cell_ranges(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int)
 
 
 def _match_boxes(grid: AnchorGrid, boxes: BatchBoxes, pairs: _Pairs, threshold: float, margin: int = 0) -> Tensor:
-    """Compute the (M,) anchors that `match_each_box` finds; -1 for boxes that get no anchor.
+    """Assign one anchor to each box, as `match_each_box` does. Return (M,) anchor indices, -1 for boxes without anchor.
 
     `pairs` contains every pair with an IoU of at least the threshold, and the best `margin + 1` pairs of each box. If a
     box loses more than `margin` anchors to other boxes and keeps only a pair below the threshold, it may have a better

@@ -10,15 +10,15 @@ __all__ = ["best_class", "class_scores", "decode_boxes", "select_rows"]
 
 
 def class_scores(logits: Tensor) -> Tensor:
-    """Compute float32 scores (N, A, K) without background from logits (N, A, K + 1).
+    """Compute float32 class scores (N, A, K) as the softmax of logits (N, A, K + 1), without the background (index 0).
 
-    The head stores its logits class by class, so a softmax over the last dimension would copy them.
+    The head stores its logits class by class, so a softmax over the last dimension would copy the logits.
     """
     return logits.transpose(1, 2).float().softmax(dim=1)[:, 1:].transpose(1, 2)
 
 
 def best_class(scores: Tensor) -> Tensor:
-    """Set all scores (N, A, K) of an anchor to NaN, except the highest; of equally high scores the first is kept."""
+    """Keep only the highest score of each anchor in (N, A, K), the first of equal scores. Return NaN for all others."""
     best = scores.masked_fill(scores.isnan(), -torch.inf).max(dim=2, keepdim=True).indices
     return torch.full_like(scores, torch.nan).scatter(2, best, scores.gather(2, best))
 
@@ -51,7 +51,7 @@ def select_rows(
     Args:
         boxes: (N, A, 4) x1, y1, w, h.
         scores: (N, A, K) scores without background.
-        score_thresh: rows with a score up to this are dropped.
+        score_thresh: only scores above this threshold are used.
         batch_size: number B of streams; N = T * B.
         keep_empty: whether to keep the rows of boxes without area or with NaN.
 

@@ -36,7 +36,7 @@ def fill_targets(
     loc: np.ndarray,
     cls: np.ndarray,
 ) -> None:
-    """Fill the offsets and labels of all anchors of a batch.
+    """Assign the boxes of a batch to anchors, and write the offsets and labels of all anchors.
 
     Args:
         boxes: (M, 4) float32 finite x1, y1, x2, y2, frame after frame.
@@ -44,10 +44,10 @@ def fill_targets(
         starts: (N + 1,) int64 index of the first box of each frame, followed by M.
         anchors: (A, 4) float32 cx, cy, w, h, ordered by level, row, column and shape.
         shapes: (S, 3) float32 width, height and stride of each anchor shape.
-        cells: (S, 4) int64 columns, rows, index of the first anchor, and anchors per cell, for each shape.
-        settings: (4,) float32 foreground and background threshold, scales of the centre and of the size offsets.
+        cells: (S, 4) int64 number of columns, number of rows, index of first anchor, anchors per cell, for each shape.
+        settings: (4,) float32 foreground threshold, background threshold, scale of centre offsets, of size offsets.
         low_quality: whether every box gets at least one anchor, regardless of the IoU.
-        loc, cls: (N, A, 4) float32 and (N, A) int64 arrays, overwritten by the offsets and the labels.
+        loc, cls: (N, A, 4) float32 array, overwritten by the offsets; (N, A) int64 array, overwritten by the labels.
     """
     best = np.zeros(anchors.shape[0], np.float32)
     owner, touched = np.empty(anchors.shape[0], np.int32), np.empty(anchors.shape[0], np.int32)
@@ -98,22 +98,25 @@ def _update_owners(
     touched: np.ndarray,
     count: int,
 ) -> tuple[int, Number, int]:
-    """Assign a box to each anchor whose IoU with it is sufficient and higher than the IoU with the previous boxes.
+    """Assign a box to the anchors that have a sufficient IoU with the box.
+
+    An anchor gets the box if their IoU is at least `threshold` and higher than the IoU of the anchor with the boxes
+    before.
 
     Args:
         number: index of the box.
         box: corners of the box.
-        shapes: see `fill_targets`.
-        cells: see `fill_targets`.
-        threshold: lowest sufficient IoU.
-        best: (A,) highest IoU of each anchor so far, updated.
-        owner: (A,) box with this IoU, updated.
-        touched: list of the anchors with a sufficient IoU, updated.
-        count: length of this list.
+        shapes: (S, 3) anchor shapes, as in `fill_targets`.
+        cells: (S, 4) grid of each shape, as in `fill_targets`.
+        threshold: lowest IoU of a box with an assigned anchor.
+        best: (A,) highest IoU of each anchor with the boxes so far, updated.
+        owner: (A,) index of the box with this IoU, updated.
+        touched: (A,) array that begins with the `count` anchors that have a box so far, updated.
+        count: number of anchors that have a box so far.
 
     Returns:
-        The new length of `touched`, the highest IoU of the box, and the anchor with this IoU. Without a sufficient IoU,
-        the last two are -1.
+        The new `count`, the highest IoU of the box with an anchor, and the index of this anchor. The last two are -1 if
+        no IoU reaches the threshold.
     """
     top, chosen = -ONE, -1
     for s in range(shapes.shape[0]):
@@ -147,9 +150,19 @@ def _match(
 ) -> None:
     """Assign one anchor to each box of a frame, as `match_each_box` does, and write it to `wanted`.
 
-    A box gets its best anchor that is free or assigned to a box with a lower IoU. That other box then searches for
-    another anchor. The IoU of an anchor with its assigned box only increases, so a box never has to try an anchor
-    twice. If a box gets no anchor, `wanted` is -1.
+    A box gets the best of the anchors that are free or assigned to a box with a lower IoU. In the second case, the
+    other box then searches for another anchor. The IoU of an anchor with its assigned box only increases, so a box
+    never has to try an anchor twice.
+
+    Args:
+        start: index of the first box of the frame.
+        stop: index after the last box of the frame.
+        boxes: (M, 4) boxes of the batch.
+        shapes: (S, 3) anchor shapes, as in `fill_targets`.
+        cells: (S, 4) grid of each shape, as in `fill_targets`.
+        wanted: (M,) anchor that each box tries first, overwritten by the anchor that the box gets, or by -1 if none.
+        strength: (M,) IoU of each box with its anchor in `wanted`, updated.
+        holder: (A,) box to which each anchor is assigned, -1 for a free anchor, updated.
     """
     for first in range(start, stop):
         box: Any = first
@@ -167,9 +180,9 @@ def _match(
 
 @compiled
 def _accepts(anchor: int, box: int, iou: Number, holder: np.ndarray, strength: np.ndarray) -> bool:
-    """Return whether an anchor is free or assigned to a box with a lower IoU.
+    """Return whether a box can get an anchor that has this IoU with the box.
 
-    Of two boxes with equal IoU, the anchor prefers the box with the lower index.
+    The anchor must be free, or be assigned to a box with a lower IoU, or to one with equal IoU and a higher index.
     """
     other = holder[anchor]
     return other < 0 or iou > strength[other] or (iou == strength[other] and box < other)
@@ -179,9 +192,9 @@ def _accepts(anchor: int, box: int, iou: Number, holder: np.ndarray, strength: n
 def _best_free(
     number: int, box: Four, shapes: np.ndarray, cells: np.ndarray, holder: np.ndarray, strength: np.ndarray
 ) -> tuple[Number, int]:
-    """Return the highest IoU of a box with an anchor that accepts it, see `_accepts`, and the first such anchor.
+    """Return the highest IoU of a box with any anchor that the box can get, and the first anchor with this IoU.
 
-    Both are -1 if no anchor accepts the box.
+    `_accepts` decides whether the box can get an anchor. Both results are -1 if the box can get no anchor.
     """
     # Step 1: search the nearest cells. Step 2: search all cells that can reach the highest IoU found so far.
     top, chosen = _search(number, box, shapes, cells, True, ZERO, -1, holder, strength)
@@ -207,9 +220,10 @@ def _search(
     holder: np.ndarray,
     strength: np.ndarray,
 ) -> tuple[Number, int]:
-    """Search for a better anchor than `chosen`, whose IoU is `top`, and return the IoU and index of the best anchor.
+    """Search for an anchor that is better than `chosen`, whose IoU is `top`, and that accepts the box.
 
-    Only the nearest cells are searched, or all cells whose IoU can reach `top`.
+    If `nearest`, only the nearest cells are searched; otherwise, all cells whose IoU can reach `top`. Return the IoU
+    and the index of the best anchor, which are `top` and `chosen` if no anchor is better.
     """
     for s in range(shapes.shape[0]):
         shape, cell = _three(shapes, s), _four(cells, s)
@@ -231,7 +245,7 @@ def _cells_to_search(
 ) -> tuple[int, int, int, int]:
     """Compute the range of cells to search for a box and an anchor shape.
 
-    These are the nearest cells, or the cells in which the IoU can reach the threshold.
+    If `nearest`, these are the nearest cells; otherwise, the cells in which the IoU can reach the threshold.
 
     Returns:
         First column, last column, first row, last row.
@@ -254,9 +268,9 @@ def _cells_to_search(
 
 @compiled
 def _range(centre: Number, reach: Number, size: Number) -> tuple[Number, Number]:
-    """Return the first and last of `size` cells at a distance of up to `reach` from a centre.
+    """Return the first and the last of the cells 0 to `size` - 1 that are at most `reach` cells away from `centre`.
 
-    A centre outside the grid is first moved to its border.
+    A centre outside the grid is first moved to the border of the grid.
     """
     last = np.float32(size - 1)
     centre = min(max(centre, ZERO), last)
@@ -281,7 +295,7 @@ def _overlap(box: Four, shape: Three, column: int, row: int) -> Number:
 
 @compiled
 def _offsets(box: Four, anchor: Four, settings: np.ndarray, loc: np.ndarray, frame: int, index: int) -> None:
-    """Write the offsets of a box to `loc`, as `bbox_to_deltas` computes them."""
+    """Write the offsets of a box relative to an anchor to `loc[frame, index]`, as `bbox_to_deltas` computes them."""
     for axis in range(2):
         side = min(max(box[axis + 2] - box[axis], LEAST_SIDE), MOST_SIDE)
         centre = (box[axis] + box[axis + 2]) * HALF

@@ -52,11 +52,11 @@ def best_scores(
 def suppress(
     frame: Tensor, boxes: Tensor, scores: Tensor, labels: Tensor, nms_thresh: float, num_frames: int
 ) -> list[dict[str, Tensor]]:
-    """Drop boxes that overlap a kept box of the same frame, the same class and a higher score too much.
+    """Drop each box whose IoU with a kept box of the same frame, same class and higher score is above `nms_thresh`.
 
-    Boxes without area and rows with NaN are dropped first. The IoU is computed in float64, so the result depends
-    neither on rounding nor on the size of the batch. Classes and frames are suppressed one by one. Shifting their boxes
-    apart to suppress all of them at once would need large coordinates, which lose precision.
+    Boxes without area and boxes with NaN are dropped first. The IoU is computed in float64, so the result depends
+    neither on rounding nor on the size of the batch. Frames and classes are suppressed one after another. To suppress
+    all at once, boxes of different classes would have to be shifted apart, and large coordinates lose precision.
 
     Args:
         frame: (M,) index of the frame of each box. Boxes are ordered by frame and descending score
@@ -84,14 +84,14 @@ def suppress(
 
 
 def has_area(rows: Tensor) -> Tensor:
-    """Return (M,) bool, whether each of the rows (M, >= 4) x1, y1, w, h, ... has an area and no NaN."""
+    """Return (M,) bool for rows (M, >= 4) x1, y1, w, h, ...: True if w and h are above 0 and no value is NaN."""
     return (rows[:, 2] > 0) & (rows[:, 3] > 0) & rows.isnan().any(dim=1).logical_not()
 
 
 def non_max_suppression(rows: Tensor, nms_thresh: float, max_boxes: int) -> Tensor:
     """Suppress the boxes of one frame in plain torch. The result equals `best_scores` followed by `suppress`.
 
-    Rows with NaN are dropped before the highest scores are selected, boxes without area afterwards.
+    Rows with NaN are dropped first. Then the highest scores are selected, and boxes without area are dropped.
 
     Args:
         rows: (M, 6) x1, y1, w, h, score, class_id.

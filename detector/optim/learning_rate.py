@@ -22,7 +22,7 @@ def constant(optim: OptimConfig, epoch: float, epochs: float) -> float:
 
 
 def exponential(optim: OptimConfig, epoch: float, epochs: float) -> float:
-    """Return a factor that is multiplied by `optim.lr_scheduler_step_gamma` after each epoch."""
+    """Return a factor that starts at 1 and is multiplied by `optim.lr_scheduler_step_gamma` after each epoch."""
     return optim.lr_scheduler_step_gamma ** int(epoch)
 
 

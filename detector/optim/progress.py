@@ -11,10 +11,10 @@ __all__ = ["end_resumed_epoch", "factor_now", "set_learning_rate", "take_rates"]
 
 
 def end_resumed_epoch(trainer: pl.Trainer) -> None:
-    """Mark a resumed epoch as complete if its last batch is already trained. Call this at the start of a training.
+    """Mark the epoch of a resumed checkpoint as complete if its last batch was already trained.
 
-    If the number of workers or the batch size has changed, the epoch can have more batches than before. Lightning would
-    then continue the complete epoch.
+    Call this at the start of a training. If the batch size or the number of workers differs from the interrupted run,
+    an epoch can have more batches than in that run. Lightning would then train more batches in a complete epoch.
     """
     batches = trainer.fit_loop.epoch_loop.batch_progress
     if trainer.fit_loop.restarting and batches.is_last_batch:
@@ -40,7 +40,7 @@ def set_learning_rate(trainer: pl.Trainer, config: Config) -> None:
 
 
 def take_rates(trainer: pl.Trainer, config: Config) -> None:
-    """Replace the learning rate and weight decay of a resumed checkpoint with the values of the settings."""
+    """Replace the learning rate and weight decay that a checkpoint has restored with the values in `config`."""
     for entry in trainer.lr_scheduler_configs:
         schedule: Any = entry.scheduler
         schedule.base_lrs = [config.optim.lr for _ in schedule.base_lrs]

@@ -18,8 +18,8 @@ FLOATS = ("float16", "float32")
 class Binned(NamedTuple):
     """Events in order of time, divided into time bins.
 
-    The columns are x and y uint16, p uint8, t int64. Bin k covers the times `edges[k]` to `edges[k + 1] - 1` in
-    microseconds. It contains the events `bounds[k]` to `bounds[k + 1] - 1`.
+    The columns are x and y uint16, p uint8, t int64. Bin k contains the times from `edges[k]` to `edges[k + 1] - 1` in
+    microseconds. Its events are the events `bounds[k]` to `bounds[k + 1] - 1`.
     """
 
     x: np.ndarray
@@ -30,16 +30,16 @@ class Binned(NamedTuple):
     bounds: np.ndarray
 
     def within(self, start: int, stop: int) -> EventColumns:
-        """Return the columns of the events `start` to `stop - 1`."""
+        """Return the columns x, y, p, t of the events `start` to `stop - 1`."""
         return self.x[start:stop], self.y[start:stop], self.p[start:stop], self.t[start:stop]
 
     def check(self, inside: bool, shape: tuple[int, ...], shift: int) -> None:
-        """Raise a ValueError with the range of x, y or p if some events are not inside the output.
+        """Raise a ValueError if `inside` is False. The message contains the range of the wrong x, y or p.
 
         Args:
             inside: result of a compiled loop: True if all events are inside the output.
             shape: shape (..., H, W) of the output.
-            shift: `downsampling_factor`.
+            shift: exponent k; an output pixel covers 2^k x 2^k sensor pixels.
         """
         for name, end in (("x", shape[-1] << shift), ("y", shape[-2] << shift), ("p", 2)) if not inside else ():
             column = getattr(self, name)[self.bounds[0] : self.bounds[-1]]
@@ -52,10 +52,11 @@ class Binned(NamedTuple):
 
 
 def into_bins(xypt: np.ndarray | EventColumns, num_bins: int, total: int) -> Binned:
-    """Divide events into equal time bins. Bin k covers [k * total / num_bins, (k + 1) * total / num_bins).
+    """Divide events into equal time bins. Bin k contains times in [k * total / num_bins, (k + 1) * total / num_bins).
 
     Args:
-        xypt: `EventCD` array or columns x, y, p, t. Not changed, and copied only if types or order must change.
+        xypt: `EventCD` array or columns x, y, p, t, with t in microseconds from the start of the first bin. Not
+            changed, and copied only if types or order must change.
         num_bins: number of bins.
         total: duration of all bins in microseconds.
 
@@ -77,16 +78,18 @@ def into_bins(xypt: np.ndarray | EventColumns, num_bins: int, total: int) -> Bin
 def check_output(
     output: np.ndarray, channels: int, total: int, shift: int, bound: float, counts: bool = False, signed: bool = False
 ) -> None:
-    """Raise a ValueError if an argument of a representation is not allowed. The error names the first such argument.
+    """Raise a ValueError if an argument of a representation, such as `histo`, is not allowed.
+
+    The error names the first such argument.
 
     Args:
-        output: `output_array`.
-        channels: number of channels of the representation.
-        total: `total_tbins_delta_t`.
-        shift: `downsampling_factor`.
-        bound: `max_incr_per_pixel`.
-        counts: whether bytes contain counts up to `bound`. For bytes, `bound` must then be a whole number.
-        signed: whether values can be negative. Bytes must then be int8 instead of uint8.
+        output: argument `output_array`.
+        channels: number of channels that the output must have.
+        total: argument `total_tbins_delta_t`, in microseconds.
+        shift: argument `downsampling_factor`.
+        bound: argument `max_incr_per_pixel`.
+        counts: whether an output of bytes contains counts up to `bound`. `bound` must then be a whole number for bytes.
+        signed: whether values can be negative. An output of bytes must then be int8 instead of uint8.
     """
     shape_ok = output.ndim == 4 and output.shape[1] == channels and output.shape[0] > 0
     require(shape_ok, "output_array: shape", output.shape, f"(T, {channels}, H, W)")
@@ -104,9 +107,9 @@ def check_output(
 
 
 def _unsigned(name: str, column: np.ndarray, dtype: type[np.unsignedinteger]) -> np.ndarray:
-    """Convert a column to an unsigned dtype. Raise a ValueError if values do not fit.
+    """Convert a column to an unsigned dtype. Raise a ValueError if the dtype cannot hold its values.
 
-    If the item size is already right, the column is not copied. Negative numbers then become high numbers, which later
+    A column whose item size is already right is not copied. Its negative numbers become high numbers, which later
     checks reject.
     """
     require(column.dtype.kind in "iub", f"xypt: dtype of {name}", column.dtype.name, "whole numbers")

@@ -28,10 +28,10 @@ def diff(
         xypt: `EventCD` array or columns x, y, p, t, with t in microseconds from the start of the first bin. Not
             changed.
         output_array: (T, 1, H, W) int8, float16 or float32, filled in place.
-        total_tbins_delta_t: duration of all T bins in microseconds; events outside are dropped.
+        total_tbins_delta_t: duration of all T bins in microseconds. Events outside the bins are dropped.
         downsampling_factor: exponent k; an output pixel sums the events of 2^k x 2^k sensor pixels.
-        reset: whether to start from 0. If False, events are added to the values in `output_array`, which must have the
-            same bound.
+        reset: whether to start from 0. If False, events are added to the values in `output_array`, which must have been
+            computed with the same `max_incr_per_pixel`.
         max_incr_per_pixel: difference at which a pixel saturates.
 
     Raises:
@@ -50,7 +50,10 @@ def diff(
 
 
 def _store(net: np.ndarray, frame: np.ndarray, reset: bool, bound: float) -> None:
-    """Write clipped differences into a frame. In a float frame, they are divided by the bound."""
+    """Clip `net` to +- `bound` and write it to `frame`. A float frame gets net / bound.
+
+    If `reset` is False, the values of `frame` are added before clipping.
+    """
     if frame.dtype == np.int8:
         np.clip(net if reset else net + frame, -int(bound), int(bound), out=frame, casting="unsafe")
     else:

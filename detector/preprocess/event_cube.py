@@ -23,17 +23,17 @@ def event_cube(
 ) -> None:
     """Divide each event linearly between the two micro-bins with the nearest centres (Zhu et al., 2019).
 
-    A time bin consists of `num_utbins` equal micro-bins. With the start and the duration of the time bin, t* = (t -
-    start) * num_utbins / duration - 0.5. Micro-bin floor(t*) gets the weight 1 - t* + floor(t*), and the next micro-bin
-    gets the rest. Weights of micro-bins outside the time bin are dropped. The final sums are divided by
-    `max_incr_per_pixel` * 4^downsampling_factor and clipped to +-1. A uint8 output contains round(255 * value), an int8
-    output round(127 * value).
+    A time bin consists of `num_utbins` equal micro-bins. The position of an event in its time bin, in micro-bins from
+    the first centre, is u = (t - start of the bin) * num_utbins / duration of the bin - 0.5. Micro-bin floor(u) gets
+    the weight 1 - u + floor(u), and the next micro-bin gets the rest. Weights of micro-bins outside the time bin are
+    dropped. The sums are divided by `max_incr_per_pixel` * 4^downsampling_factor and clipped to +-1. A uint8 output
+    contains round(255 * value), an int8 output round(127 * value).
 
     Args:
         xypt: `EventCD` array or columns x, y, p, t, with t in microseconds from the start of the first bin.
-        output_array: (T, num_utbins * P, H, W), filled in place, of float16, float32, or bytes: uint8 for P = 2, the
-            polarities with `split_polarity` (channel 2 * micro-bin + p), else int8 for P = 1.
-        total_tbins_delta_t: duration of all T bins in microseconds; events outside are dropped.
+        output_array: filled in place. With `split_polarity`, (T, 2 * num_utbins, H, W) uint8, float16 or float32, with
+            channel 2 * micro-bin + p. Otherwise, (T, num_utbins, H, W) int8, float16 or float32.
+        total_tbins_delta_t: duration of all T bins in microseconds. Events outside the bins are dropped.
         downsampling_factor: exponent k; an output pixel sums the events of 2^k x 2^k sensor pixels.
         reset: start from 0. If False, events are added to the values in `output_array` with the same bound.
         max_incr_per_pixel: sum at which a sensor pixel saturates.
@@ -73,9 +73,16 @@ def event_cube(
 
 
 def _store(sums: np.ndarray, plane: np.ndarray, reset: bool, gain: np.float32, highest: np.float32) -> None:
-    """Write sums * gain, clipped to +- highest, into `plane`, a micro-bin of the output. Set the sums to 0.
+    """Write sums * gain, clipped to +- highest, to `plane`. Then set the sums to 0.
 
-    If `reset` is False, the values of `plane` are added to the sums before.
+    If `reset` is False, the values of `plane` are added before clipping.
+
+    Args:
+        sums: (P, H, W) float32 sums of one micro-bin.
+        plane: (P, H, W) part of the output for this micro-bin.
+        reset: whether to overwrite `plane`.
+        gain: factor from sums to values of the output.
+        highest: largest value of the output.
     """
     if not reset:
         sums += plane.astype(np.float32) / gain
@@ -89,7 +96,7 @@ def _store(sums: np.ndarray, plane: np.ndarray, reset: bool, gain: np.float32, h
 def event_cube_representation(data: DataConfig) -> Representation:
     """Create the representation `event_cube` with the settings in `data`.
 
-    It has two channels per micro-bin, or one signed channel if `data.split_polarity` is False.
+    Its frames have two channels per micro-bin, or one signed channel if `data.split_polarity` is False.
     """
     split = data.split_polarity
     return Representation(

@@ -24,11 +24,11 @@ def histo(
     *,
     num_utbins: int = 1,
 ) -> None:
-    """Count events by time bin, polarity, micro-bin and pixel.
+    """Count events by time bin, micro-bin, polarity and pixel.
 
-    With total = `total_tbins_delta_t`, time bin k covers [k * total / T, (k + 1) * total / T). It consists of
-    `num_utbins` equal micro-bins. Counts are clipped to `max_incr_per_pixel`. A uint8 output contains the counts, a
-    float output the counts divided by this bound (0 to 1).
+    With total = `total_tbins_delta_t`, time bin k contains the times in [k * total / T, (k + 1) * total / T). Each time
+    bin is divided into `num_utbins` equal micro-bins. Counts are clipped to `max_incr_per_pixel`. A uint8 output
+    contains the counts, a float output the counts divided by this bound (0 to 1).
 
     With several micro-bins, this is the stacked histogram of RVT (Gehrig and Scaramuzza, 2023). RVT uses 10 micro-bins
     of 5 ms and clips counts to 255.
@@ -38,10 +38,10 @@ def histo(
             changed.
         output_array: (T, 2 * num_utbins, H, W) uint8, float16 or float32, filled in place. The channel is p *
             num_utbins + micro-bin, with p = 0 for OFF events and 1 for ON events.
-        total_tbins_delta_t: duration of all T bins in microseconds; events outside are dropped.
+        total_tbins_delta_t: duration of all T bins in microseconds. Events outside the bins are dropped.
         downsampling_factor: exponent k; an output pixel sums the events of 2^k x 2^k sensor pixels.
-        reset: whether to start from 0. If False, events are added to the values in `output_array`, which must have the
-            same bound.
+        reset: whether to start from 0. If False, events are added to the values in `output_array`, which must have been
+            computed with the same `max_incr_per_pixel`.
         max_incr_per_pixel: count at which a pixel of a micro-bin saturates.
         num_utbins: number of micro-bins per time bin.
 

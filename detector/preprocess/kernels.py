@@ -63,7 +63,7 @@ def pixel_index(
         x: (N,) columns in sensor pixels.
         y: (N,) rows in sensor pixels.
         p: (N,) polarities.
-        shift: `downsampling_factor`.
+        shift: exponent k; a frame pixel covers 2^k x 2^k sensor pixels.
         height: rows of a frame.
         width: columns of a frame.
         plane: offset from the pixel of OFF events to the pixel of ON events; 0 if both share one plane.
@@ -95,9 +95,9 @@ def count(
     """Count events by micro-bin, polarity and pixel.
 
     Args:
-        x, y, p: columns of the events.
-        bounds: micro-bin j contains the events `bounds[j]` to `bounds[j + 1] - 1`.
-        shift: `downsampling_factor`.
+        x, y, p: (N,) columns of the events.
+        bounds: (B + 1,) indices; micro-bin j contains the events `bounds[j]` to `bounds[j + 1] - 1`.
+        shift: exponent k; a frame pixel covers 2^k x 2^k sensor pixels.
         bound: count at which a pixel saturates, in the dtype of `counts`.
         clear: whether to start from 0; otherwise events are added to `counts`.
         counts: (2 * B, H, W) output for B micro-bins. Plane j has the OFF events of micro-bin j, plane B + j its ON
@@ -127,7 +127,7 @@ def count(
 
 @compiled
 def add(index: np.ndarray, counts: np.ndarray, bound: np.unsignedinteger) -> None:
-    """For each element of `index`, add 1 to the count at this position if the count is below `bound`.
+    """For each element i of `index`, add 1 to `counts[i]` if it is below `bound`.
 
     A bound in the dtype of `counts` saves a fifth of the time.
     """
@@ -157,7 +157,12 @@ def divide(counts: np.ndarray, frame: np.ndarray, bound: np.float32) -> None:
 
 @compiled
 def subtract(x: np.ndarray, y: np.ndarray, p: np.ndarray, shift: int, net: np.ndarray) -> bool:
-    """Add 1 for each ON event and subtract 1 for each OFF event at its pixel in `net` (1, H, W).
+    """Add 1 to the pixel of each ON event and subtract 1 from the pixel of each OFF event.
+
+    Args:
+        x, y, p: (N,) columns of the events.
+        shift: exponent k; a frame pixel covers 2^k x 2^k sensor pixels.
+        net: (1, H, W) sums, updated in place.
 
     Returns:
         True if all events are inside the frame and have polarity 0 or 1.
@@ -186,11 +191,11 @@ def mark(
     levels: int,
     surface: np.ndarray,
 ) -> bool:
-    """Write the time of each event to its pixel, over the times of earlier events.
+    """Write the time of each event to its pixel. A later event overwrites an earlier one.
 
     Args:
-        x, y, p, t: columns of the events of one micro-bin, in order of time.
-        shift: `downsampling_factor`.
+        x, y, p, t: (N,) columns of the events of one micro-bin, in order of time.
+        shift: exponent k; a frame pixel covers 2^k x 2^k sensor pixels.
         first: first microsecond of the micro-bin.
         duration: length of the micro-bin in microseconds.
         levels: if 0, times are written as fractions of the duration, above 0 up to 1. Otherwise, times are written as
@@ -237,16 +242,17 @@ def share(
     previous: np.ndarray,
     following: np.ndarray,
 ) -> bool:
-    """Divide each event between two micro-bins: add the weight w to `following` and 1 - w to `previous`.
+    """Divide each event between two micro-bins: add a weight w to `following` and 1 - w to `previous`.
 
-    With P = 2, OFF and ON events have separate planes. With P = 1, the weights of OFF events are negative.
+    The weight is a linear function of time: w = weight + (t - start) * per_us. With P = 2, OFF and ON events have
+    separate planes. With P = 1, the weights of OFF events are negative.
 
     Args:
-        x, y, p, t: columns of the events in an interval in which w is linear in time.
-        start: time at which w is `weight`.
-        weight: w at `start`.
+        x, y, p, t: (N,) columns of the events.
+        start: time in microseconds at which w is `weight`.
+        weight: w at the time `start`.
         per_us: growth of w per microsecond.
-        shift: `downsampling_factor`.
+        shift: exponent k; a frame pixel covers 2^k x 2^k sensor pixels.
         previous: (P, H, W) sums of the earlier micro-bin.
         following: (P, H, W) sums of the later micro-bin.
 
@@ -278,7 +284,10 @@ def share(
 
 @compiled
 def clip(sums: np.ndarray, plane: np.ndarray, gain: np.float32, highest: np.float32, whole: bool) -> None:
-    """Write sums * gain to `plane`, clipped to +- highest and, if `whole`, rounded. Then set the sums to 0."""
+    """Write sums * gain to `plane`, clipped to +- highest. Then set the sums to 0.
+
+    If `whole` is True, the written values are rounded.
+    """
     half = np.float32(0.5)
     for i in range(sums.size):
         value = sums[i] * gain

@@ -32,8 +32,8 @@ class Representation:
             channels
         parameters: settings of `DataConfig` that are keyword arguments of `function`. They are stored with datasets and
             exports
-        torch_form: import path of the same function for tensors, see `detector.preprocess.torch_form`; "" if there is
-            no such function
+        torch_form: import path of a function that computes the same frames from tensors, such as
+            `detector.preprocess.torch_form:histo`; "" if there is no such function
     """
 
     function: Callable[..., None]
@@ -49,7 +49,14 @@ class Representation:
     def fill(
         self, xypt: np.ndarray | EventColumns, output_array: np.ndarray, duration: int, downsampling_factor: int = 0
     ) -> None:
-        """Compute (T, C, H, W) frames of `duration` microseconds in total. For the arguments, see `histo`."""
+        """Compute frames from events.
+
+        Args:
+            xypt: `EventCD` array or columns x, y, p, t, with t in microseconds from the start of the first frame.
+            output_array: (T, C, H, W) frames, overwritten.
+            duration: duration of all T frames in microseconds. Events outside this time are dropped.
+            downsampling_factor: exponent k; an output pixel covers 2^k x 2^k sensor pixels.
+        """
         self.function(xypt, output_array, duration, downsampling_factor, **self.parameters)
 
     def empty(self, *shape: int) -> np.ndarray:
@@ -58,7 +65,7 @@ class Representation:
 
 
 def representation_of(data: DataConfig) -> Representation:
-    """Return the representation `data.preprocess` with the settings in `data`.
+    """Return the representation that `data.preprocess` names, with the settings in `data`.
 
     Raises:
         ValueError: the representation cannot be imported, is not a `Representation`, or does not allow a setting.
@@ -75,7 +82,7 @@ def representation_of(data: DataConfig) -> Representation:
 
 
 def _is_json(parameters: Mapping[str, Any]) -> bool:
-    """Return True if JSON stores the parameters unchanged."""
+    """Return True if the parameters are unchanged after they are stored as JSON and read again."""
     try:
         return bool(json.loads(json.dumps(dict(parameters))) == dict(parameters))
     except TypeError:

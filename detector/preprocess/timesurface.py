@@ -30,7 +30,7 @@ def timesurface(
     *,
     num_utbins: int = 1,
 ) -> None:
-    """Compute the time of the last event by micro-bin, polarity and pixel.
+    """Compute the time of the last event by time bin, micro-bin, polarity and pixel.
 
     A float output contains (t - start + 1) / duration, with the start and duration of the micro-bin. This is 1 /
     duration in the first microsecond of the micro-bin and 1 in the last one. A uint8 output contains 255 times this
@@ -41,11 +41,10 @@ def timesurface(
             changed.
         output_array: (T, 2 * num_utbins, H, W) uint8, float16 or float32, filled in place. The channel is 2 * micro-bin
             + p, with p = 0 for OFF events and 1 for ON events.
-        total_tbins_delta_t: duration of all T bins in microseconds; events outside are dropped.
+        total_tbins_delta_t: duration of all T bins in microseconds. Events outside the bins are dropped.
         downsampling_factor: exponent k; an output pixel contains the last event of 2^k x 2^k sensor pixels.
-        reset: whether to start from 0. If False, values in `output_array` are kept where they are later than the
-            events.
-        max_incr_per_pixel: not used; part of the signature that all representations share.
+        reset: whether to start from 0. If False, a value in `output_array` is only replaced by a later time.
+        max_incr_per_pixel: has no effect; part of the signature that all representations share.
         num_utbins: number of micro-bins per time bin.
 
     Raises:

@@ -1,16 +1,8 @@
 """The representations as functions of torch tensors, for any device and for streaming inference in TorchScript.
 
 Every function has the form `f(events, out, total, shift, bound)`. It writes the same values into `out` as the function
-of the same name in `detector.preprocess`, and returns `out`. The arguments are:
-
-- events: columns x, y, p, t of integers on one device; t in microseconds from the start of the first bin. Events
-  outside the bins are dropped.
-- out: (T, C, H, W) float or byte frames, overwritten.
-- total: duration of all T bins in microseconds.
-- shift: exponent k; an output pixel covers 2^k x 2^k sensor pixels.
-- bound: count at which a pixel saturates.
-
-All functions raise a ValueError if an event is outside the frames.
+of the same name in `detector.preprocess`, and returns `out`. `signed_event_cube` corresponds to `event_cube` without
+`split_polarity`. All functions raise a ValueError if an event is outside the frames.
 """
 
 from typing import Any
@@ -30,9 +22,17 @@ Columns = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def histo(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float = 5.0) -> Tensor:
-    """Count events by time bin, polarity, micro-bin and pixel. `out` has C channels for C // 2 micro-bins.
+    """Count events by time bin, micro-bin, polarity and pixel. Return `out`.
 
-    The arguments are described in the module docstring.
+    Each of the T time bins is divided into C / 2 equal micro-bins. Channel p * C / 2 + j contains micro-bin j of its
+    time bin, with p = 0 for OFF events and 1 for ON events.
+
+    Args:
+        events: integer columns x, y, p, t, with t in microseconds from the start of the first time bin.
+        out: (T, C, H, W) counts as bytes, or counts divided by `bound` as floats; overwritten.
+        total: duration of all T time bins in microseconds. Events outside the bins are dropped.
+        shift: exponent k; a pixel of `out` covers 2^k x 2^k sensor pixels.
+        bound: count at which a pixel saturates.
     """
     bins, utbins, height, width = out.size(0), out.size(1) // 2, out.size(2), out.size(3)
     x, y, p, t, bounds = _into_bins(events, _edges(bins * utbins, total))
@@ -53,9 +53,14 @@ def histo(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float
 
 
 def diff(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float = 5.0) -> Tensor:
-    """Count ON minus OFF events by time bin and pixel.
+    """Count ON minus OFF events by time bin and pixel. Return `out`.
 
-    The arguments are described in the module docstring.
+    Args:
+        events: integer columns x, y, p, t, with t in microseconds from the start of the first time bin.
+        out: (T, 1, H, W) differences as int8, or differences divided by `bound` as floats; overwritten.
+        total: duration of all T time bins in microseconds. Events outside the bins are dropped.
+        shift: exponent k; a pixel of `out` covers 2^k x 2^k sensor pixels.
+        bound: difference at which a pixel saturates.
     """
     height, width = out.size(2), out.size(3)
     x, y, p, t, bounds = _into_bins(events, _edges(out.size(0), total))
@@ -69,9 +74,18 @@ def diff(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float 
 
 
 def timesurface(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float = 5.0) -> Tensor:
-    """Compute the time of the last event by time bin, micro-bin, polarity and pixel; 0 without an event.
+    """Compute the time of the last event by time bin, micro-bin, polarity and pixel; 0 without an event. Return `out`.
 
-    `out` has C channels for C // 2 micro-bins. The arguments are described in the module docstring.
+    Each of the T time bins is divided into C / 2 equal micro-bins. Channel 2 * j + p contains micro-bin j of its time
+    bin, with p = 0 for OFF events and 1 for ON events.
+
+    Args:
+        events: integer columns x, y, p, t, with t in microseconds from the start of the first time bin.
+        out: (T, C, H, W) times from 0 to 1 as floats or 0 to 255 as bytes; overwritten. 1 or 255 is the last
+            microsecond of the micro-bin.
+        total: duration of all T time bins in microseconds. Events outside the bins are dropped.
+        shift: exponent k; a pixel of `out` covers 2^k x 2^k sensor pixels.
+        bound: has no effect; part of the signature that all representations share.
     """
     height, width = out.size(2), out.size(3)
     frames = out.view(-1, 2, height, width)
@@ -92,28 +106,42 @@ def timesurface(events: Columns, out: Tensor, total: int, shift: int = 0, bound:
 
 
 def event_cube(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float = 5.0) -> Tensor:
-    """Divide each event between the two nearest micro-bins of its time bin.
+    """Divide each event linearly between the two nearest micro-bins of its time bin. Return `out`.
 
-    `out` has C channels for C // 2 micro-bins, with channel 2 * micro-bin + p. The arguments are described in the
-    module docstring.
+    Each of the T time bins is divided into C / 2 equal micro-bins. Channel 2 * j + p contains micro-bin j of its time
+    bin, with p = 0 for OFF events and 1 for ON events.
+
+    Args:
+        events: integer columns x, y, p, t, with t in microseconds from the start of the first time bin.
+        out: (T, C, H, W) sums scaled to 0 to 1 as floats or 0 to 255 as bytes; overwritten.
+        total: duration of all T time bins in microseconds. Events outside the bins are dropped.
+        shift: exponent k; a pixel of `out` covers 2^k x 2^k sensor pixels.
+        bound: sum at which a sensor pixel saturates.
     """
     return _cube(events, out, total, shift, bound, 2)
 
 
 def signed_event_cube(events: Columns, out: Tensor, total: int, shift: int = 0, bound: float = 5.0) -> Tensor:
-    """Divide each event between the two nearest micro-bins of its time bin; OFF events count -1.
+    """Divide each event linearly between the two nearest micro-bins of its time bin. Return `out`.
 
-    `out` has C channels for C micro-bins. The arguments are described in the module docstring.
+    ON events count +1, OFF events -1. Each of the T time bins is divided into C equal micro-bins, one per channel.
+
+    Args:
+        events: integer columns x, y, p, t, with t in microseconds from the start of the first time bin.
+        out: (T, C, H, W) sums scaled to -1 to 1 as floats or -127 to 127 as int8; overwritten.
+        total: duration of all T time bins in microseconds. Events outside the bins are dropped.
+        shift: exponent k; a pixel of `out` covers 2^k x 2^k sensor pixels.
+        bound: sum at which a sensor pixel saturates.
     """
     return _cube(events, out, total, shift, bound, 1)
 
 
 class EventsToTensor(nn.Module):
-    """Module that computes frames from events and can be scripted.
+    """Module that computes frames from tensors of events. It can be compiled with `torch.jit.script`.
 
     Args:
-        data: settings `preprocess`, its parameters, and `delta_t`.
-        num_tbins: number T of time bins of `data.delta_t` per call.
+        data: settings of the data. `preprocess`, the settings of this representation, and `delta_t` are used.
+        num_tbins: number T of time bins per call; each bin has `data.delta_t` microseconds.
         height: rows of the frames.
         width: columns of the frames.
         downsampling_factor: exponent k; a pixel of the frames covers 2^k x 2^k sensor pixels.
@@ -137,10 +165,10 @@ class EventsToTensor(nn.Module):
         """Compute (T, C, H, W) float32 frames.
 
         Args:
-            x: (N,) columns in sensor pixels; all four tensors have an integer type.
-            y: (N,) rows in sensor pixels.
-            p: (N,) polarities, 0 or 1.
-            t: (N,) times in microseconds; events outside the T bins are dropped.
+            x: (N,) pixel columns on the sensor, of any integer type.
+            y: (N,) pixel rows on the sensor, of any integer type.
+            p: (N,) polarities 0 or 1, of any integer type.
+            t: (N,) times in microseconds, of any integer type. Events outside the T bins are dropped.
             start: start of the first bin in microseconds.
         """
         # Integers are subtracted before the conversion to float32, in which times above 16.7 s lose microseconds.
@@ -150,7 +178,7 @@ class EventsToTensor(nn.Module):
 
 
 def _scale(counts: Tensor, bound: float, out: Tensor) -> None:
-    """Clip counts to +- `bound` and write them to `out`. In a float output, they are divided by the bound."""
+    """Clip counts to +- `bound` and write them to `out`. A float output gets counts / bound."""
     if out.is_floating_point():
         out.copy_(torch.div(counts, bound).clamp_(-1.0, 1.0))
     else:
@@ -183,7 +211,11 @@ def _cube(events: Columns, out: Tensor, total: int, shift: int, bound: float, po
 
 
 def _into_bins(events: Columns, edges: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor, list[int]]:
-    """Return the columns in order of time, with t as int64, and the index of the first event at or after each edge."""
+    """Sort events by time, and divide them at the times `edges`.
+
+    Returns:
+        The sorted columns x, y, p, t, with t as int64; a list with the index of the first event at or after each edge.
+    """
     x, y, p, t = events
     t = t.to(torch.int64).contiguous()
     if bool((t[1:] < t[:-1]).any()):
@@ -194,7 +226,7 @@ def _into_bins(events: Columns, edges: list[int]) -> tuple[Tensor, Tensor, Tenso
 
 
 def _edges(bins: int, total: int) -> list[int]:
-    """Return the first whole microsecond of each bin, and the end of the last bin."""
+    """Return the first whole microsecond of each bin and the end of the last, if all bins last `total` microseconds."""
     return [-(-k * total // bins) for k in range(bins + 1)]
 
 

@@ -57,8 +57,8 @@ def write_dataset(
 ) -> Path:
     """Write recordings `output/<split>/<name>_td.dat`, their labels `<name>_bbox.npy`, and the label map.
 
-    With the same settings, a recording depends only on the seed, its split and its number, not on the other recordings.
-    Existing files with the same names are replaced.
+    A recording depends only on the settings, the seed, its split and its number, not on the other recordings. Existing
+    files with the same names are replaced.
 
     Args:
         output: folder to write to, created if missing.

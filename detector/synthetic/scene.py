@@ -33,17 +33,18 @@ RAMP_S = 0.2
 
 @dataclass(frozen=True)
 class SceneObject:
-    """Appearance of an object, and its position at every moment at which it exists.
+    """Appearance of an object, and its position at every moment (time step of the scene) at which it exists.
 
     Args:
         class_id: label map id.
         track_id: number of the object in its recording.
-        sprite: (P, 2, h, w) drawings for P phases of the gait, with two channels: intensity times opacity, and opacity.
+        sprite: (P, 2, h, w) drawings for P phases of the walking cycle; P = 1 for cars. The two channels are intensity
+            times opacity, and opacity.
         depth: depth from 0 (far) to 1 (near).
         first: index of the first moment at which the object exists.
         x: (n,) x of the left edge in pixels at the moments first, first + 1, ...
         y: (n,) y of the top edge in pixels at the same moments.
-        phase: (n,) phase of the gait in cycles at the same moments.
+        phase: (n,) phase of the walking cycle at the same moments; it grows or falls by 1 per cycle.
         stops: whether the object stops for a while.
     """
 
@@ -76,7 +77,7 @@ class Scene:
     Args:
         height: frame height in pixels.
         width: frame width in pixels.
-        background: (height, P) intensity, periodic along x.
+        background: (height, P) intensity of the background, which repeats along x after P pixels.
         pan: (n,) position of the left edge of the frame on the background, in pixels, for each moment.
         objects: all objects, from far to near.
     """
@@ -185,7 +186,7 @@ class _Stage:
 
 
 def _plan_camera(rng: np.random.Generator, num_moments: int, rate_hz: float, height: int, width: int) -> _Stage:
-    """Plan a camera that alternates between pans and stops."""
+    """Create the frame and a camera that alternates between pans and stops."""
     speed = np.zeros(num_moments)
     rests = []
     moment, turning = 0, bool(rng.integers(2))
@@ -219,7 +220,15 @@ def _plan_arrivals(rng: np.random.Generator, class_id: int, stage: _Stage) -> li
 def _plan_object(
     rng: np.random.Generator, stage: _Stage, track_id: int, arrival: tuple[int, int, bool], may_stop: bool
 ) -> SceneObject:
-    """Create an object that crosses the frame at a random speed. If `may_stop`, it can stop when the camera stops."""
+    """Create an object that crosses the frame at a random speed.
+
+    Args:
+        rng: source of randomness.
+        stage: frame and camera.
+        track_id: number of the object in its recording.
+        arrival: first moment of the object, its class, and whether it is inside the frame at this moment.
+        may_stop: whether the object stops at a stop of the camera if it is in the frame then.
+    """
     first, class_id, inside = arrival
     depth = rng.uniform()
     direction = int(rng.choice([-1, 1]))
@@ -253,20 +262,20 @@ def _plan_object(
 
 
 def _travel(pace: np.ndarray, step: float) -> np.ndarray:
-    """Compute the distance that an object travels until each moment, in pixels.
+    """Compute the distance that an object has travelled by each moment, as (n,) in pixels.
 
     Args:
         pace: (n,) speed at each moment, relative to the full speed.
-        step: distance per moment at full speed.
+        step: pixels per moment at full speed.
     """
     return np.concatenate([[0.0], np.cumsum(pace[:-1])]) * step
 
 
 def _find_rest(x: np.ndarray, width: int, first: int, stage: _Stage) -> int | None:
-    """Find a stop of the camera at which most of an object is in the frame.
+    """Find the first stop of the camera at which most of an object is in the frame.
 
     Args:
-        x: left edge of the object at each moment since `first`.
+        x: left edge of the object in pixels at each moment since `first`.
         width: width of the object in pixels.
         first: first moment of the object.
         stage: frame and camera.
@@ -284,7 +293,11 @@ def _find_rest(x: np.ndarray, width: int, first: int, stage: _Stage) -> int | No
 
 
 def _intersect(start: int, length: int, limit: int) -> tuple[slice, slice]:
-    """Intersect [start, start + length) with [0, limit). Return the slice, and the same slice relative to `start`."""
+    """Intersect [start, start + length) with [0, limit).
+
+    Returns:
+        The intersection as a slice, and the same slice relative to `start`.
+    """
     low = min(max(start, 0), limit)
     high = max(min(start + length, limit), low)
     return slice(low, high), slice(low - start, high - start)

@@ -64,6 +64,9 @@ def _emit(
         levels: (H, W) log intensity of the first and of the second image.
         thresholds: (H, W) thresholds of ON events and of OFF events, both above 0.
         times: time of the first and of the second image in microseconds.
+
+    Returns:
+        `EventCD` array, sorted by pixel and not by time.
     """
     change = moved.ravel()[pixels]
     rising = change > 0

@@ -17,7 +17,7 @@ SAMPLES = 3
 class _Canvas:
     """A canvas on which shapes are painted over one another, with several samples per pixel.
 
-    Coordinates are in pixels. Shapes are masks over the samples.
+    Coordinates are in pixels. A shape is a boolean mask with one value per sample.
     """
 
     def __init__(self, height: int, width: int) -> None:
@@ -129,8 +129,8 @@ def _paint_walker(canvas: _Canvas, swing: float, advance: float, coat: np.ndarra
 
     Args:
         canvas: canvas to draw on.
-        swing: position of the near foot from -1 to 1.
-        advance: from -1 to 1. The near foot is lifted if it is above 0, the far foot if it is below 0.
+        swing: horizontal position of the near foot relative to the body, from -1 (left) to 1 (right).
+        advance: which foot is lifted and how far, from -1 to 1: the near foot above 0, the far foot below 0.
         coat: texture of the body and the arms.
         trousers: intensity of the legs.
     """
@@ -182,7 +182,14 @@ def draw_background(rng: np.random.Generator, height: int, width: int) -> np.nda
 
 
 def _plant(rng: np.random.Generator, image: np.ndarray, horizon: int, scale: float) -> None:
-    """Draw a post or a tree on the ground into `image`. It is upright like a pedestrian, but has no label."""
+    """Draw a post or a tree at a random place into `image`. It is upright like a pedestrian, but has no label.
+
+    Args:
+        rng: source of randomness.
+        image: (height, width) intensity of the street, changed in place.
+        horizon: row at which the ground begins.
+        scale: size of the frame relative to 160 x 120 pixels.
+    """
     x, tree = int(rng.integers(image.shape[1])), rng.uniform() < 0.5
     foot = horizon + round(rng.uniform(2, 14) * scale)
     trunk = (x + np.arange(max(1, round(rng.uniform(2, 4) * scale)))) % image.shape[1]
@@ -194,7 +201,10 @@ def _plant(rng: np.random.Generator, image: np.ndarray, horizon: int, scale: flo
 
 
 def smooth_noise(rng: np.random.Generator, height: int, width: int, blur: float) -> np.ndarray:
-    """Generate periodic (height, width) Gaussian noise, smooth over `blur` pixels, with mean 0 and deviation 1."""
+    """Generate (height, width) Gaussian noise with mean 0 and standard deviation 1.
+
+    The noise is periodic in both directions and smoothed by a Gaussian with a standard deviation of `blur` pixels.
+    """
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
     spectrum = np.fft.rfft2(rng.standard_normal((height, width))) * np.exp(-2 * (np.pi * blur * frequency) ** 2)
     spectrum[0, 0] = 0

@@ -1,4 +1,4 @@
-"""General tools: compiled loops, atomic, remote and HDF5 files, internal functions of torch, corners of boxes in numpy.
+"""General tools: compiled loops, writing of files, remote files, HDF5 files, torch internals, box corners in numpy.
 
 Does not belong here: anything that only one other package uses.
 """

@@ -24,8 +24,8 @@ def atomic_write(target: Place | str, *, keep_suffix: bool = False) -> Iterator[
     """Yield the path of a temporary file, which replaces `target` only if the block ends without an error.
 
     Several processes may write the same target at the same time. Each process has its own temporary file, and the last
-    process to finish replaces the files of the others. A killed process leaves an unlocked temporary file. The next
-    write of the same target removes this file, and so does `remove_dead_parts`.
+    process to finish replaces the files of the others. The temporary file of a killed process remains until the next
+    write of the same target or until `remove_dead_parts` is called.
 
     Args:
         target: path of the final file, which is replaced if it exists. The folder is created if it is missing.

@@ -19,9 +19,9 @@ def compiled(loop: Loop) -> Loop:
     """Compile a function of arrays and numbers at its first call, and cache the compiled code on disk.
 
     Compiled code runs without the interpreter lock and without bounds checks, so callers must check the arguments.
-    Computed indices should be unsigned, otherwise each access tests for a negative index. Without numba, numpy does the
-    arithmetic and treats mixed types in the same way. The disk cache does not notice changes of compiled functions in
-    other modules. Functions that call each other must therefore be in the same module.
+    Indices that the function computes should be unsigned integers, because signed indices are tested for negative
+    values. The disk cache does not notice changes of compiled functions in other modules. Functions that call each
+    other must therefore be in the same module. Without numba, the results are the same.
 
     Args:
         loop: the function to compile.

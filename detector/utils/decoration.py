@@ -1,4 +1,4 @@
-"""Drawing of figures and videos: an error while drawing becomes a warning, so that other results are not lost."""
+"""Errors in the drawing of figures and videos are printed as warnings, so that other results are not lost."""
 
 import sys
 from collections.abc import Iterator

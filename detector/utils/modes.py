@@ -23,8 +23,9 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def usable_in_this_mode(kept: Tensor) -> bool:
-    """Return whether a tensor from an earlier call can be used now.
+    """Return whether a tensor that was kept from an earlier call can be used now.
 
-    Outside of inference mode, an inference tensor cannot be used, because it would break a backward pass.
+    A tensor that was created in `torch.inference_mode` cannot be used outside of this mode, because it would break a
+    backward pass.
     """
     return torch.is_inference_mode_enabled() or not kept.is_inference()

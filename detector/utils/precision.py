@@ -16,7 +16,7 @@ def resolve_precision(name: str, use_gpu: bool = False) -> str:
     Args:
         name: a Lightning precision, which is returned unchanged, or "auto". On a GPU, "auto" selects bf16 if the GPU
             supports it, otherwise float16. On a CPU, it selects bf16 if bf16 is faster, otherwise float32.
-        use_gpu: select a precision for a GPU.
+        use_gpu: whether "auto" selects a precision for a GPU; if False, for the CPU.
     """
     if name != "auto":
         return name
@@ -29,8 +29,8 @@ def resolve_precision(name: str, use_gpu: bool = False) -> str:
 def _cpu_is_faster_in_bf16() -> bool:
     """Return whether the CPU convolves faster in bf16 than in float32.
 
-    A processor with AVX-512 instructions for bf16 is timed, because some are half as fast in bf16 as in float32. Other
-    processors are faster only if they have AMX tiles.
+    If the processor has AVX-512 instructions for bf16, both are timed, because some of these processors are half as
+    fast in bf16 as in float32. Other processors are faster in bf16 only if they have AMX tiles.
     """
     if not cpu_has_avx512_bf16():
         return cpu_has_amx()

@@ -17,7 +17,7 @@ OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
 
 @dataclass(frozen=True)
 class Address:
-    """Address of a remote file or folder for fsspec, with the `pathlib.Path` methods that a dataset build needs.
+    """Address of a remote file or folder for fsspec, with some of the methods of `pathlib.Path`.
 
     Args:
         url: the address, such as `s3://bucket/folder/file`
@@ -60,7 +60,7 @@ class Address:
         return system.isfile(path)
 
     def open(self, mode: str = "rb") -> BinaryIO:
-        """Open the file for reading."""
+        """Open the file for reading in binary mode."""
         system, path = self._reach()
         return system.open(path, mode)
 

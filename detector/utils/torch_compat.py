@@ -46,7 +46,7 @@ def cpu_has_bf16_convolutions() -> bool:
 
 
 def cpu_has_vnni() -> bool:
-    """Return whether the processor sums products of bytes without overflow (AVX-512 VNNI)."""
+    """Return whether the processor has AVX-512 VNNI, which sums products of bytes without overflow."""
     return torch.cpu._is_vnni_supported()
 
 

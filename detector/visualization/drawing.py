@@ -89,13 +89,13 @@ def draw_detections(
 ) -> Tensor:
     """Draw events, detections, and ground truth.
 
-    Detections have the colour of their class, and their class and score as text. Ground truth has thin green lines.
+    Each detection has the colour of its class and a text with class name and score. Ground truth has thin green lines.
 
     Args:
         frame: (C, H, W) histogram, see `events_to_image`.
         detections: "boxes" (M, 4) x1, y1, x2, y2 in pixels of the frame, "scores" (M,), "labels" (M,) from 1.
         class_names: names of the labels 1..K.
-        targets: (G, >= 4) ground truth x1, y1, x2, y2, ... in pixels of the frame.
+        targets: (G, >= 4) ground truth x1, y1, x2, y2, ... in pixels of the frame; None to draw none.
         score_thresh: detections with a lower score are omitted.
 
     Returns:

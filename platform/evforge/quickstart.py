@@ -47,10 +47,12 @@ def quickstart(
     duration_s: float = DURATION_S,
     space: Path | None = None,
 ) -> Path:
-    """Run the workflow on synthetic recordings, from the data to a registered model, and print the results.
+    """Run all steps from synthetic recordings to a registered model, and print the results.
+
+    The steps are: build a dataset, search, evaluate, export, register.
 
     Args:
-        config: settings; `data.dataset_path` and `train.storage` are replaced.
+        config: settings; `data.dataset_path` and `train.storage` are replaced, so that all files are in `output`.
         output: folder for all files; a new folder in `train.storage` if None.
         overrides: `{"group.leaf": value}`; these values replace settings in the file of the search space.
         recordings: number of recordings in each split, such as `{"train": 10, "val": 2, "test": 3}`.

@@ -36,7 +36,7 @@ Runner = Callable[[Sequence[Place], Plan], Iterator[Step]]
 
 
 def run_here(recordings: Sequence[Place], plan: Plan) -> Iterator[Step]:
-    """Build the recordings one after another in this process."""
+    """Build the recordings one after another in this process, and yield the steps of `report_steps`."""
     for recording in recordings:
         yield from report_steps(recording, plan)
 
@@ -57,30 +57,30 @@ def build_dataset(
 ) -> Output:
     """Build a dataset folder: a tensor file and a label file for each recording or cut, and one label map.
 
-    The files are `output/<split>/<stem>.h5` and `output/<split>/<stem>_bbox.npy`; the label map is beside the splits.
-    The labels of `R.raw`, `R.dat` and `R_td.dat` are read from `R_bbox.npy` in the folder of the recording. A stream
-    starts at the multiple of `data.delta_t` at or before the first event.
+    The files are `output/<split>/<stem>.h5`, `output/<split>/<stem>_bbox.npy` and `output/label_map_dictionary.json`.
+    The labels of `R.raw`, `R.dat` and `R_td.dat` are read from `R_bbox.npy` in the folder of the recording. Frame 0 of
+    a recording starts at the last multiple of `data.delta_t` that is not after the first event.
 
-    Labels are kept if they are later than the start of a tensor file and not later than its end. They remain in sensor
-    pixels and recording time. Counts of labels that are not used are printed to stderr.
+    A tensor file gets the labels with start < time <= end of its frames. Boxes stay in sensor pixels, and times are not
+    shifted to the start of a cut. Counts of labels that are not used are printed to stderr.
 
-    All checks that need no events run before the build starts. A tensor file that was made from the same recording (by
-    SHA-256) and parameters is kept. So a build that was killed resumes when it is started again.
+    All checks that need no events run before the build starts. A tensor file is kept if it was made from the same
+    recording (equal SHA-256) with the same parameters, so a killed build resumes when it is started again.
 
     Args:
-        recordings: paths or addresses of recordings that `open_events` reads.
+        recordings: paths, or addresses such as `s3://bucket/R.raw`, of recordings that `open_events` reads.
         output: dataset folder, created if missing.
         data: settings of the tensors, such as `preprocess`, `max_incr_per_pixel` and `delta_t`. `height` and `width`
             are the size of the sensor, or this size divided by a power of two.
-        cuts: for each split, start and end of the part of every recording to use, such as `{"train": (0, 20), ...}`, in
-            seconds from the start of a stream, rounded to whole frames. The file names of a cut end in its start and
-            end in microseconds. Without cuts, each recording is kept whole, in the split with the name of its folder.
+        cuts: for each split, the part of every recording to use: start and end in seconds from the start of frame 0,
+            such as `{"train": (0, 20)}`, rounded to whole frames. File names then end in start and end in microseconds.
+            If None, the whole recording is used, in the split with the name of its folder.
         label_map: dict from class id to name. If None, the label map beside the recordings or one folder above is used.
         progress: whether to show a progress bar.
         sensor: height and width of the sensor, for recordings that do not state them.
         on_broken: function called with the reason for each recording that cannot be used and is skipped. If None, the
             first such recording ends the build with an error.
-        run: function that builds the recordings.
+        run: function that calls `report_steps` for all recordings and yields the steps.
         label_time_unit: unit of the label times: us, ms, s or ns.
         label_offset: microseconds that are added to the label times.
 
@@ -131,9 +131,9 @@ def _build(recordings: Sequence[Place], plan: Plan, tally: "_Tally", run: Runner
 
 
 class _Tally:
-    """Counts finished recordings and collects the label counts of recordings.
+    """Number of finished recordings, and the label counts of each recording.
 
-    A recording that cannot be used is an error unless `on_broken` is given.
+    If a recording cannot be used, `on_broken` is called with the reason. If `on_broken` is None, an error is raised.
     """
 
     def __init__(self, on_broken: Callable[[str], None] | None) -> None:
@@ -165,10 +165,10 @@ class _Tally:
 
 
 def _survey(recordings: Sequence[Place], plan: Plan, tally: _Tally, progress: bool) -> tuple[list[Place], int | None]:
-    """Return the recordings that pass the checks without events, and the total number of their frames.
+    """Check the recordings without reading events. Return the usable ones and their total number of frames.
 
-    Recordings at an address are not copied for these checks. They are returned without a check, and the number of
-    frames is then None.
+    Recordings at a remote address are returned without a check, because the check would have to copy them. The number
+    of frames is then None.
     """
     usable: list[Place] = []
     total = 0
@@ -186,9 +186,9 @@ def _survey(recordings: Sequence[Place], plan: Plan, tally: _Tally, progress: bo
 
 @contextmanager
 def _tidy(output: Place) -> Iterator[None]:
-    """Remove leftovers of killed builds before and after the block.
+    """Context manager that removes leftovers of killed builds in `output` before and after the block.
 
-    After the block, also remove folders that are new and still empty.
+    After the block, folders that did not exist before and are still empty are removed, too.
     """
     if isinstance(output, Address):
         yield

@@ -35,20 +35,20 @@ Boxes = np.ndarray | Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """Numbers of boxes of one or several label files, by the reason why they are not used.
+    """Number of boxes of a label file, and numbers of boxes that are not used, one number for each reason.
 
-    A box may be counted in several fields.
+    A box can be counted for several reasons.
 
     Args:
         source: path of the label file
-        boxes: all boxes, including boxes of class "empty"
+        boxes: number of all boxes, including boxes of class "empty"
         times: number of distinct labelled times
         before: boxes at or before the start of the first frame
         after: boxes after the end of the last frame
         uncut: boxes inside the recording but in none of its cuts
-        superseded: number of labelled times that have a later labelled time in the same frame; only the last is used
-        repeated: boxes with the same time, position and class as an earlier box
-        unknown: boxes of a class id that is not in the label map
+        superseded: number of labelled times that are not used because the same frame has a later labelled time
+        repeated: boxes with the same time, position, size and class as an earlier box
+        unknown: boxes with a class id that is not in the label map
         off_sensor: boxes that are completely outside the sensor
         no_area: boxes without width or height
         small: boxes that `data.min_box_diag` or `data.min_box_side` exclude from training and mAP
@@ -71,7 +71,7 @@ class LabelCounts:
 
     @property
     def faulty(self) -> bool:
-        """Whether there is a fault. Boxes that are small, in no cut, or superseded in their frame are not faults."""
+        """Whether a cause or a number shows a fault. The numbers `uncut`, `superseded` and `small` show no fault."""
         return bool(self.causes) or any(
             (self.before, self.after, self.repeated, self.unknown, self.off_sensor, self.no_area)
         )
@@ -90,14 +90,14 @@ def count_labels(
     min_box_diag: float = 0.0,
     min_box_side: float = 0.0,
 ) -> LabelCounts:
-    """Count the labels of a file that are not used, by the reason why.
+    """Count the labels of a file that are not used, separately for each reason.
 
     Args:
         labels: (M,) `BBOX_dtype` of the whole file, sorted by t.
         source: path of the label file, for reports.
         grid: frames of the recording.
         events: times of the first and last event in microseconds. If None, start and end of `grid` are used.
-        cuts: parts of the recording that are kept. If None, the whole recording is kept.
+        cuts: frames of each part of the recording that is kept. If None, the whole recording is kept.
         names: dict from class id to name. If None, all class ids count as known.
         sensor_size: height and width of the sensor in pixels, if known.
         scale: network pixels per sensor pixel.
@@ -177,10 +177,10 @@ def time_cause(labels: Boxes, grid: Frames, events: tuple[int, int] | None = Non
 
 
 def _unit(times: np.ndarray, grid: Frames, events: tuple[int, int], outside: float) -> str | None:
-    """Check whether label times are in another unit. Return the cause as a line of text, or None.
+    """Check whether label times are in another unit than microseconds. Return the cause as a line of text, or None.
 
-    The times must be implausible in microseconds: their intervals are too short, or most times are outside the
-    recording. And they must fit the recording in another unit.
+    There are two conditions. The times are implausible in microseconds: either their intervals are too short, or most
+    times are outside the recording (the share is `outside`). And the times fit the recording in another unit.
     """
     if times.size < 2:
         return None
@@ -203,7 +203,8 @@ def _unit(times: np.ndarray, grid: Frames, events: tuple[int, int], outside: flo
 def _offset(first: int, last: int, grid: Frames, events: tuple[int, int]) -> str | None:
     """Find a constant offset that moves all labels into the recording.
 
-    Return the cause as a line of text, None if there is no such offset.
+    `first` and `last` are the times of the first and last label. Return the cause as a line of text, None if there is
+    no such offset.
     """
     # The offset is in (grid.first_t - first, grid.end - last]. This range is narrow if labels fill the recording.
     least, most = grid.first_t - first + 1, grid.end - last
@@ -255,11 +256,11 @@ def layout_cause(boxes: Boxes, sensor_size: tuple[int, int]) -> str | None:
 
 
 def report_lines(counts: Sequence[LabelCounts], *, faults_only: bool = False) -> list[str]:
-    """Make a report on the labels of several recordings that are not used.
+    """Describe how many labels of several recordings are not used, and why.
 
     Args:
         counts: label counts of each recording.
-        faults_only: whether to leave out counts that are not faults, see `LabelCounts.faulty`.
+        faults_only: whether to leave out the numbers `uncut`, `superseded` and `small`, which show no fault.
 
     Returns:
         Lines of text, an empty list if there is nothing to report.

@@ -51,10 +51,10 @@ class Plan:
     Args:
         output: dataset folder
         data: settings that determine how tensors are made
-        cuts: parts of each recording; whole recordings if None
+        cuts: for each split, start and end in seconds of the part of every recording to use; None for whole recordings
         names: dict from class id to name
         sensor: height and width of the sensor, for recordings that do not state them
-        label_time_unit: unit of the label times
+        label_time_unit: unit of the label times: us, ms, s or ns
         label_offset: microseconds that are added to the label times
     """
 
@@ -72,10 +72,10 @@ class Piece:
     """A tensor file that will be made from a recording or from a part of a recording.
 
     Args:
-        recording: path of the recording, on this machine
+        recording: path of the recording, or of its copy on this machine
         target: path or address of the tensor file
-        frames: frames of the tensor file in recording time
-        labels: boxes of these frames, in sensor pixels and recording time
+        frames: start, duration and number of the frames of the tensor file
+        labels: (M,) `BBOX_dtype` boxes of these frames in sensor pixels, with the times of the recording
         sensor_size: height and width of the sensor
         downsampling: exponent k; a frame has the height and width of the sensor divided by 2^k
         channels: number of channels of a frame
@@ -91,7 +91,7 @@ class Piece:
 
     @property
     def labels_target(self) -> Place:
-        """Path or address of the label file, in the folder of the tensor file."""
+        """Path or address of the label file that will be made, in the folder of the tensor file."""
         return self.target.parent / f"{self.target.stem}_bbox.npy"
 
     @property
@@ -159,13 +159,13 @@ def find_label_map(recordings: Iterable[Place], output: Place, given: Mapping[in
 
 @contextmanager
 def local_files(recording: Place, label_format: str) -> Iterator[Path]:
-    """Yield the path of a recording on this machine, with its label file in the same folder.
+    """Context manager that yields a path of the recording on this machine, with the label file in the same folder.
 
-    If the recording is at an address, the files are temporary copies that exist until the end of the block.
+    If the recording is at a remote address, both files are temporary copies that exist until the end of the block.
 
     Raises:
-        ValueError: the block raised one of the errors `BROKEN` for a copy; the message names the address of the
-            recording instead of the copy.
+        ValueError: the block used copies and raised one of the errors `BROKEN`. The message contains the address of
+            the recording instead of the path of the copy.
     """
     if isinstance(recording, Path):
         yield recording
@@ -192,7 +192,10 @@ def open_recording(recording: Path, sensor: tuple[int | None, int | None], data:
 
 
 def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
-    """Open a recording and its labels. Return the tensor files to make from them, and counts of the labels.
+    """Plan the tensor files of a recording, and count its labels.
+
+    Returns:
+        The tensor files to make, and the numbers of labels that are not used.
 
     Raises:
         FileNotFoundError: the recording or its label file is missing.
@@ -257,7 +260,7 @@ def _check_counts(counts: LabelCounts, labels: np.ndarray, grid: Frames, names: 
 
 
 def _frame_ranges(recording: Path, length: int, delta_t: int, cuts: Cuts | None) -> Iterator[tuple[str, int, int]]:
-    """Yield split, first frame and stop frame (exclusive) of each part of a recording of `length` frames."""
+    """Yield (split, first frame, last frame + 1) for each part of a recording of `length` frames."""
     if not cuts:
         yield _split_of(recording), 0, length
         return
@@ -274,7 +277,7 @@ def _frame_ranges(recording: Path, length: int, delta_t: int, cuts: Cuts | None)
 
 
 def _split_of(recording: Place) -> str:
-    """Return the split that the folder of a recording is named after."""
+    """Return the name of the folder of a recording. Raise an error if it is not the name of a split."""
     split = recording.absolute().parent.name
     if split not in SPLITS:
         raise ValueError(f"{recording}: its folder {split} is not a split, allowed: {', '.join(SPLITS)}, or cuts")
@@ -282,7 +285,7 @@ def _split_of(recording: Place) -> str:
 
 
 def _downsampling(reader: EventReader, data: DataConfig) -> int:
-    """Return the exponent k for which the sensor's size divided by 2^k is the tensor size that `data` sets."""
+    """Return k such that the sensor size divided by 2^k is the frame size in `data`. Raise an error if no k fits."""
     k = 0
     for wanted, side in ((data.height, reader.height), (data.width, reader.width)):
         k = max(k, int(math.log2(max(1, side // wanted)))) if wanted else k

@@ -44,9 +44,9 @@ class Step(NamedTuple):
         frames: number of frames that were made since the last step
         finished: whether all files of the recording are complete; this step is then the last one
         broken: reason why the recording cannot be used, or None; a step with a reason is the last one
-        labels: counts of the labels, only in the last step of a recording at an address. Labels of recordings on this
-            machine are counted before the build starts
-        faults: counts of the faulty events, only in the last step; None if there are no faulty events
+        labels: numbers of labels that are not used, only in the last step of a recording at a remote address. Labels of
+            recordings on this machine are counted before the build starts
+        faults: numbers of faulty events, only in the last step; None if there are no faulty events
     """
 
     recording: Place
@@ -58,17 +58,17 @@ class Step(NamedTuple):
 
 
 def report_steps(recording: Place, plan: Plan) -> Iterator[Step]:
-    """Build the tensor files of a recording. Several recordings may be built in parallel processes.
+    """Build the tensor files of a recording and report the progress. Parallel processes may build other recordings.
 
     Existing tensor files are kept if they were made from the same recording with the same parameters. If the recording
     cannot be used, its files are removed from the dataset.
 
     Args:
-        recording: the recording. If it is at an address, the recording and its labels are copied to a temporary folder.
+        recording: the recording. A recording at a remote address and its labels are copied to a temporary folder.
         plan: parameters of the build.
 
     Yields:
-        A step after every few frames, and one at the end.
+        A step after every few frames. The last step states whether the recording is finished, or why it is broken.
 
     Raises:
         OSError: a file cannot be written.
@@ -101,10 +101,10 @@ def _build(recording: Place, plan: Plan) -> Iterator[Step]:
 
 
 def _make(piece: Piece, data: DataConfig, attributes: Mapping[str, Any]) -> Iterator[int]:
-    """Write the tensor file and the label file of a piece. Yield the number of frames after each group of frames.
+    """Write the tensor file and the label file of a piece. Yield the number of frames of each group that is written.
 
-    The tensor file gets its final name last: if the tensor file exists, both files are complete. A tensor file that is
-    up to date is kept.
+    The tensor file gets its final name after the label file is written. So if the tensor file exists, both files are
+    complete. A tensor file that is up to date is kept.
     """
     if _is_current(piece, attributes):
         _write_labels(piece)

@@ -34,7 +34,7 @@ class CheckedFile:
 
     Args:
         file: the tensor file or recording
-        content: frames and header of the file
+        content: sensor size, time grid of the frames, event times and header of the file
         label_times: distinct labelled times in microseconds
         class_ids: class ids of the boxes, None if the labels cannot be read
     """
@@ -140,7 +140,7 @@ def _same_time(files: Sequence[CheckedFile]) -> Iterator[Finding]:
 
 
 def _lacking_classes(files: Sequence[CheckedFile], names: Mapping[int, str]) -> Iterator[Finding]:
-    """Find classes that are missing in some of the splits. Splits with labels that cannot be read are skipped."""
+    """Find classes with boxes in some splits but not in all. Splits with labels that cannot be read are skipped."""
     present: dict[Path, set[int]] = {}
     of_splits = [entry for entry in files if entry.file.split]
     for folder, group in _groups(of_splits, lambda entry: entry.file.path.parent).items():
@@ -176,7 +176,7 @@ def _label_rates(root: Path, files: Sequence[CheckedFile]) -> Iterator[Finding]:
 
 
 def _unlabeled_frames(root: Path, files: Sequence[CheckedFile]) -> Iterator[Finding]:
-    """Check the share of frames without labels between the first and the last labelled frame of each file."""
+    """Yield a warning if too many frames between the first and the last labelled frame of the files have no labels."""
     labeled = total = 0
     for entry in files:
         grid = entry.content.grid
@@ -211,10 +211,10 @@ def _differ(one: CheckedFile, other: CheckedFile) -> bool:
 
 
 def _source(entry: CheckedFile) -> tuple[str, tuple[int, int]] | None:
-    """Return the recording that a file was made from, and the time range (microseconds) of the recording in the file.
+    """Return an identifier of the recording that a file was made from, and (start, end) of the file in microseconds.
 
-    The recording is identified by its checksum, or by the stem in a file name `<stem>_<start>_<end>`. Return None if
-    neither is known.
+    The identifier is the checksum of the recording, or `<stem>` if the file name is `<stem>_<start>_<end>`. Return None
+    if neither is known, or if the time grid of the frames is not known.
     """
     grid = entry.content.grid
     if grid is None:

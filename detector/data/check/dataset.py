@@ -42,11 +42,12 @@ def check_dataset(
     """Find everything in a dataset that is wrong or unusual. Recordings are read completely.
 
     Args:
-        paths: a dataset folder with train/, val/ and test/, or recordings or tensor files with labels beside them.
+        paths: dataset folders with train/, val/ and test/, other folders with files, or single files. Each file is a
+            recording or a tensor file, and its label file is in the same folder.
         sensor: height and width in pixels, for recordings that do not state them.
         progress: whether to show a progress bar.
-        label_time_unit: unit of the label times of recordings.
-        data: formats of recordings and labels, and the share of the events of a recording that may be faulty.
+        label_time_unit: unit of the label times of recordings: us, ms, s or ns.
+        data: `event_format`, `label_format` and `max_faulty_events` are used for recordings.
 
     Returns:
         Findings, with errors before warnings, then sorted by kind and path; an empty list for a valid dataset.

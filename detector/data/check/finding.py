@@ -47,7 +47,7 @@ def count_findings(
         path: the file.
         kind: name of the fault.
         rows: indices of the rows that have the fault.
-        example: function that describes the fault of a row.
+        example: function that describes the fault of the row with a given index.
         allowed: the expected value.
     """
     if not rows.size:
@@ -57,9 +57,9 @@ def count_findings(
 
 
 def refusal(path: Path, kind: str, error: Exception) -> Finding:
-    """Convert an error of a reader to a finding.
+    """Convert an exception of a file reader to a finding with the severity "error".
 
-    The message of the error has the form `path: what was found, allowed: what is allowed`.
+    The message of the exception has the form `path: what was found, allowed: what is allowed`.
     """
     text = " ".join(str(error).split()).removeprefix(f"{path}: ")
     for mark in (", allowed: ", "; required: ", ", needed: "):

@@ -51,8 +51,8 @@ class DataFile:
         split: train, val or test if the folder of the file has this name, otherwise None
         is_tensor: True for a tensor file, False for a recording
         sensor: height and width in pixels, for recordings that do not state them
-        label_time_unit: unit of the times in the label file
-        data: formats of a recording and its labels, and the share of its events that may be faulty
+        label_time_unit: unit of the times in the label file: us, ms, s or ns
+        data: `event_format`, `label_format` and `max_faulty_events` are used for a recording
     """
 
     path: Path
@@ -74,7 +74,12 @@ class DataFile:
         return LABELS_END if self.is_tensor else label_suffix(self.data.label_format)
 
     def open_events(self) -> EventReader:
-        """Open the recording. Errors are described in `detector.events.open_events`."""
+        """Open the recording.
+
+        Raises:
+            FileNotFoundError: the file does not exist.
+            ValueError: the format or the sensor size is unknown, or the file is broken.
+        """
         faulty, event_format = self.data.max_faulty_events, self.data.event_format
         return open_events(self.path, *self.sensor, max_faulty_events=faulty, event_format=event_format)
 
@@ -110,7 +115,7 @@ class TensorHeader:
 
     @property
     def grid(self) -> Frames | None:
-        """Frames of the tensor file in recording time; None if `delta_t` is None."""
+        """Time grid of the frames: start, duration and number; None if `delta_t` is None."""
         return Frames(self.first_t, self.delta_t, self.shape[0]) if self.delta_t else None
 
 
@@ -120,7 +125,7 @@ class FileContent:
 
     Args:
         sensor_size: height and width of the sensor in pixels
-        grid: frames of the file; frames of a recording last 50 ms
+        grid: time grid of the frames: start, duration and number; for a recording, the duration is 50 ms
         events: times of the first and last event of a recording in microseconds
         header: header of a tensor file
     """
@@ -137,7 +142,7 @@ def find_data(
     """Find the recordings and tensor files in a folder. If `path` is a file, return only this file.
 
     Args:
-        path: folder with train/, val/ or test/, folder that contains the files itself, or a file.
+        path: folder with subfolders train/, val/ or test/, folder with the files themselves, or a single file.
         sensor: height and width in pixels, for recordings that do not state them.
         label_time_unit: unit of the label times of recordings; label times of tensor files are in microseconds.
         data: formats of recordings and labels. If `data.event_format` is not "auto", recordings may have any suffix, so

@@ -44,7 +44,7 @@ class CheckedLabels:
 
 
 def check_labels(file: DataFile, content: FileContent, names: Mapping[int, str] | None) -> CheckedLabels:
-    """Find all faults of a label file, also in comparison with its recording and the label map.
+    """Find all faults of a label file, including labels that do not fit the recording or the label map.
 
     Args:
         file: recording or tensor file whose label file exists.

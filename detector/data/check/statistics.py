@@ -72,9 +72,9 @@ class EventStatistics:
 
     @property
     def curve(self) -> tuple[np.ndarray, np.ndarray]:
-        """Starts in microseconds and events per second of all bins that are completely inside the recording.
+        """Two arrays: start in microseconds and events per second of each bin that is completely inside the recording.
 
-        If there is no such bin, the result is a single point: the time of the first event and the mean rate.
+        If there is no such bin, the arrays have one entry each: the time of the first event and the mean rate.
         """
         first, last = (self.first_t or 0) - self.start, (self.last_t or 0) - self.start
         whole = slice(-(-first // BIN_US), (last + 1) // BIN_US)
@@ -125,7 +125,7 @@ def scan_events(reader: EventReader, advance: Advance = lambda part: None) -> Ev
 
     Args:
         reader: reader of the open recording.
-        advance: function that reports progress, see `Advance`.
+        advance: function called after each read with the share of the recording that was read in this step.
 
     Raises:
         ValueError: the recording is damaged, its event times decrease, or they span more than 30 days.

@@ -41,11 +41,11 @@ class FileSurvey:
         span: start and end of the frames of a tensor file, or times of the first and last event, in microseconds
         delta_t: duration in microseconds of a frame of a tensor file, or of a bin of a recording
         sample_times: (S,) times in microseconds at which the sampled frames end
-        active: (S,) share of active pixels in each sampled frame
+        active: (S,) share of the pixels with events in each sampled frame
         labels: statistics of the labels, None if there is no label file
         label_counts: numbers of labels that are not used, None if they were not counted
         events: statistics of the events of a recording, None for a tensor file
-        edges: numbers of rising and falling edges of the triggers of a recording
+        edges: number of rising edges and number of falling edges of the trigger inputs of a recording
         faults: numbers of faulty events of a recording
         header: header of a tensor file, None for a recording
     """
@@ -81,14 +81,15 @@ def survey_file(
 ) -> FileSurvey:
     """Compute statistics of a file and of its labels, if it has labels.
 
-    All events of a recording are read; a tensor file is only sampled.
+    All events of a recording are read, but only some frames of a tensor file.
 
     Args:
         file: the recording or tensor file.
-        data: `delta_t` is used for tensor files that do not state it. `width` is the width of the network's frames for
-            recordings; if it is not set, the width of the sensor is used.
+        data: `delta_t` is the duration of a frame for tensor files that do not state it, and for the label counts of
+            recordings. `width` is the width of the network's frames for recordings; if it is not set, the width of the
+            sensor is used.
         names: dict from class id to name.
-        advance: function that reports progress, see `Advance`.
+        advance: function called after each step with the share of the file that was read in this step.
 
     Raises:
         ValueError: the file or its labels are damaged.
@@ -121,12 +122,13 @@ def sample_frames(file: DataFile, ends: Iterable[int], delta_t: int = BIN_US) ->
 
     Args:
         file: the recording or tensor file.
-        ends: times in microseconds. A frame of a recording ends at its time; a frame of a tensor file contains it.
+        ends: times in microseconds.
         delta_t: duration of a frame in microseconds.
 
     Yields:
-        For a tensor file, the frame (C, H, W) to which labels of this time belong. For a recording, a histogram (2, H,
-        W) uint8 of the events in the `delta_t` microseconds before this time.
+        For a tensor file, the frame (C, H, W) with start < time <= end, or the first or last frame if the time is
+        outside the file. For a recording, a histogram (2, H, W) uint8 of the events in the `delta_t` microseconds
+        before the time.
     """
     if file.is_tensor:
         first_t = read_tensor_header(file.path).first_t
@@ -142,7 +144,7 @@ def sample_frames(file: DataFile, ends: Iterable[int], delta_t: int = BIN_US) ->
 
 
 def labels_at(survey: FileSurvey, time: int) -> np.ndarray:
-    """Read the boxes of one labelled time (microseconds) of a file.
+    """Read the boxes of a file whose label time is exactly `time` (microseconds).
 
     Returns:
         (M,) `BBOX_dtype` in pixels of the frames that `sample_frames` yields.

@@ -1,4 +1,4 @@
-"""Results of an evaluation in addition to mAP: slices, confusion, calibration, reaction time, event rates, state leaks.
+"""Results of an evaluation in addition to mAP: AP by properties of boxes, confusion, calibration, reaction time, ...
 
 Does not belong here: anything that mAP itself depends on.
 """

@@ -18,10 +18,10 @@ def event_rates(file: SequenceFile, boxes: np.ndarray, representation: Represent
     Args:
         file: the tensor file.
         boxes: (M,) structured boxes in network pixels, with times of the recording.
-        representation: representation of the file. If it has no counts, each pixel that is not 0 counts as one event.
+        representation: representation of the file. If its values are not counts, a pixel that is not 0 is one event.
 
     Returns:
-        (M,) rates; NaN for boxes without area and for boxes whose time is outside the frames of the file.
+        (M,) events per pixel and second; NaN for boxes without area or with a time outside the frames of the file.
     """
     frames = file.frames.find(boxes["t"])
     columns = _whole(boxes["x"], boxes["w"], file.width)
@@ -52,7 +52,7 @@ def _whole(start: np.ndarray, length: np.ndarray, limit: int) -> np.ndarray:
 
 
 def _counts(frame: np.ndarray, representation: Representation) -> np.ndarray:
-    """Return the (H, W) event counts of a (C, H, W) frame as float64."""
+    """Return the (H, W) number of events in each pixel of a (C, H, W) frame as float64, see `event_rates`."""
     if representation.counts:
         return np.abs(frame.astype(np.float64)).sum(axis=0)
     return (frame != 0).any(axis=0).astype(np.float64)

@@ -1,4 +1,4 @@
-"""Matching of labels with detections, and the confusion, calibration and best score computed from the matches."""
+"""Matching of labels with detections, and what follows from it: confusion matrix, calibration, best score threshold."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class Matches(NamedTuple):
 class OperatingPoint(NamedTuple):
     """A score threshold, and the F1, precision and recall of the detections with at least this score.
 
-    Without labels, all four are None. Without detections, score and precision are None.
+    Without labels, all four fields are None. Without detections, score and precision are None, F1 and recall are 0.
     """
 
     score: float | None
@@ -66,12 +66,12 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Precision of detections in bins of equal width, which divide the scores from 0 to 1.
+    """Mean score and precision of the detections in bins of the score. The bins have equal width, from 0 to 1.
 
     Args:
         floor: lowest score of the detections that are counted.
-        error: expected calibration error: the difference between mean score and precision of a bin, averaged over all
-            detections; None without detections.
+        error: expected calibration error: the absolute difference between mean score and precision, averaged over the
+            bins with the number of detections as weight; None without detections.
         detections: number of detections in each bin.
         scores: mean score of the detections in each bin; None for empty bins.
         precisions: share of the detections in each bin that match a label; None for empty bins.
@@ -87,7 +87,7 @@ class Calibration:
 def match_boxes(boxes: EvaluatedBoxes, iou: float = 0.5, *, same_class: bool = True, min_score: float = 0.0) -> Matches:
     """Match detections with labels, in the order of descending scores.
 
-    Each detection is matched with the label of its frame that has the highest IoU and is still unmatched.
+    Each detection is matched with the label that has the highest IoU among the unmatched labels of the same frame.
 
     Args:
         boxes: labels and detections.
@@ -123,8 +123,8 @@ def _match(
 ) -> None:
     """Write the matches to `label_match` and `detection_match`, see `Matches`.
 
-    `order` contains the indices of the detections in the order in which they are matched.
-    `labels[starts[f]:starts[f + 1]]` are the indices of the labels of frame f.
+    `order` contains the indices of the detections in the order in which they are matched. `boxes`, `classes` and
+    `frames` describe the detections. `labels[starts[f]:starts[f + 1]]` are the indices of the labels of frame f.
     """
     for detection in order:
         frame, best, chosen = frames[detection], 0.0, -1
@@ -186,7 +186,7 @@ def confusion_matrix(parts: Sequence[EvaluatedBoxes], classes: Mapping[int, str]
 
     Args:
         parts: labels and detections of each recording.
-        classes: names by label map id.
+        classes: names of the evaluated classes, by class id in the label map.
         score: lowest score of the detections that are counted; None to count all.
     """
     score = 0.0 if score is None else score
@@ -204,7 +204,7 @@ def confusion_matrix(parts: Sequence[EvaluatedBoxes], classes: Mapping[int, str]
 
 
 def calibrate(parts: Sequence[tuple[EvaluatedBoxes, Matches]]) -> Calibration:
-    """Compare the scores of detections with the share of the detections that match a label.
+    """Compare the scores of detections with their precision (share that matches a label), in bins of the score.
 
     Args:
         parts: for each recording, its boxes and the matches between boxes of the same class.

@@ -28,13 +28,14 @@ Rates = Callable[[RecordingBoxes, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Slicing:
-    """A quantity by which boxes are divided into slices.
+    """A quantity, such as speed, that divides boxes into slices. A slice is a range of the quantity.
 
     Args:
         title: name of the quantity.
         unit: unit of the edges.
         edges: increasing bounds between slices. A box whose value equals an edge is in the slice above this edge.
-        of_detections: whether detections have the quantity, too. Otherwise a false detection counts in every slice.
+        of_detections: whether the quantity is known for detections, too. If not, a false detection is false in every
+            slice.
     """
 
     title: str
@@ -62,7 +63,7 @@ class Slice:
         boxes: number of labels in the slice.
         ap: AP at IoU 0.50:0.95, mean over the classes.
         ap50: AP at IoU 0.5, mean over the classes.
-        recall: share of the labels that were found at the operating point.
+        recall: share of the labels that match a detection with at least the score of `Details.operating_point`.
     """
 
     start: float | None
@@ -80,10 +81,11 @@ class Details:
     Args:
         operating_point: the score threshold with the highest F1. It is also the threshold for confusion, recall and
             reaction time.
-        slices: metrics of each slice, by name of the quantity in `SLICES`. Unknown quantities are missing.
+        slices: dict from the name of a quantity (key of `SLICES`) to the metrics of its slices. Quantities that cannot
+            be computed are missing.
         confusion: confusion matrix of labelled and detected classes.
         calibration: precision of detections by score.
-        reaction: time from the first label of a track to its first detection, in the time of the recording.
+        reaction: time from the first label of a track to its first detection, without computing time.
     """
 
     operating_point: OperatingPoint
@@ -108,11 +110,11 @@ def measure_details(
 
     Args:
         recordings: labels and detections, see `FramePredictions.recordings`.
-        classes: names of the evaluated classes by label map id.
+        classes: names of the evaluated classes, by class id in the label map.
         size: height and width of a frame in pixels.
         protocol: settings of the evaluation.
-        rates: function that computes the events per pixel and second inside boxes of a recording. If None, there are
-            no slices by event rate.
+        rates: function `f(recording, boxes)` that returns the events per pixel and second inside each box. If None,
+            there are no slices by event rate.
     """
     evaluator = evaluate_recordings(recordings, classes, size, protocol)
     parts = [(boxes, match_boxes(boxes)) for boxes in evaluator.recordings]
@@ -133,7 +135,7 @@ def measure_details(
 
 
 def _quantities(recording: RecordingBoxes, rates: Rates | None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Compute the known quantities of `SLICES` by name, first for labels, then for detections."""
+    """Return two dicts from names in `SLICES` to the value of each box: one for labels, one for detections."""
     tracks = track_motion(recording.all_labels, recording.labels, recording.frames.delta_t)
     of_labels = {"speed": tracks.speed, "track_age": tracks.age}
     of_detections: dict[str, np.ndarray] = {}
@@ -157,7 +159,7 @@ def _measure(
         evaluator: evaluator that contains the recordings.
         name: key of `SLICES`.
         quantities: for each recording, the quantities of its labels and of its detections by name.
-        found: for each recording, whether each evaluated label was found.
+        found: for each recording, whether each evaluated label is matched with a detection, see `found_labels`.
     """
     slicing = SLICES[name]
     bounds: list[float | None] = [None, *slicing.edges, None]

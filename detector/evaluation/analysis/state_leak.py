@@ -1,4 +1,4 @@
-"""Check that no state leaks from one stream into another."""
+"""Check that the recurrent state of one stream does not affect the detections of another stream."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,18 +24,18 @@ LEAST_SCORE = 0.05
 
 @dataclass(frozen=True)
 class StateLeak:
-    """Differences between the detections of two runs: each recording alone, and in batches with other recordings.
+    """Result of `check_state_leak`, which compares two runs: each recording alone, and in batches with others.
 
     Two detections count as equal if they have the same class, an IoU of at least 0.95 and scores that differ by at most
     0.01.
 
     Args:
         files: number of recordings.
-        frames: largest number of frames that were compared per recording, from the first frame.
-        detections: number of detections that were compared, in both runs together.
+        frames: number of frames at the start of each recording that were compared; all frames if there are fewer.
+        detections: number of compared detections in both runs together.
         changed: share of these detections without an equal detection in the other run; None without detections.
         max_score_change: largest difference between the scores of two equal detections; None if no two are equal.
-        passed: whether at most 0.1 % of the detections changed, a share that rounding can cause; None without
+        passed: whether at most 0.1 % of the detections changed, which rounding alone can cause; None without
             detections.
     """
 
@@ -47,7 +47,7 @@ class StateLeak:
     passed: bool | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the differences as a dict that can be written as JSON."""
+        """Return all fields as a dict that can be written as JSON."""
         return asdict(self)
 
 
@@ -61,7 +61,7 @@ def check_state_leak(
 
     Args:
         detector: detector on `device`.
-        dataset: the split. Only the first windows of up to four recordings are used.
+        dataset: dataset of the split. Only the first 3 * T frames of up to four recordings are used.
         nms_thresh: of two boxes of the same class with an IoU above this, the one with the lower score is dropped.
         device: device of the detector.
     """

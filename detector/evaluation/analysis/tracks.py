@@ -32,11 +32,11 @@ class TrackMotion(NamedTuple):
 
 
 class Waits(NamedTuple):
-    """Reaction times of a recording.
+    """Reaction times of a recording: times from the first label of a track to its first detection.
 
     Args:
         tracks: number of tracks that were evaluated.
-        found: (n,) microseconds from the first label to the first detection of the n tracks that were detected.
+        found: (n,) reaction times in microseconds of the n tracks that were detected.
     """
 
     tracks: int
@@ -45,16 +45,16 @@ class Waits(NamedTuple):
 
 @dataclass(frozen=True)
 class Reaction:
-    """Time from the first label of a track to its first detection, in the time of the recording.
+    """Reaction time: the time from the first label of a track to its first detection, over all tracks.
 
-    The time that the detector needs for computing is not included. The time of a track is measured from its first label
-    that counts to the end of the first frame with a matching detection.
+    The times are those of the recording, so computing time is not included. The time of a track starts at its first
+    label that is large enough for the evaluation, and stops at the end of the first frame with a matching detection.
 
     Args:
         tracks: number of tracks.
         found: share of the tracks that were detected; None without tracks.
         median_ms: median time of the tracks that were detected, in milliseconds; None if no track was detected.
-        p90_ms: 90th percentile of the same times.
+        p90_ms: 90th percentile of these times in milliseconds; None if no track was detected.
     """
 
     tracks: int
@@ -68,12 +68,12 @@ def track_motion(all_labels: np.ndarray, labels: np.ndarray, delta_t: int) -> Tr
 
     The speed of a box is the speed of its centre between two labels of the track: the last label that is at least one
     frame earlier, and the first label that is at least one frame later. Closer labels, such as 16 ms apart, would
-    show the jitter of the labels. Speed and age are NaN in a track with two boxes of the same class at the same time,
-    because some datasets do not number tracks.
+    show the jitter of the labels. Some datasets do not number tracks, so all boxes of a class look like one track.
+    Therefore speed and age are NaN for all boxes of a track that has two boxes at the same time.
 
     Args:
         all_labels: (n,) all labels of the recording, in network pixels.
-        labels: (M,) labels to compute speed and age of. They are a part of `all_labels`.
+        labels: (M,) labels whose speed and age are computed, a subset of `all_labels`.
         delta_t: duration of a frame in microseconds.
     """
     tracks, times, repeated = _keys(all_labels, all_labels)
@@ -97,11 +97,11 @@ def track_motion(all_labels: np.ndarray, labels: np.ndarray, delta_t: int) -> Tr
 
 
 def _keys(all_labels: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, set[int]]:
-    """Number the tracks of a recording.
+    """Assign a number to each track (class id and track id) of a recording.
 
     Returns:
-        (M,) track number of each of `labels`; (M,) time of each of `labels` since the first of `all_labels` in
-        microseconds; numbers of the tracks that have two boxes at the same time.
+        (M,) track numbers of `labels`; (M,) times of `labels` in microseconds since the first time in `all_labels`;
+        and the set of the numbers of tracks that have two boxes at the same time.
     """
     numbers, inverse = np.unique(_identity(all_labels), return_inverse=True)
     start = all_labels["t"].min(initial=np.iinfo(np.int64).max)
@@ -116,9 +116,9 @@ def _identity(labels: np.ndarray) -> np.ndarray:
 
 
 def _speeds(times: np.ndarray, centres: np.ndarray, delta_t: int) -> np.ndarray:
-    """Compute (n,) speeds in pixels per second along one track with increasing times.
+    """Compute the (n,) speeds of the n labels of a track in pixels per second, see `track_motion`.
 
-    The speed of a label is NaN if the labels before and after it are more than `MAX_GAP_US` away.
+    The speed of a label is NaN if one of the two labels that define it is more than `MAX_GAP_US` (1.5 s) away.
     """
     last = len(times) - 1
     before = (np.searchsorted(times, times - delta_t, side="right") - 1).clip(min=0)
@@ -134,14 +134,15 @@ def find_waits(
 ) -> Waits:
     """Compute the reaction times of the tracks of a recording.
 
-    Tracks with labels in the skipped start of the recording are left out, because it is not known when they appeared.
+    Two kinds of tracks are left out: tracks with labels in the skipped start of the recording (`protocol.skip_us`), and
+    tracks with two boxes at the same time, because their track ids are not unique.
 
     Args:
         recording: all labels and detections of the recording.
         boxes: the labels and detections that are evaluated.
         matches: matches between labels and detections of the same class.
         protocol: settings of the evaluation.
-        score: lowest score of the detections that count; if None, no track is found.
+        score: detections with a lower score are ignored; if None, all detections are ignored.
     """
     p, labels, first_t = protocol, recording.all_labels, recording.frames.first_t
     w, h = (labels[name].astype(np.float64) for name in "wh")

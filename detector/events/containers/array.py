@@ -30,7 +30,8 @@ class ArrayReader(BlockReader):
             for ON events. t is in microseconds or seconds. Events outside the sensor or out of order count as faulty.
         height: sensor height in pixels.
         width: sensor width in pixels.
-        seconds: whether t is in seconds and not in microseconds. If None, t is in seconds if any time has a fraction.
+        seconds: whether t is in seconds and not in microseconds. If None, t is in seconds if any of the first 65536
+            times has a fraction.
         truncated: 1 if the file ends within an event, otherwise 0. `columns` must not contain this event.
 
     Raises:

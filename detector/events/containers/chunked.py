@@ -26,7 +26,7 @@ A recording with at most this number of blocks is read completely before its fir
 
 
 def find_names(source: object, names: Iterable[str]) -> tuple[str, str, str, str]:
-    """Find the columns x, y, p, t of a file by their known names.
+    """Find the names of the columns x, y, p, t in a file, such as "polarity" for p or "timestamp" for t.
 
     Args:
         source: the file, named in error messages.
@@ -48,18 +48,18 @@ def find_names(source: object, names: Iterable[str]) -> tuple[str, str, str, str
 
 
 def has_fraction(t: np.ndarray) -> bool:
-    """Return True if any of the first `CHUNK` times has a fraction. Such times are in seconds."""
+    """Return True if any of the first `CHUNK` times is not a whole number, which means that times are in seconds."""
     head = t[:CHUNK]
     return head.dtype.kind == "f" and bool((np.isfinite(head) & (head != np.rint(head))).any())
 
 
 def to_microseconds(source: object, t: np.ndarray, seconds: bool) -> np.ndarray:
-    """Convert floating-point times to int64 microseconds. Times of other types are returned unchanged.
+    """Convert floating-point times to int64 microseconds. Return times of other types unchanged.
 
     Args:
         source: the file, named in error messages.
         t: (N,) times as they are stored in the file.
-        seconds: whether floating-point times are in seconds and not in microseconds.
+        seconds: True if floating-point times are in seconds, False if they are in microseconds.
 
     Raises:
         ValueError: a time is not finite.
@@ -73,11 +73,11 @@ def to_microseconds(source: object, t: np.ndarray, seconds: bool) -> np.ndarray:
 
 
 class BlockReader(EventReader):
-    """Base class of readers of recordings in blocks of equal length. Only the last block may be shorter.
+    """Base class of readers that load a recording in blocks of equal length. Only the last block may be shorter.
 
-    To find a window, the first times of the blocks are bisected, then the times within one block. An index in the file
-    may suggest the blocks to compare first, but the result depends only on the times. If the first times of the blocks
-    around the result are not in order, some events are faulty.
+    A time is found in two steps: bisection of the first times of the blocks, then bisection within one block. An index
+    in the file may suggest the blocks to compare first, but the result depends only on the times. If the first times of
+    the blocks around the result are not in order, some events are faulty, and a `DisorderError` is raised.
 
     Args:
         path: path of the recording.
@@ -98,7 +98,10 @@ class BlockReader(EventReader):
 
     @abstractmethod
     def _load(self, start: int, out: Columns) -> None:
-        """Fill `out` with the block that begins with event `start`. p is -1 for coordinates outside any sensor."""
+        """Fill `out` with the events of the block whose first event has index `start`.
+
+        p is 0 for OFF events, 1 for ON events, and -1 for events whose x or y is outside 0 to 65535.
+        """
 
     @abstractmethod
     def _time(self, start: int) -> int:
@@ -144,7 +147,7 @@ class BlockReader(EventReader):
         self._recent.clear()
 
     def _fill(self, start: int, out: Columns) -> None:
-        """Fill `out` with the events from index `start` on."""
+        """Fill `out` with the events from index `start` on. Raise `DisorderError` if one of them is faulty."""
         stop, last = start + out[0].size, 0
         for block in range(start // self._size, -(-stop // self._size) if stop > start else 0):
             begin, end = block * self._size, min((block + 1) * self._size, self._count)
@@ -164,7 +167,7 @@ class BlockReader(EventReader):
             last = int(part[3][-1])
 
     def _first_at_least(self, time: int) -> int:
-        """Return the index of the first event at or after `time`; the number of events if all are earlier."""
+        """Return the index of the first event with t >= `time`; the number of events if all are earlier."""
         low, high = 0, self._num_blocks
         places = self._likely(time)
         # Bisect the first times of the blocks, beginning with the blocks that an index of the file suggests.
@@ -183,7 +186,7 @@ class BlockReader(EventReader):
         return (low - 1) * self._size + int(np.searchsorted(self._sound_block(low - 1)[3], time))
 
     def _likely(self, time: int) -> list[int]:
-        """Return the indices of the blocks that the search for `time` compares first. The list may be empty."""
+        """Return the indices of the blocks with which the search for `time` begins. The list may be empty."""
         return []
 
     def _block_time(self, block: int) -> int:
@@ -193,7 +196,7 @@ class BlockReader(EventReader):
         return self._times[block]
 
     def _sound_block(self, block: int) -> Columns:
-        """Return a block without faulty events, and keep the block for the next read.
+        """Return the events of the block with index `block`, and keep them for later reads.
 
         Raises:
             DisorderError: an event of the block is faulty.
@@ -209,10 +212,14 @@ class BlockReader(EventReader):
         return self._recent[block]
 
     def _store(self, raw: Sequence[np.ndarray], out: Columns) -> None:
-        """Check stored arrays x, y, p, t and convert them to the columns `out`.
+        """Check stored arrays x, y, p, t and write them to the columns `out`.
 
-        p is 0 or -1 for OFF events and 1 for ON events in `raw`. In `out`, p is 0 or 1, or -1 for coordinates outside
-        any sensor.
+        Args:
+            raw: arrays of the same length. p is 0 or -1 for OFF events and 1 for ON events.
+            out: columns to fill. p becomes 0 or 1, or -1 for events whose x or y is outside 0 to 65535.
+
+        Raises:
+            ValueError: x, y, p or t is not a whole number, or p is not -1, 0 or 1.
         """
         for name, values, kinds in zip("xypt", raw, ("iuf", "iuf", "biuf", "iu"), strict=True):
             if values.dtype.kind not in kinds:

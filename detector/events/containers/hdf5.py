@@ -55,8 +55,8 @@ class Hdf5Reader(BlockReader):
         width: sensor width in pixels, for files that do not contain it.
 
     Raises:
-        ValueError: the file is broken, has no events, or needs a filter that is not installed; or the sensor size is
-            unknown or differs from the file.
+        ValueError: the file is broken, contains no event datasets, or needs an HDF5 filter that is not installed. Or
+            the sensor size is unknown, or it differs from the size in the file.
     """
 
     def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
@@ -167,8 +167,15 @@ class Hdf5Reader(BlockReader):
 def write_hdf5(path: str | Path, events: np.ndarray, height: int, width: int) -> None:
     """Write an HDF5 recording in OpenEB's layout, gzip-compressed. The file appears only when it is complete.
 
-    An existing file `path` is replaced. For the other arguments and the errors, see
-    `detector.events.write.check_events`.
+    Args:
+        path: file to write; an existing file is replaced.
+        events: (N,) array with the fields of `EventCD`, in order of time.
+        height: sensor height in pixels, at most 65536.
+        width: sensor width in pixels, at most 65536.
+
+    Raises:
+        ValueError: a field is missing, an event is outside the sensor, times fall, or a time or time difference is too
+            large.
     """
     check_events(events, height, width, max_side=MAX_SIDE, period=LAST_TIME)
     indexes = _indexes(events["t"])
@@ -241,7 +248,11 @@ def _find_index(file: h5py.File) -> tuple[h5py.Dataset | None, int]:
 
 
 def _check_filters(path: Path, datasets: list[h5py.Dataset]) -> bool:
-    """Return True if the events are compressed with ECF. Raise an error if another filter is not installed."""
+    """Return True if the events are compressed with ECF, otherwise False.
+
+    Raises:
+        ValueError: the datasets are compressed with another HDF5 filter, which is not installed.
+    """
     for dataset in datasets:
         properties = dataset.id.get_create_plist()
         filters = [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]
@@ -263,7 +274,7 @@ def _available(number: int) -> bool:
 
 
 def _fields(file: h5py.File) -> dict[str, str]:
-    """Return the attributes and datasets that describe the sensor size, as in `Header.fields`."""
+    """Return the attributes and datasets that describe the sensor size, as a dict of texts with names in lower case."""
     attributes = {name.lower(): file.attrs[name] for name in file.attrs if name.lower() in SIZE_FIELDS}
     places = {name: file[place][()] for name in ("height", "width") if (place := f"events/{name}") in file}
     return {name: _text(value) for name, value in {**attributes, **places}.items()}
@@ -275,7 +286,7 @@ def _text(value: object) -> str:
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Convert errors of the HDF5 library to a ValueError that names the file."""
+    """Context manager in which errors of the HDF5 library become a ValueError that names the file."""
     try:
         yield
     except (OSError, RuntimeError, KeyError, TypeError, OverflowError, UnicodeDecodeError) as error:

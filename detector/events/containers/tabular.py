@@ -7,8 +7,8 @@ columns. Lines that begin with # are comments.
 A table without names has the columns t, x, y, p or x, y, p, t. The polarity is the one of the last two columns that
 contains only -1, 0 and 1.
 
-Times are seconds if any time has a fraction, otherwise microseconds. Times in a CSV file are also seconds if they are
-written with a decimal point and another column is not.
+Times are seconds if any of the first 65536 times has a fraction, otherwise microseconds. Times in a CSV file are also
+seconds if they are written with a decimal point and another column is not.
 """
 
 import math
@@ -47,7 +47,13 @@ class NpyReader(ArrayReader):
 class CsvReader(ArrayReader):
     """Reads CSV files of events. The constructor reads the whole file.
 
-    For arguments and errors, see `NpyReader`.
+    Args:
+        path: path of the recording.
+        height: sensor height in pixels.
+        width: sensor width in pixels.
+
+    Raises:
+        ValueError: the file is broken, its columns cannot be identified, or the height or width is missing.
     """
 
     def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
@@ -57,7 +63,11 @@ class CsvReader(ArrayReader):
 
 
 def _map_npy(path: Path) -> tuple[list[np.ndarray], int]:
-    """Return the columns x, y, p, t of an NPY file, and 1 if the file ends within an event, otherwise 0."""
+    """Map an NPY file into memory.
+
+    Returns:
+        A list of the columns x, y, p, t; 1 if the file ends within an event, otherwise 0.
+    """
     try:
         array, truncated = _load_npy(path)
     except Exception as error:  # numpy and Python may raise any error for a damaged header
@@ -92,7 +102,8 @@ def _read_csv(path: Path) -> tuple[list[np.ndarray], bool, int]:
     """Read a CSV file.
 
     Returns:
-        Columns x, y, p, t, True if times are in seconds, and 1 if the last line is truncated, otherwise 0.
+        A list of the columns x, y, p, t; True if the times are in seconds; 1 if the last line is truncated, otherwise
+        0.
     """
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -124,7 +135,13 @@ def _line(error: Exception) -> str:
 
 
 def _order(path: Path, rows: np.ndarray) -> tuple[int, int, int, int]:
-    """Find the positions of x, y, p, t in a table without names, from the values in its first rows."""
+    """Return the positions of x, y, p, t in a table without column names, from the values in its first rows.
+
+    The polarity p is the one of the last two columns that contains only -1, 0 and 1.
+
+    Raises:
+        ValueError: both or neither of the last two columns could be the polarity.
+    """
     fitting = [order for place, order in ORDERS.items() if np.isin(rows[:, place], (-1, 0, 1)).all()]
     if len(fitting) != 1 and len(rows):
         raise ValueError(

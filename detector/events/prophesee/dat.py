@@ -55,7 +55,11 @@ class DatReader(RecordReader):
         return WrappingClock(self._num_records, self._raw_at, DAT_PERIOD)
 
     def _raw_at(self, index: int) -> int:
-        """Return the stored time of a record. If only this record is out of order, use the previous record instead."""
+        """Return the stored time of the record with this index, from 0 to below the period.
+
+        If the time of this record does not fit between the two records next to it, and those are in order, return the
+        time of the previous record.
+        """
         places = range(max(0, index - 1), min(index + 2, self._num_records))
         times = [self._record_at(place) & DAT_PERIOD - 1 for place in places]
         if len(times) == 3 and times[0] <= times[2] and not times[0] <= times[1] <= times[2]:
@@ -83,10 +87,17 @@ class DatReader(RecordReader):
 
 
 def write_dat(path: str | Path, events: np.ndarray, height: int, width: int) -> None:
-    """Write a DAT recording of at most 16384 x 16384 pixels. The file appears only when it is complete.
+    """Write a DAT recording. The file appears only when it is complete.
 
-    An existing file `path` is replaced. For the other arguments and the errors, see
-    `detector.events.write.check_events`.
+    Args:
+        path: file to write; an existing file is replaced.
+        events: (N,) array with the fields of `EventCD`, in order of time.
+        height: sensor height in pixels, at most 16384.
+        width: sensor width in pixels, at most 16384.
+
+    Raises:
+        ValueError: a field is missing, an event is outside the sensor, times fall, or a time or time difference is too
+            large.
     """
     check_events(events, height, width, max_side=MAX_SIDE, period=DAT_PERIOD)
     header = f"% Data file containing CD events.\n% Version 2\n% Height {height}\n% Width {width}\n"

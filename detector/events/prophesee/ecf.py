@@ -58,13 +58,21 @@ def count_events(chunk: bytes, source: object) -> int:
 
 
 def first_time(chunk: bytes, source: object) -> int:
-    """Return the time of the first event of a chunk in microseconds. For arguments and errors, see `count_events`."""
+    """Return the time of the first event of a chunk in microseconds.
+
+    Args:
+        chunk: compressed bytes.
+        source: the file, named in error messages.
+
+    Raises:
+        ValueError: the chunk is too short for a header.
+    """
     count_events(chunk, source)
     return int.from_bytes(chunk[4:12], "little")
 
 
 def decode(chunk: bytes, out: Columns, source: object) -> None:
-    """Decode a chunk into columns, whose length must be the number of events in the chunk.
+    """Decode a chunk into the columns `out`.
 
     Args:
         chunk: compressed bytes.
@@ -72,7 +80,8 @@ def decode(chunk: bytes, out: Columns, source: object) -> None:
         source: the file, named in error messages.
 
     Raises:
-        ValueError: the bytes are not a valid chunk. The content of `out` is then undefined.
+        ValueError: the bytes are not a valid chunk, or `out` has a wrong length. The content of `out` is then
+            undefined.
     """
     count, columns = count_events(chunk, source), dict(zip("xypt", out, strict=True))
     if count != out[3].size:
@@ -86,7 +95,10 @@ def decode(chunk: bytes, out: Columns, source: object) -> None:
 
 @compiled
 def _times(data: np.ndarray, place: np.uint64, t: np.ndarray) -> np.uint64:
-    """Decode the times at position `place` into `t`. Return the position after them, or `FAILED`."""
+    """Decode the times that begin at byte `place` of `data` into `t`.
+
+    Return the position after them, or `FAILED` if the bytes are invalid.
+    """
     size, count = np.uint64(data.size), np.uint64(t.size)
     now, index = ZERO, ZERO
     # The time of the first event, little-endian, is the base of the steps.
@@ -129,10 +141,10 @@ def _times(data: np.ndarray, place: np.uint64, t: np.ndarray) -> np.uint64:
 def _runs(
     data: np.ndarray, place: np.uint64, values: np.ndarray, token_bytes: np.uint64, run_bits: np.uint64
 ) -> np.uint64:
-    """Decode runs of equal values at position `place` into `values`. Return the position after them, or `FAILED`.
+    """Decode runs of equal values that begin at byte `place` of `data` into `values`.
 
-    A run is a token of `token_bytes` bytes. The lower `run_bits` bits are the number of events, the upper bits their
-    value.
+    A run is a token of `token_bytes` bytes. Its lower `run_bits` bits are the number of events in the run. Its upper
+    bits are the value of these events. Return the position after the runs, or `FAILED` if the bytes are invalid.
     """
     size, count = np.uint64(data.size), np.uint64(values.size)
     longest = (ONE << run_bits) - ONE
@@ -172,7 +184,10 @@ def _polarities(data: np.ndarray, place: np.uint64, p: np.ndarray) -> np.uint64:
 
 @compiled
 def _columns(data: np.ndarray, place: np.uint64, x: np.ndarray) -> np.uint64:
-    """Decode the columns of layout 0 at position `place` into `x`. Return the position after them, or `FAILED`."""
+    """Decode the x coordinates of layout 0 that begin at byte `place` of `data` into `x`.
+
+    Return the position after them, or `FAILED` if the bytes are invalid.
+    """
     size, count = np.uint64(data.size), np.uint64(x.size)
     index = ZERO
     while index < count:
@@ -196,7 +211,10 @@ def _columns(data: np.ndarray, place: np.uint64, x: np.ndarray) -> np.uint64:
 
 @compiled
 def _packed_columns(data: np.ndarray, place: np.uint64, x: np.ndarray, p: np.ndarray) -> np.uint64:
-    """Decode x and p from 12 bits per event (layout 1). Return the position after them, or `FAILED`."""
+    """Decode x and p of layout 1 (12 bits per event) from byte `place` of `data` on.
+
+    Return the position after them, or `FAILED` if the bytes are invalid.
+    """
     size, count = np.uint64(data.size), np.uint64(x.size)
     if place + (count + THREE) // FOUR * SIX > size:
         return FAILED
@@ -218,7 +236,10 @@ def _packed_columns(data: np.ndarray, place: np.uint64, x: np.ndarray, p: np.nda
 
 @compiled
 def _packed_pixels(data: np.ndarray, place: np.uint64, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.uint64:
-    """Decode x, y and p from 24 bits per event (layouts 2 and 3). Return the position after them, or `FAILED`."""
+    """Decode x, y and p of layouts 2 and 3 (24 bits per event) from byte `place` of `data` on.
+
+    Return the position after them, or `FAILED` if the bytes are invalid.
+    """
     size, count = np.uint64(data.size), np.uint64(x.size)
     if place + (count + THREE) // FOUR * TWELVE > size:
         return FAILED

@@ -37,10 +37,17 @@ class Evt2Reader(WordReader):
 
 
 def write_evt2(path: str | Path, events: np.ndarray, height: int, width: int) -> None:
-    """Write a RAW recording in EVT2 of at most 2048 x 2048 pixels. The file appears only when it is complete.
+    """Write a RAW recording in EVT2. The file appears only when it is complete.
 
-    An existing file `path` is replaced. For the other arguments and the errors, see
-    `detector.events.write.check_events`.
+    Args:
+        path: file to write; an existing file is replaced.
+        events: (N,) array with the fields of `EventCD`, in order of time.
+        height: sensor height in pixels, at most 2048.
+        width: sensor width in pixels, at most 2048.
+
+    Raises:
+        ValueError: a field is missing, an event is outside the sensor, times fall, or a time or time difference is too
+            large.
     """
     check_events(events, height, width, max_side=MAX_SIDE, period=EVT2_PERIOD)
     last = -1
@@ -52,9 +59,11 @@ def write_evt2(path: str | Path, events: np.ndarray, height: int, width: int) ->
 
 
 def _encode(columns: Columns, last: int) -> np.ndarray:
-    """Encode events as words, with a TIME_HIGH word wherever the upper time bits differ from the previous event.
+    """Encode events as words, with a TIME_HIGH word before each event whose upper time bits have changed.
 
-    `last` contains the upper time bits of the event before the first one, or -1 at the start of the recording.
+    Args:
+        columns: the events.
+        last: upper time bits of the event before the first one, or -1 at the start of the recording.
     """
     x, y, p, t = columns
     high = t >> LOW_BITS

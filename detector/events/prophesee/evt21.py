@@ -26,7 +26,7 @@ SAMPLE = 4096
 
 
 class Evt21Reader(WordReader):
-    """Reads EVT2.1 recordings. Unlike in EVT2, x is the first of 32 pixels, and a mask marks pixels with an event."""
+    """Reads EVT2.1 recordings. A word contains the x of the first of 32 pixels, and a mask of those with an event."""
 
     record = np.dtype("<i8")
     most_events = 32
@@ -44,10 +44,11 @@ class Evt21Reader(WordReader):
         self._type_bit = self._head_bit + self.payload_bits
 
     def _order(self) -> str:
-        """Guess the order of the halves from the first words, for headers without `endianness`.
+        """Guess from the first words which half of a word contains the type, for headers without `endianness`.
 
-        Return the key of `HEAD_BITS` with fewer words of unknown types. If both numbers are equal, return the key
-        with more TIME_HIGH words.
+        Returns:
+            "legacy" for the lower half or "little" for the upper half: the order with fewer words of unknown types. If
+            both numbers are equal, the order with more TIME_HIGH words.
         """
         sample = self._records(0, min(SAMPLE, self._num_records))
 

@@ -40,7 +40,8 @@ VECTOR_WIDTH = 32
 class Evt3Reader(WordReader):
     """Reads EVT3 recordings.
 
-    Events before the first TIME_HIGH or the first ADDR_Y are dropped, and vectors before the first VECT_BASE_X.
+    Events before the first TIME_HIGH word or before the first ADDR_Y word are dropped. Vectors before the first
+    VECT_BASE_X word are also dropped.
     """
 
     record = np.dtype("<u2")
@@ -68,16 +69,17 @@ class Evt3Reader(WordReader):
         return state
 
     def _carried(self, setter: int, users: int, start: int, stop: int) -> int:
-        """Find the word before `start` that sets a value for the words in [start, stop).
+        """Find the word before `start` that sets a value which words in [start, stop) use.
 
         Args:
-            setter: type of the words that set the value, as a set.
-            users: types of the words that use the value, as a set.
+            setter: bit mask with the one word type that sets the value.
+            users: bit mask of the word types that use the value; bit k stands for type k.
             start: index of the first word.
             stop: index after the last word.
 
         Returns:
-            Index of the last `setter` word before `start`, or -1 if there is no such word or the value is not used.
+            Index of the last `setter` word before `start`. -1 if there is no such word, or if no word in [start, stop)
+            uses the value before it is set again.
         """
         place = self._first(setter | users, start, stop)
         if place == stop or 1 << (self._record_at(place) >> 12) == setter:
@@ -89,13 +91,20 @@ class Evt3Reader(WordReader):
 
 
 def write_evt3(path: str | Path, events: np.ndarray, height: int, width: int) -> None:
-    """Write a RAW recording in EVT3 of at most 2048 x 2048 pixels. The file appears only when it is complete.
+    """Write a RAW recording in EVT3. The file appears only when it is complete.
 
-    Five or more successive events become a vector if they have the same time, row and polarity and ascending x within
+    Five or more successive events become a vector if they have the same time, row and polarity, and ascending x within
     32 pixels.
 
-    An existing file `path` is replaced. For the other arguments and the errors, see
-    `detector.events.write.check_events`.
+    Args:
+        path: file to write; an existing file is replaced.
+        events: (N,) array with the fields of `EventCD`, in order of time.
+        height: sensor height in pixels, at most 2048.
+        width: sensor width in pixels, at most 2048.
+
+    Raises:
+        ValueError: a field is missing, an event is outside the sensor, times fall, or a time or time difference is too
+            large.
     """
     check_events(events, height, width, max_side=MAX_SIDE, period=MAX_TIME, longest=MAX_TIME)
     state, words = np.full(3, -1), np.empty(WORDS, "<u2")
@@ -110,13 +119,13 @@ def write_evt3(path: str | Path, events: np.ndarray, height: int, width: int) ->
 
 @compiled
 def encode_evt3(x, y, p, t, first, state, words, width):
-    """Encode events from index `first` on as EVT3 words, up to the last event or until `words` may be full.
+    """Encode events as EVT3 words, from the event `first` to the last event or until `words` is almost full.
 
     Args:
         x, y, p, t: (N,) columns of the events.
         first: index of the first event to encode.
         state: (3,) time, TIME_HIGH and row that were written last, -1 before the first. Updated in place.
-        words: output.
+        words: (M,) uint16 array to fill from the beginning.
         width: sensor width in pixels.
 
     Returns:
@@ -156,10 +165,11 @@ def encode_evt3(x, y, p, t, first, state, words, width):
 
 @compiled
 def _encode_time(time, state, words, size):
-    """Append the TIME_HIGH words and the TIME_LOW that set a new time. Return the new number of words.
+    """Write the TIME_HIGH words and the TIME_LOW word for a new time to `words`, from index `size` on.
 
-    Readers (evt3, evlib, faery) use the first TIME_HIGH unchanged and count a wrap where 0x000 follows 0xFFF. If 0xFFF
-    follows 0x000 or is the first word, faery treats it as a step back. Another value is then written before 0xFFF.
+    Return the new number of words. Readers (evt3, evlib, faery) use the first TIME_HIGH unchanged and count a wrap
+    where 0x000 follows 0xFFF. If 0xFFF follows 0x000 or is the first word, faery treats it as a step back. Another
+    value is then written before 0xFFF.
     """
     if time == state[TIME]:
         return size

@@ -86,7 +86,10 @@ class RecordReader(EventReader):
         """Return the state of the decoder at the record `start`, for decoding the records [start, stop)."""
 
     def _fill(self, records: np.ndarray, state: np.ndarray, columns: Columns, count: int) -> int:
-        """Append the events of `records` to columns with `count` events. Return the new number of events."""
+        """Decode `records` and append their events to `columns`, which already contain `count` events.
+
+        Return the new number of events in `columns`.
+        """
         return self.decode(records, state, *columns, count, self.width, self.height)
 
     def _is_small(self) -> bool:
@@ -100,7 +103,7 @@ class RecordReader(EventReader):
         return slice_columns(columns, first, last)
 
     def _read(self, start: int, stop: int, buffer: ColumnBuffer) -> Columns:
-        """Decode the records [start, stop) into `buffer`, and return their events."""
+        """Decode the records [start, stop) into `buffer`, and return their events as columns x, y, p, t."""
         columns, count = buffer.take(max(0, stop - start)), 0
         state = self._state(start, stop)
         for records in self._chunks(start, stop):
@@ -134,11 +137,14 @@ class RecordReader(EventReader):
 
     @property
     def _block_bounds(self) -> tuple[int, int]:
-        """Range (start, stop) of the records that are divided into blocks."""
+        """Indices (start, stop) of the records that contain all events of the file, from `start` to `stop - 1`."""
         return 0, self._num_records
 
     def _resume(self, state: np.ndarray, finder: FaultFinder) -> None:
-        """Correct the decoder state after faulty events. Most decoders need no correction, so this does nothing."""
+        """Correct the decoder state at the start of a block, if faulty events before it have made the state wrong.
+
+        The base class does nothing, because most decoders need no correction.
+        """
 
     def close(self) -> None:
         """Close the file. Arrays that were read remain valid."""
@@ -160,7 +166,10 @@ class RecordReader(EventReader):
             yield self._records(begin, min(begin + size, stop), memory)
 
     def _record_at(self, index: int) -> int:
-        """Return one record. The page around it is kept, because the last steps of a search are close together."""
+        """Return the record with this index as an int.
+
+        The records around it are kept in memory, because the last steps of a search are close together.
+        """
         first, page = self._page
         if not first <= index < first + page.size:
             first = max(0, index - PAGE_BYTES // self.record.itemsize // 2)

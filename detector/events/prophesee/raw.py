@@ -31,7 +31,7 @@ The first step is short, because a TIME_HIGH word is usually close.
 class WordReader(RecordReader):
     """Base class of readers of RAW recordings.
 
-    A window is found by bisection. In this search, the time at a word is the time of the next TIME_HIGH word. Words
+    A time window is found by bisection. For this search, every word has the time of the next TIME_HIGH word. Words
     before the first TIME_HIGH have no time and are dropped.
     """
 
@@ -63,7 +63,7 @@ class WordReader(RecordReader):
 
     @abstractmethod
     def _as_events(self, triggers: np.ndarray) -> np.ndarray:
-        """Convert trigger words to event words at pixel (0, 0) with the same times."""
+        """Convert trigger words to words of events at pixel (0, 0) that are decoded to the times of the triggers."""
 
     @cached_property
     def _clock(self) -> WrappingClock:
@@ -95,9 +95,9 @@ class WordReader(RecordReader):
         return self._first_high, self._num_records
 
     def triggers(self) -> np.ndarray:
-        """Return the edges of external triggers of the whole recording as an (N,) `EventExtTrigger` array.
+        """Return the edges of the external trigger inputs in the whole recording as an (N,) `EventExtTrigger` array.
 
-        The times of triggers are taken from the clock of the file and not mended.
+        The times are those of the clock in the file. They are not corrected as the times of faulty events are.
         """
         parts = [np.empty(0, EventExtTrigger)]
         buffer = ColumnBuffer()
@@ -123,7 +123,7 @@ class WordReader(RecordReader):
         return start, self._first(TIME_HIGH, self._clock.first_at_least(above))
 
     def _from(self, high: int) -> int:
-        """Return the index of a TIME_HIGH word before which all times are below `high`."""
+        """Return the index of a TIME_HIGH word. All events before this word are earlier than `high` microseconds."""
         return self._first(TIME_HIGH, self._clock.first_at_least(high - self.slack))
 
     def _state(self, start: int, stop: int) -> np.ndarray:
@@ -151,9 +151,10 @@ class WordReader(RecordReader):
         return (word & (1 << self.payload_bits) - 1) << self.low_bits
 
     def _first(self, types: int, start: int, stop: int | None = None) -> int:
-        """Return the index of the first word in [start, stop) whose type is in the set `types`.
+        """Return the index of the first word in [start, stop) whose type is in the bit mask `types`.
 
-        If there is no such word, return `stop`. If `stop` is None, it is the end of the file.
+        Bit k of `types` is 1 for word type k. If there is no such word, return `stop`. If `stop` is None, search to the
+        end of the file.
         """
         stop = self._num_records if stop is None else stop
         length = FIRST_LOOK
@@ -165,9 +166,9 @@ class WordReader(RecordReader):
         return stop
 
     def _last(self, types: int, stop: int) -> int:
-        """Return the index of the last word before `stop` whose type is in the set `types`.
+        """Return the index of the last word before index `stop` whose type is in the bit mask `types`.
 
-        If there is no such word, return -1.
+        Bit k of `types` is 1 for word type k. If there is no such word, return -1.
         """
         length = FIRST_LOOK
         while stop > 0:

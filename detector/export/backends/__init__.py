@@ -1,4 +1,4 @@
-"""The forms of exported files except the plain form, and the layers and modules in these files.
+"""All kinds of exported files except plain TorchScript, and the layers and modules that these files contain.
 
-Does not belong here: the table of all forms, `EXPORT_FORMS` in `detector.config.extensions`.
+Does not belong here: the table of all kinds of files, `EXPORT_FORMS` in `detector.config.extensions`.
 """

@@ -15,7 +15,9 @@ __all__ = ["AOTINDUCTOR"]
 
 
 def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
-    """Write an AOTInductor file; see `ExportForm.write`.
+    """Compile one time step of a detector with AOTInductor, and write it to a file.
+
+    The arguments are those of `ExportForm.write`. The result contains the shapes of the recurrent state.
 
     Raises:
         ValueError: no C++ compiler is installed.
@@ -29,7 +31,7 @@ def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any
 
 
 def _load(path: Path, info: Mapping[str, Any], device: str) -> StepRunner:
-    """Load an AOTInductor file; see `ExportForm.load`."""
+    """Load an AOTInductor file. The arguments and the result are those of `ExportForm.load`."""
     return StepRunner(load_package(path), info)
 
 

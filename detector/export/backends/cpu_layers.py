@@ -1,4 +1,4 @@
-"""Layers of exported files for CPUs, with folded batch norms and with weights reordered for oneDNN or in int8."""
+"""Faster convolutions for exported files on CPUs: merged batch norms, weights in the layout of oneDNN, int8 weights."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -38,14 +38,14 @@ def _followed_convs(module: nn.Module, after: type[nn.Module]) -> Iterator[tuple
 
 
 class PackedConv(nn.Module):
-    """A convolution on the CPU that reorders its weights for oneDNN once instead of in each call.
+    """A convolution on the CPU that reorders its weights for oneDNN in the first call instead of in each call.
 
-    If feature maps are small, reordering 20 M weights would take most of the time of a call. The order is optimised for
-    the size of the first input, but valid for all sizes.
+    If feature maps are small, reordering 20 M weights would take most of the time of a call. The memory layout is
+    optimised for the size of the first input, but can be used for all sizes.
 
     Args:
-        conv: the convolution; without groups or dilation.
-        relu: apply a ReLU to the output.
+        conv: the convolution. Groups and dilation are not supported.
+        relu: whether to apply a ReLU to the output.
     """
 
     packed: list[Tensor]
@@ -74,7 +74,7 @@ class ByteConv(nn.Module):
     needed, and the result of a frame does not depend on other frames.
 
     Args:
-        conv: the convolution; without groups or dilation.
+        conv: the convolution. Groups and dilation are not supported.
     """
 
     packed: list[Tensor]
@@ -128,9 +128,9 @@ def quantize_levels(extractor: nn.Module) -> None:
 
 
 def pack_convolutions(module: nn.Module) -> None:
-    """Replace every plain convolution, together with a ReLU that follows it, by a `PackedConv`, in place.
+    """Replace convolutions, each together with a ReLU that follows it, by `PackedConv` layers, in place.
 
-    Convolutions with groups, dilation or a padding other than zeros are not replaced.
+    Convolutions with groups, with dilation or with a padding other than zeros are not replaced.
     """
     for block, index, conv, _ in _followed_convs(module, nn.ReLU):
         if _is_plain(conv):

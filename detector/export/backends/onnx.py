@@ -19,7 +19,9 @@ ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 
 def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
-    """Write an ONNX file; see `ExportForm.write`.
+    """Write one time step of a detector to an ONNX file.
+
+    The arguments are those of `ExportForm.write`. The result contains the shapes of the recurrent state.
 
     Raises:
         ValueError: a required package is not installed.
@@ -43,7 +45,7 @@ def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any
 
 
 def _load(path: Path, info: Mapping[str, Any], device: str) -> StepRunner:
-    """Load an ONNX file with ONNX Runtime on the CPU; see `ExportForm.load`."""
+    """Load an ONNX file for ONNX Runtime on the CPU. The arguments and the result are those of `ExportForm.load`."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])

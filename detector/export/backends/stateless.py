@@ -24,12 +24,12 @@ Step = Callable[[Tensor, list[Tensor]], tuple[Tensor, Tensor, list[Tensor]]]
 
 
 class StepModule(nn.Module):
-    """Computes one time step of one stream.
+    """Computes one time step of one stream, without keeping a state between calls.
 
     Args:
         ssd: the detector. It is copied.
-        height: height of the frames.
-        width: width of the frames.
+        height: height of the frames in pixels.
+        width: width of the frames in pixels.
 
     Attributes:
         example: example inputs of `forward`, namely a frame of zeros and the initial state of a stream.
@@ -49,15 +49,15 @@ class StepModule(nn.Module):
         self.ssd.reset_all()
 
     def forward(self, x: Tensor, state: list[Tensor]) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Advance the stream.
+        """Compute the boxes and scores of a frame, and the next state of the stream.
 
         Args:
             x: (1, C, H, W) frame.
-            state: state that the last call returned; zeros for a new stream.
+            state: list of state tensors that the last call returned; zeros for a new stream.
 
         Returns:
             Boxes (1, A, 4) x1, y1, w, h in pixels, cropped to the frame; scores (1, A, K) of the classes 1..K; the
-            next state. Inputs and outputs are float32 and contiguous. Compiled forms do not check their inputs.
+            next state. Inputs and outputs must be float32 and contiguous; AOTInductor files do not check this.
         """
         modules, first = stateful_modules(self.ssd), 0
         for module, count in zip(modules, self._counts, strict=True):
@@ -72,10 +72,12 @@ class StepModule(nn.Module):
 
 
 class StepRunner:
-    """Runs an exported `StepModule` on clips. Methods and results are the same as in `detector.jitting.SSD`.
+    """Runs an exported `StepModule` on batches of clips, and keeps the state of each stream.
+
+    `forward`, `detect`, `reset` and `reset_all` have the same arguments and results as in `detector.jitting.SSD`.
 
     Args:
-        step: the exported function.
+        step: the exported function, called as `boxes, scores, next_state = step(frame, state)`.
         info: content of `info_ssd_jit.json`.
     """
 
@@ -86,7 +88,7 @@ class StepRunner:
         self._states: list[list[Tensor]] = []
 
     def forward(self, x: Tensor, score_thresh: float = 0.4) -> list[list[Tensor]]:
-        """Advance the streams and decode without non-maximum suppression; see `SSD.forward`.
+        """Compute the boxes of frames (T, B, C, H, W) without non-maximum suppression, as in `SSD.forward`.
 
         Raises:
             ValueError: the frames do not have the exported shape.
@@ -109,7 +111,7 @@ class StepRunner:
     def detect(
         self, x: Tensor, score_thresh: float = 0.4, nms_thresh: float = 0.5, max_boxes: int = 500
     ) -> list[list[Tensor]]:
-        """Advance the streams and decode with non-maximum suppression; see `SSD.detect`."""
+        """Compute the boxes of frames (T, B, C, H, W) with non-maximum suppression, as in `SSD.detect`."""
         steps = self._rows(x, score_thresh, True)
         return [[non_max_suppression(rows, nms_thresh, max_boxes) for rows in streams] for streams in steps]
 

@@ -16,10 +16,15 @@ __all__ = ["TORCH_EXPORT", "trace"]
 
 
 def trace(ssd: nn.Module, height: int, width: int) -> tuple[Any, dict[str, Any]]:
-    """Export one time step of a detector.
+    """Convert one time step of a detector to a `torch.export` program.
+
+    Args:
+        ssd: the detector, a `detector.export.ssd.SSD`.
+        height: height of the frames.
+        width: width of the frames.
 
     Returns:
-        The exported program, and the additional entry of `info_ssd_jit.json` with the shapes of the state.
+        The program, and a dict with the entry `state_shapes` of `info_ssd_jit.json`: the shapes of the state tensors.
 
     Raises:
         ValueError: torch.export does not support the detector.
@@ -37,14 +42,17 @@ def trace(ssd: nn.Module, height: int, width: int) -> tuple[Any, dict[str, Any]]
 
 
 def _write(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
-    """Write a file for `torch.export.load`; see `ExportForm.write`."""
+    """Write one time step of a detector to a file for `torch.export.load`.
+
+    The arguments are those of `ExportForm.write`. The result contains the shapes of the recurrent state.
+    """
     program, found = trace(ssd, height, width)
     save_program(program, path)
     return found
 
 
 def _load(path: Path, info: Mapping[str, Any], device: str) -> StepRunner:
-    """Load a file with `torch.export.load`; see `ExportForm.load`."""
+    """Load a file with `torch.export.load`. The arguments and the result are those of `ExportForm.load`."""
     return StepRunner(torch.export.load(path).module(), info)
 
 

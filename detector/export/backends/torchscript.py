@@ -1,4 +1,4 @@
-"""TorchScript forms other than the plain form: frozen, packed for CPUs, and with recurrent levels in int8."""
+"""Faster TorchScript files: with a frozen graph, with weights in the layout of oneDNN, with recurrent cells in int8."""
 
 import copy
 from pathlib import Path
@@ -24,7 +24,10 @@ __all__ = ["FROZEN", "PACKED", "QUANTIZED"]
 
 
 def _write_frozen(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
-    """Write a file in which the weights are constants of the graph; see `ExportForm.write`."""
+    """Write a TorchScript file in which the weights are constants of the graph (`torch.jit.freeze`).
+
+    The arguments and the result are those of `ExportForm.write`.
+    """
     scripted = script(copy.deepcopy(ssd).to(memory_format=torch.channels_last))
     with ignoring_torchscript_deprecation():
         save_torchscript(torch.jit.freeze(scripted, [*METHODS, "in_channels"]), path)
@@ -32,7 +35,10 @@ def _write_frozen(ssd: nn.Module, path: Path, height: int, width: int) -> dict[s
 
 
 def _write_packed(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
-    """Write a file in which plain convolutions are `PackedConv` layers; see `ExportForm.write`."""
+    """Write a TorchScript file for CPUs whose convolutions reorder their weights for oneDNN once (`PackedConv`).
+
+    Convolutions with groups or dilation are not changed. The arguments and the result are those of `ExportForm.write`.
+    """
     packed = copy.deepcopy(ssd)
     fold_batch_norms(packed)
     pack_convolutions(packed.to(memory_format=torch.channels_last))
@@ -41,7 +47,11 @@ def _write_packed(ssd: nn.Module, path: Path, height: int, width: int) -> dict[s
 
 
 def _write_quantized(ssd: nn.Module, path: Path, height: int, width: int) -> dict[str, Any]:
-    """Write a file with recurrent levels in int8 and the other convolutions packed; see `ExportForm.write`."""
+    """Write a TorchScript file for CPUs with int8 weights in the recurrent cells.
+
+    The other convolutions are changed as in `_write_packed`. The arguments and the result are those of
+    `ExportForm.write`.
+    """
     quantized = copy.deepcopy(ssd)
     assert isinstance(quantized, SSD)
     quantize_levels(quantized.feature_extractor)

@@ -59,18 +59,30 @@ def training_boxes(config: Config) -> LabelBoxes:
 
 
 def pyramid_of(config: Config, anchors: AnchorList) -> AnchorPyramid:
-    """Create the anchors of all levels from an anchor list and the anchor geometry in `config`."""
+    """Create the anchors of all pyramid levels from an anchor list, with base size, strides and levels of `config`."""
     return AnchorPyramid(anchors, config.anchors.base_size, config.model.first_stride, config.model.num_levels)
 
 
 def coverage_of(labels: LabelBoxes, config: Config, anchors: AnchorList) -> Coverage:
-    """Measure how well an anchor list covers boxes, with the anchor geometry and IoU thresholds in `config`."""
+    """Measure how well the anchors of a list overlap with labelled boxes.
+
+    Args:
+        labels: the labelled boxes.
+        config: settings with the base size, the strides and the levels of the anchors, and with the two IoU thresholds.
+        anchors: the anchor list.
+    """
     thresholds = config.anchors.fg_iou_threshold, config.anchors.bg_iou_threshold
     return measure_coverage(labels, pyramid_of(config, anchors), *thresholds)
 
 
 def fit_list(labels: LabelBoxes, config: Config, count: int) -> list[tuple[float, float]]:
-    """Fit `count` anchors to boxes, with the anchor geometry and foreground threshold in `config`.
+    """Compute the anchors that fit a set of labelled boxes best.
+
+    Args:
+        labels: the labelled boxes.
+        config: settings with the base size, the strides and the levels of the anchors, and with the foreground
+            threshold.
+        count: number of anchors to compute.
 
     Returns:
         The (ratio, scale) pairs of the anchors.
@@ -88,20 +100,20 @@ def list_name(anchors: AnchorList) -> str:
 
 
 def resolve_lists(space: Space, config: Config, write: Callable[[str], None] = print) -> Space:
-    """Replace `{fit: K}` in a search space by fitted anchor lists, and drop the lists with low coverage.
+    """Replace each `{fit: K}` in a search space by K anchors fitted to the training boxes, and drop poor anchor lists.
 
-    The coverage of a list is the share of training boxes with an anchor at or above the foreground threshold.
-    Low-quality matches do not count. A list is dropped if its coverage is less than half of the best coverage. If the
-    foreground threshold is searched too, its lowest value is used. If the base size, the first stride or the number of
-    levels is searched too, each list is measured with the values that give it the highest coverage.
+    The coverage of a list is the share of training boxes that have an anchor with an IoU of at least the foreground
+    threshold. Low-quality matches do not count. A list is dropped if its coverage is less than half of the best
+    coverage. If the foreground threshold is searched too, its lowest value is used. If the base size, the first stride
+    or the number of levels is searched too, each list is measured with the values that give it the highest coverage.
 
     Args:
         space: the search space.
         config: settings of the study.
-        write: called with one line for each list that was fitted or dropped.
+        write: function that is called with one line of text for each list that was fitted or dropped.
 
     Returns:
-        The space with the remaining lists; `space` itself if there is nothing to fit or to compare.
+        The search space with the remaining lists; `space` itself if there is nothing to fit or to compare.
 
     Raises:
         ValueError: an option is not an anchor list, or there are fewer boxes than anchors to fit.
@@ -125,12 +137,16 @@ def resolve_lists(space: Space, config: Config, write: Callable[[str], None] = p
 
 
 def anchors_of(option: str) -> AnchorList:
-    """Convert an option of the domain `anchors.anchor_list` to an anchor list: parse JSON, keep a name."""
+    """Convert an option of `anchors.anchor_list` to an anchor list. JSON text is parsed, a name stays unchanged."""
     return json.loads(option) if option.startswith("[") else option
 
 
 def _literal(labels: LabelBoxes, config: Config, option: Any, write: Callable[[str], None]) -> str:
-    """Fit anchors for an option `{fit: K}`, or check another option. Return a name, or a literal list as JSON."""
+    """Fit K anchors if an option is `{fit: K}`. Otherwise check that the option is a valid anchor list.
+
+    Returns:
+        The name of an anchor list, or its (ratio, scale) pairs as JSON text.
+    """
     count = fit_count(option)
     if count is None:
         config.with_overrides({ANCHOR_LIST: option})
@@ -141,7 +157,10 @@ def _literal(labels: LabelBoxes, config: Config, option: Any, write: Callable[[s
 
 
 def _best_share(labels: LabelBoxes, config: Config, space: Space, anchors: AnchorList) -> float:
-    """Return the share of boxes that a list covers with the best of the searched anchor geometries."""
+    """Return the share of boxes that a list covers, with the best searched base size, first stride and level number.
+
+    A box is covered if it has an anchor with an IoU of at least the foreground threshold.
+    """
     threshold = min(space.domains[FG].extremes) if FG in space.domains else config.anchors.fg_iou_threshold
     known = config.to_flat()
     probes = (_probes(space.domains[key]) if key in space.domains else (known[key],) for key in GEOMETRY)
@@ -150,7 +169,7 @@ def _best_share(labels: LabelBoxes, config: Config, space: Space, anchors: Ancho
 
 
 def _probes(domain: Domain) -> tuple[Any, ...]:
-    """Return the values of a domain to try: all options of a choice, or both ends and the middle of a range."""
+    """Return the values of a domain to try: all options of a choice; the lower end, middle and upper end of a range."""
     if domain.is_choice:
         return domain.options
     middle = math.sqrt(domain.low * domain.high) if domain.kind == "loguniform" else (domain.low + domain.high) / 2

@@ -1,4 +1,4 @@
-"""The figure of `evforge anchors`: recall over the IoU threshold, and sizes of boxes and anchors."""
+"""The figure of `evforge anchors`: recall against the IoU threshold, and sizes of boxes and anchors."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -27,14 +27,14 @@ def coverage_figure(
     name: str,
     title: str,
 ) -> "Figure":
-    """Draw the recall of several anchor lists, and the widths and heights of boxes and of the anchors of one list.
+    """Draw the recall of several anchor lists, and the widths and heights of the boxes and of the anchors of one list.
 
     Args:
-        curves: for each name of a list, (20,) recall at `THRESHOLDS`.
+        curves: recall of each anchor list at the 20 IoU thresholds `THRESHOLDS`, by name of the list.
         fg_iou_threshold: foreground threshold, drawn as a vertical line.
         sides: (n, 2) widths and heights of the boxes in pixels.
-        levels: for each level, (a, 2) widths and heights of the anchors in pixels.
-        name: name of the list with these anchors.
+        levels: for each pyramid level, (a, 2) widths and heights in pixels of the a anchors of a cell.
+        name: name of the anchor list whose anchors are in `levels`.
         title: title of the figure.
     """
     figure, ((recall, shapes),) = make_panels(title, 1, 2, (12, 5.2))

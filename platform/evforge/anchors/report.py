@@ -34,8 +34,9 @@ def anchors(config: Config, lists: Sequence[str] | None = None, output: str | No
 
     Args:
         config: settings of the dataset, of the box filters and of the anchors.
-        lists: names, `fit:K` for K fitted anchors, literal lists or files of search spaces; if None, the list in
-            `config`, all named lists and two fitted lists.
+        lists: each entry is the name of a list, `fit:K` for K fitted anchors, a literal list, or the YAML file of a
+            search space, which stands for all its lists. If None: the list in `config`, all named lists and two fitted
+            lists.
         output: folder to write to; a new folder in `train.storage` if None.
 
     Returns:
@@ -70,11 +71,11 @@ def anchors(config: Config, lists: Sequence[str] | None = None, output: str | No
 
 
 def coverage_table(found: Mapping[str, Coverage], candidates: Mapping[str, AnchorList], config: Config) -> str:
-    """Format a table with one row per anchor list.
+    """Format the measured coverage as a table with one row per anchor list.
 
     Args:
-        found: coverage of each list, by name.
-        candidates: anchors of each list, by name.
+        found: measured coverage of each list, by name of the list.
+        candidates: the anchor lists, by name.
         config: settings used for the measurement.
     """
     fg, bg = config.anchors.fg_iou_threshold, config.anchors.bg_iou_threshold
@@ -97,7 +98,7 @@ def coverage_table(found: Mapping[str, Coverage], candidates: Mapping[str, Ancho
 
 
 def _candidates(labels: LabelBoxes, config: Config, lists: Sequence[str] | None) -> dict[str, AnchorList]:
-    """Return the anchor lists to compare, by short name."""
+    """Return the anchor lists to compare, by short name. `lists` has the same entries as in `anchors`."""
     if lists is None:
         fits = [f"fit:{count}" for count in DEFAULT_FITS if count <= len(labels)]
         own = config.anchors.anchor_list
@@ -115,7 +116,7 @@ def _candidates(labels: LabelBoxes, config: Config, lists: Sequence[str] | None)
 
 
 def _options(text: str) -> Sequence[str]:
-    """Convert an entry of `--lists` to options of `anchors.anchor_list`. The file of a space gives all of them."""
+    """Convert an entry of `--lists` to options of `anchors.anchor_list`: one option, or all options in a YAML file."""
     if text.endswith((".yaml", ".yml")):
         domain = load_space(text).domains.get(ANCHOR_LIST)
         if domain is None:
@@ -130,7 +131,7 @@ def _options(text: str) -> Sequence[str]:
 
 
 def _group_table(found: Mapping[str, Coverage], classes: Sequence[str]) -> str:
-    """Format a table with one column per list, and one row for each class and box size that occurs."""
+    """Format the share of covered boxes as a table: a column per anchor list, a row per class and size."""
     lines = [["class", "size", "boxes", *found]]
     for (name, size), part in _parts(found, classes).items():
         (boxes,) = {coverage.num_boxes for coverage in part.values()}
@@ -143,7 +144,7 @@ def _parts(found: Mapping[str, Coverage], classes: Sequence[str]) -> dict[tuple[
     """Split the coverage of each list by class and box size.
 
     Returns:
-        For each (class, size), the coverage by list name. Class and size can also be "all".
+        Dict from (class, size) to a dict from list name to coverage. The class and the size can also be "all".
     """
     sizes = [None, *SIZES]
     labels = [(None, "all"), *enumerate(classes, start=1)] if len(classes) > 1 else [(1, classes[0])]
@@ -155,7 +156,15 @@ def _parts(found: Mapping[str, Coverage], classes: Sequence[str]) -> dict[tuple[
 
 
 def _advice(labels: LabelBoxes, config: Config, name: str, best: AnchorList, coverage: Coverage) -> str:
-    """Format the best list as YAML, and recommend a finer grid if it would cover clearly more boxes."""
+    """Format the best list as YAML, and recommend a first stride of 8 instead of 16 if it covers clearly more boxes.
+
+    Args:
+        labels: the training boxes.
+        config: settings used for the measurement.
+        name: name of the best list.
+        best: the best list.
+        coverage: measured coverage of the best list.
+    """
     value = best if isinstance(best, str) else json.dumps([list(pair) for pair in best])
     lines = [
         f"best list: {name}; in a configuration:",

@@ -1,4 +1,4 @@
-"""Building of datasets, in this process or as Ray tasks with one recording each."""
+"""Building of datasets: in this process, or as Ray tasks that build one recording each."""
 
 import os
 import sys
@@ -38,15 +38,15 @@ def build(
     label_time_unit: TimeUnit = "us",
     label_offset: int = 0,
 ) -> Place:
-    """Build a dataset folder, see `detector.data.builder.dataset.build_dataset`.
+    """Build a dataset folder of tensor files from recordings. Several large recordings are built in parallel with Ray.
 
     Args:
         recordings: paths or addresses; an address may contain the wildcard `*`.
         output: path or address of the dataset folder.
         data: settings of the tensors.
-        cuts: for each split, start and end in seconds of the part of every recording to use; if None, whole
-            recordings, each in the split that its folder is named after.
-        label_map: class names by id; the label map beside the recordings if None.
+        cuts: dict from split to (start, end) in seconds, the part of every recording that belongs to this split. If
+            None or empty, each whole recording belongs to the split that its folder is named after.
+        label_map: class names by id; if None, the label map file in the folder of the recordings or one folder above.
         sensor: height and width of the sensor in pixels, for recordings that do not state them.
         skip_broken: skip recordings that cannot be used, and list them at the end.
         label_time_unit: unit of the label times.
@@ -58,7 +58,7 @@ def build(
     Raises:
         FileNotFoundError: a recording, its labels or a label map is missing.
         ValueError: a recording, its labels or a setting cannot be used.
-        EvForgeError: a task failed.
+        EvForgeError: a Ray task failed.
     """
     # Absolute, because the workers of a cluster have another working folder.
     places = [place.absolute() for text in recordings for place in find_places(text)]
@@ -81,7 +81,11 @@ def build(
 
 
 def worth_ray(recordings: Sequence[Place]) -> bool:
-    """Return True if Ray should build the recordings: there are several, and RAY_ADDRESS is set or they are large."""
+    """Return True if Ray should build the recordings.
+
+    Ray is used for several recordings if at least one condition holds: RAY_ADDRESS is set, or the recordings have at
+    least 1 GB in total.
+    """
     return len(recordings) > 1 and ("RAY_ADDRESS" in os.environ or sum(map(_size, recordings)) >= RAY_FROM_BYTES)
 
 
@@ -97,7 +101,7 @@ def run_on_ray(recordings: Sequence[Place], plan: Plan) -> Iterator[Step]:
     Closing the iterator ends the tasks.
 
     Yields:
-        The steps of all recordings, in the order of their arrival.
+        Progress reports (`Step`) of all recordings, in the order of their arrival.
 
     Raises:
         EvForgeError: a task failed for a reason other than its recording, such as a full disk.
@@ -122,7 +126,10 @@ def run_on_ray(recordings: Sequence[Place], plan: Plan) -> Iterator[Step]:
 
 
 def _report_at_intervals(recording: Place, plan: Plan) -> Iterator[Step]:
-    """Build a recording in a worker of Ray, and combine all steps within `REPORT_S` seconds into one step."""
+    """Build a recording in a Ray worker, and yield its progress about once every `REPORT_S` seconds and at the end.
+
+    The steps since the last report are combined into one step.
+    """
     frames, last = 0, time.monotonic()
     for step in report_steps(recording, plan):
         frames += step.frames
@@ -132,7 +139,7 @@ def _report_at_intervals(recording: Place, plan: Plan) -> Iterator[Step]:
 
 
 def _next_step(task: Any) -> Step | None:
-    """Wait for the next step of a task. Return None if the task has ended."""
+    """Wait for the next progress report of a Ray task. Return None if the task has ended."""
     import ray
 
     try:
@@ -148,7 +155,7 @@ def _next_step(task: Any) -> Step | None:
 
 
 def _end(tasks: Sequence[Any]) -> None:
-    """Interrupt tasks and wait until they have removed their unfinished files."""
+    """Interrupt Ray tasks and wait until they have removed their unfinished files, for at most `END_S` seconds."""
     import ray
 
     for task in tasks:

@@ -21,16 +21,16 @@ def check(
     *,
     data: DataConfig = DEFAULT_DATA,
 ) -> int:
-    """Check files and print the findings.
+    """Check recordings, tensor files or a dataset folder for faults, and print what was found.
 
     Args:
-        paths: a dataset folder, or recordings or tensor files.
+        paths: either one dataset folder, or recordings and tensor files.
         sensor: height and width in pixels, for recordings that do not state them.
         label_time_unit: unit of the label times of recordings.
         data: settings with the formats of recordings and labels, and the tolerated share of faulty events.
 
     Returns:
-        1 if a finding is an error, else 0.
+        1 if at least one fault is an error, 0 if there are only warnings or no faults.
 
     Raises:
         FileNotFoundError: a path does not exist.
@@ -42,10 +42,10 @@ def check(
 
 
 def findings_text(findings: Iterable[Finding]) -> str:
-    """Format at most ten findings of each kind, one per line, and then the numbers of errors and warnings.
+    """Format at most ten findings of each kind, one per line, and then the total numbers of errors and warnings.
 
     Args:
-        findings: the findings, in the order in which `check_dataset` returns them.
+        findings: the faults that `check_dataset` returned, in the same order.
     """
     lines: list[str] = []
     counts: Counter[str] = Counter()

@@ -33,13 +33,14 @@ def inspect(
     sensor: Sensor = (None, None),
     label_time_unit: TimeUnit = "us",
 ) -> list[Path]:
-    """Print statistics of each path and draw its figures.
+    """Print statistics of recordings and datasets, and draw their figures.
 
     Args:
         paths: recordings, tensor files, dataset folders.
-        config: settings; `data` states which boxes the protocol drops, `train.storage` is the parent of new folders.
-        output: folder for the figures, with one subfolder per path if there are several paths; if None, a new folder
-            for each path.
+        config: settings; `data` states the smallest boxes that are evaluated, `train.storage` is the parent of new
+            folders.
+        output: folder for the figures. If there are several paths, each path has a subfolder. If None, a new folder is
+            created for each path.
         sensor: height and width in pixels, for recordings that do not state them.
         label_time_unit: unit of the label times of recordings.
 
@@ -69,10 +70,10 @@ def inspect(
 def _survey(
     files: Sequence[DataFile], data: DataConfig, names: Mapping[int, str]
 ) -> tuple[list[FileSurvey], list[str]]:
-    """Survey the tensor files, or the recordings if there are no tensor files.
+    """Compute the statistics of the tensor files, or of the recordings if there are no tensor files.
 
     Returns:
-        The surveys, and an error message for each file that cannot be read.
+        The statistics of each readable file, and an error message for each unreadable file.
     """
     chosen = [file for file in files if file.is_tensor] or list(files)
     surveys, failures = [], []
@@ -96,7 +97,7 @@ def _advance(bar: tqdm, size: int, part: float) -> None:
 
 
 def _draw(folder: Path, title: str, surveys: Sequence[FileSurvey], names: Mapping[int, str], data: DataConfig) -> Path:
-    """Write the figures to `folder` and return the folder. Without labels, no figure of boxes is written."""
+    """Write the figures to `folder` and return `folder`. The figure of box sizes is omitted if there are no labels."""
     labels = [survey.labels for survey in surveys if survey.labels]
     milliseconds = "/".join(sorted({f"{survey.delta_t / 1000:g}" for survey in surveys}))
     figures: dict[str, Callable[[], Any]] = {
@@ -112,7 +113,7 @@ def _draw(folder: Path, title: str, surveys: Sequence[FileSurvey], names: Mappin
 
 
 def _samples(surveys: Sequence[FileSurvey]) -> list[Sample]:
-    """Load up to eight frames spread over all labelled times, or over `sample_times` if no time is labelled."""
+    """Load up to eight frames, evenly spread over the labelled times. Without labels, use the sampled times."""
     labelled = [(survey, int(time)) for survey in surveys if survey.labels for time in survey.labels.times]
     times = labelled or [(survey, int(time)) for survey in surveys for time in survey.sample_times]
     chosen = np.unique(np.linspace(0, len(times), NUM_SAMPLES, endpoint=False).astype(int) + len(times) // 16)

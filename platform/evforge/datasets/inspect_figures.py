@@ -42,7 +42,7 @@ class Sample:
     Args:
         name: name of the file without extension
         time: end of the frame in microseconds
-        frame: (C, H, W)
+        frame: (C, H, W) values of the frame
         boxes: (M,) `BBOX_dtype` in pixels of the frame; None if the time is not labelled
     """
 
@@ -53,12 +53,13 @@ class Sample:
 
 
 def rate_figure(surveys: Sequence[FileSurvey], title: str) -> "Figure":
-    """Draw the activity: event rate of recordings, or share of active pixels of tensor files.
+    """Draw the activity in files: the event rate of recordings, or the share of active pixels of tensor files.
 
-    Up to six files are drawn as curves over time, with their labelled times. More files are drawn as one point each.
+    Up to six files are drawn as curves over time, with marks at the labelled times. If there are more files, each file
+    is drawn as one point.
 
     Args:
-        surveys: the files, all recordings or all tensor files.
+        surveys: statistics of the files, which are all recordings or all tensor files.
         title: title of the figure.
     """
     if len(surveys) > MAX_PANELS:
@@ -75,14 +76,15 @@ def rate_figure(surveys: Sequence[FileSurvey], title: str) -> "Figure":
 
 
 def boxes_figure(labels: LabelStatistics, names: Mapping[int, str], data: DataConfig, title: str) -> "Figure":
-    """Draw width and height of each box, and the number of boxes per class.
+    """Draw the width and height of each box as a point, and the number of boxes per class.
 
-    Also draw the smallest size that the protocol keeps, and the limits of COCO's small, medium and large boxes.
+    The figure also shows which sizes are too small for the evaluation, and the limits between COCO's small, medium and
+    large boxes.
 
     Args:
-        labels: labels of one or several files.
+        labels: statistics of the labels of one or several files.
         names: class names by id.
-        data: settings with `min_box_diag` and `min_box_side`.
+        data: settings with `min_box_diag` and `min_box_side`, the smallest boxes that are evaluated.
         title: title of the figure.
     """
     figure, ((sizes, counts),) = make_panels(title, 1, 2, (11, 6), width_ratios=(2.2, 1))
@@ -102,7 +104,7 @@ def samples_figure(samples: Sequence[Sample], names: Mapping[int, str], title: s
     """Draw frames with their boxes, four per row.
 
     Args:
-        samples: the frames; without frames the figure states "no data".
+        samples: the frames; if empty, the figure contains the text "no data".
         names: class names by id.
         title: title of the figure.
     """
@@ -158,7 +160,7 @@ def _draw_curve(axes: Any, survey: FileSurvey) -> None:
 
 
 def _draw_files(axes: Any, surveys: Sequence[FileSurvey]) -> None:
-    """Draw one point per file: the median activity, with the range from the 5th to the 95th percentile."""
+    """Draw one point per file at its median activity, with an error bar from the 5th to the 95th percentile."""
     for split in dict.fromkeys(survey.file.split for survey in surveys):
         indices = [index for index, survey in enumerate(surveys) if survey.file.split == split]
         values = [_series(surveys[index])[1] for index in indices]
@@ -177,7 +179,7 @@ def _draw_files(axes: Any, surveys: Sequence[FileSurvey]) -> None:
 
 
 def _series(survey: FileSurvey) -> tuple[np.ndarray, np.ndarray, str]:
-    """Return times in seconds, the activity at these times, and the axis label of the activity."""
+    """Return times in seconds, the activity (event rate or active pixels) at these times, and its axis label."""
     if survey.events is None:
         return survey.sample_times / 1e6, 100 * survey.active, "active pixels\nof a frame (%)"
     bins, rates = survey.events.curve
@@ -217,7 +219,7 @@ def _draw_sizes(axes: Any, labels: LabelStatistics, data: DataConfig) -> None:
 
 
 def _limits(sizes: np.ndarray, data: DataConfig) -> tuple[float, float]:
-    """Return the lower and upper axis limit. They include all boxes and the size limits of the protocol."""
+    """Return the lower and upper limit of both axes, so that all boxes and the smallest evaluated sizes are visible."""
     sides = sizes if sizes.size else np.array([[10.0, 100.0]])
     low = min(float(sides.min()), *(limit for limit in (data.min_box_side, data.min_box_diag) if limit > 0), 8.0)
     return max(low, 1.0) / 1.25, max(float(sides.max()), data.min_box_diag, 64.0) * 1.25
@@ -239,10 +241,10 @@ def _draw_sample(axes: Any, sample: Sample, colours: Mapping[int, str]) -> None:
 
 
 def _two_polarities(frame: np.ndarray) -> np.ndarray:
-    """Return a frame with non-negative channels OFF, ON, ...
+    """Convert a frame to an even number of non-negative channels, which are OFF and ON events in turn.
 
-    A frame with negative values or an odd number of channels is reduced to two channels: the absolute sum of its
-    negative values, and the sum of its positive values.
+    A frame that is already in this form is only converted to float32. A frame with negative values or an odd number of
+    channels is reduced to two channels: the absolute sum of its negative values, and the sum of its positive values.
     """
     values = frame.astype(np.float32)
     if len(values) % 2 == 0 and values.min() >= 0:

@@ -18,13 +18,13 @@ SMALL, LARGE = 32**2, 96**2
 
 
 def survey_text(path: Path, surveys: Sequence[FileSurvey], names: Mapping[int, str], data: DataConfig) -> str:
-    """Describe the only file or the splits of a path, then the sizes of its boxes, then its unused labels.
+    """Format the statistics of a path: one file or a table of splits, then box sizes, then labels that are not used.
 
     Args:
         path: the inspected path.
-        surveys: surveys of at least one file of the path.
+        surveys: statistics of at least one file of the path.
         names: class names by id.
-        data: settings that state which boxes the protocol drops.
+        data: settings with `min_box_diag` and `min_box_side`, the smallest boxes that are evaluated.
     """
     several = len(surveys) > 1
     parts = [_common_text(path, surveys), dataset_text(surveys, names)] if several else [file_text(surveys[0], names)]
@@ -37,10 +37,10 @@ def survey_text(path: Path, surveys: Sequence[FileSurvey], names: Mapping[int, s
 
 
 def file_text(survey: FileSurvey, names: Mapping[int, str]) -> str:
-    """Describe a file, one fact per line.
+    """Format the statistics of a file, one fact per line.
 
     Args:
-        survey: survey of the file.
+        survey: statistics of the file.
         names: class names by id.
     """
     height, width = survey.sensor_size
@@ -59,7 +59,7 @@ def dataset_text(surveys: Sequence[FileSurvey], names: Mapping[int, str]) -> str
     """Format a table with one row per split, and a row for all files if there are several splits.
 
     Args:
-        surveys: surveys of the files.
+        surveys: statistics of the files.
         names: class names by id.
     """
     labels = [survey.labels for survey in surveys if survey.labels]
@@ -75,11 +75,11 @@ def dataset_text(surveys: Sequence[FileSurvey], names: Mapping[int, str]) -> str
 
 
 def box_text(labels: LabelStatistics, data: DataConfig) -> str:
-    """Describe box sizes, the share of boxes that the protocol drops, and the share of boxes in each COCO size.
+    """Format the distribution of box sizes, the share of boxes too small for the evaluation, and shares by COCO size.
 
     Args:
-        labels: labels of one or several files.
-        data: settings with `min_box_diag` and `min_box_side`.
+        labels: statistics of the labels of one or several files.
+        data: settings with `min_box_diag` and `min_box_side`, the smallest boxes that are evaluated.
     """
     w, h = labels.sizes[(labels.sizes > 0).all(axis=1)].T.astype(np.float64)
     if not w.size:
@@ -101,7 +101,7 @@ def box_text(labels: LabelStatistics, data: DataConfig) -> str:
 
 
 def _common_text(path: Path, surveys: Sequence[FileSurvey]) -> str:
-    """Describe what the files of a dataset contain: sensor sizes, formats, and the range of event rates."""
+    """Format facts about all files of a dataset: sensor sizes, formats, and the range of event rates."""
     sizes = {f"{survey.sensor_size[1]} x {survey.sensor_size[0]} px" for survey in surveys}
     kinds = {_tensor_facts(survey)[0][1] if survey.header else survey.format for survey in surveys}
     facts = [("sensor", ", ".join(sorted(sizes))), ("files", "; ".join(sorted(kinds)))]

@@ -1,6 +1,6 @@
 """The common style of figures.
 
-Matplotlib is imported only when a figure is made, so that a missing or broken installation costs no other results.
+Matplotlib is imported only when a figure is drawn, so that a missing or broken installation affects only figures.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ DASHES = ("-", "--", "-.", ":")
 
 
 def make_figure(size: tuple[float, float]) -> "Figure":
-    """Create an empty figure without pyplot, because pyplot keeps figures open and chooses a window system.
+    """Create an empty figure without pyplot. With pyplot, figures would stay open and a window system would be chosen.
 
     Args:
         size: width and height in inches.
@@ -35,7 +35,14 @@ def make_figure(size: tuple[float, float]) -> "Figure":
 
 
 def make_axes(title: str, xlabel: str, ylabel: str, size: tuple[float, float] = (6.4, 4.8)) -> tuple["Figure", Any]:
-    """Create a figure with one plot in the common style. `size` is its width and height in inches."""
+    """Create a figure with one plot in the common style, and return the figure and its axes.
+
+    Args:
+        title: title of the plot.
+        xlabel: label of the x axis.
+        ylabel: label of the y axis.
+        size: width and height of the figure in inches.
+    """
     figure = make_figure(size)
     axes = figure.add_subplot(title=title, xlabel=xlabel, ylabel=ylabel)
     _apply_style(axes)
@@ -47,8 +54,8 @@ def make_panels(title: str, rows: int, columns: int, size: tuple[float, float], 
 
     Args:
         title: title of the figure.
-        rows: rows of the grid.
-        columns: columns of the grid.
+        rows: number of rows of the grid.
+        columns: number of columns of the grid.
         size: width and height in inches.
         options: further arguments of `Figure.subplots`.
 
@@ -75,7 +82,7 @@ def line_style(index: int) -> dict[str, Any]:
 
 
 def add_legend(axes: Any) -> None:
-    """Add a legend of all lines, or the text "no data" if there are no lines."""
+    """Add a legend of all lines of a plot beside it, or the text "no data" if there are no lines."""
     lines = len(axes.get_lines())
     if lines:
         columns = 1 + (lines - 1) // 24
@@ -86,7 +93,7 @@ def add_legend(axes: Any) -> None:
 
 
 def save_figure(path: Path, draw: Callable[[], "Figure"]) -> None:
-    """Draw a figure and write it as PNG. An error is only printed to stderr as a warning.
+    """Draw a figure and write it as PNG. An error is not raised, but printed to stderr as a warning.
 
     An existing file is deleted first, so that no old figure remains after an error.
 

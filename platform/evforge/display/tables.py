@@ -11,19 +11,24 @@ def metric_text(value: float | None, digits: int = 4) -> str:
 
 
 def range_text(start: float | None, stop: float | None) -> str:
-    """Format the range [start, stop). None means that there is no limit; only one of the two may be None."""
+    """Format the range [start, stop), such as "below 16", "16 to 32" or "from 96".
+
+    Args:
+        start: lower limit; None if there is no lower limit.
+        stop: upper limit; None if there is no upper limit. At least one of the two limits is a number.
+    """
     if start is None:
         return f"below {stop:g}"
     return f"from {start:g}" if stop is None else f"{start:g} to {stop:g}"
 
 
 def shorten(name: str, length: int) -> str:
-    """Shorten a name to at most `length` characters; the middle of a longer name becomes "…"."""
+    """Shorten a name to at most `length` characters. In a longer name, "…" replaces the middle."""
     return name if len(name) <= length else f"{name[: length // 2 - 1]}…{name[-length // 2 :]}"
 
 
 def text_table(lines: Sequence[Sequence[str]], numbers: Collection[int]) -> str:
-    """Align the cells of a table.
+    """Format a table as text with aligned columns.
 
     Args:
         lines: the header, then the rows, all with the same number of cells.

@@ -37,7 +37,8 @@ def load_model(checkpoint: Path, config: Config | None = None) -> LightningDetec
 
     Args:
         checkpoint: Lightning checkpoint.
-        config: configuration with other settings for data or evaluation; the one in the checkpoint if None.
+        config: configuration to use instead of the one in the checkpoint, such as one with other settings of the data
+            or evaluation; if None, the one in the checkpoint.
 
     Raises:
         ValueError: the file is not a checkpoint of a detector, or its weights do not fit `config`.

@@ -1,4 +1,4 @@
-"""Files of evaluations, and the comparison of two evaluations with equal rules and data."""
+"""Reading and writing of evaluation files, and comparison of two evaluations with equal rules and data."""
 
 import json
 from collections.abc import Mapping
@@ -24,15 +24,15 @@ RULES = ("split", "data_fingerprint", "classes", "protocol")
 
 
 def write_evaluation(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an evaluation to a JSON file. The file appears only when it is complete."""
+    """Write an evaluation to a JSON file. A partly written file never exists under this path."""
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def find_evaluation(path: str | Path, split: str) -> Path:
-    """Find the file of an evaluation: `path` itself, or a file in the folder of an evaluation, a run or a study.
+    """Find the evaluation file of a split: `path` itself, or the file in the folder of an evaluation, a run or a study.
 
     Raises:
-        FileNotFoundError: there is no evaluation on `split`.
+        FileNotFoundError: there is no evaluation of `split`.
     """
     path = Path(path)
     folders = path, path / f"evaluate-{split}", path / "best" / f"evaluate-{split}"
@@ -58,12 +58,12 @@ def read_evaluation(path: Path) -> dict[str, Any]:
 
 
 def check_comparable(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: Path) -> None:
-    """Check that two evaluations used equal data and equal rules.
+    """Check that two evaluations used the same data and the same rules.
 
     Args:
-        ours: an evaluation, or only its keys in `RULES`.
-        theirs: another evaluation.
-        path: file of the other evaluation, for the error message.
+        ours: content of an evaluation file; only the keys in `RULES` are needed.
+        theirs: content of the evaluation file to compare with.
+        path: path of the file of `theirs`, for the error message.
 
     Raises:
         ValueError: data or rules differ; the message names every key that differs, with both values.
@@ -74,11 +74,14 @@ def check_comparable(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: P
 
 
 def different_rules(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    """Describe every rule that differs between two evaluations, with both values. The text is empty if all are equal.
+    """Describe every difference between the data and rules of two evaluations, with both values.
 
     Args:
-        ours: an evaluation, or some of the keys of `RULES`.
-        theirs: another evaluation.
+        ours: content of an evaluation file; only the keys in `RULES` are needed.
+        theirs: content of the evaluation file to compare with.
+
+    Returns:
+        The differences in one line; empty if there are none.
     """
     first, second = _rules(ours), _rules(theirs)
     return "; ".join(
@@ -89,12 +92,12 @@ def different_rules(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
 
 
 def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any], path: Path) -> str:
-    """Format the metrics of two evaluations and their differences as an aligned table.
+    """Format a table with the metrics of two evaluations and the differences between them.
 
     Args:
-        ours: an evaluation.
-        theirs: the evaluation to compare it with.
-        path: file of the other evaluation, for the text.
+        ours: content of an evaluation file.
+        theirs: content of the evaluation file to compare with.
+        path: path of the file of `theirs`, for messages.
 
     Raises:
         ValueError: data or rules differ; the message names every key that differs, with both values.

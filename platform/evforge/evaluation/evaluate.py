@@ -58,16 +58,18 @@ class Evaluation:
     """Result of an evaluation.
 
     Args:
-        metrics: `mean_ap`, `mean_ap50`, ..., and `ap/<class>`; None if the split has no labels for a metric
-        protocol: rules that must be equal to compare two evaluations, see `detector.evaluation.collector.Protocol`
+        metrics: `mean_ap`, `mean_ap50`, ..., and `ap/<class>` by name; a value is None if the split has no labels for
+            it
+        protocol: settings of the measurement by name, the fields of `detector.evaluation.collector.Protocol`; metrics
+            of two evaluations are comparable only if these settings are equal
         data_fingerprint: fingerprint of the files of the split
         split: val or test
         folder: folder of `evaluation.json`, `metrics.txt` and the figures
         checkpoint: the evaluated checkpoint
         classes: names of the classes
-        details: measurements beyond mAP
+        details: further results, such as AP by box size, confusion, calibration and reaction time
         state_leak: result of the check whether the detections in a stream depend on other streams
-        left_out: numbers of labels and detections that did not count, by reason
+        left_out: numbers of labels and detections that were not evaluated, by reason
         precision: floating-point precision of the network, which can change the fourth digit of mAP
     """
 
@@ -92,7 +94,10 @@ class Evaluation:
         return "\n".join([*lines, report.details_text(self.details, self.state_leak)])
 
     def scalars(self) -> dict[str, float]:
-        """Return all scalar results that are not None, by name: `metrics`, and parts of `details` and `state_leak`."""
+        """Return the results that are single numbers, by name: the metrics, and some of the further results.
+
+        Results without a value (None) are omitted.
+        """
         point, reaction = self.details.operating_point, self.details.reaction
         found: dict[str, float | None] = {
             **self.metrics,
@@ -215,7 +220,10 @@ def _measure(
 def _draw(
     found: Evaluation, measured: Measured, predictions: FramePredictions, files: Mapping[str, SequenceFile]
 ) -> list[Path]:
-    """Draw the figures and the contact sheet, and return the paths of the written files. Errors become warnings."""
+    """Draw the figures and the contact sheet of frames, and return the paths of the written files.
+
+    Errors are not raised, but printed as warnings.
+    """
     title = f"{found.checkpoint.parent.name}, {found.split}"
     figures: dict[str, Callable[[], Any]] = {
         "pr_curve.png": lambda: report.pr_curve_figure(measured.precision_recall, f"{title}, IoU 0.5"),
@@ -233,7 +241,7 @@ def _draw(
 
 
 def _contact_sheet(predictions: FramePredictions, files: Mapping[str, SequenceFile], classes: list[str]) -> Tensor:
-    """Draw detections and labels of at most twelve frames, spread evenly over all labelled frames."""
+    """Draw at most twelve frames with detections and labels into one image, spread evenly over all labelled frames."""
     found = [
         (recording, frame)
         for recording in predictions.recordings()
@@ -248,7 +256,15 @@ def _contact_sheet(predictions: FramePredictions, files: Mapping[str, SequenceFi
 def _image(
     recording: RecordingBoxes, frame: int, files: Mapping[str, SequenceFile], ids: list[int], classes: list[str]
 ) -> Tensor:
-    """Draw one frame with its detections, and with its labels of the classes that the model detects."""
+    """Draw one frame with its detections and labels. Labels of classes that the model does not detect are omitted.
+
+    Args:
+        recording: detections and labels of the recording.
+        frame: index of the frame.
+        files: tensor files by path.
+        ids: label map ids by class index, with the background first.
+        classes: names of the classes, without the background.
+    """
     file = files[recording.path]
     values = np.empty((1, file.channels, file.height, file.width), file.dtype)
     with closing(open_tensors(file.path)) as reader:
@@ -268,11 +284,11 @@ def _image(
 
 
 def _recorded_run(checkpoint: Path, config: Config) -> tuple[Tracker, str | None] | None:
-    """Open the MLflow store of a checkpoint's training, or of the configuration if the training is unknown.
+    """Open the MLflow store of the training that wrote a checkpoint. If the training is unknown, open that of `config`.
 
     Returns:
         The tracker and the id of the training's run. The id is None if the training is unknown. The result is None if
-        the store of the training does not exist or cannot be used; then a line is printed.
+        the store of the training does not exist or cannot be used; the reason is then printed.
     """
     if not (checkpoint.parent / RECORD_FILE).is_file():
         return Tracker(config.track.tracking_uri, config.track.experiment), None
@@ -293,8 +309,9 @@ def _log(
 
     Args:
         found: the evaluation.
-        config: settings of the new run.
-        target: result of `_recorded_run`.
+        config: settings that are logged with a new run.
+        target: the tracker and the id of the training's run, as returned by `_recorded_run`; if None, nothing is logged
+            and the figures are only drawn.
         draw: function that draws the figures and returns their paths.
     """
     if target is None:

@@ -27,15 +27,16 @@ def export(
 ) -> Path:
     """Export a trained detector to a model file and `info_ssd_jit.json`, and check the model file.
 
-    A TorchScript file must pass the cases of `detector.jitting_test`. Every file must agree with the model on a clip of
-    the validation split. If the dataset of the training no longer exists, random frames are used instead.
+    A TorchScript file must pass the tests of `detector.jitting_test`. Files of all forms must give the same detections
+    as the model, within a tolerance, on a clip of the validation split. If the dataset of the training no longer
+    exists, random frames are used instead.
 
     Args:
         checkpoint: checkpoint, or folder of a run or study.
         output: folder to write to.
         score_thresh: default score threshold for users of the file.
-        form: name or import path of the form, see `EXPORT_FORMS`.
-        precision: key of `detector.export.form.PRECISIONS`.
+        form: kind of model file: a name in `EXPORT_FORMS`, such as "onnx", or the import path of an `ExportForm`.
+        precision: precision of the network: "float32", "bf16" or "half".
 
     Returns:
         The folder with the two files.
@@ -62,7 +63,11 @@ def export(
 
 
 def _check_on_clip(model: "LightningDetectionModel", file: Path) -> None:
-    """Check that the detections of the exported file and of the model agree on consecutive batches of a clip."""
+    """Check that an exported file and its model give the same detections on consecutive batches, within a tolerance.
+
+    Raises:
+        ValueError: the detections differ by too much.
+    """
     import torch
 
     from detector.config.extensions import EXPORT_FORMS
@@ -81,7 +86,10 @@ def _check_on_clip(model: "LightningDetectionModel", file: Path) -> None:
 
 
 def _clip(model: "LightningDetectionModel") -> "Iterator[tuple[Tensor, str]]":
-    """Yield batches of frames (T, B, C, H, W), each with a description of their source."""
+    """Yield batches of frames (T, B, C, H, W), each with a text that names their source.
+
+    The batches are the first ones of the validation split. If it no longer exists, they are random.
+    """
     import torch
 
     from detector.data_factory import psee_data

@@ -1,4 +1,4 @@
-"""Detection in a recording by an exported model, a run or study, or a registered model."""
+"""Detection in a recording by an exported model, a checkpoint of a run or study, or a registered model."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -32,17 +32,21 @@ def predict(
     sensor: tuple[int | None, int | None] = (None, None),
     downsampling: int | None = None,
 ) -> inference.Summary:
-    """Detect objects in a recording and write the boxes, see `detector.inference.recording.predict`.
+    """Detect objects in a recording and write the boxes to files or draw them in videos.
 
     Args:
         recording: path of a recording.
-        model: see `exported_model`.
-        outputs: files to write.
+        model: exported model, checkpoint, folder of a run or study, or address of a registered model, as in
+            `exported_model`.
+        outputs: files to write. The suffix selects the format: `.npy`, `.csv`, `.json` (COCO), `.gif` or `.mp4`.
         config: settings; `data` states the format of the recording, `track` is the address of the registry.
         score_thresh: lowest score of a box; the threshold stored in the exported model if None.
         sensor: height and width of the sensor in pixels, for recordings that do not state them.
         downsampling: exponent k; the sensor size is divided by 2^k. If None, k is chosen so that frames have the size
             used in training.
+
+    Returns:
+        Counts and speed.
 
     Raises:
         FileNotFoundError: the recording or the model does not exist.
@@ -56,14 +60,15 @@ def predict(
 
 @contextmanager
 def exported_model(model: str, track: TrackConfig) -> Iterator[Path]:
-    """Yield the file or folder of an exported model, which exists during the block.
+    """Context manager that yields the path of an exported model: a file or a folder.
 
-    A checkpoint is exported to a temporary folder. A registered model is copied to a temporary folder.
+    A checkpoint is first exported to a temporary folder. A registered model is first copied to a temporary folder. The
+    temporary folder is removed at the end of the block.
 
     Args:
-        model: path of an exported model or its folder; path of a checkpoint, or folder of a run or study; or
-            `models:/NAME@ALIAS` or `models:/NAME/VERSION` for a registered model.
-        track: address of the registry.
+        model: one of three kinds. Exported model: path of its file or folder. Checkpoint: path of its file, or folder
+            of a run or study. Registered model: `models:/NAME@ALIAS` or `models:/NAME/VERSION`.
+        track: settings with the address of the registry.
 
     Raises:
         FileNotFoundError: there is no such model.

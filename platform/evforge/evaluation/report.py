@@ -25,7 +25,7 @@ __all__ = [
 
 
 def rules_text(protocol: Mapping[str, Any]) -> str:
-    """Format the rules that decide which frames, boxes and detections count.
+    """Format the settings that decide which frames, labels and detections are evaluated.
 
     Args:
         protocol: mapping with at least `skip_us`, `min_box_diag`, `min_box_side`, `empty_frames` and `score_thresh`.
@@ -39,7 +39,12 @@ def rules_text(protocol: Mapping[str, Any]) -> str:
 
 
 def protocol_text(protocol: Mapping[str, Any], split: str) -> str:
-    """Format one line that states the rules by which the metrics were measured."""
+    """Format one line that states how the metrics were measured.
+
+    Args:
+        protocol: settings of the measurement by name, the fields of `Protocol`.
+        split: name of the split.
+    """
     return (
         f"protocol: COCO AP 0.50:0.95, labelled frames of {split}; {rules_text(protocol)}; detections answer the "
         f"labels of their frame; NMS at IoU {protocol['nms_thresh']:g}; by {installed_library()}"
@@ -47,7 +52,14 @@ def protocol_text(protocol: Mapping[str, Any], split: str) -> str:
 
 
 def details_text(details: Details, leak: StateLeak) -> str:
-    """Format the details: one line per measurement, which also states the method, and a table of the slices."""
+    """Format the further results of an evaluation: one line per measurement and its method, then a table.
+
+    The table has one row per slice, which is a range of a quantity such as box size.
+
+    Args:
+        details: the further results.
+        leak: result of the check whether the detections in a stream depend on other streams.
+    """
     point, reaction, calibration = details.operating_point, details.reaction, details.calibration
     found = (
         "none was found"
@@ -94,7 +106,7 @@ def slices_figure(details: Details, title: str) -> "Figure":
     """Draw AP, AP50 and recall of each slice (a range of a quantity such as box size), in one panel per quantity.
 
     Args:
-        details: the measurements.
+        details: further results of the evaluation.
         title: title of the figure.
     """
     figure, panels = make_panels(title, 2, 3, (12.8, 7.2))
@@ -121,10 +133,12 @@ def _draw_slices(axes: Any, name: str, parts: list[Slice]) -> None:
 
 
 def confusion_figure(details: Details, title: str) -> "Figure":
-    """Draw the confusion matrix. Text shows the counts, colours show the shares of a row.
+    """Draw the confusion matrix: one row per labelled class, one column per detected class.
+
+    Each cell shows the number of boxes as text, and the share of its row as colour.
 
     Args:
-        details: the measurements.
+        details: further results of the evaluation.
         title: title of the figure.
     """
     classes, counts = details.confusion.names[:-1], details.confusion.counts
@@ -146,10 +160,10 @@ def confusion_figure(details: Details, title: str) -> "Figure":
 
 
 def calibration_figure(details: Details, title: str) -> "Figure":
-    """Draw the share of correct detections over the score, and the number of detections over the score.
+    """Draw two plots against the score of detections: the share of detections that are correct, and their number.
 
     Args:
-        details: the measurements.
+        details: further results of the evaluation.
         title: title of the figure.
     """
     found = details.calibration
@@ -170,11 +184,11 @@ def calibration_figure(details: Details, title: str) -> "Figure":
 
 
 def pr_curve_figure(precision_recall: Mapping[str, tuple["np.ndarray", "np.ndarray"]], title: str) -> "Figure":
-    """Draw precision over recall, one line per class.
+    """Draw precision against recall, one line per class.
 
     Args:
-        precision_recall: for each class name, recall and precision as arrays of the same length with values in 0..1,
-            as `CocoEvaluator.precision_recall` returns them.
+        precision_recall: for each class name, recall and precision as arrays of the same length with values in 0..1, as
+            `CocoEvaluator.precision_recall` returns them.
         title: title of the figure.
     """
     figure, axes = make_axes(title, "recall", "precision")

@@ -1,4 +1,4 @@
-"""The model registry: registration, promotion to champion, the lock for promotions, and the text of MLflow's pages.
+"""The model registry: registration, promotion to champion, the lock for promotions, model cards and listings.
 
 Does not belong here: measuring and exporting a model (`evaluation/`).
 """

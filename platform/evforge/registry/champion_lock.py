@@ -1,4 +1,4 @@
-"""Lock that lets one process at a time move the `champion` of a registered model.
+"""Lock that lets one process at a time set the alias `champion` of a registered model.
 
 MLflow has no transactions. It sets aliases and tags without checking their previous values, so the last writer wins.
 But MLflow refuses to create a second experiment with the same name. The name is unique in the database (SQLite,
@@ -12,9 +12,9 @@ Lock number n of a model is the experiment `<model>: champion turn n`. The lock 
   releases the lock.
 - released: the experiment is deleted. MLflow's pages hide a deleted experiment, but its name remains in use.
 
-Each move of the champion uses a new lock. A process first finds the number of the next lock, then reads the champion
-and decides, and then acquires the lock with this number. Of two processes that read the same champion, only one can
-acquire the lock. So the process with the lock knows that the champion has not moved since it was read.
+Each change of the champion uses a new lock with the next number. A process first finds this number, then reads the
+champion and decides, and then acquires the lock. Of two processes that read the same champion, only one can acquire the
+lock. So the process with the lock knows that the champion has not changed since it was read.
 
 The lock does not cover two cases: a user sets the alias on MLflow's pages, or a process pauses for longer than
 `LEASE_S` between its last check of the lock and setting the alias.
@@ -35,19 +35,19 @@ _HOLDER = "holder"
 
 
 class Refusal(Exception):
-    """Raised if the champion cannot be moved. The message states the reason."""
+    """Raised if the champion may not or cannot be changed. The message states the reason."""
 
 
 def next_lock(client: Any, name: str, last: int) -> int:
-    """Find the number of the next free lock. Release locks that are held for longer than `LEASE_S`.
+    """Find the number of the next free lock. Locks that are held for longer than `LEASE_S` seconds are released.
 
     Args:
         client: `MlflowClient` of the store.
         name: name of the model in the registry.
-        last: number of the last known lock, which may still be held; 0 if no lock is known.
+        last: number of the lock of the last recorded change; 0 if there is none. This lock may still be held.
 
     Raises:
-        Refusal: another process holds the lock before the free one.
+        Refusal: another process currently holds a lock, so it is changing the champion.
     """
     number = last
     while (experiment := client.get_experiment_by_name(_experiment_name(name, number))) is not None or number <= last:
@@ -62,7 +62,7 @@ def next_lock(client: Any, name: str, last: int) -> int:
 
 @contextmanager
 def hold_lock(client: Any, name: str, number: int) -> Iterator[Callable[[], None]]:
-    """Hold a lock during the block.
+    """Context manager that acquires a lock at the start of the block and releases it at the end.
 
     Args:
         client: `MlflowClient` of the store.
@@ -70,10 +70,11 @@ def hold_lock(client: Any, name: str, number: int) -> Iterator[Callable[[], None
         number: number of the lock.
 
     Yields:
-        A function to call just before the move. It raises `Refusal` if another process released the lock meanwhile.
+        A function without arguments, which must be called immediately before the alias `champion` is set. It raises
+        `Refusal` if another process has released the lock because it was held for longer than `LEASE_S` seconds.
 
     Raises:
-        Refusal: another process holds or held this lock.
+        Refusal: another process has already acquired the lock with this number.
     """
     experiment_id = _acquire(client, _experiment_name(name, number))
 

@@ -11,7 +11,7 @@ __all__ = ["describe", "newest", "overview", "verdict"]
 
 
 def overview(tracker: Tracker) -> str:
-    """Format one line for each version of each registered model."""
+    """Format one line for each version of each registered model, with its aliases, mAP and run."""
     lines = [
         f"{version.name} {version.version}  {', '.join(version.aliases) or '-'}  mAP {_metric(version, 'mean_ap')}  "
         f"mAP50 {_metric(version, 'mean_ap50')}  run {version.run_id}"
@@ -22,7 +22,12 @@ def overview(tracker: Tracker) -> str:
 
 
 def describe(tracker: Tracker, name: str, version: int | None = None) -> str:
-    """Format the model card of a version (the newest if `version` is None) and the history of the champion.
+    """Format the model card of a version, and all changes of the champion of its model.
+
+    Args:
+        tracker: the store.
+        name: name of the model in the registry.
+        version: number of the version; the newest if None.
 
     Raises:
         ValueError: there is no such model or version.
@@ -50,7 +55,7 @@ def newest(tracker: Tracker, name: str) -> int:
     """Return the number of the newest version of a model.
 
     Raises:
-        ValueError: there is no such model.
+        ValueError: the registry contains no version of this model.
     """
     versions = _versions(tracker, name)
     if not versions:
@@ -59,7 +64,7 @@ def newest(tracker: Tracker, name: str) -> int:
 
 
 def _versions(tracker: Tracker, name: str) -> dict[int, Any]:
-    """Return all versions of a model by number, in ascending order."""
+    """Return all versions of a model as MLflow entities, by number in ascending order."""
     found = tracker.client.search_model_versions(f"name = '{name}'")
     numbers = sorted(int(item.version) for item in found)
     # Each version is read again, because the search omits aliases.

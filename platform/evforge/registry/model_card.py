@@ -37,7 +37,7 @@ def model_card(
         config: the resolved configuration of the training.
         evaluation: result of `Evaluation.to_dict`.
         run_id: id of the MLflow run that trained the model.
-        speed: measured speed and conditions of the measurement as texts, by label.
+        speed: measured speed and conditions of this measurement, as texts by label.
         search: Markdown about the search that found the model; None if there was no search.
     """
     classes, metrics = evaluation["classes"], evaluation["metrics"]
@@ -79,7 +79,10 @@ def model_card(
 
 
 def _slices(evaluation: Mapping[str, Any]) -> list[str]:
-    """Format one table of slices per quantity. A quantity with all boxes in one slice is left out."""
+    """Format one table of metrics per quantity, such as box size, with one row per range of the quantity (slice).
+
+    A quantity is left out if all boxes are in one slice.
+    """
     tables = []
     for key, parts in evaluation["details"]["slices"].items():
         some = [part for part in parts if part["boxes"]]
@@ -125,9 +128,10 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _row(cells: Sequence[Any], space: str = "&emsp;") -> str:
-    """Format a row of a table.
+    """Format a row of a Markdown table.
 
-    `space` separates the columns, because MLflow's page puts no space between columns and removes plain blanks.
+    `space` is inserted before each cell except the first, because MLflow's page puts no space between columns and
+    removes plain blanks.
     """
     first, *others = (str(cell).replace("|", "/") for cell in cells)
     return f"| {' | '.join([first, *(space + cell for cell in others)])} |"

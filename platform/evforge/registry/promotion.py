@@ -1,6 +1,7 @@
-"""Promotion of a registered version to champion, and rollback.
+"""Promotion of a registered version to champion, and rollback to the previous champion.
 
-Tags of the registered model store the history of the champion, one tag per move: `champion_0001`, `champion_0002`, ...
+Tags of the registered model store the history of the champion, one tag per change: `champion_0001`, `champion_0002`,
+...
 """
 
 import json
@@ -32,9 +33,9 @@ class PromotionResult:
     """Result of a promotion or rollback.
 
     Args:
-        moved: whether another version became the champion
-        reason: one line that states why
-        champion: number of the present champion; None if there is no champion
+        moved: whether the champion was changed
+        reason: why the champion was or was not changed, in one line
+        champion: version number of the champion after the promotion or rollback; None if there is no champion
     """
 
     moved: bool
@@ -47,11 +48,11 @@ class Move:
     """A change of the champion from one version to another.
 
     Args:
-        how: promoted, or rolled back
+        how: "promoted" or "rolled back"
         version: number of the new champion
         before: number of the previous champion; None if there was no champion
-        at: time of the move in UTC, as ISO 8601 text
-        reason: why the champion was moved
+        at: time of the change in UTC, as ISO 8601 text
+        reason: why the champion was changed
     """
 
     how: Literal["promoted", "rolled back"]
@@ -62,16 +63,19 @@ class Move:
 
 
 def promote(tracker: Tracker, name: str, version: int | str) -> PromotionResult:
-    """Make a version the `champion` if it beats the present champion on the same test set by the same protocol.
+    """Make a version the `champion` if its mAP is higher than that of the present champion.
 
-    Before the move, the hashes of the registered files and the cases of `detector.jitting_test` are checked. If there
-    is no champion yet, these checks alone decide. Of several simultaneous promotions only one succeeds, see
-    `evforge.registry.champion_lock`.
+    Both must be measured on the same test set with the same protocol. Before the change, the hashes of the registered
+    files are checked, and the TorchScript file must pass the tests of `detector.jitting_test`. If there is no champion
+    yet, these checks alone decide. Of several simultaneous promotions only one succeeds.
 
     Args:
         tracker: the store.
         name: name of the model in the registry.
         version: number of the version to promote.
+
+    Returns:
+        Whether the champion was changed, and why.
 
     Raises:
         ValueError: there is no such model or version.
@@ -88,6 +92,9 @@ def rollback(tracker: Tracker, name: str) -> PromotionResult:
         tracker: the store.
         name: name of the model in the registry.
 
+    Returns:
+        Whether the champion was changed, and why. A rollback without a previous champion changes nothing.
+
     Raises:
         ValueError: there is no such model.
     """
@@ -95,7 +102,7 @@ def rollback(tracker: Tracker, name: str) -> PromotionResult:
 
 
 def history(tracker: Tracker, name: str) -> list[Move]:
-    """Return all moves of the champion of a model, the oldest first.
+    """Return all changes of the champion of a model, the oldest first.
 
     Raises:
         ValueError: there is no such model.
@@ -104,12 +111,17 @@ def history(tracker: Tracker, name: str) -> list[Move]:
 
 
 def _move(tracker: Tracker, name: str, choose: Callable[[Tracker, Any], Move]) -> PromotionResult:
-    """Move the champion as `choose` decides, unless another process moves it in the meantime.
+    """Set the alias `champion` to the version that `choose` selects, and record the change.
+
+    Nothing is changed if `choose` raises `Refusal`, or if another process changes the champion at the same time.
 
     Args:
         tracker: the store.
         name: name of the model in the registry.
-        choose: function that gets the tracker and the registered model. It returns the move or raises `Refusal`.
+        choose: function that gets the tracker and the registered model, and returns the change to make.
+
+    Returns:
+        Whether the champion was changed, and why.
     """
     client = tracker.client
     last = max(_moves(_model(client, name)), default=0)
@@ -165,10 +177,14 @@ def _rollback(tracker: Tracker, model: Any) -> Move:
 
 
 def _compare(new: Any, old: Any) -> str:
-    """Return the reason why the new version may replace the old champion.
+    """Check that a version may replace the champion, and return the reason in words.
+
+    Args:
+        new: the version as an entity of MLflow.
+        old: the champion as an entity of MLflow.
 
     Raises:
-        Refusal: the new version may not replace the old champion.
+        Refusal: the two were not measured in the same way, or the mAP of the new version is not higher.
     """
     required = ("protocol", "classes", "data_fingerprint", "mean_ap")
     missing = [key for key in required if key not in new.tags or key not in old.tags]
@@ -206,7 +222,7 @@ def _champion(model: Any) -> int | None:
 
 
 def _moves(model: Any) -> dict[int, Move]:
-    """Return the moves of the champion by number of their lock, the oldest first."""
+    """Return the recorded changes of the champion by lock number, the oldest first."""
     found = {int(match[1]): key for key in model.tags if (match := _MOVE_TAG.fullmatch(key))}
     return {number: Move(**json.loads(model.tags[key])) for number, key in sorted(found.items())}
 

@@ -29,7 +29,7 @@ VIDEO_FRAMES, VIDEO_SCORE = 120, 0.4
 
 
 def register_checkpoint(checkpoint: str | Path, tracker: Tracker, name: str) -> tuple[int, PromotionResult]:
-    """Measure a checkpoint on the test split, export it, register it, and promote it if it beats the champion.
+    """Evaluate a checkpoint on the test split, export it, register it, and promote it if it beats the champion.
 
     The export stays in the folder `exported` beside the checkpoint.
 
@@ -39,7 +39,7 @@ def register_checkpoint(checkpoint: str | Path, tracker: Tracker, name: str) -> 
         name: name of the model in the registry.
 
     Returns:
-        Number of the version, and the result of its promotion.
+        Number of the new version, and the result of its promotion.
 
     Raises:
         FileNotFoundError: there is no checkpoint, or it is not in the folder of a run.
@@ -61,7 +61,7 @@ def publish(tracker: Tracker, name: str, run_id: str, found: Evaluation, exporte
         exported: folder with `model.ptjit` and `info_ssd_jit.json`.
 
     Returns:
-        Number of the version, and the result of its promotion.
+        Number of the new version, and the result of its promotion.
 
     Raises:
         ValueError: the export fails its checks; then nothing is registered.
@@ -97,11 +97,14 @@ def write_video(found: Evaluation) -> Path:
 
 
 def search_text(tracker: Tracker, run_id: str) -> str | None:
-    """Describe the study that contains a trial, as Markdown. Return None if the run is not a trial of a study.
+    """Describe the study to which a run belongs as Markdown: its trials and its search space.
 
     Args:
         tracker: the store.
         run_id: id of the MLflow run that trained the model.
+
+    Returns:
+        The description; None if the run is not a trial of a study.
     """
     parent = tracker.run_info(run_id).tags.get("mlflow.parentRunId")
     if parent is None:

@@ -32,7 +32,7 @@ COLUMNS = {
 
 
 class EventDetector(PythonModel):
-    """Detects objects in clips and recordings; the recurrent state is cleared before each of them."""
+    """Detects objects in clips and recordings. The recurrent state is cleared before each clip and each recording."""
 
     def load_context(self, context: Any) -> None:
         """Load the TorchScript file and the settings beside it."""
@@ -45,19 +45,20 @@ class EventDetector(PythonModel):
         self._file = context.artifacts["ptjit"]
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Detect boxes in clips.
+        """Detect boxes in clips and recordings.
 
         Args:
             context: not used, the model is loaded already.
-            model_input: one row per clip, with a value in one of two columns. `frames` contains numbers
-                (T, B, C, H, W), scaled as `info_ssd_jit.json` states. `recording` contains the path of an event file.
+            model_input: one row per clip or recording, with a value in exactly one of two columns. `frames` contains
+                numbers (T, B, C, H, W), scaled as `info_ssd_jit.json` states. `recording` contains the path of an event
+                file.
             params: not used.
 
         Returns:
             One row per box, with the columns of `COLUMNS`. `clip` is the row number in `model_input`. `stream` is the
-            index in the batch. `t` is the end of the frame in microseconds, in the time of the recording or from the
-            start of `frames`. `x`, `y`, `w` and `h` are the top-left corner and the size, in pixels of the sensor or
-            of `frames`. `class_id` and `class` are the id and the name in the label map.
+            index in the batch. `t` is the end of the frame in microseconds; it is a time of the recording, or counted
+            from the start of `frames`. `x` and `y` are the top-left corner, `w` and `h` the size, in pixels of the
+            sensor or of `frames`. `class_id` and `class` are the id and the name in the label map.
 
         Raises:
             ValueError: a row has values in both columns or in no column, or `frames` has another shape.

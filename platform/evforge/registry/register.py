@@ -46,7 +46,7 @@ SIGNATURE = ModelSignature(
 
 
 def check_registered(tracker: Tracker, version: Any, folder: Path) -> dict[str, Any]:
-    """Check a registered version in the store: all files exist, none has changed, and `check_export` passes.
+    """Copy the files of a registered version from the store, and check that they are unchanged and pass `check_export`.
 
     Args:
         tracker: the store.
@@ -90,9 +90,9 @@ def register(
         model_dir: folder with `model.ptjit` and `info_ssd_jit.json`.
         name: name of the model in the registry.
         metrics: test metrics, including `mean_ap` and `mean_ap50`.
-        protocol: rules of the measurement (skipped start, box filters, empty frames, score floor).
+        protocol: settings of the measurement (skipped start, box filters, empty frames, lowest score).
         card: the model card as Markdown.
-        tags: further tags, at least the `REQUIRED_TAGS`: `config_fingerprint` (from `Config.fingerprint()`) and
+        tags: tags of the version, at least the `REQUIRED_TAGS`: `config_fingerprint` (from `Config.fingerprint()`) and
             `data_fingerprint` (of the test split).
 
     Returns:
@@ -168,7 +168,16 @@ def _log_model(tracker: Tracker, run_id: str, model_dir: Path, info: Mapping[str
 def _describe(
     client: Any, logged: Any, run_id: str, metrics: Mapping[str, float | None], card: str, link: Mapping[str, Any]
 ) -> None:
-    """Set what MLflow's page of a logged model shows: the model card, the metrics, and the registered version."""
+    """Set what MLflow's page of a logged model shows: the model card, the metrics, and the registered version.
+
+    Args:
+        client: `MlflowClient` of the store.
+        logged: the logged model as an entity of MLflow.
+        run_id: id of the MLflow run that trained the model.
+        metrics: test metrics by name.
+        card: the model card as Markdown.
+        link: `name` and `version` of the registered version.
+    """
     # MLflow sets the link `mlflow.modelVersions` on a server, but not in a database.
     client.set_logged_model_tags(
         logged.model_id, {"mlflow.modelVersions": json.dumps([link]), "mlflow.note.content": card}

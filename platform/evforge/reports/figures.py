@@ -31,7 +31,7 @@ class Axis(NamedTuple):
 
     Args:
         name: key of the setting.
-        values: sampled value of each trial; text for choices, numbers for ranges.
+        values: sampled value of each trial: text for a choice, numbers for a range.
         log: whether the axis is logarithmic.
     """
 
@@ -41,13 +41,13 @@ class Axis(NamedTuple):
 
 
 def parallel_figure(axes: Sequence[Axis], values: Sequence[float], metric: str, title: str) -> "Figure":
-    """Draw parallel coordinates: one line per trial through its sampled values to its metric.
+    """Draw parallel coordinates: one line per trial through its sampled values to its value of the metric.
 
     Lines of better trials are brighter and in front.
 
     Args:
         axes: the searched settings.
-        values: metric of each trial.
+        values: value of the metric, one per trial.
         metric: name of the metric.
         title: title of the figure.
     """
@@ -97,7 +97,7 @@ def importance_figure(importances: Mapping[str, float], title: str) -> "Figure":
     """Draw one bar per setting, the most important setting at the top.
 
     Args:
-        importances: share of the variation that each setting explains, by key.
+        importances: share of the variation of the metric that each setting explains, by key of the setting.
         title: title of the figure.
     """
     figure = make_figure((6.4, 1.4 + 0.4 * max(len(importances), 1)))
@@ -112,10 +112,10 @@ def importance_figure(importances: Mapping[str, float], title: str) -> "Figure":
 def trade_off_figure(
     points: Mapping[str, tuple[float, float]], front: Collection[str], xlabel: str, ylabel: str, title: str
 ) -> "Figure":
-    """Draw a metric against a cost, with the Pareto front.
+    """Draw a metric against a cost, one point per trial, with the Pareto front.
 
     Args:
-        points: cost and metric of each trial, by name of the trial.
+        points: (cost, metric) of each trial, by name of the trial.
         front: names of the trials on the Pareto front, cheapest first.
         xlabel: label of the cost.
         ylabel: label of the metric.
@@ -136,10 +136,12 @@ def trade_off_figure(
 
 
 def coverage_scatter(points: Mapping[str, tuple[float, float]], groups: Mapping[str, str], ylabel: str) -> "Figure":
-    """Draw a metric against the share of boxes that the anchors cover, one colour per anchor list.
+    """Draw a metric against the share of training boxes that have an anchor at or above the foreground IoU threshold.
+
+    Each trial is a point. Each anchor list has its own colour.
 
     Args:
-        points: share of boxes and metric of each trial, by name of the trial.
+        points: (share of boxes, metric) of each trial, by name of the trial.
         groups: name of the anchor list of each trial, by name of the trial.
         ylabel: label of the metric.
     """
@@ -157,7 +159,7 @@ def coverage_scatter(points: Mapping[str, tuple[float, float]], groups: Mapping[
 def learning_curves_figure(
     histories: Mapping[str, Sequence[tuple[int, float]]], title: str = "Learning curves", ylabel: str = "val mAP"
 ) -> "Figure":
-    """Draw a metric over epochs, one line per trial.
+    """Draw a metric against the epoch, one line per trial.
 
     Args:
         histories: (epoch, value) pairs of each trial, by name of the trial.

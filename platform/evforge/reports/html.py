@@ -33,7 +33,7 @@ def page(title: str, sections: Sequence[str]) -> str:
 
 
 def section(title: str, *parts: str) -> str:
-    """Return the HTML of a heading, followed by `parts` of HTML."""
+    """Return the HTML of a section: a heading, followed by `parts`, which are HTML."""
     return "\n".join([f"<h2>{escape(title)}</h2>", *parts])
 
 

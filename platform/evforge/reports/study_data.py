@@ -29,8 +29,8 @@ class StudyTrial:
 
     Args:
         name: name of the MLflow run.
-        config: settings of the training; None if the sampled values are not a valid configuration.
-        values: sampled values by key.
+        config: configuration of the training; None if the sampled values are not a valid configuration.
+        values: sampled values by key of the setting.
         status: status of the MLflow run.
         stopped_early: whether the scheduler stopped the trial.
         failure: why the trial failed; empty if it did not fail.
@@ -58,11 +58,15 @@ class StudyTrial:
 
     @property
     def epochs(self) -> int:
-        """Number of trained epochs; 0 before the first validation."""
+        """Epoch of the last recorded value of the metric; 0 before the first value."""
         return max((epoch for epoch, _ in self.history), default=0)
 
     def best(self, mode: str) -> float | None:
-        """Return the largest (mode "max") or smallest value of the metric; None before the first validation."""
+        """Return the best value of the metric; None if there is no value.
+
+        Args:
+            mode: "max" if a larger value is better, "min" if a smaller value is better.
+        """
         best = max if mode == "max" else min
         return best((value for _, value in self.history), default=None)
 
@@ -77,7 +81,8 @@ class Study:
         space: the search space.
         tracker: the MLflow store of the runs.
         run_id: id of the MLflow run of the study.
-        trials: all trials in the order of their start; repetitions with further seeds are last.
+        trials: all trials in the order of their start. The last ones may be additional trainings of the best settings
+            with further seeds.
         resources: number of CPUs (`cpu`) and GPUs (`gpu`) that each trial reserved; empty if not recorded.
     """
 
@@ -97,15 +102,19 @@ class Study:
 
     @property
     def ranked(self) -> list[tuple[StudyTrial, float]]:
-        """Trials and values of `measured`, the best first."""
+        """The same pairs as `measured`, the best trial first."""
         return sorted(self.measured, key=lambda pair: pair[1], reverse=self.config.tune.mode == "max")
 
     def complete(self, keys: Iterable[str]) -> list[tuple[StudyTrial, float]]:
-        """Return the trials and values of `measured`, without trials that lack a recorded value for one of `keys`."""
+        """Return those pairs of `measured` whose trial has a recorded value for each of `keys`."""
         return [(trial, value) for trial, value in self.measured if trial.values.keys() >= set(keys)]
 
     def front(self, cost: str) -> list[str]:
-        """Return the names of the trials on the Pareto front of metric and cost, cheapest first."""
+        """Return the names of the trials on the Pareto front of metric and cost, cheapest first.
+
+        Args:
+            cost: "parameters" or "latency_ms".
+        """
         candidates = [
             Candidate(trial.name, value, trial.costs[cost], trial.epochs, trial.run_id, self.folder, trial.values)
             for trial, value in self.measured
@@ -114,12 +123,13 @@ class Study:
         return [one.name for one in front(candidates, self.config.tune.mode)]
 
     def importances(self) -> dict[str, float]:
-        """Compute the share of the metric's variation that each setting explains, with Optuna's fANOVA.
+        """Compute with Optuna's fANOVA which share of the metric's variation each setting explains.
 
-        Optuna's default, PED-ANOVA, uses only the best tenth of the trials, so only two or three of 24 trials.
+        Optuna's default method, PED-ANOVA, uses only the best tenth of the trials. Of 24 trials, it would use two or
+        three.
 
         Returns:
-            Shares by key of the setting; empty with too few trials.
+            Shares by key of the setting; empty if there are too few trials.
         """
         import optuna
 
@@ -152,7 +162,7 @@ def read_study(folder: str | Path) -> Study:
 
     Raises:
         FileNotFoundError: `folder` is not the folder of a study.
-        ValueError: the MLflow store of its runs cannot be read.
+        ValueError: the MLflow store of the study cannot be read.
     """
     folder = Path(folder).absolute()
     record = read_record(folder)
@@ -190,10 +200,12 @@ def _read_trial(tracker: Tracker, run: RunInfo, base: Config, space: Space) -> S
 
 
 def measure_coverages(study: Study) -> dict[str, float]:
-    """Compute for each trial the share of training boxes with an anchor at or above the foreground threshold.
+    """Compute the share of training boxes that the anchors of each trial cover.
+
+    A box is covered if it has an anchor with an IoU of at least the foreground threshold of the trial.
 
     Returns:
-        Shares by name of the trial, for trials with a value and a valid configuration.
+        Shares by name of the trial, for trials with a value of the metric and a valid configuration.
 
     Raises:
         FileNotFoundError: the dataset does not exist.
@@ -208,7 +220,12 @@ def measure_coverages(study: Study) -> dict[str, float]:
 
 
 def _distribution(domain: Domain, sampled: Sequence[Any]) -> Any:
-    """Convert a domain to a distribution of Optuna. The options of a choice are the values that were sampled."""
+    """Convert a domain to a distribution of Optuna.
+
+    Args:
+        domain: the domain of a setting.
+        sampled: values of the trials. If the domain is a choice, these are the options of the distribution.
+    """
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if domain.is_choice:

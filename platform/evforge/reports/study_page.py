@@ -47,11 +47,11 @@ def report(folder: str | Path, output: str | Path | None = None) -> Path:
         output: folder to write to; `report` in the folder of the study if None.
 
     Returns:
-        Path of the page. Its figures are also written as PNG files to the same folder.
+        Path of the page. The figures are also written as PNG files to the same folder.
 
     Raises:
         FileNotFoundError: `folder` is not the folder of a study.
-        ValueError: the MLflow store of its runs cannot be read.
+        ValueError: the MLflow store of the study cannot be read.
     """
     study = read_study(folder)
     target = Path(output) if output is not None else study.folder / ARTIFACTS
@@ -70,13 +70,16 @@ def report(folder: str | Path, output: str | Path | None = None) -> Path:
 
 
 def _save(path: Path, draw: "Callable[[], Figure | str]") -> str:
-    """Draw a figure to a file. Return the reason if it was not drawn, otherwise an empty text.
+    """Draw a figure and write it to a file.
 
-    Errors become warnings, so that the page is always written.
+    Errors are not raised, but printed as warnings, so that the page is always written.
 
     Args:
         path: PNG file to write.
         draw: function that returns the figure, or a text that states why there is no figure.
+
+    Returns:
+        The reason why the figure was not drawn; empty if it was drawn.
     """
     path.unlink(missing_ok=True)
     try:
@@ -122,7 +125,7 @@ def _cost(study: Study) -> str:
 
 
 def _figures(study: Study) -> Figures:
-    """Return title, caption and drawing function of each figure, by file name without extension.
+    """Return the title, the caption and the drawing function of each figure, by file name without extension.
 
     A drawing function returns the figure, or a text that states why there is no figure.
     """

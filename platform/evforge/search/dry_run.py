@@ -25,11 +25,11 @@ LONG = 20
 
 
 def describe_search(config: Config, space: Space) -> str:
-    """Return a description of a search: space, samples, trials, resources, cost, and coverage of the anchors.
+    """Return a description of a search: space, first samples, trials, resources, cost, and coverage of the anchors.
 
     Args:
         config: checked settings of the study.
-        space: search space with fitted anchor lists, see `resolve_lists`.
+        space: search space that `resolve_lists` returned, in which all anchor lists are fitted.
     """
     count = trial_count(config, space)
     with _resources() as resources:
@@ -46,7 +46,10 @@ def describe_search(config: Config, space: Space) -> str:
 
 @contextmanager
 def _resources() -> Iterator[Resources]:
-    """Yield the resources of the cluster that RAY_ADDRESS names. Without RAY_ADDRESS, yield those of this machine."""
+    """Context manager that yields the available CPUs and GPUs.
+
+    These are the resources of the Ray cluster at RAY_ADDRESS, or of this machine if RAY_ADDRESS is not set.
+    """
     if "RAY_ADDRESS" in os.environ:
         with ray_session() as resources:
             yield resources
@@ -166,7 +169,12 @@ def _cost_text(config: Config, resources: Resources, count: int) -> str:
 
 
 def _frames(config: Config, mode: str) -> int:
-    """Return the number of frames in one epoch of a split ("train" or "val"), with the limits in `config.train`."""
+    """Return the number of frames that a trial reads from a split in one epoch, after the limits in `config.train`.
+
+    Args:
+        config: settings of the study.
+        mode: name of the split, "train" or "val".
+    """
     from detector.data_factory import psee_data
 
     loader = psee_data(config.to_hparams(), mode)
@@ -183,14 +191,19 @@ def _validations(config: Config) -> int:
 
 
 def _trials_again(config: Config, count: int) -> int:
-    """Return the number of final trials, which train the best samples again with further seeds."""
+    """Return the number of additional trainings after a search, in which the best trials are repeated with other seeds.
+
+    Args:
+        config: settings of the study.
+        count: number of trials of the search.
+    """
     return min(config.tune.final_top_k, count) * (config.tune.final_seeds - 1)
 
 
 def _share_with_asha(config: Config) -> float:
-    """Estimate the share of validations that trials reach if ASHA stops weak trials; 1 without ASHA.
+    """Estimate which share of all validations remains if ASHA stops weak trials; 1 without ASHA.
 
-    At each rung, one in `tune.reduction_factor` trials continues.
+    At each comparison of trials by ASHA, one in `tune.reduction_factor` trials is assumed to continue.
     """
     if config.tune.scheduler != "asha":
         return 1.0

@@ -13,12 +13,17 @@ __all__ = ["study_of", "take_trial"]
 
 
 def study_of(search: "OptunaSearch") -> "optuna.study.Study":
-    """Return the Optuna study of a searcher. The sampler of the study may be replaced between two samples."""
+    """Return the Optuna study of a searcher. The caller may replace `study.sampler` between two samples."""
     study = search._ot_study
     assert study is not None
     return study
 
 
 def take_trial(search: "OptunaSearch", trial_id: str) -> "optuna.trial.Trial":
-    """Remove an Optuna trial from a searcher and return it. `trial_id` is the id of the trial in Ray Tune."""
+    """Remove an Optuna trial from a searcher and return it.
+
+    Args:
+        search: the searcher.
+        trial_id: id of the trial in Ray Tune.
+    """
     return search._ot_trials.pop(trial_id)

@@ -23,8 +23,9 @@ class Candidate:
         epoch: epoch of the validation
         run_id: id of the MLflow run
         checkpoint: folder of the checkpoint
-        sample: settings of the trial, `{"group.leaf": value}`
-        schedule: pairs (first epoch, sample) of all settings with which the weights were trained
+        sample: settings that the search chose for the trial, `{"group.leaf": value}`
+        schedule: settings of the training by epoch: each pair contains the epoch from which settings were used, and
+            these settings; several pairs only if a scheduler changed the settings during the training
     """
 
     name: str
@@ -43,7 +44,7 @@ def front(candidates: Sequence[Candidate], mode: str) -> list[Candidate]:
     Of candidates with equal metric and cost, only the first is returned.
 
     Args:
-        candidates: trials.
+        candidates: the trials to compare.
         mode: "max" if a larger metric is better, "min" if a smaller metric is better.
     """
     sign = 1 if mode == "max" else -1
@@ -55,14 +56,26 @@ def front(candidates: Sequence[Candidate], mode: str) -> list[Candidate]:
 
 
 def front_table(found: Sequence[Candidate], metric: str, cost: str) -> str:
-    """Return the Pareto front as aligned text. The header contains the names `metric` and `cost`."""
+    """Format the Pareto front as a text table, one row per trial.
+
+    Args:
+        found: the trials on the Pareto front.
+        metric: name of the metric, for the header.
+        cost: name of the cost, for the header.
+    """
     head = ("trial", metric, cost, "epoch", "settings")
     lines = [(one.name, f"{one.value:.4f}", _cost(one.cost), str(one.epoch), _settings(one)) for one in found]
     return text_table([head, *lines], numbers=range(1, 4))
 
 
 def front_yaml(found: Sequence[Candidate], metric: str, cost: str) -> str:
-    """Return the Pareto front as YAML. The settings of each trial have keys such as `optim.lr`."""
+    """Format the Pareto front as YAML, one entry per trial. The settings of a trial have keys such as `optim.lr`.
+
+    Args:
+        found: the trials on the Pareto front.
+        metric: name of the metric, used as a key.
+        cost: name of the cost, used as a key.
+    """
     rows = [
         {
             "trial": one.name,

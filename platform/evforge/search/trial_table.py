@@ -21,7 +21,7 @@ class TrialRow:
         mean_ap: mAP (0.50:0.95) at the best validation; None before the first validation
         mean_ap50: mAP at an IoU of 0.5 at the best validation; None before the first validation
         seconds: duration of the trial; None if unknown
-        status: running, finished, stopped early or killed, each with the last epoch; or failed
+        status: "failed"; or "running", "finished", "stopped early" or "killed" with the last epoch
     """
 
     name: str
@@ -36,7 +36,7 @@ class TrialRow:
 
 
 def trial_table(rows: Sequence[TrialRow]) -> str:
-    """Return the trials as aligned text. The trial with the best mAP is first, and trials without mAP are last."""
+    """Format the trials as a text table. The trial with the best mAP is first, and trials without mAP are last."""
     head = ("trial", "anchors", "fg/bg IoU", "width", "mAP", "mAP50", "seconds", "status")
     ranked = sorted(rows, key=lambda row: -1.0 if row.mean_ap is None else row.mean_ap, reverse=True)
     lines = [head, *(_cells(row) for row in ranked)]

@@ -23,11 +23,11 @@ ALLOWED = "a name, [[ratio, scale], ...], {ratios: NUMBER or LIST, scales: NUMBE
 
 
 def regular_list(ratios: int | list[float], scales: int | list[float]) -> list[tuple[float, float]]:
-    """Return the (ratio, scale) pairs of every ratio with every scale.
+    """Combine every ratio with every scale, and return the (ratio, scale) pairs.
 
     Args:
-        ratios: height / width; a number n means n ratios around 1, each twice the previous ratio
-        scales: relative sizes; a number n means n scales that start at 1 and divide an octave evenly
+        ratios: ratios height / width; a number n means n ratios around 1, each twice the previous ratio
+        scales: relative sizes; a number n means the n scales 1, 2^(1/n), 2^(2/n), ... below 2
     """
     heights = [2 ** (i - (ratios - 1) / 2) for i in range(ratios)] if isinstance(ratios, int) else ratios
     sizes = [2 ** (i / scales) for i in range(scales)] if isinstance(scales, int) else scales
@@ -35,12 +35,12 @@ def regular_list(ratios: int | list[float], scales: int | list[float]) -> list[t
 
 
 def expand_options(entry: Any) -> Any:
-    """Replace the mappings in the YAML entry of a domain.
+    """Replace the mappings in a YAML entry such as `{choice: [{fit: 6}, {ratios: 3, scales: 2}]}`.
 
-    A regular list becomes a list of (ratio, scale) pairs, and `{fit: k}` becomes its JSON text.
+    A mapping of ratios and scales becomes a list of (ratio, scale) pairs. `{fit: k}` becomes JSON text.
 
     Raises:
-        ValueError: a mapping is neither a regular list nor `{fit: k}`.
+        ValueError: a mapping is not one of these two.
     """
     if not isinstance(entry, dict):
         return entry
@@ -53,12 +53,12 @@ def expand_options(entry: Any) -> Any:
 
 
 def fit_count(option: Any) -> int | None:
-    """Return the number k of an option `{fit: k}`; None for other options."""
+    """Return the number k if an option is the JSON text of `{fit: k}`; None for other options."""
     return json.loads(option)["fit"] if isinstance(option, str) and option.startswith("{") else None
 
 
 def option_text(pairs: list[tuple[float, float]]) -> str:
-    """Convert (ratio, scale) pairs to an option of a domain, which is JSON text."""
+    """Convert (ratio, scale) pairs to JSON text, the form in which a domain stores them."""
     return json.dumps(pairs)
 
 

@@ -12,11 +12,11 @@ __all__ = ["DOMAINS", "Domain", "parse_domain"]
 
 @dataclass(frozen=True)
 class Domain:
-    """The values that a searched key can have.
+    """The values that a searched key can have: a list of options (a choice), or a range of numbers.
 
     Args:
-        kind: kind of the domain, a key of `DOMAINS`
-        options: values to choose from, as primitives; empty for a range
+        kind: name of the domain in `DOMAINS`, such as "choice" or "uniform"
+        options: values to choose from, as text, numbers or booleans; empty for a range
         low: smallest value of a range
         high: largest value of a range; `randint` includes it
     """
@@ -28,7 +28,7 @@ class Domain:
 
     @property
     def is_choice(self) -> bool:
-        """Whether the domain is a choice and not a range."""
+        """Whether the domain is a choice; False for a range."""
         return bool(self.options)
 
     @property
@@ -42,7 +42,7 @@ class Domain:
         return self.options if self.is_choice else (self.low, self.high)
 
     def value_of(self, option: Any) -> Any:
-        """Return the configuration value of an option. The JSON text of a list is converted to the list."""
+        """Convert an option to a value of the configuration: JSON text of a list is parsed, others stay unchanged."""
         if isinstance(option, str) and option.startswith("[") and option in self.options:
             return json.loads(option)
         return option
@@ -58,7 +58,7 @@ class Domain:
         return max(self.low, at_least) if at_least <= self.high else None
 
     def within(self, at_least: float | None, at_most: float | None) -> "Domain":
-        """Return the domain limited to values from `at_least` to `at_most`. None means no limit."""
+        """Return a copy of the domain without values below `at_least` or above `at_most`. None means no limit."""
         low = -math.inf if at_least is None else at_least
         high = math.inf if at_most is None else at_most
         if not self.is_choice:
@@ -80,8 +80,9 @@ class Domain:
     def draw_near(self, value: Any, generator: random.Random) -> Any:
         """Draw a value near `value`, within the domain.
 
-        For a choice, the result is the previous or next option, or a random option if `value` is not an option. For a
-        range, the result is 0.8 or 1.2 times `value`.
+        For a choice, the result is the option before or after `value` in the list; at an end of the list it can be
+        `value` itself. If `value` is not an option, the result is a random option. For a range, the result is 0.8 or
+        1.2 times `value`, limited to the range.
         """
         if self.is_choice:
             if value not in self.options:
@@ -92,7 +93,7 @@ class Domain:
         return round(moved) if self.kind == "randint" else moved
 
     def suggest(self, trial: Any, name: str) -> Any:
-        """Return the value that an Optuna trial suggests for the parameter `name`."""
+        """Let an Optuna trial choose a value of the domain for the parameter `name`, and return it."""
         if self.is_choice:
             return trial.suggest_categorical(name, list(self.options))
         if self.kind == "randint":
@@ -137,7 +138,7 @@ DOMAINS: dict[str, Callable[[str, list[Any]], Domain]] = {
 
 
 def parse_domain(entry: Any) -> Domain:
-    """Parse a YAML entry such as `{uniform: [0.4, 0.6]}`.
+    """Convert a YAML entry such as `{uniform: [0.4, 0.6]}` to a domain.
 
     Raises:
         ValueError: the entry is invalid; the message states the accepted entries.

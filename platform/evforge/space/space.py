@@ -37,7 +37,7 @@ class Space:
     """A search space.
 
     Args:
-        path: path of the file, used in error messages
+        path: path of the YAML file, used in error messages
         settings: `{"group.leaf": value}` that the file sets for all trials
         domains: domain of each searched key
         constraints: pairs (a, b) of keys; the value of a must be at most the value of b
@@ -53,11 +53,19 @@ class Space:
         return {key: domain.value_of(sample[key]) for key, domain in self.domains.items()}
 
     def random_samples(self, config: Config, count: int, seed: int) -> list[dict[str, Any]]:
-        """Draw independent samples. The generator of sample i depends only on `seed` and i."""
+        """Draw independent samples.
+
+        Args:
+            config: base configuration, which contains the values of keys that are not searched.
+            count: number of samples.
+            seed: seed of the random numbers. Sample number i depends only on `seed` and i, not on `count`.
+        """
         return [self._draw(config, _random_suggest(random.Random(f"{seed}-{index}"))) for index in range(count)]
 
     def grid_samples(self, config: Config) -> list[dict[str, Any]]:
-        """Return all combinations of the choices that meet the constraints. The last key changes fastest.
+        """Return all combinations of the options, except combinations that violate a constraint.
+
+        The options of the last key change fastest.
 
         Raises:
             ValueError: a domain is a range and not a choice.
@@ -77,7 +85,7 @@ class Space:
         ]
 
     def suggest(self, config: Config, trial: Any) -> dict[str, Any]:
-        """Return the sample that an Optuna trial suggests, one parameter after another (define-by-run)."""
+        """Let an Optuna trial choose the value of one key after another (define-by-run), and return the sample."""
 
         def suggest(key: str, domain: Domain) -> Any:
             # Optuna rejects a parameter whose choices change. A choice limited by a constraint is a separate parameter.
@@ -91,7 +99,11 @@ class Space:
     ) -> dict[str, Any]:
         """Draw a sample near `sample`.
 
-        With the probability `redrawn`, a value is drawn at random. Otherwise it is near the old value.
+        Args:
+            config: base configuration, which contains the values of keys that are not searched.
+            sample: the old sample.
+            generator: source of random numbers.
+            redrawn: probability, for each key, that the new value is random; otherwise it is near the old value.
         """
 
         def suggest(key: str, domain: Domain) -> Any:
@@ -107,7 +119,8 @@ class Space:
             check_config: function that raises a ValueError for a configuration that cannot be trained.
 
         Raises:
-            ValueError: a sample or a domain is invalid; the message states the file, the key, and the accepted values.
+            ValueError: a configuration or a domain is invalid; the message states the file, the key, and the accepted
+                values.
         """
         if config.tune.searcher == "grid":
             self.grid_samples(config)
@@ -136,7 +149,7 @@ class Space:
 
         Args:
             config: base configuration, which contains the values of keys that are not searched.
-            suggest: function that draws the value of a key from the limited domain.
+            suggest: function that gets a key and its limited domain, and returns a value.
         """
         bounds, known = self._bounds(config), config.to_flat()
         sample: dict[str, Any] = {}
@@ -146,7 +159,7 @@ class Space:
         return {key: sample[key] for key in self.domains}
 
     def _order(self) -> list[str]:
-        """Return the searched keys in an order in which each key follows the keys that limit its value from above.
+        """Sort the searched keys: in each constraint `a <= b`, b comes before a.
 
         Raises:
             ValueError: the constraints form a cycle.
@@ -161,9 +174,9 @@ class Space:
             raise ValueError(f"{self.path}: constraints form a cycle: {' <= '.join(error.args[1])}") from None
 
     def _bounds(self, config: Config) -> dict[str, float]:
-        """Return, for each constrained key, the smallest value that allows all constraints to be met.
+        """Compute the smallest usable value of each searched key that is part of a constraint.
 
-        With a smaller value, a key that must not be larger would have no possible value.
+        In a constraint `a <= b`, a value of b is usable only if it is at least the smallest usable value of a.
 
         Raises:
             ValueError: a constraint cannot be met.
@@ -220,11 +233,11 @@ def load_space(path: str | Path) -> Space:
 
 
 def space_text(source: str | Path, space: Space) -> str:
-    """Return the text of the file of a search space, in which the anchor lists of `space` replace those of the file.
+    """Return the text of a search space file, with the anchor lists of `space` in place of those in the file.
 
     Args:
         source: file from which the space was loaded.
-        space: space in which anchor lists were fitted or dropped.
+        space: the loaded space, in which anchor lists were fitted or dropped.
     """
     import yaml
 

@@ -18,16 +18,17 @@ __all__ = ["ProgressLine", "ReportMetrics"]
 class ReportMetrics(pl.Callback):
     """Reports all metrics of a validation together with a checkpoint.
 
-    The sanity check is not reported. Unlike Ray's own callback, this callback does not report after training epochs. If
-    validations are less frequent than epochs, a report after an epoch would lack the metric that schedulers need.
-    Lightning would also repeat the batches of epoch 0 if it resumed from the checkpoint of such a report.
+    The validation of Lightning's sanity check is not reported. Unlike Ray's own callback, this callback does not report
+    after training epochs. If validations are less frequent than epochs, a report after an epoch would lack the metric
+    that schedulers need. Lightning would also repeat the batches of epoch 0 if it resumed from the checkpoint of such a
+    report.
 
     Args:
         report: function that is called on every rank with a dict and a folder. The dict contains the metrics
             (`train_loss`, `val_mean_ap`, ...), `epoch` (from 1), `step`, and the `fingerprint` of the configuration
             that is stored in the model. The folder contains the file `CHECKPOINT_NAME` and is removed after the call.
-        measure: function that returns further values of the model. It is called once, at the first validation, and its
-            values are part of every report.
+        measure: function that gets the trainer and the model, and returns additional values. It is called once, at the
+            first validation, and these values are part of every report.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class ProgressLine(pl.Callback):
     """Prints the progress of a training: at intervals during an epoch, and after every validation.
 
     Args:
-        every_s: least number of seconds between lines during an epoch.
+        every_s: minimum number of seconds between two lines during an epoch.
     """
 
     def __init__(self, every_s: float = 10.0) -> None:
@@ -72,13 +73,13 @@ class ProgressLine(pl.Callback):
         self._epoch_start = self._last_line = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock of the epoch."""
+        """Store the start time of the epoch."""
         self._epoch_start = self._last_line = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Print a line if the last line is at least `every_s` seconds old."""
+        """Print a line if at least `every_s` seconds have passed since the last line."""
         now = time.monotonic()
         if now - self._last_line < self.every_s:
             return

@@ -1,4 +1,4 @@
-"""Dry run of a training step on tiny inputs. It finds faulty parts from outside EvForge before a training starts."""
+"""Dry run of a training step on tiny inputs. It finds errors in user-defined parts before a training starts."""
 
 import math
 from collections.abc import Iterator
@@ -26,10 +26,10 @@ SIDES = 48, 72
 
 
 def check_representation(data: DataConfig) -> None:
-    """Check a representation by writing two events into one frame.
+    """Check the event representation that `data.preprocess` names by writing two events into one frame.
 
     Raises:
-        ValueError: the representation that `data.preprocess` names fails.
+        ValueError: the representation raises an error.
     """
     with _named("data.preprocess", data.preprocess):
         found = representation_of(data)
@@ -41,7 +41,7 @@ def check_parts(config: Config) -> None:
     """Check the representation, backbone, losses, optimizer and learning rate schedule by using each of them once.
 
     Raises:
-        ValueError: one of these parts fails, or its result does not have the required form.
+        ValueError: one of these parts raises an error, or returns a result of a wrong shape or type.
     """
     check_representation(config.data)
     detector = build_ssd(config)
@@ -82,9 +82,9 @@ def _check_loss(key: str, loss: object) -> None:
 
 @contextmanager
 def _named(key: str, name: str) -> Iterator[None]:
-    """Convert an error of the block to a ValueError with the setting `key` and its value `name`.
+    """Context manager that converts an error in its block to a ValueError with the setting `key` and its value `name`.
 
-    A ValueError is raised unchanged if the object is built in or if the message already starts with `key`.
+    A ValueError is raised unchanged if `name` is built into EvForge, or if the message already starts with `key`.
     """
     try:
         yield

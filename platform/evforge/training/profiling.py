@@ -24,7 +24,7 @@ WARM_UP, TRAINING_FRAMES, EXPORT_FRAMES = 3, 9, 15
 
 
 def median_seconds(call: Callable[[], Any], device: torch.device, warm_up: int, rounds: int) -> float:
-    """Return the median duration of a call in seconds.
+    """Return the median duration in seconds of the calls of a function.
 
     Args:
         call: function to measure.
@@ -47,11 +47,11 @@ def model_costs(trainer: "pl.Trainer", model: "LightningDetectionModel") -> dict
 
     Args:
         trainer: trainer whose precision is used.
-        model: model that has already processed a batch, from which it knows the frame size.
+        model: model that has already processed a batch, so that it knows the frame size.
 
     Returns:
-        Dict with `parameters`, the number of parameters, and `latency_ms`, the median time in milliseconds of one frame
-        through the network on the model's device, without decoding.
+        Dict with two values. `parameters` is the number of parameters. `latency_ms` is the median time in milliseconds
+        that the network needs for one frame on the model's device, without the decoding of boxes.
     """
     assert model.height is not None and model.width is not None
     frame = torch.zeros(1, 1, model.detector.in_channels, model.height, model.width, device=model.device)
@@ -62,14 +62,14 @@ def model_costs(trainer: "pl.Trainer", model: "LightningDetectionModel") -> dict
 
 
 def measure_rate(config: Config, threads: int, use_gpu: bool) -> float:
-    """Measure the speed of a training step in this process in frames per second. The time includes reading the data.
+    """Measure the speed of training in this process, and return it in frames per second.
 
-    Two steps are made, and the second one is measured.
+    Two training steps are made, and the second one is measured. The time includes the reading of the data.
 
     Args:
         config: checked settings.
         threads: number of torch threads.
-        use_gpu: train on the GPU.
+        use_gpu: whether to train on the GPU.
     """
     from detector.data_factory import psee_data
     from detector.lightning_model import LightningDetectionModel

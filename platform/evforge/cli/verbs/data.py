@@ -55,17 +55,18 @@ def build(
 ) -> None:
     """Build a dataset folder of tensor files from recordings and their labels.
 
-    The split of a recording is the name of its folder (train, val or test), unless --train, --val or --test select
-    splits by time. If the command is repeated, finished files are kept. Several recordings are built in parallel with
-    Ray if they are large (1 GB in total), or on the cluster RAY_ADDRESS if it is set.
+    By default, the split of a recording is the name of its folder (train, val or test). --train, --val and --test
+    select splits by time instead. If the command is repeated, finished files are kept. Ray builds several recordings in
+    parallel if they have at least 1 GB in total. If RAY_ADDRESS is set, it does so for any size, on the Ray cluster at
+    this address.
 
     Args:
-        recordings: files, or addresses such as 's3://bucket/*/*_td.dat'; the labels of X.raw and X_td.dat are read
-            from X_bbox.npy
+        recordings: files, or addresses such as 's3://bucket/*/*_td.dat'; the labels of X.raw and X_td.dat are read from
+            X_bbox.npy
         output: dataset folder to write, or its address
-        train: seconds of each recording to train on, such as 0-20
-        val: seconds of each recording to validate on
-        test: seconds of each recording to test on
+        train: range of seconds of each recording to train on, such as 0-20
+        val: range of seconds of each recording to validate on
+        test: range of seconds of each recording to test on
         label_map: ids and names of the classes, such as '{"0": "car"}', or a JSON file; the label map in the
             recordings' folders if not given
         sensor_height: height of the sensor in pixels, for recordings that do not contain it
@@ -132,11 +133,11 @@ def check(
 ) -> int:
     """Check a dataset for faults: labels, times, classes, splits, broken files.
 
-    Prints one line per finding: an error if data cannot be used or would make results wrong, a warning if data is
-    unusual. The exit code is 1 if there is an error, otherwise 0.
+    Prints one line per fault, for at most ten faults of each kind. A fault is an error if data cannot be used or would
+    make results wrong, and a warning if data is unusual. The exit code is 1 if there is an error, otherwise 0.
 
     Args:
-        paths: dataset folder, or recordings or tensor files with labels in the same folder
+        paths: either a dataset folder, or recordings and tensor files with labels in the same folder
         sensor_height: height of the sensor in pixels, for recordings that do not contain it
         sensor_width: width of the sensor in pixels, for recordings that do not contain it
         label_time_unit: unit of the label times of recordings; datasets always use microseconds
@@ -147,12 +148,12 @@ def check(
 
 
 def anchors(dataset: str, settings: Settings, *, lists: list[str] | None = None, output: str | None = None) -> None:
-    """Measure how well anchor lists cover the training labels, and fit lists to these labels, before a training.
+    """Before a training, measure how well anchor lists cover the training labels, and fit new lists to these labels.
 
     Args:
         dataset: dataset folder
-        lists: names, fit:K for K fitted anchors, literal lists such as '[[1, 1], [2, 1]]', or files of search spaces;
-            if not given, the list of the settings, all named lists and two fitted lists
+        lists: names of lists, fit:K for K fitted anchors, literal lists such as '[[1, 1], [2, 1]]', or YAML files of
+            search spaces; if not given, the list of the settings, all named lists and two fitted lists
         output: folder for the figure and the CSV file; runs/anchors-<time> if not given
     """
     from evforge.anchors.report import anchors as run

@@ -15,8 +15,8 @@ def evaluate(
     Args:
         checkpoint: checkpoint, or folder of a run or study
         split: split to evaluate on
-        compare: earlier evaluation to compare with, or folder of its run or study; its data and protocol must be the
-            same
+        compare: evaluation.json to compare with, or the folder of an evaluation, run or study; both evaluations must
+            have the same data and protocol
     """
     from evforge.evaluation import evaluate as measuring
 
@@ -45,7 +45,7 @@ def predict(
         score_thresh: minimum score of a box; the one stored in the export if not given
         sensor_height: height of the sensor in pixels, for recordings that do not contain it
         sensor_width: width of the sensor in pixels, for recordings that do not contain it
-        downsampling: divide the sensor size by 2^N; chosen to match the training if not given
+        downsampling: exponent N, the sensor size is divided by 2^N; chosen to match the training if not given
     """
     from evforge.evaluation import predict as predicting
 
@@ -71,13 +71,14 @@ def export(
 ) -> None:
     """Export a trained detector to a file that runs without EvForge, and check that the file gives the same results.
 
-    A TorchScript file (model.ptjit) stores the recurrent state of the streams and accepts frames of any size. It has
-    four forms: torchscript for any device, torchscript-frozen with constant weights, torchscript-cpu for CPUs, and
-    torchscript-int8, which computes most layers in int8 and is the fastest on x86 CPUs with AVX-512 VNNI.
+    The form selects the kind of file. Four forms are TorchScript files (model.ptjit), which store the recurrent state
+    of the streams and accept frames of any size: torchscript for any device, torchscript-frozen with constant weights,
+    torchscript-cpu for CPUs, and torchscript-int8, which computes most layers in int8 and is the fastest on x86 CPUs
+    with AVX-512 VNNI.
 
     The other forms are torch-export (model.pt2), aotinductor (model.pt2, machine code for this type of processor, needs
-    a C++ compiler), and onnx (model.onnx, needs pip install onnx onnxscript onnxruntime). Their formats do not support
-    models with internal state, so the file accepts one frame of the trained size and the state of one stream, and
+    a C++ compiler), and onnx (model.onnx, needs pip install onnx onnxscript onnxruntime). These formats do not support
+    models with internal state. Such a file accepts one frame of the trained size and the state of one stream, and
     returns boxes and the new state.
 
     torchscript-cpu, torchscript-int8 and aotinductor support float32 and bf16, onnx supports float32. The other forms
@@ -105,7 +106,7 @@ def registry(
     version: int | None = None,
     checkpoint: str | None = None,
 ) -> int:
-    """List registered models, show, register or promote one, or roll back the last promotion.
+    """List registered models; show, register or promote one; or roll back the last promotion.
 
     A model is promoted to champion if it is better than the current champion on the same test set with the same
     protocol. The exit code is 1 if promote or rollback is refused.
@@ -114,7 +115,7 @@ def registry(
         action: register evaluates a checkpoint on the test split, exports it, registers it, and tries to promote it
         name: name of the registered model; track.registered_model_name if not given
         version: version to show or to promote; the newest if not given
-        checkpoint: folder of the run or study to register
+        checkpoint: checkpoint, or folder of the run or study, to register
     """
     from evforge.registry import listing as table
     from evforge.registry.promotion import promote, rollback

@@ -37,11 +37,11 @@ REDRAWN = 0.25
 
 
 def population(config: Config, space: Space) -> "Population":
-    """Return the population scheduler of a search.
+    """Create the scheduler for population-based training from the settings of the study.
 
     Raises:
-        ValueError: a searched key cannot change during a training, or the value of a setting does not allow a
-            population.
+        ValueError: a searched key cannot change during a training, or another setting does not allow population-based
+            training.
     """
     settings, validations = config.tune, config.train.max_epochs // config.train.val_every
     for key in space.domains:
@@ -63,9 +63,9 @@ def population(config: Config, space: Space) -> "Population":
 
 
 class Population(PopulationBasedTraining):
-    """Ray Tune's scheduler for population-based training, which draws settings from the domains of a space.
+    """Ray Tune's scheduler for population-based training, with new settings drawn from a search space.
 
-    The drawn settings meet the constraints of the space.
+    The new settings meet the constraints of the search space.
 
     Args:
         config: settings of the study.
@@ -86,16 +86,19 @@ class Population(PopulationBasedTraining):
         self._last_epoch = config.train.max_epochs // config.train.val_every * config.train.val_every
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict) -> str:
-        """Compare the trials after a validation, except at the last epoch.
+        """Let Ray Tune compare the trials after a validation. After the last epoch, the trials are not compared.
 
-        If a trial continued from an earlier checkpoint at the last epoch, it would never end.
+        If a trial continued from an earlier checkpoint after its last epoch, it would never end.
         """
         if result.get("epoch", 0) >= self._last_epoch:
             return self.CONTINUE
         return super().on_trial_result(tune_controller, trial, result)
 
     def wanted(self, trials: list[Trial]) -> Iterator[Path]:
-        """Yield, for each trial, the checkpoint from which it resumes and the checkpoint that other trials may load."""
+        """Yield the checkpoint folders that must not be deleted.
+
+        For each trial, these are the checkpoint from which the trial resumes, and the one that other trials may load.
+        """
         for trial in trials:
             if trial.checkpoint is not None:
                 yield Path(trial.checkpoint.path)

@@ -23,7 +23,7 @@ def random_samples(config: Config, space: Space) -> list[dict[str, Any]]:
 
 
 def grid_samples(config: Config, space: Space) -> list[dict[str, Any]]:
-    """Return all combinations of the choices of a space that meet its constraints."""
+    """Return all combinations of the options in a space, except combinations that violate a constraint."""
     return space.grid_samples(config)
 
 
@@ -58,7 +58,11 @@ class UnseenSearch(OptunaSearch):
         self._seen: set[str] = set()
 
     def suggest(self, trial_id: str) -> Any:
-        """Return a sample that was not drawn before; `FINISHED` if `TRIES` attempts find no such sample."""
+        """Return a sample that was not drawn before; `FINISHED` if no such sample is found in `TRIES` attempts.
+
+        Args:
+            trial_id: id of the new trial in Ray Tune.
+        """
         study = study_of(self)
         sampler = study.sampler
         try:
@@ -75,7 +79,7 @@ class UnseenSearch(OptunaSearch):
         return self.FINISHED
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Pass the result to Optuna. The trial counts as failed unless all metrics are finite."""
+        """Pass the result of a trial to Optuna. A trial with a missing or non-finite metric counts as failed."""
         metrics = self.metric if isinstance(self.metric, list) else [self.metric]
         measured = result is not None and all(math.isfinite(result.get(name, math.nan)) for name in metrics)
         super().on_trial_complete(trial_id, result if measured else None, error or not measured)

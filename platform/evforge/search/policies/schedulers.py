@@ -19,7 +19,9 @@ __all__ = ["asha", "load_scheduler_state", "none", "save_scheduler_state"]
 
 
 def asha(config: Config) -> ASHAScheduler:
-    """Return the scheduler ASHA (Li et al. 2020). Of the trials that reach a rung, only the best continue.
+    """Create the scheduler ASHA (Li et al. 2020), which compares trials after certain numbers of validations (rungs).
+
+    At each rung, only the best trials continue.
 
     Raises:
         ValueError: the first rung is after the last validation.
@@ -41,7 +43,7 @@ def none() -> None:
 
 
 def save_scheduler_state(scheduler: TrialScheduler) -> bytes:
-    """Pickle all attributes of a scheduler. References to trials are stored as the ids of the trials.
+    """Pickle all attributes of a scheduler and return the bytes. Trials are not pickled, only their ids are stored.
 
     Raises:
         ValueError: an attribute cannot be pickled.

@@ -33,7 +33,10 @@ SCHEDULERS = Table(
 
 
 def make_sampler(config: Config, space: Space) -> Any:
-    """Make the sampler that `tune.searcher` names. The possible results are described at `SAMPLERS`.
+    """Create the sampler that `tune.searcher` names.
+
+    Returns:
+        An Optuna sampler, a Ray Tune `Searcher`, or a list of all samples.
 
     Raises:
         ValueError: the sampler cannot be imported, or rejects the settings or the space.
@@ -42,7 +45,7 @@ def make_sampler(config: Config, space: Space) -> Any:
 
 
 def make_scheduler(config: Config, space: Space) -> Any:
-    """Make the scheduler that `tune.scheduler` names. The result is None if no trial is stopped early.
+    """Create the scheduler that `tune.scheduler` names. Return None if no trial is stopped early.
 
     Raises:
         ValueError: the scheduler cannot be imported, or rejects the settings or the space.
@@ -51,7 +54,10 @@ def make_scheduler(config: Config, space: Space) -> Any:
 
 
 def _make(table: Table, name: str, config: Config, space: Space) -> Any:
-    """Call an object of a table with those of the available arguments that its signature names. Return the result."""
+    """Call the function or class `name` of a table, and return the result.
+
+    Of the available arguments, such as `config`, `space` and `seed`, only those in its signature are passed.
+    """
     settings = config.tune
     offered = {
         "config": config,
