@@ -10,13 +10,17 @@ from types import FrameType
 
 from evforge import EvForgeError
 
-__all__ = ["answers", "head_watched"]
+__all__ = ["HeadLostError", "answers", "head_watched"]
 
 CHECK_S = 5.0
 """Pause in seconds between two checks."""
 
 LOST_S = 20.0
 """A head that has not answered for this time is lost. Ray itself ends the process after 60 s, without any clean-up."""
+
+
+class HeadLostError(EvForgeError):
+    """The head of the connected cluster no longer answers."""
 
 
 def answers(target: str, timeout_s: float) -> bool:
@@ -36,13 +40,13 @@ def head_watched(address: str) -> Iterator[None]:
     """Raise an error in the block as soon as the head of the connected cluster no longer answers.
 
     The main thread receives a KeyboardInterrupt, which code in the block handles as Ctrl-C. After the block it becomes
-    an EvForgeError.
+    a HeadLostError.
 
     Args:
         address: the address as the user gave it, for the message.
 
     Raises:
-        EvForgeError: the head no longer answers.
+        HeadLostError: the head no longer answers.
     """
     import ray
 
@@ -70,7 +74,7 @@ def head_watched(address: str) -> Iterator[None]:
         yield
     except BaseException as error:
         if lost.is_set() or (isinstance(error, Exception) and not answers(target, CHECK_S)):
-            raise EvForgeError(f"the head of the cluster at {address} no longer answers") from error
+            raise HeadLostError(f"the head of the cluster at {address} no longer answers") from error
         raise
     finally:
         done.set()

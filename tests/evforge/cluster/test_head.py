@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import grpc
 import pytest
 
-from evforge import EvForgeError
 from evforge.cluster import head
+from evforge.cluster.head import HeadLostError
 
 
 @pytest.fixture
@@ -35,19 +35,19 @@ def test_a_server_answers_until_it_stops(server):
 
 def test_a_lost_head_interrupts_the_block_so_that_it_can_clean_up(server):
     cleaned, begin = [], time.monotonic()
-    with pytest.raises(EvForgeError, match="^the head of the cluster at c:6379 no longer answers"):
-        with head.head_watched("c:6379"):
-            server.stop(None).wait()
-            try:
-                time.sleep(30)
-            except KeyboardInterrupt:
-                cleaned.append("as after Ctrl-C")
-                raise
+    message = "^the head of the cluster at c:6379 no longer answers"
+    with pytest.raises(HeadLostError, match=message), head.head_watched("c:6379"):
+        server.stop(None).wait()
+        try:
+            time.sleep(30)
+        except KeyboardInterrupt:
+            cleaned.append("as after Ctrl-C")
+            raise
     assert cleaned and time.monotonic() - begin < 20
 
 
 def test_an_error_while_the_head_is_lost_names_the_head(server):
-    with pytest.raises(EvForgeError, match="no longer answers") as failure, head.head_watched("c:6379"):
+    with pytest.raises(HeadLostError, match="no longer answers") as failure, head.head_watched("c:6379"):
         server.stop(None).wait()
         raise RuntimeError("could not connect")
     assert str(failure.value.__cause__) == "could not connect"

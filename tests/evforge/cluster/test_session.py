@@ -136,6 +136,13 @@ def test_a_nested_session_neither_starts_nor_stops(start, monkeypatch):
         assert len(replaced.started) == 1 and replaced.started[0].poll() is None
 
 
+def _name(process):
+    try:
+        return process.name()
+    except psutil.Error:
+        return ""
+
+
 WAITS = """
 import sys
 from evforge.cli.main import main
