@@ -7,6 +7,8 @@ import functools
 import logging
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +36,7 @@ __all__ = [
     "start_checkpoint",
     "trial_folder",
     "trial_is_running",
+    "without_group_cleaner",
 ]
 
 PROCESS_TITLES = ("ray::", "ray-")
@@ -44,6 +47,9 @@ LOST_NODE = re.compile(r"The node with node id: \w+ and address: (\S+) and node 
 
 DEAD_RAYLET = "Raylet is terminated."
 """Start of the messages, one per agent of the node, that contain the end of the log of a node that was lost."""
+
+HEAD_SERVER = "gcs_server"
+"""Sender of the lines in the log of the head's server. They are about its own retries, for example of a lost node."""
 
 PLACEMENT_GROUP_CLEANER = "PlacementGroupCleaner"
 """Actor of each training. Without a dashboard it prints a warning per second, and it has nothing to clean."""
@@ -95,7 +101,7 @@ def replace_messages() -> None:
 
 def _is_replaced(message: dict[str, Any], line: str) -> bool:
     """Return whether a line of a message is not printed. Print another line instead if it is about a lost node."""
-    if message.get("actor_name") == PLACEMENT_GROUP_CLEANER:
+    if message.get("actor_name") == PLACEMENT_GROUP_CLEANER or message.get("pid") == HEAD_SERVER:
         return True
     if message.get("pid") != "raylet":
         return False
@@ -103,6 +109,25 @@ def _is_replaced(message: dict[str, Any], line: str) -> bool:
         text = f"node {lost[1]} was lost: its work restarts as soon as there is room on other nodes"
         print(text, file=sys.stderr, flush=True)
     return bool(lost) or line.startswith(DEAD_RAYLET)
+
+
+@contextmanager
+def without_group_cleaner() -> Iterator[None]:
+    """Start no `PlacementGroupCleaner` for the trainings in the block.
+
+    This process of 120 MB frees the CPUs of a training whose controller has died while its driver continues. It is
+    useless for a training that ends with its driver, and works only with a dashboard.
+    """
+    from ray.train.v2._internal.execution.callback import ControllerCallback
+    from ray.train.v2.api import data_parallel_trainer
+
+    trainer: Any = data_parallel_trainer
+    callback = trainer.PlacementGroupCleanerCallback
+    trainer.PlacementGroupCleanerCallback = ControllerCallback
+    try:
+        yield
+    finally:
+        trainer.PlacementGroupCleanerCallback = callback
 
 
 def log_folder() -> Path:

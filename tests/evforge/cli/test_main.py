@@ -190,7 +190,7 @@ def test_a_long_message_of_another_library_is_cut_off(monkeypatch, capsys):
 @pytest.mark.parametrize(
     "message",
     [
-        "API request to endpoint /api/2.0 failed with error code 401 != 200. Response body: 'You are not authenticated.'",
+        "API request to endpoint /api/2.0 failed with error code 401 != 200. Response body: 'Not authenticated.'",
         "API request to endpoint /api/2.0 failed with error code 403 != 200. Response body: 'Permission denied'",
         "PERMISSION_DENIED: no access to this experiment",
     ],

@@ -56,14 +56,16 @@ def test_other_messages_are_printed(capsys):
     output = _printed(capsys, pid=71, actor_name="RayTrainWorker", lines=lines).out
     assert "RayTrainWorker pid=71" in output and "epoch 1/2" in output and "says a user" in output
     assert _printed(capsys, pid=72, actor_name="PlacementGroupCleaner", lines=["no dashboard"]) == ("", "")
+    assert _printed(capsys, pid="gcs_server", is_err=True, lines=["E gcs.cc:1: Failed to remove 1 bundle"]) == ("", "")
 
 
 def test_the_replaced_messages_are_those_that_ray_sends():
     """Also fails if the listeners of the driver no longer print by the replaced function."""
     import ray
-    from ray._private import process_watcher, worker
+    from ray._private import log_monitor, process_watcher, worker
     from ray.train.v2._internal.callbacks import placement_group_callback
 
+    assert f'= "{ray_compat.HEAD_SERVER}"' in inspect.getsource(log_monitor)
     assert ray_compat.DEAD_RAYLET in inspect.getsource(process_watcher)
     assert "print_to_stdstream(" in inspect.getsource(worker.listen_error_messages)
     assert "print_to_stdstream," in inspect.getsource(worker.connect)
@@ -71,6 +73,18 @@ def test_the_replaced_messages_are_those_that_ray_sends():
     program = Path(ray.__file__).parent.joinpath("core", "src", "ray", "gcs", "gcs_server").read_bytes()
     for text in (b"The node with node id: ", b" and address: ", b" and node name: ", b" has been marked dead"):
         assert text in program
+
+
+def test_a_training_without_the_cleaner_has_all_other_callbacks():
+    from ray.train.torch import TorchTrainer
+
+    trainer = TorchTrainer(lambda: None)
+    usual = [type(callback).__name__ for callback in trainer._create_default_callbacks()]
+    with ray_compat.without_group_cleaner():
+        fewer = [type(callback).__name__ for callback in trainer._create_default_callbacks()]
+    place = usual.index("PlacementGroupCleanerCallback")
+    assert fewer == [*usual[:place], "ControllerCallback", *usual[place + 1 :]]
+    assert [type(callback).__name__ for callback in trainer._create_default_callbacks()] == usual
 
 
 def test_the_folder_of_the_logs_is_that_of_the_running_ray(ray_head):
