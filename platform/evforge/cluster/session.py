@@ -117,7 +117,8 @@ def ray_session(dashboard: bool = False) -> Iterator[Resources]:
             need it: Ray frees the CPUs of a trial that has ended only if the dashboard runs.
 
     Raises:
-        EvForgeError: Ray did not start twice, or the cluster cannot be used, or its head was lost during the block.
+        EvForgeError: Ray did not start, also not at the second attempt, or the cluster cannot be used.
+        HeadLostError: the head of the cluster was lost during the block.
     """
     import ray
 
