@@ -4,6 +4,7 @@ This module imports no large library: each verb imports torch and ray itself.
 """
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,25 @@ __all__ = ["main"]
 
 USER_ERROR, INTERRUPTED = 2, 130
 
+NETWORK = "a server failed", "check its address, and that it runs and can be reached from here"
+STORAGE = "the object storage failed", "check its address, and the variables AWS_*"
+FAILURES = {
+    "ray": ("Ray failed", "check that all nodes run; a training or a search continues with --resume FOLDER"),
+    "mlflow": ("MLflow failed", "check track.tracking_uri, and that the server or the database can be used"),
+    "sqlalchemy": ("the database failed", "check track.tracking_uri, and the space and the permissions on the disk"),
+    **dict.fromkeys(("requests", "urllib3", "aiohttp", "grpc"), NETWORK),
+    **dict.fromkeys(("boto3", "botocore"), STORAGE),
+}
+"""What failed and what to do, by the top-level package of an exception. These errors are not bugs of this program."""
+
+CREDENTIALS = (
+    "the MLflow server wants credentials: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (in a job: "
+    "`evforge submit --env MLFLOW_TRACKING_USERNAME --env MLFLOW_TRACKING_PASSWORD -- ...`)"
+)
+_HINT = "EVFORGE_TRACEBACK=1 shows the traceback"
+MOST_CHARACTERS = 300
+"""Longest message of another library that is printed completely."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the verb that the command line names.
@@ -26,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words of the command line after the program's name; `sys.argv[1:]` if None.
 
     Returns:
-        Exit code: 0 after success, 1 if the verb (such as `doctor`) finds a problem, 2 after a user error, 130 after
-        Ctrl-C or SIGTERM. Other errors are bugs and are raised.
+        Exit code: 0 after success, 1 if the verb (such as `doctor`) finds a problem, 2 after an error of the user, of a
+        server or of the cluster, 130 after Ctrl-C or SIGTERM. Other errors are bugs and are raised.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if os.getcwd() not in sys.path:
@@ -41,16 +61,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if verb not in VERBS:
                 raise ValueError(f"unknown verb {verb!r}, allowed: {', '.join(VERBS)}")
             return VERBS[verb](**parse(verb, VERBS[verb], rest)) or 0
-        except (ValueError, OSError, EvForgeError) as error:
-            if "EVFORGE_TRACEBACK" in os.environ:
+        except Exception as error:
+            text = _explanation(error)
+            if text is None or "EVFORGE_TRACEBACK" in os.environ:
                 raise
-            print(f"evforge: error: {one_line(error)}", file=sys.stderr)
+            print(f"evforge: error: {text}", file=sys.stderr)
             return USER_ERROR
         except (KeyboardInterrupt, SystemExit) as error:
             if isinstance(error, SystemExit) and not came:  # Lightning exits by SystemExit after an interrupt
                 raise
             print("evforge: interrupted", file=sys.stderr)
             return INTERRUPTED
+
+
+def _explanation(error: Exception) -> str | None:
+    """Return the line that explains an error; None if the error is a bug of this program."""
+    while isinstance(cause := getattr(error, "cause", None), Exception):  # an error in another process of Ray
+        error = cause
+    text = one_line(error)
+    packages = [parent.__module__.partition(".")[0] for parent in type(error).__mro__]
+    package = next((name for name in packages if name in FAILURES), None)
+    if package == "mlflow" and re.search(r"error code 40[13]\b|^(UNAUTHENTICATED|PERMISSION_DENIED)", text):
+        return f"{CREDENTIALS}; {_HINT}"
+    if package is not None:
+        failed, remedy = FAILURES[package]
+        short = text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."
+        return f"{failed}: {short or type(error).__name__}; {remedy}; {_HINT}"
+    return text if isinstance(error, ValueError | OSError | EvForgeError) else None
 
 
 @contextmanager

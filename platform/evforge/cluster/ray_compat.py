@@ -3,7 +3,12 @@
 A test fails if Ray changes one of these parts. Does not belong here: Ray's documented API.
 """
 
+import functools
 import logging
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,21 +19,40 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CHECKPOINT_FOLDERS",
+    "PROCESS_TITLES",
     "agent_is_missing",
     "drop_broken_checkpoint_list",
     "error_text",
     "failure_text",
     "grown_nodes",
     "last_population_checkpoint",
+    "log_folder",
     "quiet_authentication",
     "quiet_job_client",
+    "replace_messages",
     "reported_checkpoint",
     "restored_callbacks",
     "search_was_saved",
     "start_checkpoint",
     "trial_folder",
     "trial_is_running",
+    "without_group_cleaner",
 ]
+
+PROCESS_TITLES = ("ray::", "ray-")
+"""First characters of the names that some of Ray's processes give themselves, which overwrites their environment."""
+
+LOST_NODE = re.compile(r"The node with node id: \w+ and address: (\S+) and node name: \S+ has been marked dead")
+"""Message of the head about a node that no longer answers."""
+
+DEAD_RAYLET = "Raylet is terminated."
+"""Start of the messages, one per agent of the node, that contain the end of the log of a node that was lost."""
+
+HEAD_SERVER = "gcs_server"
+"""Sender of the lines in the log of the head's server. They are about its own retries, for example of a lost node."""
+
+PLACEMENT_GROUP_CLEANER = "PlacementGroupCleaner"
+"""Actor of each training. Without a dashboard it prints a warning per second, and it has nothing to clean."""
 
 MOST_NODES = 100
 """Assumed largest number of nodes in an autoscaler's node group without a limit."""
@@ -55,6 +79,62 @@ def quiet_job_client() -> None:
     """
     for name in ("ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+@functools.cache
+def replace_messages() -> None:
+    """Make Ray print one line about a lost node instead of dozens, and no line about a missing dashboard.
+
+    Call this function before `ray.init`.
+    """
+    from ray._private import worker
+
+    ray_prints = worker.print_to_stdstream
+
+    def print_rest(data: dict[str, Any], ignore_prefix: bool) -> None:
+        lines = [line for line in data["lines"] if not _is_replaced(data, line)]
+        if lines:
+            ray_prints({**data, "lines": lines}, ignore_prefix)
+
+    worker.print_to_stdstream = print_rest
+
+
+def _is_replaced(message: dict[str, Any], line: str) -> bool:
+    """Return whether a line of a message is not printed. Print another line instead if it is about a lost node."""
+    if message.get("actor_name") == PLACEMENT_GROUP_CLEANER or message.get("pid") == HEAD_SERVER:
+        return True
+    if message.get("pid") != "raylet":
+        return False
+    if lost := LOST_NODE.search(line):
+        text = f"node {lost[1]} was lost: its work restarts as soon as there is room on other nodes"
+        print(text, file=sys.stderr, flush=True)
+    return bool(lost) or line.startswith(DEAD_RAYLET)
+
+
+@contextmanager
+def without_group_cleaner() -> Iterator[None]:
+    """Start no `PlacementGroupCleaner` for the trainings in the block.
+
+    This process of 120 MB frees the CPUs of a training whose controller has died while its driver continues. It is
+    useless for a training that ends with its driver, and works only with a dashboard.
+    """
+    from ray.train.v2._internal.execution.callback import ControllerCallback
+    from ray.train.v2.api import data_parallel_trainer
+
+    trainer: Any = data_parallel_trainer
+    callback = trainer.PlacementGroupCleanerCallback
+    trainer.PlacementGroupCleanerCallback = ControllerCallback
+    try:
+        yield
+    finally:
+        trainer.PlacementGroupCleanerCallback = callback
+
+
+def log_folder() -> Path:
+    """Return the folder with the logs of the Ray that was last started on this machine."""
+    from ray._common.utils import get_default_ray_temp_dir
+
+    return Path(get_default_ray_temp_dir(), "session_latest", "logs")
 
 
 def grown_nodes() -> tuple[tuple[int, int], ...]:

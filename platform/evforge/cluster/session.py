@@ -7,16 +7,21 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from evforge import EvForgeError
-from evforge.cluster.ray_compat import grown_nodes, quiet_authentication
+from evforge import EvForgeError, one_line
+from evforge.cluster.head import answers, head_watched
+from evforge.cluster.processes import LocalProcesses
+from evforge.cluster.ray_compat import grown_nodes, log_folder, quiet_authentication, replace_messages
 
 __all__ = ["Resources", "cpu_count", "kept_variable", "local_resources", "ray_session"]
 
 OBJECT_STORE_BYTES = 200 * 2**20  # the object store contains only settings and metrics
+NO_SERVER = 9  # the port "discard", where nothing answers
+ANSWER_S = 10.0  # a cluster that does not answer within this time is not there
+PATIENCE_S = 3.0  # time in which the processes of a stopped Ray end by themselves
 
 
 @dataclass(frozen=True)
@@ -107,29 +112,30 @@ def local_resources() -> Resources:
 def ray_session(dashboard: bool = False) -> Iterator[Resources]:
     """Start Ray on this machine or connect to the cluster for the block, and yield the resources.
 
-    A local Ray is stopped after the block. A nested session uses the outer session.
+    A local Ray is stopped after the block, and none of its processes remains. A nested session uses the outer session.
 
     Args:
-        dashboard: start a local Ray with its dashboard, through which Ray Train monitors its workers.
+        dashboard: start a local Ray with its dashboard. Only searches whose trials are trainings of several workers
+            need it: Ray frees the CPUs of a trial that has ended only if the dashboard runs.
+
+    Raises:
+        EvForgeError: Ray did not start, also not at the second attempt, or the cluster cannot be used.
+        HeadLostError: the head of the cluster was lost during the block.
     """
-    cluster = "RAY_ADDRESS" in os.environ
     import ray
 
     quiet_authentication()
+    replace_messages()
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    started = not ray.is_initialized()
-    with kept_variable("RAY_API_SERVER_ADDRESS"):
-        try:
-            if started:
-                with _kept_signal_handlers():
-                    ray.init(logging_level=logging.WARNING, **({} if cluster else _local_options(dashboard)))
-            found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            nodes = tuple((int(one.get("CPU", 0)), int(one.get("GPU", 0))) for one in found)
-            yield Resources(nodes, grown_nodes() if cluster else ())
-        finally:
-            if started:
-                ray.shutdown()
+    if ray.is_initialized():
+        yield _resources()
+    elif "RAY_ADDRESS" in os.environ:
+        with _connected(os.environ["RAY_ADDRESS"]):
+            yield _resources()
+    else:
+        with _started(dashboard):
+            yield _resources()
 
 
 @contextmanager
@@ -144,18 +150,123 @@ def kept_variable(name: str) -> Iterator[None]:
             os.environ[name] = value
 
 
+def _resources() -> Resources:
+    import ray
+
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = tuple((int(one.get("CPU", 0)), int(one.get("GPU", 0))) for one in found)
+    return Resources(nodes, grown_nodes() if "RAY_ADDRESS" in os.environ else ())
+
+
+@contextmanager
+def _started(dashboard: bool) -> Iterator[None]:
+    """Start Ray on this machine for the block. After a failure, end all processes of the start and try once more."""
+    import ray
+
+    with kept_variable("RAY_API_SERVER_ADDRESS"):
+        for attempt in (1, 2):
+            processes = LocalProcesses()
+            try:
+                with _kept_signal_handlers(), processes.starting():
+                    ray.init(logging_level=logging.WARNING, **_local_options(dashboard))
+                break
+            except BaseException as error:
+                _stop(processes)
+                if attempt == 2 and isinstance(error, Exception):
+                    raise EvForgeError(
+                        f"Ray did not start on this machine ({_short(error)}): the machine may be overloaded, or out "
+                        f"of memory or disk space; Ray's logs are in {log_folder()}"
+                    ) from error
+                if not isinstance(error, Exception):  # interrupted
+                    raise KeyboardInterrupt from None  # Ray's handler of SIGTERM raises SystemExit during the start
+        try:
+            yield
+        finally:
+            _stop(processes, PATIENCE_S)
+
+
+@contextmanager
+def _connected(address: str) -> Iterator[None]:
+    """Connect to the cluster at `address` for the block."""
+    import ray
+
+    _require_answer(address)
+    try:
+        try:
+            with _kept_signal_handlers():
+                ray.init(logging_level=logging.WARNING)
+        except Exception as error:
+            raise EvForgeError(f"RAY_ADDRESS: {address}: {_refusal(error)}") from error
+        with head_watched(address):
+            yield
+    finally:
+        with suppress(Exception):  # of a lost head
+            ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """Check that a server of gRPC answers at an address HOST:PORT. Ray itself would wait for minutes.
+
+    Raises:
+        EvForgeError: nothing answers, or another server.
+    """
+    target = address.removeprefix("ray://")
+    host, _, port = target.rpartition(":")
+    if target == "auto" or "RAY_USE_TLS" in os.environ:
+        return
+    if "://" in target or not host or not port.isdigit():
+        raise EvForgeError(
+            f"RAY_ADDRESS: got {address!r}, allowed: HOST:6379, the address that `ray start --head` prints"
+        )
+    if not answers(target, ANSWER_S):
+        raise EvForgeError(
+            f"RAY_ADDRESS: {address}: no Ray answers there within {ANSWER_S:.0f} s; start it by `ray start --head`, "
+            "correct the address, or unset RAY_ADDRESS to run on this machine"
+        )
+
+
+def _refusal(error: Exception) -> str:
+    """Return why `ray.init` could not use a cluster, and what to do."""
+    text = one_line(error)
+    if type(error).__name__ == "AuthenticationError":
+        return (
+            "the cluster wants its token: copy ~/.ray/auth_token of its head to the same path here, or set "
+            "RAY_AUTH_TOKEN_PATH to the path of a copy, and set RAY_AUTH_MODE=token"
+        )
+    if "Version mismatch" in text:
+        return f"{text}; install the versions of the cluster here"
+    return f"Ray cannot use this cluster: {_short(error)}"
+
+
+def _short(error: Exception) -> str:
+    """Return the first sentence of an error."""
+    return one_line(error).partition(". ")[0].rstrip(".") or type(error).__name__
+
+
+def _stop(processes: LocalProcesses, patience_s: float = 0.0) -> None:
+    """Stop a local Ray, also one that has started only in part."""
+    import ray
+
+    try:
+        processes.find()  # after the shutdown, some could no longer be recognised
+        with suppress(Exception):
+            ray.shutdown()
+    finally:
+        processes.end(patience_s)
+
+
 def _local_options(dashboard: bool) -> dict[str, Any]:
     """Return the arguments of `ray.init` for a local Ray.
 
-    With a dashboard, this also chooses a free port and sets RAY_API_SERVER_ADDRESS.
+    This also sets RAY_API_SERVER_ADDRESS: to a free port for the dashboard, or to a port where nothing answers.
     """
     options = {"address": "local", "include_dashboard": dashboard, "object_store_memory": OBJECT_STORE_BYTES}
+    port = NO_SERVER
     if dashboard:
         with socket.create_server(("127.0.0.1", 0)) as server:
-            port = server.getsockname()[1]
-        # Without this address, the actors of Ray Train may connect to another Ray on this machine.
-        os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
-        options["dashboard_port"] = port
+            port = options["dashboard_port"] = server.getsockname()[1]
+    # Without this address, the actors of Ray Train may connect to another Ray on this machine.
+    os.environ["RAY_API_SERVER_ADDRESS"] = f"http://127.0.0.1:{port}"
     return options
 
 
@@ -163,7 +274,9 @@ def _local_options(dashboard: bool) -> dict[str, Any]:
 def _kept_signal_handlers() -> Iterator[None]:
     """Restore the signal handlers after the block. Ray's handler of SIGTERM aborts the process without cleanup."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    if threading.current_thread() is threading.main_thread():
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)

@@ -144,6 +144,78 @@ def test_own_errors_are_one_line_and_faults_go_on(monkeypatch, capsys):
         run_verb(monkeypatch, breaks)
 
 
+def _foreign(module, message="it\nbroke", parent=Exception, **attributes):
+    """An exception whose class belongs to another library."""
+    error = type("TheirError", (parent,), {"__module__": module})(message)
+    vars(error).update(attributes)
+    return error
+
+
+def _failing(error):
+    def fails() -> None:
+        raise error
+
+    return fails
+
+
+@pytest.mark.parametrize(
+    ("error", "start", "remedy"),
+    [
+        (_foreign("ray.exceptions"), "Ray failed: it broke; ", "--resume FOLDER"),
+        (_foreign("mlflow.exceptions"), "MLflow failed: it broke; ", "track.tracking_uri"),
+        (_foreign("sqlalchemy.exc"), "the database failed: it broke; ", "track.tracking_uri"),
+        (_foreign("requests.exceptions", parent=OSError), "a server failed: it broke; ", "its address"),
+        (_foreign("urllib3.exceptions", ""), "a server failed: TheirError; ", "its address"),
+        (_foreign("aiohttp.client_exceptions"), "a server failed: it broke; ", "its address"),
+        (_foreign("grpc._channel"), "a server failed: it broke; ", "its address"),
+        (_foreign("botocore.exceptions"), "the object storage failed: it broke; ", "AWS_*"),
+        (_foreign("own", parent=type(_foreign("ray.exceptions"))), "Ray failed: it broke; ", "--resume FOLDER"),
+    ],
+)
+def test_errors_of_servers_and_clusters_are_one_line(monkeypatch, capsys, error, start, remedy):
+    assert run_verb(monkeypatch, _failing(error)) == 2
+    text = capsys.readouterr().err
+    assert text.startswith(f"evforge: error: {start}") and remedy in text
+    assert text.endswith("; EVFORGE_TRACEBACK=1 shows the traceback\n") and text.count("\n") == 1
+    monkeypatch.setenv("EVFORGE_TRACEBACK", "1")
+    with pytest.raises(type(error)):
+        run_verb(monkeypatch, _failing(error))
+
+
+def test_a_long_message_of_another_library_is_cut_off(monkeypatch, capsys):
+    run_verb(monkeypatch, _failing(_foreign("ray.exceptions", "12345 " * 1000)))
+    assert 300 < len(capsys.readouterr().err) < 600
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "API request to endpoint /api/2.0 failed with error code 401 != 200. Response body: 'Not authenticated.'",
+        "API request to endpoint /api/2.0 failed with error code 403 != 200. Response body: 'Permission denied'",
+        "PERMISSION_DENIED: no access to this experiment",
+    ],
+)
+def test_a_server_of_mlflow_that_wants_credentials(monkeypatch, capsys, message):
+    assert run_verb(monkeypatch, _failing(_foreign("mlflow.exceptions", message))) == 2
+    text = capsys.readouterr().err
+    assert "wants credentials: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in text
+    assert "evforge submit --env MLFLOW_TRACKING_USERNAME --env MLFLOW_TRACKING_PASSWORD -- ..." in text
+
+
+def test_a_number_in_a_message_is_no_status(monkeypatch, capsys):
+    run_verb(monkeypatch, _failing(_foreign("mlflow.exceptions", "no run 401")))
+    assert "MLflow failed: no run 401" in capsys.readouterr().err
+
+
+def test_an_error_in_another_process_is_explained_by_its_cause(monkeypatch, capsys):
+    lost = _foreign("ray.exceptions", "Traceback ...", cause=ValueError("data.height: got 3"))
+    assert run_verb(monkeypatch, _failing(lost)) == 2
+    assert capsys.readouterr().err == "evforge: error: data.height: got 3\n"
+    bug = _foreign("ray.exceptions", "Traceback ...", cause=KeyError("fault"))
+    with pytest.raises(type(bug)):
+        run_verb(monkeypatch, _failing(bug))
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_interrupts_end_with_130(monkeypatch, capsys, name):
     import os

@@ -25,6 +25,87 @@ def test_the_loggers_that_are_silenced_are_those_of_the_modules(quiet, modules):
         assert logger.name == name and not logger.isEnabledFor(logging.INFO)
 
 
+def _printed(capsys, **message):
+    """What the driver prints about a message that Ray sends to it."""
+    from ray._private import worker
+
+    ray_compat.replace_messages()
+    printer = inspect.getattr_static(worker, "print_to_stdstream")
+    printer({"ip": "10.0.0.1", "localhost": "10.0.0.1", "is_err": False, **message}, ignore_prefix=False)
+    return capsys.readouterr()
+
+
+def test_the_messages_about_a_lost_node_become_one_line(capsys):
+    dead = (
+        "The node with node id: 4c17f0 and address: 10.0.0.3 and node name: 10.0.0.3 has been marked dead because the "
+        "detector has missed too many heartbeats from it. This can happen when a \t(1) raylet crashes\n\t(2) lags"
+    )
+    dump = "Raylet is terminated. Termination is unexpected. Last 20 lines of the Raylet logs:\n    [state-dump] x"
+    outputs = [_printed(capsys, pid="raylet", lines=[text]) for text in (dump, dead, dump)]
+    assert [output.out for output in outputs] == ["", "", ""]
+    assert [output.err for output in outputs] == [
+        "",
+        "node 10.0.0.3 was lost: its work restarts as soon as there is room on other nodes\n",
+        "",
+    ]
+
+
+def test_other_messages_are_printed(capsys):
+    assert "task 3 waits" in _printed(capsys, pid="raylet", lines=["task 3 waits"]).out
+    lines = ["epoch 1/2", "Raylet is terminated. says a user"]
+    output = _printed(capsys, pid=71, actor_name="RayTrainWorker", lines=lines).out
+    assert "RayTrainWorker pid=71" in output and "epoch 1/2" in output and "says a user" in output
+    assert _printed(capsys, pid=72, actor_name="PlacementGroupCleaner", lines=["no dashboard"]) == ("", "")
+    assert _printed(capsys, pid="gcs_server", is_err=True, lines=["E gcs.cc:1: Failed to remove 1 bundle"]) == ("", "")
+
+
+def test_the_replaced_messages_are_those_that_ray_sends():
+    """Also fails if the listeners of the driver no longer print by the replaced function."""
+    import ray
+    from ray._private import log_monitor, process_watcher, worker
+    from ray.train.v2._internal.callbacks import placement_group_callback
+
+    assert f'= "{ray_compat.HEAD_SERVER}"' in inspect.getsource(log_monitor)
+    assert ray_compat.DEAD_RAYLET in inspect.getsource(process_watcher)
+    assert "print_to_stdstream(" in inspect.getsource(worker.listen_error_messages)
+    assert "print_to_stdstream," in inspect.getsource(worker.connect)
+    assert placement_group_callback.PlacementGroupCleaner.__name__ == ray_compat.PLACEMENT_GROUP_CLEANER
+    program = Path(ray.__file__).parent.joinpath("core", "src", "ray", "gcs", "gcs_server").read_bytes()
+    for text in (b"The node with node id: ", b" and address: ", b" and node name: ", b" has been marked dead"):
+        assert text in program
+
+
+def test_a_training_without_the_cleaner_has_all_other_callbacks():
+    from ray.train.torch import TorchTrainer
+
+    trainer = TorchTrainer(lambda: None)
+    usual = [type(callback).__name__ for callback in trainer._create_default_callbacks()]
+    with ray_compat.without_group_cleaner():
+        fewer = [type(callback).__name__ for callback in trainer._create_default_callbacks()]
+    place = usual.index("PlacementGroupCleanerCallback")
+    assert fewer == [*usual[:place], "ControllerCallback", *usual[place + 1 :]]
+    assert [type(callback).__name__ for callback in trainer._create_default_callbacks()] == usual
+
+
+def test_the_folder_of_the_logs_is_that_of_the_running_ray(ray_head):
+    import ray
+
+    folder = ray_compat.log_folder()
+    assert (folder / "raylet.out").is_file() and folder.parent.resolve().name.startswith("session_")
+    assert folder.parent.parent == Path(ray.get_runtime_context().get_temp_dir())
+
+
+def test_processes_of_ray_without_environment_have_the_known_titles(ray_head):
+    import psutil
+
+    def named(process):
+        return "ray" in process.name() and process.name() not in ("raylet", "ray_process_reaper")
+
+    names = [process.name() for process in psutil.Process().children(recursive=True) if named(process)]
+    assert {"ray::DashboardAgent", "ray::RuntimeEnvAgent"} <= set(names)
+    assert all(name.startswith(ray_compat.PROCESS_TITLES) for name in names)
+
+
 def test_a_head_without_an_autoscaler_does_not_grow(ray_head):
     assert ray_compat.grown_nodes() == ()
 

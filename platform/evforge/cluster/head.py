@@ -1,0 +1,86 @@
+"""The head of a cluster: check that it answers, and end the program if it no longer does."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from evforge import EvForgeError
+
+__all__ = ["HeadLostError", "answers", "head_watched"]
+
+CHECK_S = 5.0
+"""Pause in seconds between two checks."""
+
+LOST_S = 20.0
+"""A head that has not answered for this time is lost. Ray itself ends the process after 60 s, without any clean-up."""
+
+
+class HeadLostError(EvForgeError):
+    """The head of the connected cluster no longer answers."""
+
+
+def answers(target: str, timeout_s: float) -> bool:
+    """Return whether a gRPC server, as the head of a cluster is, accepts connections at HOST:PORT."""
+    import grpc
+
+    with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=timeout_s)
+        except grpc.FutureTimeoutError:
+            return False
+    return True
+
+
+@contextmanager
+def head_watched(address: str) -> Iterator[None]:
+    """Raise an error in the block as soon as the head of the connected cluster no longer answers.
+
+    The main thread receives a KeyboardInterrupt, which code in the block handles as Ctrl-C. After the block it becomes
+    a HeadLostError.
+
+    Args:
+        address: the address as the user gave it, for the message.
+
+    Raises:
+        HeadLostError: the head no longer answers.
+    """
+    import ray
+
+    main = threading.main_thread()
+    if threading.current_thread() is not main or "RAY_USE_TLS" in os.environ:
+        yield
+        return
+    target = ray.get_runtime_context().gcs_address
+    lost, done = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        answered = time.monotonic()
+        while not done.wait(CHECK_S):
+            if answers(target, CHECK_S):
+                answered = time.monotonic()
+            elif time.monotonic() - answered > LOST_S:
+                lost.set()
+                signal.pthread_kill(main.ident or 0, signal.SIGUSR2)
+                return
+
+    before = signal.signal(signal.SIGUSR2, _interrupt)
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    except BaseException as error:
+        if lost.is_set() or (isinstance(error, Exception) and not answers(target, CHECK_S)):
+            raise HeadLostError(f"the head of the cluster at {address} no longer answers") from error
+        raise
+    finally:
+        done.set()
+        thread.join()
+        signal.signal(signal.SIGUSR2, before)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
