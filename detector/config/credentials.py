@@ -14,9 +14,9 @@ __all__ = [
     "TOKEN",
     "USERNAME",
     "hide_password",
-    "mask_passwords",
     "split_password",
     "with_password",
+    "without_passwords",
 ]
 
 USERNAME, PASSWORD, TOKEN = "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"
@@ -32,10 +32,9 @@ _USERINFO = re.compile(r"([^/?#]*)@")
 _UNQUOTED_USERINFO = re.compile(r"([^:/?#@]*:[^@]*(?:@[^/?#@]*)*)@")
 """User and password if the password contains `/`, `?` or `#` that is not percent-encoded."""
 _PORT = re.compile(r"[^@/?#]*:\d*(?=[/?#])")
-_MASKED = (
-    (re.compile(r"(//[^\s:/@'\"]*):(?!\d+[/?#])[^\s'\"]*@"), r"\1:***@"),
-    (re.compile(rf"([?&]\w*(?:{_SECRET.pattern})\w*=)[^&#\s'\"]+", re.IGNORECASE), r"\1***"),
-)
+_SCHEME = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?$", re.IGNORECASE)
+_IN_TEXT = re.compile(r"\S*//\S+"), re.compile(r"[^\s,;'\"]*//[^\s,;'\"]+")
+"""Addresses in a text: with quotes and commas that a password may contain, and several with commas between them."""
 
 _stored: dict[str, str] = {}
 """Values that this process has moved from addresses to environment variables. A later address may replace these."""
@@ -92,7 +91,8 @@ def split_password(uri: str) -> tuple[str, dict[str, str]]:
         The address as `hide_password` returns it, and the values of the environment variables by name.
     """
     scheme, slashes, rest = uri.partition("//") if "//" in uri else ("", "", uri)
-    http, found = scheme.lower() in ("http:", "https:"), dict[str, str]()
+    kind, found = _SCHEME.search(scheme)[0].lower(), dict[str, str]()  # type: ignore[index]
+    http = kind in ("http:", "https:")
     userinfo = _USERINFO.match(rest)
     if userinfo is None and not (http and _PORT.match(rest)):
         userinfo = _UNQUOTED_USERINFO.match(rest)
@@ -104,16 +104,21 @@ def split_password(uri: str) -> tuple[str, dict[str, str]]:
             found[USERNAME] = unquote(user)
         if password:
             found[PASSWORD] = unquote(password)
-    if not scheme.lower().startswith("sqlite:"):
+    if not kind.startswith("sqlite:"):
         rest = _split_query(rest, http, found)
     return f"{scheme}{slashes}{rest}", found
 
 
-def mask_passwords(text: str) -> str:
-    """Replace the passwords of all addresses in a text, such as an error message, by `***`."""
-    for pattern, masked in _MASKED:
-        text = pattern.sub(masked, text)
+def without_passwords(text: str) -> str:
+    """Remove the passwords from all addresses in a text, such as an error message."""
+    for pattern in _IN_TEXT:
+        text = pattern.sub(_without_password, text)
     return text
+
+
+def _without_password(address: re.Match[str]) -> str:
+    hidden, found = split_password(address[0])
+    return hidden if found.keys() - {USERNAME} else address[0]
 
 
 def _split_query(rest: str, http: bool, found: dict[str, str]) -> str:

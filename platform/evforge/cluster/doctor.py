@@ -18,6 +18,7 @@ from detector.config import Config
 from evforge import EvForgeError
 from evforge.cluster import preflight
 from evforge.cluster.checks import Check, Probe, Status, outcome, print_check, print_checks, version_of
+from evforge.cluster.credentials import set_credentials
 from evforge.cluster.jobs import connect, follow, use_token
 from evforge.cluster.session import cpu_count
 from evforge.cluster.shipping import launch, unshared
@@ -81,7 +82,8 @@ def _ask_by_job(address: str, request: dict) -> int:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "request.json"
             file.write_text(json.dumps(request))
-            job_id = launch(client, "doctor", ["evforge.cluster.preflight", file.name], {file.name: file})
+            module = ["evforge.cluster.preflight", file.name]
+            job_id = launch(client, "doctor", module, {file.name: file}, credentials=set_credentials())
         return abs(follow(client, job_id))
     except EvForgeError as error:
         return print_check(Check("job server", "FAIL", str(error)))
