@@ -26,7 +26,7 @@ __all__ = ["CREDENTIALS", "VARIABLE", "load", "named_values", "receive", "set_cr
 
 CREDENTIALS = (
     *(USERNAME, PASSWORD, TOKEN, QUERY, "MLFLOW_S3_ENDPOINT_URL", "AWS_ENDPOINT_URL"),
-    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION"),
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN", "AWS_DEFAULT_REGION"),
 )
 """Variables that a driver shares with its workers if they are set."""
 

@@ -22,6 +22,7 @@ __all__ = [
     "failure_text",
     "fetch_shared",
     "grown_nodes",
+    "keep_environment_private",
     "last_population_checkpoint",
     "quiet_authentication",
     "quiet_job_client",
@@ -163,6 +164,14 @@ def last_population_checkpoint(scheduler: "PopulationBasedTraining", trial: "Tri
     if state is None or not state.last_result or not trial.path:
         return None
     return reported_checkpoint(state.last_result, Path(trial.path))
+
+
+def keep_environment_private() -> None:
+    """Stop Ray Tune from adding the credentials of AWS to the environment of trials, which Ray writes to its logs."""
+    from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
+
+    private = {name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
+    ENV_VARS_TO_PROPAGATE.difference_update(private)
 
 
 def send_package(client: "JobSubmissionClient", name: str, data: bytes) -> None:
