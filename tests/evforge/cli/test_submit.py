@@ -1,5 +1,6 @@
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -45,7 +46,7 @@ def test_whatever_follows_the_dashes_is_the_command():
     values = parse("submit", VERBS["submit"], ["--address", "http://x", "--", "train", "--list", "--", "--lr=1"])
     assert values == {
         **{"command": ["train", "--list", "--", "--lr=1"], "address": "http://x"},
-        **{"status": None, "logs": None, "stop": None, "list": False},
+        **{"status": None, "logs": None, "stop": None, "list": False, "env": None},
     }
     assert parse("submit", VERBS["submit"], ["--list"])["command"] == []
 
@@ -83,6 +84,11 @@ def test_settings_of_the_search_space_count(tmp_path):
     [
         ([], "submit: got nothing, allowed: one of --status, --logs, --stop, --list, -- VERB ..."),
         (["--list", "--stop", "x"], "submit: got --stop and --list, allowed: one of"),
+        (["--env", "PATH", "--list"], "submit: got --env with --list, allowed: --env with -- VERB ..."),
+        (
+            ["--env", "A=b", "--", "train"],
+            "--env: got A=..., allowed: only the name A, as a value would be",
+        ),
         (["--", "quickstart"], "submit: got 'quickstart', allowed: build, train, tune"),
         (["--", "train", "--confg", "x"], "unknown argument --confg, did you mean --config?"),
         (["--", "train"], "data.dataset_path: got '', which a job would look for in its temporary folder"),
@@ -98,6 +104,81 @@ def test_errors_of_the_user_are_one_line(arguments, message, capsys, monkeypatch
     assert main(["submit", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"evforge: error: {message}") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["--env", "A", "--env", "B"], ["--env", "A", "B"], ["--env=A", "--list", "--env=B"]])
+def test_names_of_variables_are_repeated(words):
+    assert parse("submit", VERBS["submit"], [*words, "--", "train", "--env"])["env"] == ["A", "B"]
+
+
+@pytest.fixture
+def launched(monkeypatch) -> dict:
+    """The arguments with which a job would be launched; no cluster is asked."""
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "LAB_KEY"):
+        monkeypatch.setenv(name, "")  # so that monkeypatch removes what a test stores
+        monkeypatch.delenv(name)
+    found = {}
+
+    def launch(client, name, module, files, packages, credentials):
+        found.update(module=module, files=files, credentials=credentials)
+        return "job-1"
+
+    for name, function in {"connect": str, "launch": launch, "follow": lambda client, job_id: 0}.items():
+        monkeypatch.setattr(submit, name, function)
+    return found
+
+
+def test_a_password_in_the_command_reaches_the_job_as_variables(launched, monkeypatch, capsys):
+    monkeypatch.setenv("LAB_KEY", "Kx9")
+    paths = ("--data.dataset_path=/data", "--train.storage", "/runs")
+    for address in (
+        ["--track.tracking_uri=http://ada:pw7%2B@h:5000"],
+        ["--track.tracking_uri", "http://ada:pw7%2B@h:5000"],
+    ):
+        assert main(["submit", "--env", "LAB_KEY", "--", "train", *paths, *address]) == 0
+        assert shlex.join(launched["module"]).replace("=", " ") == (
+            "evforge train --data.dataset_path /data --train.storage /runs --track.tracking_uri http://h:5000"
+        )
+        assert launched["credentials"] == {
+            **{"LAB_KEY": "Kx9", "MLFLOW_TRACKING_USERNAME": "ada", "MLFLOW_TRACKING_PASSWORD": "pw7+"}
+        }
+    printed = "".join(capsys.readouterr())
+    assert "http://h:5000" in printed and "pw7" not in printed and "Kx9" not in printed
+
+
+def test_variables_that_are_not_named_stay_here(launched, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "pw7")
+    flags = [f"--{key}={value}" for key, value in SHARED.items()]
+    assert main(["submit", "--", "train", *flags]) == 0 and launched["credentials"] == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("c.yaml", "track:\n  tracking_uri: http://ada:pw7@h", "c.yaml: track.tracking_uri: got 'http://h', whose"),
+        ("c.yaml", "# http://ada:pw7@h\ntrack: {}", "c.yaml: line 1: got '# http://h', whose password Ray would write"),
+        (
+            "c.json",
+            '{"tune": {"mode": "max"}, "track": {"tracking_uri": "mysql://a:pw7@h/d?x=1"}}',
+            "c.json: tr",
+        ),
+    ],
+)
+def test_a_shipped_file_with_a_password_is_refused(name, text, message, launched, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text(text)
+    flags = [f"--{key}={value}" for key, value in SHARED.items()]
+    assert main(["submit", "--", "train", "--config", name, *flags]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"evforge: error: {message}") and error.count("\n") == 1 and "pw7" not in error
+    assert launched == {}
+
+
+def test_passwords_in_other_addresses_are_refused(launched, capsys):
+    words = ["build", "/a.raw", "--output", "sftp://ada:pw7@h/gen1"]
+    assert main(["submit", "--", *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("evforge: error: --output: got 'sftp://ada@h/gen1', whose password") and launched == {}
 
 
 @dataclass(frozen=True)
