@@ -24,7 +24,7 @@ from detector.config import Config
 from detector.config.credentials import PASSWORD, TOKEN, USERNAME
 from evforge import EvForgeError, last_line
 from evforge.cluster.checks import Check, outcome, print_checks, version_of
-from evforge.cluster.credentials import load, receive
+from evforge.cluster.credentials import load, receive, shared
 from evforge.cluster.session import Resources, ray_session
 
 __all__ = ["Report", "cluster_checks", "installed", "local_checks", "main", "node_report"]
@@ -90,7 +90,7 @@ def cluster_checks(config: Config | None, client: Mapping[str, str]) -> Iterator
         client: result of `installed` on the machine that submits the command, which may differ from Ray's driver.
     """
     paths = _paths(config) if config else {}
-    with ray_session() as resources, _storage_mark(config) as mark:
+    with ray_session() as resources, shared(), _storage_mark(config) as mark:
         nodes = _ask_nodes({**paths, **mark}, _server(config) if config else "")
         yield Check("nodes", "ok", f"{len(nodes)} with {resources.cpus} CPUs and {resources.gpus} GPUs")
         yield from _version_checks(installed(), client, nodes)

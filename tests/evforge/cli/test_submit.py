@@ -1,3 +1,4 @@
+import base64
 import os
 import secrets
 import shlex
@@ -6,13 +7,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import quote
 
 import psutil
 import pytest
@@ -27,6 +31,7 @@ from evforge.cluster import jobs
 from evforge.tracking.tracker import Tracker
 
 SHARED = {"data.dataset_path": "/data", "train.storage": "/runs", "track.tracking_uri": "http://mlflow:5000"}
+SECRET = "Zq7pwd+long/word"
 SPACE = """
 tune: {num_samples: 1, searcher: random, final_seeds: 1}
 space:
@@ -357,13 +362,48 @@ def test_ctrl_c_leaves_the_job_running_and_stop_ends_it(head, workplace):
     assert stopped.stdout == f"job {job} stopped\n"
 
 
-def test_doctor_asks_the_cluster(head, workplace):
-    blind = ("--data.dataset_path", "/no/dataset", "--track.tracking_uri", "http://127.0.0.1:1")
-    done = head.evforge("doctor", "--address", head.address, "--config", "config.yaml", *blind, cwd=workplace)
+@pytest.fixture
+def locked_server() -> Iterator[str]:
+    """Host and port of a tracking server that answers only the user ada with the password `SECRET`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            given = self.headers["Authorization"] == f"Basic {base64.b64encode(f'ada:{SECRET}'.encode()).decode()}"
+            self.send_response(200 if given else 401)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *args):
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def _leaks(folder: Path) -> list[str]:
+    """The files of a Ray head that contain `SECRET`: as it is, quoted or in base64."""
+    forms = [SECRET.partition("+")[0].encode()]
+    for shift in range(3):  # base64 of a part depends on where the part begins
+        text = base64.b64encode(b"-" * shift + SECRET.encode())
+        forms.append(text[4 if shift else 0 : 16])
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert any(b"EVFORGE_CREDENTIALS" in path.read_bytes() for path in files if path.suffix == ".log"), "read too early"
+    return [str(path) for path in files if any(form in path.read_bytes() for form in forms)]
+
+
+def test_doctor_asks_the_cluster_and_no_file_of_ray_holds_the_password(head, workplace, locked_server):
+    address = f"--track.tracking_uri=http://ada:{quote(SECRET, safe='')}@{locked_server}"
+    words = ("--config", "config.yaml", "--data.dataset_path", "/no/dataset", address)
+    done = head.evforge("doctor", "--address", head.address, *words, cwd=workplace)
     assert done.returncode == 1, done.stdout + done.stderr
     lines = {line.split()[0]: line[25:29].strip() for line in done.stdout.partition("cluster at")[2].splitlines()[1:]}
-    assert {lines[key] for key in ("nodes", "python", "ray", "torch", "mlflow", "train.use_gpu", "train.storage")} == {
-        "ok"
-    }
-    assert {key for key, status in lines.items() if status == "FAIL"} == {*("data.dataset_path", "track.tracking_uri")}
-    assert done.stdout.splitlines()[-1] == "2 problem(s): see the lines with FAIL"
+    expected = ("nodes", "python", "ray", "torch", "mlflow", "train.use_gpu", "train.storage", "track.tracking_uri")
+    assert {lines[key] for key in expected} == {"ok"}
+    assert {key for key, status in lines.items() if status == "FAIL"} == {"data.dataset_path"}
+    assert done.stdout.splitlines()[-1] == "1 problem(s): see the lines with FAIL"
+    assert f"http://{locked_server} answers" in done.stdout and SECRET[:6] not in done.stdout + done.stderr
+    assert _leaks(head.folder) == []
