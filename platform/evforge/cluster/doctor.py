@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from detector.config import Config
+from detector.config.credentials import without_passwords
 from evforge import EvForgeError
 from evforge.cluster import preflight
 from evforge.cluster.checks import Check, Probe, Status, outcome, print_check, print_checks, version_of
@@ -45,7 +46,7 @@ def doctor(config: Config | None = None, address: str | None = None) -> int:
         use_token()  # before a check imports ray
     failed = sum(print_checks(name, probe) for name, probe in PROBES.items())
     if address:
-        print(f"\ncluster at {address}", flush=True)
+        print(f"\ncluster at {without_passwords(address)}", flush=True)
         failed += _on_cluster(config, address)
     elif config is not None:
         failed += print_checks("settings", partial(preflight.local_checks, config))
@@ -86,7 +87,7 @@ def _ask_by_job(address: str, request: dict) -> int:
             job_id = launch(client, "doctor", module, {file.name: file}, credentials=set_credentials())
         return abs(follow(client, job_id))
     except EvForgeError as error:
-        return print_check(Check("job server", "FAIL", str(error)))
+        return print_check(Check("job server", "FAIL", without_passwords(str(error))))
 
 
 def _python() -> Iterator[Check]:
