@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, get_args, get_origin
 
 from detector.config.checks import Range, require, require_choice
 from detector.config.class_names import check_class_names
+from detector.config.credentials import hide_password
 from detector.config.extensions import TABLES
 
 __all__ = [
@@ -313,7 +314,8 @@ class TrackConfig(Group, name="track"):
     """Where runs and models are recorded.
 
     Args:
-        tracking_uri: MLflow server or database; by default a SQLite file in the working folder
+        tracking_uri: MLflow server or database; by default a SQLite file in the working folder; a password is moved to
+            MLFLOW_TRACKING_PASSWORD
         experiment: name of the MLflow experiment
         registered_model_name: name of the model in the MLflow model registry
     """
@@ -321,3 +323,8 @@ class TrackConfig(Group, name="track"):
     tracking_uri: str | None = None
     experiment: str = "evforge"
     registered_model_name: str = "evforge-detector"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tracking_uri is not None:
+            object.__setattr__(self, "tracking_uri", hide_password(self.tracking_uri))

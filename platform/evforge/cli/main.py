@@ -4,16 +4,18 @@ This module imports no large library: each verb imports torch and ray itself.
 """
 
 import os
-import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from detector.config.credentials import without_passwords
 from evforge import EvForgeError, one_line
 from evforge.cli.parser import parse, summary
 from evforge.cli.verbs import VERBS
+from evforge.cluster.credentials import receive
+from evforge.tracking.store import CREDENTIALS_WANTED, REJECTED
 
 __all__ = ["main"]
 
@@ -30,10 +32,6 @@ FAILURES = {
 }
 """What failed and what to do, by the top-level package of an exception. These errors are not bugs of this program."""
 
-CREDENTIALS = (
-    "the MLflow server wants credentials: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (in a job: "
-    "`evforge submit --env MLFLOW_TRACKING_USERNAME --env MLFLOW_TRACKING_PASSWORD -- ...`)"
-)
 _HINT = "EVFORGE_TRACEBACK=1 shows the traceback"
 MOST_CHARACTERS = 300
 """Longest message of another library that is printed completely."""
@@ -46,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words of the command line after the program's name; `sys.argv[1:]` if None.
 
     Returns:
-        Exit code: 0 after success, 1 if the verb (such as `doctor`) finds a problem, 2 after an error of the user, of a
+        Exit code: 0 after success, 1 if the verb (such as `doctor`) finds a problem or MLflow did not answer, 2 after an error of the user, of a
         server or of the cluster, 130 after Ctrl-C or SIGTERM. Other errors are bugs and are raised.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -60,18 +58,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             if verb not in VERBS:
                 raise ValueError(f"unknown verb {verb!r}, allowed: {', '.join(VERBS)}")
-            return VERBS[verb](**parse(verb, VERBS[verb], rest)) or 0
+            receive()
+            return VERBS[verb](**parse(verb, VERBS[verb], rest)) or _undelivered()
         except Exception as error:
             text = _explanation(error)
             if text is None or "EVFORGE_TRACEBACK" in os.environ:
                 raise
-            print(f"evforge: error: {text}", file=sys.stderr)
+            print(f"evforge: error: {without_passwords(text)}", file=sys.stderr)
             return USER_ERROR
         except (KeyboardInterrupt, SystemExit) as error:
             if isinstance(error, SystemExit) and not came:  # Lightning exits by SystemExit after an interrupt
                 raise
             print("evforge: interrupted", file=sys.stderr)
             return INTERRUPTED
+
+
+def _undelivered() -> int:
+    """Return 1 and print a line if writes to MLflow could not be delivered, else 0."""
+    queue = sys.modules.get("evforge.tracking.retry_queue")  # only some verbs import it
+    files = queue.undelivered() if queue is not None else []
+    if files:
+        listed = ", ".join(map(str, files))
+        print(f"evforge: MLflow has not received everything; the next command delivers {listed}", file=sys.stderr)
+    return int(bool(files))
 
 
 def _explanation(error: Exception) -> str | None:
@@ -81,8 +90,8 @@ def _explanation(error: Exception) -> str | None:
     text = one_line(error)
     packages = [parent.__module__.partition(".")[0] for parent in type(error).__mro__]
     package = next((name for name in packages if name in FAILURES), None)
-    if package == "mlflow" and re.search(r"error code 40[13]\b|^(UNAUTHENTICATED|PERMISSION_DENIED)", text):
-        return f"{CREDENTIALS}; {_HINT}"
+    if package == "mlflow" and REJECTED.search(text):
+        return f"{CREDENTIALS_WANTED}; {_HINT}"
     if package is not None:
         failed, remedy = FAILURES[package]
         short = text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."

@@ -1,8 +1,9 @@
 """Command line of a verb, generated from the signature and docstring of its function.
 
-Parameters before `*` are positional, parameters after it are flags. A flag may be written with `-` instead of `_`, and
-a `bool` flag has no value. A parameter of type `Settings` adds `--config FILE`, `--print_config` and one flag
-`--group.leaf VALUE` per leaf of the configuration. A parameter of type `Command` receives all words after `--`.
+Parameters before `*` are positional, parameters after it are flags. A flag may be written with `-` instead of `_`, a
+`bool` flag has no value, and a flag for a list may be repeated. A parameter of type `Settings` adds `--config FILE`,
+`--print_config` and one flag `--group.leaf VALUE` per leaf of the configuration. A parameter of type `Command` receives
+all words after `--`.
 """
 
 import argparse
@@ -144,6 +145,8 @@ def _add_argument(parser: _Parser, parameter: inspect.Parameter, text: str) -> N
     if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
         if default is not None and default is not False:
             options["help"] += f" (default: {default})"
+        if options.get("nargs") == "+":
+            options["action"] = "extend"  # the flag may be repeated
         parser.add_argument(f"--{parameter.name}", required=required, **options)
     else:
         if not required and "nargs" not in options:

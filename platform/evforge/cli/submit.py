@@ -1,12 +1,18 @@
 """Submission of a command as a job on a cluster, with the code and the YAML and JSON files that it needs."""
 
+import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from detector.config.credentials import split_password, without_passwords
 from detector.config.extensions import IMPORT_PATH, TABLES
 from evforge.cli.parser import Settings
+from evforge.cluster.credentials import named_values
 from evforge.cluster.jobs import connect, follow, overview, server_address, status, stop
 from evforge.cluster.shipping import is_shared, launch, own_packages, unshared, unshared_text
 from evforge.search.policies.tables import SAMPLERS, SCHEDULERS
@@ -15,6 +21,7 @@ from evforge.space.space import load_space
 __all__ = ["JOBS", "check_job", "manage", "submit"]
 
 SHIPPED_SUFFIXES = (".yaml", ".yml", ".json")
+STORE_FLAG = "--track.tracking_uri"
 INTERRUPTED = 130
 
 
@@ -22,29 +29,37 @@ JOBS = {"build": ("recordings", "output"), "train": ("resume",), "tune": ("resum
 """For each command that can run as a job, the names of its arguments that are paths of files or folders."""
 
 
-def submit(command: Sequence[str], values: Mapping[str, Any], address: str | None = None) -> int:
+def submit(
+    command: Sequence[str], values: Mapping[str, Any], address: str | None = None, env: Sequence[str] = ()
+) -> int:
     """Run an `evforge` command as a job on a cluster and follow its log. Ctrl-C leaves the job running.
 
     Args:
         command: verb and arguments, such as `["tune", "space.yaml"]`.
         values: parsed arguments of the command.
         address: address of the job server, see `evforge.cluster.jobs.server_address`.
+        env: names of environment variables whose values the job receives.
 
     Returns:
         Exit code of the command; 130 after Ctrl-C.
 
     Raises:
-        ValueError: the command cannot run as a job.
+        ValueError: the command cannot run as a job, a variable is not set, or a shipped file contains a password.
         EvForgeError: the shipped files are too large, or the cluster does not answer.
     """
+    credentials = named_values(env)
     packages = own_packages(check_job(command[0], values))
-    arguments, files = _named_files(command)
+    arguments, names = _move_passwords(command)
+    credentials |= {name: os.environ[name] for name in names if name in os.environ}
+    arguments, files = _named_files(arguments)
+    for path in files.values():
+        _refuse_passwords(path)
     server = server_address(address)
     client = connect(server)
-    job_id = launch(client, command[0], ["evforge", *arguments], files, packages)
-    flag = f" --address {address}" if address else ""
+    job_id = launch(client, command[0], ["evforge", *arguments], files, packages, credentials)
+    flag = f" --address {without_passwords(address)}" if address else ""
     try:
-        print(f"job {job_id} at {server}: evforge {shlex.join(arguments)}", flush=True)
+        print(f"job {job_id} at {without_passwords(server)}: evforge {shlex.join(arguments)}", flush=True)
         return follow(client, job_id)
     except KeyboardInterrupt:
         print(
@@ -115,7 +130,7 @@ def _named_files(command: Sequence[str]) -> tuple[list[str], dict[str, Path]]:
     """
     arguments, files = [], dict[str, Path]()
     for word in command:
-        flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        flag, equals, value = _flag_and_value(word)
         path = Path(value)
         if path.suffix in SHIPPED_SUFFIXES and path.is_file():
             known = next((name for name, source in files.items() if source == path), None)
@@ -124,3 +139,55 @@ def _named_files(command: Sequence[str]) -> tuple[list[str], dict[str, Path]]:
             value = name
         arguments.append(f"{flag}{equals}{value}")
     return arguments, files
+
+
+def _flag_and_value(word: str) -> tuple[str, str, str]:
+    """Split the word `--flag=value`. In a word of another form, everything is the value."""
+    return word.partition("=") if word.startswith("--") else ("", "", word)
+
+
+def _move_passwords(command: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Remove the password from the address of the tracking store in a command.
+
+    Returns:
+        The new command, and the names of the environment variables that replace the removed parts.
+
+    Raises:
+        ValueError: another address contains a password.
+    """
+    arguments, names = list[str](), list[str]()
+    for word, before in zip(command, ("", *command), strict=False):
+        flag, equals, value = _flag_and_value(word)
+        if STORE_FLAG in (flag, before):
+            value, found = split_password(value)
+            names += found
+        elif without_passwords(value) != value:
+            raise ValueError(_password_text(flag or (before if before.startswith("--") else command[0]), value))
+        arguments.append(f"{flag}{equals}{value}")
+    return arguments, names
+
+
+def _refuse_passwords(path: Path) -> None:
+    """Raise an error that names the key if an address in a YAML or JSON file contains a password."""
+    text = path.read_text()
+    with suppress(yaml.YAMLError):
+        for key, value in _leaves(yaml.safe_load(text)):
+            if without_passwords(value) != value:
+                raise ValueError(f"{path}: {_password_text(key, value)}")
+    for number, line in enumerate(text.splitlines(), start=1):
+        if without_passwords(line) != line:  # in a comment, for example
+            raise ValueError(f"{path}: {_password_text(f'line {number}', line.strip())}")
+
+
+def _leaves(tree: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Yield all texts in nested dicts and lists, each with its dotted key."""
+    if isinstance(tree, str):
+        yield key, tree
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for name, value in items:
+        yield from _leaves(value, f"{key}.{name}" if key else str(name))
+
+
+def _password_text(key: str, value: str) -> str:
+    allowed = "the address without the password, and its variables as `evforge submit --env NAME`"
+    return f"{key}: got {without_passwords(value)!r}, whose password Ray would write to files; allowed: {allowed}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from detector.config import Config
 from detector.data.label_map import label_map_path
 from evforge import EvForgeError
-from evforge.cluster.preflight import ask_nodes
+from evforge.cluster.diagnosis.preflight import ask_nodes
 from evforge.cluster.session import Resources
 
 if TYPE_CHECKING:

@@ -8,11 +8,12 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ray.job_submission import JobSubmissionClient
     from ray.tune import Tuner
     from ray.tune.experiment import Trial
     from ray.tune.schedulers import PopulationBasedTraining
@@ -24,16 +25,22 @@ __all__ = [
     "drop_broken_checkpoint_list",
     "error_text",
     "failure_text",
+    "fetch_shared",
     "grown_nodes",
+    "keep_environment_private",
     "last_population_checkpoint",
     "log_folder",
     "quiet_authentication",
     "quiet_job_client",
     "replace_messages",
+    "remove_shared",
     "reported_checkpoint",
     "restored_callbacks",
     "search_was_saved",
+    "send_package",
     "start_checkpoint",
+    "store_shared",
+    "take_package",
     "trial_folder",
     "trial_is_running",
     "without_group_cleaner",
@@ -62,6 +69,9 @@ CHECKPOINT_FOLDERS = "checkpoint_*"
 
 CHECKPOINT_LIST = "checkpoint_manager_snapshot.json"
 """Name of the file in which Ray Train lists the checkpoints of a run."""
+
+SHARED = b"evforge_credentials"
+"""Part of Ray's key-value store in which drivers store bytes for their workers. The key is the id of Ray's job."""
 
 SAVED_SEARCH = "experiment_state-*.json"
 """Glob pattern of the files in which Ray Tune saves the state of a search."""
@@ -233,3 +243,84 @@ def last_population_checkpoint(scheduler: "PopulationBasedTraining", trial: "Tri
     if state is None or not state.last_result or not trial.path:
         return None
     return reported_checkpoint(state.last_result, Path(trial.path))
+
+
+def keep_environment_private() -> None:
+    """Stop Ray Tune from adding the credentials of AWS to the environment of trials, which Ray writes to its logs."""
+    from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
+
+    private = {name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")}
+    ENV_VARS_TO_PROPAGATE.difference_update(private)
+
+
+def send_package(client: "JobSubmissionClient", name: str, data: bytes) -> None:
+    """Store bytes in the key-value store of a cluster, as a package that Ray removes after 10 minutes.
+
+    Unlike the job client itself, this function writes no file.
+
+    Args:
+        client: client of the job server.
+        name: name of the package. It ends with `.zip`.
+        data: content of the package.
+
+    Raises:
+        RuntimeError: the cluster does not accept the package.
+    """
+    answer = client._do_request("PUT", f"/api/packages/gcs/{name}", data=data)
+    if answer.status_code != 200 or not client._package_exists(
+        _package_uri(name)
+    ):  # this question starts the 10 minutes
+        raise RuntimeError(f"package {name}: {answer.status_code}")
+
+
+def take_package(address: str, name: str) -> bytes | None:
+    """Return the content of a package and remove it; None if there is no such package.
+
+    Args:
+        address: address of the cluster, as in RAY_ADDRESS.
+        name: name of the package.
+    """
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+
+    client, key = GcsClient(address=address), _package_uri(name).encode()
+    data = client.internal_kv_get(key, None)
+    client.internal_kv_del(key, False, None)
+    return data
+
+
+def store_shared(data: bytes) -> None:
+    """Store bytes for the workers of this driver. Also remove the bytes of drivers that have died."""
+    from ray.experimental import internal_kv
+
+    client = internal_kv.internal_kv_get_gcs_client()
+    jobs = client.get_all_job_info(skip_submission_job_info_field=True, skip_is_running_tasks_field=True)
+    for job_id, job in jobs.items():
+        if job.is_dead:
+            client.internal_kv_del(job_id.hex().encode(), False, SHARED)
+    internal_kv._internal_kv_put(_job_id(), data, namespace=SHARED)
+
+
+def fetch_shared() -> bytes | None:
+    """Return the bytes that the driver of this process has stored; None if there are none."""
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    return _internal_kv_get(_job_id(), namespace=SHARED)
+
+
+def remove_shared() -> None:
+    """Remove the bytes that this driver has stored. Nothing happens if the cluster has died."""
+    import ray
+    from ray.experimental.internal_kv import _internal_kv_del
+
+    with suppress(ray.exceptions.RayError):
+        _internal_kv_del(_job_id(), namespace=SHARED)
+
+
+def _package_uri(name: str) -> str:
+    return f"gcs://{name}"
+
+
+def _job_id() -> str:
+    import ray
+
+    return ray.get_runtime_context().get_job_id()

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evforge import EvForgeError, one_line
+from evforge.cluster.credentials import shared
 from evforge.cluster.head import answers, head_watched
 from evforge.cluster.processes import LocalProcesses
 from evforge.cluster.ray_compat import grown_nodes, log_folder, quiet_authentication, replace_messages
@@ -197,7 +198,7 @@ def _connected(address: str) -> Iterator[None]:
                 ray.init(logging_level=logging.WARNING)
         except Exception as error:
             raise EvForgeError(f"RAY_ADDRESS: {address}: {_refusal(error)}") from error
-        with head_watched(address):
+        with head_watched(address), shared():
             yield
     finally:
         with suppress(Exception):  # of a lost head

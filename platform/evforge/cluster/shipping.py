@@ -17,6 +17,7 @@ import detector
 import evforge
 from detector.config import Config
 from evforge import RAY_ENVIRONMENT, EvForgeError
+from evforge.cluster.credentials import upload
 from evforge.cluster.ray_compat import agent_is_missing
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def launch(
     module: Sequence[str],
     files: Mapping[str, Path],
     packages: Mapping[str, Path] = MappingProxyType({}),
+    credentials: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """Send code and files to the cluster, print their size, and start a job.
 
@@ -99,6 +101,7 @@ def launch(
         module: name of the Python module to run, followed by its arguments.
         files: dict from file names in the job's working folder to local files.
         packages: further packages and modules to send, as returned by `own_packages`.
+        credentials: values of environment variables of the job, by name. Ray writes them to no file.
 
     Returns:
         Id of the job.
@@ -109,6 +112,7 @@ def launch(
     contents = _contents(files, packages)
     sizes = {target: source.stat().st_size for target, source in contents.items()}
     _check_size(sizes)
+    variables = {**JOB_ENVIRONMENT, **upload(client, credentials)}
     job_id = f"evforge-{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     entrypoint = shlex.join(["python", "-m", *module])
     with _archive(contents) as archive:
@@ -117,7 +121,7 @@ def launch(
             f"shipping {len(sizes)} files, {size:.2f} MB: {', '.join(['detector', 'evforge', *packages, *files])}",
             flush=True,
         )
-        runtime_env = {"working_dir": str(archive), "env_vars": JOB_ENVIRONMENT}
+        runtime_env = {"working_dir": str(archive), "env_vars": variables}
         for pause in (*START_PAUSES_S, None):
             try:
                 return client.submit_job(entrypoint=entrypoint, submission_id=job_id, runtime_env=runtime_env)

@@ -15,6 +15,7 @@ from detector.data.builder.recording import Step, report_steps
 from detector.labels import TimeUnit
 from detector.utils.remote import Place, find_places, to_place
 from evforge import EvForgeError, last_line
+from evforge.cluster.credentials import load
 from evforge.cluster.session import ray_session
 
 __all__ = ["build", "run_on_ray", "worth_ray"]
@@ -130,6 +131,7 @@ def _report_at_intervals(recording: Place, plan: Plan) -> Iterator[Step]:
 
     The steps since the last report are combined into one step.
     """
+    load()
     frames, last = 0, time.monotonic()
     for step in report_steps(recording, plan):
         frames += step.frames

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.config import Config
+from evforge.cluster.credentials import load
 from evforge.cluster.ray_compat import trial_folder, trial_is_running
 from evforge.space.space import Space
 from evforge.training.failures import NodeError, is_temporary
@@ -69,6 +70,7 @@ def run_trial(config: dict[str, Any], setup: TrialSetup) -> None:
     from evforge.training.profiling import model_costs
 
     _leave_imports_out_of_collections()
+    load()
     checkpoints = trial_folder()
 
     def report(metrics: dict[str, Any], checkpoint: Path) -> None:
@@ -93,6 +95,7 @@ def run_trial_of_workers(config: dict[str, Any], setup: TrialSetup) -> None:
     """
     from ray.tune.integration.ray_train import TuneReportCallback
 
+    load()
     with _noting_failures(setup):
         sample = setup.resolve(config.get("sample", config))
         run_workers(

@@ -20,7 +20,7 @@ from detector.single_stage_detector import check_backbone
 from evforge import EvForgeError
 from evforge.anchors.candidates import resolve_lists
 from evforge.cluster.placement import request, witnesses
-from evforge.cluster.ray_compat import restored_callbacks, search_was_saved
+from evforge.cluster.ray_compat import keep_environment_private, restored_callbacks, search_was_saved
 from evforge.cluster.session import Resources
 from evforge.search.pareto import Candidate, front_table, front_yaml
 from evforge.search.policies.population import Population
@@ -239,6 +239,7 @@ class _Study:
         # Ray would print the whole traceback of a failed trial. `StudyLog` prints only the last line and stores the
         # traceback in the MLflow run.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        keep_environment_private()
         threads, limits = trial_limits(self.config, self.resources, count)
         reserves = trial_reserves(self.config, self.resources, count)
         self.tracker.set_tag(self.run_id, RESOURCES_TAG, json.dumps(reserves))

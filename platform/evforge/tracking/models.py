@@ -6,6 +6,7 @@ from typing import Any
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
+from detector.config.credentials import with_password
 from evforge import one_line
 from evforge.tracking.tracker import Tracker
 
@@ -67,9 +68,8 @@ def download(tracker: Tracker, version: Any, folder: Path) -> Path:
     Raises:
         OSError: the files cannot be read.
     """
+    uri = with_password(tracker.uri)
     try:
-        return Path(
-            download_artifacts(version.source, dst_path=str(folder), tracking_uri=tracker.uri, registry_uri=tracker.uri)
-        )
+        return Path(download_artifacts(version.source, dst_path=str(folder), tracking_uri=uri, registry_uri=uri))
     except MlflowException as error:
         raise OSError(f"{version.source}: cannot be read: {one_line(error)}") from None

@@ -9,16 +9,31 @@ from typing import Any
 
 from filelock import SoftFileLease
 
+from detector.config.credentials import hide_password
 from evforge import one_line
 from evforge.tracking.mlflow_compat import PATH_COLUMNS
 
-__all__ = ["checked_uri", "default_uri", "find_experiment", "require_store", "sqlite_path"]
+__all__ = [
+    "CREDENTIALS_WANTED",
+    "REJECTED",
+    "checked_uri",
+    "default_uri",
+    "find_experiment",
+    "require_store",
+    "sqlite_path",
+]
 
 SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql")
 ARTIFACTS = "mlartifacts"
 """Name of the folder next to a SQLite store that contains the files of its runs."""
 LEASE_S = 60.0
 """A process that creates a store and dies blocks processes on other machines for this time in seconds."""
+CREDENTIALS_WANTED = (
+    "the MLflow server wants credentials: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (in a job: "
+    "`evforge submit --env MLFLOW_TRACKING_USERNAME --env MLFLOW_TRACKING_PASSWORD -- ...`)"
+)
+REJECTED = re.compile(r"error code 40[13]\b|^(UNAUTHENTICATED|PERMISSION_DENIED)")
+"""Matches the message of MLflow about a request that was rejected for its credentials."""
 ALLOWED = "http://... of a running server, or sqlite:///FILE"
 
 
@@ -28,12 +43,15 @@ def default_uri() -> str:
 
 
 def checked_uri(uri: str | None) -> str:
-    """Return the address of a store, with an absolute path for SQLite; `default_uri()` if `uri` is None.
+    """Return the address of a store, without a password and with an absolute path for SQLite.
+
+    Args:
+        uri: address of a store; `default_uri()` if None.
 
     Raises:
         ValueError: the address is invalid.
     """
-    uri = uri or default_uri()
+    uri = hide_password(uri or default_uri())
     scheme = re.match(r"([a-z]+)(\+[a-z0-9]+)?://", uri)
     path = sqlite_path(uri)
     if scheme is None or scheme[1] not in SCHEMES or (path is not None and not path.name):
@@ -97,7 +115,7 @@ def find_experiment(client: Any, uri: str, name: str, create: bool) -> str:
         if found is None and create:
             found = _create_experiment(client, name, location)
     except MlflowException as error:
-        reason = one_line(error)[:300]
+        reason = CREDENTIALS_WANTED if REJECTED.search(one_line(error)) else one_line(error)[:300]
         raise ValueError(
             f"track.tracking_uri: got {uri!r}, which cannot be used ({reason}); allowed: {ALLOWED}"
         ) from None

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from detector.config.class_names import metric_key
+from detector.config.credentials import with_password
 from evforge.tracking.outbox import OUTBOX, Write
 from evforge.tracking.retry_queue import RetryQueue
 from evforge.tracking.store import checked_uri, find_experiment, require_store
@@ -135,7 +136,8 @@ class Tracker:
 
         for name, level in _LOG_LEVELS.items():
             logging.getLogger(name).setLevel(level)
-        return MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
+        uri = with_password(self.uri)
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
     def start_run(
         self, name: str, params: Mapping[str, Any], tags: Mapping[str, Any] | None = None, parent: str | None = None

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from detector.config import Config
 from detector.data.label_map import class_names
 from evforge import EvForgeError, last_line
+from evforge.cluster.credentials import load
 from evforge.cluster.placement import selector
-from evforge.cluster.ray_compat import failure_text
+from evforge.cluster.ray_compat import failure_text, without_group_cleaner
 from evforge.cluster.session import Resources, cpu_count
 from evforge.training.failures import TrainingFailed, is_temporary
 from evforge.training.run_folder import (
@@ -176,7 +177,7 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
     def require(resources: Resources) -> None:
         resources.require_workers(config.train.workers, resources.use_gpu(config.train.use_gpu))
 
-    with driven_run("train", config, folder, require, dashboard=True) as run:
+    with driven_run("train", config, folder, require, dashboard=False) as run, without_group_cleaner():
         use_gpu = run.resources.use_gpu(config.train.use_gpu)
         with _own_interrupts():
             log = {"tracker": run.tracker, "run_id": run.run_id}
@@ -280,6 +281,7 @@ def _worker_loop(job: dict[str, Any]) -> None:
     from evforge.training.callbacks import ProgressLine, ReportMetrics
     from evforge.training.profiling import model_costs
 
+    load()
     failure = job["folder"] / FAILURE_FILE
     if failure.is_file():  # Ray retries after every failure, but the noted failure would occur again
         raise EvForgeError(failure.read_text())

@@ -1,17 +1,22 @@
+import base64
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import quote
 
 import psutil
 import pytest
@@ -26,6 +31,7 @@ from evforge.cluster import jobs
 from evforge.tracking.tracker import Tracker
 
 SHARED = {"data.dataset_path": "/data", "train.storage": "/runs", "track.tracking_uri": "http://mlflow:5000"}
+SECRET = "Zq7pwd+long/word"
 SPACE = """
 tune: {num_samples: 1, searcher: random, final_seeds: 1}
 space:
@@ -45,7 +51,7 @@ def test_whatever_follows_the_dashes_is_the_command():
     values = parse("submit", VERBS["submit"], ["--address", "http://x", "--", "train", "--list", "--", "--lr=1"])
     assert values == {
         **{"command": ["train", "--list", "--", "--lr=1"], "address": "http://x"},
-        **{"status": None, "logs": None, "stop": None, "list": False},
+        **{"status": None, "logs": None, "stop": None, "list": False, "env": None},
     }
     assert parse("submit", VERBS["submit"], ["--list"])["command"] == []
 
@@ -83,6 +89,11 @@ def test_settings_of_the_search_space_count(tmp_path):
     [
         ([], "submit: got nothing, allowed: one of --status, --logs, --stop, --list, -- VERB ..."),
         (["--list", "--stop", "x"], "submit: got --stop and --list, allowed: one of"),
+        (["--env", "PATH", "--list"], "submit: got --env with --list, allowed: --env with -- VERB ..."),
+        (
+            ["--env", "A=b", "--", "train"],
+            "--env: got A=..., allowed: only the name A, as a value would be",
+        ),
         (["--", "quickstart"], "submit: got 'quickstart', allowed: build, train, tune"),
         (["--", "train", "--confg", "x"], "unknown argument --confg, did you mean --config?"),
         (["--", "train"], "data.dataset_path: got '', which a job would look for in its temporary folder"),
@@ -98,6 +109,81 @@ def test_errors_of_the_user_are_one_line(arguments, message, capsys, monkeypatch
     assert main(["submit", *arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"evforge: error: {message}") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["--env", "A", "--env", "B"], ["--env", "A", "B"], ["--env=A", "--list", "--env=B"]])
+def test_names_of_variables_are_repeated(words):
+    assert parse("submit", VERBS["submit"], [*words, "--", "train", "--env"])["env"] == ["A", "B"]
+
+
+@pytest.fixture
+def launched(monkeypatch) -> dict:
+    """The arguments with which a job would be launched; no cluster is asked."""
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "LAB_KEY"):
+        monkeypatch.setenv(name, "")  # so that monkeypatch removes what a test stores
+        monkeypatch.delenv(name)
+    found = {}
+
+    def launch(client, name, module, files, packages, credentials):
+        found.update(module=module, files=files, credentials=credentials)
+        return "job-1"
+
+    for name, function in {"connect": str, "launch": launch, "follow": lambda client, job_id: 0}.items():
+        monkeypatch.setattr(submit, name, function)
+    return found
+
+
+def test_a_password_in_the_command_reaches_the_job_as_variables(launched, monkeypatch, capsys):
+    monkeypatch.setenv("LAB_KEY", "Kx9")
+    paths = ("--data.dataset_path=/data", "--train.storage", "/runs")
+    for address in (
+        ["--track.tracking_uri=http://ada:pw7%2B@h:5000"],
+        ["--track.tracking_uri", "http://ada:pw7%2B@h:5000"],
+    ):
+        assert main(["submit", "--env", "LAB_KEY", "--", "train", *paths, *address]) == 0
+        assert shlex.join(launched["module"]).replace("=", " ") == (
+            "evforge train --data.dataset_path /data --train.storage /runs --track.tracking_uri http://h:5000"
+        )
+        assert launched["credentials"] == {
+            **{"LAB_KEY": "Kx9", "MLFLOW_TRACKING_USERNAME": "ada", "MLFLOW_TRACKING_PASSWORD": "pw7+"}
+        }
+    printed = "".join(capsys.readouterr())
+    assert "http://h:5000" in printed and "pw7" not in printed and "Kx9" not in printed
+
+
+def test_variables_that_are_not_named_stay_here(launched, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "pw7")
+    flags = [f"--{key}={value}" for key, value in SHARED.items()]
+    assert main(["submit", "--", "train", *flags]) == 0 and launched["credentials"] == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("c.yaml", "track:\n  tracking_uri: http://ada:pw7@h", "c.yaml: track.tracking_uri: got 'http://h', whose"),
+        ("c.yaml", "# http://ada:pw7@h\ntrack: {}", "c.yaml: line 1: got '# http://h', whose password Ray would write"),
+        (
+            "c.json",
+            '{"tune": {"mode": "max"}, "track": {"tracking_uri": "mysql://a:pw7@h/d?x=1"}}',
+            "c.json: tr",
+        ),
+    ],
+)
+def test_a_shipped_file_with_a_password_is_refused(name, text, message, launched, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_text(text)
+    flags = [f"--{key}={value}" for key, value in SHARED.items()]
+    assert main(["submit", "--", "train", "--config", name, *flags]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"evforge: error: {message}") and error.count("\n") == 1 and "pw7" not in error
+    assert launched == {}
+
+
+def test_passwords_in_other_addresses_are_refused(launched, capsys):
+    words = ["build", "/a.raw", "--output", "sftp://ada:pw7@h/gen1"]
+    assert main(["submit", "--", *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("evforge: error: --output: got 'sftp://ada@h/gen1', whose password") and launched == {}
 
 
 @dataclass(frozen=True)
@@ -276,13 +362,48 @@ def test_ctrl_c_leaves_the_job_running_and_stop_ends_it(head, workplace):
     assert stopped.stdout == f"job {job} stopped\n"
 
 
-def test_doctor_asks_the_cluster(head, workplace):
-    blind = ("--data.dataset_path", "/no/dataset", "--track.tracking_uri", "http://127.0.0.1:1")
-    done = head.evforge("doctor", "--address", head.address, "--config", "config.yaml", *blind, cwd=workplace)
+@pytest.fixture
+def locked_server() -> Iterator[str]:
+    """Host and port of a tracking server that answers only the user ada with the password `SECRET`."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            given = self.headers["Authorization"] == f"Basic {base64.b64encode(f'ada:{SECRET}'.encode()).decode()}"
+            self.send_response(200 if given else 401)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *args):
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def _leaks(folder: Path) -> list[str]:
+    """The files of a Ray head that contain `SECRET`: as it is, quoted or in base64."""
+    forms = [SECRET.partition("+")[0].encode()]
+    for shift in range(3):  # base64 of a part depends on where the part begins
+        text = base64.b64encode(b"-" * shift + SECRET.encode())
+        forms.append(text[4 if shift else 0 : 16])
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert any(b"EVFORGE_CREDENTIALS" in path.read_bytes() for path in files if path.suffix == ".log"), "read too early"
+    return [str(path) for path in files if any(form in path.read_bytes() for form in forms)]
+
+
+def test_doctor_asks_the_cluster_and_no_file_of_ray_holds_the_password(head, workplace, locked_server):
+    address = f"--track.tracking_uri=http://ada:{quote(SECRET, safe='')}@{locked_server}"
+    words = ("--config", "config.yaml", "--data.dataset_path", "/no/dataset", address)
+    done = head.evforge("doctor", "--address", head.address, *words, cwd=workplace)
     assert done.returncode == 1, done.stdout + done.stderr
     lines = {line.split()[0]: line[25:29].strip() for line in done.stdout.partition("cluster at")[2].splitlines()[1:]}
-    assert {lines[key] for key in ("nodes", "python", "ray", "torch", "mlflow", "train.use_gpu", "train.storage")} == {
-        "ok"
-    }
-    assert {key for key, status in lines.items() if status == "FAIL"} == {*("data.dataset_path", "track.tracking_uri")}
-    assert done.stdout.splitlines()[-1] == "2 problem(s): see the lines with FAIL"
+    expected = ("nodes", "python", "ray", "torch", "mlflow", "train.use_gpu", "train.storage", "track.tracking_uri")
+    assert {lines[key] for key in expected} == {"ok"}
+    assert {key for key, status in lines.items() if status == "FAIL"} == {"data.dataset_path"}
+    assert done.stdout.splitlines()[-1] == "1 problem(s): see the lines with FAIL"
+    assert f"http://{locked_server} answers" in done.stdout and SECRET[:6] not in done.stdout + done.stderr
+    assert _leaks(head.folder) == []

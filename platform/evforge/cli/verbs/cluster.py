@@ -9,6 +9,7 @@ def submit(
     command: Command,
     *,
     address: str | None = None,
+    env: list[str] | None = None,
     status: str | None = None,
     logs: str | None = None,
     stop: str | None = None,
@@ -19,9 +20,13 @@ def submit(
     Ships the code, and the YAML and JSON files named in the command. Follows the log, and returns the exit code of the
     command. Ctrl-C leaves the job running. The commands build, train and tune can be submitted.
 
+    A job has no environment variables of this machine. --env gives it credentials, which are written to no file:
+    evforge submit --env AWS_ACCESS_KEY_ID --env AWS_SECRET_ACCESS_KEY -- build s3://bucket/a.raw --output /data/gen1
+
     Args:
         command: the command line after --
         address: address of Ray's job server; RAY_API_SERVER_ADDRESS, RAY_ADDRESS or http://127.0.0.1:8265 if not given
+        env: name of an environment variable whose value the job receives; may be repeated
         status: print the status of the job with this id
         logs: follow the log of the job with this id
         stop: stop the job with this id
@@ -34,23 +39,26 @@ def submit(
     given = [name for name, value in asked.items() if value is not None]
     if len(given) != 1:
         raise ValueError(f"submit: got {' and '.join(given) or 'nothing'}, allowed: one of {', '.join(asked)}")
+    if env and not command:
+        raise ValueError(f"submit: got --env with {given[0]}, allowed: --env with -- VERB ...")
     if not command:
         return jobs.manage(given[0], status or logs or stop or "", address)
     if command[0] not in jobs.JOBS:
         raise ValueError(f"submit: got {command[0]!r}, allowed: {', '.join(jobs.JOBS)}")
-    return jobs.submit(command, parse(command[0], VERBS[command[0]], command[1:]), address)
+    return jobs.submit(command, parse(command[0], VERBS[command[0]], command[1:]), address, env or ())
 
 
 def doctor(settings: Settings, *, address: str | None = None) -> int:
     """Diagnose the installation: missing packages, version mismatches, unreachable services.
 
     Checks this machine, and the cluster of --address or RAY_ADDRESS if there is one. If settings are given, also checks
-    that the cluster meets the requirements of the settings.
+    that the cluster meets the requirements of the settings. The cluster receives those variables with credentials, such
+    as MLFLOW_TRACKING_PASSWORD, that are set on this machine.
 
     Args:
         address: address of Ray's job server on the cluster, such as http://127.0.0.1:8265
     """
-    from evforge.cluster.doctor import doctor as run
+    from evforge.cluster.diagnosis.doctor import doctor as run
 
     config = settings.resolve()
     return run(config if settings.file is not None or settings.overrides else None, address)

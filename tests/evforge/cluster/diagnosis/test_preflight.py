@@ -5,9 +5,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from detector.config import Config
-from evforge.cluster import preflight
-from evforge.cluster.checks import Check
-from evforge.cluster.preflight import Report
+from evforge.cluster.diagnosis import preflight
+from evforge.cluster.diagnosis.checks import Check
+from evforge.cluster.diagnosis.preflight import Report
 
 VERSIONS = {"python": "3.11.4", "ray": "2.60.0", "torch": "2.15.0"}
 
@@ -18,19 +18,22 @@ def _named(checks) -> dict[str, Check]:
 
 @pytest.fixture
 def server():
-    """Address of an HTTP server that answers with a code; its paths are remembered."""
+    """Address of an HTTP server that answers with a code; paths and credentials are remembered."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            service.asked.append(self.path)
+            service.asked.append((self.path, self.headers["Authorization"]))
             self.send_response(service.code)
+            if service.code == 302:
+                self.send_header("Location", "/other")
             self.end_headers()
+            self.wfile.write(service.body)
 
         def log_message(self, *args):
             return
 
     service = HTTPServer(("127.0.0.1", 0), Handler)
-    service.asked, service.code = [], 200
+    service.asked, service.code, service.body = [], 200, b"{}"
     thread = threading.Thread(target=service.serve_forever)
     thread.start()
     yield service
@@ -115,19 +118,70 @@ def test_which_settings_are_folders(tmp_path):
     }
 
 
-def test_an_mlflow_server_is_asked_for_its_health(server):
+def test_an_mlflow_server_is_asked_with_the_credentials(server, monkeypatch, tmp_path):
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
     address = f"http://127.0.0.1:{server.server_port}"
     config = Config().with_overrides({"data.dataset_path": "s3://b", "track.tracking_uri": address})
     assert preflight.node_report({}, address).tracking == ""
-    assert server.asked == ["/health"]
+    assert server.asked == [("/api/2.0/mlflow/experiments/search?max_results=1", None)]
     (check,) = preflight._settings_checks(config, {}, [Report("a", VERSIONS)])
     assert check == Check("track.tracking_uri", "ok", f"{address} answers")
-    server.code = 401  # there, and wants credentials that MLflow's client may have
-    assert preflight.node_report({}, address).tracking == ""
-    server.code = 503
-    assert preflight.node_report({}, address).tracking == "error 503"
-    (check,) = preflight._settings_checks(config, {}, [Report("a", VERSIONS), Report("b", tracking="refused")])
-    assert check == Check("track.tracking_uri", "FAIL", f"{address} does not answer from b: refused")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "t0")
+    preflight.node_report({}, address)
+    (tmp_path / ".mlflow").mkdir()
+    stored = "[mlflow]\nmlflow_tracking_username = eve\nmlflow_tracking_password = %x"
+    (tmp_path / ".mlflow" / "credentials").write_text(stored)
+    preflight.node_report({}, address)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "pw:7")
+    preflight.node_report({}, address)
+    sent = [header for _, header in server.asked[1:]]
+    assert sent == ["Bearer t0", "Basic ZXZlOiV4", "Basic YWRhOnB3Ojc="]
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "problem"),
+    [
+        (
+            401,
+            b"who?",
+            "error 401: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, in a job",
+        ),
+        (
+            403,
+            b"not you",
+            "error 403: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, in a job",
+        ),
+        (
+            403,
+            b"Invalid Host header - possible",
+            "the server does not accept this host name; see the option",
+        ),
+        (404, b"", "error 404"),
+        (503, b"", "error 503"),
+        (200, b"<html>log in</html>", "another service than MLflow answers"),
+    ],
+)
+def test_a_server_that_refuses_the_credentials_fails(server, code, body, problem):
+    server.code, server.body = code, body
+    address = f"http://127.0.0.1:{server.server_port}"
+    config = Config().with_overrides({"data.dataset_path": "s3://b", "track.tracking_uri": address})
+    report = preflight.node_report({}, address)
+    assert report.tracking.startswith(problem)
+    (check,) = preflight._settings_checks(config, {}, [Report("a", VERSIONS), report])
+    assert check.status == "FAIL"
+    assert check.detail.startswith(f"{address} cannot be used from {report.node}: {problem}")
+
+
+def test_credentials_are_not_sent_where_the_server_redirects_to(server, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ada")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "pw7")
+    server.code = 302  # to the path /other
+    preflight.node_report({}, f"http://127.0.0.1:{server.server_port}")
+    assert server.asked[0][1] is not None and ("/other", None) in server.asked[1:]
 
 
 def test_a_server_that_is_not_there_cannot_be_reached():

@@ -1,10 +1,13 @@
 """Checks that the settings of a planned command work on this machine or on every node of a cluster.
 
 The checks run on the machine of Ray's driver. To run them on the head of a cluster, `evforge doctor --address` submits
-the job `python -m evforge.cluster.preflight REQUEST`.
+the job `python -m evforge.cluster.diagnosis.preflight REQUEST`.
 """
 
+import base64
+import configparser
 import json
+import os
 import platform
 import socket
 import sys
@@ -18,14 +21,20 @@ from functools import partial
 from pathlib import Path
 
 from detector.config import Config
+from detector.config.credentials import PASSWORD, TOKEN, USERNAME
 from evforge import EvForgeError, last_line
-from evforge.cluster.checks import Check, outcome, print_checks, version_of
+from evforge.cluster.credentials import load, receive
+from evforge.cluster.diagnosis.checks import Check, outcome, print_checks, version_of
 from evforge.cluster.session import Resources, ray_session
 
 __all__ = ["Report", "ask_nodes", "cluster_checks", "installed", "local_checks", "main", "node_report"]
 
 PACKAGES = ("ray", "torch", "pytorch-lightning", "mlflow")
 NODE_S, TRACKING_S = 120.0, 5.0
+SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
+"""A request that a server with authentication answers only with valid credentials, unlike its /health."""
+
+CREDENTIALS_TEXT = f"set {USERNAME} and {PASSWORD}, in a job `evforge submit --env {USERNAME} --env {PASSWORD} -- ...`"
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         Number of checks with the status FAIL.
     """
+    receive()
     (name,) = sys.argv[1:] if arguments is None else arguments
     request = json.loads(Path(name).read_text())
     config = Config().with_overrides(request["settings"]) if request["settings"] is not None else None
@@ -113,7 +123,7 @@ def ask_nodes(paths: Mapping[str, str], tracking_uri: str) -> dict[str, Report]:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    task = ray.remote(num_cpus=0, max_retries=0)(node_report)
+    task = ray.remote(num_cpus=0, max_retries=0)(_report_on_node)
     alive = [node for node in ray.nodes() if node["Alive"]]
     strategies = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in alive]
     answers = [task.options(scheduling_strategy=on_node).remote(paths, tracking_uri) for on_node in strategies]
@@ -127,6 +137,12 @@ def ask_nodes(paths: Mapping[str, str], tracking_uri: str) -> dict[str, Report]:
         name = node["NodeManagerAddress"]
         reports[node["NodeID"]] = Report(name, error=found) if isinstance(found, str) else found
     return reports
+
+
+def _report_on_node(paths: Mapping[str, str], tracking_uri: str) -> Report:
+    """Return the report of the machine of this worker. The credentials are those of the driver."""
+    load()
+    return node_report(paths, tracking_uri)
 
 
 def _version_checks(driver: Mapping[str, str], client: Mapping[str, str], nodes: Sequence[Report]) -> Iterator[Check]:
@@ -189,7 +205,7 @@ def _settings_checks(config: Config, paths: Mapping[str, str], nodes: Sequence[R
         yield Check("data.dataset_path", "warn", "not given, so the data was not checked")
     if server := _server(config):
         problems = ", ".join(f"from {node.node}: {node.tracking}" for node in asked if node.tracking)
-        yield outcome("track.tracking_uri", not problems, f"{server} answers", f"{server} does not answer {problems}")
+        yield outcome("track.tracking_uri", not problems, f"{server} answers", f"{server} cannot be used {problems}")
 
 
 def _paths(config: Config) -> dict[str, str]:
@@ -229,14 +245,32 @@ def _storage_mark(config: Config | None) -> Iterator[dict[str, str]]:
 
 
 def _unreachable(server: str) -> str:
-    """Return why an HTTP server cannot be reached; empty if it answers with a status code below 500."""
+    """Return why an MLflow server cannot be used with the credentials of this process; empty if it can be used."""
     try:
-        with urllib.request.urlopen(f"{server.rstrip('/')}/health", timeout=TRACKING_S):
-            return ""
+        request = urllib.request.Request(f"{server.rstrip('/')}{SEARCH}")
+        for name, value in _authorization().items():
+            request.add_unredirected_header(name, value)  # a redirection to another host does not receive it
+        with urllib.request.urlopen(request, timeout=TRACKING_S) as answer:
+            return "" if answer.read(1) == b"{" else "another service than MLflow answers"
     except urllib.error.HTTPError as error:
-        return "" if error.code < 500 else f"error {error.code}"
+        if b"Invalid Host" in error.read(100):
+            return "the server does not accept this host name; see the option --allowed-hosts of `mlflow server`"
+        given = f"error {error.code}"
+        return f"{given}: {CREDENTIALS_TEXT}" if error.code in (401, 403) else given
     except (OSError, ValueError) as error:
         return f"{getattr(error, 'reason', error)}"
+
+
+def _authorization() -> dict[str, str]:
+    """Return the HTTP header with which MLflow's client authenticates; empty without credentials."""
+    file = configparser.ConfigParser(interpolation=None)
+    file.read(Path.home() / ".mlflow" / "credentials")
+    stored = file["mlflow"] if file.has_section("mlflow") else {}
+    user, password = (os.environ.get(name) or stored.get(name.lower(), "") for name in (USERNAME, PASSWORD))
+    if user and password:
+        return {"Authorization": f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"}
+    token = os.environ.get(TOKEN)
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 if __name__ == "__main__":

@@ -3,10 +3,10 @@ import importlib.metadata
 import pytest
 
 from detector.config import Config
-from evforge.cluster import doctor as module
 from evforge.cluster import jobs
-from evforge.cluster.checks import checks_of
-from evforge.cluster.doctor import Check, doctor
+from evforge.cluster.diagnosis import doctor as module
+from evforge.cluster.diagnosis.checks import checks_of
+from evforge.cluster.diagnosis.doctor import Check, doctor
 
 
 @pytest.fixture
@@ -154,6 +154,7 @@ def test_paths_that_a_job_would_lose_fail_before_one_is_submitted(nothing_local,
 
 
 def test_a_cluster_that_does_not_answer_fails(nothing_local, monkeypatch, capsys):
-    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")
+    monkeypatch.setenv("RAY_ADDRESS", "http://ada:pw7@127.0.0.1:1")
     assert doctor() == 1
-    assert "job server               FAIL  http://127.0.0.1:1: no Ray answers" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "job server               FAIL  http://127.0.0.1:1: no Ray answers" in printed and "pw7" not in printed

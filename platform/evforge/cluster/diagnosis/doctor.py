@@ -15,9 +15,11 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from detector.config import Config
+from detector.config.credentials import without_passwords
 from evforge import EvForgeError
-from evforge.cluster import preflight
-from evforge.cluster.checks import Check, Probe, Status, outcome, print_check, print_checks, version_of
+from evforge.cluster.credentials import set_credentials
+from evforge.cluster.diagnosis import preflight
+from evforge.cluster.diagnosis.checks import Check, Probe, Status, outcome, print_check, print_checks, version_of
 from evforge.cluster.jobs import connect, follow, use_token
 from evforge.cluster.session import cpu_count
 from evforge.cluster.shipping import launch, unshared
@@ -44,7 +46,7 @@ def doctor(config: Config | None = None, address: str | None = None) -> int:
         use_token()  # before a check imports ray
     failed = sum(print_checks(name, probe) for name, probe in PROBES.items())
     if address:
-        print(f"\ncluster at {address}", flush=True)
+        print(f"\ncluster at {without_passwords(address)}", flush=True)
         failed += _on_cluster(config, address)
     elif config is not None:
         failed += print_checks("settings", partial(preflight.local_checks, config))
@@ -74,17 +76,18 @@ def _ask_by_job(address: str, request: dict) -> int:
 
     Args:
         address: address of the job server.
-        request: content of the JSON file that `evforge.cluster.preflight.main` reads.
+        request: content of the JSON file that `evforge.cluster.diagnosis.preflight.main` reads.
     """
     try:
         client = connect(address)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "request.json"
             file.write_text(json.dumps(request))
-            job_id = launch(client, "doctor", ["evforge.cluster.preflight", file.name], {file.name: file})
+            module = ["evforge.cluster.diagnosis.preflight", file.name]
+            job_id = launch(client, "doctor", module, {file.name: file}, credentials=set_credentials())
         return abs(follow(client, job_id))
     except EvForgeError as error:
-        return print_check(Check("job server", "FAIL", str(error)))
+        return print_check(Check("job server", "FAIL", without_passwords(str(error))))
 
 
 def _python() -> Iterator[Check]:
