@@ -44,8 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words of the command line after the program's name; `sys.argv[1:]` if None.
 
     Returns:
-        Exit code: 0 after success, 1 if the verb (such as `doctor`) finds a problem or MLflow did not answer, 2 after an error of the user, of a
-        server or of the cluster, 130 after Ctrl-C or SIGTERM. Other errors are bugs and are raised.
+        Exit code: 0 after success; 1 if the verb (such as `doctor`) finds a problem, or if MLflow has not received
+        everything; 2 after an error of the user, of a server or of the cluster; 130 after Ctrl-C or SIGTERM. Other
+        errors are bugs and are raised.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if os.getcwd() not in sys.path:
