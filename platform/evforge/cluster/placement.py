@@ -85,13 +85,16 @@ def request(amounts: Mapping[str, float], left_out: Sequence[str] = ()) -> "Plac
     return PlacementGroupFactory([bundle], **more)
 
 
-def avoid(old: "PlacementGroupFactory", node_id: str) -> "PlacementGroupFactory":
-    """Return a request like `old` that also excludes a node. If no other node could serve it, return `old`."""
+def avoid(old: "PlacementGroupFactory", left_out: Sequence[str]) -> "PlacementGroupFactory":
+    """Return a request for the same amounts that excludes nodes. If no other node could serve it, return `old`.
+
+    Args:
+        old: request of resources on one node.
+        left_out: ids of the excluded nodes.
+    """
     import ray
 
     (bundle,) = old.bundles
-    (known,) = old._kwargs.get("bundle_label_selector", [{}])
-    left_out = [name for name in known.get(NODE_ID, "!in()")[len("!in(") : -1].split(",") if name]
-    others = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in (node_id, *left_out)]
+    others = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in left_out]
     fits = any(all(node.get(kind, 0) >= amount for kind, amount in bundle.items()) for node in others)
-    return request(bundle, [*left_out, node_id]) if fits else old
+    return request(bundle, left_out) if fits else old

@@ -7,7 +7,7 @@ import functools
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,10 @@ __all__ = [
     "CHECKPOINT_FOLDERS",
     "PROCESS_TITLES",
     "agent_is_missing",
+    "before_retries",
     "drop_broken_checkpoint_list",
     "error_text",
+    "failed_node",
     "failure_text",
     "fetch_shared",
     "grown_nodes",
@@ -232,6 +234,33 @@ def start_checkpoint(trial: "Trial") -> tuple[Path, dict[str, Any]] | None:
 def error_text(trial: "Trial") -> str:
     """Return the traceback that Ray Tune has stored for a failed trial; empty if the trial has not failed."""
     return Path(trial.error_file).read_text() if trial.error_file else ""
+
+
+def failed_node(trial: "Trial") -> str | None:
+    """Return the attribute `node_id` of the exception that a trial raised; None if there is no such attribute."""
+    error = trial.get_pickled_error()
+    return getattr(getattr(error, "cause", error), "node_id", None)
+
+
+@contextmanager
+def before_retries(act: Callable[["Trial"], None]) -> Iterator[None]:
+    """During the block, call `act` for each failed trial before Ray Tune queues it again.
+
+    Ray's callback `on_trial_recover` comes too late to change the requested resources of the trial.
+    """
+    from ray.tune.execution.tune_controller import TuneController
+
+    requeue = TuneController._requeue_trial
+
+    def act_and_requeue(controller: TuneController, trial: "Trial") -> None:
+        act(trial)
+        requeue(controller, trial)
+
+    TuneController._requeue_trial = act_and_requeue  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        TuneController._requeue_trial = requeue  # type: ignore[method-assign]
 
 
 def last_population_checkpoint(scheduler: "PopulationBasedTraining", trial: "Trial") -> Path | None:

@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,13 @@ from detector.config import Config
 from evforge import EvForgeError, last_line
 from evforge.anchors.candidates import list_name
 from evforge.cluster.placement import avoid
-from evforge.cluster.ray_compat import CHECKPOINT_FOLDERS, error_text, reported_checkpoint, start_checkpoint
+from evforge.cluster.ray_compat import (
+    CHECKPOINT_FOLDERS,
+    error_text,
+    failed_node,
+    reported_checkpoint,
+    start_checkpoint,
+)
 from evforge.search.pareto import Candidate, front
 from evforge.search.policies.population import Population
 from evforge.search.policies.schedulers import load_scheduler_state, save_scheduler_state
@@ -103,6 +109,8 @@ class StudyLog(Callback):
         self.trials: dict[str, TrialRecord] = {}
         self._start = self._last_table = time.monotonic()
         self._scheduler_state: bytes | None = None
+        self.left_out: Sequence[str] = ()
+        self._avoided: dict[str, list[str]] = {}
 
     def get_state(self) -> dict[str, Any]:
         """Return the state that Ray stores with the search."""
@@ -124,6 +132,7 @@ class StudyLog(Callback):
 
     def move(self, tracker: Tracker, folder: Path) -> None:
         """Continue with another tracker and folder, because the study may have been moved since it was stored."""
+        self._avoided = {}  # the cluster may be another one
         for record in self.trials.values():
             if record.folder is not None:
                 record.folder = folder / record.folder.relative_to(self.folder)
@@ -224,12 +233,16 @@ class StudyLog(Callback):
         self.tracker.end_run(record.run_id, "FINISHED")
         self._prune(trials)
 
-    def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """Print that a trial is retried, and exclude the node on which it failed if another node can run it."""
-        error = trial.get_pickled_error()
-        node_id = getattr(getattr(error, "cause", error), "node_id", None)
+    def avoid_node(self, trial: Any) -> None:
+        """Exclude the node on which a trial has failed from its next attempt, if another node can run the trial."""
+        node_id = failed_node(trial)
         if node_id is not None:
-            trial.update_resources(avoid(trial.placement_group_factory, node_id))
+            nodes = self._avoided.setdefault(trial.trial_id, list(self.left_out))
+            nodes.append(node_id)
+            trial.update_resources(avoid(trial.placement_group_factory, nodes))
+
+    def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """Print that a trial is retried."""
         name, reason = self.trials[trial.trial_id].name, last_line(error_text(trial))
         print(f"{name} is retried: {reason}", flush=True)
 

@@ -20,7 +20,12 @@ from detector.single_stage_detector import check_backbone
 from evforge import EvForgeError
 from evforge.anchors.candidates import resolve_lists
 from evforge.cluster.placement import request, witnesses
-from evforge.cluster.ray_compat import keep_environment_private, restored_callbacks, search_was_saved
+from evforge.cluster.ray_compat import (
+    before_retries,
+    keep_environment_private,
+    restored_callbacks,
+    search_was_saved,
+)
 from evforge.cluster.session import Resources
 from evforge.search.pareto import Candidate, front_table, front_yaml
 from evforge.search.policies.population import Population
@@ -270,8 +275,10 @@ class _Study:
                 tune_config=self._tune_config(scheduler, search, count),
                 run_config=self._run_config(name, log),
             )
+        log.left_out = self.resources.left_out
         try:
-            tuner.fit()
+            with before_retries(log.avoid_node):
+                tuner.fit()
         finally:
             log.end_open()
             log.print_table()
