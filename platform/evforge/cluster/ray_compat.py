@@ -238,7 +238,10 @@ def error_text(trial: "Trial") -> str:
 
 def failed_node(trial: "Trial") -> str | None:
     """Return the attribute `node_id` of the exception that a trial raised; None if there is no such attribute."""
-    error = trial.get_pickled_error()
+    from ray import cloudpickle
+
+    file = trial.pickled_error_file  # `Trial.get_pickled_error` reads a copy that is written later
+    error = cloudpickle.loads(Path(file).read_bytes()) if file else None
     return getattr(getattr(error, "cause", error), "node_id", None)
 
 
