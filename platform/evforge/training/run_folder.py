@@ -38,7 +38,7 @@ __all__ = [
     "copy_checkpoint",
     "failure_file",
     "is_metric",
-    "last_checkpoint",
+    "checkpoint_after_broken_list",
     "load_config",
     "note_failure",
     "read_record",
@@ -215,7 +215,7 @@ def whole_checkpoints(folder: Path, source: Path) -> Iterator[None]:
         raise CheckpointError.of(folder, error) from None
 
 
-def last_checkpoint(folder: Path) -> str | None:
+def checkpoint_after_broken_list(folder: Path) -> str | None:
     """Return the last checkpoint of a training if a full disk has truncated Ray's list of checkpoints.
 
     The truncated list is removed, because Ray cannot read it.

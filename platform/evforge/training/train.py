@@ -20,10 +20,10 @@ from evforge.training.failures import TrainingFailed, is_temporary
 from evforge.training.run_folder import (
     BEST_CHECKPOINT,
     CheckpointError,
+    checkpoint_after_broken_list,
     checkpoint_file,
     copy_checkpoint,
     is_metric,
-    last_checkpoint,
     note_failure,
     whole_checkpoints,
 )
@@ -230,7 +230,7 @@ def run_workers(
         "use_gpu": use_gpu,
         "threads": threads,
         "log": log,
-        "start": last_checkpoint(folder),
+        "start": checkpoint_after_broken_list(folder),
     }
     least, workers = config.train.min_workers, config.train.workers
     retries = config.train.max_failures if max_failures is None else max_failures

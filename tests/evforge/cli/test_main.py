@@ -272,3 +272,14 @@ def test_argument_docs_join_continued_lines():
         """
 
     assert argument_docs(function) == {"first": "a text over two lines", "second": "another"}
+
+
+def test_undelivered_writes_are_named_and_change_the_exit_code(monkeypatch, tmp_path, capsys):
+    file = tmp_path / "undelivered" / "host-1-0123abcd.jsonl"
+    monkeypatch.setattr("evforge.tracking.retry_queue._left", {file})
+    assert run_verb(monkeypatch, lambda: None) == 0  # it was delivered meanwhile
+    file.parent.mkdir()
+    file.touch()
+    assert run_verb(monkeypatch, lambda: None) == 1
+    assert f"MLflow has not received everything; the next command delivers {file}" in capsys.readouterr().err
+    assert run_verb(monkeypatch, lambda: 3) == 3

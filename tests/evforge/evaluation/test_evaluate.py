@@ -2,8 +2,10 @@ import json
 
 import pytest
 
+from detector.config import Config
 from evforge.evaluation.checkpoint import checkpoint_config, load_model
-from evforge.evaluation.evaluate import evaluate
+from evforge.evaluation.evaluate import _recorded_run, evaluate
+from evforge.training.run_folder import RECORD_FILE, write_text
 
 
 def test_a_checkpoint_measures_as_it_did_in_training(trained):
@@ -118,3 +120,13 @@ def test_a_run_of_its_own_where_the_training_is_not_known(trained, tmp_path):
     (own,) = [run for run in runs if run.info.run_id != run_id]
     assert (own.info.run_name, own.info.status) == ("evaluate-lonely", "FINISHED")
     assert own.data.metrics["test_mean_ap"] == pytest.approx(found.metrics["mean_ap"])
+
+
+def test_a_store_that_is_gone_is_named_and_not_created(tmp_path, capsys):
+    run, gone = tmp_path / "runs" / "train-1", tmp_path / "gone"
+    record = {"run_id": "0123", "tracking_uri": f"sqlite:///{gone}/mlflow.db", "experiment": "exp"}
+    write_text(run / RECORD_FILE, json.dumps(record))
+    assert _recorded_run(run / "best.ckpt", Config()) is None
+    printed = capsys.readouterr().out
+    assert f"is written to files, but not to MLflow: track.tracking_uri: {gone}/mlflow.db does not exist" in printed
+    assert not gone.exists()

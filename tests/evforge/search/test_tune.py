@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -14,6 +15,7 @@ import yaml
 from detector.config import Config
 from evforge import EvForgeError, last_line
 from evforge.cluster.session import Resources
+from evforge.search import trial_log
 from evforge.search.pareto import Candidate
 from evforge.search.trial import trial_config
 from evforge.search.trial_log import StudyLog
@@ -301,6 +303,26 @@ def test_a_trial_that_left_word_of_its_failure(log, tmp_path):
     log.on_trial_complete(0, [], trial)
     (run,) = log.tracker.runs(log.parent)
     assert (run.status, run.tags["failure"]) == ("FAILED", "ValueError: no memory")
+
+
+def test_a_trial_keeps_away_from_every_node_that_failed_it(log, monkeypatch):
+    asked = []
+    monkeypatch.setattr(trial_log, "avoid", lambda request, nodes: asked.append((request, list(nodes))) or "new")
+    failed = iter(["bb", None, "cc"])
+    monkeypatch.setattr(trial_log, "failed_node", lambda trial: next(failed))
+    log.left_out = ("aa",)
+    trial = SimpleNamespace(trial_id="7", placement_group_factory="old", update_resources=asked.append)
+    for _ in range(3):
+        log.avoid_node(trial)
+    assert asked == [("old", ["aa", "bb"]), "new", ("old", ["aa", "bb", "cc"]), "new"]
+
+
+def test_a_moved_study_finds_its_checkpoints(log, tmp_path):
+    trial = FakeTrial("a", **{"model.feature_base": 3})
+    trial.path = str(tmp_path / "search" / "trial_a")
+    log.on_trial_start(0, [], trial)
+    log.move(log.tracker, tmp_path / "moved")
+    assert log.trials["a"].folder == tmp_path / "moved" / "search" / "trial_a" and log.folder == tmp_path / "moved"
 
 
 def test_a_log_goes_on_with_what_it_was(log):

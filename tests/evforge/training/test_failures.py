@@ -1,13 +1,52 @@
 import errno
+import pickle
 
 import pytest
 
+from evforge import EvForgeError
 from evforge.tracking.tracker import Tracker
 from evforge.training.callbacks import ReportMetrics
+from evforge.training.failures import NodeError, TrainingFailed, is_temporary
 from evforge.training.run_folder import (
     CheckpointError,
 )
 from evforge.training.train import check_config, fit
+
+
+def _caused(error, cause):
+    try:
+        try:
+            raise cause
+        except type(cause):
+            raise error from None
+    except type(error) as caused:
+        return caused
+
+
+@pytest.mark.parametrize(
+    ("error", "temporary"),
+    [
+        (FileNotFoundError("gone"), True),
+        (ConnectionResetError("reset"), True),
+        (MemoryError(), True),
+        (TrainingFailed("a worker was lost"), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 20 MiB"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"), True),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), True),
+        (_caused(ValueError("frames 0 to 4 cannot be read"), OSError(5, "Input/output error")), True),
+        (ValueError("optim.lr: got -1"), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (_caused(ValueError("bad"), KeyError("bad")), False),
+        (EvForgeError("every trial failed"), False),
+    ],
+)
+def test_which_failures_a_retry_may_cure(error, temporary):
+    assert is_temporary(error) is temporary
+
+
+def test_the_error_of_a_node_survives_its_way_to_the_driver():
+    error = pickle.loads(pickle.dumps(NodeError("OSError: gone", "ab12")))
+    assert str(error) == "OSError: gone" and error.node_id == "ab12"
 
 
 def full_disk(*_, **__):

@@ -10,15 +10,20 @@ import pytest
 import torch
 from ray.train import Checkpoint
 
+from detector.config import Config
+from evforge.tracking.tracker import Tracker
 from evforge.training import run_folder
 from evforge.training.run_folder import (
     CHECKPOINT_NAME,
     CheckpointError,
+    checkpoint_after_broken_list,
     checkpoint_file,
     copy_checkpoint,
-    last_checkpoint,
+    load_config,
     note_failure,
+    read_record,
     whole_checkpoints,
+    write_record,
     write_text,
 )
 
@@ -92,13 +97,13 @@ def test_a_damaged_checkpoint_gives_way_to_an_older_one(tmp_path, damage, capsys
 
 @pytest.mark.parametrize(("text", "found"), [("", "2"), ('{"check', "2"), ('{"checkpoints": []}\n', None)])
 def test_a_list_of_checkpoints_that_was_cut_off(tmp_path, text, found):
-    assert last_checkpoint(tmp_path) is None
+    assert checkpoint_after_broken_list(tmp_path) is None
     for number in "12":
         (tmp_path / f"checkpoint_{number}").mkdir()
         (tmp_path / f"checkpoint_{number}" / CHECKPOINT_NAME).write_text("all")
     listed = tmp_path / "checkpoint_manager_snapshot.json"
     listed.write_text(text)
-    assert last_checkpoint(tmp_path) == (found and str(tmp_path / f"checkpoint_{found}" / CHECKPOINT_NAME))
+    assert checkpoint_after_broken_list(tmp_path) == (found and str(tmp_path / f"checkpoint_{found}" / CHECKPOINT_NAME))
     assert listed.is_file() == (found is None)
 
 
@@ -127,3 +132,39 @@ def test_the_error_crosses_processes():
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
     text = "".join(traceback.format_exception_only(error))
     assert text.startswith("evforge.training.run_folder.CheckpointError: runs: a checkpoint")
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A project folder with a dataset, a store and a run."""
+    root = tmp_path / "project"
+    (root / "dataset").mkdir(parents=True)
+    tracker = Tracker(f"sqlite:///{root}/mlflow.db", "exp")
+    config = Config().with_overrides({"data.dataset_path": str(root / "dataset"), "train.storage": str(root / "runs")})
+    (root / "runs" / "train-1").mkdir(parents=True)
+    write_record(root / "runs" / "train-1", config, tracker, "0123")
+    return root
+
+
+@pytest.mark.parametrize("place", [shutil.move, shutil.copytree])
+def test_a_moved_or_copied_project_has_its_own_store(project, tmp_path, place):
+    place(project, tmp_path / "new")
+    record = read_record(tmp_path / "new" / "runs" / "train-1")
+    assert (record.run_id, record.tracking_uri) == ("0123", f"sqlite:///{tmp_path}/new/mlflow.db")
+
+
+def test_a_moved_project_has_its_dataset_where_it_was_moved_to(project, tmp_path):
+    run = project / "runs" / "train-1"
+    assert load_config(run).data.dataset_path == str(project / "dataset")
+    shutil.move(project, tmp_path / "new")
+    run = tmp_path / "new" / "runs" / "train-1"
+    assert load_config(run).data.dataset_path == str(tmp_path / "new" / "dataset")
+    other = Config().with_overrides({"data.dataset_path": str(tmp_path)})
+    assert load_config(run, other).data.dataset_path == str(tmp_path)  # it exists
+
+
+def test_a_run_that_was_moved_alone_names_its_old_places(project, tmp_path):
+    run = Path(shutil.move(project / "runs" / "train-1", tmp_path / "elsewhere"))
+    assert read_record(run).tracking_uri == f"sqlite:///{project}/mlflow.db"
+    shutil.rmtree(project / "dataset")
+    assert load_config(run).data.dataset_path == str(project / "dataset")
