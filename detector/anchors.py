@@ -388,7 +388,7 @@ def _shape_table(
     sizes: tuple[tuple[int, int], ...],
     device: torch.device,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, int]:
-    """Compute all fields of an `AnchorGrid` except `anchors`. `sizes` contains (columns, rows) for each level."""
+    """Return sizes, strides, cells, first, per_cell of an `AnchorGrid`. Argument `sizes`: (columns, rows) per level."""
     shapes: list[list[float]] = []
     cells: list[list[int]] = []
     first = 0

@@ -190,7 +190,10 @@ class LightningDetectionModel(pl.LightningModule):
         take_rates(self.trainer, self.config)
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
-        """Set the learning rate of the next batch. Lightning alone sets it only after a step of the optimizer."""
+        """Set the learning rate for the next batch.
+
+        Lightning itself does this only after the batches in which the optimizer makes a step.
+        """
         set_learning_rate(self.trainer, self.config)
 
     def configure_gradient_clipping(

@@ -15,9 +15,9 @@ UNSAFE = re.compile(r"[^\w\-. ]|_(?=x)|^\.")
 def metric_name(class_name: str) -> str:
     """Convert a class name to a form that is allowed in the names of metrics and files.
 
-    Letters of any script, digits, `_`, `-`, `.` and spaces are kept. Other characters, a leading dot and an `_` before
-    `x` become `_x<hex>_` with the code of the character. For example, "car (parked)" becomes "car _x28_parked_x29_".
-    Different class names always have different results.
+    Letters of any script, digits, `_`, `-`, `.` and spaces are kept. Each other character is replaced by `_x<hex>_`,
+    where <hex> is its Unicode code point. For example, "car (parked)" becomes "car _x28_parked_x29_". A leading dot and
+    an `_` before `x` are also replaced. Different class names always have different results.
     """
     return UNSAFE.sub(lambda found: f"_x{ord(found[0]):x}_", class_name)
 

@@ -41,10 +41,11 @@ _stored: dict[str, str] = {}
 
 
 def hide_password(uri: str) -> str:
-    """Remove the password from an address, and store it in environment variables.
+    """Remove the password from an address, and store it in an environment variable of this process.
 
-    The address of a server (http or https) also loses the user name, as MLflow takes both from the environment. The
-    address of a database keeps the user name. Variables that the user has set have priority, as in MLflow.
+    From the address of a server (http or https), the user name is also moved to an environment variable, because MLflow
+    reads both there. The address of a database keeps the user name. An environment variable that the user has set is
+    not overwritten.
 
     Args:
         uri: address of an MLflow server or database. It may be invalid.
@@ -66,7 +67,8 @@ def hide_password(uri: str) -> str:
 def with_password(uri: str) -> str:
     """Return the address that a database client needs: with the password that `hide_password` has stored.
 
-    The addresses of servers and SQLite files are returned unchanged. MLflow itself reads the variables for a server.
+    The address of a server is returned unchanged, because MLflow itself reads the password of a server from the
+    environment variables. The address of a SQLite file is also returned unchanged.
     """
     scheme, _, rest = uri.partition("://")
     if not rest or scheme.lower().startswith(("http", "sqlite")):
@@ -82,13 +84,14 @@ def with_password(uri: str) -> str:
 
 
 def split_password(uri: str) -> tuple[str, dict[str, str]]:
-    """Separate an address from its user name and secrets. The environment is not changed.
+    """Separate an address from its user name and secrets. No environment variable is changed.
 
     Args:
         uri: an address. It may be invalid.
 
     Returns:
-        The address as `hide_password` returns it, and the values of the environment variables by name.
+        Two values: the address as `hide_password` returns it, and a dict with the removed parts. The keys of the dict
+        are the names of environment variables: `USERNAME`, `PASSWORD`, `TOKEN` and `QUERY`, as far as found.
     """
     scheme, slashes, rest = uri.partition("//") if "//" in uri else ("", "", uri)
     kind, found = _SCHEME.search(scheme)[0].lower(), dict[str, str]()  # type: ignore[index]
@@ -122,7 +125,16 @@ def _without_password(address: re.Match[str]) -> str:
 
 
 def _split_query(rest: str, http: bool, found: dict[str, str]) -> str:
-    """Remove the secret parts of the query from an address, and add them to `found`."""
+    """Remove parameters that contain a secret from the query string of an address.
+
+    Args:
+        rest: address without its scheme.
+        http: whether it is the address of a server.
+        found: dict from names of environment variables to values. The removed secrets are added to it.
+
+    Returns:
+        `rest` without the secrets.
+    """
     path, mark, query = rest.partition("?")
     query, hash_mark, fragment = query.partition("#")
     kept, further = [], []
@@ -143,5 +155,8 @@ def _split_query(rest: str, http: bool, found: dict[str, str]) -> str:
 
 
 def _may_set(name: str) -> bool:
-    """Return whether a variable is unset or has the value that this process has stored."""
+    """Return whether this process may set the environment variable `name`.
+
+    It may, unless the variable has a value that does not come from this process.
+    """
     return os.environ.get(name) in (None, "", _stored.get(name))

@@ -1,7 +1,7 @@
-"""Extension points: for each kind of object, a table of the built-in objects by name.
+"""Extension points: kinds of objects, such as backbones and losses, that a setting selects by name.
 
-A table contains the import path of each object in the form `package.module:Name`. An object is imported at its first
-use. Wherever a name is accepted, the import path of an object outside EvForge is accepted too.
+Each kind has a table from the names of the built-in objects to import paths `package.module:Name`. An object is
+imported at its first use. Instead of a name, a setting may contain the import path of an object outside EvForge.
 """
 
 import inspect
@@ -56,7 +56,7 @@ class Table(Mapping[str, Any]):
         self._used: set[str] = set()
 
     def __getitem__(self, name: str) -> Any:
-        """Return the object with a name or import path.
+        """Import the object with the name or import path `name`, and return it.
 
         Raises:
             ValueError: the name is unknown, or the object cannot be imported.
@@ -72,7 +72,7 @@ class Table(Mapping[str, Any]):
         return found
 
     def make(self, name: str, *arguments: Any, **options: Any) -> Any:
-        """Call the object with a name or import path, and return the result.
+        """Call the object with the name or import path `name`, passing the other arguments, and return the result.
 
         Raises:
             ValueError: the name is unknown, the object cannot be imported, or the call fails.
@@ -86,10 +86,14 @@ class Table(Mapping[str, Any]):
             raise self.error(name, "made", error, INTERFACE) from error
 
     def make_from(self, name: str, offered: Mapping[str, Any]) -> Any:
-        """Call the object with those of the `offered` arguments that its signature names, and return the result.
+        """Call an object with keyword arguments, of which it may accept only some, and return the result.
+
+        Args:
+            name: name or import path of the object.
+            offered: dict from names to values. Names that are not in the signature of the object are not passed.
 
         Raises:
-            ValueError: the object is not a function or class, and otherwise as for `make`.
+            ValueError: the object is not a function or class, or `make` raises this error.
         """
         function = self[name]
         try:
@@ -103,7 +107,7 @@ class Table(Mapping[str, Any]):
 
         Args:
             name: name or import path of the object.
-            action: what cannot be done with the object, as a participle such as "imported".
+            action: the action that failed, as a participle such as "imported".
             error: the error that occurred.
             allowed: what is allowed instead.
         """

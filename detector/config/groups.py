@@ -30,13 +30,16 @@ POSITIVE, NOT_NEGATIVE, FRACTION = Range(above=0), Range(least=0), Range(least=0
 
 
 def _leaf(default: Any, allowed: Range) -> Any:
-    """Make the dataclass field of a leaf (a single setting) whose numbers must be in the range `allowed`."""
+    """Return the dataclass field of a setting with this default value. Numbers must be in the range `allowed`."""
     return field(default=default, metadata={"range": allowed})
 
 
 @dataclass(frozen=True)
 class Group:
-    """Base class of a group of leaves (single settings). A leaf is checked by its table, its choices or its range."""
+    """Base class of a group of leaves (single settings), which are checked when the group is created.
+
+    A leaf is checked by one of these: the extension table of its key, its `Literal` type, or the range of its field.
+    """
 
     name: ClassVar[str]
 
@@ -61,25 +64,26 @@ class DataConfig(Group, name="data"):
     Args:
         dataset_path: folder with train/, val/, test/ and label_map_dictionary.json
         preprocess: how events become tensors
-        max_incr_per_pixel: number of events per pixel and bin at which a histogram, difference or event cube saturates
-        num_utbins: micro-bins per frame of event cubes and stacked histograms
-        split_polarity: OFF events have their own channels in event cubes; otherwise OFF events count -1
+        max_incr_per_pixel: number of events at which a pixel of a histogram, difference or event cube saturates
+        num_utbins: number of micro-bins (time intervals) per frame of event cubes and stacked histograms
+        split_polarity: event cubes have separate channels for OFF events; if false, an OFF event counts as -1
         delta_t: duration of a frame in microseconds
         height: tensor height in pixels; by default the height of the recording
         width: tensor width in pixels; by default the width of the recording
-        num_tbins: number of consecutive frames in a batch
-        batch_size: number of parallel streams per rank
-        num_workers: number of loader processes per rank
+        num_tbins: number of consecutive frames per stream in a batch
+        batch_size: number of streams (recordings that are read in parallel) per rank
+        num_workers: number of data loader processes per rank
         classes: names of the classes to detect; by default all names of the label map except "empty"
-        min_box_diag: boxes with a smaller diagonal (network pixels) are dropped
-        min_box_side: boxes with a smaller width or height (network pixels) are dropped
+        min_box_diag: boxes with a smaller diagonal are dropped, in pixels of the network's input
+        min_box_side: boxes with a smaller width or height are dropped, in pixels of the network's input
         skip_us: number of microseconds at the start of each recording that mAP ignores
         interpolation: fill unlabelled training frames with boxes interpolated along tracks
         augment: augment training sequences with random flips, zooms and dropped events
         reversal: share of augmented training sequences that run backwards in time
-        max_faulty_events: largest accepted share of faulty events; 10 events are always accepted, unless this is 0
+        max_faulty_events: largest accepted share of faulty events in a recording; 0 accepts none; with any larger
+            value, at least 10 faulty events are accepted
         event_format: format of recordings; auto detects the format from the content of a file
-        label_format: format of the label files beside recordings
+        label_format: format of the label files, which are in the folders of the recordings
     """
 
     dataset_path: str = ""
@@ -145,11 +149,11 @@ class AnchorConfig(Group, name="anchors"):
 
     Args:
         anchor_list: name of an anchor list, or (ratio = h / w, scale) pairs
-        base_size: side in network pixels of the first level's anchor with ratio 1 and scale 1
+        base_size: side of the anchor with ratio 1 and scale 1 on the first level, in pixels of the network's input
         fg_iou_threshold: an anchor is positive if its IoU with a box is at least this
         bg_iou_threshold: an anchor is background if its IoU with every box is below this
         allow_low_quality_matches: assign at least one positive anchor to every box
-        variances: scale of the centre offsets, and scale of the size offsets
+        variances: divisor of the offsets of the centre, and divisor of the offsets of width and height
     """
 
     anchor_list: AnchorList = "PSEE_ANCHORS"
@@ -225,10 +229,10 @@ class EvalConfig(Group, name="eval"):
     """Thresholds for detections in the evaluation, and which frames are evaluated.
 
     Args:
-        score_thresh: detections with a score up to this are dropped
-        nms_thresh: if the IoU of two boxes of a class exceeds this, the lower score is dropped
-        empty_frames: treatment of labelled frames without an evaluated box; count: include their false positives;
-            ignore: leave these frames out, as in published results of Gen1 and 1 Mpx
+        score_thresh: detections with this score or a lower score are dropped
+        nms_thresh: if the IoU of two boxes of a class exceeds this, the box with the lower score is dropped
+        empty_frames: labelled frames without an evaluated box; count: all detections in them are false positives;
+            ignore: they are left out, as in published results of Gen1 and 1 Mpx
     """
 
     score_thresh: float = _leaf(0.001, FRACTION)
@@ -245,14 +249,14 @@ class TrainConfig(Group, name="train"):
         precision: numeric precision of the network; auto: bf16 if it is faster on this hardware
         workers: number of Ray Train workers (ranks)
         min_workers: smallest number of workers with which training continues if nodes are lost; by default all workers
-        use_gpu: give each worker a GPU; auto: if there are GPUs
-        seed: seed of weights, order and augmentation
-        val_every: number of epochs between validations
+        use_gpu: whether each worker uses a GPU; auto: yes if there are GPUs
+        seed: random seed of the initial weights, the order of the data and the augmentation
+        val_every: number of epochs from one validation to the next
         storage: folder where runs are stored
         max_failures: number of times that a lost worker is replaced before the run fails
         pretrained: checkpoint with the initial weights
-        limit_train_batches: number (or fraction) of batches per training epoch
-        limit_val_batches: number (or fraction) of batches per validation
+        limit_train_batches: number of batches per training epoch, or fraction of all batches; by default all
+        limit_val_batches: number of batches per validation, or fraction of all batches; by default all
     """
 
     max_epochs: int = _leaf(20, POSITIVE)
@@ -288,11 +292,13 @@ class TuneConfig(Group, name="tune"):
         mode: whether a larger (max) or smaller (min) metric is better
         against: cost that is minimised in addition to the metric; the result is a Pareto front of detectors
         max_concurrent: number of trials that run at the same time; auto: as many as the CPUs (or GPUs) allow
-        grace_epochs: number of validations before asha can stop a trial, or between two comparisons of pbt
-        reduction_factor: asha continues one in this many trials at each rung; pbt replaces one in this many trials
+        grace_epochs: asha: number of validations before a trial can be stopped; pbt: number of validations between two
+            comparisons of the trials
+        reduction_factor: asha: one in this many trials continues after each comparison; pbt: one in this many trials
+            is replaced
         final_seeds: number of seeds with which each of the best trials is trained; 1: no additional training
         final_top_k: number of best trials that are trained again with further seeds
-        space_seed: seed of the sampling
+        space_seed: random seed of the sampler
     """
 
     num_samples: int = _leaf(8, POSITIVE)
@@ -314,8 +320,8 @@ class TrackConfig(Group, name="track"):
     """Where runs and models are recorded.
 
     Args:
-        tracking_uri: MLflow server or database; by default a SQLite file in the working folder; a password is moved to
-            MLFLOW_TRACKING_PASSWORD
+        tracking_uri: address of an MLflow server or database; by default a SQLite file in the working folder; a
+            password in the address is moved to the environment variable MLFLOW_TRACKING_PASSWORD
         experiment: name of the MLflow experiment
         registered_model_name: name of the model in the MLflow model registry
     """

@@ -110,7 +110,7 @@ class Config:
 
     @classmethod
     def from_hparams(cls, hparams: argparse.Namespace | Mapping[str, Any]) -> "Config":
-        """Make a tree from a flat namespace or mapping of leaves. Missing leaves get their defaults."""
+        """Create a `Config` from the values of leaves, by name without group. Missing leaves get their defaults."""
         values = dict(hparams) if isinstance(hparams, Mapping) else vars(hparams)
         groups = {
             name: group_type(**{leaf.name: values[leaf.name] for leaf in fields(group_type) if leaf.name in values})
@@ -143,7 +143,7 @@ def _type_error(message: str, tree: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _readable(kind: Any) -> str:
-    """Describe in words for users which values a type allows."""
+    """Return a description of the values that the type `kind` allows, for error messages."""
     if get_origin(kind) is Literal:
         return ", ".join(map(str, get_args(kind)))
     if get_origin(kind) in (Union, UnionType):

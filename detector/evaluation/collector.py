@@ -28,7 +28,7 @@ Curves = dict[str, tuple[np.ndarray, np.ndarray]]
 class Protocol:
     """Settings of an evaluation. mAP values are comparable only if these settings are the same.
 
-    The first four are arguments of `CocoEvaluator`. Lengths are in pixels of the network's input.
+    Each field has the meaning of the setting with the same name in `DataConfig` or `EvalConfig`.
     """
 
     skip_us: int = 0

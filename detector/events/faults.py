@@ -1,14 +1,14 @@
 """Detection of faulty events: events outside the sensor or out of order in time.
 
 Sensors and tools produce a few faulty events. Each is counted, and either dropped or mended, which means that its time
-is corrected. A recording with too many of them is refused. An event outside the sensor is dropped. If the time falls
-from one event to the next, there are three cases:
+is corrected. A recording with too many of them is refused. An event outside the sensor is dropped. If event B follows
+event A in the file, but the time of B is below the time of A, there are three cases:
 
-- Only the later event is out of order: it is late. Its time is raised to the time of the previous event. If it is more
-  than `LATEST_US` (100 ms) late, it is dropped instead.
-- Only the earlier event is out of order: its time is too high, it is "ahead of its time". It is dropped.
-- In all other cases, a fall of up to `LATEST_US` is mended by raising times to the largest time so far. A larger fall
-  is an error.
+- Only B is out of order, because its time is too low: B is "late". Its time is raised to the time of A. If the
+  difference is above `LATEST_US` (100 ms), B is dropped instead.
+- Only A is out of order, because its time is too high: A is "ahead of its time". It is dropped.
+- Several events are out of order. If the difference is at most `LATEST_US`, each time is raised to the largest time so
+  far. Otherwise, the recording is refused.
 """
 
 from bisect import bisect_left, bisect_right

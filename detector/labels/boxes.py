@@ -216,7 +216,7 @@ def _check_values(source: str, values: np.ndarray, target: np.dtype, *, whole: b
         values: (M,) numbers.
         target: dtype in which the values will be stored.
         whole: whether fractions are an error.
-        advice: allowed values in the message about fractions; "" for "whole numbers".
+        advice: text after "allowed:" in the error message about fractions; if empty, the text is "whole numbers".
     """
     if not values.size:
         return

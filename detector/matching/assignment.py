@@ -206,10 +206,10 @@ def _candidates(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int =
 
 
 def _cell_ranges(grid: AnchorGrid, boxes: Tensor, threshold: float, margin: int) -> tuple[Tensor, Tensor]:
-    """Compute the range of cells to search for each box and shape.
+    """Compute a range of cells for each pair of a box and an anchor shape. Anchors outside the range are not compared.
 
-    The range includes all cells whose IoU can reach the threshold, and at least the nearest `margin` + 1 columns and
-    rows.
+    The range includes each cell whose anchor of this shape can have an IoU with the box of at least `threshold`. It
+    also includes at least the nearest `margin` + 1 columns and rows.
 
     Returns:
         Two (M, S, 2) int64 tensors: the first column and row, and the number of columns and rows.

@@ -98,21 +98,21 @@ def _update_owners(
     touched: np.ndarray,
     count: int,
 ) -> tuple[int, Number, int]:
-    """Assign a box to the anchors that have a sufficient IoU with the box.
+    """Assign a box to each anchor that overlaps this box more than the previous boxes of the frame.
 
-    An anchor gets the box if their IoU is at least `threshold` and higher than the IoU of the anchor with the boxes
-    before.
+    The function is called for one box of the frame after the other. The box is assigned to an anchor under two
+    conditions: the IoU of the box and the anchor is at least `threshold`, and it is higher than `best` for this anchor.
 
     Args:
         number: index of the box.
         box: corners of the box.
         shapes: (S, 3) anchor shapes, as in `fill_targets`.
         cells: (S, 4) grid of each shape, as in `fill_targets`.
-        threshold: lowest IoU of a box with an assigned anchor.
-        best: (A,) highest IoU of each anchor with the boxes so far, updated.
-        owner: (A,) index of the box with this IoU, updated.
-        touched: (A,) array that begins with the `count` anchors that have a box so far, updated.
-        count: number of anchors that have a box so far.
+        threshold: smallest IoU at which a box is assigned to an anchor.
+        best: (A,) IoU of each anchor with the box that is assigned to it, 0 without a box. Updated.
+        owner: (A,) index of the box that is assigned to each anchor, undefined without a box. Updated.
+        touched: (A,) array whose first `count` elements are the indices of the anchors with a box. Updated.
+        count: number of anchors that had a box before this call.
 
     Returns:
         The new `count`, the highest IoU of the box with an anchor, and the index of this anchor. The last two are -1 if

@@ -127,7 +127,7 @@ def count(
 
 @compiled
 def add(index: np.ndarray, counts: np.ndarray, bound: np.unsignedinteger) -> None:
-    """For each element i of `index`, add 1 to `counts[i]` if it is below `bound`.
+    """For each element i of `index`, add 1 to `counts[i]`, unless `counts[i]` has reached `bound`.
 
     A bound in the dtype of `counts` saves a fifth of the time.
     """

@@ -1,4 +1,4 @@
-"""Description of a representation: the function that computes frames from events, and the values of the frames."""
+"""Description of a representation: a function that computes frames from events, and the format of these frames."""
 
 import json
 from collections.abc import Callable, Mapping

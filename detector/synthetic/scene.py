@@ -262,7 +262,7 @@ def _plan_object(
 
 
 def _travel(pace: np.ndarray, step: float) -> np.ndarray:
-    """Compute the distance that an object has travelled by each moment, as (n,) in pixels.
+    """Compute the distance in pixels between the start of an object and its position at each moment, shape (n,).
 
     Args:
         pace: (n,) speed at each moment, relative to the full speed.

@@ -71,7 +71,11 @@ class LabelCounts:
 
     @property
     def faulty(self) -> bool:
-        """Whether a cause or a number shows a fault. The numbers `uncut`, `superseded` and `small` show no fault."""
+        """Whether the labels are probably faulty.
+
+        This is the case if `causes` has an entry, or if `before`, `after`, `repeated`, `unknown`, `off_sensor` or
+        `no_area` is above 0.
+        """
         return bool(self.causes) or any(
             (self.before, self.after, self.repeated, self.unknown, self.off_sensor, self.no_area)
         )

@@ -104,7 +104,7 @@ class LabelStatistics:
 
     @property
     def rate_hz(self) -> float | None:
-        """Labelled times per second, from the median interval; None if there are no intervals."""
+        """Rate of the labelled times in Hz: the inverse of the median interval; None if there are no intervals."""
         return 1e6 / float(np.median(self.intervals)) if self.intervals.size else None
 
     def class_counts(self) -> dict[int, int]:

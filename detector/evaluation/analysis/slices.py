@@ -79,13 +79,14 @@ class Details:
     """Results of an evaluation in addition to mAP. Boxes are matched at IoU 0.5.
 
     Args:
-        operating_point: the score threshold with the highest F1. It is also the threshold for confusion, recall and
-            reaction time.
+        operating_point: the score threshold with the highest F1. `confusion`, `reaction` and the recall in `slices`
+            include only detections with at least this score.
         slices: dict from the name of a quantity (key of `SLICES`) to the metrics of its slices. Quantities that cannot
             be computed are missing.
         confusion: confusion matrix of labelled and detected classes.
         calibration: precision of detections by score.
-        reaction: time from the first label of a track to its first detection, without computing time.
+        reaction: time from the first label of a track to the first detection of the track, measured in the recording.
+            The time that the detector needs for its computations is not included.
     """
 
     operating_point: OperatingPoint

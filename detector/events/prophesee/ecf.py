@@ -43,7 +43,7 @@ NEIGHBOURS, SIDE = np.uint64(31), np.uint64(2047)
 
 
 def count_events(chunk: bytes, source: object) -> int:
-    """Return the number of events in the header of a chunk.
+    """Return the number of events in a chunk, as stated in the header of the chunk.
 
     Args:
         chunk: compressed bytes.
@@ -95,9 +95,10 @@ def decode(chunk: bytes, out: Columns, source: object) -> None:
 
 @compiled
 def _times(data: np.ndarray, place: np.uint64, t: np.ndarray) -> np.uint64:
-    """Decode the times that begin at byte `place` of `data` into `t`.
+    """Decode the section "times" of a chunk (see the module) and write the time of each event into `t`.
 
-    Return the position after them, or `FAILED` if the bytes are invalid.
+    The time of the first event begins at byte `place` of `data`, and the section follows. Return the position after the
+    section, or `FAILED` if the bytes are invalid.
     """
     size, count = np.uint64(data.size), np.uint64(t.size)
     now, index = ZERO, ZERO
@@ -184,9 +185,10 @@ def _polarities(data: np.ndarray, place: np.uint64, p: np.ndarray) -> np.uint64:
 
 @compiled
 def _columns(data: np.ndarray, place: np.uint64, x: np.ndarray) -> np.uint64:
-    """Decode the x coordinates of layout 0 that begin at byte `place` of `data` into `x`.
+    """Decode the section "columns" of a chunk with layout 0 (see the module) and write the x of each event into `x`.
 
-    Return the position after them, or `FAILED` if the bytes are invalid.
+    The section begins at byte `place` of `data`. Return the position after the section, or `FAILED` if the bytes are
+    invalid.
     """
     size, count = np.uint64(data.size), np.uint64(x.size)
     index = ZERO
@@ -211,9 +213,10 @@ def _columns(data: np.ndarray, place: np.uint64, x: np.ndarray) -> np.uint64:
 
 @compiled
 def _packed_columns(data: np.ndarray, place: np.uint64, x: np.ndarray, p: np.ndarray) -> np.uint64:
-    """Decode x and p of layout 1 (12 bits per event) from byte `place` of `data` on.
+    """Decode the x and p of all events of a chunk with layout 1 (12 bits per event), and write them into `x` and `p`.
 
-    Return the position after them, or `FAILED` if the bytes are invalid.
+    The section begins at byte `place` of `data`. Return the position after the section, or `FAILED` if the bytes are
+    invalid.
     """
     size, count = np.uint64(data.size), np.uint64(x.size)
     if place + (count + THREE) // FOUR * SIX > size:
@@ -236,9 +239,10 @@ def _packed_columns(data: np.ndarray, place: np.uint64, x: np.ndarray, p: np.nda
 
 @compiled
 def _packed_pixels(data: np.ndarray, place: np.uint64, x: np.ndarray, y: np.ndarray, p: np.ndarray) -> np.uint64:
-    """Decode x, y and p of layouts 2 and 3 (24 bits per event) from byte `place` of `data` on.
+    """Decode all events of a chunk with layout 2 or 3 (24 bits per event), and write them into `x`, `y` and `p`.
 
-    Return the position after them, or `FAILED` if the bytes are invalid.
+    The section begins at byte `place` of `data`. Return the position after the section, or `FAILED` if the bytes are
+    invalid.
     """
     size, count = np.uint64(data.size), np.uint64(x.size)
     if place + (count + THREE) // FOUR * TWELVE > size:

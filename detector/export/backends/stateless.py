@@ -88,7 +88,7 @@ class StepRunner:
         self._states: list[list[Tensor]] = []
 
     def forward(self, x: Tensor, score_thresh: float = 0.4) -> list[list[Tensor]]:
-        """Compute the boxes of frames (T, B, C, H, W) without non-maximum suppression, as in `SSD.forward`.
+        """Compute the boxes of frames (T, B, C, H, W). Like `SSD.forward`, this applies no non-maximum suppression.
 
         Raises:
             ValueError: the frames do not have the exported shape.

@@ -1,4 +1,4 @@
-"""The `evforge` command: its entry point, the command lines of its verbs, and their submission as jobs.
+"""The `evforge` command: entry point, command line of each verb (subcommand), and submission of verbs as Ray jobs.
 
-Does not belong here: the work of a verb.
+Does not belong here: trainings, searches and other work, for which a verb calls other packages.
 """

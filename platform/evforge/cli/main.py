@@ -102,10 +102,12 @@ def _explanation(error: Exception) -> str | None:
 
 @contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """Raise KeyboardInterrupt at the first Ctrl-C or SIGTERM during the block, so that child processes end.
+    """Context manager that raises KeyboardInterrupt at the first Ctrl-C or SIGTERM in its block.
+
+    The block can then end its child processes. Further signals are ignored.
 
     Yields:
-        A list that is empty until the first of these signals, and then contains its number.
+        An empty list, to which the number of the first signal is appended when the signal arrives.
     """
     came: list[int] = []
 

@@ -46,7 +46,7 @@ class Settings:
     print_only: bool = False
 
     def words(self, group: str) -> list[str]:
-        """Return the command-line words that repeat `--config` and the flags of one group."""
+        """Return words for a shell command that has the same `--config` and the same flags of one group."""
         flags = [f"--{key}={shlex.quote(text)}" for key, text in self.overrides.items() if key.startswith(f"{group}.")]
         return ([] if self.file is None else ["--config", shlex.quote(self.file)]) + flags
 
@@ -73,7 +73,15 @@ class Settings:
 
 
 def parse(verb: str, function: Callable, arguments: Sequence[str]) -> dict[str, Any]:
-    """Parse the command line of a verb into keyword arguments of its function.
+    """Parse the command line of a verb.
+
+    Args:
+        verb: name of the verb, for the help text.
+        function: function of the verb.
+        arguments: words of the command line after the name of the verb.
+
+    Returns:
+        Keyword arguments for `function`.
 
     Raises:
         ValueError: an argument is missing, unknown or malformed.
@@ -106,7 +114,7 @@ def summary(thing: Any) -> str:
 
 
 def argument_docs(thing: Any) -> dict[str, str]:
-    """Return the descriptions of the arguments in a Google-style docstring, by name."""
+    """Return a dict from the names of arguments to descriptions, read from the Google-style docstring of `thing`."""
     section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)*)", inspect.getdoc(thing) or "", re.MULTILINE)
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
     return {name: " ".join(text.split()) for name, text in entries}
@@ -155,7 +163,10 @@ def _add_argument(parser: _Parser, parameter: inspect.Parameter, text: str) -> N
 
 
 def _reader(annotation: Any) -> dict[str, Any]:
-    """Return the options of `add_argument` for a type: `str`, `int`, `float`, `bool`, `Literal`, or a list of these."""
+    """Return the keyword arguments of argparse's `add_argument` for a parameter with this type annotation.
+
+    Allowed types are `str`, `int`, `float`, `bool`, `Literal`, lists of these, and each of them with `| None`.
+    """
     if annotation is bool:
         return {"action": "store_true"}
     if isinstance(annotation, types.UnionType):
@@ -168,7 +179,7 @@ def _reader(annotation: Any) -> dict[str, Any]:
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Split a command line into the flags `--group.leaf VALUE`, as a dict, and the other words."""
+    """Split a command line into a dict `{"group.leaf": value}` from the flags of settings, and the other words."""
     overrides: dict[str, str] = {}
     rest: list[str] = []
     waiting = iter(arguments)
@@ -198,7 +209,11 @@ def _hint(argument: str, parser: argparse.ArgumentParser, with_leaves: bool) -> 
 
 
 def _leaf_help(overrides: Mapping[str, str]) -> str:
-    """Format the help of all leaves: meaning, accepted values, default, and the given value if there is one."""
+    """Return the help text of all settings: description, allowed values, default, and the given value if any.
+
+    Args:
+        overrides: values given on the command line, as `{"group.leaf": text}`.
+    """
     defaults, now, lines = Config().to_flat(), Config().with_overrides(overrides).to_flat(), []
     for group in fields(Config):
         lines += ["", f"{group.name}: {summary(group.type)}"]
@@ -212,7 +227,16 @@ def _leaf_help(overrides: Mapping[str, str]) -> str:
 
 
 def _allowed(key: str, leaf: Any, value: Any) -> str:
-    """Describe the accepted values of a leaf; the text is empty if only the type of the leaf restricts them."""
+    """Return the part of the help text that describes the allowed values of a setting.
+
+    Args:
+        key: `group.leaf` of the setting.
+        leaf: dataclass field of the setting.
+        value: current value. If it is an import path, the text includes it.
+
+    Returns:
+        The text, beginning with ";". Empty if all values of the field's type are allowed.
+    """
     tables = {**TABLES, SAMPLERS.key: SAMPLERS, SCHEDULERS.key: SCHEDULERS}
     if key in tables:
         if value not in tables[key] and value not in tables[key].extra:

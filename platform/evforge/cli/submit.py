@@ -1,4 +1,4 @@
-"""Submission of a command as a job on a cluster, with the code and the YAML and JSON files that it needs."""
+"""Submission of an `evforge` command as a Ray job. The code and all YAML and JSON files in the command are sent too."""
 
 import os
 import shlex
@@ -44,8 +44,8 @@ def submit(
         Exit code of the command; 130 after Ctrl-C.
 
     Raises:
-        ValueError: the command cannot run as a job, a variable is not set, or a shipped file contains a password.
-        EvForgeError: the shipped files are too large, or the cluster does not answer.
+        ValueError: the command cannot run as a job, a variable in `env` is not set, or a file contains a password.
+        EvForgeError: the files to send are too large, or the cluster does not answer.
     """
     credentials = named_values(env)
     packages = own_packages(check_job(command[0], values))
@@ -92,17 +92,18 @@ def manage(action: str, job_id: str, address: str | None = None) -> int:
 
 
 def check_job(verb: str, values: Mapping[str, Any]) -> set[str]:
-    """Check that the paths and addresses of a command are valid on all nodes, also after the job has ended.
+    """Check that a command can run as a job: all nodes must be able to use its paths and addresses.
 
     Args:
-        verb: name of the command.
+        verb: verb of the command, such as "tune".
         values: parsed arguments of the command.
 
     Returns:
         All import paths (`module:name`) in the settings and the search space of the command.
 
     Raises:
-        ValueError: a path or address is valid only on one machine or during the job.
+        ValueError: a path is relative, or the tracking store is a file in the working folder. A job has a temporary
+            working folder.
     """
     for name in JOBS[verb]:
         value = values.get(name) or []
@@ -126,7 +127,7 @@ def _named_files(command: Sequence[str]) -> tuple[list[str], dict[str, Path]]:
     """Find the existing YAML and JSON files in a command, and replace their paths by names in the job's working folder.
 
     Returns:
-        The new command, and for each of these names the path of the file to ship.
+        The new command, and a dict from these names to the paths of the local files.
     """
     arguments, files = [], dict[str, Path]()
     for word in command:
@@ -142,7 +143,10 @@ def _named_files(command: Sequence[str]) -> tuple[list[str], dict[str, Path]]:
 
 
 def _flag_and_value(word: str) -> tuple[str, str, str]:
-    """Split the word `--flag=value`. In a word of another form, everything is the value."""
+    """Split a word of a command line into flag, "=" and value.
+
+    For `--flag` without a value, the last two are empty. A word without `--` is a value; the first two are empty.
+    """
     return word.partition("=") if word.startswith("--") else ("", "", word)
 
 
@@ -150,10 +154,10 @@ def _move_passwords(command: Sequence[str]) -> tuple[list[str], list[str]]:
     """Remove the password from the address of the tracking store in a command.
 
     Returns:
-        The new command, and the names of the environment variables that replace the removed parts.
+        The new command, and the names of the environment variables that must contain the removed parts in the job.
 
     Raises:
-        ValueError: another address contains a password.
+        ValueError: an address in another argument contains a password.
     """
     arguments, names = list[str](), list[str]()
     for word, before in zip(command, ("", *command), strict=False):
@@ -168,7 +172,7 @@ def _move_passwords(command: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _refuse_passwords(path: Path) -> None:
-    """Raise an error that names the key if an address in a YAML or JSON file contains a password."""
+    """Raise a ValueError if an address in a YAML or JSON file contains a password. The error names its key or line."""
     text = path.read_text()
     with suppress(yaml.YAMLError):
         for key, value in _leaves(yaml.safe_load(text)):
@@ -180,7 +184,7 @@ def _refuse_passwords(path: Path) -> None:
 
 
 def _leaves(tree: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Yield all texts in nested dicts and lists, each with its dotted key."""
+    """Yield a pair (dotted key, text) for each text in nested dicts and lists."""
     if isinstance(tree, str):
         yield key, tree
     items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()

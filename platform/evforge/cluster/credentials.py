@@ -1,9 +1,9 @@
 """Credentials of jobs and of the workers of a cluster, as environment variables.
 
-Ray writes the environment variables of a job to its logs, its job table and its dashboard. Credentials are therefore
-sent as bytes to Ray's key-value store, which keeps them in the memory of the head. `receive` removes those of a job
-when its command starts. `shared` removes those of a session when the session ends. If Ray is configured to keep its
-key-value store in Redis or RocksDB, they are in this database during that time.
+Ray shows the environment variables of a job in its logs, its job table and its dashboard. Therefore, credentials are
+sent to Ray's key-value store instead, which is in the memory of the head node (or in Redis or RocksDB, if Ray is
+configured so). The credentials of a job are removed from the store by `receive` when the command of the job starts. The
+credentials that a driver shares with its workers are removed by `shared` when the driver's session ends.
 """
 
 import json
@@ -38,10 +38,10 @@ _received: set[str] = set()
 
 
 def named_values(names: Sequence[str]) -> dict[str, str]:
-    """Return the values of environment variables, by name.
+    """Return a dict from the names of environment variables, given as --env, to the values of the variables.
 
     Raises:
-        ValueError: a name is not the name of a variable, or the variable is not set.
+        ValueError: a name is malformed or begins with RAY_, or the variable is not set.
     """
     for name in names:
         word = name.partition("=")[0]
@@ -56,7 +56,10 @@ def named_values(names: Sequence[str]) -> dict[str, str]:
 
 
 def set_credentials() -> dict[str, str]:
-    """Return the values of those variables in `CREDENTIALS` that are set, and of those that this job has received."""
+    """Return the credentials in the environment of this process, as a dict from names to values.
+
+    These are the variables in `CREDENTIALS` and the variables that `receive` has set, except empty and unset ones.
+    """
     names = dict.fromkeys((*CREDENTIALS, *sorted(_received)))
     return {name: os.environ[name] for name in names if os.environ.get(name)}
 
@@ -66,10 +69,11 @@ def upload(client: "JobSubmissionClient", values: Mapping[str, str]) -> dict[str
 
     Args:
         client: client of the job server.
-        values: values of environment variables by name.
+        values: dict from names of environment variables to values.
 
     Returns:
-        Environment variables for the job, which contain no credentials; empty if `values` is empty.
+        Environment variables to set for the job, so that `receive` finds the credentials. They contain no credentials.
+        Empty if `values` is empty.
 
     Raises:
         EvForgeError: the cluster does not accept the credentials.
@@ -105,10 +109,10 @@ def receive() -> None:
 
 @contextmanager
 def shared() -> Iterator[None]:
-    """Keep the credentials of this driver available for `load` in its workers, during the block.
+    """Context manager that makes the credentials of this driver available to its workers, which call `load`.
 
-    Call this function after the driver is connected to a cluster. Workers on this machine need it only if another
-    process has started their Ray.
+    Enter it after the driver is connected to a cluster. It is not needed if this process has started Ray itself,
+    because the workers then inherit the environment variables.
     """
     values = set_credentials()
     if not values:
@@ -122,10 +126,10 @@ def shared() -> Iterator[None]:
 
 
 def load() -> None:
-    """Set the environment variables that the driver of this worker shares.
+    """Set the environment variables that the driver of this worker has made available by `shared`.
 
     Call this function in a worker before it creates a client of MLflow or opens an address. It does nothing if the
-    driver shares nothing, or if this process does not use Ray.
+    driver has shared nothing, or if this process does not use Ray.
     """
     ray = sys.modules.get("ray")
     data = fetch_shared() if ray is not None and ray.is_initialized() else None

@@ -1,4 +1,4 @@
-"""The head of a cluster: check that it answers, and end the program if it no longer does."""
+"""The head, which is the node that manages a Ray cluster: check that it answers, and interrupt the program if not."""
 
 import os
 import signal
@@ -24,7 +24,12 @@ class HeadLostError(EvForgeError):
 
 
 def answers(target: str, timeout_s: float) -> bool:
-    """Return whether a gRPC server, as the head of a cluster is, accepts connections at HOST:PORT."""
+    """Return whether a gRPC server, such as the head of a cluster, accepts connections.
+
+    Args:
+        target: address HOST:PORT.
+        timeout_s: longest time in seconds to wait for the connection.
+    """
     import grpc
 
     with grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)]) as channel:
@@ -37,13 +42,13 @@ def answers(target: str, timeout_s: float) -> bool:
 
 @contextmanager
 def head_watched(address: str) -> Iterator[None]:
-    """Raise an error in the block as soon as the head of the connected cluster no longer answers.
+    """Context manager that interrupts its block if the head of the connected cluster no longer answers.
 
-    The main thread receives a KeyboardInterrupt, which code in the block handles as Ctrl-C. After the block it becomes
-    a HeadLostError.
+    The block is interrupted by a KeyboardInterrupt in the main thread, as by Ctrl-C. After the block, a HeadLostError
+    replaces the KeyboardInterrupt.
 
     Args:
-        address: the address as the user gave it, for the message.
+        address: address of the cluster as the user gave it, for the error message.
 
     Raises:
         HeadLostError: the head no longer answers.

@@ -39,9 +39,9 @@ def server_address(address: str | None = None) -> str:
 
 
 def use_token() -> None:
-    """Make Ray send the authentication token if the user has one.
+    """Set RAY_AUTH_MODE so that Ray sends an authentication token, if the user has a token.
 
-    Call this function before Ray is imported, because Ray reads the variable RAY_AUTH_MODE during the import.
+    Call this function before Ray is imported, because Ray reads this environment variable during the import.
     """
     named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
     if named or (Path.home() / ".ray" / "auth_token").is_file():
@@ -51,8 +51,8 @@ def use_token() -> None:
 def connect(address: str) -> "JobSubmissionClient":
     """Connect to the job server at `address`.
 
-    The token is the value of RAY_AUTH_TOKEN, the content of the file that RAY_AUTH_TOKEN_PATH names, or the content of
-    `~/.ray/auth_token`. The command `ray get-auth-token --generate` writes this last file.
+    Ray reads the authentication token from one of three places: the environment variable RAY_AUTH_TOKEN, the file that
+    RAY_AUTH_TOKEN_PATH names, or the file `~/.ray/auth_token`, which `ray get-auth-token --generate` writes.
 
     Raises:
         EvForgeError: nothing answers at the address, the server is not Ray, or the server rejects the token.
@@ -127,7 +127,7 @@ class _Log:
 
 
 def status(client: "JobSubmissionClient", job_id: str) -> str:
-    """Return two lines: the line of the job as in `overview`, and the job's message.
+    """Return two lines: first id, status, start time and command of the job, then Ray's message about the job.
 
     Raises:
         EvForgeError: there is no such job.
@@ -137,7 +137,7 @@ def status(client: "JobSubmissionClient", job_id: str) -> str:
 
 
 def stop(client: "JobSubmissionClient", job_id: str) -> str:
-    """Stop a job as Ctrl-C would, wait at most `STOP_S` seconds for its end, and return a line with its status.
+    """Interrupt a job and wait at most `STOP_S` seconds until the job ends. Return a line with the job's status.
 
     Raises:
         EvForgeError: there is no such job.
@@ -151,7 +151,7 @@ def stop(client: "JobSubmissionClient", job_id: str) -> str:
 
 
 def overview(client: "JobSubmissionClient") -> str:
-    """Return a text with one line per submitted job. The newest job is last."""
+    """Return a text with one line per submitted job: id, status, start time and command. The newest job is last."""
     jobs = sorted((job for job in client.list_jobs() if job.submission_id), key=lambda job: job.start_time or 0)
     return "\n".join(map(_line, jobs)) or "no jobs"
 

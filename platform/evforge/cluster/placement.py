@@ -1,4 +1,4 @@
-"""Nodes that can serve a run: which nodes see the dataset, and requests of resources that leave the others out."""
+"""Placement of runs: find the nodes on which the dataset exists, and request resources on suitable nodes only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,9 +22,9 @@ RAY_NAMES = {"cpu": "CPU", "gpu": "GPU"}
 
 
 def witnesses(dataset: str | Path) -> list[str]:
-    """Return files of a dataset whose presence on a node shows that the node sees the dataset.
+    """Return a few files of a dataset. If they exist on a node, the whole dataset is assumed to exist there.
 
-    These are the label map and the first recording of each split that a training reads.
+    These are the label map, and the first recording of each of the splits train and val.
     """
     folder = Path(dataset)
     first = [min(map(str, (folder / split).rglob("*.h5")), default=None) for split in ("train", "val")]
@@ -32,19 +32,19 @@ def witnesses(dataset: str | Path) -> list[str]:
 
 
 def serving_nodes(config: Config, resources: Resources) -> Resources:
-    """Ask all nodes of a cluster for the dataset, and leave out the nodes that do not see it.
+    """Find the nodes of a cluster on which the dataset exists. If the cluster has only one node, nothing is checked.
 
-    One line per such node is printed.
+    One line is printed for each node on which the dataset does not exist.
 
     Args:
         config: checked configuration.
         resources: resources of Ray.
 
     Returns:
-        The resources of the other nodes.
+        The resources of the nodes with the dataset. The ids of the nodes without it are in `left_out`.
 
     Raises:
-        EvForgeError: no node sees the dataset.
+        EvForgeError: the dataset exists on no node.
     """
     import ray
 
@@ -67,15 +67,15 @@ def serving_nodes(config: Config, resources: Resources) -> Resources:
 
 
 def selector(left_out: Sequence[str]) -> dict[str, str]:
-    """Return Ray's label selector that excludes nodes, given by their ids; empty if there are none."""
+    """Return the label selector with which Ray excludes the nodes with these ids; empty if `left_out` is empty."""
     return {NODE_ID: f"!in({','.join(left_out)})"} if left_out else {}
 
 
 def request(amounts: Mapping[str, float], left_out: Sequence[str] = ()) -> "PlacementGroupFactory":
-    """Return a request of resources on one node for Ray Tune.
+    """Return a request for resources on one node, in the form that Ray Tune takes for a trial.
 
     Args:
-        amounts: amounts, such as `{"cpu": 1.0, "gpu": 0.5}`.
+        amounts: amount of each resource, such as `{"cpu": 1.0, "gpu": 0.5}`.
         left_out: ids of nodes that must not be used.
     """
     from ray.tune import PlacementGroupFactory
@@ -86,11 +86,14 @@ def request(amounts: Mapping[str, float], left_out: Sequence[str] = ()) -> "Plac
 
 
 def avoid(old: "PlacementGroupFactory", left_out: Sequence[str]) -> "PlacementGroupFactory":
-    """Return a request for the same amounts that excludes nodes. If no other node could serve it, return `old`.
+    """Return a request for the same resources that excludes some nodes.
 
     Args:
-        old: request of resources on one node.
-        left_out: ids of the excluded nodes.
+        old: request for resources on one node.
+        left_out: ids of the nodes to exclude.
+
+    Returns:
+        The new request. `old` if no other node has these resources.
     """
     import ray
 

@@ -1,4 +1,4 @@
-"""The processes of a Ray that runs on this machine: find them all, and end them."""
+"""The processes of Ray that this process has started on this machine: find all of them, and end them."""
 
 import ctypes
 import os
@@ -24,9 +24,9 @@ SET_CHILD_SUBREAPER = 36  # argument of prctl(2)
 class LocalProcesses:
     """All processes that `ray.init` starts on this machine.
 
-    They inherit an environment variable whose value is unique. Some of Ray's processes overwrite their environment
-    with their title. These are found as children of the other processes, or, if their parent has died, as children of
-    this process.
+    The processes inherit a unique value of an environment variable, by which they are found. Some of Ray's processes
+    overwrite the memory of their environment with a title. They are found as children of the other processes. If their
+    parent process has died, they are found as children of this process.
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class LocalProcesses:
 
     @contextmanager
     def starting(self) -> Iterator[None]:
-        """Mark the processes that are started during the block."""
+        """Context manager that marks the processes started in its block, so that `find` finds them."""
         before = os.environ.get(VARIABLE)
         os.environ[VARIABLE] = self._mark
         try:
@@ -48,7 +48,10 @@ class LocalProcesses:
                 os.environ[VARIABLE] = before
 
     def find(self) -> set[psutil.Process]:
-        """Return the processes that are alive. Later calls also return those that have since lost their parent."""
+        """Return the living processes.
+
+        A process that was found once is found again, even if its parent process has died in the meantime.
+        """
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 if process.environ().get(VARIABLE) == self._mark:
@@ -60,7 +63,7 @@ class LocalProcesses:
         return {process for process in self._known if _is_alive(process)}
 
     def end(self, patience_s: float = 0.0) -> None:
-        """End all processes. A process that ends by itself has `patience_s` seconds to do so."""
+        """Wait at most `patience_s` seconds until all processes have ended by themselves, then kill the others."""
         with _adopted_orphans():
             psutil.wait_procs(self.find(), timeout=patience_s)
             end = time.monotonic() + LIMIT_S
@@ -79,7 +82,7 @@ def _is_alive(process: psutil.Process) -> bool:
 
 @contextmanager
 def _adopted_orphans() -> Iterator[None]:
-    """On Linux, make this process the parent of all descendants that lose their parent during the block."""
+    """Context manager: on Linux, this process becomes the parent of descendants that lose their parent in the block."""
     if not sys.platform.startswith("linux"):
         yield
         return

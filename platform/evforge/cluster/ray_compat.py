@@ -112,7 +112,12 @@ def replace_messages() -> None:
 
 
 def _is_replaced(message: dict[str, Any], line: str) -> bool:
-    """Return whether a line of a message is not printed. Print another line instead if it is about a lost node."""
+    """Return whether Ray must not print a line of a message. For a line about a lost node, print a shorter line.
+
+    Args:
+        message: dict with the lines that one process has printed, and with the name of this process.
+        line: one of these lines.
+    """
     if message.get("actor_name") == PLACEMENT_GROUP_CLEANER or message.get("pid") == HEAD_SERVER:
         return True
     if message.get("pid") != "raylet":
@@ -125,10 +130,10 @@ def _is_replaced(message: dict[str, Any], line: str) -> bool:
 
 @contextmanager
 def without_group_cleaner() -> Iterator[None]:
-    """Start no `PlacementGroupCleaner` for the trainings in the block.
+    """Context manager that prevents Ray Train from starting its process `PlacementGroupCleaner` in the block.
 
-    This process of 120 MB frees the CPUs of a training whose controller has died while its driver continues. It is
-    useless for a training that ends with its driver, and works only with a dashboard.
+    This process needs 120 MB. It frees the CPUs of a training if the controller of the training dies and the driver
+    continues. Here, the driver ends together with the training. Without a dashboard, the process does not work anyway.
     """
     from ray.train.v2._internal.execution.callback import ControllerCallback
     from ray.train.v2.api import data_parallel_trainer
@@ -150,7 +155,7 @@ def log_folder() -> Path:
 
 
 def grown_nodes() -> tuple[tuple[int, int], ...]:
-    """Return the nodes of the largest cluster that the autoscaler can start, as (CPU cores, GPUs) of each node.
+    """Return (CPU cores, GPUs) of each node in the largest cluster that the autoscaler can start.
 
     The tuple is empty if the cluster has no autoscaler.
     """
@@ -165,12 +170,12 @@ def grown_nodes() -> tuple[tuple[int, int], ...]:
 
 
 def agent_is_missing(error: RuntimeError) -> bool:
-    """Return whether the head node rejected a job only because the node has just started."""
+    """Return whether the head node rejected a job only because it has just started. The job can be submitted again."""
     return "No available agent" in str(error)
 
 
 def failure_text(error: Exception) -> str:
-    """Return the message of the failed worker, or of the controller if no worker failed, from an error of Ray Train."""
+    """Return the message of the failure that caused an error of Ray Train, from a worker or else the controller."""
     causes = list(getattr(error, "worker_failures", {}).values()) or [getattr(error, "controller_failure", error)]
     return str(causes[0])
 
@@ -237,7 +242,10 @@ def error_text(trial: "Trial") -> str:
 
 
 def failed_node(trial: "Trial") -> str | None:
-    """Return the attribute `node_id` of the exception that a trial raised; None if there is no such attribute."""
+    """Return the id of the node that caused the failure of a trial; None if it is unknown.
+
+    The id is the attribute `node_id` of the exception that the trial raised.
+    """
     from ray import cloudpickle
 
     file = trial.pickled_error_file  # `Trial.get_pickled_error` reads a copy that is written later
@@ -247,7 +255,7 @@ def failed_node(trial: "Trial") -> str | None:
 
 @contextmanager
 def before_retries(act: Callable[["Trial"], None]) -> Iterator[None]:
-    """During the block, call `act` for each failed trial before Ray Tune queues it again.
+    """Context manager: in its block, `act` is called with each failed trial before Ray Tune queues the trial again.
 
     Ray's callback `on_trial_recover` comes too late to change the requested resources of the trial.
     """
@@ -309,7 +317,7 @@ def take_package(address: str, name: str) -> bytes | None:
     """Return the content of a package and remove it; None if there is no such package.
 
     Args:
-        address: address of the cluster, as in RAY_ADDRESS.
+        address: address HOST:PORT of the cluster's head.
         name: name of the package.
     """
     from ray._raylet import GcsClient  # type: ignore[attr-defined]
@@ -321,7 +329,7 @@ def take_package(address: str, name: str) -> bytes | None:
 
 
 def store_shared(data: bytes) -> None:
-    """Store bytes for the workers of this driver. Also remove the bytes of drivers that have died."""
+    """Store bytes on the cluster for the workers of this driver. Remove the bytes of drivers that have died."""
     from ray.experimental import internal_kv
 
     client = internal_kv.internal_kv_get_gcs_client()
@@ -333,14 +341,14 @@ def store_shared(data: bytes) -> None:
 
 
 def fetch_shared() -> bytes | None:
-    """Return the bytes that the driver of this process has stored; None if there are none."""
+    """Return the bytes that the driver of this process has stored by `store_shared`; None if there are none."""
     from ray.experimental.internal_kv import _internal_kv_get
 
     return _internal_kv_get(_job_id(), namespace=SHARED)
 
 
 def remove_shared() -> None:
-    """Remove the bytes that this driver has stored. Nothing happens if the cluster has died."""
+    """Remove the bytes that this driver has stored by `store_shared`. Do nothing if the cluster no longer runs."""
     import ray
     from ray.experimental.internal_kv import _internal_kv_del
 

@@ -111,17 +111,20 @@ def local_resources() -> Resources:
 
 @contextmanager
 def ray_session(dashboard: bool = False) -> Iterator[Resources]:
-    """Start Ray on this machine or connect to the cluster for the block, and yield the resources.
+    """Context manager that connects to the cluster in RAY_ADDRESS or, if this is not set, starts Ray on this machine.
 
     A local Ray is stopped after the block, and none of its processes remains. A nested session uses the outer session.
 
     Args:
-        dashboard: start a local Ray with its dashboard. Only searches whose trials are trainings of several workers
-            need it: Ray frees the CPUs of a trial that has ended only if the dashboard runs.
+        dashboard: whether a local Ray is started with its dashboard. It is needed for searches whose trials have
+            several workers: without it, Ray does not free the CPUs of ended trials.
+
+    Yields:
+        The resources of the nodes.
 
     Raises:
-        EvForgeError: Ray did not start, also not at the second attempt, or the cluster cannot be used.
-        HeadLostError: the head of the cluster was lost during the block.
+        EvForgeError: two attempts to start Ray have failed, or the cluster cannot be used.
+        HeadLostError: the head of the cluster has stopped answering during the block.
     """
     import ray
 
@@ -141,7 +144,7 @@ def ray_session(dashboard: bool = False) -> Iterator[Resources]:
 
 @contextmanager
 def kept_variable(name: str) -> Iterator[None]:
-    """Restore the value of an environment variable after the block."""
+    """Context manager that restores the value of an environment variable after its block."""
     value = os.environ.get(name)
     try:
         yield
@@ -161,7 +164,10 @@ def _resources() -> Resources:
 
 @contextmanager
 def _started(dashboard: bool) -> Iterator[None]:
-    """Start Ray on this machine for the block. After a failure, end all processes of the start and try once more."""
+    """Context manager that starts Ray on this machine, and stops it after the block.
+
+    If the start fails, the processes that were started are ended, and a second attempt follows.
+    """
     import ray
 
     with kept_variable("RAY_API_SERVER_ADDRESS"):
@@ -188,7 +194,7 @@ def _started(dashboard: bool) -> Iterator[None]:
 
 @contextmanager
 def _connected(address: str) -> Iterator[None]:
-    """Connect to the cluster at `address` for the block."""
+    """Context manager that connects to the cluster at `address`, and disconnects after the block."""
     import ray
 
     _require_answer(address)
@@ -206,10 +212,10 @@ def _connected(address: str) -> Iterator[None]:
 
 
 def _require_answer(address: str) -> None:
-    """Check that a server of gRPC answers at an address HOST:PORT. Ray itself would wait for minutes.
+    """Check that a gRPC server answers at the address of a cluster. Without this check, Ray would wait for minutes.
 
     Raises:
-        EvForgeError: nothing answers, or another server.
+        EvForgeError: the address is malformed, or no gRPC server answers there.
     """
     target = address.removeprefix("ray://")
     host, _, port = target.rpartition(":")
@@ -240,12 +246,17 @@ def _refusal(error: Exception) -> str:
 
 
 def _short(error: Exception) -> str:
-    """Return the first sentence of an error."""
+    """Return the first sentence of the message of an error."""
     return one_line(error).partition(". ")[0].rstrip(".") or type(error).__name__
 
 
 def _stop(processes: LocalProcesses, patience_s: float = 0.0) -> None:
-    """Stop a local Ray, also one that has started only in part."""
+    """Stop the Ray on this machine, even if its start was not complete.
+
+    Args:
+        processes: processes of this Ray.
+        patience_s: time in seconds after which processes that have not ended are killed.
+    """
     import ray
 
     try:
@@ -259,7 +270,8 @@ def _stop(processes: LocalProcesses, patience_s: float = 0.0) -> None:
 def _local_options(dashboard: bool) -> dict[str, Any]:
     """Return the arguments of `ray.init` for a local Ray.
 
-    This also sets RAY_API_SERVER_ADDRESS: to a free port for the dashboard, or to a port where nothing answers.
+    This also sets the environment variable RAY_API_SERVER_ADDRESS to the address of the dashboard. Without a dashboard,
+    it is set to an address at which nothing answers.
     """
     options = {"address": "local", "include_dashboard": dashboard, "object_store_memory": OBJECT_STORE_BYTES}
     port = NO_SERVER
@@ -273,7 +285,10 @@ def _local_options(dashboard: bool) -> dict[str, Any]:
 
 @contextmanager
 def _kept_signal_handlers() -> Iterator[None]:
-    """Restore the signal handlers after the block. Ray's handler of SIGTERM aborts the process without cleanup."""
+    """Context manager that restores the handlers of SIGINT and SIGTERM after its block, in which Ray replaces them.
+
+    Ray's handler of SIGTERM would end the process without cleanup.
+    """
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

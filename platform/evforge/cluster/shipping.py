@@ -1,4 +1,4 @@
-"""Start of jobs: collect the files that a job needs, submit the job, and check the paths in its settings."""
+"""Start of Ray jobs: check the paths in the settings of a job, collect the files that it needs, and submit it."""
 
 import importlib.util
 import secrets
@@ -58,9 +58,9 @@ def unshared(config: Config) -> list[str]:
 
 
 def own_packages(import_paths: Iterable[str]) -> dict[str, Path]:
-    """Find the packages and modules that import paths refer to and that are not installed. A job must contain them.
+    """Find the user's packages and modules that a job must contain: those in import paths that are not installed.
 
-    `detector` and `evforge` are not included, as every job contains them.
+    `detector` and `evforge` are not in the result, because every job contains them.
 
     Args:
         import_paths: import paths such as `package.module:Name`.
@@ -101,7 +101,8 @@ def launch(
         module: name of the Python module to run, followed by its arguments.
         files: dict from file names in the job's working folder to local files.
         packages: further packages and modules to send, as returned by `own_packages`.
-        credentials: values of environment variables of the job, by name. Ray writes them to no file.
+        credentials: dict from names of environment variables of the job to secret values, which Ray does not write to
+            files.
 
     Returns:
         Id of the job.
@@ -176,7 +177,7 @@ def _check_size(sizes: Mapping[str, int]) -> None:
 
 @contextmanager
 def _archive(contents: Mapping[str, Path]) -> Iterator[Path]:
-    """Create a temporary ZIP file for the block, and yield its path.
+    """Context manager that creates a temporary ZIP file for its block, and yields the path of the file.
 
     Ray's own archive would contain whole folders and is not compressed.
 

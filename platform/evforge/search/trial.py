@@ -1,4 +1,4 @@
-"""A trial of a search: the configuration of its sample, and the functions that run in its process."""
+"""A trial of a search: compute the configuration of a sample, and train it in a Ray process."""
 
 import atexit
 import gc
@@ -26,21 +26,24 @@ WORKERS = "workers"
 
 
 def trial_config(base: Config, space: Space, sample: Mapping[str, Any]) -> Config:
-    """Return the configuration of a sample. If the sample contains a seed, the seed replaces the seed of `base`."""
+    """Return the configuration of a trial: `base` with the settings of the trial's sample.
+
+    If the sample contains `train.seed`, this seed replaces the seed of `base`.
+    """
     seed = {SEED: sample[SEED]} if SEED in sample else {}
     return base.with_overrides({**space.overrides_of(sample), **seed})
 
 
 @dataclass(frozen=True)
 class TrialSetup:
-    """What all trials of a search have in common.
+    """Values that are the same for all trials of a search.
 
     Args:
         resolve: function that returns the configuration of a sample
         folder: folder of the study
-        files: files of the dataset that every node must see
+        files: files of the dataset that must exist on every node
         threads: number of torch threads of a trial, or of each of its workers
-        use_gpu: train on the GPU that a trial's process sees
+        use_gpu: whether trials are trained on GPUs
         left_out: ids of nodes that must not be used
     """
 
@@ -55,9 +58,9 @@ class TrialSetup:
 def run_trial(config: dict[str, Any], setup: TrialSetup) -> None:
     """Train one sample. Resume from the last checkpoint of the trial if there is one.
 
-    Ray retries a trial after an error that may be temporary: its process or node died, a file could not be read or
-    written, or memory was short. Other errors would occur again. They are not raised but written to a file for the
-    driver, so that the process, which has imported all libraries, can run the next trial.
+    Ray retries a trial after an error that may be temporary: the death of its process or node, an error of a file, or
+    too little memory. Any other error would occur again. It is not raised but written to a file, which the driver
+    reads. This process has already imported all libraries, and can then run the next trial.
 
     Args:
         config: the sample that Ray drew, or `{"sample": sample}`.
@@ -90,8 +93,8 @@ def run_trial(config: dict[str, Any], setup: TrialSetup) -> None:
 def run_trial_of_workers(config: dict[str, Any], setup: TrialSetup) -> None:
     """Train one sample as a Ray Train run with `train.workers` ranks. Resume from the last checkpoint if there is one.
 
-    This process only waits and reserves no CPU. Ray reserves the resources of all workers together. If a worker fails,
-    the whole trial is retried, so that one counter limits the retries. The arguments are the same as for `run_trial`.
+    This process only waits for the workers and reserves no CPU. If a worker fails, Ray Tune retries the whole trial;
+    Ray Train itself does not retry. The arguments are the same as for `run_trial`.
     """
     from ray.tune.integration.ray_train import TuneReportCallback
 
@@ -112,9 +115,9 @@ def run_trial_of_workers(config: dict[str, Any], setup: TrialSetup) -> None:
 
 @cache
 def _leave_imports_out_of_collections() -> None:
-    """Exclude the objects of imported modules from garbage collection.
+    """Exclude all objects that exist now, such as imported modules, from garbage collection.
 
-    Otherwise the collection after every trial would take too long.
+    This makes the garbage collection after every trial faster.
     """
     gc.freeze()
     atexit.register(gc.unfreeze)  # otherwise libraries report leaked objects at exit
@@ -122,7 +125,10 @@ def _leave_imports_out_of_collections() -> None:
 
 @contextmanager
 def _noting_failures(setup: TrialSetup) -> Iterator[None]:
-    """Write an error of the block to the file for the driver, or raise it if a retry may succeed."""
+    """Context manager for errors in its block. An error is raised if a retry of the trial may succeed.
+
+    Otherwise, the traceback is written to the failure file of the trial, which the driver reads.
+    """
     from ray import tune as ray_tune
 
     path = failure_file(setup.folder, ray_tune.get_context().get_trial_id())

@@ -62,8 +62,8 @@ class TrialRecord:
             folder), `schedule`, and the fingerprints of the drawn configuration (`expected`) and of the model's
             configuration (`fingerprint`)
         folder: folder of the trial, which contains its checkpoints
-        schedule: pairs (first epoch, sample) of all settings with which the weights were trained; more than one pair
-            only in a population
+        schedule: samples with which the current weights were trained, as pairs (first epoch, sample). There is one
+            pair, except in a population (PBT), where trials take over the weights of other trials
     """
 
     name: str
@@ -81,8 +81,8 @@ class TrialRecord:
 class StudyLog(Callback):
     """Ray Tune callback that logs each trial of a study as an MLflow run and prints a table at intervals.
 
-    Ray stores the state of this log with the search. A resumed study continues with this state, which includes the
-    state of the scheduler.
+    Ray stores the state of this log together with the search, so that a resumed study continues with it. The state of
+    the scheduler is a part of this state.
 
     Args:
         tracker: tracker of the MLflow store.
@@ -120,7 +120,7 @@ class StudyLog(Callback):
     def set_state(self, state: dict[str, Any]) -> None:
         """Restore the log of an interrupted search.
 
-        The MLflow runs of trials that are missing in the stored state are ended.
+        If a trial is not in the stored state, because it started after the last save, its MLflow run is ended.
         """
         now = self._start = self._last_table = time.monotonic()
         self.trials = {key: replace(record, started=now - record.seconds) for key, record in state["trials"].items()}
@@ -131,7 +131,7 @@ class StudyLog(Callback):
                 self.tracker.end_run(run.run_id, "KILLED")
 
     def move(self, tracker: Tracker, folder: Path) -> None:
-        """Continue with another tracker and folder, because the study may have been moved since it was stored."""
+        """Replace the tracker and the folder by those of a resumed study, which may have been moved."""
         self._avoided = {}  # the cluster may be another one
         for record in self.trials.values():
             if record.folder is not None:
@@ -139,9 +139,9 @@ class StudyLog(Callback):
         self.tracker, self.folder = tracker, folder
 
     def on_step_begin(self, iteration: int, trials: list, **info: Any) -> None:
-        """Restore the saved state of the scheduler.
+        """Restore the saved state of the scheduler before the first step of a resumed search.
 
-        This is not possible earlier, because the state refers to trials that Ray Tune must restore first.
+        `set_state` cannot do this, because the state refers to trials that Ray Tune restores after `set_state`.
         """
         if self._scheduler_state is not None:
             load_scheduler_state(self.scheduler, self._scheduler_state, trials)
@@ -234,7 +234,10 @@ class StudyLog(Callback):
         self._prune(trials)
 
     def avoid_node(self, trial: Any) -> None:
-        """Exclude the node on which a trial has failed from its next attempt, if another node can run the trial."""
+        """Request that the next attempt of a failed trial does not use the node that has caused the failure.
+
+        Nothing changes if this node is unknown, or if no other node has the resources for the trial.
+        """
         node_id = failed_node(trial)
         if node_id is not None:
             nodes = self._avoided.setdefault(trial.trial_id, list(self.left_out))
@@ -259,9 +262,9 @@ class StudyLog(Callback):
         print(f"{record.name} failed: {record.reason}", flush=True)
 
     def _prune(self, trials: list) -> None:
-        """Remove the checkpoints of ended trials that can no longer win, because a checkpoint needs up to 270 MB.
+        """Remove the checkpoints of ended trials that are not among the best trials.
 
-        Checkpoints that other trials of a population may load are kept.
+        A checkpoint needs up to 270 MB. Checkpoints that other trials of a population may load are kept.
         """
         ended, is_max = self.candidates(), self.base.tune.mode == "max"
         ranked = sorted(ended, key=lambda one: one.value, reverse=is_max)
@@ -284,7 +287,7 @@ class StudyLog(Callback):
                 shutil.rmtree(checkpoint, ignore_errors=True)
 
     def _best(self, record: TrialRecord) -> dict[str, Any] | None:
-        """Return the report of the best validation, the last of equal ones; None if no report has a finite metric."""
+        """Return the report with the best metric, the last one if several are equal; None without a finite metric."""
         metric, choose = self.base.tune.metric, max if self.base.tune.mode == "max" else min
         finite = [report for report in reversed(record.reports) if math.isfinite(report.get(metric, math.nan))]
         return choose(finite, key=lambda report: report[metric], default=None)
@@ -310,7 +313,7 @@ class StudyLog(Callback):
         return found
 
     def front(self) -> list[Candidate]:
-        """Return the Pareto front of metric and cost of the ended trials; empty if the search has no cost."""
+        """Return the ended trials on the Pareto front of metric and cost; empty if the search minimises no cost."""
         return front(self.candidates(), self.base.tune.mode) if self.base.tune.against != "none" else []
 
     def end_open(self) -> None:
@@ -332,10 +335,11 @@ class StudyLog(Callback):
         return [self._row(record, record.config) for record in self.trials.values() if record.config is not None]
 
     def check_samples_reached_models(self) -> None:
-        """Check that the model of each trial was made with the settings of the trial's sample.
+        """Check by fingerprints that each trial has trained a model with the settings of the trial's sample.
 
         Raises:
-            EvForgeError: a model has other settings than its sample, or two different samples have the same model.
+            EvForgeError: a trial has trained a model with other settings, or two trials with different samples have
+                trained models with the same settings.
         """
         seen: dict[str, tuple[str, dict[str, Any]]] = {}
         for record in self.trials.values():

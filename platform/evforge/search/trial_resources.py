@@ -85,7 +85,7 @@ def _largest_share(amounts: list[int], most: list[int], count: int) -> float:
 
 
 def _fitting(amount: int, share: float) -> int:
-    """Return how many shares fit in an amount. A tolerance allows for the rounding of the share."""
+    """Return how many shares of this size fit into an amount, with a tolerance for the rounding of the share."""
     return int(amount / share + 1 / RESOLUTION)
 
 

@@ -84,10 +84,7 @@ class StudyResult:
 
 
 def resolve(config: Config, space: Space, overrides: Mapping[str, Any] | None = None) -> Config:
-    """Return the configuration of a study.
-
-    The settings of the space file replace those of `config`, and `overrides` replace both.
-    """
+    """Return the configuration of a study: `config`, changed by the settings in the space file, then by `overrides`."""
     return config.with_overrides({**space.settings, **(overrides or {})})
 
 
@@ -97,7 +94,7 @@ def prepare(config: Config, space_file: str | Path, overrides: Mapping[str, Any]
     Arguments and errors are the same as for `tune`.
 
     Returns:
-        The settings of the study, and the search space after `resolve_lists` has fitted its anchor lists.
+        The settings of the study, and the search space, in which `resolve_lists` has fitted the anchor lists.
     """
     space = load_space(space_file)
     config = resolve(config, space, overrides)
@@ -133,8 +130,8 @@ def tune(config: Config, space_file: str | Path, overrides: Mapping[str, Any] | 
     Raises:
         ValueError: a setting or the space is invalid.
         FileNotFoundError: the dataset or the space file does not exist.
-        EvForgeError: every trial failed, the settings of a sample did not reach its model, or a trial needs more CPUs
-            or GPUs than Ray has.
+        EvForgeError: every trial failed, a model was trained with other settings than those of its sample, or a trial
+            needs more CPUs or GPUs than Ray has.
     """
     config, space = prepare(config, space_file, overrides)
     files, tags = {SPACE_FILE: space_text(space_file, space)}, {"space": Path(space_file).name}
@@ -177,7 +174,10 @@ def _run_study(config: Config, space: Space, folder: Path | None, **new: Any) ->
 
 @dataclass
 class _Study:
-    """Runs the steps of one search. A step that an earlier process has started is resumed."""
+    """Runs a search in two steps: the trials, and the final trials, which train the best samples with further seeds.
+
+    In the folder of an interrupted study, the step that was interrupted is resumed.
+    """
 
     config: Config
     space: Space
@@ -202,15 +202,15 @@ class _Study:
         return replace(result, front=self._write_front(log))
 
     def _rank(self, one: Candidate) -> float:
-        """Return a number that is larger for a better metric."""
+        """Return the metric of a trial, negated if a smaller metric is better."""
         return one.value if self.config.tune.mode == "max" else -one.value
 
     def _searcher(self) -> tuple[Any, dict[str, Any], int]:
-        """Prepare the sampler for Ray Tune.
+        """Create what Ray Tune needs to draw the samples.
 
         Returns:
-            Ray's domain of the sample (None if a searcher draws the samples), further arguments of Ray's `TuneConfig`,
-            and the number of trials.
+            Three values: a `ray.tune.grid_search` of all samples, or None if a searcher draws the samples; further
+            arguments of `ray.tune.TuneConfig`; and the number of trials.
         """
         settings, sampler = self.config.tune, make_sampler(self.config, self.space)
         if isinstance(sampler, list):
@@ -230,16 +230,14 @@ class _Study:
 
         Args:
             name: name of the folder for the trials, inside the folder of the study.
-            samples: Ray's domain of the sample; None if a searcher draws the samples.
-            search: further arguments of Ray's `TuneConfig`.
+            samples: a `ray.tune.grid_search` of all samples; None if a searcher draws the samples.
+            search: further arguments of `ray.tune.TuneConfig`.
             count: number of trials.
             stop_early: whether the scheduler is used.
 
         Returns:
-            The log of the trials, and the trials that have a checkpoint and a finite metric.
-
-        Raises:
-            EvForgeError: no trial has a checkpoint and a finite metric.
+            The log of all trials, and the trials that have a checkpoint and a finite metric. If there are no such
+            trials, an EvForgeError is raised.
         """
         # Ray would print the whole traceback of a failed trial. `StudyLog` prints only the last line and stores the
         # traceback in the MLflow run.
@@ -322,7 +320,7 @@ class _Study:
         return found
 
     def _winner(self, candidates: Sequence[Candidate], finals: Sequence[Candidate]) -> list[Candidate]:
-        """Return the trials of the sample with the best mean metric over its seeds. The best trial is first.
+        """Find the sample with the best mean metric over its seeds, and return its trials. The best trial is first.
 
         Args:
             candidates: the trials of the search.
@@ -368,7 +366,10 @@ class _Study:
 
 
 def _schedule_text(best: Candidate) -> str:
-    """Return comment lines with all settings that a population used for the best trial; empty if they never changed."""
+    """Return comment lines with the settings of the best trial in each range of epochs.
+
+    The text is empty if the settings never changed, which is always the case without a population.
+    """
     if len(best.schedule) < 2:
         return ""
     parts = (

@@ -1,8 +1,8 @@
 """Guard: a small process that ends the MLflow runs of a driver if the driver dies without ending them.
 
-A driver that is killed, or that Ray aborts because the head of the cluster died, cannot run any Python code. Its runs
-would remain RUNNING forever. The guard waits for the end of a pipe from the driver, which the operating system closes
-in any case. Until then it imports nothing large.
+A driver that is killed, or that Ray aborts because the head of the cluster died, cannot run any Python code. Without
+the guard, its runs would keep the status RUNNING forever. The driver and the guard are connected by a pipe, which the
+operating system closes when the driver dies. The guard imports large libraries only after this.
 """
 
 import json
@@ -20,7 +20,9 @@ DONE = b"done"
 
 @contextmanager
 def guarded(tracker: Tracker, run_id: str, message: str) -> Iterator[None]:
-    """Guard a run during the block: if this process dies in the block, the run and its children get the status KILLED.
+    """Context manager that starts a guard: if this process dies in the block, the run and its child runs are ended.
+
+    Their status is then KILLED.
 
     Args:
         tracker: tracker of the MLflow store.
@@ -50,14 +52,14 @@ if sys.stdin.buffer.read() != {DONE!r}:
 
 
 def end_runs(uri: str, experiment: str, storage: str | None, run_id: str, message: str) -> None:
-    """Set the status KILLED for a run and its children that are still RUNNING, and print a line.
+    """End a run and its child runs with the status KILLED, except those that have already ended, and print a line.
 
     Args:
         uri: address of the MLflow store.
         experiment: name of the experiment.
         storage: folder of all runs; None if undelivered writes are not stored.
         run_id: id of the run.
-        message: the line.
+        message: the line to print.
     """
     print(f"evforge: {message}", file=sys.stderr, flush=True)
     tracker = Tracker(uri, experiment, storage, create=False)

@@ -1,4 +1,7 @@
-"""Files of writes that a server has not received: stored during an outage, delivered by this or a later process."""
+"""Files with writes that an MLflow server has not received because of an outage.
+
+The writes are sent by the same process after the outage or, if this process has ended, by the next one.
+"""
 
 import json
 import os
@@ -67,7 +70,10 @@ class Outbox:
                 file.writelines(json.dumps(asdict(write)) + "\n" for write in writes)
 
     def keep_fresh(self) -> None:
-        """Show other processes that this process will deliver the writes itself."""
+        """Set the modification time of the file to now.
+
+        It shows other processes that this process is alive and will send the writes itself.
+        """
         if self.path is not None:
             with suppress(OSError):
                 os.utime(self.path)
@@ -92,9 +98,9 @@ def stored(folder: Path, address: str) -> list[Path]:
 
 
 def abandoned(folder: Path, address: str) -> Iterator[tuple[Path, list[Write]]]:
-    """Yield the files of processes that have ended, and their writes.
+    """Yield the files of processes that have ended, each as a pair of its path and its writes.
 
-    The file of a process on another machine counts as abandoned if it is older than `FRESH_S` seconds.
+    A process on another machine is assumed to have ended if it has not updated its file for `FRESH_S` seconds.
 
     Args:
         folder: folder of the files.
@@ -115,7 +121,10 @@ def _host() -> str:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    """Read the complete lines of a file. A killed process may have left an incomplete last line."""
+    """Return the JSON values in the lines of a file.
+
+    An incomplete last line, which a killed process may have left, is ignored. The list is empty without a file.
+    """
     found = []
     with suppress(OSError, ValueError):
         for line in path.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Queue of writes to a server that may have outages. Failed writes are retried later in the original order."""
+"""Queue of writes to an MLflow server. Writes that fail during an outage are sent again in their original order."""
 
 import logging
 import time
@@ -27,22 +27,22 @@ T = TypeVar("T")
 
 
 def undelivered() -> list[Path]:
-    """Return the files with writes that this process and its workers could not deliver before they ended."""
+    """Return the files with the writes that this process and its ended workers could not send."""
     return sorted(path for path in _left if path.is_file())
 
 
 class RetryQueue:
-    """Makes the writes of one process to one server, and retries writes that fail during an outage.
+    """Sends the writes of one process to one server, and sends writes again that failed during an outage.
 
-    During an outage the waiting writes are also stored in a file. If the process ends before the outage does, the next
-    process with the same folder delivers them. A write that was delivered twice changes nothing.
+    During an outage, the queued writes are also stored in a file. If the process ends before the outage does, the next
+    process with the same folder sends them. It makes no difference if the server receives a write twice.
 
     Args:
         address: address of the server without a password, used in warnings and files.
         probe: function that makes any request to the server. If this request succeeds, a write that still fails is
             dropped, so that it does not block the other writes.
-        make: function that makes a write.
-        folder: folder of the files; None to store no writes.
+        make: function that sends one write to the server.
+        folder: folder of the files with unsent writes; None to store no writes.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class RetryQueue:
         self._next_try = 0.0
 
     def send(self, write: Write) -> None:
-        """Make a write now, or queue it during an outage. Earlier writes in the queue are made first.
+        """Send a write after all queued writes. During an outage, append it to the queue instead.
 
         Raises:
-            Exception: the error of the write, unless the error is an outage.
+            Exception: the server has rejected the write. An outage raises no error.
         """
         self._waiting.append(write)
         if not self._away:
@@ -73,7 +73,7 @@ class RetryQueue:
                 self._deliver(())
 
     def deliver_stored(self) -> None:
-        """Deliver the writes that ended processes have left in the folder."""
+        """Send the writes that other processes, which have ended, stored in the folder, and remove their files."""
         for path, writes in abandoned(self.folder, self.address) if self.folder else ():
             self._waiting.extend(writes)
             try:
@@ -87,7 +87,7 @@ class RetryQueue:
             path.unlink(missing_ok=True)
 
     def ask(self, call: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
-        """Return the result of a call. During an outage, wait at most `patience_s` seconds and repeat the call.
+        """Call a function and return its result. During an outage, repeat the call for at most `patience_s` seconds.
 
         Raises:
             Exception: the error of `call`, if the error is not an outage or the outage does not end.
@@ -103,9 +103,9 @@ class RetryQueue:
                 time.sleep(EVERY_S)
 
     def flush(self) -> None:
-        """Wait until all queued writes are made. After `PATIENCE_S` seconds, leave the rest in the file with a warning.
+        """Wait until all queued writes are sent, at most `PATIENCE_S` seconds.
 
-        Without a folder, the rest is lost.
+        Then log a warning about the remaining writes. They stay in the file; without a folder, they are lost.
         """
         end = time.monotonic() + PATIENCE_S
         while not self._deliver(()):
@@ -119,7 +119,10 @@ class RetryQueue:
             _left.update(stored(self.folder, self.address))  # workers on other nodes store theirs in the same folder
 
     def _deliver(self, pauses: tuple[float, ...]) -> bool:
-        """Make the queued writes. During an outage, wait for each of the pauses (in seconds) and try again.
+        """Send the queued writes. If an outage prevents this, try again after each of the pauses.
+
+        Args:
+            pauses: seconds to wait before each further attempt; empty for a single attempt.
 
         Returns:
             True if the queue is empty; False if the outage continues.
@@ -142,7 +145,7 @@ class RetryQueue:
         return False
 
     def _first_outage(self) -> Exception | None:
-        """Make the queued writes until one fails because of an outage.
+        """Send the queued writes in order until one fails because of an outage.
 
         Returns:
             The error of the write that failed; None if the queue is empty.
@@ -184,7 +187,10 @@ class RetryQueue:
 
 
 def _is_outage(error: Exception) -> bool:
-    """Return whether an error may be temporary. MLflow's error code decides, or else the type of the error."""
+    """Return whether an error is an outage, which may be temporary.
+
+    An error with an MLflow error code is judged by this code, any other error by its type.
+    """
     code = getattr(error, "error_code", None)
     if code is not None:
         return code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")

@@ -74,14 +74,16 @@ def sqlite_path(uri: str) -> Path | None:
 
 
 def require_store(uri: str, create: bool) -> None:
-    """Check that a SQLite store exists, or create it. Call this before the first `MlflowClient`, which would create it.
+    """Check that a SQLite store exists, or create it. Other stores are not checked.
+
+    Call this before the first `MlflowClient` of the store, because MLflow would create a missing store without asking.
 
     Args:
-        uri: address of any store, as returned by `checked_uri`.
-        create: create a store that does not exist.
+        uri: address of the store, as returned by `checked_uri`.
+        create: whether to create a missing store.
 
     Raises:
-        ValueError: the store does not exist.
+        ValueError: the store does not exist, and `create` is false.
     """
     path = sqlite_path(uri)
     if path is None or path.is_file():
@@ -98,10 +100,10 @@ def find_experiment(client: Any, uri: str, name: str, create: bool) -> str:
         client: `MlflowClient` of the store.
         uri: address of the store, as returned by `checked_uri`.
         name: name of the experiment.
-        create: create an experiment that does not exist.
+        create: whether to create a missing experiment.
 
     Returns:
-        Id of the experiment; empty if it does not exist.
+        Id of the experiment; empty if it does not exist and `create` is false.
 
     Raises:
         ValueError: the store cannot be used, or the experiment was deleted.
@@ -142,8 +144,8 @@ def _create_experiment(client: Any, name: str, location: str | None) -> Any:
 def _create_store(path: Path) -> None:
     """Create a SQLite store under a temporary name and rename it, so that an existing store is always complete.
 
-    Of several processes that create the same store, one creates it while the others wait. The lease needs no locks of
-    the kernel, which shared folders often do not have.
+    If several processes create the same store, one creates it while the others wait. They use a lease file instead of a
+    file lock, because shared folders often do not support file locks.
     """
     from mlflow.tracking import MlflowClient
 
@@ -158,7 +160,7 @@ def _create_store(path: Path) -> None:
 
 
 def _repair_paths(path: Path, old: str, new: str) -> None:
-    """Correct the absolute paths of files in a SQLite store that was moved or copied together with its files.
+    """If a SQLite store was moved or copied together with its files, correct the paths of the files in the store.
 
     Args:
         path: the store.

@@ -63,10 +63,10 @@ class RunInfo:
 
 
 def ui_command(uri: str | None = None, port: int = 5000) -> str:
-    """Return a shell command that shows MLflow's web pages.
+    """Return a shell command that shows the web pages of an MLflow store.
 
-    For a database, the command serves the pages at http://127.0.0.1:<port>. If `uri` is the address of a running
-    server, the command opens the pages of this server in a browser.
+    If `uri` is the address of a database, the command serves the pages at http://127.0.0.1:<port>. If it is the address
+    of a server, the command opens the pages of this server in a browser.
     """
     uri = checked_uri(uri)
     python = shlex.quote(sys.executable)
@@ -126,7 +126,7 @@ class Tracker:
         return {key: value for key, value in self.__dict__.items() if key not in ("client", "_retries")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        self.__dict__.update({"outbox": None, **state})  # studies of older versions have no outbox
         self._retries = self._new_queue()
 
     @cached_property
@@ -171,15 +171,18 @@ class Tracker:
     def run(
         self, name: str, params: Mapping[str, Any], tags: Mapping[str, Any] | None = None, parent: str | None = None
     ) -> Iterator[str]:
-        """Start a run with the arguments of `start_run`, yield its id, and end the run as `ending` does."""
+        """Context manager that starts a run, yields its id, and ends the run like `ending`.
+
+        The arguments are the same as for `start_run`.
+        """
         with self.ending(self.start_run(name, params, tags, parent)) as run_id:
             yield run_id
 
     @contextmanager
     def resumed(self, run_id: str) -> Iterator[str]:
-        """Set the status of an earlier run to RUNNING, and end the run with the block as `ending` does.
+        """Context manager that resumes a run, yields its id, and ends the run like `ending`.
 
-        The earlier run may have ended, or its process may have died.
+        The run may have ended, or its process may have died.
         """
         self.resume_run(run_id)
         with self.ending(run_id):
@@ -187,10 +190,11 @@ class Tracker:
 
     @contextmanager
     def ending(self, run_id: str) -> Iterator[str]:
-        """Yield the id of a run, and end the run with the block.
+        """Context manager that yields the id of a run, and ends the run at the end of the block.
 
-        An interrupt or an exit sets the status KILLED. An error sets the status FAILED and the tag `failure` with the
-        text of the error. Otherwise the status is FINISHED. Exceptions propagate. All queued writes are flushed.
+        A KeyboardInterrupt or SystemExit in the block sets the status KILLED. Any other error sets the status FAILED
+        and the tag `failure`. Without an error, the status is FINISHED. In all cases, `flush` is called at the end.
+        Errors are raised again.
         """
         try:
             yield run_id
@@ -207,7 +211,7 @@ class Tracker:
             self.flush()
 
     def flush(self) -> None:
-        """Wait until the server has received all queued writes, but a few minutes at most.
+        """Wait at most a few minutes until the server has received all queued writes.
 
         Call this at the end of a process.
         """
@@ -288,7 +292,7 @@ class Tracker:
     def metric_history(self, run_id: str, key: str) -> list[tuple[int, float]]:
         """Return the curve of a metric as pairs (step, value), sorted by step.
 
-        If a step was logged twice, the later value is used.
+        If a step was logged several times, the value that was logged last is used.
         """
         points = sorted(self.client.get_metric_history(run_id, metric_key(key)), key=lambda point: point.timestamp)
         return sorted({point.step: point.value for point in points}.items())

@@ -1,4 +1,4 @@
-"""Functions that write to an MLflow server. Their arguments are JSON values, so that files can store a write."""
+"""Functions that write to an MLflow server. They take JSON values as arguments, so that a file can store the call."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ def _params(client: Any, run_id: str, params: Mapping[str, str]) -> None:
 
 
 def _metrics(client: Any, run_id: str, points: Sequence[tuple[str, float, int, int]]) -> None:
-    """Write points (name, value, time in ms, step) of curves."""
+    """Write values of metrics. Each point is (name, value, time in milliseconds since 1970, step)."""
     from mlflow.entities import Metric
 
     client.log_batch(run_id, metrics=[Metric(*point) for point in points])

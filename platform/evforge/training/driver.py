@@ -1,4 +1,4 @@
-"""What a driver does around a training or a search: Ray, folder, lease, MLflow run, and the command that resumes it."""
+"""The frame of a training or a search in the driver: start of Ray, folder and its lease, MLflow run, resuming."""
 
 import shutil
 import sys
@@ -29,9 +29,9 @@ class DrivenRun:
 
     Args:
         folder: folder of the run
-        tracker: tracker of its MLflow store
-        run_id: id of its MLflow run
-        resources: resources of the nodes that see the dataset
+        tracker: tracker of the MLflow store
+        run_id: id of the MLflow run
+        resources: resources of the nodes on which the dataset exists
     """
 
     folder: Path
@@ -51,20 +51,23 @@ def driven_run(
     files: Mapping[str, str] = MappingProxyType({}),
     tags: Mapping[str, Any] = MappingProxyType({}),
 ) -> Iterator[DrivenRun]:
-    """Start Ray, create or resume a folder with its MLflow run, and hold the lease of the folder for the block.
+    """Context manager that starts Ray and a new run, or resumes a run, and ends the MLflow run after the block.
 
-    If the start of a new run fails or is interrupted, neither a process nor a folder nor an MLflow run remains. If the
-    block fails, the command that resumes the run is printed. If this process dies, the MLflow run gets the status
-    KILLED.
+    A run has a folder and an MLflow run. The lease of the folder is held during the block. If the start of a new run
+    fails or is interrupted, all its processes, its folder and its MLflow run are removed. If the block fails, the
+    command that resumes the run is printed. If this process dies, the status of the MLflow run is set to KILLED.
 
     Args:
         kind: "train" or "study".
         config: checked configuration.
         resume: folder of an earlier run; None to create a new run.
         require: function that raises an error if the resources of Ray are not sufficient.
-        dashboard: start a local Ray with its dashboard.
+        dashboard: whether a local Ray is started with its dashboard.
         files: dict from names to texts of files in the folder of a new run. They are also stored in the MLflow run.
         tags: further tags of a new MLflow run.
+
+    Yields:
+        The run.
 
     Raises:
         FileNotFoundError: `resume` is not the folder of a run.
@@ -92,9 +95,9 @@ def driven_run(
 def _created(
     kind: str, config: Config, resources: Resources, files: Mapping[str, str], tags: Mapping[str, Any]
 ) -> Iterator[DrivenRun]:
-    """Create the folder and the MLflow run of a new run, and hold the lease of the folder for the block.
+    """Context manager that creates the folder and the MLflow run of a new run, and holds the lease of the folder.
 
-    The arguments are those of `driven_run`.
+    The arguments are the same as for `driven_run`; `resources` are the resources of the yielded run.
     """
     tracker = Tracker(config.track.tracking_uri, config.track.experiment, config.train.storage)
     folder, run_id, complete = unique_folder(config.train.storage, kind), "", False
@@ -119,7 +122,7 @@ def _created(
 
 @contextmanager
 def _guarded(kind: str, run: DrivenRun) -> Iterator[None]:
-    """Guard a run during the block. After an error, print the command that resumes the run."""
+    """Context manager that guards a run by `guarded`, and prints the command that resumes the run after an error."""
     command = f"evforge {VERBS[kind]} --resume {run.folder}"
     with guarded(run.tracker, run.run_id, f"the process of {run.folder} died; resume with: {command}"):
         try:

@@ -1,4 +1,4 @@
-"""Failures of trainings: those that a retry on another node may cure, and those that would occur again."""
+"""Failures of trainings: temporary ones, after which a retry may succeed, and others, which would occur again."""
 
 from evforge import EvForgeError, one_line
 
@@ -13,7 +13,7 @@ class TrainingFailed(EvForgeError):
 
 
 class NodeError(EvForgeError):
-    """Raised in the process of a trial if its node is the likely cause of a failure.
+    """Raised in the process of a trial if the node of this process is the likely cause of a failure.
 
     Args:
         message: the failure as one line.
@@ -36,10 +36,10 @@ class NodeError(EvForgeError):
 
 
 def is_temporary(error: BaseException | None) -> bool:
-    """Return whether an error may be cured by a retry, here or on another node.
+    """Return whether an error may be temporary, so that a retry on this or another node may succeed.
 
-    This is the case for errors of files, connections, memory, GPUs and processes, also if such an error is the cause of
-    `error`. Other errors are caused by the settings or the data, and would occur again.
+    This is the case for errors of files, connections, memory, GPUs and processes, and for errors that were caused by
+    one of these. Other errors are assumed to come from the settings or the data, and would occur again.
     """
     while error is not None:
         if isinstance(error, OSError | MemoryError | TrainingFailed):

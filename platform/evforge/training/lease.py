@@ -1,7 +1,8 @@
-"""Lease of a run's or study's folder: only one process at a time trains there, also on a folder that machines share.
+"""Lease of the folder of a run or study. Only the process that holds the lease, its owner, trains in the folder.
 
-The library `filelock` stores the lease as a file with the owner's process id and host, which the owner touches
-regularly. So the lease needs no locks of the kernel, which shared folders often do not have.
+The library `filelock` stores the lease as a file with the process id and the host of the owner. The owner regularly
+updates the modification time of this file. This also works in folders that machines share, which often do not support
+file locks.
 """
 
 import os
@@ -27,10 +28,11 @@ A network file system may show the time of a file up to 60 seconds late.
 
 @contextmanager
 def hold_lease(folder: Path) -> Iterator[None]:
-    """Hold the lease of a folder during the block.
+    """Context manager that holds the lease of a folder during its block.
 
-    A dead owner on this machine is replaced at once. A silent owner on another machine is replaced after `LEASE_S`
-    seconds. If this process itself is silent for so long that another one takes the lease, it is interrupted.
+    The lease of a dead process on this machine is taken over at once. The lease of a process on another machine is
+    taken over if that process has not updated it for `LEASE_S` seconds. If another process takes over the lease of this
+    process in the same way, this process is interrupted.
 
     Args:
         folder: folder of the run or study.
@@ -82,7 +84,7 @@ def _owner(lease: SoftFileLease) -> str:
 
 
 def _touched(folder: Path) -> float | None:
-    """Return the time at which the owner touched the file of the lease; None if there is no file."""
+    """Return the modification time of the lease file in seconds since 1970; None if there is no file."""
     try:
         return (folder / LEASE_FILE).stat().st_mtime
     except OSError:

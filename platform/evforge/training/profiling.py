@@ -64,7 +64,7 @@ def model_costs(trainer: "pl.Trainer", model: "LightningDetectionModel") -> dict
 def measure_rate(config: Config, threads: int, use_gpu: bool) -> float:
     """Measure the speed of training in this process, and return it in frames per second.
 
-    Two training steps are made, and the second one is measured. The time includes the reading of the data.
+    Two training steps are run, and the second one is measured. The time includes the reading of the data.
 
     Args:
         config: checked settings.

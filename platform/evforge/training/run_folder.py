@@ -103,7 +103,7 @@ def read_record(folder: str | Path) -> RunRecord:
 
 
 def load_config(folder: str | Path, config: Config | None = None) -> Config:
-    """Return the configuration of a run, with the new path of its dataset if both were moved together.
+    """Return the configuration of a run. If run and dataset were moved together, the dataset path is corrected.
 
     Args:
         folder: folder of the run.
@@ -124,8 +124,8 @@ def unique_folder(storage: str, kind: str) -> Path:
     The name must be unique because Ray silently resumes a run with a known name.
 
     Raises:
-        ValueError: `train.storage` is a file or an address.
-        FileExistsError: all numbered names are in use.
+        ValueError: `storage` is a file or an address.
+        FileExistsError: all names `<storage>/<kind>-<time>-<number>` are in use.
     """
     if "://" in storage or Path(storage).is_file():
         raise ValueError(f"train.storage: got {storage!r}, allowed: a folder")
@@ -138,10 +138,10 @@ def unique_folder(storage: str, kind: str) -> Path:
 
 
 def write_record(folder: Path, config: Config, tracker: "Tracker", run_id: str) -> None:
-    """Write the configuration, and the record that `read_record` reads.
+    """Write two files into the folder of a run: the configuration, and the record that `read_record` reads.
 
-    The record also contains the paths of the dataset and of a SQLite store relative to the folder, for the case that
-    all of them are moved together.
+    The record also contains the relative paths from the folder to the dataset and to a SQLite store. They stay correct
+    if all of these are moved together.
     """
     write_text(folder / CONFIG_FILE, config.to_yaml())
     record = asdict(RunRecord(run_id, tracker.uri, tracker.experiment))
@@ -158,10 +158,10 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def checkpoint_file(checkpoint: Any) -> Iterator[str | None]:
-    """Yield the path of the file in a checkpoint of Ray; None if there is no checkpoint.
+    """Context manager that yields the path of the Lightning file in a checkpoint of Ray; None without a checkpoint.
 
-    If the file is damaged, print a line and yield another file: the newest undamaged file of the older checkpoints, or
-    else the best checkpoint of an ended training in the same folder. If there is neither, yield None.
+    If the file is damaged, a line is printed, and another file is yielded: the newest undamaged file of the older
+    checkpoints, or else the best checkpoint of an ended training in the same folder. If there is neither, None.
     """
     if checkpoint is None:
         yield None
@@ -177,7 +177,7 @@ def checkpoint_file(checkpoint: Any) -> Iterator[str | None]:
 
 
 def _is_undamaged(file: Path) -> bool:
-    """Return whether the checksums of a checkpoint file, a ZIP archive, are correct. False if the file is missing."""
+    """Return whether a checkpoint file, which is a ZIP archive, exists and has correct checksums."""
     try:
         with zipfile.ZipFile(file) as archive:
             return archive.testzip() is None
@@ -193,10 +193,10 @@ def copy_checkpoint(folder: str | Path, target: Path) -> None:
 
 @contextmanager
 def whole_checkpoints(folder: Path, source: Path) -> Iterator[None]:
-    """Run a block that copies a checkpoint, and remove the incomplete copy if the block fails.
+    """Context manager for a block that copies a checkpoint. If the block fails, the incomplete copy is removed.
 
     Args:
-        folder: folder to which the block copies the checkpoint.
+        folder: folder into which the block copies the checkpoint.
         source: checkpoint folder that the block copies.
 
     Raises:
@@ -229,14 +229,14 @@ def checkpoint_after_broken_list(folder: Path) -> str | None:
 
 
 def failure_file(folder: Path, trial_id: str) -> Path:
-    """Return the path of the file for the traceback of a failed trial. `folder` is the folder of the study."""
+    """Return the path of the file in which a failed trial stores its traceback. `folder` is the folder of the study."""
     return folder / "failures" / f"{trial_id}.txt"
 
 
 def note_failure(path: Path, text: str) -> None:
-    """Write the text of a failure to a file.
+    """Write the traceback of a failed trial to a file. Do nothing if the file cannot be written.
 
-    On a full disk, the file is absent, and Ray reports the failure after its retries.
+    Without the file, Ray reports the failure after it has retried the trial.
     """
     with suppress(OSError):
         path.parent.mkdir(exist_ok=True)
@@ -244,8 +244,8 @@ def note_failure(path: Path, text: str) -> None:
 
 
 def is_metric(name: str) -> bool:
-    """Return whether a logged value is a metric of a split or a cost of the detector.
+    """Return whether the logged value with this name is a metric of a split or a cost of the detector.
 
-    Other logged values are for the progress line.
+    Other logged values are only used in the progress line.
     """
     return name in COSTS or name.startswith(("train_", "val_", "test_"))

@@ -274,7 +274,7 @@ def _run_config(
 
 
 def _worker_loop(job: dict[str, Any]) -> None:
-    """Train in the process of one rank. `job` is the dict that `run_workers` makes."""
+    """Train in the process of one rank. `job` is the dict that `run_workers` creates."""
     import ray.train
 
     from detector.lightning_model import NonFiniteLossError
@@ -327,7 +327,7 @@ def _ddp_options(world_size: int) -> dict[str, Any]:
 
 @contextmanager
 def _own_interrupts() -> Iterator[None]:
-    """Convert the exit that Ray Train raises after Ctrl-C to a KeyboardInterrupt.
+    """Context manager that converts the SystemExit, which Ray Train raises after Ctrl-C, to a KeyboardInterrupt.
 
     After the block, the signal handler that Ray Train has replaced is restored.
     """

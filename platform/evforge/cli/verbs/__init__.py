@@ -1,8 +1,8 @@
 """The verbs of the `evforge` command, one function per verb and one module per group of verbs.
 
-The command line of a verb is generated from the signature of its function. Each verb imports its libraries when it
-runs, so that `evforge --help` is fast, and finally prints the paths of its results. Does not belong here: the work of a
-verb.
+The command line of a verb is generated from the signature and docstring of its function. The function prints the paths
+of the results. Does not belong here: the work itself, for which the function calls other packages. It imports these
+packages when it runs, so that `evforge --help` is fast.
 """
 
 from collections.abc import Callable

@@ -20,7 +20,8 @@ def submit(
     Ships the code, and the YAML and JSON files named in the command. Follows the log, and returns the exit code of the
     command. Ctrl-C leaves the job running. The commands build, train and tune can be submitted.
 
-    A job has no environment variables of this machine. --env gives it credentials, which are written to no file:
+    A job does not get the environment variables of this machine. With --env, it gets the value of a variable, such as
+    a credential. The value is not written to any file:
     evforge submit --env AWS_ACCESS_KEY_ID --env AWS_SECRET_ACCESS_KEY -- build s3://bucket/a.raw --output /data/gen1
 
     Args:
@@ -51,9 +52,9 @@ def submit(
 def doctor(settings: Settings, *, address: str | None = None) -> int:
     """Diagnose the installation: missing packages, version mismatches, unreachable services.
 
-    Checks this machine, and the cluster of --address or RAY_ADDRESS if there is one. If settings are given, also checks
-    that the cluster meets the requirements of the settings. The cluster receives those variables with credentials, such
-    as MLFLOW_TRACKING_PASSWORD, that are set on this machine.
+    Checks this machine. If --address or the environment variable RAY_ADDRESS names a cluster, also checks the cluster.
+    If settings are given, also checks that a command with these settings can run. Environment variables with
+    credentials, such as MLFLOW_TRACKING_PASSWORD, are sent to the cluster if they are set on this machine.
 
     Args:
         address: address of Ray's job server on the cluster, such as http://127.0.0.1:8265

@@ -148,12 +148,12 @@ def check(
 
 
 def anchors(dataset: str, settings: Settings, *, lists: list[str] | None = None, output: str | None = None) -> None:
-    """Before a training, measure how well anchor lists cover the training labels, and fit new lists to these labels.
+    """Compare anchor lists without a training: measure how well they match the training labels, and fit new lists.
 
     Args:
         dataset: dataset folder
-        lists: names of lists, fit:K for K fitted anchors, literal lists such as '[[1, 1], [2, 1]]', or YAML files of
-            search spaces; if not given, the list of the settings, all named lists and two fitted lists
+        lists: lists to compare: names of lists, fit:K for K fitted anchors, literal lists such as '[[1, 1], [2, 1]]',
+            or YAML files of search spaces; if not given, the list of the settings, all named lists and two fitted lists
         output: folder for the figure and the CSV file; runs/anchors-<time> if not given
     """
     from evforge.anchors.report import anchors as run

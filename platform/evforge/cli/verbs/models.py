@@ -42,7 +42,7 @@ def predict(
         recording: DAT, RAW (EVT2, EVT2.1, EVT3), HDF5, CSV or NPY file
         model: model.ptjit or its folder, a checkpoint, folder of a run or study, models:/NAME@ALIAS, or models:/NAME/3
         output: files to write: .npy (format of label files), .csv, .json (COCO), .gif, .mp4
-        score_thresh: minimum score of a box; the one stored in the export if not given
+        score_thresh: minimum score of a box; if not given, the score that is stored in the export
         sensor_height: height of the sensor in pixels, for recordings that do not contain it
         sensor_width: width of the sensor in pixels, for recordings that do not contain it
         downsampling: exponent N, the sensor size is divided by 2^N; chosen to match the training if not given

@@ -22,7 +22,8 @@ def train(settings: Settings, *, resume: str | None = None) -> None:
     """Train a detector.
 
     Args:
-        resume: folder of an earlier run to resume; its settings are used unless others are given
+        resume: folder of a run to resume with the settings of this run; --config replaces all of them, and a flag
+            replaces one setting
     """
     from evforge.training import train as training
     from evforge.training.run_folder import load_config
@@ -34,11 +35,11 @@ def train(settings: Settings, *, resume: str | None = None) -> None:
 
 
 def tune(settings: Settings, space: str | None = None, *, resume: str | None = None, dry_run: bool = False) -> None:
-    """Search anchors, thresholds, widths, or other settings.
+    """Search for the best anchors, thresholds, widths, or other settings.
 
     Args:
         space: YAML file of the search space, see tune_spaces/ for examples
-        resume: folder of an interrupted study to resume; its own settings and space are used
+        resume: folder of an interrupted study to resume with the settings and the search space of this study
         dry_run: print the trials, their resources and their cost, and start nothing
     """
     from evforge.search import tune as search

@@ -193,7 +193,7 @@ PROBES: dict[str, Probe] = {
 
 
 def _requirements(package: str, extras: Iterable[str]) -> Iterator[Requirement]:
-    """Yield the requirements of a package and of its named extras, without requirements for other platforms."""
+    """Yield the requirements of a package and of these extras of the package, except those for other platforms."""
     for line in importlib.metadata.requires(package) or []:
         needed = Requirement(line)
         if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras or ("",)):

@@ -87,7 +87,8 @@ def cluster_checks(config: Config | None, client: Mapping[str, str]) -> Iterator
 
     Args:
         config: settings of the planned command; None to check no settings.
-        client: result of `installed` on the machine that submits the command, which may differ from Ray's driver.
+        client: result of `installed` on the machine from which the user starts the command. In a job, this is another
+            machine than the one that runs this function.
     """
     paths = _paths(config) if config else {}
     with ray_session() as resources, _storage_mark(config) as mark:
@@ -119,7 +120,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def ask_nodes(paths: Mapping[str, str], tracking_uri: str) -> dict[str, Report]:
-    """Run `node_report` on every node of the cluster, and return the reports by the ids of the nodes in Ray."""
+    """Run `node_report` on every node of the cluster.
+
+    Returns:
+        Dict from the id of each node in Ray to the report of the node.
+    """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -140,7 +145,7 @@ def ask_nodes(paths: Mapping[str, str], tracking_uri: str) -> dict[str, Report]:
 
 
 def _report_on_node(paths: Mapping[str, str], tracking_uri: str) -> Report:
-    """Return the report of the machine of this worker. The credentials are those of the driver."""
+    """Run `node_report` in a Ray worker, with the credentials of the driver."""
     load()
     return node_report(paths, tracking_uri)
 
@@ -209,7 +214,10 @@ def _settings_checks(config: Config, paths: Mapping[str, str], nodes: Sequence[R
 
 
 def _paths(config: Config) -> dict[str, str]:
-    """Return the local paths that a command needs, by setting. Addresses such as s3://... are left out."""
+    """Return a dict from keys of settings to the local paths that a command with these settings needs.
+
+    Addresses such as s3://... are left out.
+    """
     uri = config.track.tracking_uri or ""
     wanted = {
         "data.dataset_path": config.data.dataset_path,
@@ -226,7 +234,9 @@ def _server(config: Config) -> str:
 
 @contextmanager
 def _storage_mark(config: Config | None) -> Iterator[dict[str, str]]:
-    """Create a temporary file in `train.storage` for the block. Every node that mounts this folder sees the file.
+    """Context manager that creates a file in `train.storage`, and removes it after the block.
+
+    A node on which the file exists has mounted this folder.
 
     Yields:
         `{"train.storage": path of the file}`. An empty dict if `config` is None or `train.storage` is not a local path.

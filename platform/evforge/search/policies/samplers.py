@@ -30,13 +30,14 @@ def grid_samples(config: Config, space: Space) -> list[dict[str, Any]]:
 class UnseenSearch(OptunaSearch):
     """Ray Tune searcher for an Optuna sampler. A repeated sample is replaced by a new random sample.
 
-    Trainings are reproducible, so a repeated sample costs a training and adds no information. In a space of a few dozen
-    choices, TPE would soon draw only repeated samples. The search ends when all samples of a finite space have been
-    drawn.
+    Trainings are reproducible, so a repeated sample costs a training and adds no information. In a space with only a
+    few dozen different samples, Optuna's TPE sampler would soon draw nothing but repeated samples. The search ends
+    when all samples of a finite space have been drawn.
 
     Args:
         sampler: the Optuna sampler.
-        space: function that returns the sample of an Optuna trial.
+        space: function that takes an Optuna trial, lets it choose each setting by `trial.suggest_...`, and returns
+            the sample.
         metric: name of the metric to optimize; several names for a Pareto front.
         mode: "max" or "min"; a sequence with one mode per metric if there are several metrics.
         seed: seed of the random samples.
