@@ -46,6 +46,7 @@ from evforge.training.run_folder import (
     SPACE_FILE,
     copy_checkpoint,
     load_config,
+    read_record,
     write_record,
     write_text,
 )
@@ -153,6 +154,7 @@ def resume(folder: str | Path) -> StudyResult:
         EvForgeError: every trial failed, or another process is running the study.
     """
     folder = Path(folder).absolute()
+    read_record(folder)  # raises if it is not the folder of a run
     if not (folder / SPACE_FILE).is_file():
         raise FileNotFoundError(f"{folder}: not the folder of a study, which contains {SPACE_FILE}")
     return _run_study(check_config(load_config(folder)), load_space(folder / SPACE_FILE), folder)

@@ -92,7 +92,7 @@ def test_long_values_are_on_separate_lines(tiny_config, tmp_path, machine):
 
 @pytest.mark.parametrize("flag", ["--dry_run", "--dry-run"])
 def test_a_dry_run_starts_nothing(tiny_config, tmp_path, machine, monkeypatch, capsys, flag):
-    monkeypatch.setattr("evforge.search.tune.ray_session", lambda: pytest.fail("Ray was started"))
+    monkeypatch.setattr("evforge.search.tune.driven_run", lambda *_, **__: pytest.fail("a study was started"))
     space, config = tmp_path / "space.yaml", tmp_path / "config.yaml"
     space.write_text(SPACE)
     config.write_text(tiny_config.to_yaml())

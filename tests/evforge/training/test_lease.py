@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -8,6 +9,15 @@ import pytest
 from evforge import EvForgeError
 from evforge.training import lease
 from evforge.training.lease import LEASE_FILE, hold_lease
+
+
+@pytest.fixture
+def interruptible():
+    """SIGINT raises KeyboardInterrupt, also in a process that runs tests for another one."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
 
 OWNER = """
 import sys, time
@@ -62,7 +72,7 @@ def test_a_silent_owner_on_another_machine_is_replaced_after_its_lease(tmp_path,
     assert "process 1 on elsewhere seems to be dead" in capsys.readouterr().out
 
 
-def test_who_loses_the_lease_is_interrupted(tmp_path):
+def test_who_loses_the_lease_is_interrupted(tmp_path, interruptible):
     with pytest.raises(KeyboardInterrupt), hold_lease(tmp_path):
         (tmp_path / LEASE_FILE).unlink()
         time.sleep(10)
