@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +18,10 @@ CHECK_S = 5.0
 
 LOST_S = 20.0
 """A head that has not answered for this time is lost. Ray itself ends the process after 60 s, without any clean-up."""
+
+STUCK_S = 15.0
+"""If the main thread has not left the block after this time, for example because it waits for the head inside of Ray,
+the message is printed at once. Ray then ends the process, and the guard of the driver ends the MLflow runs."""
 
 
 class HeadLostError(EvForgeError):
@@ -61,6 +66,7 @@ def head_watched(address: str) -> Iterator[None]:
         return
     target = ray.get_runtime_context().gcs_address
     lost, done = threading.Event(), threading.Event()
+    message = f"the head of the cluster at {address} no longer answers"
 
     def watch() -> None:
         answered = time.monotonic()
@@ -70,6 +76,8 @@ def head_watched(address: str) -> Iterator[None]:
             elif time.monotonic() - answered > LOST_S:
                 lost.set()
                 signal.pthread_kill(main.ident or 0, signal.SIGUSR2)
+                if not done.wait(STUCK_S):
+                    print(f"evforge: {message}", file=sys.stderr, flush=True)
                 return
 
     before = signal.signal(signal.SIGUSR2, _interrupt)
@@ -79,7 +87,7 @@ def head_watched(address: str) -> Iterator[None]:
         yield
     except BaseException as error:
         if lost.is_set() or (isinstance(error, Exception) and not answers(target, CHECK_S)):
-            raise HeadLostError(f"the head of the cluster at {address} no longer answers") from error
+            raise HeadLostError(message) from error
         raise
     finally:
         done.set()

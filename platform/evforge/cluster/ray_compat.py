@@ -57,6 +57,9 @@ LOST_NODE = re.compile(r"The node with node id: \w+ and address: (\S+) and node 
 DEAD_RAYLET = "Raylet is terminated."
 """Start of the messages, one per agent of the node, that contain the end of the log of a node that was lost."""
 
+DEAD_WORKER = "A worker died or was killed while executing a task by an unexpected system error."
+"""Start of the message about a process that was lost. The error of its task names it, too."""
+
 HEAD_SERVER = "gcs_server"
 """Sender of the lines in the log of the head's server. They are about its own retries, for example of a lost node."""
 
@@ -95,7 +98,7 @@ def quiet_job_client() -> None:
 
 @functools.cache
 def replace_messages() -> None:
-    """Make Ray print one line about a lost node instead of dozens, and no line about a missing dashboard.
+    """Make Ray print one line about a lost node instead of dozens, and none about a lost worker or a missing dashboard.
 
     Call this function before `ray.init`.
     """
@@ -125,7 +128,7 @@ def _is_replaced(message: dict[str, Any], line: str) -> bool:
     if lost := LOST_NODE.search(line):
         text = f"node {lost[1]} was lost: its work restarts as soon as there is room on other nodes"
         print(text, file=sys.stderr, flush=True)
-    return bool(lost) or line.startswith(DEAD_RAYLET)
+    return bool(lost) or line.startswith((DEAD_RAYLET, DEAD_WORKER))
 
 
 @contextmanager

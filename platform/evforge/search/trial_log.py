@@ -246,8 +246,8 @@ class StudyLog(Callback):
 
     def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """Print that a trial is retried."""
-        name, reason = self.trials[trial.trial_id].name, last_line(error_text(trial))
-        print(f"{name} is retried: {reason}", flush=True)
+        name, reason = self.trials[trial.trial_id].name, last_line(error_text(trial)).partition(". ")[0]
+        print(f"{name} is retried: {reason.rpartition('NodeError: ')[2]}", flush=True)
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """End the MLflow run of a trial that failed more often than `train.max_failures` allows."""

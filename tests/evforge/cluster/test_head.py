@@ -3,6 +3,7 @@
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import SimpleNamespace
 
 import grpc
@@ -44,6 +45,18 @@ def test_a_lost_head_interrupts_the_block_so_that_it_can_clean_up(server):
             cleaned.append("as after Ctrl-C")
             raise
     assert cleaned and time.monotonic() - begin < 20
+
+
+def test_the_message_comes_also_if_the_block_cannot_be_interrupted(server, monkeypatch, capfd):
+    monkeypatch.setattr(head, "STUCK_S", 0.3)
+    with pytest.raises(HeadLostError), head.head_watched("c:6379"):
+        server.stop(None).wait()
+        end = time.monotonic() + 8
+        while "evforge: the head of the cluster at c:6379 no longer answers" not in capfd.readouterr().err:
+            with suppress(KeyboardInterrupt):
+                time.sleep(0.1)
+            assert time.monotonic() < end
+        raise RuntimeError("could not connect")
 
 
 def test_an_error_while_the_head_is_lost_names_the_head(server):

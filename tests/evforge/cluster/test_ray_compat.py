@@ -73,6 +73,8 @@ def test_the_replaced_messages_are_those_that_ray_sends():
     program = Path(ray.__file__).parent.joinpath("core", "src", "ray", "gcs", "gcs_server").read_bytes()
     for text in (b"The node with node id: ", b" and address: ", b" and node name: ", b" has been marked dead"):
         assert text in program
+    raylet = Path(ray.__file__).parent.joinpath("core", "src", "ray", "raylet", "raylet").read_bytes()
+    assert ray_compat.DEAD_WORKER.partition(" by ")[0].encode() in raylet
 
 
 def test_a_training_without_the_cleaner_has_all_other_callbacks():
