@@ -26,7 +26,8 @@ QUERY = "EVFORGE_TRACKING_QUERY"
 """Environment variable with further secret parts of a database's address, such as `sslpassword=...`."""
 
 _SECRET = re.compile(
-    r"password|passwd|passphrase|pwd|secret|token|credential|signature|api_?key|access_?key|odbc_connect"
+    r"password|passwd|passphrase|pwd|secret|token|credential|signature|api_?key|access_?key|odbc_connect|"
+    r"^(?:auth|key|sig|pass)$"
 )
 _USERINFO = re.compile(r"([^/?#]*)@")
 _UNQUOTED_USERINFO = re.compile(r"([^:/?#@]*:[^@]*(?:@[^/?#@]*)*)@")

@@ -292,9 +292,10 @@ def _recorded_run(checkpoint: Path, config: Config) -> tuple[Tracker, str | None
     """
     if not (checkpoint.parent / RECORD_FILE).is_file():
         return Tracker(config.track.tracking_uri, config.track.experiment), None
-    record = read_record(checkpoint.parent)
+    record, folder = read_record(checkpoint.parent), checkpoint.parent
+    storage = folder.parent.parent if folder.name == "best" else folder.parent  # a study has a folder `best`
     try:
-        return Tracker(record.tracking_uri, record.experiment, checkpoint.parent.parent, create=False), record.run_id
+        return Tracker(record.tracking_uri, record.experiment, storage, create=False), record.run_id
     except ValueError as error:
         print(f"the evaluation is written to files, but not to MLflow: {one_line(error)}", flush=True)
         return None
@@ -327,3 +328,4 @@ def _log(
             tracker.log_file(run_id, found.folder / name, found.split)
         for image in draw():
             tracker.log_file(run_id, image, found.split)
+    tracker.flush()

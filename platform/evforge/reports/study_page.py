@@ -66,6 +66,7 @@ def report(folder: str | Path, output: str | Path | None = None) -> Path:
     sections += [_trials(study), _failures(study)]
     write_text(target / REPORT_FILE, page(f"Study {study.folder.name}", sections))
     study.tracker.log_file(study.run_id, target / REPORT_FILE, ARTIFACTS)
+    study.tracker.flush()
     return target / REPORT_FILE
 
 

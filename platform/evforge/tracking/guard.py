@@ -8,9 +8,13 @@ operating system closes when the driver dies. The guard imports large libraries 
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
+from evforge import one_line
+from evforge.tracking.outbox import OUTBOX, Outbox, Write
 from evforge.tracking.tracker import Tracker
 
 __all__ = ["guarded"]
@@ -62,9 +66,14 @@ def end_runs(uri: str, experiment: str, storage: str | None, run_id: str, messag
         message: the line to print.
     """
     print(f"evforge: {message}", file=sys.stderr, flush=True)
-    tracker = Tracker(uri, experiment, storage, create=False)
-    for run in tracker.runs(run_id):
-        if run.status == "RUNNING":
-            tracker.end_run(run.run_id, "KILLED")
-    tracker.end_run(run_id, "KILLED")
+    try:
+        tracker = Tracker(uri, experiment, storage, create=False)
+    except ValueError as error:
+        died_ms = int(time.time() * 1000)
+        write = Write(f"the end of run {run_id}", "end_dead", {"run_id": run_id, "died_ms": died_ms})
+        outbox = Outbox(Path(storage) / OUTBOX if storage else None, uri)
+        outbox.store([write])
+        print(f"evforge: {one_line(error)}: the writes {outbox.fate()}", file=sys.stderr, flush=True)
+        return
+    tracker.end_dead_run(run_id)
     tracker.flush()

@@ -28,6 +28,9 @@ FRESH_S = 60.0
 OWNER = re.compile(r"-(\d+)-[0-9a-f]{8}\.jsonl$")
 """Matches the end of a file's name, which contains the id of its process."""
 
+_own: set[Path] = set()
+"""Files of this process."""
+
 
 @dataclass(frozen=True)
 class Write:
@@ -57,6 +60,8 @@ class Outbox:
     def __init__(self, folder: Path | None, address: str) -> None:
         self.path = folder and folder / f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
         self.address = address
+        if self.path is not None:
+            _own.add(self.path)
 
     def store(self, writes: Sequence[Write]) -> None:
         """Append writes to the file, which is created if it does not exist."""
@@ -67,7 +72,8 @@ class Outbox:
             with self.path.open("a") as file:
                 if file.tell() == 0:
                     file.write(json.dumps({"address": self.address}) + "\n")
-                file.writelines(json.dumps(asdict(write)) + "\n" for write in writes)
+                # The empty line ends an incomplete line that a full disk may have left.
+                file.writelines(f"\n{json.dumps(asdict(write))}\n" for write in writes)
 
     def keep_fresh(self) -> None:
         """Set the modification time of the file to now.
@@ -111,7 +117,10 @@ def abandoned(folder: Path, address: str) -> Iterator[tuple[Path, list[Write]]]:
         with suppress(FileNotFoundError):
             fresh = time.time() - path.stat().st_mtime < FRESH_S
             here = path.name.startswith(f"{_host()}-")
-            alive = psutil.pid_exists(int(owner[1])) if here and owner else fresh
+            if here and owner:  # a process id may be used again, in a container even by this process
+                alive = path in _own or (int(owner[1]) != os.getpid() and psutil.pid_exists(int(owner[1])))
+            else:
+                alive = fresh
             if not alive:
                 yield path, [Write(**line) for line in _lines(path)[1:]]
 
@@ -123,10 +132,12 @@ def _host() -> str:
 def _lines(path: Path) -> list[dict[str, Any]]:
     """Return the JSON values in the lines of a file.
 
-    An incomplete last line, which a killed process may have left, is ignored. The list is empty without a file.
+    An incomplete line, which a killed process or a full disk may have left, is ignored. The list is empty without a
+    file.
     """
     found = []
-    with suppress(OSError, ValueError):
+    with suppress(OSError):
         for line in path.read_text().splitlines():
-            found.append(json.loads(line))
+            with suppress(ValueError):
+                found.append(json.loads(line))
     return found

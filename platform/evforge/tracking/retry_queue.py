@@ -81,7 +81,9 @@ class RetryQueue:
             except Exception as error:  # the last write was rejected, for example because its run was deleted
                 _log.warning("%s: not recorded: %s (%s)", self.address, writes[-1].what, one_line(error)[:300])
             else:
-                if not delivered:
+                if not delivered:  # the file remains for the next process
+                    self._waiting.clear()
+                    self._outbox.remove()
                     return
                 _log.warning("%s received the %d writes that were stored in %s", self.address, len(writes), path)
             path.unlink(missing_ok=True)
@@ -97,7 +99,7 @@ class RetryQueue:
             try:
                 return call()
             except Exception as error:
-                if not _is_outage(error) or time.monotonic() >= end:
+                if not _is_outage(error) or _is_rejection(error) or time.monotonic() >= end:
                     raise
                 self._note_outage("a new run", error)
                 time.sleep(EVERY_S)
@@ -113,6 +115,7 @@ class RetryQueue:
                 count, fate = len(self._waiting), self._outbox.fate()
                 _log.warning("%s still does not answer: %d writes %s", self.address, count, fate)
                 self._waiting.clear()
+                self._outbox = Outbox(self.folder, self.address)  # the next success must not remove the file
                 break
             time.sleep(EVERY_S)
         if self.folder is not None:
@@ -193,5 +196,11 @@ def _is_outage(error: Exception) -> bool:
     """
     code = getattr(error, "error_code", None)
     if code is not None:
-        return code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")
+        return code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE") or _is_rejection(error)
     return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+
+
+def _is_rejection(error: Exception) -> bool:
+    """Return whether a server or a gateway rejects all requests, for example because a token has expired."""
+    rejected = ("UNAUTHENTICATED", "PERMISSION_DENIED", "ENDPOINT_NOT_FOUND")
+    return getattr(error, "error_code", None) in rejected

@@ -24,14 +24,13 @@ from detector.config.credentials import with_password
 from evforge.tracking.outbox import OUTBOX, Write
 from evforge.tracking.retry_queue import RetryQueue
 from evforge.tracking.store import checked_uri, find_experiment, require_store
-from evforge.tracking.writes import END_STATES, WRITES
+from evforge.tracking.writes import END_STATES, PARENT, WRITES
 
 __all__ = ["RunInfo", "Tracker", "ui_command"]
 
 NEW_TRIAL_PATIENCE_S = 3600.0
 """Longest time in seconds for which a search waits for the server before it starts a trial."""
 
-_PARENT_TAG = "mlflow.parentRunId"
 _MAX_PARAMS, _MAX_METRICS = 100, 1000  # per request
 _MAX_PARAM_CHARS, _MAX_TAG_CHARS = 6000, 5000
 _LOG_LEVELS = {
@@ -153,7 +152,7 @@ class Tracker:
         Returns:
             Id of the run.
         """
-        all_tags = {**(tags or {}), **({_PARENT_TAG: parent} if parent else {})}
+        all_tags = {**(tags or {}), **({PARENT: parent} if parent else {})}
         texts = {key: _shorten(_text(value), _MAX_TAG_CHARS) for key, value in all_tags.items()}
         make = partial(self.client.create_run, self.experiment_id, run_name=name, tags=texts)
         patience = {"patience_s": NEW_TRIAL_PATIENCE_S} if parent else {}
@@ -202,8 +201,10 @@ class Tracker:
             self.end_run(run_id, "KILLED")
             raise
         except BaseException as error:
-            self.set_tag(run_id, "failure", f"{type(error).__name__}: {error}")
-            self.end_run(run_id, "FAILED")
+            try:
+                self.set_tag(run_id, "failure", f"{type(error).__name__}: {error}")
+            finally:
+                self.end_run(run_id, "FAILED")
             raise
         else:
             self.end_run(run_id, "FINISHED")
@@ -220,6 +221,10 @@ class Tracker:
     def resume_run(self, run_id: str) -> None:
         """Set the status of an ended run to RUNNING, so that values can be written to the run again."""
         self._send(f"the restart of run {run_id}", "restart", run_id=run_id)
+
+    def end_dead_run(self, run_id: str) -> None:
+        """Set the status KILLED for a run and its children whose process has just died, unless they were resumed."""
+        self._send(f"the end of run {run_id}", "end_dead", run_id=run_id, died_ms=int(time.time() * 1000))
 
     def end_run(self, run_id: str, status: str) -> None:
         """End a run. A run that has already ended keeps its status.
@@ -281,7 +286,7 @@ class Tracker:
         while token is not None:
             page = self.client.search_runs(
                 [self.experiment_id],
-                f"tags.`{_PARENT_TAG}` = '{parent}'",
+                f"tags.`{PARENT}` = '{parent}'",
                 order_by=["attributes.start_time ASC"],
                 page_token=token or None,
             )

@@ -1,11 +1,15 @@
 """Functions that write to an MLflow server. They take JSON values as arguments, so that a file can store the call."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["END_STATES", "WRITES"]
+__all__ = ["END_STATES", "PARENT", "WRITES"]
 
 END_STATES = ("FINISHED", "FAILED", "KILLED")
+
+PARENT, RESUMED = "mlflow.parentRunId", "resumed_ms"
+"""Tags of a run: id of its parent run, and time in milliseconds at which it was last resumed."""
 
 
 def _params(client: Any, run_id: str, params: Mapping[str, str]) -> None:
@@ -35,12 +39,29 @@ def _file(client: Any, run_id: str, path: str, artifact_dir: str) -> None:
 
 def _restart(client: Any, run_id: str) -> None:
     client.update_run(run_id, status="RUNNING")
+    client.set_tag(run_id, RESUMED, str(int(time.time() * 1000)))
 
 
 def _end(client: Any, run_id: str, status: str) -> None:
     """End a run. A run that has already ended keeps its status."""
     if client.get_run(run_id).info.status not in END_STATES:
         client.set_terminated(run_id, status)
+
+
+def _end_dead(client: Any, run_id: str, died_ms: int) -> None:
+    """Set the status KILLED for a run and its running children, unless the run was resumed after `died_ms`."""
+    run = client.get_run(run_id)
+    if int(run.data.tags.get(RESUMED, 0)) > died_ms:
+        return
+    found, children = [run], f"tags.`{PARENT}` = '{run_id}'"
+    token: str | None = ""
+    while token is not None:
+        page = client.search_runs([run.info.experiment_id], children, page_token=token or None)
+        found += page
+        token = page.token or None
+    for one in found:
+        if one.info.status == "RUNNING":
+            client.set_terminated(one.info.run_id, "KILLED")
 
 
 WRITES: Mapping[str, Callable[..., None]] = {
@@ -51,5 +72,6 @@ WRITES: Mapping[str, Callable[..., None]] = {
     "file": _file,
     "restart": _restart,
     "end": _end,
+    "end_dead": _end_dead,
 }
 """The functions by name. The first argument of each is an `MlflowClient`."""

@@ -1,5 +1,6 @@
 """The frame of a training or a search in the driver: start of Ray, folder and its lease, MLflow run, resuming."""
 
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -99,9 +100,9 @@ def _created(
 
     The arguments are the same as for `driven_run`; `resources` are the resources of the yielded run.
     """
-    tracker = Tracker(config.track.tracking_uri, config.track.experiment, config.train.storage)
     folder, run_id, complete = unique_folder(config.train.storage, kind), "", False
     try:
+        tracker = Tracker(config.track.tracking_uri, config.track.experiment, config.train.storage)
         with hold_lease(folder):
             own = {"config_fingerprint": config.fingerprint(), "path": str(folder)}
             run_id = tracker.start_run(folder.name, config.to_flat(), {**own, **tags})
@@ -123,7 +124,7 @@ def _created(
 @contextmanager
 def _guarded(kind: str, run: DrivenRun) -> Iterator[None]:
     """Context manager that guards a run by `guarded`, and prints the command that resumes the run after an error."""
-    command = f"evforge {VERBS[kind]} --resume {run.folder}"
+    command = f"evforge {VERBS[kind]} --resume {shlex.quote(str(run.folder))}"
     with guarded(run.tracker, run.run_id, f"the process of {run.folder} died; resume with: {command}"):
         try:
             yield

@@ -4,7 +4,10 @@ from evforge import EvForgeError, one_line
 
 __all__ = ["NodeError", "TrainingFailed", "is_temporary"]
 
-TEMPORARY_TEXTS = ("out of memory", "can't allocate memory", "CUDA error", "NCCL error", "DataLoader worker")
+TEMPORARY_TEXTS = (
+    *("out of memory", "can't allocate memory", "shared memory", "CUDA error", "cuDNN error", "NCCL error"),
+    *("DataLoader worker", "Pin memory thread", "Connection closed by peer"),
+)
 """Parts of the messages of RuntimeErrors that torch raises if memory, a GPU or a process of the data loader is lost."""
 
 
@@ -42,8 +45,10 @@ def is_temporary(error: BaseException | None) -> bool:
     one of these. Other errors are assumed to come from the settings or the data, and would occur again.
     """
     while error is not None:
-        if isinstance(error, OSError | MemoryError | TrainingFailed):
+        if isinstance(error, OSError | EOFError | MemoryError | TrainingFailed):
             return True
+        if "device-side assert" in str(error):  # an index that is out of range, which would be again
+            return False
         if isinstance(error, RuntimeError) and any(text in str(error) for text in TEMPORARY_TEXTS):
             return True
         error = error.__cause__ or error.__context__

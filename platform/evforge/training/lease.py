@@ -73,9 +73,10 @@ def _acquire(lease: SoftFileLease, folder: Path) -> None:
     try:
         lease.acquire(timeout=2 * LEASE_S, poll_interval=0.25, cancel_check=is_alive)
     except Timeout:
-        raise EvForgeError(
-            f"{folder}: {_owner(lease)} is working in this folder; stop it first, or wait for its end"
-        ) from None
+        remedy = "stop it first, or wait for its end"
+        if lease.owner is None:
+            remedy = f"if none is, delete {folder / LEASE_FILE}"
+        raise EvForgeError(f"{folder}: {_owner(lease)} is working in this folder; {remedy}") from None
 
 
 def _owner(lease: SoftFileLease) -> str:

@@ -181,7 +181,7 @@ def _is_undamaged(file: Path) -> bool:
     try:
         with zipfile.ZipFile(file) as archive:
             return archive.testzip() is None
-    except (FileNotFoundError, zipfile.BadZipFile, EOFError):
+    except Exception:  # `zipfile` raises many kinds of errors for damaged files
         return False
 
 

@@ -1,4 +1,3 @@
-import json
 import os
 import time
 
@@ -15,12 +14,18 @@ class Server:
     def __init__(self):
         self.away, self.got, self.tries = False, [], 0
 
+    error = None
+
     def probe(self):
         if self.away:
             raise ConnectionError("refused")
+        if self.error:
+            raise self.error
 
     def make(self, write):
         self.tries += 1
+        if self.error:
+            raise self.error
         if self.away:
             raise ConnectionError("refused")
         if write.what == "never":
@@ -122,7 +127,7 @@ def test_an_outage_is_stored_and_its_end_removes_the_file(clock, tmp_path):
         box.send(letter(text))
     (file,) = outbox.stored(tmp_path / "undelivered", "http://server")
     assert outbox.stored(tmp_path / "undelivered", "http://other") == []
-    assert [line["what"] for line in map(json.loads, file.read_text().splitlines()[1:])] == ["b", "c"]
+    assert [line["what"] for line in outbox._lines(file)[1:]] == ["b", "c"]
     server.away = False
     box.flush()
     assert server.got == ["a", "b", "c"] and not (tmp_path / "undelivered").exists()
@@ -141,10 +146,55 @@ def test_a_killed_process_leaves_its_writes_to_the_next(clock, tmp_path, monkeyp
     heir = RetryQueue("http://server", server.probe, server.make, tmp_path)
     heir.deliver_stored()
     assert server.got == []  # the process is alive and delivers them itself
-    monkeypatch.setattr(outbox.psutil, "pid_exists", lambda pid: False)
+    monkeypatch.setattr(outbox, "_own", set())  # as in another process
     heir.deliver_stored()
     assert server.got == ["a", "b"] and not file.exists()
     assert "not recorded: bad" in caplog.text
+
+
+def test_a_full_disk_costs_one_line_of_a_file(tmp_path):
+    box = outbox.Outbox(tmp_path, "http://server")
+    box.store([letter("a")])
+    with box.path.open("a") as stream:
+        stream.write('{"what": "b", "meth')
+    box.store([letter("c")])
+    (path,) = outbox.stored(tmp_path, "http://server")
+    assert [line["what"] for line in outbox._lines(path)[1:]] == ["a", "c"]
+
+
+def test_a_file_of_a_process_with_the_same_id_is_taken(tmp_path):
+    file = tmp_path / f"{outbox._host()}-{os.getpid()}-0123abcd.jsonl"
+    file.write_text('{"address": "http://server"}\n{"what": "a", "method": "tag", "arguments": {}}\n')
+    assert [path for path, _ in outbox.abandoned(tmp_path, "http://server")] == [file]
+
+
+def test_writes_that_a_flush_has_left_survive_the_next_success(clock, tmp_path):
+    server = Server()
+    box = RetryQueue("http://server", server.probe, server.make, tmp_path)
+    server.away = True
+    box.send(letter("a"))
+    box.flush()
+    server.away = False
+    clock.now += EVERY_S
+    box.send(letter("b"))
+    (file,) = outbox.stored(tmp_path, "http://server")
+    assert server.got == ["b"] and outbox._lines(file)[1]["what"] == "a"
+
+
+class Rejected(Exception):
+    error_code = "UNAUTHENTICATED"
+
+
+def test_rejected_requests_are_queued_but_not_waited_for(clock):
+    server = Server()
+    box = RetryQueue("http://server", server.probe, server.make)
+    server.error = Rejected("401")
+    box.send(letter("a"))  # an expired token must not end a training
+    with pytest.raises(Rejected):
+        box.ask(server.probe)
+    server.error = None
+    box.flush()
+    assert server.got == ["a"]
 
 
 def test_a_file_of_another_machine_is_taken_once_it_is_old(tmp_path):

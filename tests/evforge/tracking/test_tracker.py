@@ -269,6 +269,7 @@ def test_a_trial_waits_longer_for_its_server_than_a_command(tracker, monkeypatch
 
 
 def test_the_next_tracker_delivers_what_a_process_could_not(tracking_uri, tmp_path, monkeypatch, pauses, caplog):
+    monkeypatch.setattr(retry_queue, "_left", set())
     clock = iter(range(0, 10**6, 100))
     monkeypatch.setattr(retry_queue.time, "monotonic", lambda: next(clock))
     tracker = Tracker(tracking_uri, "exp", tmp_path)
@@ -287,7 +288,7 @@ def test_the_next_tracker_delivers_what_a_process_could_not(tracking_uri, tmp_pa
     assert f"5 writes stay in {file}, and the next evforge command" in caplog.text
     assert Tracker(tracking_uri, "exp", tmp_path).run_info(run_id).status == "RUNNING"  # this process still lives
 
-    monkeypatch.setattr(outbox.psutil, "pid_exists", lambda pid: pid != os.getpid())
+    monkeypatch.setattr(outbox, "_own", set())  # as in another process
     other = Tracker(tracking_uri, "exp", tmp_path)
     info = other.run_info(run_id)
     assert info.status == "FAILED" and info.tags["early_stopped"] == "true"

@@ -34,6 +34,8 @@ def _caused(error, cause):
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"), True),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), True),
         (_caused(ValueError("frames 0 to 4 cannot be read"), OSError(5, "Input/output error")), True),
+        (EOFError(), True),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
         (ValueError("optim.lr: got -1"), False),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
         (_caused(ValueError("bad"), KeyError("bad")), False),

@@ -66,7 +66,16 @@ def flip_a_byte(file):
     file.write_bytes(data)
 
 
-@pytest.mark.parametrize("damage", [cut, flip_a_byte, Path.unlink])
+def damage_the_directory(file):
+    """One byte of a name in the directory at the end: `zipfile` raises an UnicodeDecodeError."""
+    data = bytearray(file.read_bytes())
+    start = data.rindex(b"PK\x01\x02")
+    data[start + 9] |= 8  # names are UTF-8
+    data[start + 46] = 0xFF
+    file.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [cut, flip_a_byte, damage_the_directory, Path.unlink])
 def test_a_damaged_checkpoint_gives_way_to_an_older_one(tmp_path, damage, capsys):
     files = [tmp_path / f"checkpoint_00000{number}" / CHECKPOINT_NAME for number in (1, 3, 4)]
     for number, file in enumerate(files):

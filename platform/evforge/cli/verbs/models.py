@@ -117,16 +117,24 @@ def registry(
         version: version to show or to promote; the newest if not given
         checkpoint: checkpoint, or folder of the run or study, to register
     """
+    from evforge.evaluation.checkpoint import find_checkpoint
     from evforge.registry import listing as table
     from evforge.registry.promotion import promote, rollback
     from evforge.tracking.tracker import Tracker
+    from evforge.training.run_folder import read_record
 
     if version is not None and action not in ("show", "promote"):
         raise ValueError(f"--version: got {version}, allowed with {action}: none")
     if (checkpoint is not None) != (action == "register"):
         raise ValueError(f"--checkpoint: got {checkpoint}, allowed: folder of a run or study, with register only")
     track = settings.resolve().track
-    tracker, name = Tracker(track.tracking_uri, track.experiment), name or track.registered_model_name
+    uri, name = track.tracking_uri, name or track.registered_model_name
+    if checkpoint is not None and uri is None:
+        from evforge.evaluation.checkpoint import find_checkpoint
+        from evforge.training.run_folder import read_record
+
+        uri = read_record(find_checkpoint(checkpoint).parent).tracking_uri
+    tracker = Tracker(uri, track.experiment, create=checkpoint is not None and track.tracking_uri is not None)
     if action in ("list", "show"):
         print(table.overview(tracker) if action == "list" else table.describe(tracker, name, version))
         return 0

@@ -1,5 +1,7 @@
 """Verbs that train: quickstart, train, tune."""
 
+import shlex
+
 from evforge.cli.parser import Settings
 
 __all__ = ["quickstart", "train", "tune"]
@@ -31,7 +33,8 @@ def train(settings: Settings, *, resume: str | None = None) -> None:
     base = load_config(resume) if resume is not None else None
     result = training.train(settings.resolve(base), resume)
     metrics = f"mAP {result.metrics['val_mean_ap']:.3f}  mAP50 {result.metrics['val_mean_ap50']:.3f}"
-    print(f"val {metrics}\nbest checkpoint: {result.best_checkpoint}\nnext: evforge evaluate {result.path}")
+    print(f"val {metrics}\nbest checkpoint: {result.best_checkpoint}")
+    print(f"next: evforge evaluate {shlex.quote(str(result.path))}")
 
 
 def tune(settings: Settings, space: str | None = None, *, resume: str | None = None, dry_run: bool = False) -> None:
@@ -59,4 +62,5 @@ def tune(settings: Settings, space: str | None = None, *, resume: str | None = N
             return
         result = search.tune(settings.resolve(), space, settings.overrides)
     print(f"best settings: {result.best_config}\nbest checkpoint: {result.best_checkpoint}")
-    print(f"next: evforge evaluate {result.path}, or evforge train --config {result.best_config}")
+    path, config = shlex.quote(str(result.path)), shlex.quote(str(result.best_config))
+    print(f"next: evforge evaluate {path}, or evforge train --config {config}")
