@@ -95,13 +95,14 @@ def split_password(uri: str) -> tuple[str, dict[str, str]]:
         are the names of environment variables: `USERNAME`, `PASSWORD`, `TOKEN` and `QUERY`, as far as found.
     """
     scheme, slashes, rest = uri.partition("//") if "//" in uri else ("", "", uri)
-    kind, found = _SCHEME.search(scheme)[0].lower(), dict[str, str]()  # type: ignore[index]
+    found, matched = dict[str, str](), _SCHEME.search(scheme)
+    kind = matched[0].lower() if matched else ""
     http = kind in ("http:", "https:")
     userinfo = _USERINFO.match(rest)
     if userinfo is None and not (http and _PORT.match(rest)):
         userinfo = _UNQUOTED_USERINFO.match(rest)
     if userinfo is not None:
-        user, colon, password = userinfo[1].partition(":")
+        user, _, password = userinfo[1].partition(":")
         keep_user = not http and user
         rest = f"{user}@{rest[userinfo.end() :]}" if keep_user else rest[userinfo.end() :]
         if http and user:

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from detector.config.credentials import without_passwords
@@ -60,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if verb not in VERBS:
                 raise ValueError(f"unknown verb {verb!r}, allowed: {', '.join(VERBS)}")
             receive()
-            return VERBS[verb](**parse(verb, VERBS[verb], rest)) or _undelivered()
+            _undelivered()  # forgets the files of an earlier command in this process
+            return VERBS[verb](**parse(verb, VERBS[verb], rest)) or _delivered()
         except Exception as error:
             text = _explanation(error)
             if text is None or "EVFORGE_TRACEBACK" in os.environ:
@@ -74,10 +76,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return INTERRUPTED
 
 
-def _undelivered() -> int:
-    """Return 1 and print a line if writes to MLflow could not be delivered, else 0."""
+def _undelivered() -> list[Path]:
+    """Return the files with undelivered writes to MLflow since the last call."""
     queue = sys.modules.get("evforge.tracking.retry_queue")  # only some verbs import it
-    files = queue.undelivered() if queue is not None else []
+    return queue.undelivered() if queue is not None else []
+
+
+def _delivered() -> int:
+    """Return the exit code 0 if all writes to MLflow were delivered; else print a line and return 1."""
+    files = _undelivered()
     if files:
         listed = ", ".join(map(str, files))
         print(f"evforge: MLflow has not received everything; the next command delivers {listed}", file=sys.stderr)

@@ -9,7 +9,7 @@ from detector.config import Config
 from detector.data.label_map import label_map_path
 from evforge import EvForgeError
 from evforge.cluster.diagnosis.preflight import ask_nodes
-from evforge.cluster.session import Resources
+from evforge.cluster.session import Resources, node_sizes
 
 if TYPE_CHECKING:
     from ray.tune import PlacementGroupFactory
@@ -61,8 +61,7 @@ def serving_nodes(config: Config, resources: Resources) -> Resources:
             print(f"node {node['NodeManagerAddress']} is left out: {blind[node['NodeID']]}", flush=True)
     if len(blind) == len(alive):
         raise EvForgeError(f"data.dataset_path: got {config.data.dataset_path}, which no node of the cluster sees")
-    found = [node["Resources"] for node in alive if node["NodeID"] not in blind]
-    nodes = tuple((int(one.get("CPU", 0)), int(one.get("GPU", 0))) for one in found)
+    nodes = node_sizes(node for node in alive if node["NodeID"] not in blind)
     return replace(resources, nodes=nodes, left_out=tuple(sorted(blind)))
 
 

@@ -310,9 +310,8 @@ def send_package(client: "JobSubmissionClient", name: str, data: bytes) -> None:
         RuntimeError: the cluster does not accept the package.
     """
     answer = client._do_request("PUT", f"/api/packages/gcs/{name}", data=data)
-    if answer.status_code != 200 or not client._package_exists(
-        _package_uri(name)
-    ):  # this question starts the 10 minutes
+    stored = answer.status_code == 200 and client._package_exists(_package_uri(name))  # this starts the 10 minutes
+    if not stored:
         raise RuntimeError(f"package {name}: {answer.status_code}")
 
 

@@ -6,7 +6,7 @@ import signal
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,7 @@ from evforge.cluster.head import answers, head_watched
 from evforge.cluster.processes import LocalProcesses
 from evforge.cluster.ray_compat import grown_nodes, log_folder, quiet_authentication, replace_messages
 
-__all__ = ["Resources", "cpu_count", "kept_variable", "local_resources", "ray_session"]
+__all__ = ["Resources", "cpu_count", "kept_variable", "local_resources", "node_sizes", "ray_session"]
 
 OBJECT_STORE_BYTES = 200 * 2**20  # the object store contains only settings and metrics
 NO_SERVER = 9  # the port "discard", where nothing answers
@@ -157,9 +157,14 @@ def kept_variable(name: str) -> Iterator[None]:
 def _resources() -> Resources:
     import ray
 
-    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    nodes = tuple((int(one.get("CPU", 0)), int(one.get("GPU", 0))) for one in found)
+    nodes = node_sizes(node for node in ray.nodes() if node["Alive"])
     return Resources(nodes, grown_nodes() if "RAY_ADDRESS" in os.environ else ())
+
+
+def node_sizes(nodes: Iterable[Mapping[str, Any]]) -> tuple[tuple[int, int], ...]:
+    """Return (CPU cores, GPUs) of each node in a list like that of `ray.nodes`."""
+    found = [node["Resources"] for node in nodes]
+    return tuple((int(one.get("CPU", 0)), int(one.get("GPU", 0))) for one in found)
 
 
 @contextmanager

@@ -66,14 +66,14 @@ def end_runs(uri: str, experiment: str, storage: str | None, run_id: str, messag
         message: the line to print.
     """
     print(f"evforge: {message}", file=sys.stderr, flush=True)
+    died_ms = int(time.time() * 1000)  # now: a tracker takes seconds, in which the run may already be resumed
+    write = Write(f"the end of run {run_id}", "end_dead", {"run_id": run_id, "died_ms": died_ms})
     try:
         tracker = Tracker(uri, experiment, storage, create=False)
     except ValueError as error:
-        died_ms = int(time.time() * 1000)
-        write = Write(f"the end of run {run_id}", "end_dead", {"run_id": run_id, "died_ms": died_ms})
         outbox = Outbox(Path(storage) / OUTBOX if storage else None, uri)
         outbox.store([write])
         print(f"evforge: {one_line(error)}: the writes {outbox.fate()}", file=sys.stderr, flush=True)
         return
-    tracker.end_dead_run(run_id)
+    tracker.send(write)
     tracker.flush()

@@ -27,8 +27,10 @@ T = TypeVar("T")
 
 
 def undelivered() -> list[Path]:
-    """Return the files with the writes that this process and its ended workers could not send."""
-    return sorted(path for path in _left if path.is_file())
+    """Return the files with the writes that this process and its ended workers could not send since the last call."""
+    found = sorted(path for path in _left if path.is_file())
+    _left.clear()
+    return found
 
 
 class RetryQueue:

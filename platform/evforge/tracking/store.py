@@ -9,11 +9,12 @@ from typing import Any
 
 from filelock import SoftFileLease
 
-from detector.config.credentials import hide_password
+from detector.config.credentials import PASSWORD, USERNAME, hide_password
 from evforge import one_line
 from evforge.tracking.mlflow_compat import PATH_COLUMNS
 
 __all__ = [
+    "CREDENTIALS_REMEDY",
     "CREDENTIALS_WANTED",
     "REJECTED",
     "checked_uri",
@@ -28,10 +29,10 @@ ARTIFACTS = "mlartifacts"
 """Name of the folder next to a SQLite store that contains the files of its runs."""
 LEASE_S = 60.0
 """A process that creates a store and dies blocks processes on other machines for this time in seconds."""
-CREDENTIALS_WANTED = (
-    "the MLflow server wants credentials: set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (in a job: "
-    "`evforge submit --env MLFLOW_TRACKING_USERNAME --env MLFLOW_TRACKING_PASSWORD -- ...`)"
+CREDENTIALS_REMEDY = (
+    f"set {USERNAME} and {PASSWORD}, in a job `evforge submit --env {USERNAME} --env {PASSWORD} -- ...`"
 )
+CREDENTIALS_WANTED = f"the MLflow server wants credentials: {CREDENTIALS_REMEDY}"
 REJECTED = re.compile(r"error code 40[13]\b|^(UNAUTHENTICATED|PERMISSION_DENIED)")
 """Matches the message of MLflow about a request that was rejected for its credentials."""
 ALLOWED = "http://... of a running server, or sqlite:///FILE"

@@ -119,7 +119,7 @@ class Tracker:
         WRITES[write.method](self.client, **write.arguments)
 
     def _send(self, what: str, method: str, **arguments: Any) -> None:
-        self._retries.send(Write(what, method, arguments))
+        self.send(Write(what, method, arguments))
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in ("client", "_retries")}
@@ -222,9 +222,9 @@ class Tracker:
         """Set the status of an ended run to RUNNING, so that values can be written to the run again."""
         self._send(f"the restart of run {run_id}", "restart", run_id=run_id)
 
-    def end_dead_run(self, run_id: str) -> None:
-        """Set the status KILLED for a run and its children whose process has just died, unless they were resumed."""
-        self._send(f"the end of run {run_id}", "end_dead", run_id=run_id, died_ms=int(time.time() * 1000))
+    def send(self, write: Write) -> None:
+        """Send a write, or queue it during an outage of the server."""
+        self._retries.send(write)
 
     def end_run(self, run_id: str, status: str) -> None:
         """End a run. A run that has already ended keeps its status.

@@ -39,6 +39,7 @@ def _stored() -> dict[str, str]:
         ("http://ada@h", "http://h", {USERNAME: "ada"}),
         ("http://:pw7@h", "http://h", {PASSWORD: "pw7"}),
         ("http://h?token=t0&a=1", "http://h?a=1", {TOKEN: "t0"}),
+        ("http://h?sig=s0&a=1&auth=t1", "http://h?a=1", {QUERY: "sig=s0&auth=t1"}),
         ("http://h?PassWord=a+b#top", "http://h#top", {PASSWORD: "a b"}),
         ("postgresql://ada:pw7@h:5432/db", "postgresql://ada@h:5432/db", {PASSWORD: "pw7"}),
         ("postgresql+psycopg2://ada:p%3A@[::1]/db", "postgresql+psycopg2://ada@[::1]/db", {PASSWORD: "p:"}),

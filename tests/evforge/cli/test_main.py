@@ -8,6 +8,7 @@ from evforge import EvForgeError
 from evforge.cli.main import main
 from evforge.cli.parser import Settings, argument_docs, parse
 from evforge.cli.verbs import VERBS
+from evforge.tracking import retry_queue
 
 
 def run_verb(monkeypatch, function, *arguments):
@@ -276,10 +277,15 @@ def test_argument_docs_join_continued_lines():
 
 def test_undelivered_writes_are_named_and_change_the_exit_code(monkeypatch, tmp_path, capsys):
     file = tmp_path / "undelivered" / "host-1-0123abcd.jsonl"
-    monkeypatch.setattr("evforge.tracking.retry_queue._left", {file})
-    assert run_verb(monkeypatch, lambda: None) == 0  # it was delivered meanwhile
+
+    def leave():
+        retry_queue._left.add(file)
+
+    assert run_verb(monkeypatch, leave) == 0  # it was delivered meanwhile
     file.parent.mkdir()
     file.touch()
-    assert run_verb(monkeypatch, lambda: None) == 1
+    assert run_verb(monkeypatch, leave) == 1
     assert f"MLflow has not received everything; the next command delivers {file}" in capsys.readouterr().err
-    assert run_verb(monkeypatch, lambda: 3) == 3
+    leave()
+    assert run_verb(monkeypatch, lambda: None) == 0  # an earlier command left it
+    assert run_verb(monkeypatch, lambda: leave() or 3) == 3

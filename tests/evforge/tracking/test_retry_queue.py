@@ -54,6 +54,7 @@ class Clock:
 def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(retry_queue, "time", clock)
+    monkeypatch.setattr(retry_queue, "_left", set())
     return clock
 
 

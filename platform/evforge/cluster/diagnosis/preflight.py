@@ -26,6 +26,7 @@ from evforge import EvForgeError, last_line
 from evforge.cluster.credentials import load, receive
 from evforge.cluster.diagnosis.checks import Check, outcome, print_checks, version_of
 from evforge.cluster.session import Resources, ray_session
+from evforge.tracking.store import CREDENTIALS_REMEDY
 
 __all__ = ["Report", "ask_nodes", "cluster_checks", "installed", "local_checks", "main", "node_report"]
 
@@ -33,8 +34,6 @@ PACKAGES = ("ray", "torch", "pytorch-lightning", "mlflow")
 NODE_S, TRACKING_S = 120.0, 5.0
 SEARCH = "/api/2.0/mlflow/experiments/search?max_results=1"
 """A request that a server with authentication answers only with valid credentials, unlike its /health."""
-
-CREDENTIALS_TEXT = f"set {USERNAME} and {PASSWORD}, in a job `evforge submit --env {USERNAME} --env {PASSWORD} -- ...`"
 
 
 @dataclass(frozen=True)
@@ -266,7 +265,7 @@ def _unreachable(server: str) -> str:
         if b"Invalid Host" in error.read(100):
             return "the server does not accept this host name; see the option --allowed-hosts of `mlflow server`"
         given = f"error {error.code}"
-        return f"{given}: {CREDENTIALS_TEXT}" if error.code in (401, 403) else given
+        return f"{given}: {CREDENTIALS_REMEDY}" if error.code in (401, 403) else given
     except (OSError, ValueError) as error:
         return f"{getattr(error, 'reason', error)}"
 
