@@ -13,9 +13,9 @@ from typing import Any
 
 from evforge import EvForgeError, one_line
 from evforge.cluster.credentials import shared
-from evforge.cluster.head import answers, head_watched
 from evforge.cluster.processes import LocalProcesses
 from evforge.cluster.ray_compat import grown_nodes, log_folder, quiet_authentication, replace_messages
+from evforge.cluster.watch import answers, ray_watched
 
 __all__ = ["Resources", "cpu_count", "kept_variable", "local_resources", "node_sizes", "ray_session"]
 
@@ -124,7 +124,7 @@ def ray_session(dashboard: bool = False) -> Iterator[Resources]:
 
     Raises:
         EvForgeError: two attempts to start Ray have failed, or the cluster cannot be used.
-        HeadLostError: the head of the cluster has stopped answering during the block.
+        RayLostError: Ray has stopped answering during the block.
     """
     import ray
 
@@ -192,7 +192,8 @@ def _started(dashboard: bool) -> Iterator[None]:
                 if not isinstance(error, Exception):  # interrupted
                     raise KeyboardInterrupt from None  # Ray's handler of SIGTERM raises SystemExit during the start
         try:
-            yield
+            with ray_watched("Ray on this machine"):
+                yield
         finally:
             _stop(processes, PATIENCE_S)
 
@@ -209,7 +210,7 @@ def _connected(address: str) -> Iterator[None]:
                 ray.init(logging_level=logging.WARNING)
         except Exception as error:
             raise EvForgeError(f"RAY_ADDRESS: {address}: {_refusal(error)}") from error
-        with head_watched(address), shared():
+        with ray_watched(f"the cluster at {address}"), shared():
             yield
     finally:
         with suppress(Exception):  # of a lost head

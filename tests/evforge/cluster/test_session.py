@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import psutil
 import pytest
@@ -51,6 +52,7 @@ def start(monkeypatch):
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(session, "grown_nodes", lambda: ())
+    monkeypatch.setattr(session, "ray_watched", lambda name: nullcontext())
     return replace
 
 
