@@ -27,6 +27,7 @@ from evforge.search.policies.population import Population
 from evforge.search.policies.schedulers import load_scheduler_state, save_scheduler_state
 from evforge.search.trial_table import TrialRow, trial_table
 from evforge.tracking.tracker import Tracker
+from evforge.tracking.writes import PATH
 from evforge.training.run_folder import CONFIG_FILE, failure_file, is_metric
 
 __all__ = ["FOLDER", "StudyLog", "TrialRecord"]
@@ -163,7 +164,7 @@ class StudyLog(Callback):
         except ValueError:  # the trial reports the reason when it fails
             config = None
         params = config.to_flat() if config else sample
-        run_id = self.tracker.start_run(name, params, {"path": trial.path or ""}, parent=self.parent)
+        run_id = self.tracker.start_run(name, params, {PATH: trial.path or ""}, parent=self.parent)
         if config is not None:
             self.tracker.log_text(run_id, config.to_yaml(), CONFIG_FILE)
             self.tracker.set_tag(run_id, "config_fingerprint", config.fingerprint())

@@ -1,17 +1,21 @@
 """Guard: a small process that ends the MLflow runs of a driver if the driver dies without ending them.
 
+If the driver dies before its run is complete, the guard removes the run and its folder.
+
 A driver that is killed, or that Ray aborts because the head of the cluster died, cannot run any Python code. Without
 the guard, its runs would keep the status RUNNING forever. The driver and the guard are connected by a pipe, which the
 operating system closes when the driver dies. The guard imports large libraries only after this.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from evforge import one_line
 from evforge.tracking.outbox import OUTBOX, Outbox, Write
@@ -23,25 +27,37 @@ DONE = b"done"
 
 
 @contextmanager
-def guarded(tracker: Tracker, run_id: str, message: str) -> Iterator[None]:
-    """Context manager that starts a guard: if this process dies in the block, the run and its child runs are ended.
+def guarded(tracker: Tracker, folder: Path, command: str) -> Iterator[Callable[[str], None]]:
+    """Context manager that starts a guard, which acts if this process dies in the block.
 
-    Their status is then KILLED.
+    The guard then sets the status KILLED for the run and its child runs, and prints the command that resumes the run.
+    If this process dies before it has called the yielded function, the guard removes the folder and the run.
 
     Args:
         tracker: tracker of the MLflow store.
-        run_id: id of the run.
-        message: line that the guard prints if this process dies.
+        folder: folder of the run.
+        command: command that resumes the run.
+
+    Yields:
+        Function to be called with the id of the run as soon as the run can be resumed.
     """
     storage = str(tracker.outbox.parent) if tracker.outbox else None
-    task = {"uri": tracker.uri, "experiment": tracker.experiment, "storage": storage, "run_id": run_id}
+    store = {"uri": tracker.uri, "experiment": tracker.experiment, "storage": storage}
+    task = {**store, "folder": str(folder), "command": command}
     guard = subprocess.Popen(
-        [sys.executable, "-c", _GUARD, json.dumps({**task, "message": message})],
+        [sys.executable, "-c", _GUARD, json.dumps(task)],
         stdin=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C and the end of a job must not end the guard
     )
+
+    def started(run_id: str) -> None:
+        with suppress(OSError):
+            pipe.write(f"{run_id}\n".encode())
+            pipe.flush()
+
+    pipe: Any = guard.stdin
     try:
-        yield
+        yield started
     finally:
         with suppress(OSError):
             guard.communicate(DONE)
@@ -49,31 +65,39 @@ def guarded(tracker: Tracker, run_id: str, message: str) -> Iterator[None]:
 
 _GUARD = f"""
 import json, sys
-if sys.stdin.buffer.read() != {DONE!r}:
+said = sys.stdin.buffer.read()
+if not said.endswith({DONE!r}):
     from evforge.tracking.guard import end_runs
-    end_runs(**json.loads(sys.argv[1]))
+    end_runs(said.decode().strip(), **json.loads(sys.argv[1]))
 """
 
 
-def end_runs(uri: str, experiment: str, storage: str | None, run_id: str, message: str) -> None:
-    """End a run and its child runs with the status KILLED, except those that have already ended, and print a line.
+def end_runs(run_id: str, uri: str, experiment: str, storage: str | None, folder: str, command: str) -> None:
+    """End or remove the runs of a driver that has died, and print a line.
 
     Args:
+        run_id: id of the run; empty if the driver died before the run was complete.
         uri: address of the MLflow store.
         experiment: name of the experiment.
         storage: folder of all runs; None if undelivered writes are not stored.
-        run_id: id of the run.
-        message: the line to print.
+        folder: folder of the run.
+        command: command that resumes the run.
     """
-    print(f"evforge: {message}", file=sys.stderr, flush=True)
     died_ms = int(time.time() * 1000)  # now: a tracker takes seconds, in which the run may already be resumed
-    write = Write(f"the end of run {run_id}", "end_dead", {"run_id": run_id, "died_ms": died_ms})
+    if run_id:
+        text = f"the process of {folder} died; resume with: {command}"
+        write = Write(f"the end of run {run_id}", "end_dead", {"run_id": run_id, "died_ms": died_ms})
+    else:
+        text = f"the process of {folder} died during its start, and the folder is removed"
+        write = Write(f"the removal of {folder}", "remove", {"experiment": experiment, "folder": folder})
+    print(f"evforge: {text}", file=sys.stderr, flush=True)
     try:
         tracker = Tracker(uri, experiment, storage, create=False)
-    except ValueError as error:
+        tracker.send(write)
+        tracker.flush()
+    except Exception as error:
         outbox = Outbox(Path(storage) / OUTBOX if storage else None, uri)
         outbox.store([write])
         print(f"evforge: {one_line(error)}: the writes {outbox.fate()}", file=sys.stderr, flush=True)
-        return
-    tracker.send(write)
-    tracker.flush()
+    if not run_id:
+        shutil.rmtree(folder, ignore_errors=True)

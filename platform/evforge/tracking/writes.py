@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-__all__ = ["END_STATES", "PARENT", "WRITES"]
+__all__ = ["END_STATES", "PARENT", "PATH", "WRITES"]
 
 END_STATES = ("FINISHED", "FAILED", "KILLED")
 
-PARENT, RESUMED = "mlflow.parentRunId", "resumed_ms"
-"""Tags of a run: id of its parent run, and time in milliseconds at which it was last resumed."""
+PARENT, RESUMED, PATH = "mlflow.parentRunId", "resumed_ms", "path"
+"""Tags of a run: id of its parent run, time in milliseconds at which it was last resumed, and its folder."""
 
 
 def _params(client: Any, run_id: str, params: Mapping[str, str]) -> None:
@@ -64,6 +65,15 @@ def _end_dead(client: Any, run_id: str, died_ms: int) -> None:
             client.set_terminated(one.info.run_id, "KILLED")
 
 
+def _remove(client: Any, experiment: str, folder: str) -> None:
+    """Delete the run of a folder, unless it has ended."""
+    found = client.get_experiment_by_name(experiment)
+    name = f"attributes.run_name = '{Path(folder).name}'"
+    for run in client.search_runs([found.experiment_id], name) if found else ():
+        if run.info.status == "RUNNING" and run.data.tags.get(PATH) == folder:
+            client.delete_run(run.info.run_id)
+
+
 WRITES: Mapping[str, Callable[..., None]] = {
     "params": _params,
     "metrics": _metrics,
@@ -73,5 +83,6 @@ WRITES: Mapping[str, Callable[..., None]] = {
     "restart": _restart,
     "end": _end,
     "end_dead": _end_dead,
+    "remove": _remove,
 }
 """The functions by name. The first argument of each is an `MlflowClient`."""

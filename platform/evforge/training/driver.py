@@ -13,10 +13,20 @@ from typing import Any
 from detector.config import Config
 from evforge.cluster.placement import serving_nodes
 from evforge.cluster.session import Resources, ray_session
-from evforge.tracking.guard import guarded
+from evforge.tracking.guard import end_runs, guarded
+from evforge.tracking.store import checked_uri
 from evforge.tracking.tracker import Tracker
-from evforge.training.lease import hold_lease
-from evforge.training.run_folder import CONFIG_FILE, read_record, unique_folder, write_record, write_text
+from evforge.tracking.writes import PATH
+from evforge.training.lease import hold_lease, ownerless
+from evforge.training.run_folder import (
+    CONFIG_FILE,
+    RECORD_FILE,
+    RunRecord,
+    read_record,
+    unique_folder,
+    write_record,
+    write_text,
+)
 
 __all__ = ["DrivenRun", "driven_run"]
 
@@ -56,7 +66,8 @@ def driven_run(
 
     A run has a folder and an MLflow run. The lease of the folder is held during the block. If the start of a new run
     fails or is interrupted, all its processes, its folder and its MLflow run are removed. If the block fails, the
-    command that resumes the run is printed. If this process dies, the status of the MLflow run is set to KILLED.
+    command that resumes the run is printed. If this process dies, a guard does the same and sets the status of the
+    MLflow run to KILLED.
 
     Args:
         kind: "train" or "study".
@@ -77,19 +88,21 @@ def driven_run(
     """
     record = None if resume is None else read_record(resume)
     with nullcontext() if resume is None else hold_lease(resume), ray_session(dashboard) as all_resources:
+        _end_abandoned(config)
         resources = serving_nodes(config, all_resources)
         require(resources)
         if resume is None or record is None:
             created = _created(kind, config, resources, files, tags)
-            with created as run, _guarded(kind, run), run.tracker.ending(run.run_id):
+            with created as run, _resumable(kind, run.folder), run.tracker.ending(run.run_id):
                 yield run
         else:
             tracker = Tracker(record.tracking_uri, record.experiment, resume.parent, create=False)
-            run = DrivenRun(resume, tracker, record.run_id, resources)
-            with _guarded(kind, run), tracker.resumed(run.run_id):
-                tracker.log_text(run.run_id, config.to_yaml(), CONFIG_FILE)
-                write_record(resume, config, tracker, run.run_id)
-                yield run
+            with guarded(tracker, resume, _command(kind, resume)) as started, _resumable(kind, resume):
+                started(record.run_id)
+                with tracker.resumed(record.run_id):
+                    tracker.log_text(record.run_id, config.to_yaml(), CONFIG_FILE)
+                    write_record(resume, config, tracker, record.run_id)
+                    yield DrivenRun(resume, tracker, record.run_id, resources)
 
 
 @contextmanager
@@ -100,34 +113,52 @@ def _created(
 
     The arguments are the same as for `driven_run`; `resources` are the resources of the yielded run.
     """
+    tracker = Tracker(config.track.tracking_uri, config.track.experiment, config.train.storage)
     folder, run_id, complete = unique_folder(config.train.storage, kind), "", False
-    try:
-        tracker = Tracker(config.track.tracking_uri, config.track.experiment, config.train.storage)
-        with hold_lease(folder):
-            own = {"config_fingerprint": config.fingerprint(), "path": str(folder)}
-            run_id = tracker.start_run(folder.name, config.to_flat(), {**own, **tags})
-            for name, text in files.items():
-                write_text(folder / name, text)
-            write_record(folder, config, tracker, run_id)
-            for name, text in {CONFIG_FILE: config.to_yaml(), **files}.items():
-                tracker.log_text(run_id, text, name)
-            complete = True
-            yield DrivenRun(folder, tracker, run_id, resources)
-    finally:
-        if not complete:
-            shutil.rmtree(folder, ignore_errors=True)
-            if run_id:
-                with suppress(Exception):
-                    tracker.client.delete_run(run_id)
+    with guarded(tracker, folder, _command(kind, folder)) as started:
+        try:
+            with hold_lease(folder):
+                own = {"config_fingerprint": config.fingerprint(), PATH: str(folder)}
+                run_id = tracker.start_run(folder.name, config.to_flat(), {**own, **tags})
+                for name, text in files.items():
+                    write_text(folder / name, text)
+                write_record(folder, config, tracker, run_id)
+                for name, text in {CONFIG_FILE: config.to_yaml(), **files}.items():
+                    tracker.log_text(run_id, text, name)
+                started(run_id)
+                complete = True
+                yield DrivenRun(folder, tracker, run_id, resources)
+        finally:
+            if not complete:
+                shutil.rmtree(folder, ignore_errors=True)
+                if run_id:
+                    with suppress(Exception):
+                        tracker.client.delete_run(run_id)
+
+
+def _end_abandoned(config: Config) -> None:
+    """End the runs of drivers that died together with their guards, for example because their machine failed."""
+    for folder in ownerless(Path(config.train.storage)):
+        kind = folder.name.partition("-")[0]
+        if (folder / RECORD_FILE).is_file():
+            record = read_record(folder)
+        else:
+            record = RunRecord("", checked_uri(config.track.tracking_uri), config.track.experiment)
+        if kind in VERBS:
+            storage, command = str(folder.parent), _command(kind, folder)
+            end_runs(record.run_id, record.tracking_uri, record.experiment, storage, str(folder), command)
+
+
+def _command(kind: str, folder: Path) -> str:
+    """Return the command that resumes a run."""
+    return f"evforge {VERBS[kind]} --resume {shlex.quote(str(folder))}"
 
 
 @contextmanager
-def _guarded(kind: str, run: DrivenRun) -> Iterator[None]:
-    """Context manager that guards a run by `guarded`, and prints the command that resumes the run after an error."""
-    command = f"evforge {VERBS[kind]} --resume {shlex.quote(str(run.folder))}"
-    with guarded(run.tracker, run.run_id, f"the process of {run.folder} died; resume with: {command}"):
-        try:
-            yield
-        except BaseException:
-            print(f"resume with: {command}", file=sys.stderr, flush=True)
-            raise
+def _resumable(kind: str, folder: Path) -> Iterator[None]:
+    """Context manager that prints the command that resumes a run if its block raises an error."""
+    try:
+        yield
+    except BaseException:
+        print(f"resume with: {_command(kind, folder)}", file=sys.stderr, flush=True)
+        raise

@@ -7,6 +7,7 @@ file locks.
 
 import os
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from filelock import LeaseCompromise, SoftFileLease, Timeout
 
 from evforge import EvForgeError
 
-__all__ = ["LEASE_FILE", "hold_lease"]
+__all__ = ["LEASE_FILE", "hold_lease", "ownerless"]
 
 LEASE_FILE = "driver.lock"
 LEASE_S, HEARTBEAT_S = 90.0, 8.0
@@ -57,6 +58,22 @@ def hold_lease(folder: Path) -> Iterator[None]:
         yield
     finally:
         lease.release()
+
+
+def ownerless(storage: Path) -> Iterator[Path]:
+    """Yield the folders whose owner died long ago without releasing its lease, and then remove the lease.
+
+    Args:
+        storage: folder of all runs.
+    """
+    for file in sorted(storage.glob(f"*/{LEASE_FILE}")):
+        with tempfile.TemporaryFile(dir=storage) as clock:  # the clock of a file server may differ from ours
+            now = os.fstat(clock.fileno()).st_mtime
+        touched = _touched(file.parent)
+        if touched is not None and now - touched > 2 * LEASE_S:
+            yield file.parent
+            if _touched(file.parent) == touched:  # else another process resumes the run
+                file.unlink()
 
 
 def _acquire(lease: SoftFileLease, folder: Path) -> None:

@@ -11,46 +11,70 @@ from evforge.tracking.writes import WRITES
 
 DRIVER = """
 import os, signal, sys
+from pathlib import Path
 from evforge.tracking.guard import guarded
 from evforge.tracking.tracker import Tracker
 tracker = Tracker(sys.argv[1], "exp")
-study = tracker.start_run("study", {})
-ended, running = (tracker.start_run(name, {}, parent=study) for name in ("ended", "running"))
-tracker.end_run(ended, "FAILED")
-with guarded(tracker, study, "resume with: X"):
-    print(study, ended, running, flush=True)
+folder = Path(sys.argv[2])
+with guarded(tracker, folder, "continue X") as started:
+    study = tracker.start_run(folder.name, {}, {"path": str(folder)})
+    same_name = tracker.start_run(folder.name, {}, {"path": "/elsewhere/" + folder.name})
+    ended, running = (tracker.start_run(name, {}, parent=study) for name in ("ended", "running"))
+    tracker.end_run(ended, "FAILED")
+    if sys.argv[3] == "complete":
+        started(study)
+    print(study, ended, running, same_name, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_killed_driver_leaves_no_run_running(tracking_uri):
+def killed(tracking_uri, folder, when):
+    """Let a driver kill itself; return the ids of its runs, and what it and its guard print on stderr."""
     Tracker(tracking_uri, "exp")
-    driver = subprocess.run(
-        [sys.executable, "-c", DRIVER, tracking_uri], capture_output=True, text=True, timeout=120, check=False
-    )  # the pipe of stderr stays open until the guard ends
+    folder.mkdir()
+    (folder / "run.json").write_text("{}")
+    command = [sys.executable, "-c", DRIVER, tracking_uri, str(folder), when]
+    driver = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return driver.stdout.split(), driver.stderr  # the pipe of stderr stays open until the guard ends
+
+
+def test_a_killed_driver_leaves_no_run_running(tracking_uri, tmp_path):
+    folder = tmp_path / "study-1"
+    runs, error = killed(tracking_uri, folder, "complete")
     tracker = Tracker(tracking_uri, "exp")
-    assert [tracker.run_info(run).status for run in driver.stdout.split()] == ["KILLED", "FAILED", "KILLED"]
-    assert "evforge: resume with: X" in driver.stderr
+    assert [tracker.run_info(run).status for run in runs] == ["KILLED", "FAILED", "KILLED", "RUNNING"]
+    assert f"evforge: the process of {folder} died; resume with: continue X" in error
+    assert folder.is_dir()
+
+
+def test_a_driver_killed_during_its_start_leaves_neither_folder_nor_run(tracking_uri, tmp_path):
+    folder = tmp_path / "study-1"
+    (study, *_, same_name), error = killed(tracking_uri, folder, "incomplete")
+    tracker = Tracker(tracking_uri, "exp")
+    assert tracker.client.get_run(study).info.lifecycle_stage == "deleted" and not folder.exists()
+    assert tracker.client.get_run(same_name).info.lifecycle_stage == "active"
+    assert f"evforge: the process of {folder} died during its start, and the folder is removed" in error
 
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt])
-def test_a_guard_leaves_a_driver_that_ends_itself_alone(tracking_uri, error, capfd):
+def test_a_guard_leaves_a_driver_that_ends_itself_alone(tracking_uri, tmp_path, error, capfd):
     tracker = Tracker(tracking_uri, "exp")
     run_id = tracker.start_run("run", {})
     try:
-        with guarded(tracker, run_id, "resume with: X"):
+        with guarded(tracker, tmp_path, "X") as started:
+            started(run_id)
             if error:
                 raise error
     except KeyboardInterrupt:
         pass
-    assert tracker.run_info(run_id).status == "RUNNING" and "resume" not in capfd.readouterr().err
+    assert tracker.run_info(run_id).status == "RUNNING" and "died" not in capfd.readouterr().err
 
 
 def test_a_guard_without_a_server_leaves_its_write_to_the_next_command(tracking_uri, tmp_path, capsys):
     tracker = Tracker(tracking_uri, "exp")
     run_id = tracker.start_run("run", {})
     away = "http://127.0.0.1:9"
-    end_runs(away, "exp", str(tmp_path / "runs"), run_id, "resume with: X")
+    end_runs(run_id, away, "exp", str(tmp_path / "runs"), str(tmp_path / "runs/study-1"), "X")
     (file,) = (tmp_path / "runs" / "undelivered").iterdir()
     assert f"the writes stay in {file}" in capsys.readouterr().err
     header, write = (json.loads(line) for line in file.read_text().splitlines() if line)

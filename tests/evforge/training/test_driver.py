@@ -1,3 +1,4 @@
+import os
 from contextlib import contextmanager
 
 import pytest
@@ -8,6 +9,7 @@ from evforge.tracking.tracker import Tracker
 from evforge.training import driver, lease
 from evforge.training.driver import driven_run
 from evforge.training.lease import LEASE_FILE
+from evforge.training.run_folder import write_record
 from evforge.training.train import check_config
 
 
@@ -86,3 +88,23 @@ def test_a_second_driver_is_refused_before_it_changes_anything(config):
             pytest.fail("started")
         assert (first.folder / LEASE_FILE).read_text() == held
         assert runs(config) == [(first.folder.name, "RUNNING")]
+
+
+def test_the_runs_of_a_machine_that_failed_are_ended_by_the_next_driver(config, tmp_path, capfd):
+    tracker = Tracker(config.track.tracking_uri, config.track.experiment)
+    folders = [tmp_path / "runs" / f"study-{name}" for name in ("complete", "incomplete")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        run_id = tracker.start_run(folder.name, {}, {"path": str(folder)})
+        (folder / LEASE_FILE).touch()
+        os.utime(folder / LEASE_FILE, (0, 0))
+        if folder.name == "study-complete":
+            write_record(folder, config, tracker, run_id)
+    with drive(config) as run:
+        pass
+    assert sorted(runs(config)) == [(run.folder.name, "FINISHED"), ("study-complete", "KILLED")]
+    assert [folder.is_dir() for folder in folders] == [True, False]
+    assert f"resume with: evforge tune --resume {folders[0]}\n" in capfd.readouterr().err
+    with drive(config):
+        pass
+    assert "died" not in capfd.readouterr().err

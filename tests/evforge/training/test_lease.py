@@ -8,7 +8,7 @@ import pytest
 
 from evforge import EvForgeError
 from evforge.training import lease
-from evforge.training.lease import LEASE_FILE, hold_lease
+from evforge.training.lease import LEASE_FILE, hold_lease, ownerless
 
 
 @pytest.fixture
@@ -76,3 +76,20 @@ def test_who_loses_the_lease_is_interrupted(tmp_path, interruptible):
     with pytest.raises(KeyboardInterrupt), hold_lease(tmp_path):
         (tmp_path / LEASE_FILE).unlink()
         time.sleep(10)
+
+
+def test_only_folders_whose_lease_ended_long_ago_have_no_owner(tmp_path):
+    for name, age in (("living", 0), ("dead", 13), ("recent", 11), ("resumed", 13)):
+        (tmp_path / name).mkdir()
+        file = tmp_path / name / LEASE_FILE
+        file.touch()
+        os.utime(file, (time.time() - age, time.time() - age))
+    (tmp_path / "ended").mkdir()
+    found = []
+    for folder in ownerless(tmp_path):
+        found.append(folder.name)
+        if folder.name == "resumed":
+            (folder / LEASE_FILE).touch()
+    assert found == ["dead", "resumed"]
+    assert sorted(file.parent.name for file in tmp_path.glob("*/*")) == ["living", "recent", "resumed"]
+    assert list(ownerless(tmp_path)) == []
