@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
+    from ray.train.torch import TorchConfig
     from ray.tune import Tuner
     from ray.tune.experiment import Trial
     from ray.tune.schedulers import PopulationBasedTraining
@@ -43,6 +44,7 @@ __all__ = [
     "start_checkpoint",
     "store_shared",
     "take_package",
+    "torch_config",
     "trial_folder",
     "trial_is_running",
     "without_group_cleaner",
@@ -148,6 +150,26 @@ def without_group_cleaner() -> Iterator[None]:
         yield
     finally:
         trainer.PlacementGroupCleanerCallback = callback
+
+
+def torch_config(backend: str, prepare: Callable[[], None]) -> "TorchConfig":
+    """Return a configuration of torch's process group.
+
+    Args:
+        backend: "gloo" or "nccl".
+        prepare: function that each worker calls before it joins the group.
+    """
+    from ray.train.torch import config
+
+    class Backend(config._TorchBackend):
+        def on_start(self, worker_group: Any, backend_config: Any) -> None:
+            worker_group.execute(prepare)
+            super().on_start(worker_group, backend_config)
+
+    class Config(config.TorchConfig):
+        backend_cls = property(lambda self: Backend)  # type: ignore[assignment]
+
+    return Config(backend=backend)
 
 
 def log_folder() -> Path:

@@ -1,8 +1,10 @@
 """Failures of trainings: temporary ones, after which a retry may succeed, and others, which would occur again."""
 
-from evforge import EvForgeError, one_line
+from typing import Any
 
-__all__ = ["NodeError", "TrainingFailed", "is_temporary"]
+from evforge import EvForgeError, last_line, one_line
+
+__all__ = ["NodeError", "TrainingFailed", "failure_printer", "is_temporary"]
 
 TEMPORARY_TEXTS = (
     *("out of memory", "can't allocate memory", "shared memory", "CUDA error", "cuDNN error", "NCCL error"),
@@ -53,3 +55,16 @@ def is_temporary(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def failure_printer() -> Any:
+    """Return a callback of Ray Train that prints one line whenever ranks fail. Retries would otherwise be silent."""
+    from ray import train
+
+    class FailurePrinter(train.UserCallback):
+        def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
+            first = str(worker_exceptions[min(worker_exceptions)])
+            reason = last_line(first) if "Traceback" in first else first.strip().partition("\n")[0]
+            print(f"ranks that failed: {', '.join(map(str, sorted(worker_exceptions)))} ({reason})", flush=True)
+
+    return FailurePrinter()

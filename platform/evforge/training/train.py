@@ -1,6 +1,7 @@
 """Training: `fit` runs Lightning in this process, and `train` runs Lightning in the workers of Ray Train."""
 
 import logging
+import os
 import signal
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,9 +15,9 @@ from detector.data.label_map import class_names
 from evforge import EvForgeError, last_line
 from evforge.cluster.credentials import load
 from evforge.cluster.placement import selector
-from evforge.cluster.ray_compat import failure_text, without_group_cleaner
+from evforge.cluster.ray_compat import failure_text, torch_config, without_group_cleaner
 from evforge.cluster.session import Resources, cpu_count
-from evforge.training.failures import TrainingFailed, is_temporary
+from evforge.training.failures import TrainingFailed, failure_printer, is_temporary
 from evforge.training.run_folder import (
     BEST_CHECKPOINT,
     CheckpointError,
@@ -221,7 +222,7 @@ def run_workers(
         EvForgeError: the training failed, and would fail again.
     """
     import ray.train
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
 
     (folder / FAILURE_FILE).unlink(missing_ok=True)
     job = {
@@ -237,7 +238,7 @@ def run_workers(
     trainer = TorchTrainer(
         _worker_loop,
         train_loop_config=job,
-        torch_config=TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        torch_config=torch_config("nccl" if use_gpu else "gloo", _use_node_interface),
         scaling_config=ray.train.ScalingConfig(
             num_workers=(least, workers) if least else workers,  # type: ignore[arg-type]
             use_gpu=use_gpu,
@@ -260,8 +261,9 @@ def _run_config(
     return ray.train.RunConfig(
         name=folder.name,
         storage_path=str(folder.parent),
-        callbacks=list(callbacks),
-        logging_config=ray.train.LoggingConfig(log_level="ERROR"),
+        callbacks=[failure_printer(), *callbacks],
+        # Ray's errors are long and come twice; the last one is in the message of this training.
+        logging_config=ray.train.LoggingConfig(log_level="ERROR" if "EVFORGE_TRACEBACK" in os.environ else "CRITICAL"),
         failure_config=ray.train.FailureConfig(
             max_failures=max_failures,
             controller_failure_limit=max_failures,  # type: ignore[call-arg]
@@ -271,6 +273,20 @@ def _run_config(
             num_to_keep=1, checkpoint_score_attribute=best[0], checkpoint_score_order=best[1]
         ),
     )
+
+
+def _use_node_interface() -> None:
+    """Let gloo use the network interface of this node's address, instead of that of the host's name.
+
+    On Debian, the address of the host's name is 127.0.1.1, at which other nodes cannot be reached.
+    """
+    import psutil
+    import ray
+
+    address = ray.util.get_node_ip_address()
+    for name, found in psutil.net_if_addrs().items():
+        if address in [one.address for one in found]:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
 
 
 def _worker_loop(job: dict[str, Any]) -> None:

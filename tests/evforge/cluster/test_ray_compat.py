@@ -5,6 +5,7 @@ import inspect
 import logging
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -249,3 +250,13 @@ def test_checkpoints_and_errors_of_a_trial_in_a_population(ray_head, tmp_path):
     scheduler._save_trial_state(scheduler._trial_state[trial], 6, result, trial)
     found = ray_compat.last_population_checkpoint(scheduler, trial)
     assert found == Path(trial.path, "checkpoint_000005") and found.is_relative_to(tmp_path / "search")
+
+
+def test_each_worker_is_prepared_before_it_joins_the_group(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "ray.train.torch.config._TorchBackend.on_start", lambda self, group, config: calls.append(config.backend)
+    )
+    config = ray_compat.torch_config("gloo", prepare := lambda: None)
+    config.backend_cls().on_start(SimpleNamespace(execute=calls.append), config)
+    assert calls == [prepare, "gloo"]

@@ -6,7 +6,7 @@ import pytest
 from evforge import EvForgeError
 from evforge.tracking.tracker import Tracker
 from evforge.training.callbacks import ReportMetrics
-from evforge.training.failures import NodeError, TrainingFailed, is_temporary
+from evforge.training.failures import NodeError, TrainingFailed, failure_printer, is_temporary
 from evforge.training.run_folder import (
     CheckpointError,
 )
@@ -95,3 +95,15 @@ def test_a_server_that_goes_away_costs_a_training_nothing(tiny_config, monkeypat
         fit(check_config(tiny_config.with_overrides({"train.max_epochs": 3})), [ReportMetrics(report)], threads=1)
     assert [epoch for epoch, _ in tracker.metric_history(run_id, "val_mean_ap")] == [1, 2, 3]
     assert tracker.run_info(run_id).status == "FINISHED"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("The actor died unexpectedly.\n\tclass_name: RayTrainWorker\n\tpid: 7", "The actor died unexpectedly."),
+        ("no memory\nTraceback (most recent call last):\n  ...\nOSError: no memory\n", "OSError: no memory"),
+    ],
+)
+def test_each_failure_of_ranks_is_one_line(capsys, text, reason):
+    failure_printer().after_exception(None, {2: RuntimeError("later"), 1: RuntimeError(text)})
+    assert capsys.readouterr().out == f"ranks that failed: 1, 2 ({reason})\n"

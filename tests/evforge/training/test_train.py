@@ -16,7 +16,7 @@ from evforge.cluster.session import Resources, cpu_count
 from evforge.tracking.tracker import Tracker
 from evforge.training.callbacks import ReportMetrics
 from evforge.training.run_folder import CHECKPOINT_NAME, read_record, unique_folder
-from evforge.training.train import FAILURE_FILE, _reason, _worker_loop, check_config, fit, train
+from evforge.training.train import FAILURE_FILE, _reason, _use_node_interface, _worker_loop, check_config, fit, train
 
 
 def run_fit(config, tmp_path, name, ckpt_path=None, threads=1):
@@ -250,3 +250,13 @@ def test_reason_of_a_failure(tmp_path):
 def test_more_workers_than_the_machine_has(tiny_config, ray_head):
     with pytest.raises(EvForgeError, match=r"train.workers: got 999, allowed: at most the \d+ CPU cores"):
         train(tiny_config.with_overrides({"train.workers": 999}))
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "lo"), ("ib0", "ib0")])
+def test_gloo_uses_the_interface_of_the_address_by_which_nodes_know_each_other(monkeypatch, before, after):
+    monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "127.0.0.1")
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", before or "x")
+    if before is None:
+        monkeypatch.delenv("GLOO_SOCKET_IFNAME")
+    _use_node_interface()
+    assert os.environ["GLOO_SOCKET_IFNAME"] == after
