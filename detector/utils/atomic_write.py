@@ -33,6 +33,9 @@ def atomic_write(target: Place | str, *, keep_suffix: bool = False) -> Iterator[
 
     Yields:
         Path of the temporary file, which is removed if the block raises an error.
+
+    Raises:
+        OSError: the file cannot be written. The error names `target` if the block has not named another file.
     """
     if isinstance(target, Address):
         with TemporaryDirectory(prefix="evforge-") as folder:
@@ -48,6 +51,10 @@ def atomic_write(target: Place | str, *, keep_suffix: bool = False) -> Iterator[
         try:
             yield part
             os.replace(part, target)
+        except OSError as error:
+            if error.filename is None and error.errno is not None:  # the error of a full disk names no file
+                error.filename = str(target)
+            raise
         finally:
             part.unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@
 This module imports no large library: each verb imports torch and ray itself.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -104,6 +105,8 @@ def _explanation(error: Exception) -> str | None:
         failed, remedy = FAILURES[package]
         short = text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."
         return f"{failed}: {short or type(error).__name__}; {remedy}; {_HINT}"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        text = f"{text}; free some space, then run the command again"
     return text if isinstance(error, ValueError | OSError | EvForgeError) else None
 
 

@@ -4,6 +4,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,12 +38,13 @@ class RetryQueue:
     """Sends the writes of one process to one server, and sends writes again that failed during an outage.
 
     During an outage, the queued writes are also stored in a file. If the process ends before the outage does, the next
-    process with the same folder sends them. It makes no difference if the server receives a write twice.
+    process with the same folder sends them. The same holds for a single write that fails while the server answers, for
+    example because the disk for its files is full. It makes no difference if the server receives a write twice.
 
     Args:
         address: address of the server without a password, used in warnings and files.
         probe: function that makes any request to the server. If this request succeeds, a write that still fails is
-            dropped, so that it does not block the other writes.
+            left to the next process, so that it does not block the other writes.
         make: function that sends one write to the server.
         folder: folder of the files with unsent writes; None to store no writes.
     """
@@ -54,7 +56,7 @@ class RetryQueue:
         self.probe = probe
         self.make = make
         self.folder = folder
-        self._outbox = Outbox(folder, address)
+        self._outbox, self._refused = Outbox(folder, address), Outbox(folder, address)
         self._waiting: deque[Write] = deque()
         self._tries = 0  # of the first waiting write
         self._away = False
@@ -77,18 +79,22 @@ class RetryQueue:
     def deliver_stored(self) -> None:
         """Send the writes that other processes, which have ended, stored in the folder, and remove their files."""
         for path, writes in abandoned(self.folder, self.address) if self.folder else ():
-            self._waiting.extend(writes)
-            try:
-                delivered = self._deliver(())
-            except Exception as error:  # the last write was rejected, for example because its run was deleted
-                _log.warning("%s: not recorded: %s (%s)", self.address, writes[-1].what, one_line(error)[:300])
+            refused = 0
+            for write in writes:
+                try:
+                    self.make(write)
+                except Exception as error:
+                    if _is_outage(error) and not self._answers():
+                        return  # the file remains for the next process
+                    refused += _is_outage(error)
+                    self._warn(write, error)
+            if refused:
+                _log.warning("%s fails at %d writes of %s; delete the file to give up", self.address, refused, path)
             else:
-                if not delivered:  # the file remains for the next process
-                    self._waiting.clear()
-                    self._outbox.remove()
-                    return
                 _log.warning("%s received the %d writes that were stored in %s", self.address, len(writes), path)
-            path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink()
+                    path.parent.rmdir()  # only if no other file is there
 
     def ask(self, call: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
         """Call a function and return its result. During an outage, repeat the call for at most `patience_s` seconds.
@@ -165,12 +171,17 @@ class RetryQueue:
                 if outage and (self._tries <= len(PAUSES_S) or not self._answers()):
                     return error
                 self._next()
-                if not outage and not self._waiting:  # the write that was just sent has failed
+                if outage:
+                    self._refused.store([first])
+                elif not self._waiting:  # the write that was just sent has failed
                     raise
-                _log.warning("%s: not recorded: %s (%s)", self.address, first.what, one_line(error)[:300])
+                self._warn(first, error)
             else:
                 self._next()
         return None
+
+    def _warn(self, write: Write, error: Exception) -> None:
+        _log.warning("%s: not recorded: %s (%s)", self.address, write.what, one_line(error)[:300])
 
     def _next(self) -> None:
         self._waiting.popleft()

@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -112,3 +113,11 @@ def test_a_file_system_without_locks_writes_and_removes_nothing_of_others(tmp_pa
     with atomic_write(tmp_path / "a.txt") as part:
         part.write_text("new")
     assert files_in(tmp_path) == ["a.txt", "a.txt.0123abcd.part"]
+
+
+@pytest.mark.parametrize(("named", "expected"), [(None, "target.txt"), ("other.txt", "other.txt")])
+def test_the_error_of_a_full_disk_names_the_file(tmp_path, named, expected):
+    target = tmp_path / "target.txt"
+    with pytest.raises(OSError, match="No space left on device") as failure, atomic_write(target):
+        raise OSError(errno.ENOSPC, "No space left on device", named)
+    assert Path(failure.value.filename).name == expected and list(tmp_path.iterdir()) == []

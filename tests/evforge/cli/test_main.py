@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 
@@ -289,3 +290,12 @@ def test_undelivered_writes_are_named_and_change_the_exit_code(monkeypatch, tmp_
     leave()
     assert run_verb(monkeypatch, lambda: None) == 0  # an earlier command left it
     assert run_verb(monkeypatch, lambda: leave() or 3) == 3
+
+
+def test_a_full_disk_is_named_with_its_remedy(monkeypatch, capsys):
+    def fail():
+        raise OSError(errno.ENOSPC, "No space left on device", "/runs/best.yaml")
+
+    assert run_verb(monkeypatch, fail) == 2
+    error = capsys.readouterr().err
+    assert "No space left on device: '/runs/best.yaml'; free some space, then run the command again" in error

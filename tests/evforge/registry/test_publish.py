@@ -1,5 +1,7 @@
 import pytest
 
+from detector.config import Config
+from evforge.cli.main import main
 from evforge.registry.publish import register_checkpoint, search_text
 from evforge.training.callbacks import ReportMetrics
 from evforge.training.run_folder import CHECKPOINT_NAME, write_record
@@ -42,6 +44,15 @@ def test_a_checkpoint_becomes_a_champion_with_its_card(trained, tracker):
     (trained / "run.json").unlink()
     with pytest.raises(FileNotFoundError, match="not the folder of a run"):
         register_checkpoint(trained, tracker, "tiny")
+
+
+def test_the_verb_uses_the_store_and_the_experiment_of_the_run(trained, tracker, monkeypatch):
+    used = []
+    monkeypatch.setattr("evforge.registry.publish.register_checkpoint", lambda path, store, name: used.append(store))
+    assert tracker.experiment != Config().track.experiment
+    with pytest.raises(TypeError):  # nothing is returned
+        main(["registry", "register", "--checkpoint", str(trained)])
+    assert [(one.uri, one.experiment_id) for one in used] == [(tracker.uri, tracker.experiment_id)]
 
 
 def test_a_video_that_cannot_be_drawn_costs_nothing(trained, tracker, monkeypatch, capsys):

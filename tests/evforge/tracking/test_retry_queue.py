@@ -15,6 +15,7 @@ class Server:
         self.away, self.got, self.tries = False, [], 0
 
     error = None
+    unwanted = "never"
 
     def probe(self):
         if self.away:
@@ -28,7 +29,7 @@ class Server:
             raise self.error
         if self.away:
             raise ConnectionError("refused")
-        if write.what == "never":
+        if write.what == self.unwanted:
             raise OSError("the server fails at this one")
         if write.what == "bad":
             raise KeyError("bad")
@@ -151,6 +152,30 @@ def test_a_killed_process_leaves_its_writes_to_the_next(clock, tmp_path, monkeyp
     heir.deliver_stored()
     assert server.got == ["a", "b"] and not file.exists()
     assert "not recorded: bad" in caplog.text
+
+
+def test_a_write_at_which_the_server_fails_is_left_to_the_next_process(clock, tmp_path, monkeypatch, caplog):
+    server = Server()
+    folder = tmp_path / "undelivered"
+    box = RetryQueue("http://server", server.probe, server.make, folder)
+    for text in ("a", "never", "b"):
+        box.send(letter(text))
+    box.flush()
+    assert server.got == ["a", "b"]
+    (file,) = retry_queue.undelivered()
+    monkeypatch.setattr(outbox, "_own", set())  # as in another process
+    heir = RetryQueue("http://server", server.probe, server.make, folder)
+    heir.deliver_stored()
+    assert "http://server fails at 1 writes of" in caplog.text
+    heir.send(letter("c"))  # is not delayed
+    heir.flush()
+    assert server.got == ["a", "b", "c"] and retry_queue.undelivered() == [file]
+    server.away = True
+    heir.deliver_stored()
+    assert file.is_file()
+    server.away, server.unwanted = False, ""  # its disk has space again
+    heir.deliver_stored()
+    assert server.got == ["a", "b", "c", "never"] and not folder.exists()
 
 
 def test_a_full_disk_costs_one_line_of_a_file(tmp_path):

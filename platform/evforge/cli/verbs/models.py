@@ -128,13 +128,11 @@ def registry(
     if (checkpoint is not None) != (action == "register"):
         raise ValueError(f"--checkpoint: got {checkpoint}, allowed: folder of a run or study, with register only")
     track = settings.resolve().track
-    uri, name = track.tracking_uri, name or track.registered_model_name
-    if checkpoint is not None and uri is None:
-        from evforge.evaluation.checkpoint import find_checkpoint
-        from evforge.training.run_folder import read_record
-
-        uri = read_record(find_checkpoint(checkpoint).parent).tracking_uri
-    tracker = Tracker(uri, track.experiment, create=checkpoint is not None and track.tracking_uri is not None)
+    uri, experiment, name = track.tracking_uri, track.experiment, name or track.registered_model_name
+    if checkpoint is not None:
+        record = read_record(find_checkpoint(checkpoint).parent)
+        uri, experiment = uri or record.tracking_uri, record.experiment
+    tracker = Tracker(uri, experiment, create=checkpoint is not None and track.tracking_uri is not None)
     if action in ("list", "show"):
         print(table.overview(tracker) if action == "list" else table.describe(tracker, name, version))
         return 0
