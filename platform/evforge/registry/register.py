@@ -28,6 +28,9 @@ REQUIRED_TAGS = ("config_fingerprint", "data_fingerprint")
 SHOWN = ("mean_ap", "mean_ap50", "mean_ap75", "mean_ap_small", "mean_ap_medium", "mean_ap_big")
 """Metrics that MLflow's page of a logged model shows."""
 
+MOST_CHARACTERS = 5000
+"""Longest description of a version in MLflow's databases. Of these, only SQLite accepts a longer one."""
+
 EXAMPLE_SIZE = (32, 32)
 """Height and width of the input example, which MLflow stores as text."""
 
@@ -122,13 +125,23 @@ def register(
     client = tracker.client
     _ensure_registered_model(client, name)
     # The source is a location of files. MLflow would look up `models:/<id>` in its process-wide store.
+    shortened = _shortened(card, f"The rest of this card is on the page of the logged model {logged.model_id}.")
     created = client.create_model_version(
-        name, logged.artifact_location, run_id, version_tags, description=card, model_id=logged.model_id
+        name, logged.artifact_location, run_id, version_tags, description=shortened, model_id=logged.model_id
     )
     version = int(created.version)
     _describe(client, logged, run_id, metrics, card, {"name": name, "version": version})
     client.set_registered_model_alias(name, "candidate", str(version))
     return version
+
+
+def _shortened(card: str, end: str) -> str:
+    """Return the first sections of a model card that fit into `MOST_CHARACTERS`, and `end` if a section is missing."""
+    if len(card) <= MOST_CHARACTERS:
+        return card
+    room = MOST_CHARACTERS - len(end) - 3
+    first = card[:room].rpartition("\n## ")[0] or card[:room]
+    return f"{first.rstrip()}\n\n{end}\n"
 
 
 def _check_claims(name: str, metrics: Mapping[str, float | None], tags: Mapping[str, Any]) -> None:

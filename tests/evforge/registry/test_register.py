@@ -6,7 +6,7 @@ import torch
 from registered_model import NAME, PROTOCOL, TAGS, copy_export, register_version
 
 from detector.export.check import check_export
-from evforge.registry.register import check_registered, register
+from evforge.registry.register import _shortened, check_registered, register
 
 
 def test_damaged_model_is_refused_and_nothing_registered(export, tmp_path, tracker):
@@ -38,6 +38,16 @@ def test_model_whose_state_has_no_effect_is_refused(export, tmp_path, tracker):
     torch.jit.script(Forgetful()).save(str(path))
     with pytest.raises(ValueError, match="the check 'reset' failed: .*the state has no effect"):
         register_version(tracker, copy_export(export, tmp_path / "export", model=path.read_bytes()))
+
+
+@pytest.mark.parametrize("section", [1000, 6000])
+def test_a_long_card_is_cut_in_the_description_only(section):
+    card = "# car\n\n" + "".join(f"## Section {n}\n\n{'x' * section}\n\n" for n in range(9))
+    short = _shortened(card, "More: there.")
+    assert len(short) <= 5000  # what PostgreSQL and MySQL accept
+    assert short.endswith("\n\nMore: there.\n") and card.startswith(short.removesuffix("More: there.\n").rstrip())
+    assert short.count("## Section") == (4 if section == 1000 else 0)
+    assert _shortened("# car", "More: there.") == "# car"
 
 
 def test_registered_version_links_everything(export, tracker):
