@@ -77,19 +77,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return INTERRUPTED
 
 
-def _undelivered() -> list[Path]:
-    """Return the files with undelivered writes to MLflow since the last call."""
+def _undelivered() -> tuple[list[Path], int]:
+    """Return the files with writes that MLflow has not received since the last call, and the number of lost writes."""
     queue = sys.modules.get("evforge.tracking.retry_queue")  # only some verbs import it
-    return queue.undelivered() if queue is not None else []
+    return queue.undelivered() if queue is not None else ([], 0)
 
 
 def _delivered() -> int:
     """Return the exit code 0 if all writes to MLflow were delivered; else print a line and return 1."""
-    files = _undelivered()
+    files, lost = _undelivered()
     if files:
         listed = ", ".join(map(str, files))
         print(f"evforge: MLflow has not received everything; the next command delivers {listed}", file=sys.stderr)
-    return int(bool(files))
+    if lost:
+        print(f"evforge: MLflow has not received everything; {lost} writes are lost", file=sys.stderr)
+    return int(bool(files or lost))
 
 
 def _explanation(error: Exception) -> str | None:
@@ -106,7 +108,7 @@ def _explanation(error: Exception) -> str | None:
         short = text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."
         return f"{failed}: {short or type(error).__name__}; {remedy}; {_HINT}"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        text = f"{text}; free some space, then run the command again"
+        text = f"{text}; free some space on this disk"
     return text if isinstance(error, ValueError | OSError | EvForgeError) else None
 
 

@@ -75,12 +75,14 @@ def ray_watched(name: str) -> Iterator[None]:
     lost, interrupted, done = list[str](), threading.Event(), threading.Event()
 
     def watch() -> None:
-        answered = dict.fromkeys(watched, time.monotonic())
+        answered, missed = dict.fromkeys(watched, time.monotonic()), dict.fromkeys(watched, 0)
         while not lost and not done.wait(CHECK_S):
             for target, message in watched.items():
                 if answers(target, CHECK_S):
-                    answered[target] = time.monotonic()
-                elif time.monotonic() - answered[target] > LOST_S:
+                    answered[target], missed[target] = time.monotonic(), 0
+                    continue
+                missed[target] += 1  # one failure may only mean that this process was suspended during the check
+                if missed[target] > 1 and time.monotonic() - answered[target] > LOST_S:
                     lost.append(message)
         if lost and not done.is_set():
             signal.pthread_kill(main.ident or 0, signal.SIGUSR2)
@@ -98,6 +100,7 @@ def ray_watched(name: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        done.set()  # from here on, the watch must not interrupt
         if not lost and isinstance(error, Exception):
             lost += [message for target, message in watched.items() if not answers(target, CHECK_S)]
         if lost:

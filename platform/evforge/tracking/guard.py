@@ -27,23 +27,27 @@ DONE = b"done"
 
 
 @contextmanager
-def guarded(tracker: Tracker, folder: Path, command: str) -> Iterator[Callable[[str], None]]:
+def guarded(
+    tracker: Tracker, folder: Path, command: str, *, run_id: str = "", start: str = ""
+) -> Iterator[Callable[[str], None]]:
     """Context manager that starts a guard, which acts if this process dies in the block.
 
     The guard then sets the status KILLED for the run and its child runs, and prints the command that resumes the run.
-    If this process dies before it has called the yielded function, the guard removes the folder and the run.
+    If this process dies before it has called the yielded function, the guard removes a new run and its folder.
 
     Args:
         tracker: tracker of the MLflow store.
         folder: folder of the run.
         command: command that resumes the run.
+        run_id: id of a run that is resumed; empty for a new run.
+        start: value of the tag `START` of a new run, by which the guard finds the run if its start is not complete.
 
     Yields:
-        Function to be called with the id of the run as soon as the run can be resumed.
+        Function to be called with the id of a new run as soon as the run can be resumed.
     """
     storage = str(tracker.outbox.parent) if tracker.outbox else None
     store = {"uri": tracker.uri, "experiment": tracker.experiment, "storage": storage}
-    task = {**store, "folder": str(folder), "command": command}
+    task = {**store, "folder": str(folder), "command": command, "run_id": run_id, "start": start}
     guard = subprocess.Popen(
         [sys.executable, "-c", _GUARD, json.dumps(task)],
         stdin=subprocess.PIPE,
@@ -68,15 +72,19 @@ import json, sys
 said = sys.stdin.buffer.read()
 if not said.endswith({DONE!r}):
     from evforge.tracking.guard import end_runs
-    end_runs(said.decode().strip(), **json.loads(sys.argv[1]))
+    task = json.loads(sys.argv[1])
+    end_runs(**{{**task, "run_id": said.decode().strip() or task["run_id"]}})
 """
 
 
-def end_runs(run_id: str, uri: str, experiment: str, storage: str | None, folder: str, command: str) -> None:
-    """End or remove the runs of a driver that has died, and print a line.
+def end_runs(
+    run_id: str, start: str, uri: str, experiment: str, storage: str | None, folder: str, command: str
+) -> None:
+    """End or remove the runs of a driver that has just died, and print a line.
 
     Args:
-        run_id: id of the run; empty if the driver died before the run was complete.
+        run_id: id of the run; empty if the driver died before a new run was complete.
+        start: value of the tag `START` of a new run.
         uri: address of the MLflow store.
         experiment: name of the experiment.
         storage: folder of all runs; None if undelivered writes are not stored.
@@ -89,15 +97,19 @@ def end_runs(run_id: str, uri: str, experiment: str, storage: str | None, folder
         write = Write(f"the end of run {run_id}", "end_dead", {"run_id": run_id, "died_ms": died_ms})
     else:
         text = f"the process of {folder} died during its start, and the folder is removed"
-        write = Write(f"the removal of {folder}", "remove", {"experiment": experiment, "folder": folder})
+        write = Write(f"the removal of {folder}", "remove", {"experiment": experiment, "start": start})
     print(f"evforge: {text}", file=sys.stderr, flush=True)
     try:
         tracker = Tracker(uri, experiment, storage, create=False)
-        tracker.send(write)
-        tracker.flush()
-    except Exception as error:
+    except ValueError as error:
         outbox = Outbox(Path(storage) / OUTBOX if storage else None, uri)
         outbox.store([write])
         print(f"evforge: {one_line(error)}: the writes {outbox.fate()}", file=sys.stderr, flush=True)
-    if not run_id:
+    else:
+        try:
+            tracker.send(write)
+            tracker.flush()
+        except Exception as error:  # for example because the user has deleted the run
+            print(f"evforge: not recorded: {write.what} ({one_line(error)})", file=sys.stderr, flush=True)
+    if not run_id and not any(path.is_dir() for path in Path(folder).glob("*")):  # a start makes only files
         shutil.rmtree(folder, ignore_errors=True)

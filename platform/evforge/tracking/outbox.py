@@ -17,7 +17,9 @@ from typing import Any
 
 import psutil
 
-__all__ = ["OUTBOX", "Outbox", "Write", "abandoned", "stored"]
+from detector.utils.atomic_write import atomic_write
+
+__all__ = ["OUTBOX", "Outbox", "Write", "abandoned", "replace", "stored"]
 
 OUTBOX = "undelivered"
 """Name of the folder for these files. It is in the folder of all runs (`train.storage`)."""
@@ -63,10 +65,10 @@ class Outbox:
         if self.path is not None:
             _own.add(self.path)
 
-    def store(self, writes: Sequence[Write]) -> None:
-        """Append writes to the file, which is created if it does not exist."""
+    def store(self, writes: Sequence[Write]) -> bool:
+        """Append writes to the file, which is created if it does not exist. Return whether they are in the file."""
         if self.path is None:
-            return
+            return False
         with suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a") as file:
@@ -74,6 +76,8 @@ class Outbox:
                     file.write(json.dumps({"address": self.address}) + "\n")
                 # The empty line ends an incomplete line that a full disk may have left.
                 file.writelines(f"\n{json.dumps(asdict(write))}\n" for write in writes)
+            return True
+        return False
 
     def keep_fresh(self) -> None:
         """Set the modification time of the file to now.
@@ -91,9 +95,13 @@ class Outbox:
                 self.path.unlink(missing_ok=True)
                 self.path.parent.rmdir()  # only if no other file is there
 
+    def exists(self) -> bool:
+        """Return whether the file exists."""
+        return self.path is not None and self.path.is_file()
+
     def fate(self) -> str:
         """Return what will happen to the undelivered writes, as the end of a sentence."""
-        if self.path is None or not self.path.is_file():
+        if not self.exists():
             return "are lost"
         return f"stay in {self.path}, and the next evforge command on this folder delivers them"
 
@@ -101,6 +109,13 @@ class Outbox:
 def stored(folder: Path, address: str) -> list[Path]:
     """Return the files in a folder that contain undelivered writes to the server `address`."""
     return [path for path in sorted(folder.glob("*.jsonl")) if _lines(path)[:1] == [{"address": address}]]
+
+
+def replace(path: Path, address: str, writes: Sequence[Write]) -> None:
+    """Replace the writes in a file. If the disk is full, the file stays as it is."""
+    with suppress(OSError), atomic_write(path) as part:
+        lines = [{"address": address}, *map(asdict, writes)]
+        part.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
 
 
 def abandoned(folder: Path, address: str) -> Iterator[tuple[Path, list[Write]]]:

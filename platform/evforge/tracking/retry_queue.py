@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from evforge import one_line
-from evforge.tracking.outbox import Outbox, Write, abandoned, stored
+from evforge.tracking.outbox import Outbox, Write, abandoned, replace, stored
 
 __all__ = ["RetryQueue", "undelivered"]
 
@@ -23,15 +23,23 @@ PATIENCE_S = 180.0
 _left: set[Path] = set()
 """Files with writes that this process or its workers could not deliver."""
 
+_lost: list[str] = []
+"""Names of the writes that were neither delivered nor stored."""
+
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def undelivered() -> list[Path]:
-    """Return the files with the writes that this process and its ended workers could not send since the last call."""
-    found = sorted(path for path in _left if path.is_file())
+def undelivered() -> tuple[list[Path], int]:
+    """Return what this process and its ended workers could not send since the last call.
+
+    Returns:
+        Files with such writes, and the number of writes that are lost because they could not be stored.
+    """
+    found, lost = sorted(path for path in _left if path.is_file()), len(_lost)
     _left.clear()
-    return found
+    _lost.clear()
+    return found, lost
 
 
 class RetryQueue:
@@ -56,7 +64,7 @@ class RetryQueue:
         self.probe = probe
         self.make = make
         self.folder = folder
-        self._outbox, self._refused = Outbox(folder, address), Outbox(folder, address)
+        self._outbox = Outbox(folder, address)
         self._waiting: deque[Write] = deque()
         self._tries = 0  # of the first waiting write
         self._away = False
@@ -79,17 +87,20 @@ class RetryQueue:
     def deliver_stored(self) -> None:
         """Send the writes that other processes, which have ended, stored in the folder, and remove their files."""
         for path, writes in abandoned(self.folder, self.address) if self.folder else ():
-            refused = 0
-            for write in writes:
+            failed: list[Write] = []
+            for number, write in enumerate(writes):
                 try:
                     self.make(write)
                 except Exception as error:
                     if _is_outage(error) and not self._answers():
-                        return  # the file remains for the next process
-                    refused += _is_outage(error)
+                        replace(path, self.address, [*failed, *writes[number:]])
+                        return
+                    if _is_outage(error):
+                        failed.append(write)
                     self._warn(write, error)
-            if refused:
-                _log.warning("%s fails at %d writes of %s; delete the file to give up", self.address, refused, path)
+            if failed:
+                replace(path, self.address, failed)
+                _log.warning("%s fails at %d writes of %s; delete the file to give up", self.address, len(failed), path)
             else:
                 _log.warning("%s received the %d writes that were stored in %s", self.address, len(writes), path)
                 with suppress(OSError):
@@ -122,6 +133,8 @@ class RetryQueue:
             if time.monotonic() >= end:
                 count, fate = len(self._waiting), self._outbox.fate()
                 _log.warning("%s still does not answer: %d writes %s", self.address, count, fate)
+                if not self._outbox.exists():
+                    _lost.extend(write.what for write in self._waiting)
                 self._waiting.clear()
                 self._outbox = Outbox(self.folder, self.address)  # the next success must not remove the file
                 break
@@ -172,7 +185,9 @@ class RetryQueue:
                     return error
                 self._next()
                 if outage:
-                    self._refused.store([first])
+                    # A file of its own: another process may take it while this one is still alive.
+                    if not Outbox(self.folder, self.address).store([first]):
+                        _lost.append(first.what)
                 elif not self._waiting:  # the write that was just sent has failed
                     raise
                 self._warn(first, error)

@@ -2,15 +2,15 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-__all__ = ["END_STATES", "PARENT", "PATH", "WRITES"]
+__all__ = ["END_STATES", "PARENT", "PATH", "START", "WRITES"]
 
 END_STATES = ("FINISHED", "FAILED", "KILLED")
 
-PARENT, RESUMED, PATH = "mlflow.parentRunId", "resumed_ms", "path"
-"""Tags of a run: id of its parent run, time in milliseconds at which it was last resumed, and its folder."""
+PARENT, RESUMED, PATH, START = "mlflow.parentRunId", "resumed_ms", "path", "start"
+"""Tags of a run: id of its parent run, time in milliseconds at which it was last resumed, its folder, and a random text
+that identifies the start of the run."""
 
 
 def _params(client: Any, run_id: str, params: Mapping[str, str]) -> None:
@@ -65,12 +65,11 @@ def _end_dead(client: Any, run_id: str, died_ms: int) -> None:
             client.set_terminated(one.info.run_id, "KILLED")
 
 
-def _remove(client: Any, experiment: str, folder: str) -> None:
-    """Delete the run of a folder, unless it has ended."""
+def _remove(client: Any, experiment: str, start: str) -> None:
+    """Delete the run with a certain value of the tag `START`, unless it has ended."""
     found = client.get_experiment_by_name(experiment)
-    name = f"attributes.run_name = '{Path(folder).name}'"
-    for run in client.search_runs([found.experiment_id], name) if found else ():
-        if run.info.status == "RUNNING" and run.data.tags.get(PATH) == folder:
+    for run in client.search_runs([found.experiment_id], f"tags.{START} = '{start}'") if found else ():
+        if run.info.status == "RUNNING":
             client.delete_run(run.info.run_id)
 
 

@@ -1,5 +1,6 @@
 """The frame of a training or a search in the driver: start of Ray, folder and its lease, MLflow run, resuming."""
 
+import secrets
 import shlex
 import shutil
 import sys
@@ -13,20 +14,12 @@ from typing import Any
 from detector.config import Config
 from evforge.cluster.placement import serving_nodes
 from evforge.cluster.session import Resources, ray_session
-from evforge.tracking.guard import end_runs, guarded
-from evforge.tracking.store import checked_uri
+from evforge.tracking.guard import guarded
+from evforge.tracking.outbox import Write
 from evforge.tracking.tracker import Tracker
-from evforge.tracking.writes import PATH
+from evforge.tracking.writes import PATH, START
 from evforge.training.lease import hold_lease, ownerless
-from evforge.training.run_folder import (
-    CONFIG_FILE,
-    RECORD_FILE,
-    RunRecord,
-    read_record,
-    unique_folder,
-    write_record,
-    write_text,
-)
+from evforge.training.run_folder import CONFIG_FILE, read_record, unique_folder, write_record, write_text
 
 __all__ = ["DrivenRun", "driven_run"]
 
@@ -88,7 +81,7 @@ def driven_run(
     """
     record = None if resume is None else read_record(resume)
     with nullcontext() if resume is None else hold_lease(resume), ray_session(dashboard) as all_resources:
-        _end_abandoned(config)
+        _end_abandoned(Path(config.train.storage).absolute())
         resources = serving_nodes(config, all_resources)
         require(resources)
         if resume is None or record is None:
@@ -97,12 +90,11 @@ def driven_run(
                 yield run
         else:
             tracker = Tracker(record.tracking_uri, record.experiment, resume.parent, create=False)
-            with guarded(tracker, resume, _command(kind, resume)) as started, _resumable(kind, resume):
-                started(record.run_id)
-                with tracker.resumed(record.run_id):
-                    tracker.log_text(record.run_id, config.to_yaml(), CONFIG_FILE)
-                    write_record(resume, config, tracker, record.run_id)
-                    yield DrivenRun(resume, tracker, record.run_id, resources)
+            guard = guarded(tracker, resume, _command(kind, resume), run_id=record.run_id)
+            with guard, _resumable(kind, resume), tracker.resumed(record.run_id):
+                tracker.log_text(record.run_id, config.to_yaml(), CONFIG_FILE)
+                write_record(resume, config, tracker, record.run_id)
+                yield DrivenRun(resume, tracker, record.run_id, resources)
 
 
 @contextmanager
@@ -115,10 +107,11 @@ def _created(
     """
     tracker = Tracker(config.track.tracking_uri, config.track.experiment, config.train.storage)
     folder, run_id, complete = unique_folder(config.train.storage, kind), "", False
-    with guarded(tracker, folder, _command(kind, folder)) as started:
+    start = secrets.token_hex(8)
+    with guarded(tracker, folder, _command(kind, folder), start=start) as started:
         try:
             with hold_lease(folder):
-                own = {"config_fingerprint": config.fingerprint(), PATH: str(folder)}
+                own = {"config_fingerprint": config.fingerprint(), PATH: str(folder), START: start}
                 run_id = tracker.start_run(folder.name, config.to_flat(), {**own, **tags})
                 for name, text in files.items():
                     write_text(folder / name, text)
@@ -136,17 +129,20 @@ def _created(
                         tracker.client.delete_run(run_id)
 
 
-def _end_abandoned(config: Config) -> None:
-    """End the runs of drivers that died together with their guards, for example because their machine failed."""
-    for folder in ownerless(Path(config.train.storage)):
-        kind = folder.name.partition("-")[0]
-        if (folder / RECORD_FILE).is_file():
-            record = read_record(folder)
-        else:
-            record = RunRecord("", checked_uri(config.track.tracking_uri), config.track.experiment)
-        if kind in VERBS:
-            storage, command = str(folder.parent), _command(kind, folder)
-            end_runs(record.run_id, record.tracking_uri, record.experiment, storage, str(folder), command)
+def _end_abandoned(storage: Path) -> None:
+    """End the runs of drivers that died together with their guards, for example because their machine failed.
+
+    A failure to do so, for example because a folder belongs to another user, must not prevent a training.
+    """
+    for folder, alive_s in ownerless(storage):
+        with suppress(Exception):
+            record, kind = read_record(folder), folder.name.partition("-")[0]
+            tracker = Tracker(record.tracking_uri, record.experiment, storage, create=False)
+            run = tracker.run_info(record.run_id)
+            if kind in VERBS and run.status == "RUNNING" and run.tags.get(PATH) == str(folder):  # else it was copied
+                print(f"the process of {folder} has died; resume with: {_command(kind, folder)}", flush=True)
+                ended = {"run_id": record.run_id, "died_ms": int(alive_s * 1000)}
+                tracker.send(Write(f"the end of run {record.run_id}", "end_dead", ended))
 
 
 def _command(kind: str, folder: Path) -> str:

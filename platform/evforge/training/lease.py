@@ -7,12 +7,14 @@ file locks.
 
 import os
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from filelock import LeaseCompromise, SoftFileLease, Timeout
 
 from evforge import EvForgeError
@@ -60,20 +62,25 @@ def hold_lease(folder: Path) -> Iterator[None]:
         lease.release()
 
 
-def ownerless(storage: Path) -> Iterator[Path]:
-    """Yield the folders whose owner died long ago without releasing its lease, and then remove the lease.
+def ownerless(storage: Path) -> Iterator[tuple[Path, float]]:
+    """Yield the folders whose owner died without releasing its lease, more than twice `LEASE_S` seconds ago.
+
+    On this machine, a process that exists is alive even if it is silent, for example because it is suspended.
 
     Args:
         storage: folder of all runs.
+
+    Yields:
+        Folder, and the time in seconds since 1970 at which its owner was last alive.
     """
     for file in sorted(storage.glob(f"*/{LEASE_FILE}")):
-        with tempfile.TemporaryFile(dir=storage) as clock:  # the clock of a file server may differ from ours
-            now = os.fstat(clock.fileno()).st_mtime
-        touched = _touched(file.parent)
-        if touched is not None and now - touched > 2 * LEASE_S:
-            yield file.parent
-            if _touched(file.parent) == touched:  # else another process resumes the run
-                file.unlink()
+        with suppress(OSError):
+            with tempfile.TemporaryFile(dir=storage) as clock:  # the clock of a file server may differ from ours
+                now = os.fstat(clock.fileno()).st_mtime
+            owner, touched = SoftFileLease(file).owner, file.stat().st_mtime
+            here = owner is not None and owner.hostname == socket.gethostname()
+            if owner is not None and now - touched > 2 * LEASE_S and not (here and psutil.pid_exists(owner.pid)):
+                yield file.parent, touched
 
 
 def _acquire(lease: SoftFileLease, folder: Path) -> None:

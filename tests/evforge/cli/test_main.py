@@ -290,6 +290,8 @@ def test_undelivered_writes_are_named_and_change_the_exit_code(monkeypatch, tmp_
     leave()
     assert run_verb(monkeypatch, lambda: None) == 0  # an earlier command left it
     assert run_verb(monkeypatch, lambda: leave() or 3) == 3
+    assert run_verb(monkeypatch, lambda: retry_queue._lost.append("tag")) == 1
+    assert "MLflow has not received everything; 1 writes are lost" in capsys.readouterr().err
 
 
 def test_a_full_disk_is_named_with_its_remedy(monkeypatch, capsys):
@@ -298,4 +300,4 @@ def test_a_full_disk_is_named_with_its_remedy(monkeypatch, capsys):
 
     assert run_verb(monkeypatch, fail) == 2
     error = capsys.readouterr().err
-    assert "No space left on device: '/runs/best.yaml'; free some space, then run the command again" in error
+    assert "No space left on device: '/runs/best.yaml'; free some space on this disk" in error

@@ -99,6 +99,22 @@ def test_a_block_that_cleans_up_is_not_ended(servers, monkeypatch):
     assert ended == []
 
 
+def test_one_check_that_takes_long_is_no_loss(servers, monkeypatch):
+    answers, slow = watch.answers, [True]
+
+    def suspended(target, timeout_s):
+        if slow and target == servers["head"].address:
+            slow.pop()
+            time.sleep(1)  # longer than LOST_S
+            return False
+        return answers(target, 5)
+
+    monkeypatch.setattr(watch, "answers", suspended)
+    with watched():
+        time.sleep(2.5)
+    assert not slow
+
+
 def test_an_error_after_a_loss_names_what_is_lost(servers):
     with pytest.raises(RayLostError, match="no longer answers") as failure, watched():
         servers["head"].stop()

@@ -15,15 +15,15 @@ from pathlib import Path
 from evforge.tracking.guard import guarded
 from evforge.tracking.tracker import Tracker
 tracker = Tracker(sys.argv[1], "exp")
-folder = Path(sys.argv[2])
-with guarded(tracker, folder, "continue X") as started:
-    study = tracker.start_run(folder.name, {}, {"path": str(folder)})
-    same_name = tracker.start_run(folder.name, {}, {"path": "/elsewhere/" + folder.name})
+folder, when = Path(sys.argv[2]), sys.argv[3]
+study = tracker.start_run(folder.name, {}, {"start": "token"})
+other = tracker.start_run(folder.name, {}, {"start": "other"})
+with guarded(tracker, folder, "continue X", start="token", run_id=study if when == "resumed" else "") as started:
     ended, running = (tracker.start_run(name, {}, parent=study) for name in ("ended", "running"))
     tracker.end_run(ended, "FAILED")
-    if sys.argv[3] == "complete":
+    if when == "complete":
         started(study)
-    print(study, ended, running, same_name, flush=True)
+    print(study, ended, running, other, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -38,21 +38,22 @@ def killed(tracking_uri, folder, when):
     return driver.stdout.split(), driver.stderr  # the pipe of stderr stays open until the guard ends
 
 
-def test_a_killed_driver_leaves_no_run_running(tracking_uri, tmp_path):
+@pytest.mark.parametrize("when", ["complete", "resumed"])
+def test_a_killed_driver_leaves_no_run_running(tracking_uri, tmp_path, when):
     folder = tmp_path / "study-1"
-    runs, error = killed(tracking_uri, folder, "complete")
+    runs, error = killed(tracking_uri, folder, when)
     tracker = Tracker(tracking_uri, "exp")
     assert [tracker.run_info(run).status for run in runs] == ["KILLED", "FAILED", "KILLED", "RUNNING"]
     assert f"evforge: the process of {folder} died; resume with: continue X" in error
-    assert folder.is_dir()
+    assert (folder / "run.json").is_file()
 
 
 def test_a_driver_killed_during_its_start_leaves_neither_folder_nor_run(tracking_uri, tmp_path):
     folder = tmp_path / "study-1"
-    (study, *_, same_name), error = killed(tracking_uri, folder, "incomplete")
+    (study, *_, other), error = killed(tracking_uri, folder, "incomplete")
     tracker = Tracker(tracking_uri, "exp")
     assert tracker.client.get_run(study).info.lifecycle_stage == "deleted" and not folder.exists()
-    assert tracker.client.get_run(same_name).info.lifecycle_stage == "active"
+    assert tracker.client.get_run(other).info.lifecycle_stage == "active"
     assert f"evforge: the process of {folder} died during its start, and the folder is removed" in error
 
 
@@ -74,7 +75,7 @@ def test_a_guard_without_a_server_leaves_its_write_to_the_next_command(tracking_
     tracker = Tracker(tracking_uri, "exp")
     run_id = tracker.start_run("run", {})
     away = "http://127.0.0.1:9"
-    end_runs(run_id, away, "exp", str(tmp_path / "runs"), str(tmp_path / "runs/study-1"), "X")
+    end_runs(run_id, "", away, "exp", str(tmp_path / "runs"), str(tmp_path / "runs/study-1"), "X")
     (file,) = (tmp_path / "runs" / "undelivered").iterdir()
     assert f"the writes stay in {file}" in capsys.readouterr().err
     header, write = (json.loads(line) for line in file.read_text().splitlines() if line)
@@ -91,3 +92,19 @@ def test_a_late_end_of_a_dead_process_does_not_reach_the_resumed_run(tracker):
     assert tracker.run_info(run_id).status == "RUNNING"
     WRITES["end_dead"](tracker.client, run_id, before + 10_000)
     assert tracker.run_info(run_id).status == "KILLED"
+
+
+def test_a_run_that_was_deleted_leaves_no_write(tracking_uri, tmp_path, capsys):
+    tracker = Tracker(tracking_uri, "exp")
+    run_id = tracker.start_run("run", {})
+    tracker.client.delete_run(run_id)
+    end_runs(run_id, "", tracking_uri, "exp", str(tmp_path / "runs"), str(tmp_path / "runs/study-1"), "X")
+    assert "not recorded: the end of run" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "undelivered").exists()
+
+
+def test_a_folder_with_checkpoints_is_not_removed(tracking_uri, tmp_path):
+    folder = tmp_path / "study-1"
+    (folder / "checkpoint_1").mkdir(parents=True)
+    end_runs("", "token", tracking_uri, "exp", str(tmp_path), str(folder), "X")
+    assert (folder / "checkpoint_1").is_dir()

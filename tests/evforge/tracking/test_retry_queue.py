@@ -56,6 +56,7 @@ def clock(monkeypatch):
     clock = Clock()
     monkeypatch.setattr(retry_queue, "time", clock)
     monkeypatch.setattr(retry_queue, "_left", set())
+    monkeypatch.setattr(retry_queue, "_lost", [])
     return clock
 
 
@@ -162,20 +163,45 @@ def test_a_write_at_which_the_server_fails_is_left_to_the_next_process(clock, tm
         box.send(letter(text))
     box.flush()
     assert server.got == ["a", "b"]
-    (file,) = retry_queue.undelivered()
+    ((file,), lost) = retry_queue.undelivered()
+    assert lost == 0
     monkeypatch.setattr(outbox, "_own", set())  # as in another process
     heir = RetryQueue("http://server", server.probe, server.make, folder)
     heir.deliver_stored()
     assert "http://server fails at 1 writes of" in caplog.text
     heir.send(letter("c"))  # is not delayed
     heir.flush()
-    assert server.got == ["a", "b", "c"] and retry_queue.undelivered() == [file]
+    assert server.got == ["a", "b", "c"] and retry_queue.undelivered() == ([file], 0)
     server.away = True
     heir.deliver_stored()
     assert file.is_file()
     server.away, server.unwanted = False, ""  # its disk has space again
     heir.deliver_stored()
     assert server.got == ["a", "b", "c", "never"] and not folder.exists()
+
+
+def test_only_the_writes_that_are_left_are_sent_again(clock, tmp_path, monkeypatch):
+    server = Server()
+    outbox.Outbox(tmp_path, "http://server").store([letter(text) for text in ("end", "never", "b")])
+    monkeypatch.setattr(outbox, "_own", set())
+    heir = RetryQueue("http://server", server.probe, server.make, tmp_path)
+    heir.deliver_stored()
+    heir.deliver_stored()
+    (file,) = outbox.stored(tmp_path, "http://server")
+    assert server.got == ["end", "b"]
+    assert [line["what"] for line in outbox._lines(file)[1:]] == ["never"]
+
+
+def test_a_write_that_cannot_be_stored_either_is_counted_as_lost(clock, tmp_path):
+    (tmp_path / "undelivered").touch()  # no folder can be made here, as on a full disk
+    server = Server()
+    box = RetryQueue("http://server", server.probe, server.make, tmp_path / "undelivered")
+    for text in ("a", "never"):
+        box.send(letter(text))
+    server.away = True
+    box.send(letter("b"))
+    box.flush()
+    assert retry_queue.undelivered() == ([], 2) and retry_queue.undelivered() == ([], 0)
 
 
 def test_a_full_disk_costs_one_line_of_a_file(tmp_path):

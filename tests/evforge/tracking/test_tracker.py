@@ -283,7 +283,7 @@ def test_the_next_tracker_delivers_what_a_process_could_not(tracking_uri, tmp_pa
     tracker.set_tag(run_id, "early_stopped", True)
     tracker.end_run(run_id, "FAILED")
     tracker.flush()
-    (file,) = retry_queue.undelivered()
+    ((file,), _) = retry_queue.undelivered()
     assert file.parent == tmp_path / "undelivered"
     assert f"5 writes stay in {file}, and the next evforge command" in caplog.text
     assert Tracker(tracking_uri, "exp", tmp_path).run_info(run_id).status == "RUNNING"  # this process still lives
@@ -294,7 +294,7 @@ def test_the_next_tracker_delivers_what_a_process_could_not(tracking_uri, tmp_pa
     assert info.status == "FAILED" and info.tags["early_stopped"] == "true"
     assert other.metric_history(run_id, "val_mean_ap") == [(3, 0.25)]
     assert sorted(path.path for path in other.client.list_artifacts(run_id)) == ["error.txt", "test"]
-    assert retry_queue.undelivered() == [] and not file.exists()
+    assert retry_queue.undelivered() == ([], 0) and not file.exists()
 
 
 def test_error_that_is_no_outage_is_raised(tracker):

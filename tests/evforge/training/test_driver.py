@@ -1,4 +1,6 @@
 import os
+import subprocess
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -90,21 +92,63 @@ def test_a_second_driver_is_refused_before_it_changes_anything(config):
         assert runs(config) == [(first.folder.name, "RUNNING")]
 
 
-def test_the_runs_of_a_machine_that_failed_are_ended_by_the_next_driver(config, tmp_path, capfd):
+@pytest.fixture
+def crashed(config, tmp_path, monkeypatch):
+    """Returns a function that makes the folder of a run whose machine has failed. The storage is a relative path."""
+    monkeypatch.chdir(tmp_path)
     tracker = Tracker(config.track.tracking_uri, config.track.experiment)
-    folders = [tmp_path / "runs" / f"study-{name}" for name in ("complete", "incomplete")]
-    for folder in folders:
+
+    def make(name, **tags):
+        folder = tmp_path / "runs" / f"study-{name}"
         folder.mkdir(parents=True)
-        run_id = tracker.start_run(folder.name, {}, {"path": str(folder)})
-        (folder / LEASE_FILE).touch()
-        os.utime(folder / LEASE_FILE, (0, 0))
-        if folder.name == "study-complete":
-            write_record(folder, config, tracker, run_id)
+        run_id = tracker.start_run(folder.name, {}, {"path": str(folder), **tags})
+        (folder / LEASE_FILE).write_text("filelock/2\npid=1\nhost=x\nmode=lease\ntoken=1\nduration=6.0\nstart=1\n")
+        os.utime(folder / LEASE_FILE, (0, time.time() - 1000))
+        write_record(folder, config, tracker, run_id)
+        return folder
+
+    return make
+
+
+def test_the_run_of_a_machine_that_failed_is_ended_by_a_later_driver(config, crashed, capfd):
+    config = config.with_overrides({"train.storage": "runs"})
+    folder = crashed("1")
     with drive(config) as run:
         pass
-    assert sorted(runs(config)) == [(run.folder.name, "FINISHED"), ("study-complete", "KILLED")]
-    assert [folder.is_dir() for folder in folders] == [True, False]
-    assert f"resume with: evforge tune --resume {folders[0]}\n" in capfd.readouterr().err
+    assert sorted(runs(config)) == [("study-1", "KILLED"), (run.folder.name, "FINISHED")]
+    assert f"resume with: evforge tune --resume {folder}\n" in capfd.readouterr().out
     with drive(config):
         pass
-    assert "died" not in capfd.readouterr().err
+    assert "died" not in capfd.readouterr().out
+
+
+def test_the_run_of_a_copied_folder_goes_on(config, crashed):
+    crashed("copied", path="/elsewhere/study-copied")
+    crashed("resumed", resumed_ms=int(time.time() * 1000))
+    with drive(config):
+        pass
+    assert {("study-copied", "RUNNING"), ("study-resumed", "RUNNING")} <= set(runs(config))
+
+
+def test_a_damaged_folder_prevents_no_training(config, crashed):
+    folder = crashed("damaged")
+    (folder / "run.json").write_text("")
+    with drive(config) as run:
+        pass
+    assert (run.folder.name, "FINISHED") in runs(config) and folder.is_dir()
+
+
+def test_a_resume_that_is_interrupted_at_once_removes_nothing(config, monkeypatch):
+    with pytest.raises(KeyboardInterrupt), drive(config) as run:
+        raise KeyboardInterrupt
+    started = subprocess.Popen
+
+    def interrupted(*arguments, **options):
+        started(*arguments, **options).communicate(b"")  # a guard that hears nothing
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("evforge.tracking.guard.subprocess.Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt), drive(config, run.folder):
+        pass
+    assert (run.folder / "run.json").is_file()
+    assert runs(config) == [(run.folder.name, "KILLED")]

@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -79,17 +80,17 @@ def test_who_loses_the_lease_is_interrupted(tmp_path, interruptible):
 
 
 def test_only_folders_whose_lease_ended_long_ago_have_no_owner(tmp_path):
-    for name, age in (("living", 0), ("dead", 13), ("recent", 11), ("resumed", 13)):
+    for name, age, host, pid in (
+        ("living", 0, "elsewhere", 1),
+        ("recent", 11, "elsewhere", 1),
+        ("dead", 13, "elsewhere", os.getpid()),
+        ("suspended", 13, socket.gethostname(), os.getpid()),
+        ("dead-here", 13, socket.gethostname(), 2**22 + 1),
+    ):
         (tmp_path / name).mkdir()
         file = tmp_path / name / LEASE_FILE
-        file.touch()
+        file.write_text(f"filelock/2\npid={pid}\nhost={host}\nmode=lease\ntoken=0123\nduration=6.0\nstart=1\n")
         os.utime(file, (time.time() - age, time.time() - age))
     (tmp_path / "ended").mkdir()
-    found = []
-    for folder in ownerless(tmp_path):
-        found.append(folder.name)
-        if folder.name == "resumed":
-            (folder / LEASE_FILE).touch()
-    assert found == ["dead", "resumed"]
-    assert sorted(file.parent.name for file in tmp_path.glob("*/*")) == ["living", "recent", "resumed"]
-    assert list(ownerless(tmp_path)) == []
+    assert [folder.name for folder, _ in ownerless(tmp_path)] == ["dead", "dead-here"]
+    assert all(12 < time.time() - alive < 20 for _, alive in ownerless(tmp_path))
