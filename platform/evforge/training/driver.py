@@ -108,25 +108,24 @@ def _created(
     tracker = Tracker(config.track.tracking_uri, config.track.experiment, config.train.storage)
     folder, run_id, complete = unique_folder(config.train.storage, kind), "", False
     start = secrets.token_hex(8)
-    with guarded(tracker, folder, _command(kind, folder), start=start) as started:
-        try:
-            with hold_lease(folder):
-                own = {"config_fingerprint": config.fingerprint(), PATH: str(folder), START: start}
-                run_id = tracker.start_run(folder.name, config.to_flat(), {**own, **tags})
-                for name, text in files.items():
-                    write_text(folder / name, text)
-                write_record(folder, config, tracker, run_id)
-                for name, text in {CONFIG_FILE: config.to_yaml(), **files}.items():
-                    tracker.log_text(run_id, text, name)
-                started(run_id)
-                complete = True
-                yield DrivenRun(folder, tracker, run_id, resources)
-        finally:
-            if not complete:
-                shutil.rmtree(folder, ignore_errors=True)
-                if run_id:
-                    with suppress(Exception):
-                        tracker.client.delete_run(run_id)
+    try:
+        with guarded(tracker, folder, _command(kind, folder), start=start) as started, hold_lease(folder):
+            own = {"config_fingerprint": config.fingerprint(), PATH: str(folder), START: start}
+            run_id = tracker.start_run(folder.name, config.to_flat(), {**own, **tags})
+            for name, text in files.items():
+                write_text(folder / name, text)
+            write_record(folder, config, tracker, run_id)
+            for name, text in {CONFIG_FILE: config.to_yaml(), **files}.items():
+                tracker.log_text(run_id, text, name)
+            started(run_id)
+            complete = True
+            yield DrivenRun(folder, tracker, run_id, resources)
+    finally:
+        if not complete:
+            shutil.rmtree(folder, ignore_errors=True)
+            if run_id:
+                with suppress(Exception):
+                    tracker.client.delete_run(run_id)
 
 
 def _end_abandoned(storage: Path) -> None:
