@@ -42,6 +42,7 @@ from evforge.training.driver import driven_run
 from evforge.training.dry_step import check_parts
 from evforge.training.run_folder import (
     BEST_CHECKPOINT,
+    BEST_KEPT,
     RESOURCES_TAG,
     SPACE_FILE,
     copy_checkpoint,
@@ -306,9 +307,9 @@ class _Study:
             callbacks=[log],
             verbose=0,
             failure_config=ray_tune.FailureConfig(max_failures=self.config.train.max_failures),
-            # Ray keeps the last and the best checkpoint. `StudyLog` removes the checkpoints of a population.
+            # `StudyLog` removes the checkpoints of a population.
             checkpoint_config=ray_tune.CheckpointConfig(
-                num_to_keep=None if isinstance(log.scheduler, Population) else 1,
+                num_to_keep=None if isinstance(log.scheduler, Population) else BEST_KEPT,
                 checkpoint_score_attribute=settings.metric,
                 checkpoint_score_order=settings.mode,
             ),

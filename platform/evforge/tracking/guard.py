@@ -11,7 +11,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -68,21 +67,23 @@ def guarded(
 
 
 _GUARD = f"""
-import json, sys
+import json, sys, time
 said = sys.stdin.buffer.read()
+died_ms = int(time.time() * 1000)  # before the imports, which take seconds in which the run may be resumed
 if not said.endswith({DONE!r}):
     from evforge.tracking.guard import end_runs
     task = json.loads(sys.argv[1])
-    end_runs(**{{**task, "run_id": said.decode().strip() or task["run_id"]}})
+    end_runs(died_ms, **{{**task, "run_id": said.decode().strip() or task["run_id"]}})
 """
 
 
 def end_runs(
-    run_id: str, start: str, uri: str, experiment: str, storage: str | None, folder: str, command: str
+    died_ms: int, run_id: str, start: str, uri: str, experiment: str, storage: str | None, folder: str, command: str
 ) -> None:
     """End or remove the runs of a driver that has just died, and print a line.
 
     Args:
+        died_ms: time of its death in milliseconds since 1970. A run that was resumed later is not ended.
         run_id: id of the run; empty if the driver died before a new run was complete.
         start: value of the tag `START` of a new run.
         uri: address of the MLflow store.
@@ -91,7 +92,6 @@ def end_runs(
         folder: folder of the run.
         command: command that resumes the run.
     """
-    died_ms = int(time.time() * 1000)  # now: a tracker takes seconds, in which the run may already be resumed
     if run_id:
         text = f"the process of {folder} died; resume with: {command}"
         write = Write(f"the end of run {run_id}", "end_dead", {"run_id": run_id, "died_ms": died_ms})

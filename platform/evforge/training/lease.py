@@ -79,12 +79,15 @@ def ownerless(storage: Path) -> Iterator[tuple[Path, float]]:
                 now = os.fstat(clock.fileno()).st_mtime
             owner, touched = SoftFileLease(file).owner, file.stat().st_mtime
             here = owner is not None and owner.hostname == socket.gethostname()
-            if owner is not None and now - touched > 2 * LEASE_S and not (here and psutil.pid_exists(owner.pid)):
+            if owner is not None and now - touched > 2 * LEASE_S and not (here and _is_alive(owner.pid)):
                 yield file.parent, touched
 
 
 def _acquire(lease: SoftFileLease, folder: Path) -> None:
     """Acquire a lease, or raise an error as soon as the owner shows that it is alive."""
+    owner = lease.owner
+    if owner is not None and owner.hostname == socket.gethostname() and not _is_alive(owner.pid):
+        (folder / LEASE_FILE).unlink(missing_ok=True)  # for `filelock`, a zombie is alive
     first, start, told = _touched(folder), time.monotonic(), False
 
     def is_alive() -> bool:
@@ -101,6 +104,13 @@ def _acquire(lease: SoftFileLease, folder: Path) -> None:
         if lease.owner is None:
             remedy = f"if none is, delete {folder / LEASE_FILE}"
         raise EvForgeError(f"{folder}: {_owner(lease)} is working in this folder; {remedy}") from None
+
+
+def _is_alive(pid: int) -> bool:
+    """Return whether a process runs. A zombie has ended, only its parent has not yet asked for its exit code."""
+    with suppress(psutil.Error):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _owner(lease: SoftFileLease) -> str:

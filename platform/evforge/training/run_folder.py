@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BEST_CHECKPOINT",
+    "BEST_KEPT",
     "CHECKPOINT_NAME",
     "CONFIG_FILE",
     "COSTS",
@@ -53,6 +54,9 @@ RESOURCES_TAG = "trial_resources"
 """Tag of a study's MLflow run. It contains the resources of one trial as JSON, such as `{"cpu": 1, "gpu": 1}`."""
 CHECKPOINT_NAME = "checkpoint.ckpt"
 """Name of Lightning's checkpoint file in a checkpoint folder of Ray."""
+BEST_KEPT = 2
+"""Number of best checkpoints that Ray keeps, besides the last one. With one, a damaged last checkpoint that is also the
+best would be the only one."""
 COSTS = ("parameters", "latency_ms")
 """Names of the costs of a detector: number of parameters, and milliseconds per frame."""
 SPARE_BYTES = 8 * 2**20

@@ -20,6 +20,7 @@ from evforge.cluster.session import Resources, cpu_count
 from evforge.training.failures import TrainingFailed, failure_printer, is_temporary
 from evforge.training.run_folder import (
     BEST_CHECKPOINT,
+    BEST_KEPT,
     CheckpointError,
     checkpoint_after_broken_list,
     checkpoint_file,
@@ -268,9 +269,8 @@ def _run_config(
             max_failures=max_failures,
             controller_failure_limit=max_failures,  # type: ignore[call-arg]
         ),
-        # Ray keeps the last checkpoint in addition to the best one.
         checkpoint_config=ray.train.CheckpointConfig(
-            num_to_keep=1, checkpoint_score_attribute=best[0], checkpoint_score_order=best[1]
+            num_to_keep=BEST_KEPT, checkpoint_score_attribute=best[0], checkpoint_score_order=best[1]
         ),
     )
 

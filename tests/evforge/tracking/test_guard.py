@@ -9,6 +9,8 @@ from evforge.tracking.guard import end_runs, guarded
 from evforge.tracking.tracker import Tracker
 from evforge.tracking.writes import WRITES
 
+NOW_MS = int(time.time() * 1000) + 60_000
+
 DRIVER = """
 import os, signal, sys
 from pathlib import Path
@@ -48,6 +50,18 @@ def test_a_killed_driver_leaves_no_run_running(tracking_uri, tmp_path, when):
     assert (folder / "run.json").is_file()
 
 
+def test_a_run_that_is_resumed_while_the_guard_loads_its_libraries_goes_on(tracking_uri, tmp_path):
+    tracker = Tracker(tracking_uri, "exp")
+    command = [sys.executable, "-c", DRIVER, tracking_uri, str(tmp_path / "study-1"), "resumed"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as driver:
+        study = driver.stdout.readline().split()[0]
+        driver.wait()
+        time.sleep(0.3)
+        tracker.resume_run(study)
+        assert "died" in driver.stderr.read()  # until the guard ends
+    assert tracker.run_info(study).status == "RUNNING"
+
+
 def test_a_driver_killed_during_its_start_leaves_neither_folder_nor_run(tracking_uri, tmp_path):
     folder = tmp_path / "study-1"
     (study, *_, other), error = killed(tracking_uri, folder, "incomplete")
@@ -75,7 +89,7 @@ def test_a_guard_without_a_server_leaves_its_write_to_the_next_command(tracking_
     tracker = Tracker(tracking_uri, "exp")
     run_id = tracker.start_run("run", {})
     away = "http://127.0.0.1:9"
-    end_runs(run_id, "", away, "exp", str(tmp_path / "runs"), str(tmp_path / "runs/study-1"), "X")
+    end_runs(NOW_MS, run_id, "", away, "exp", str(tmp_path / "runs"), str(tmp_path / "runs/study-1"), "X")
     (file,) = (tmp_path / "runs" / "undelivered").iterdir()
     assert f"the writes stay in {file}" in capsys.readouterr().err
     header, write = (json.loads(line) for line in file.read_text().splitlines() if line)
@@ -98,7 +112,7 @@ def test_a_run_that_was_deleted_leaves_no_write(tracking_uri, tmp_path, capsys):
     tracker = Tracker(tracking_uri, "exp")
     run_id = tracker.start_run("run", {})
     tracker.client.delete_run(run_id)
-    end_runs(run_id, "", tracking_uri, "exp", str(tmp_path / "runs"), str(tmp_path / "runs/study-1"), "X")
+    end_runs(NOW_MS, run_id, "", tracking_uri, "exp", str(tmp_path / "runs"), str(tmp_path / "runs/study-1"), "X")
     assert "not recorded: the end of run" in capsys.readouterr().err
     assert not (tmp_path / "runs" / "undelivered").exists()
 
@@ -106,5 +120,5 @@ def test_a_run_that_was_deleted_leaves_no_write(tracking_uri, tmp_path, capsys):
 def test_a_folder_with_checkpoints_is_not_removed(tracking_uri, tmp_path):
     folder = tmp_path / "study-1"
     (folder / "checkpoint_1").mkdir(parents=True)
-    end_runs("", "token", tracking_uri, "exp", str(tmp_path), str(folder), "X")
+    end_runs(NOW_MS, "", "token", tracking_uri, "exp", str(tmp_path), str(folder), "X")
     assert (folder / "checkpoint_1").is_dir()

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 from evforge import EvForgeError
@@ -62,6 +63,16 @@ def test_a_dead_owner_is_replaced_at_once(tmp_path, owner):
     with hold_lease(tmp_path):
         assert f"pid={os.getpid()}" in (tmp_path / LEASE_FILE).read_text()
     assert time.monotonic() - start < 3 and not (tmp_path / LEASE_FILE).exists()
+
+
+def test_a_zombie_is_replaced_at_once(tmp_path, owner):
+    owner.kill()
+    while psutil.Process(owner.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    start = time.monotonic()
+    with hold_lease(tmp_path):
+        assert time.monotonic() - start < 3
+    assert not (tmp_path / LEASE_FILE).exists()
 
 
 def test_a_silent_owner_on_another_machine_is_replaced_after_its_lease(tmp_path, capsys):
