@@ -167,7 +167,9 @@ def torch_config(backend: str, prepare: Callable[[], None]) -> "TorchConfig":
             super().on_start(worker_group, backend_config)
 
     class Config(config.TorchConfig):
-        backend_cls = property(lambda self: Backend)  # type: ignore[assignment]
+        @property
+        def backend_cls(self) -> type[Backend]:
+            return Backend
 
     return Config(backend=backend)
 

@@ -28,7 +28,7 @@ REQUIRED_TAGS = ("config_fingerprint", "data_fingerprint")
 SHOWN = ("mean_ap", "mean_ap50", "mean_ap75", "mean_ap_small", "mean_ap_medium", "mean_ap_big")
 """Metrics that MLflow's page of a logged model shows."""
 
-MOST_CHARACTERS = 5000
+LONGEST_DESCRIPTION = 5000
 """Longest description of a version in MLflow's databases. Of these, only SQLite accepts a longer one."""
 
 EXAMPLE_SIZE = (32, 32)
@@ -136,10 +136,10 @@ def register(
 
 
 def _shortened(card: str, end: str) -> str:
-    """Return the first sections of a model card that fit into `MOST_CHARACTERS`, and `end` if a section is missing."""
-    if len(card) <= MOST_CHARACTERS:
+    """Return the first sections of a model card that fit into a description, and `end` if a section is missing."""
+    if len(card) <= LONGEST_DESCRIPTION:
         return card
-    room = MOST_CHARACTERS - len(end) - 3
+    room = LONGEST_DESCRIPTION - len(end) - 3
     first = card[:room].rpartition("\n## ")[0] or card[:room]
     return f"{first.rstrip()}\n\n{end}\n"
 

@@ -19,7 +19,7 @@ import psutil
 
 from detector.utils.atomic_write import atomic_write
 
-__all__ = ["OUTBOX", "Outbox", "Write", "abandoned", "replace", "stored"]
+__all__ = ["OUTBOX", "Outbox", "Write", "abandoned", "remove", "replace", "stored"]
 
 OUTBOX = "undelivered"
 """Name of the folder for these files. It is in the folder of all runs (`train.storage`)."""
@@ -91,9 +91,7 @@ class Outbox:
     def remove(self) -> None:
         """Remove the file, because all writes were delivered."""
         if self.path is not None:
-            with suppress(OSError):
-                self.path.unlink(missing_ok=True)
-                self.path.parent.rmdir()  # only if no other file is there
+            remove(self.path)
 
     def exists(self) -> bool:
         """Return whether the file exists."""
@@ -109,6 +107,13 @@ class Outbox:
 def stored(folder: Path, address: str) -> list[Path]:
     """Return the files in a folder that contain undelivered writes to the server `address`."""
     return [path for path in sorted(folder.glob("*.jsonl")) if _lines(path)[:1] == [{"address": address}]]
+
+
+def remove(path: Path) -> None:
+    """Remove a file whose writes were delivered, and its folder if no other file is there."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+        path.parent.rmdir()
 
 
 def replace(path: Path, address: str, writes: Sequence[Write]) -> None:

@@ -4,12 +4,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from evforge import one_line
-from evforge.tracking.outbox import Outbox, Write, abandoned, replace, stored
+from evforge.tracking.outbox import Outbox, Write, abandoned, remove, replace, stored
 
 __all__ = ["RetryQueue", "undelivered"]
 
@@ -103,9 +102,7 @@ class RetryQueue:
                 _log.warning("%s fails at %d writes of %s; delete the file to give up", self.address, len(failed), path)
             else:
                 _log.warning("%s received the %d writes that were stored in %s", self.address, len(writes), path)
-                with suppress(OSError):
-                    path.unlink()
-                    path.parent.rmdir()  # only if no other file is there
+                remove(path)
 
     def ask(self, call: Callable[[], T], patience_s: float = PATIENCE_S) -> T:
         """Call a function and return its result. During an outage, repeat the call for at most `patience_s` seconds.

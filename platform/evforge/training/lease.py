@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
-from filelock import LeaseCompromise, SoftFileLease, Timeout
+from filelock import LeaseCompromise, OwnerRecord, SoftFileLease, Timeout
 
 from evforge import EvForgeError
 
@@ -78,16 +78,14 @@ def ownerless(storage: Path) -> Iterator[tuple[Path, float]]:
             with tempfile.TemporaryFile(dir=storage) as clock:  # the clock of a file server may differ from ours
                 now = os.fstat(clock.fileno()).st_mtime
             owner, touched = SoftFileLease(file).owner, file.stat().st_mtime
-            here = owner is not None and owner.hostname == socket.gethostname()
-            if owner is not None and now - touched > 2 * LEASE_S and not (here and _is_alive(owner.pid)):
+            if owner is not None and now - touched > 2 * LEASE_S and _status(owner) in (None, psutil.STATUS_ZOMBIE):
                 yield file.parent, touched
 
 
 def _acquire(lease: SoftFileLease, folder: Path) -> None:
     """Acquire a lease, or raise an error as soon as the owner shows that it is alive."""
-    owner = lease.owner
-    if owner is not None and owner.hostname == socket.gethostname() and not _is_alive(owner.pid):
-        (folder / LEASE_FILE).unlink(missing_ok=True)  # for `filelock`, a zombie is alive
+    if _status(lease.owner) == psutil.STATUS_ZOMBIE:  # it has ended, but `filelock` takes it for alive
+        (folder / LEASE_FILE).unlink(missing_ok=True)
     first, start, told = _touched(folder), time.monotonic(), False
 
     def is_alive() -> bool:
@@ -106,11 +104,12 @@ def _acquire(lease: SoftFileLease, folder: Path) -> None:
         raise EvForgeError(f"{folder}: {_owner(lease)} is working in this folder; {remedy}") from None
 
 
-def _is_alive(pid: int) -> bool:
-    """Return whether a process runs. A zombie has ended, only its parent has not yet asked for its exit code."""
-    with suppress(psutil.Error):
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    return False
+def _status(owner: OwnerRecord | None) -> str | None:
+    """Return the status of an owner on this machine, such as `psutil.STATUS_ZOMBIE`; None if no such process exists."""
+    if owner is not None and owner.hostname == socket.gethostname():
+        with suppress(psutil.Error):
+            return psutil.Process(owner.pid).status()
+    return None
 
 
 def _owner(lease: SoftFileLease) -> str:
