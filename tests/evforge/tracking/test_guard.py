@@ -1,11 +1,12 @@
 import json
+import os
 import subprocess
 import sys
 import time
 
 import pytest
 
-from evforge.tracking.guard import end_runs, guarded
+from evforge.tracking.guard import _GUARD, end_runs, guarded
 from evforge.tracking.tracker import Tracker
 from evforge.tracking.writes import WRITES
 
@@ -50,16 +51,18 @@ def test_a_killed_driver_leaves_no_run_running(tracking_uri, tmp_path, when):
     assert (folder / "run.json").is_file()
 
 
-def test_a_run_that_is_resumed_while_the_guard_loads_its_libraries_goes_on(tracking_uri, tmp_path):
-    tracker = Tracker(tracking_uri, "exp")
-    command = [sys.executable, "-c", DRIVER, tracking_uri, str(tmp_path / "study-1"), "resumed"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as driver:
-        study = driver.stdout.readline().split()[0]
-        driver.wait()
-        time.sleep(0.3)
-        tracker.resume_run(study)
-        assert "died" in driver.stderr.read()  # until the guard ends
-    assert tracker.run_info(study).status == "RUNNING"
+def test_the_time_of_death_is_taken_before_libraries_are_loaded(tmp_path):
+    """A run that is resumed meanwhile is thus not ended. A module that loads for a second replaces the guard's."""
+    package = tmp_path / "evforge" / "tracking"
+    package.mkdir(parents=True)
+    for folder in (package.parent, package):
+        (folder / "__init__.py").touch()
+    slow = "import time\ntime.sleep(1)\ndef end_runs(died_ms, **task): print(time.time() * 1000 - died_ms)\n"
+    (package / "guard.py").write_text(slow)
+    command = [sys.executable, "-c", _GUARD, '{"run_id": "1"}']
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=env, input="", capture_output=True, text=True, timeout=60, check=True)
+    assert float(done.stdout) >= 1000
 
 
 def test_a_driver_killed_during_its_start_leaves_neither_folder_nor_run(tracking_uri, tmp_path):
