@@ -21,6 +21,7 @@ __all__ = [
     "IMPORT_PATH",
     "INTERFACE",
     "LABEL_FORMATS",
+    "LAYOUTS",
     "LR_SCHEDULES",
     "OPTIMIZERS",
     "REPRESENTATIONS",
@@ -193,8 +194,34 @@ EVENT_FORMATS = Table(
 The interface is described at `ArrayReader` in `detector.events`. "auto" detects the format from the content of a file.
 """
 
-LABEL_FORMATS = Table("data.label_format", {"npy": "detector.labels.npy:NPY"})
+LABEL_FORMATS = Table(
+    "data.label_format",
+    {
+        "npy": "detector.labels.formats.npy:NPY",
+    },
+    extra=("auto",),
+)
 """Formats of label files. Each object is a `detector.labels.LabelFormat`."""
+
+LAYOUTS = Table(
+    "layout",
+    {
+        name: f"detector.data.layouts.{path}"
+        for name, path in {
+            "gen1": "prophesee:GEN1",
+            "1mpx": "prophesee:ONE_MEGAPIXEL",
+            "dsec_det": "dsec_det:DSEC_DET",
+            "pedro": "pedro:PEDRO",
+            "etram": "etram:ETRAM",
+            "etram_8": "etram:ETRAM_EIGHT",
+            "fred": "fred:FRED",
+            "mevdt": "mevdt:MEVDT",
+            "rvt_gen1": "rvt:RVT_GEN1",
+            "rvt_1mpx": "rvt:RVT_ONE_MEGAPIXEL",
+        }.items()
+    },
+)
+"""Layouts of public datasets. Each object is a `detector.data.layouts.Layout`."""
 
 EXPORT_FORMS = Table(
     "form",

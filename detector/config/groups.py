@@ -83,7 +83,9 @@ class DataConfig(Group, name="data"):
         max_faulty_events: largest accepted share of faulty events in a recording; 0 accepts none; with any larger
             value, at least 10 faulty events are accepted
         event_format: format of recordings; auto detects the format from the content of a file
-        label_format: format of the label files, which are in the folders of the recordings
+        event_columns: order of the columns of a table of events without names, such as t,x,y,p; by default found from
+            the values
+        label_format: format of the label files, which are in the folders of the recordings; auto detects it
     """
 
     dataset_path: str = ""
@@ -106,7 +108,8 @@ class DataConfig(Group, name="data"):
     reversal: float = _leaf(0.0, FRACTION)
     max_faulty_events: float = _leaf(0.001, FRACTION)
     event_format: str = "auto"
-    label_format: str = "npy"
+    event_columns: str | None = None
+    label_format: str = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,30 +1,11 @@
-"""Find, read and check the label file of a recording."""
-
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, overload
+"""Check the values of boxes and convert them to `BBOX_dtype`."""
 
 import numpy as np
 
-from detector.config.extensions import LABEL_FORMATS
+from detector.config.label_timing import TimeUnit
 from detector.events.types import BBOX_dtype
-from detector.utils.remote import Place
 
-__all__ = [
-    "LabelFormat",
-    "TimeUnit",
-    "field_columns",
-    "label_suffix",
-    "labels_path",
-    "load_labels",
-    "read_labels",
-    "recording_stem",
-    "to_boxes",
-    "to_microseconds",
-]
-
-TimeUnit = Literal["us", "ms", "s", "ns"]
+__all__ = ["field_columns", "to_boxes", "to_microseconds"]
 
 PER_UNIT = {"us": (1, 1), "ms": (1_000, 1), "s": (1_000_000, 1), "ns": (1, 1_000)}
 """Number of microseconds in each time unit, as numerator and denominator."""
@@ -33,96 +14,6 @@ UNIT_ADVICE = "whole microseconds; for other units give --label_time_unit s, ms 
 
 LEGACY_NAMES = {"t": ("ts", "timestamp"), "class_confidence": ("confidence",)}
 """For fields of `BBOX_dtype`, the names that older files use."""
-
-
-@dataclass(frozen=True)
-class LabelFormat:
-    """A format of label files.
-
-    Args:
-        suffix: end of the names of label files. With "_bbox.npy", the labels of `X.raw` and of `X_td.dat` are in
-            `X_bbox.npy` in the same folder
-        read: function that reads a label file into structured boxes, which `load_labels` then checks. The boxes have
-            the fields of `BBOX_dtype`, in any order and of any numeric types; `t` is in the unit of `label_time_unit`
-    """
-
-    suffix: str
-    read: Callable[[Path], np.ndarray]
-
-
-def recording_stem(recording: Place) -> str:
-    """Return the name of a recording without its suffix and without `_td`.
-
-    The names of the label file and the tensor files of the recording begin with this stem.
-    """
-    return recording.stem.removesuffix("_td")
-
-
-def label_suffix(label_format: str) -> str:
-    """Return the end of the names of label files in a format, such as "_bbox.npy"."""
-    return _format(label_format).suffix
-
-
-@overload
-def labels_path(recording: Path, label_format: str = "npy") -> Path: ...
-@overload
-def labels_path(recording: Place, label_format: str = "npy") -> Place: ...
-def labels_path(recording: Place, label_format: str = "npy") -> Place:
-    """Return the path of the label file of a recording. The file may not exist.
-
-    Args:
-        recording: path or address of the recording.
-        label_format: name or import path of a `LabelFormat`.
-
-    Raises:
-        ValueError: the format does not exist.
-    """
-    return recording.parent / f"{recording_stem(recording)}{label_suffix(label_format)}"
-
-
-def load_labels(path: str | Path, time_unit: TimeUnit = "us", offset: int = 0, label_format: str = "npy") -> np.ndarray:
-    """Read and check the boxes of a label file.
-
-    Accepted are any order of the fields, legacy names of fields such as `ts` for `t`, and records without padding
-    bytes.
-
-    Args:
-        path: the label file.
-        time_unit: unit of the times in the file. Times are rounded to whole microseconds. But if the unit is
-            microseconds, times with fractions are an error.
-        offset: microseconds that are added to the times.
-        label_format: name or import path of a `LabelFormat`.
-
-    Returns:
-        (M,) array of `BBOX_dtype`, sorted by t. Boxes with the same time keep the order of the file.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the format is unknown, the file cannot be read in this format, a field is missing, or a field
-            contains values that are not allowed.
-    """
-    return to_boxes(read_labels(path, label_format), str(path), time_unit, offset)
-
-
-def read_labels(path: str | Path, label_format: str = "npy") -> np.ndarray:
-    """Read the boxes of a label file exactly as the reader of the format returns them, without checks.
-
-    Args:
-        path: the label file.
-        label_format: name or import path of a `LabelFormat`.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the format is unknown, or the file cannot be read in this format.
-    """
-    path, format_ = Path(path), _format(label_format)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such label file")
-    try:
-        return np.asarray(format_.read(path))
-    except Exception as error:  # the reader may be user code and raise anything
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path}: not a complete label file of format {label_format}: {reason}") from error
 
 
 def field_columns(raw: np.ndarray, source: str) -> dict[str, str]:
@@ -236,10 +127,3 @@ def _check_values(source: str, values: np.ndarray, target: np.dtype, *, whole: b
         low, high = int(low), int(high)
     if low < limits.min or high > limits.max:
         raise ValueError(f"{source} runs from {low} to {high}, allowed: {limits.min} to {limits.max}")
-
-
-def _format(name: str) -> LabelFormat:
-    found = LABEL_FORMATS[name]
-    if not isinstance(found, LabelFormat):
-        raise ValueError(f"{LABEL_FORMATS.key}: {name} is a {type(found).__name__}, allowed: a LabelFormat")
-    return found

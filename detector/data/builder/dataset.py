@@ -19,9 +19,10 @@ from detector.config.groups import DataConfig
 from detector.data.builder.label_counts import LabelCounts, report_lines
 from detector.data.builder.plan import BROKEN, Plan, check_plan, find_label_map, plan_pieces
 from detector.data.builder.recording import Step, report_steps
+from detector.data.builder.source import Source
 from detector.data.label_map import LABEL_MAP_NAME
 from detector.data.layout import SPLITS
-from detector.labels import TimeUnit
+from detector.labels import LabelTiming
 from detector.preprocess.representation import representation_of
 from detector.utils.atomic_write import atomic_write, remove_dead_parts
 from detector.utils.remote import Address, Place
@@ -31,18 +32,18 @@ __all__ = ["build_dataset", "run_here"]
 Output = TypeVar("Output", Path, Address)
 
 
-Runner = Callable[[Sequence[Place], Plan], Iterator[Step]]
+Runner = Callable[[Sequence[Source], Plan], Iterator[Step]]
 """Function that yields the steps of `report_steps` for every recording. Closing the iterator stops the work."""
 
 
-def run_here(recordings: Sequence[Place], plan: Plan) -> Iterator[Step]:
+def run_here(sources: Sequence[Source], plan: Plan) -> Iterator[Step]:
     """Build the recordings one after another in this process, and yield the steps of `report_steps`."""
-    for recording in recordings:
-        yield from report_steps(recording, plan)
+    for source in sources:
+        yield from report_steps(source, plan)
 
 
 def build_dataset(
-    recordings: Sequence[Place],
+    recordings: Sequence[Place | Source],
     output: Output,
     data: DataConfig,
     cuts: dict[str, tuple[float, float]] | None = None,
@@ -52,14 +53,13 @@ def build_dataset(
     sensor: tuple[int | None, int | None] = (None, None),
     on_broken: Callable[[str], None] | None = None,
     run: Runner = run_here,
-    label_time_unit: TimeUnit = "us",
-    label_offset: int = 0,
+    timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
 ) -> Output:
     """Build a dataset folder: a tensor file and a label file for each recording or cut, and one label map.
 
     The files are `output/<split>/<stem>.h5`, `output/<split>/<stem>_bbox.npy` and `output/label_map_dictionary.json`.
-    The labels of `R.raw`, `R.dat` and `R_td.dat` are read from `R_bbox.npy` in the folder of the recording. Frame 0 of
-    a recording starts at the last multiple of `data.delta_t` that is not after the first event.
+    The labels of a recording are searched in its folder, see `detector.labels.find_labels`. Frame 0 of a recording
+    starts at the last multiple of `data.delta_t` that is not after the first event.
 
     A tensor file gets the labels with start < time <= end of its frames. Boxes stay in sensor pixels, and times are not
     shifted to the start of a cut. Counts of labels that are not used are printed to stderr.
@@ -68,21 +68,22 @@ def build_dataset(
     recording (equal SHA-256) with the same parameters, so a killed build resumes when it is started again.
 
     Args:
-        recordings: paths, or addresses such as `s3://bucket/R.raw`, of recordings that `open_events` reads.
+        recordings: paths, or addresses such as `s3://bucket/R.raw`, of recordings that `open_events` reads; or a
+            `Source` for a recording whose labels, split or name are given.
         output: dataset folder, created if missing.
         data: settings of the tensors, such as `preprocess`, `max_incr_per_pixel` and `delta_t`. `height` and `width`
             are the size of the sensor, or this size divided by a power of two.
         cuts: for each split, the part of every recording to use: start and end in seconds from the start of frame 0,
             such as `{"train": (0, 20)}`, rounded to whole frames. File names then end in start and end in microseconds.
             If None, the whole recording is used, in the split with the name of its folder.
-        label_map: dict from class id to name. If None, the label map beside the recordings or one folder above is used.
+        label_map: dict from class id to name. If None, the label map beside the recordings or one folder above is used,
+            or the classes that the label files name.
         progress: whether to show a progress bar.
         sensor: height and width of the sensor, for recordings that do not state them.
         on_broken: function called with the reason for each recording that cannot be used and is skipped. If None, the
             first such recording ends the build with an error.
         run: function that calls `report_steps` for all recordings and yields the steps.
-        label_time_unit: unit of the label times: us, ms, s or ns.
-        label_offset: microseconds that are added to the label times.
+        timing: how the label times are determined.
 
     Returns:
         `output`.
@@ -91,20 +92,21 @@ def build_dataset(
         FileNotFoundError: a recording, its labels or a label map is missing.
         ValueError: an argument or a file is not valid; the message names it and what is allowed.
     """
-    _check_arguments(recordings, output, data)
-    names = find_label_map(recordings, output, label_map)
-    plan = Plan(output, data, cuts, names, sensor, label_time_unit, label_offset)
-    check_plan(recordings, plan)
+    sources = [Source.of(recording) for recording in recordings]
+    _check_arguments(sources, output, data)
+    names = find_label_map(sources, output, label_map, data.label_format)
+    plan = Plan(output, data, cuts, names, sensor, timing)
+    check_plan(sources, plan)
     tally = _Tally(on_broken)
-    _build(recordings, plan, tally, run, progress)
+    _build(sources, plan, tally, run, progress)
     if progress or any(counts.faulty for counts in tally.labels.values()):
         for line in report_lines(list(tally.labels.values())):
             print(line, file=sys.stderr)
     return output
 
 
-def _check_arguments(recordings: Sequence[Place], output: Place, data: DataConfig) -> None:
-    if not recordings:
+def _check_arguments(sources: Sequence[Source], output: Place, data: DataConfig) -> None:
+    if not sources:
         raise ValueError("recordings: got none, allowed: at least one recording")
     if isinstance(output, Path) and output.exists() and not output.is_dir():
         raise ValueError(f"{output}: output is a file, allowed: a folder")
@@ -114,8 +116,8 @@ def _check_arguments(recordings: Sequence[Place], output: Place, data: DataConfi
         raise ValueError(f"data.max_incr_per_pixel: got {found.divisor}, allowed: whole numbers from 1 to {highest}")
 
 
-def _build(recordings: Sequence[Place], plan: Plan, tally: "_Tally", run: Runner, progress: bool) -> None:
-    usable, frames = _survey(recordings, plan, tally, progress)
+def _build(sources: Sequence[Source], plan: Plan, tally: "_Tally", run: Runner, progress: bool) -> None:
+    usable, frames = _survey(sources, plan, tally, progress)
     with _tidy(plan.output):
         with (
             closing(run(usable, plan)) as steps,  # type: ignore[type-var]
@@ -125,7 +127,7 @@ def _build(recordings: Sequence[Place], plan: Plan, tally: "_Tally", run: Runner
                 bar.update(step.frames)
                 tally.count(step)
                 bar.set_postfix_str(f"{tally.finished}/{len(usable)} recordings", refresh=False)
-        tally.check(len(recordings))
+        tally.check(len(sources))
         with atomic_write(plan.output / LABEL_MAP_NAME) as part:
             part.write_text(json.dumps({str(key): name for key, name in plan.names.items()}, indent=1) + "\n")
 
@@ -164,24 +166,24 @@ class _Tally:
             raise ValueError(f"none of the {total} recordings can be used, the first: {self._first_reason}")
 
 
-def _survey(recordings: Sequence[Place], plan: Plan, tally: _Tally, progress: bool) -> tuple[list[Place], int | None]:
+def _survey(sources: Sequence[Source], plan: Plan, tally: _Tally, progress: bool) -> tuple[list[Source], int | None]:
     """Check the recordings without reading events. Return the usable ones and their total number of frames.
 
     Recordings at a remote address are returned without a check, because the check would have to copy them. The number
     of frames is then None.
     """
-    usable: list[Place] = []
+    usable: list[Source] = []
     total = 0
-    for recording in tqdm(recordings, unit="recording", desc="plan", leave=False, disable=not progress):
+    for source in tqdm(sources, unit="recording", desc="plan", leave=False, disable=not progress):
         try:
-            if isinstance(recording, Path):
-                pieces, counts = plan_pieces(recording, plan)
+            if isinstance(source.recording, Path):
+                pieces, counts = plan_pieces(source, plan)
                 total += sum(piece.frames.num_frames for piece in pieces)
-                tally.labels[recording] = counts
-            usable.append(recording)
+                tally.labels[source.recording] = counts
+            usable.append(source)
         except BROKEN as error:
             tally.leave_out(error)
-    return usable, total if all(isinstance(recording, Path) for recording in usable) else None
+    return usable, total if all(isinstance(source.recording, Path) for source in usable) else None
 
 
 @contextmanager

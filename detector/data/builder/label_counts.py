@@ -1,5 +1,6 @@
 """Count the labels of a recording that are used and not used, and find likely causes if many are not used."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
@@ -53,6 +54,8 @@ class LabelCounts:
         no_area: boxes without width or height
         small: boxes that `data.min_box_diag` or `data.min_box_side` exclude from training and mAP
         causes: likely causes of the faults, one line of text per cause
+        label_format: name of the format of the labels
+        notes: how the labels were read, one text per fact
     """
 
     source: str
@@ -68,6 +71,8 @@ class LabelCounts:
     no_area: int = 0
     small: int = 0
     causes: tuple[str, ...] = ()
+    label_format: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def faulty(self) -> bool:
@@ -272,7 +277,7 @@ def report_lines(counts: Sequence[LabelCounts], *, faults_only: bool = False) ->
     total = {
         field.name: sum(getattr(part, field.name) for part in counts)
         for field in fields(LabelCounts)
-        if field.name not in ("source", "causes")
+        if field.type is int
     }
     texts = {
         f"boxes outside the recordings: {total['before']:,} at or before their start, "
@@ -292,6 +297,19 @@ def report_lines(counts: Sequence[LabelCounts], *, faults_only: bool = False) ->
     if len(causes) > MAX_CAUSES:
         causes[MAX_CAUSES:] = [f"  ... and {len(causes) - MAX_CAUSES} more of such recordings"]
     if not lines and not causes:
-        return []
+        return _source_lines(counts)
     kept = total["boxes"] - total["before"] - total["after"] - total["uncut"]
-    return [f"labels: {kept:,} of {total['boxes']:,} boxes kept", *lines, *causes]
+    return [*_source_lines(counts), f"labels: {kept:,} of {total['boxes']:,} boxes kept", *lines, *causes]
+
+
+def _source_lines(counts: Sequence[LabelCounts]) -> list[str]:
+    """Return lines of text that name the label files, their formats, and how they were read."""
+    lines = []
+    for label_format, number in Counter(part.label_format for part in counts if part.label_format).items():
+        first = next(part.source for part in counts if part.label_format == label_format)
+        files = first if number == 1 else f"{number} files, the first {first}"
+        lines.append(f"labels in the format {label_format}: {files}")
+    notes = [f"  {part.source}: {note}" for part in counts for note in part.notes]
+    if len(notes) > MAX_CAUSES:
+        notes[MAX_CAUSES:] = [f"  ... and {len(notes) - MAX_CAUSES} more notes"]
+    return [*lines, *notes]

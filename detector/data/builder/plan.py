@@ -1,9 +1,9 @@
 """Plan of a build: the tensor files that will be made, and all checks that do not read events."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,11 +11,13 @@ import numpy as np
 
 from detector.config.groups import DataConfig
 from detector.data.builder.label_counts import LabelCounts, count_labels
+from detector.data.builder.source import Source
 from detector.data.label_map import LABEL_MAP_NAME, check_label_map, label_map_path, read_label_map
 from detector.data.layout import LABELS_END, SPLITS
 from detector.events import EventReader, open_events
 from detector.events.frames import Frames
-from detector.labels import TimeUnit, labels_path, load_labels, recording_stem
+from detector.labels import FoundLabels, LabelFile, LabelTiming, read_labels, recording_labels
+from detector.labels.load import add_empty, join_names
 from detector.preprocess.representation import representation_of
 from detector.utils.remote import Address, Place
 
@@ -54,8 +56,7 @@ class Plan:
         cuts: for each split, start and end in seconds of the part of every recording to use; None for whole recordings
         names: dict from class id to name
         sensor: height and width of the sensor, for recordings that do not state them
-        label_time_unit: unit of the label times: us, ms, s or ns
-        label_offset: microseconds that are added to the label times
+        timing: how the label times are determined
     """
 
     output: Place
@@ -63,8 +64,7 @@ class Plan:
     cuts: Cuts | None
     names: Mapping[int, str]
     sensor: tuple[int | None, int | None] = (None, None)
-    label_time_unit: TimeUnit = "us"
-    label_offset: int = 0
+    timing: LabelTiming = LabelTiming()
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,7 @@ class Piece:
         sensor_size: height and width of the sensor
         downsampling: exponent k; a frame has the height and width of the sensor divided by 2^k
         channels: number of channels of a frame
+        data: settings of the tensors and formats
     """
 
     recording: Path
@@ -88,6 +89,7 @@ class Piece:
     sensor_size: tuple[int, int]
     downsampling: int
     channels: int
+    data: DataConfig
 
     @property
     def labels_target(self) -> Place:
@@ -101,7 +103,7 @@ class Piece:
         return self.frames.num_frames, self.channels, height >> self.downsampling, width >> self.downsampling
 
 
-def check_plan(recordings: Sequence[Place], plan: Plan) -> None:
+def check_plan(sources: Sequence[Source], plan: Plan) -> None:
     """Check everything that can be checked without opening a recording.
 
     Raises:
@@ -110,74 +112,101 @@ def check_plan(recordings: Sequence[Place], plan: Plan) -> None:
     """
     _check_cuts(plan.cuts)
     owners: dict[Place, Place] = {}
-    sources = {labels_path(recording, plan.data.label_format).resolve() for recording in recordings}
-    for recording in recordings:
-        for split in plan.cuts or [_split_of(recording)]:
-            target = plan.output / split / recording_stem(recording)
+    own = {source.recording.parent.resolve() / f"{source.stem}{LABELS_END}" for source in sources}
+    for source in sources:
+        for split in plan.cuts or [_split_of(source)]:
+            target = plan.output / split / source.stem
             if target in owners:
-                raise ValueError(f"{owners[target]} and {recording} would both become {target}")
-            owners[target] = recording
+                raise ValueError(f"{owners[target]} and {source.recording} would both become {target}")
+            owners[target] = source.recording
             replaced = target.parent / f"{target.name}{LABELS_END}"
-            if replaced.resolve() in sources and not plan.cuts:
+            if replaced.resolve() in own and not plan.cuts:
                 raise ValueError(f"{replaced}: would replace a recording's own labels, give another output")
 
 
-def find_label_map(recordings: Iterable[Place], output: Place, given: Mapping[int, str] | None) -> dict[int, str]:
-    """Return the label map of the dataset: `given`, or else the label map beside the recordings or one folder above.
+def find_label_map(
+    sources: Sequence[Source], output: Place, given: Mapping[int, str] | None, label_format: str = "auto"
+) -> dict[int, str]:
+    """Return the label map of the dataset.
 
-    If several label maps are found, they must be equal. This includes a label map that is already in `output`.
+    This is `given`, or else the label map beside the recordings or one folder above, or else the classes that the label
+    files name. If several label maps are found, they must be equal. This includes a label map that is already in
+    `output`. If images without boxes were labelled, the class "empty" is added.
 
     Raises:
-        FileNotFoundError: `given` is None, and a recording does not exist or has no label map beside it or one folder
-            above.
+        FileNotFoundError: `given` is None, and a recording does not exist or nothing names its classes.
         ValueError: a label map is not valid, two label maps differ, or the label map is empty.
     """
     found = {} if given is None else {"label_map": check_label_map(given, "label_map")}
-    for recording in recordings if given is None else ():
-        path = label_map_path(recording)  # type: ignore[type-var]
+    missing = []
+    for source in sources if given is None else ():
+        path = label_map_path(source.recording)  # type: ignore[type-var]
         if path is None:
-            if isinstance(recording, Path) and not recording.exists():
-                raise FileNotFoundError(
-                    f"{recording}: no such recording, allowed: a file, or a pattern that matches files"
-                )
-            raise FileNotFoundError(
-                f"{recording}: no {LABEL_MAP_NAME} beside it or one folder above; "
-                'put one there, like {"0": "pedestrian"}, or give label_map'
-            )
-        if str(path) not in found:
+            missing.append(source.recording)
+        elif str(path) not in found:
             found[str(path)] = read_label_map(path)
+    files = [file for source in sources if (file := _named_labels(source, label_format)) is not None]
+    if missing:
+        joined = {} if found else join_names(files)
+        if not joined:
+            raise _no_label_map(missing[0])
+        found["the label files"] = check_label_map(joined, "the label files")
+    (source_name, first), *others = ((key, add_empty(names, files)) for key, names in found.items())
     if (output / LABEL_MAP_NAME).is_file():
-        found[str(output / LABEL_MAP_NAME)] = read_label_map(output / LABEL_MAP_NAME)
-    (source, first), *others = found.items()
+        others.append((str(output / LABEL_MAP_NAME), read_label_map(output / LABEL_MAP_NAME)))
     for other, names in others:
         if names != first:
-            raise ValueError(f"{other}: label map {names} differs from {first} of {source}, allowed: one for all")
+            raise ValueError(f"{other}: label map {names} differs from {first} of {source_name}, allowed: one for all")
     if not first:
-        raise ValueError(f"{source}: the label map is empty, allowed: at least one class")
+        raise ValueError(f"{source_name}: the label map is empty, allowed: at least one class")
     return first
 
 
+def _named_labels(source: Source, label_format: str) -> LabelFile | None:
+    """Read labels in a format that names classes. Return None for other labels and for labels that cannot be read."""
+    if isinstance(source.recording, Address):
+        return None
+    with suppress(*BROKEN):
+        found = source.find_labels(label_format)
+        return None if found.label_format == "npy" else read_labels(str(found.path), found.label_format)
+    return None
+
+
+def _no_label_map(recording: Place) -> FileNotFoundError:
+    if isinstance(recording, Path) and not recording.exists():
+        return FileNotFoundError(f"{recording}: no such recording, allowed: a file, or a pattern that matches files")
+    return FileNotFoundError(
+        f"{recording}: no {LABEL_MAP_NAME} beside it or one folder above, and its labels do not name classes; "
+        'put one there, like {"0": "pedestrian"}, or give label_map'
+    )
+
+
 @contextmanager
-def local_files(recording: Place, label_format: str) -> Iterator[Path]:
-    """Context manager that yields a path of the recording on this machine, with the label file in the same folder.
+def local_files(source: Source, label_format: str) -> Iterator[Source]:
+    """Context manager that yields the source with a recording and labels on this machine.
 
     If the recording is at a remote address, both files are temporary copies that exist until the end of the block.
 
     Raises:
+        FileNotFoundError: there are no labels.
         ValueError: the block used copies and raised one of the errors `BROKEN`. The message contains the address of
             the recording instead of the path of the copy.
     """
+    recording = source.recording
     if isinstance(recording, Path):
-        yield recording
+        yield source
         return
+    found = source.find_labels(label_format)
     with TemporaryDirectory(prefix="evforge-") as temporary:
         folder = Path(temporary) / recording.parent.name
         folder.mkdir(exist_ok=True)
-        for file in (recording, labels_path(recording, label_format)):
-            if isinstance(file, Address) and file.is_file():
+        for file in (recording, found.path):
+            if isinstance(file, Address):
                 file.get(folder / file.name)
+        local = found.path if isinstance(found.path, Path) else folder / found.path.name
         try:
-            yield folder / recording.name
+            copied = replace(source, recording=folder / recording.name, labels=local, label_format=found.label_format)
+            yield replace(copied, name=source.stem, split=source.split or recording.parent.name)
         except BROKEN as error:
             raise ValueError(str(error).replace(str(folder), str(recording.parent))) from None
 
@@ -191,8 +220,8 @@ def open_recording(recording: Path, sensor: tuple[int | None, int | None], data:
     return open_events(recording, *sensor, max_faulty_events=data.max_faulty_events, event_format=data.event_format)
 
 
-def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
-    """Plan the tensor files of a recording, and count its labels.
+def plan_pieces(source: Source, plan: Plan) -> tuple[list[Piece], LabelCounts]:
+    """Plan the tensor files of a recording on this machine, and count its labels.
 
     Returns:
         The tensor files to make, and the numbers of labels that are not used.
@@ -201,23 +230,23 @@ def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
         FileNotFoundError: the recording or its label file is missing.
         ValueError: the recording, its labels, a cut or a size is not valid.
     """
-    data = plan.data
-    with open_recording(recording, plan.sensor, data) as reader:
+    recording, data = source.recording, source.settings(plan.data)
+    assert isinstance(recording, Path)
+    with open_recording(recording, source.sensor or plan.sensor, data) as reader:
         first, last = reader.first_t, reader.last_t
+        if first is None or last is None:
+            raise ValueError(f"{recording}: the recording holds no events, allowed: at least one")
         sensor_size = reader.height, reader.width
         downsampling = _downsampling(reader, data)
-    if first is None or last is None:
-        raise ValueError(f"{recording}: the recording holds no events, allowed: at least one")
-    grid = Frames.of_events(first, last, data.delta_t)
-    ranges = list(_frame_ranges(recording, grid.num_frames, data.delta_t, plan.cuts))
+        grid = Frames.of_events(first, last, data.delta_t)
+        ranges = list(_frame_ranges(source, grid.num_frames, data.delta_t, plan.cuts))
+        found = source.find_labels(data.label_format)
+        timing = source.timing or plan.timing
+        labels, notes = recording_labels(str(found.path), found.label_format, reader, timing, plan.names)
     parts = [grid.part(begin, stop) for _, begin, stop in ranges]
-    source = labels_path(recording, data.label_format)
-    if not source.is_file():
-        raise FileNotFoundError(f"{recording}: the recording has no labels: {source.name} is missing beside it")
-    labels = load_labels(source, plan.label_time_unit, plan.label_offset, data.label_format)
     counts = count_labels(
         labels,
-        str(source),
+        str(found.path),
         Frames(grid.first_t, grid.delta_t, max(grid.num_frames, *(stop for _, _, stop in ranges))),
         (first, last),
         cuts=parts if plan.cuts else None,
@@ -231,18 +260,23 @@ def plan_pieces(recording: Path, plan: Plan) -> tuple[list[Piece], LabelCounts]:
     pieces = [
         Piece(
             recording=recording,
-            target=plan.output
-            / split
-            / f"{recording_stem(recording)}{f'_{part.first_t}_{part.end}' if plan.cuts else ''}.h5",
+            target=plan.output / split / f"{source.stem}{f'_{part.first_t}_{part.end}' if plan.cuts else ''}.h5",
             frames=part,
             labels=labels[part.inside(labels["t"])],
             sensor_size=sensor_size,
             downsampling=downsampling,
             channels=representation_of(data).channels,
+            data=data,
         )
         for (split, _, _), part in zip(ranges, parts, strict=True)
     ]
-    return pieces, counts
+    return pieces, replace(counts, label_format=found.label_format, notes=_notes(found, notes))
+
+
+def _notes(found: FoundLabels, notes: Sequence[str]) -> tuple[str, ...]:
+    if not found.others:
+        return tuple(notes)
+    return (*notes, f"not used: {', '.join(path.name for path in found.others)}; select one by --labels PATH")
 
 
 def _check_counts(counts: LabelCounts, labels: np.ndarray, grid: Frames, names: Mapping[int, str]) -> None:
@@ -259,11 +293,12 @@ def _check_counts(counts: LabelCounts, labels: np.ndarray, grid: Frames, names: 
         )
 
 
-def _frame_ranges(recording: Path, length: int, delta_t: int, cuts: Cuts | None) -> Iterator[tuple[str, int, int]]:
+def _frame_ranges(source: Source, length: int, delta_t: int, cuts: Cuts | None) -> Iterator[tuple[str, int, int]]:
     """Yield (split, first frame, last frame + 1) for each part of a recording of `length` frames."""
     if not cuts:
-        yield _split_of(recording), 0, length
+        yield _split_of(source), 0, length
         return
+    recording = source.recording
     for split, (begin_s, end_s) in cuts.items():
         begin, end = (round(seconds * 1e6 / delta_t) for seconds in (begin_s, end_s))
         if begin >= length or (end - length) * delta_t > CUT_SLACK_US:
@@ -276,11 +311,12 @@ def _frame_ranges(recording: Path, length: int, delta_t: int, cuts: Cuts | None)
         yield split, begin, end
 
 
-def _split_of(recording: Place) -> str:
-    """Return the name of the folder of a recording. Raise an error if it is not the name of a split."""
-    split = recording.absolute().parent.name
+def _split_of(source: Source) -> str:
+    """Return the split of a recording, by default the name of its folder. Raise an error if it is not a split."""
+    split = source.split or source.recording.absolute().parent.name
     if split not in SPLITS:
-        raise ValueError(f"{recording}: its folder {split} is not a split, allowed: {', '.join(SPLITS)}, or cuts")
+        allowed = f"{', '.join(SPLITS)}, or cuts by --train, --val and --test"
+        raise ValueError(f"{source.recording}: its folder {split} is not a split, allowed: {allowed}")
     return split
 
 

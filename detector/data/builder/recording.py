@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from detector.config.groups import DataConfig
 from detector.data.builder.label_counts import LabelCounts
 from detector.data.builder.plan import BROKEN, Piece, Plan, local_files, open_recording, plan_pieces
+from detector.data.builder.source import Source
 from detector.data.layout import SPLITS
 from detector.data.tensor_file import create_tensors, write_frames
 from detector.events import Faults
 from detector.events.arrays import ColumnBuffer
-from detector.labels import labels_path, recording_stem, save_labels
+from detector.labels import save_labels
 from detector.preprocess.representation import representation_of
 from detector.utils.atomic_write import atomic_write
 from detector.utils.checksum import sha256_of
@@ -57,14 +57,14 @@ class Step(NamedTuple):
     faults: Faults | None = None
 
 
-def report_steps(recording: Place, plan: Plan) -> Iterator[Step]:
+def report_steps(source: Source, plan: Plan) -> Iterator[Step]:
     """Build the tensor files of a recording and report the progress. Parallel processes may build other recordings.
 
     Existing tensor files are kept if they were made from the same recording with the same parameters. If the recording
     cannot be used, its files are removed from the dataset.
 
     Args:
-        recording: the recording. A recording at a remote address and its labels are copied to a temporary folder.
+        source: the recording with its labels. Files at a remote address are copied to a temporary folder.
         plan: parameters of the build.
 
     Yields:
@@ -74,33 +74,37 @@ def report_steps(recording: Place, plan: Plan) -> Iterator[Step]:
         OSError: a file cannot be written.
     """
     try:
-        yield from _build(recording, plan)
+        yield from _build(source, plan)
     except BROKEN as error:
-        yield Step(recording, broken=" ".join(str(error).split()))
+        yield Step(source.recording, broken=" ".join(str(error).split()))
 
 
-def _build(recording: Place, plan: Plan) -> Iterator[Step]:
-    with local_files(recording, plan.data.label_format) as path:
-        pieces, counts = plan_pieces(path, plan)
+def _build(source: Source, plan: Plan) -> Iterator[Step]:
+    recording = source.recording
+    with local_files(source, plan.data.label_format) as local:
+        pieces, counts = plan_pieces(local, plan)
+        path = pieces[0].recording
         sha256 = sha256_of(path)
-        _check_leftovers(recording, plan, {piece.target for piece in pieces}, sha256)
+        _check_leftovers(source, plan, {piece.target for piece in pieces}, sha256)
         try:
-            with open_recording(path, plan.sensor, plan.data) as reader:
+            with open_recording(path, pieces[0].sensor_size, pieces[0].data) as reader:
                 faults = reader.faults
             for piece in pieces:
-                for count in _make(piece, plan.data, _attributes(piece, plan.data, sha256)):
+                for count in _make(piece, _attributes(piece, sha256)):
                     yield Step(recording, count)
         except BROKEN:
             for piece in pieces:
                 piece.target.unlink(missing_ok=True)
                 piece.labels_target.unlink(missing_ok=True)
             raise
-    source = labels_path(recording, plan.data.label_format)
-    labels = None if isinstance(recording, Path) else replace(counts, source=str(source))
+    if isinstance(recording, Path):
+        labels = None
+    else:
+        labels = replace(counts, source=str(recording.parent / Path(counts.source).name))
     yield Step(recording, finished=True, labels=labels, faults=faults if faults.total else None)
 
 
-def _make(piece: Piece, data: DataConfig, attributes: Mapping[str, Any]) -> Iterator[int]:
+def _make(piece: Piece, attributes: Mapping[str, Any]) -> Iterator[int]:
     """Write the tensor file and the label file of a piece. Yield the number of frames of each group that is written.
 
     The tensor file gets its final name after the label file is written. So if the tensor file exists, both files are
@@ -112,10 +116,10 @@ def _make(piece: Piece, data: DataConfig, attributes: Mapping[str, Any]) -> Iter
         return
     with atomic_write(piece.target) as part:
         with h5py.File(part, "w", locking=False) as file:  # `atomic_write` holds a lock on it
-            dataset = create_tensors(file, piece.shape, representation_of(data).dtype)
+            dataset = create_tensors(file, piece.shape, representation_of(piece.data).dtype)
             dataset.attrs.update(attributes)
             begin = 0
-            for frames in _frames(piece, data):
+            for frames in _frames(piece):
                 write_frames(dataset, begin, frames)
                 begin += len(frames)
                 yield len(frames)
@@ -127,11 +131,12 @@ def _write_labels(piece: Piece) -> None:
         save_labels(part, piece.labels)
 
 
-def _frames(piece: Piece, data: DataConfig) -> Iterator[np.ndarray]:
+def _frames(piece: Piece) -> Iterator[np.ndarray]:
     """Yield the frames of a piece as arrays (n, C, H, W), with n up to `FRAMES_AT_ONCE`.
 
     All arrays use the same memory, so each one is valid until the next one is requested.
     """
+    data = piece.data
     representation, events = representation_of(data), ColumnBuffer()
     buffer = representation.empty(FRAMES_AT_ONCE, *piece.shape[1:])
     with open_recording(piece.recording, piece.sensor_size, data) as reader:
@@ -145,12 +150,12 @@ def _frames(piece: Piece, data: DataConfig) -> Iterator[np.ndarray]:
             yield frames
 
 
-def _attributes(piece: Piece, data: DataConfig, sha256: str) -> dict[str, Any]:
+def _attributes(piece: Piece, sha256: str) -> dict[str, Any]:
     """Return attributes that describe how a tensor file is made.
 
     Tensor files with the same attributes and the same shape contain the same tensors.
     """
-    representation = representation_of(data)
+    data, representation = piece.data, representation_of(piece.data)
     parameters = {"downsampling_factor": piece.downsampling, **representation.parameters}
     return {
         "preprocess": data.preprocess,
@@ -171,19 +176,19 @@ def _is_current(piece: Piece, attributes: Mapping[str, Any]) -> bool:
     return shape == piece.shape and all(found.get(key) == value for key, value in attributes.items())
 
 
-def _check_leftovers(recording: Place, plan: Plan, targets: set[Place], sha256: str) -> None:
+def _check_leftovers(source: Source, plan: Plan, targets: set[Place], sha256: str) -> None:
     """Raise an error if `output` contains tensor files that were made from the same recording with other cuts.
 
     With such files, the same frames could be in two splits.
     """
-    stem = recording_stem(recording)
+    stem = source.stem
     for split in SPLITS:
         for path in (plan.output / split).glob(f"{escape(stem)}*.h5"):
             if path in targets or not re.fullmatch(rf"{re.escape(stem)}(_\d+_\d+)?\.h5", path.name):
                 continue
             if _stored(path)[0].get("sha256") == sha256:
                 raise ValueError(
-                    f"{path}: made earlier from {recording} with other cuts, remove it or give another output"
+                    f"{path}: made earlier from {source.recording} with other cuts, remove it or give another output"
                 )
 
 

@@ -23,7 +23,7 @@ from detector.data.check.label_file import CheckedLabels, check_labels
 from detector.data.check.statistics import BIN_US, scan_events
 from detector.data.label_map import LABEL_MAP_NAME, label_map_path, read_label_map
 from detector.events.frames import Frames
-from detector.labels import TimeUnit
+from detector.labels import LabelTiming
 from detector.utils.hdf5_file import open_hdf5
 
 __all__ = ["Finding", "check_dataset"]
@@ -36,7 +36,7 @@ def check_dataset(
     *paths: str | Path,
     sensor: Sensor = (None, None),
     progress: bool = False,
-    label_time_unit: TimeUnit = "us",
+    timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
     data: DataConfig = DEFAULT_DATA,
 ) -> list[Finding]:
     """Find everything in a dataset that is wrong or unusual. Recordings are read completely.
@@ -46,7 +46,7 @@ def check_dataset(
             recording or a tensor file, and its label file is in the same folder.
         sensor: height and width in pixels, for recordings that do not state them.
         progress: whether to show a progress bar.
-        label_time_unit: unit of the label times of recordings: us, ms, s or ns.
+        timing: how the label times of recordings are determined.
         data: `event_format`, `label_format` and `max_faulty_events` are used for recordings.
 
     Returns:
@@ -56,7 +56,7 @@ def check_dataset(
         FileNotFoundError: a path does not exist.
         ValueError: a folder contains no recording or tensor file.
     """
-    files = list(dict.fromkeys(file for path in paths for file in find_data(path, sensor, label_time_unit, data)))
+    files = list(dict.fromkeys(file for path in paths for file in find_data(path, sensor, timing, data)))
     maps, map_findings = _read_label_maps(files)
     findings, checked = [], []
     total = sum(file.path.stat().st_size for file in files)
@@ -102,7 +102,7 @@ def _read_label_maps(files: Sequence[DataFile]) -> tuple[dict[Path, dict[int, st
 
 def _check_file(file: DataFile, names: dict[int, str] | None, done: Done) -> tuple[CheckedFile, list[Finding]]:
     content, findings = _check_tensors(file.path) if file.is_tensor else _check_recording(file, done)
-    if file.labels_path.is_file():
+    if file.found_labels is not None:
         labels = check_labels(file, content, names)
     else:
         missing = f"{file.labels_path.name} is missing beside it"

@@ -1,17 +1,29 @@
 """Find the files of a dataset folder: tensor files or recordings, each with its split and label file."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from detector.config.groups import DEFAULT_DATA, DataConfig
+from detector.data.label_map import label_map_path, read_label_map
 from detector.data.layout import LABELS_END, SPLITS
 from detector.data.tensor_file import read_attributes
 from detector.events import EventReader, open_events
 from detector.events.frames import Frames
-from detector.labels import TimeUnit, label_suffix, load_labels, recording_stem
+from detector.labels import (
+    FoundLabels,
+    LabelTiming,
+    detect_format,
+    find_format,
+    find_labels,
+    labels_path,
+    read_labels,
+    recording_labels,
+)
+from detector.labels.load import join_names
 from detector.utils.hdf5_file import open_hdf5
 
 __all__ = [
@@ -20,6 +32,7 @@ __all__ = [
     "Sensor",
     "TensorHeader",
     "find_data",
+    "label_names",
     "read_tensor_header",
     "stray_labels",
 ]
@@ -30,6 +43,9 @@ SUFFIXES = (*HDF5_SUFFIXES, ".dat", ".raw", ".csv", ".npy")
 
 An HDF5 file can be either; this depends on its content.
 """
+
+TABLE_SUFFIXES = (".csv", ".npy", ".txt")
+"""Suffixes of tables, which may contain events or labels."""
 
 Sensor = tuple[int | None, int | None]
 
@@ -51,7 +67,7 @@ class DataFile:
         split: train, val or test if the folder of the file has this name, otherwise None
         is_tensor: True for a tensor file, False for a recording
         sensor: height and width in pixels, for recordings that do not state them
-        label_time_unit: unit of the times in the label file: us, ms, s or ns
+        timing: how the label times of a recording are determined
         data: `event_format`, `label_format` and `max_faulty_events` are used for a recording
     """
 
@@ -59,19 +75,31 @@ class DataFile:
     split: str | None
     is_tensor: bool
     sensor: Sensor = (None, None)
-    label_time_unit: TimeUnit = "us"
+    timing: LabelTiming = LabelTiming()
     data: DataConfig = field(default=DEFAULT_DATA, hash=False)  # not hashable
 
     @property
     def labels_path(self) -> Path:
-        """Path of the label file, such as `X_bbox.npy` beside `X.h5`, `X.raw`, `X.dat` or `X_td.dat`."""
-        stem = self.path.stem if self.is_tensor else recording_stem(self.path)
-        return self.path.with_name(f"{stem}{self.labels_suffix}")
+        """Path of the labels, such as `X_bbox.npy` beside `X.h5`, `X.raw`, `X.dat` or `X_td.dat`.
+
+        If there are no labels, it is the path at which labels are expected.
+        """
+        if self.is_tensor:
+            return self.path.with_name(f"{self.path.stem}{LABELS_END}")
+        return labels_path(self.path, self.data.label_format)
+
+    @property
+    def found_labels(self) -> FoundLabels | None:
+        """Path and format of the labels; None if there are no labels."""
+        if self.is_tensor:
+            return FoundLabels(self.labels_path, "npy") if self.labels_path.is_file() else None
+        return find_labels(self.path, self.data.label_format)
 
     @property
     def labels_suffix(self) -> str:
-        """End of the name of the label file, such as "_bbox.npy"."""
-        return LABELS_END if self.is_tensor else label_suffix(self.data.label_format)
+        """End of the name of the label file in the usual format, such as "_bbox.npy"."""
+        usual = self.is_tensor or self.data.label_format == "auto"
+        return LABELS_END if usual else find_format(self.data.label_format).suffix
 
     def open_events(self) -> EventReader:
         """Open the recording.
@@ -83,10 +111,23 @@ class DataFile:
         faulty, event_format = self.data.max_faulty_events, self.data.event_format
         return open_events(self.path, *self.sensor, max_faulty_events=faulty, event_format=event_format)
 
-    def load_labels(self) -> np.ndarray:
-        """Read and check the labels of the file. Errors are described in `detector.labels.load_labels`."""
-        label_format = "npy" if self.is_tensor else self.data.label_format
-        return load_labels(self.labels_path, self.label_time_unit, label_format=label_format)
+    def load_labels(self, names: Mapping[int, str] | None = None) -> np.ndarray:
+        """Read and check the labels of the file.
+
+        Args:
+            names: dict from class id to name, as in `detector.labels.recording_labels`, which describes the errors.
+
+        Returns:
+            (M,) `BBOX_dtype`, sorted by t, in sensor pixels.
+        """
+        found = self.found_labels
+        if found is None:
+            raise FileNotFoundError(f"{self.labels_path}: no such label file")
+        path, label_format = str(found.path), found.label_format
+        if self.is_tensor or label_format == "npy":
+            return recording_labels(path, label_format, timing=self.timing, names=names).boxes
+        with self.open_events() as reader:
+            return recording_labels(path, label_format, reader, self.timing, names).boxes
 
 
 @dataclass(frozen=True)
@@ -137,14 +178,17 @@ class FileContent:
 
 
 def find_data(
-    path: str | Path, sensor: Sensor = (None, None), label_time_unit: TimeUnit = "us", data: DataConfig = DEFAULT_DATA
+    path: str | Path,
+    sensor: Sensor = (None, None),
+    timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
+    data: DataConfig = DEFAULT_DATA,
 ) -> list[DataFile]:
     """Find the recordings and tensor files in a folder. If `path` is a file, return only this file.
 
     Args:
         path: folder with subfolders train/, val/ or test/, folder with the files themselves, or a single file.
         sensor: height and width in pixels, for recordings that do not state them.
-        label_time_unit: unit of the label times of recordings; label times of tensor files are in microseconds.
+        timing: how the label times of recordings are determined; label times of tensor files are in microseconds.
         data: formats of recordings and labels. If `data.event_format` is not "auto", recordings may have any suffix, so
             all files of a folder are included except label files and JSON files.
 
@@ -157,12 +201,12 @@ def find_data(
     """
     path = Path(path)
     if path.is_file():
-        return [_data_file(path, sensor, label_time_unit, data)]
+        return [_data_file(path, sensor, timing, data)]
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such recording, tensor file or dataset folder")
     folders = [path / split for split in SPLITS if (path / split).is_dir()] or [path]
     files = [
-        _data_file(found, sensor, label_time_unit, data)
+        _data_file(found, sensor, timing, data)
         for folder in folders
         for found in sorted(folder.iterdir())
         if _is_candidate(found, data)
@@ -173,6 +217,23 @@ def find_data(
             f"in it or in its folders {', '.join(SPLITS)}"
         )
     return files
+
+
+def label_names(files: Sequence[DataFile]) -> dict[int, str]:
+    """Return the label map of files: the one beside the first file, or else the classes that the label files name.
+
+    The dict is empty if neither exists. Label files that cannot be read are left out.
+    """
+    path = label_map_path(files[0].path)
+    if path is not None:
+        return read_label_map(path)
+    contents = []
+    for file in files:
+        with suppress(ValueError, OSError):
+            found = file.found_labels
+            if found is not None and found.label_format != "npy":
+                contents.append(read_labels(str(found.path), found.label_format))
+    return join_names(contents)
 
 
 def read_tensor_header(path: Path) -> TensorHeader:
@@ -204,16 +265,26 @@ def stray_labels(files: list[DataFile]) -> Iterator[Path]:
 
 
 def _is_candidate(path: Path, data: DataConfig) -> bool:
-    is_label = path.name.endswith((LABELS_END, label_suffix(data.label_format)))
-    if is_label or not path.is_file() or path.name.startswith("."):
+    own = () if data.label_format == "auto" else (find_format(data.label_format).suffix,)
+    if path.name.endswith((LABELS_END, *own)) or not path.is_file() or path.name.startswith("."):
         return False
-    return path.suffix in SUFFIXES if data.event_format == "auto" else path.suffix != ".json"
+    if data.event_format != "auto":
+        return path.suffix != ".json"
+    return path.suffix in SUFFIXES and not (path.suffix in TABLE_SUFFIXES and _is_labels(path))
 
 
-def _data_file(path: Path, sensor: Sensor, label_time_unit: TimeUnit, data: DataConfig) -> DataFile:
+def _is_labels(path: Path) -> bool:
+    try:
+        detect_format(path)
+    except ValueError:
+        return False
+    return True
+
+
+def _data_file(path: Path, sensor: Sensor, timing: LabelTiming, data: DataConfig) -> DataFile:
     folder, is_tensor = path.absolute().parent.name, _is_tensor(path)
     split = folder if folder in SPLITS else None
-    return DataFile(path, split, is_tensor, sensor, "us" if is_tensor else label_time_unit, data)
+    return DataFile(path, split, is_tensor, sensor, LabelTiming() if is_tensor else timing, data)
 
 
 def _is_tensor(path: Path) -> bool:

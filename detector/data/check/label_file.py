@@ -11,7 +11,8 @@ from detector.data.builder.label_counts import layout_cause, repeated_rows, time
 from detector.data.check.finding import Finding, count_findings, refusal
 from detector.data.check.inventory import DataFile, FileContent
 from detector.events.frames import Frames
-from detector.labels import read_labels
+from detector.events.types import BBOX_dtype
+from detector.labels import LabelTiming, read_labels
 from detector.labels.boxes import field_columns, to_microseconds
 
 __all__ = ["CheckedLabels", "check_labels"]
@@ -51,12 +52,8 @@ def check_labels(file: DataFile, content: FileContent, names: Mapping[int, str] 
         content: properties of the recording or tensor file.
         names: dict from class id to name, None if the names are not known.
     """
-    path, refused, times = file.labels_path, None, None
-    try:
-        file.load_labels()
-    except (ValueError, OSError) as error:
-        refused = refusal(path, "unreadable labels", error)
-    raw = _read_columns(file)
+    path, times = file.labels_path, None
+    raw, timing, refused = _read_columns(file, names)
     if raw is None:
         return CheckedLabels([refused] if refused else [], np.empty(0, np.int64), None)
     finite = np.logical_and.reduce([np.isfinite(column) for column in raw.values()])
@@ -65,7 +62,7 @@ def check_labels(file: DataFile, content: FileContent, names: Mapping[int, str] 
     )
     labels = {name: column[finite] for name, column in raw.items()}
     with suppress(ValueError):
-        times = labels["t"] = to_microseconds(labels["t"], file.label_time_unit, str(path))
+        times = labels["t"] = to_microseconds(labels["t"], timing.time_unit or "us", str(path), timing.offset)
         findings += _check_times(path, labels, content.grid)
     empty_ids = [key for key, name in (names or {}).items() if name == "empty"]
     is_box = ~np.isin(labels["class_id"], empty_ids)
@@ -100,17 +97,31 @@ def _add_cause(findings: list[Finding], path: Path, cause: str | None, kinds: tu
     return [replace(finding, cause=cause) if index == position else finding for index, finding in enumerate(findings)]
 
 
-def _read_columns(file: DataFile) -> Columns | None:
-    """Read the columns of a label file as stored; return None if this is not possible.
+def _read_columns(
+    file: DataFile, names: Mapping[int, str] | None
+) -> tuple[Columns | None, LabelTiming, Finding | None]:
+    """Read the columns of a label file.
 
-    In contrast to `load_labels`, values are neither sorted nor corrected nor checked.
+    From an NPY file, values are read as stored: they are neither sorted nor corrected nor checked.
+
+    Returns:
+        The columns, None if they cannot be read; how their times become microseconds; and a finding if `load_labels`
+        fails.
     """
+    path, refused, loaded = file.labels_path, None, None
     try:
-        raw = read_labels(file.labels_path, "npy" if file.is_tensor else file.data.label_format)
-        columns = field_columns(raw, str(file.labels_path))
+        loaded = file.load_labels(names)
+    except (ValueError, OSError) as error:
+        refused = refusal(path, "unreadable labels", error)
+    found = file.found_labels
+    if found is None or found.label_format != "npy":
+        return None if loaded is None else {name: loaded[name] for name in BBOX_dtype.names or ()}, LabelTiming(), refused
+    try:
+        raw = read_labels(path, "npy").boxes
+        columns = field_columns(raw, str(path))
     except (ValueError, OSError):
-        return None
-    return {name: raw[column].reshape(-1) for name, column in columns.items()}
+        return None, file.timing, refused
+    return {name: raw[column].reshape(-1) for name, column in columns.items()}, file.timing, refused
 
 
 def _not_finite(raw: Columns, row: int) -> str:

@@ -143,13 +143,18 @@ def sample_frames(file: DataFile, ends: Iterable[int], delta_t: int = BIN_US) ->
                 yield _histogram(reader, int(end) - delta_t, delta_t)
 
 
-def labels_at(survey: FileSurvey, time: int) -> np.ndarray:
+def labels_at(survey: FileSurvey, time: int, names: Mapping[int, str] | None = None) -> np.ndarray:
     """Read the boxes of a file whose label time is exactly `time` (microseconds).
+
+    Args:
+        survey: the file.
+        time: time in microseconds.
+        names: dict from class id to name.
 
     Returns:
         (M,) `BBOX_dtype` in pixels of the frames that `sample_frames` yields.
     """
-    labels = survey.file.load_labels()
+    labels = survey.file.load_labels(names or None)
     height, width = survey.network_size if survey.file.is_tensor else survey.sensor_size
     return scale_labels(labels[labels["t"] == time], width / survey.sensor_size[1], height, width)
 
@@ -189,9 +194,9 @@ def _survey_labels(
     events: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """Return the fields `labels` and `label_counts` of a `FileSurvey` as keyword arguments."""
-    if not file.labels_path.is_file():
+    if file.found_labels is None:
         return {"labels": None}
-    labels = file.load_labels()
+    labels = file.load_labels(names or None)
     statistics = label_statistics(labels, names, network_size[1] / sensor_size[1], *network_size)
     if grid is None:
         return {"labels": statistics}

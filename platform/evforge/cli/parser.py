@@ -2,8 +2,8 @@
 
 Parameters before `*` are positional, parameters after it are flags. A flag may be written with `-` instead of `_`, a
 `bool` flag has no value, and a flag for a list may be repeated. A parameter of type `Settings` adds `--config FILE`,
-`--print_config` and one flag `--group.leaf VALUE` per leaf of the configuration. A parameter of type `Command` receives
-all words after `--`.
+`--print_config` and one flag `--group.leaf VALUE` per leaf of the configuration. A parameter of type `LabelTiming` adds
+one flag `--label_FIELD` per field of this class. A parameter of type `Command` receives all words after `--`.
 """
 
 import argparse
@@ -15,10 +15,11 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import Any, Literal, NewType, NoReturn, get_args, get_origin
+from typing import Any, Literal, NewType, NoReturn, Union, get_args, get_origin
 
 from detector.config import Config
 from detector.config.extensions import TABLES
+from detector.config.label_timing import LabelTiming
 from evforge.recipes import find_config
 from evforge.search.policies.tables import SAMPLERS, SCHEDULERS
 
@@ -100,6 +101,9 @@ def parse(verb: str, function: Callable, arguments: Sequence[str]) -> dict[str, 
     if unknown:
         raise ValueError(f"unknown argument {unknown[0]}, {_hint(unknown[0], parser, settings is not None)}")
     found = vars(values)
+    for name, parameter in parameters.items():
+        if parameter.annotation is LabelTiming:
+            found[name] = LabelTiming(**{field.name: found.pop(f"label_{field.name}") for field in fields(LabelTiming)})
     if settings:
         print_only = found.pop("print_config")
         found[settings] = Settings(found.pop("config"), overrides, print_only)
@@ -139,6 +143,8 @@ def _make_parser(verb: str, function: Callable, settings: str | None, overrides:
         if name == settings:
             parser.add_argument("--config", metavar="FILE", help="YAML file with settings, or the name of a recipe")
             parser.add_argument("--print_config", action="store_true", help="print the resolved settings and stop")
+        elif parameter.annotation is LabelTiming:
+            _add_timing(parser)
         elif parameter.annotation is not Command:
             _add_argument(parser, parameter, docs.get(name, ""))
     if any(parameter.annotation is Command for parameter in inspect.signature(function).parameters.values()):
@@ -162,6 +168,14 @@ def _add_argument(parser: _Parser, parameter: inspect.Parameter, text: str) -> N
         parser.add_argument(parameter.name, **options)
 
 
+def _add_timing(parser: _Parser) -> None:
+    docs = argument_docs(LabelTiming)
+    for entry in fields(LabelTiming):
+        text = docs[entry.name] + (f" (default: {entry.default})" if entry.default is not None else "")
+        reader = _reader(entry.type)
+        parser.add_argument(f"--label_{entry.name}", help=text.replace("%", "%%"), default=entry.default, **reader)
+
+
 def _reader(annotation: Any) -> dict[str, Any]:
     """Return the keyword arguments of argparse's `add_argument` for a parameter with this type annotation.
 
@@ -169,7 +183,7 @@ def _reader(annotation: Any) -> dict[str, Any]:
     """
     if annotation is bool:
         return {"action": "store_true"}
-    if isinstance(annotation, types.UnionType):
+    if get_origin(annotation) in (types.UnionType, Union):
         annotation = next(part for part in get_args(annotation) if part is not type(None))
     if get_origin(annotation) is list:
         return {**_reader(get_args(annotation)[0]), "nargs": "+"}

@@ -12,7 +12,8 @@ from detector.config.groups import DataConfig
 from detector.data.builder.dataset import build_dataset, run_here
 from detector.data.builder.plan import Plan
 from detector.data.builder.recording import Step, report_steps
-from detector.labels import TimeUnit
+from detector.data.builder.source import Source
+from detector.labels import LabelTiming
 from detector.utils.remote import Place, find_places, to_place
 from evforge import EvForgeError, last_line
 from evforge.cluster.credentials import load
@@ -36,8 +37,8 @@ def build(
     *,
     sensor: tuple[int | None, int | None] = (None, None),
     skip_broken: bool = False,
-    label_time_unit: TimeUnit = "us",
-    label_offset: int = 0,
+    timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
+    labels: str | None = None,
 ) -> Place:
     """Build a dataset folder of tensor files from recordings. Several large recordings are built in parallel with Ray.
 
@@ -50,8 +51,8 @@ def build(
         label_map: class names by id; if None, the label map file in the folder of the recordings or one folder above.
         sensor: height and width of the sensor in pixels, for recordings that do not state them.
         skip_broken: skip recordings that cannot be used, and list them at the end.
-        label_time_unit: unit of the label times.
-        label_offset: microseconds to add to the label times.
+        timing: how the label times are determined.
+        labels: label file or folder of a single recording; if None, labels are searched beside each recording.
 
     Returns:
         Path or address of the dataset folder.
@@ -63,9 +64,14 @@ def build(
     """
     # Absolute, because the workers of a cluster have another working folder.
     places = [place.absolute() for text in recordings for place in find_places(text)]
+    sources = [Source(place) for place in places]
+    if labels is not None:
+        if len(sources) != 1:
+            raise ValueError(f"labels: got {labels} for {len(sources)} recordings, allowed: a single recording")
+        sources = [Source(places[0], labels=Path(labels).absolute())]
     reasons: list[str] = []
     folder: Any = build_dataset(
-        places,
+        sources,
         to_place(output).absolute(),  # type: ignore[type-var]
         data,
         dict(cuts) if cuts else None,
@@ -73,8 +79,7 @@ def build(
         sensor=sensor,
         on_broken=reasons.append if skip_broken else None,
         run=run_on_ray if worth_ray(places) else run_here,
-        label_time_unit=label_time_unit,
-        label_offset=label_offset,
+        timing=timing,
     )
     if reasons:
         print(f"{len(reasons)} of {len(places)} recordings skipped:", *reasons, sep="\n  ", file=sys.stderr)
@@ -96,7 +101,7 @@ def _size(recording: Place) -> int:
     return recording.stat().st_size if isinstance(recording, Path) else recording.size()
 
 
-def run_on_ray(recordings: Sequence[Place], plan: Plan) -> Iterator[Step]:
+def run_on_ray(sources: Sequence[Source], plan: Plan) -> Iterator[Step]:
     """Build recordings as Ray tasks with one CPU core each. At most two tasks per core are submitted at a time.
 
     Closing the iterator ends the tasks.
@@ -111,7 +116,7 @@ def run_on_ray(recordings: Sequence[Place], plan: Plan) -> Iterator[Step]:
 
     with ray_session() as resources:
         task = ray.remote(num_cpus=1)(_report_at_intervals)
-        waiting = list(reversed(recordings))
+        waiting = list(reversed(sources))
         running: list[Any] = []
         try:
             while waiting or running:
@@ -126,14 +131,14 @@ def run_on_ray(recordings: Sequence[Place], plan: Plan) -> Iterator[Step]:
             _end(running)
 
 
-def _report_at_intervals(recording: Place, plan: Plan) -> Iterator[Step]:
+def _report_at_intervals(source: Source, plan: Plan) -> Iterator[Step]:
     """Build a recording in a Ray worker, and yield its progress about once every `REPORT_S` seconds and at the end.
 
     The steps since the last report are combined into one step.
     """
     load()
     frames, last = 0, time.monotonic()
-    for step in report_steps(recording, plan):
+    for step in report_steps(source, plan):
         frames += step.frames
         if step.finished or step.broken is not None or time.monotonic() - last >= REPORT_S:
             yield step._replace(frames=frames)

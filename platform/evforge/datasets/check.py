@@ -7,7 +7,7 @@ from itertools import groupby
 from detector.config.groups import DEFAULT_DATA, DataConfig
 from detector.data.check.dataset import Finding, check_dataset
 from detector.data.check.inventory import Sensor
-from detector.labels import TimeUnit
+from detector.labels import LabelTiming
 
 __all__ = ["check", "findings_text"]
 
@@ -17,7 +17,7 @@ LINES_OF_A_KIND = 10
 def check(
     paths: Sequence[str],
     sensor: Sensor = (None, None),
-    label_time_unit: TimeUnit = "us",
+    timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
     *,
     data: DataConfig = DEFAULT_DATA,
 ) -> int:
@@ -26,7 +26,7 @@ def check(
     Args:
         paths: either one dataset folder, or recordings and tensor files.
         sensor: height and width in pixels, for recordings that do not state them.
-        label_time_unit: unit of the label times of recordings.
+        timing: how the label times of recordings are determined.
         data: settings with the formats of recordings and labels, and the tolerated share of faulty events.
 
     Returns:
@@ -36,7 +36,7 @@ def check(
         FileNotFoundError: a path does not exist.
         ValueError: a folder contains no recording or tensor file.
     """
-    findings = check_dataset(*paths, sensor=sensor, progress=True, label_time_unit=label_time_unit, data=data)
+    findings = check_dataset(*paths, sensor=sensor, progress=True, timing=timing, data=data)
     print(findings_text(findings))
     return int(any(finding.severity == "error" for finding in findings))
 

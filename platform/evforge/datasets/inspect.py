@@ -10,11 +10,10 @@ from tqdm import tqdm
 
 from detector.config import Config
 from detector.config.groups import DataConfig
-from detector.data.check.inventory import DataFile, Sensor, find_data
+from detector.data.check.inventory import DataFile, Sensor, find_data, label_names
 from detector.data.check.statistics import LabelStatistics
 from detector.data.check.survey import FileSurvey, labels_at, sample_frames, survey_file
-from detector.data.label_map import label_map_path, read_label_map
-from detector.labels import TimeUnit
+from detector.labels import LabelTiming, recording_stem
 from evforge import one_line
 from evforge.datasets.inspect_figures import Sample, boxes_figure, rate_figure, samples_figure
 from evforge.datasets.inspect_text import survey_text
@@ -31,7 +30,7 @@ def inspect(
     config: Config,
     output: str | None = None,
     sensor: Sensor = (None, None),
-    label_time_unit: TimeUnit = "us",
+    timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
 ) -> list[Path]:
     """Print statistics of recordings and datasets, and draw their figures.
 
@@ -42,7 +41,7 @@ def inspect(
         output: folder for the figures. If there are several paths, each path has a subfolder. If None, a new folder is
             created for each path.
         sensor: height and width in pixels, for recordings that do not state them.
-        label_time_unit: unit of the label times of recordings.
+        timing: how the label times of recordings are determined.
 
     Returns:
         For each path, the folder with its figures.
@@ -51,11 +50,10 @@ def inspect(
         FileNotFoundError: a path does not exist.
         ValueError: all files of a path are unreadable.
     """
-    found = [(Path(path), find_data(path, sensor, label_time_unit, config.data)) for path in paths]
+    found = [(Path(path), find_data(path, sensor, timing, config.data)) for path in paths]
     folders = []
     for path, files in found:
-        map_path = label_map_path(files[0].path)
-        names = read_label_map(map_path) if map_path else {}
+        names = label_names(files)
         surveys, failures = _survey(files, config.data, names)
         print(survey_text(path, surveys, names, config.data))
         for failure in failures:
@@ -102,7 +100,7 @@ def _draw(folder: Path, title: str, surveys: Sequence[FileSurvey], names: Mappin
     milliseconds = "/".join(sorted({f"{survey.delta_t / 1000:g}" for survey in surveys}))
     figures: dict[str, Callable[[], Any]] = {
         "event_rate": lambda: rate_figure(surveys, title),
-        "samples": lambda: samples_figure(_samples(surveys), names, f"{title}: frames of {milliseconds} ms"),
+        "samples": lambda: samples_figure(_samples(surveys, names), names, f"{title}: frames of {milliseconds} ms"),
     }
     if labels:
         figures["boxes"] = lambda: boxes_figure(LabelStatistics.join(labels), names, data, title)
@@ -112,15 +110,15 @@ def _draw(folder: Path, title: str, surveys: Sequence[FileSurvey], names: Mappin
     return folder
 
 
-def _samples(surveys: Sequence[FileSurvey]) -> list[Sample]:
+def _samples(surveys: Sequence[FileSurvey], names: Mapping[int, str]) -> list[Sample]:
     """Load up to eight frames, evenly spread over the labelled times. Without labels, use the sampled times."""
     labelled = [(survey, int(time)) for survey in surveys if survey.labels for time in survey.labels.times]
     times = labelled or [(survey, int(time)) for survey in surveys for time in survey.sample_times]
     chosen = np.unique(np.linspace(0, len(times), NUM_SAMPLES, endpoint=False).astype(int) + len(times) // 16)
-    return [_sample(*times[index]) for index in chosen if index < len(times)]
+    return [_sample(survey, time, names) for survey, time in (times[index] for index in chosen if index < len(times))]
 
 
-def _sample(survey: FileSurvey, time: int) -> Sample:
+def _sample(survey: FileSurvey, time: int, names: Mapping[int, str]) -> Sample:
     (frame,) = sample_frames(survey.file, [time], survey.delta_t)
-    boxes = labels_at(survey, time) if survey.labels else None
-    return Sample(survey.file.labels_path.name.removesuffix("_bbox.npy"), time, frame, boxes)
+    boxes = labels_at(survey, time, names) if survey.labels else None
+    return Sample(recording_stem(survey.file.path), time, frame, boxes)

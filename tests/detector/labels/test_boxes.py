@@ -52,7 +52,7 @@ def test_the_label_file_of_a_recording(formats):
 @pytest.mark.parametrize(
     ("label_format", "message"),
     [
-        ("coco", "data.label_format: got 'coco', allowed: npy.* import path"),
+        ("kitti", "data.label_format: got 'kitti', allowed: auto, npy.* import path"),
         ("no_such_module:BOXES", "data.label_format: got 'no_such_module:BOXES', which cannot be imported .*No module"),
         ("{}:NO_FORMAT", "data.label_format: .*NO_FORMAT is a function, allowed: a LabelFormat"),
         ("{}:NO_TIMES", "a.txt: label fields found: class_id, .*; required: t, x"),

@@ -1,8 +1,8 @@
 """Verbs about recordings and datasets: synth, build, inspect, check, anchors."""
 
 from pathlib import Path
-from typing import Literal
 
+from detector.config.label_timing import LabelTiming
 from evforge.cli.parser import Settings
 
 __all__ = ["anchors", "build", "check", "inspect", "synth"]
@@ -50,8 +50,8 @@ def build(
     sensor_height: int | None = None,
     sensor_width: int | None = None,
     skip_broken: bool = False,
-    label_time_unit: Literal["us", "ms", "s", "ns"] = "us",
-    label_offset: int = 0,
+    labels: str | None = None,
+    timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
 ) -> None:
     """Build a dataset folder of tensor files from recordings and their labels.
 
@@ -61,19 +61,19 @@ def build(
     this address.
 
     Args:
-        recordings: files, or addresses such as 's3://bucket/*/*_td.dat'; the labels of X.raw and X_td.dat are read from
-            X_bbox.npy
+        recordings: files, or addresses such as 's3://bucket/*/*_td.dat'; the labels of X.raw and X_td.dat are searched
+            beside them, as X_bbox.npy, X.json (COCO), X_labels/ (YOLO), X_voc/ (Pascal VOC) and in other formats
         output: dataset folder to write, or its address
         train: range of seconds of each recording to train on, such as 0-20
         val: range of seconds of each recording to validate on
         test: range of seconds of each recording to test on
         label_map: ids and names of the classes, such as '{"0": "car"}', or a JSON file; the label map in the
-            recordings' folders if not given
+            recordings' folders, or the classes named by the labels, if not given
         sensor_height: height of the sensor in pixels, for recordings that do not contain it
         sensor_width: width of the sensor in pixels, for recordings that do not contain it
         skip_broken: skip unusable recordings and list them at the end
-        label_time_unit: unit of the label times, which are rounded to microseconds
-        label_offset: microseconds to add to the label times, for labels shifted against the events
+        labels: label file, or folder of label files, of a single recording
+        timing: how the label times are determined
     """
     from evforge.datasets import build as building
     from evforge.training.dry_step import check_representation
@@ -91,8 +91,8 @@ def build(
         _label_map(label_map),
         sensor=sensor,
         skip_broken=skip_broken,
-        label_time_unit=label_time_unit,
-        label_offset=label_offset,
+        labels=labels,
+        timing=timing,
     )
     mounted = folder if isinstance(folder, Path) else "FOLDER, a copy of it or where it is mounted"
     settings_given = "".join(f" {word}" for word in settings.words("data"))
@@ -106,7 +106,7 @@ def inspect(
     output: str | None = None,
     sensor_height: int | None = None,
     sensor_width: int | None = None,
-    label_time_unit: Literal["us", "ms", "s", "ns"] = "us",
+    timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
 ) -> None:
     """Print and plot the contents of recordings or datasets: event rates, boxes, sample frames.
 
@@ -115,11 +115,11 @@ def inspect(
         output: folder for the figures; runs/inspect-<name>-<time> if not given
         sensor_height: height of the sensor in pixels, for recordings that do not contain it
         sensor_width: width of the sensor in pixels, for recordings that do not contain it
-        label_time_unit: unit of the label times of recordings; datasets always use microseconds
+        timing: how the label times of recordings are determined; datasets always use microseconds
     """
     from evforge.datasets.inspect import inspect as run
 
-    for folder in run(paths, settings.resolve(), output, (sensor_height, sensor_width), label_time_unit):
+    for folder in run(paths, settings.resolve(), output, (sensor_height, sensor_width), timing):
         print(f"figures: {folder}")
 
 
@@ -129,7 +129,7 @@ def check(
     *,
     sensor_height: int | None = None,
     sensor_width: int | None = None,
-    label_time_unit: Literal["us", "ms", "s", "ns"] = "us",
+    timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
 ) -> int:
     """Check a dataset for faults: labels, times, classes, splits, broken files.
 
@@ -140,11 +140,11 @@ def check(
         paths: either a dataset folder, or recordings and tensor files with labels in the same folder
         sensor_height: height of the sensor in pixels, for recordings that do not contain it
         sensor_width: width of the sensor in pixels, for recordings that do not contain it
-        label_time_unit: unit of the label times of recordings; datasets always use microseconds
+        timing: how the label times of recordings are determined; datasets always use microseconds
     """
     from evforge.datasets.check import check as run
 
-    return run(paths, (sensor_height, sensor_width), label_time_unit, data=settings.resolve().data)
+    return run(paths, (sensor_height, sensor_width), timing, data=settings.resolve().data)
 
 
 def anchors(dataset: str, settings: Settings, *, lists: list[str] | None = None, output: str | None = None) -> None:

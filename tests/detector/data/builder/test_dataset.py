@@ -21,9 +21,10 @@ from small_recordings import (
 from detector.data.builder import recording as build_recording
 from detector.data.builder.dataset import build_dataset
 from detector.data.builder.plan import Plan, plan_pieces
+from detector.data.builder.source import Source
 from detector.data.check.dataset import check_dataset
 from detector.events import BBOX_dtype
-from detector.labels import load_labels, save_labels
+from detector.labels import LabelTiming, load_labels, save_labels
 from detector.preprocess.representation import representation_of
 
 
@@ -220,7 +221,7 @@ def test_missing_things_are_named_before_work_starts(tmp_path):
     refuse([good, tmp_path / "none.raw"], tmp_path / "out", FileNotFoundError, "none.raw: no such recording")
     bad = make_recording(tmp_path / "b", "bad.raw")
     (tmp_path / "b" / "bad_bbox.npy").unlink()
-    refuse([good, bad], tmp_path / "out", FileNotFoundError, "bad.raw: the recording has no labels: bad_bbox.npy is")
+    refuse([good, bad], tmp_path / "out", FileNotFoundError, "bad.raw: the recording has no labels beside it, allowed: bad_bbox.npy, ")
     np.save(tmp_path / "b" / "bad_bbox.npy", np.zeros(1, [("t", "<i8")]))
     refuse([good, bad], tmp_path / "out", ValueError, "bad_bbox.npy: label fields found: t; required: t, x, y")
     save_labels(tmp_path / "b" / "bad_bbox.npy", make_labels([2_000_000], class_id=7))
@@ -235,7 +236,7 @@ def counts_of(folder, labels, events=None, cuts=None, **options):
     save_labels(folder / "train" / "street_bbox.npy", labels)
     output = build_dataset([recording], folder / "out", config(), cuts, NAMES, progress=False, **options)
     kept = [load_labels(path)["t"].tolist() for path in sorted(output.glob("*/*_bbox.npy"))]
-    return plan_pieces(recording, Plan(output, config(), cuts, NAMES, **options))[1], kept
+    return plan_pieces(Source(recording), Plan(output, config(), cuts, NAMES, **options))[1], kept
 
 
 def test_labels_that_are_not_kept_are_counted(tmp_path, capsys):
@@ -248,7 +249,8 @@ def test_labels_that_are_not_kept_are_counted(tmp_path, capsys):
     assert (counts.before, counts.after, counts.unknown, counts.off_sensor) == (2, 2, 1, 1)
     assert (counts.repeated, counts.superseded) == (1, 1)
     lines = capsys.readouterr().err.splitlines()
-    assert lines[:2] == [
+    assert lines[:3] == [
+        f"labels in the format npy: {tmp_path}/train/street_bbox.npy",
         "labels: 3 of 7 boxes kept",
         "  4 boxes outside the recordings: 2 at or before their start, 2 after their last frame",
     ]
@@ -274,7 +276,7 @@ def test_events_later_than_labels_are_told_with_the_offset_that_mends_them(tmp_p
     assert (counts.boxes, counts.before, len(kept[0])) == (120, 80, 40)
     assert "labels (0.050 to 3.000 s) seem about 2.0 s earlier than the events (2.000 to 5.050 s)" in counts.causes[0]
     assert counts.causes[0].endswith("give `build` --label_offset 2000000")
-    counts, kept = counts_of(tmp_path / "mended", labels, events, label_offset=2_000_000)
+    counts, kept = counts_of(tmp_path / "mended", labels, events, timing=LabelTiming(offset=2_000_000))
     assert (counts.before, counts.causes, kept[0][0], len(kept[0])) == (0, (), 2_050_000, 120)
     events["t"] += 10**7
     with pytest.raises(ValueError, match=r"labels from 50000 to 3000000 us, allowed: .*; .* about 12\.0 s earl"):
@@ -290,7 +292,7 @@ def test_label_times_in_seconds(tmp_path):
     build = partial(build_dataset, [recording], tmp_path / "out", config(), None, NAMES, False)
     with pytest.raises(ValueError, match="label field t holds fractions, the first 2.1 in box 1, .*--label_time_u"):
         build()
-    build(label_time_unit="s")
+    build(timing=LabelTiming("s"))
     assert load_labels(tmp_path / "out" / "train" / "street_bbox.npy")["t"].tolist() == list(
         range(2_000_000, 2_900_001, 100_000)
     )

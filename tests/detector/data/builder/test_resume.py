@@ -27,8 +27,8 @@ from detector.data.builder import recording as unit
 made = []
 frames = unit._frames
 
-def fatal(piece, data):
-    for part in frames(piece, data):
+def fatal(piece):
+    for part in frames(piece):
         made.append(part)
         if len(made) == 5:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -7,7 +7,7 @@ import pytest
 
 from detector.data.check.dataset import check_dataset
 from detector.events import BBOX_dtype, EventCD, write_dat, write_evt2
-from detector.labels import save_labels
+from detector.labels import LabelTiming, save_labels
 
 HEIGHT, WIDTH, DELTA_T, FRAMES = 60, 80, 50_000, 20
 NAMES = {"0": "car", "1": "walker", "2": "empty"}
@@ -201,7 +201,7 @@ def test_label_times_in_seconds(tensors):
 
 def test_label_times_of_recordings_in_other_units(recordings):
     write_raw(recordings / "val" / "val0_bbox.npy", with_times(np.arange(1, 11) / 10, "<f8"))
-    assert check_dataset(recordings / "val" / "val0.raw", label_time_unit="s") == []
+    assert check_dataset(recordings / "val" / "val0.raw", timing=LabelTiming("s")) == []
     write_raw(recordings / "val" / "val0_bbox.npy", with_times([k * 20 for k in range(1, 51)], "<i8"))  # milliseconds
     assert "look like milliseconds" in only(recordings / "val" / "val0.raw", "warning", "odd labels").found
 

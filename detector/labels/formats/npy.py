@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from detector.labels.boxes import LabelFormat, to_boxes
+from detector.labels.boxes import to_boxes
+from detector.labels.label_format import LabelFormat
 from detector.utils.atomic_write import atomic_write
 
 __all__ = ["NPY", "save_labels"]
