@@ -184,8 +184,9 @@ EVENT_FORMATS = Table(
         "EVT2.1": "detector.events.prophesee.evt21:Evt21Reader",
         "EVT3": "detector.events.prophesee.evt3:Evt3Reader",
         "HDF5": "detector.events.containers.hdf5:Hdf5Reader",
-        "NPY": "detector.events.containers.tabular:NpyReader",
-        "CSV": "detector.events.containers.tabular:CsvReader",
+        "NPY": "detector.events.containers.npy_array:NpyReader",
+        "CSV": "detector.events.containers.csv_table:CsvReader",
+        "NPZ": "detector.events.containers.npz_archive:NpzReader",
     },
     extra=("auto",),
 )
@@ -198,6 +199,13 @@ LABEL_FORMATS = Table(
     "data.label_format",
     {
         "npy": "detector.labels.formats.npy:NPY",
+        "coco": "detector.labels.formats.coco:COCO",
+        "yolo": "detector.labels.formats.yolo:YOLO",
+        "voc": "detector.labels.formats.voc:VOC",
+        "mot": "detector.labels.formats.mot:MOT",
+        "csv": "detector.labels.formats.csv:CSV",
+        "dsec_det": "detector.labels.formats.dsec_det:DSEC_DET",
+        "fred": "detector.labels.formats.fred:FRED",
     },
     extra=("auto",),
 )

@@ -24,7 +24,7 @@ class LabelTiming:
         fps: images per second, for labels with image numbers; image 0 is at the start of the recording
         times: file with the time of each image, one per line, for labels with image numbers; by default,
             X_timestamps.txt or timestamps.txt beside the labels, or the times of the images in the recording
-        first_image: number of the first image; by default 0, or 1 if no image has a smaller number
+        first_image: number of the first image; by default 0, or 1 if the numbers show that they count from 1
     """
 
     time_unit: TimeUnit | None = None

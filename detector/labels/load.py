@@ -108,7 +108,8 @@ def recording_labels(
     """
     path = Path(path)
     content = read_labels(path, label_format)
-    times, text = to_times(_times_of(content, str(path)), content, path, timing, recording)
+    field = field_columns(_filled(content.boxes), str(path))["t"]
+    times, text = to_times(_times_of(content, field), content, path, timing, recording, field)
     raw, scale_text = _to_pixels(_complete(content.boxes, times[: content.boxes.size]), content, path, recording)
     boxes = to_boxes(raw, str(path))
     if names is not None:
@@ -142,10 +143,9 @@ def add_empty(names: Mapping[int, str], files: Iterable[LabelFile]) -> dict[int,
     return {**names, max(names, default=-1) + 1: EMPTY} if wanted else dict(names)
 
 
-def _times_of(content: LabelFile, source: str) -> np.ndarray:
+def _times_of(content: LabelFile, field: str) -> np.ndarray:
     """Return the times or image numbers of all boxes, followed by those of the images without boxes."""
-    columns = field_columns(_filled(content.boxes), source)
-    times, empty = content.boxes[columns["t"]].reshape(-1), np.asarray(content.empty).reshape(-1)
+    times, empty = content.boxes[field].reshape(-1), np.asarray(content.empty).reshape(-1)
     return np.concatenate([times, empty.astype(times.dtype) if not times.size else empty]) if empty.size else times
 
 

@@ -22,7 +22,12 @@ WANTED = (
 
 
 def to_times(
-    values: np.ndarray, content: LabelFile, path: Path, timing: LabelTiming, recording: EventReader | None
+    values: np.ndarray,
+    content: LabelFile,
+    path: Path,
+    timing: LabelTiming,
+    recording: EventReader | None,
+    field: str = "t",
 ) -> tuple[np.ndarray, str]:
     """Convert times or image numbers of a label file to microseconds of the recording.
 
@@ -32,6 +37,7 @@ def to_times(
         path: path of the label file.
         timing: how times are determined.
         recording: the recording, needed for image numbers.
+        field: name of the field with the times, for error messages.
 
     Returns:
         (M,) int64 times, and a text that describes how image numbers became times; empty for a file with times.
@@ -39,7 +45,7 @@ def to_times(
     Raises:
         ValueError: the times are not valid, or nothing states the times of the images.
     """
-    source = f"{path}: label field t"
+    source = f"{path}: label field {field}"
     if not content.numbered:
         return to_microseconds(values, timing.time_unit or content.time_unit or "us", source, timing.offset), ""
     numbers = to_microseconds(values, "us", f"{path}: image number")
@@ -49,7 +55,7 @@ def to_times(
     if numbers.size and not 0 <= numbers.min() <= numbers.max() <= LARGEST_NUMBER:
         found = f"{path}: image numbers from {numbers.min()} to {numbers.max()}"
         raise ValueError(f"{found}, allowed: 0 to {LARGEST_NUMBER}; {WANTED}")
-    first = _first_image(numbers, content, timing)
+    first = _first_image(numbers, content, timing, None if known is None else known.size)
     if timing.fps is not None:
         start = _start(recording, timing.fps)
         times = start + np.rint((numbers - first) * 1e6 / timing.fps).astype(np.int64)
@@ -98,12 +104,16 @@ def read_image_times(path: Path, time_unit: TimeUnit | None = None) -> np.ndarra
     return times
 
 
-def _first_image(numbers: np.ndarray, content: LabelFile, timing: LabelTiming) -> int:
+def _first_image(numbers: np.ndarray, content: LabelFile, timing: LabelTiming, count: int | None) -> int:
+    """Return the number of the first image. `count` is the number of images, None if it is not known."""
     if timing.first_image is not None:
         return timing.first_image
     if content.first_image is not None:
         return content.first_image
-    return int(numbers.size > 0 and numbers.min() == 1)
+    if not numbers.size:
+        return 0
+    # Tools count from 0 or from 1. Numbers up to `count` count from 1; so, most likely, do numbers that begin with 1.
+    return int(numbers.min() == 1 if count is None else numbers.min() > 0 and numbers.max() == count)
 
 
 def _start(recording: EventReader | None, fps: float) -> int:

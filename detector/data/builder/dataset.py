@@ -58,8 +58,8 @@ def build_dataset(
     """Build a dataset folder: a tensor file and a label file for each recording or cut, and one label map.
 
     The files are `output/<split>/<stem>.h5`, `output/<split>/<stem>_bbox.npy` and `output/label_map_dictionary.json`.
-    The labels of a recording are searched in its folder, see `detector.labels.find_labels`. Frame 0 of a recording
-    starts at the last multiple of `data.delta_t` that is not after the first event.
+    Labels are searched by `detector.labels.find_labels`. Frame 0 of a recording starts at the last multiple of
+    `data.delta_t` that is not after the first event.
 
     A tensor file gets the labels with start < time <= end of its frames. Boxes stay in sensor pixels, and times are not
     shifted to the start of a cut. Counts of labels that are not used are printed to stderr.
@@ -68,8 +68,7 @@ def build_dataset(
     recording (equal SHA-256) with the same parameters, so a killed build resumes when it is started again.
 
     Args:
-        recordings: paths, or addresses such as `s3://bucket/R.raw`, of recordings that `open_events` reads; or a
-            `Source` for a recording whose labels, split or name are given.
+        recordings: paths or addresses (`s3://bucket/R.raw`) of recordings, or `Source`s with given labels or splits.
         output: dataset folder, created if missing.
         data: settings of the tensors, such as `preprocess`, `max_incr_per_pixel` and `delta_t`. `height` and `width`
             are the size of the sensor, or this size divided by a power of two.

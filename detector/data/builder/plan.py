@@ -142,14 +142,14 @@ def find_label_map(
     for source in sources if given is None else ():
         path = label_map_path(source.recording)  # type: ignore[type-var]
         if path is None:
-            missing.append(source.recording)
+            missing.append(source)
         elif str(path) not in found:
             found[str(path)] = read_label_map(path)
     files = [file for source in sources if (file := _named_labels(source, label_format)) is not None]
     if missing:
         joined = {} if found else join_names(files)
         if not joined:
-            raise _no_label_map(missing[0])
+            raise _no_label_map(missing[0], label_format)
         found["the label files"] = check_label_map(joined, "the label files")
     (source_name, first), *others = ((key, add_empty(names, files)) for key, names in found.items())
     if (output / LABEL_MAP_NAME).is_file():
@@ -172,9 +172,12 @@ def _named_labels(source: Source, label_format: str) -> LabelFile | None:
     return None
 
 
-def _no_label_map(recording: Place) -> FileNotFoundError:
+def _no_label_map(source: Source, label_format: str) -> FileNotFoundError:
+    recording = source.recording
     if isinstance(recording, Path) and not recording.exists():
         return FileNotFoundError(f"{recording}: no such recording, allowed: a file, or a pattern that matches files")
+    if isinstance(recording, Path):
+        source.find_labels(label_format)  # raises an error if there are no labels either
     return FileNotFoundError(
         f"{recording}: no {LABEL_MAP_NAME} beside it or one folder above, and its labels do not name classes; "
         'put one there, like {"0": "pedestrian"}, or give label_map'

@@ -23,7 +23,7 @@ from detector.events.frames import Frames
 from detector.preprocess import histo
 from detector.utils.hdf5_file import open_hdf5
 
-__all__ = ["FileSurvey", "labels_at", "sample_frames", "survey_file"]
+__all__ = ["FileSurvey", "frame_labels", "sample_frames", "survey_file"]
 
 NUM_SAMPLES = 64
 """Number of evenly spread frames of a file in which active pixels are counted."""
@@ -143,20 +143,20 @@ def sample_frames(file: DataFile, ends: Iterable[int], delta_t: int = BIN_US) ->
                 yield _histogram(reader, int(end) - delta_t, delta_t)
 
 
-def labels_at(survey: FileSurvey, time: int, names: Mapping[int, str] | None = None) -> np.ndarray:
-    """Read the boxes of a file whose label time is exactly `time` (microseconds).
+def frame_labels(survey: FileSurvey, names: Mapping[int, str] | None = None) -> np.ndarray:
+    """Read the boxes of a file, without the boxes of class "empty".
 
     Args:
         survey: the file.
-        time: time in microseconds.
         names: dict from class id to name.
 
     Returns:
-        (M,) `BBOX_dtype` in pixels of the frames that `sample_frames` yields.
+        (M,) `BBOX_dtype`, sorted by t, in pixels of the frames that `sample_frames` yields.
     """
     labels = survey.file.load_labels(names or None)
+    boxes = labels[~np.isin(labels["class_id"], [key for key, name in (names or {}).items() if name == "empty"])]
     height, width = survey.network_size if survey.file.is_tensor else survey.sensor_size
-    return scale_labels(labels[labels["t"] == time], width / survey.sensor_size[1], height, width)
+    return scale_labels(boxes, width / survey.sensor_size[1], height, width)
 
 
 def _survey_recording(file: DataFile, data: DataConfig, names: Mapping[int, str], advance: Advance) -> FileSurvey:

@@ -3,8 +3,9 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from detector.data.builder.dataset import build_dataset, run_here
 from detector.data.builder.plan import Plan
 from detector.data.builder.recording import Step, report_steps
 from detector.data.builder.source import Source
+from detector.data.layouts import find_layout
 from detector.labels import LabelTiming
 from detector.utils.remote import Place, find_places, to_place
 from evforge import EvForgeError, last_line
@@ -39,6 +41,7 @@ def build(
     skip_broken: bool = False,
     timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
     labels: str | None = None,
+    layout: str | None = None,
 ) -> Place:
     """Build a dataset folder of tensor files from recordings. Several large recordings are built in parallel with Ray.
 
@@ -46,13 +49,14 @@ def build(
         recordings: paths or addresses; an address may contain the wildcard `*`.
         output: path or address of the dataset folder.
         data: settings of the tensors.
-        cuts: dict from split to (start, end) in seconds, the part of every recording that belongs to this split. If
-            None or empty, each whole recording belongs to the split that its folder is named after.
+        cuts: dict from split to (start, end) in seconds of every recording. If None or empty, each whole recording
+            belongs to the split that its folder is named after.
         label_map: class names by id; if None, the label map file in the folder of the recordings or one folder above.
         sensor: height and width of the sensor in pixels, for recordings that do not state them.
         skip_broken: skip recordings that cannot be used, and list them at the end.
         timing: how the label times are determined.
         labels: label file or folder of a single recording; if None, labels are searched beside each recording.
+        layout: name or import path of the layout of a public dataset; `recordings` is then its folder.
 
     Returns:
         Path or address of the dataset folder.
@@ -62,13 +66,14 @@ def build(
         ValueError: a recording, its labels or a setting cannot be used.
         EvForgeError: a Ray task failed.
     """
-    # Absolute, because the workers of a cluster have another working folder.
-    places = [place.absolute() for text in recordings for place in find_places(text)]
-    sources = [Source(place) for place in places]
-    if labels is not None:
-        if len(sources) != 1:
-            raise ValueError(f"labels: got {labels} for {len(sources)} recordings, allowed: a single recording")
-        sources = [Source(places[0], labels=Path(labels).absolute())]
+    sources = _sources(recordings, labels) if layout is None else []
+    if layout is not None:
+        found, root = find_layout(layout), _dataset_root(recordings, layout, labels)
+        label_map = label_map or dict(found.names)
+        if found.convert is not None:
+            return _convert(found.convert, root, output, cuts)
+        sources = found.find(root) if found.find is not None else []
+    places = [source.recording for source in sources]
     reasons: list[str] = []
     folder: Any = build_dataset(
         sources,
@@ -83,6 +88,34 @@ def build(
     )
     if reasons:
         print(f"{len(reasons)} of {len(places)} recordings skipped:", *reasons, sep="\n  ", file=sys.stderr)
+    return folder
+
+
+def _sources(recordings: Sequence[str], labels: str | None) -> list[Source]:
+    # Absolute, because the workers of a cluster have another working folder.
+    sources = [Source(place.absolute()) for text in recordings for place in find_places(text)]
+    if labels is None:
+        return sources
+    if len(sources) != 1:
+        raise ValueError(f"--labels: got {labels} for {len(sources)} recordings, allowed: a single recording")
+    return [replace(sources[0], labels=Path(labels).absolute())]
+
+
+def _dataset_root(folders: Sequence[str], layout: str, labels: str | None) -> Path:
+    if len(folders) != 1 or not Path(folders[0]).is_dir():
+        raise ValueError(f"--layout {layout}: got {', '.join(folders)}, allowed: the folder of the dataset")
+    if labels is not None:
+        raise ValueError(f"--labels: got {labels}, allowed: none with --layout, whose labels are found")
+    return Path(folders[0]).absolute()
+
+
+def _convert(convert: Callable[[Path, Path, bool], None], root: Path, output: str, cuts: object) -> Path:
+    """Convert a dataset of tensors to the dataset folder `output`, and return its path."""
+    folder = to_place(output).absolute()
+    if cuts or not isinstance(folder, Path):
+        got = "--train, --val or --test" if cuts else output
+        raise ValueError(f"--layout: got {got} for a dataset of tensors, allowed: its own splits and a local --output")
+    convert(root, folder, True)
     return folder
 
 

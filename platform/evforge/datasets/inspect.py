@@ -12,7 +12,7 @@ from detector.config import Config
 from detector.config.groups import DataConfig
 from detector.data.check.inventory import DataFile, Sensor, find_data, label_names
 from detector.data.check.statistics import LabelStatistics
-from detector.data.check.survey import FileSurvey, labels_at, sample_frames, survey_file
+from detector.data.check.survey import FileSurvey, frame_labels, sample_frames, survey_file
 from detector.labels import LabelTiming, recording_stem
 from evforge import one_line
 from evforge.datasets.inspect_figures import Sample, boxes_figure, rate_figure, samples_figure
@@ -103,6 +103,8 @@ def _draw(folder: Path, title: str, surveys: Sequence[FileSurvey], names: Mappin
         "samples": lambda: samples_figure(_samples(surveys, names), names, f"{title}: frames of {milliseconds} ms"),
     }
     if labels:
+        text = f"{title}: first boxes, on the events of the {milliseconds} ms before them"
+        figures["first_boxes"] = lambda: samples_figure(_first_boxes(surveys, names), names, text)
         figures["boxes"] = lambda: boxes_figure(LabelStatistics.join(labels), names, data, title)
     folder.mkdir(parents=True, exist_ok=True)
     for name, draw in figures.items():
@@ -115,10 +117,25 @@ def _samples(surveys: Sequence[FileSurvey], names: Mapping[int, str]) -> list[Sa
     labelled = [(survey, int(time)) for survey in surveys if survey.labels for time in survey.labels.times]
     times = labelled or [(survey, int(time)) for survey in surveys for time in survey.sample_times]
     chosen = np.unique(np.linspace(0, len(times), NUM_SAMPLES, endpoint=False).astype(int) + len(times) // 16)
-    return [_sample(survey, time, names) for survey, time in (times[index] for index in chosen if index < len(times))]
+    return _load([times[index] for index in chosen if index < len(times)], names)
 
 
-def _sample(survey: FileSurvey, time: int, names: Mapping[int, str]) -> Sample:
-    (frame,) = sample_frames(survey.file, [time], survey.delta_t)
-    boxes = labels_at(survey, time, names) if survey.labels else None
-    return Sample(recording_stem(survey.file.path), time, frame, boxes)
+def _first_boxes(surveys: Sequence[FileSurvey], names: Mapping[int, str]) -> list[Sample]:
+    """Load the frames of the first times with boxes, at most eight."""
+    survey = next((survey for survey in surveys if survey.labels and len(survey.labels.sizes)), None)
+    if survey is None:
+        return []
+    times = np.unique(frame_labels(survey, names)["t"])[:NUM_SAMPLES]
+    return _load([(survey, int(time)) for time in times], names)
+
+
+def _load(times: Sequence[tuple[FileSurvey, int]], names: Mapping[int, str]) -> list[Sample]:
+    """Load the frames and boxes of files at the given times. The labels of each file are read once."""
+    labels = {id(survey): frame_labels(survey, names) for survey, _ in times if survey.labels}
+    samples = []
+    for survey, time in times:
+        (frame,) = sample_frames(survey.file, [time], survey.delta_t)
+        found = labels.get(id(survey))
+        boxes = None if found is None else found[found["t"] == time]
+        samples.append(Sample(recording_stem(survey.file.path), time, frame, boxes))
+    return samples

@@ -66,11 +66,12 @@ def test_a_recipe_is_found_by_name_from_any_folder_and_a_file_by_its_path(tmp_pa
 
 def test_every_recipe_is_a_configuration():
     found = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-    assert found == ["1mpx", "gen1", "pedestrians", "synthetic"]
+    assert {"1mpx", "gen1", "pedestrians", "synthetic"} <= set(found)
     assert all(Config.load(find_config(name)) != Config() for name in found)
 
 
 @pytest.mark.parametrize("name", ["gen2", "../recipes/gen1", "gen1.yml"])
 def test_an_unknown_recipe_names_those_that_there_are(name):
-    with pytest.raises(FileNotFoundError, match=f"{name}: no such configuration file, allowed: .*: 1mpx, gen1, pedest"):
+    allowed = ".*: 1mpx, .*gen1, .*pedest"
+    with pytest.raises(FileNotFoundError, match=f"{name}: no such configuration file, allowed: {allowed}"):
         find_config(name)

@@ -8,7 +8,7 @@ packages when it runs, so that `evforge --help` is fast.
 from collections.abc import Callable
 
 from evforge.cli.verbs.cluster import doctor, submit
-from evforge.cli.verbs.data import anchors, build, check, inspect, synth
+from evforge.cli.verbs.data import anchors, build, check, inspect, labels, synth
 from evforge.cli.verbs.models import evaluate, export, predict, registry, report
 from evforge.cli.verbs.training import quickstart, train, tune
 
@@ -17,6 +17,7 @@ __all__ = ["VERBS"]
 VERBS: dict[str, Callable[..., int | None]] = {
     "quickstart": quickstart,
     "synth": synth,
+    "labels": labels,
     "build": build,
     "inspect": inspect,
     "check": check,

@@ -1,11 +1,12 @@
-"""Verbs about recordings and datasets: synth, build, inspect, check, anchors."""
+"""Verbs about recordings and datasets: synth, labels, build, inspect, check, anchors."""
 
 from pathlib import Path
+from typing import Literal
 
 from detector.config.label_timing import LabelTiming
 from evforge.cli.parser import Settings
 
-__all__ = ["anchors", "build", "check", "inspect", "synth"]
+__all__ = ["anchors", "build", "check", "inspect", "labels", "synth"]
 
 
 def synth(
@@ -51,14 +52,14 @@ def build(
     sensor_width: int | None = None,
     skip_broken: bool = False,
     labels: str | None = None,
+    layout: str | None = None,
     timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
 ) -> None:
     """Build a dataset folder of tensor files from recordings and their labels.
 
     By default, the split of a recording is the name of its folder (train, val or test). --train, --val and --test
     select splits by time instead. If the command is repeated, finished files are kept. Ray builds several recordings in
-    parallel if they have at least 1 GB in total. If RAY_ADDRESS is set, it does so for any size, on the Ray cluster at
-    this address.
+    parallel if they have at least 1 GB in total, or any size if RAY_ADDRESS is the address of a cluster.
 
     Args:
         recordings: files, or addresses such as 's3://bucket/*/*_td.dat'; the labels of X.raw and X_td.dat are searched
@@ -73,6 +74,8 @@ def build(
         sensor_width: width of the sensor in pixels, for recordings that do not contain it
         skip_broken: skip unusable recordings and list them at the end
         labels: label file, or folder of label files, of a single recording
+        layout: name of a public dataset, whose unpacked folder is given as recordings: gen1, 1mpx, dsec_det, pedro,
+            etram, etram_8, fred, mevdt, rvt_gen1, rvt_1mpx, or the import path of a Layout
         timing: how the label times are determined
     """
     from evforge.datasets import build as building
@@ -81,17 +84,16 @@ def build(
     config = settings.resolve()
     check_representation(config.data)
     texts = {"train": train, "val": val, "test": test}
-    cuts = {split: _seconds(split, text) for split, text in texts.items() if text is not None}
-    sensor = sensor_height, sensor_width
     folder = building.build(
         recordings,
         output,
         config.data,
-        cuts,
+        {split: _seconds(split, text) for split, text in texts.items() if text is not None},
         _label_map(label_map),
-        sensor=sensor,
+        sensor=(sensor_height, sensor_width),
         skip_broken=skip_broken,
         labels=labels,
+        layout=layout,
         timing=timing,
     )
     mounted = folder if isinstance(folder, Path) else "FOLDER, a copy of it or where it is mounted"
@@ -145,6 +147,41 @@ def check(
     from evforge.datasets.check import check as run
 
     return run(paths, (sensor_height, sensor_width), timing, data=settings.resolve().data)
+
+
+def labels(
+    action: Literal["convert"],
+    source: str,
+    target: str,
+    settings: Settings,
+    *,
+    to: str | None = None,
+    recording: str | None = None,
+    label_map: str | None = None,
+    sensor_height: int | None = None,
+    sensor_width: int | None = None,
+    timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
+) -> None:
+    """Convert labels from one format to another.
+
+    Formats with one file per image, or with image numbers, also get a file timestamps.txt with the time of each image.
+
+    Args:
+        source: label file or folder; its format is detected, or given by --data.label_format
+        target: label file or folder to write
+        to: format to write: npy, coco, yolo, voc, mot, csv, or an import path; by default found from the name of target
+        recording: the recording that the labels belong to, needed if the labels are relative to the image
+        label_map: ids and names of the classes, such as '{"0": "car"}', or a JSON file; by default the names in source
+        sensor_height: height of the sensor in pixels, for recordings that do not contain it
+        sensor_width: width of the sensor in pixels, for recordings that do not contain it
+        timing: how the times of the labels are determined
+    """
+    from evforge.datasets.labels import convert
+
+    names = _label_map(label_map)
+    sensor = sensor_height, sensor_width
+    data = settings.resolve().data
+    convert(source, target, data, to=to, recording=recording, label_map=names, sensor=sensor, timing=timing)
 
 
 def anchors(dataset: str, settings: Settings, *, lists: list[str] | None = None, output: str | None = None) -> None:

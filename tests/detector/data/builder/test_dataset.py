@@ -221,7 +221,8 @@ def test_missing_things_are_named_before_work_starts(tmp_path):
     refuse([good, tmp_path / "none.raw"], tmp_path / "out", FileNotFoundError, "none.raw: no such recording")
     bad = make_recording(tmp_path / "b", "bad.raw")
     (tmp_path / "b" / "bad_bbox.npy").unlink()
-    refuse([good, bad], tmp_path / "out", FileNotFoundError, "bad.raw: the recording has no labels beside it, allowed: bad_bbox.npy, ")
+    missing = "bad.raw: the recording has no labels beside it, allowed: bad_bbox.npy, "
+    refuse([good, bad], tmp_path / "out", FileNotFoundError, missing)
     np.save(tmp_path / "b" / "bad_bbox.npy", np.zeros(1, [("t", "<i8")]))
     refuse([good, bad], tmp_path / "out", ValueError, "bad_bbox.npy: label fields found: t; required: t, x, y")
     save_labels(tmp_path / "b" / "bad_bbox.npy", make_labels([2_000_000], class_id=7))

@@ -4,11 +4,16 @@ import pytest
 
 from detector.config.groups import DataConfig
 from detector.data.check.inventory import find_data
-from detector.data.check.survey import labels_at, sample_frames, survey_file
+from detector.data.check.survey import frame_labels, sample_frames, survey_file
 from detector.events import BBOX_dtype, EventCD, write_dat, write_evt2
 from detector.labels import save_labels
 
 HEIGHT, WIDTH = 4, 8
+
+
+def boxes_at(survey, time):
+    boxes = frame_labels(survey)
+    return boxes[boxes["t"] == time]
 
 
 def write_labels(path, times):
@@ -45,11 +50,11 @@ def test_a_recording(tmp_path, name, kind):
     assert found.active.tolist() == [1 / 32, 2 / 32]
     assert found.edges == (0, 0)
     assert found.labels.sizes.tolist() == [[4, 2]]
-    assert labels_at(found, 50_000)["w"].tolist() == [4]
-    assert labels_at(found, 50_001).size == 0
+    assert boxes_at(found, 50_000)["w"].tolist() == [4]
+    assert boxes_at(found, 50_001).size == 0
     halved = survey_file(file, DataConfig(height=2, width=4), {})
     assert (halved.network_size, halved.labels.sizes.tolist()) == ((2, 4), [[2, 1]])
-    assert labels_at(halved, 50_000)["w"].tolist() == [4]  # pictures have the sensor's pixels
+    assert boxes_at(halved, 50_000)["w"].tolist() == [4]  # pictures have the sensor's pixels
 
 
 def test_a_recording_without_labels_or_events(tmp_path):
@@ -70,7 +75,7 @@ def test_tensors(tmp_path):
     assert found.sample_times.tolist() == [60_000, 80_000, 100_000, 120_000]
     assert found.active.tolist() == [0, 1 / 8, 2 / 8, 3 / 8]
     assert found.labels.sizes.tolist() == [[2, 1], [2, 1]]
-    assert labels_at(found, 100_000)["w"].tolist() == [2]
+    assert boxes_at(found, 100_000)["w"].tolist() == [2]
 
 
 def test_tensors_that_tell_nothing(tmp_path):

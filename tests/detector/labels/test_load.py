@@ -1,0 +1,104 @@
+"""Labels of a recording: sensor pixels, class ids of the label map, images without boxes."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from detector.config.label_timing import LabelTiming
+from detector.labels import load_labels, read_labels, recording_labels
+from detector.labels.label_format import LabelFile
+from detector.labels.load import add_empty, join_names
+
+FORMAT = """
+import numpy as np
+from detector.labels import LabelFile, LabelFormat
+
+BOXES = np.zeros(3, [(name, "f8") for name in ("t", "x", "y", "w", "h", "class_id")])
+BOXES["t"], BOXES["x"], BOXES["y"] = [4, 2, 2], [0.5, 0.25, 0.125], [0.5, 0.75, 0.25]
+BOXES["w"], BOXES["h"], BOXES["class_id"] = [0.125, 0.25, 0.5], [0.25, 0.125, 0.0625], [9, 5, 9]
+PIXELS = BOXES.copy()
+for name in "xywh":
+    PIXELS[name] *= 64
+NAMES = {5: "car", 9: "bus"}
+RELATIVE = LabelFormat("_r.txt", lambda path: LabelFile(BOXES, NAMES, (1, 1), np.array([3, 7]), True, notes=("seen",)))
+LARGE = LabelFormat("_l.txt", lambda path: LabelFile(PIXELS, NAMES, (64, 64)))
+PLAIN = LabelFormat("_p.txt", lambda path: PIXELS)
+"""
+
+RECORDING = SimpleNamespace(height=32, width=16, first_t=0, path=None, frame_times=lambda: np.zeros(0, np.int64))
+SQUARE = SimpleNamespace(height=128, width=128, first_t=0, path=None, frame_times=lambda: np.zeros(0, np.int64))
+FPS = LabelTiming(fps=10)
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    name = f"load_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(FORMAT)
+    (tmp_path / "a.txt").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+def test_boxes_relative_to_the_image(tmp_path, module):
+    boxes, notes = recording_labels(tmp_path / "a.txt", f"{module}:RELATIVE", RECORDING, FPS)
+    assert boxes["t"].tolist() == [200_000, 200_000, 400_000]
+    assert boxes["x"].tolist() == [4, 2, 8]
+    assert boxes["y"].tolist() == [24, 8, 16]
+    assert boxes["w"].tolist() == [4, 8, 2]
+    assert boxes["h"].tolist() == [4, 2, 8]
+    assert boxes["class_id"].tolist() == [5, 9, 9]
+    assert boxes["class_confidence"].tolist() == [1, 1, 1]
+    assert notes == ("seen", "image 0 is at 0 us, 10 images per second")
+    with pytest.raises(ValueError, match="the boxes are relative to the image size, needed: the recording"):
+        recording_labels(tmp_path / "a.txt", f"{module}:RELATIVE", None, FPS)
+
+
+def test_classes_are_found_by_name_and_images_without_boxes_become_class_empty(tmp_path, module):
+    names = {0: "bus", 1: "bike", 2: "empty"}
+    boxes = recording_labels(tmp_path / "a.txt", f"{module}:RELATIVE", RECORDING, FPS, names).boxes
+    assert boxes["t"].tolist() == [200_000, 200_000, 300_000, 400_000, 700_000]
+    assert boxes["class_id"].tolist() == [3, 0, 2, 0, 2]  # car is not in the label map, and neither is the id 3
+    assert boxes["w"].tolist() == [4, 8, 0, 2, 0]
+    without = recording_labels(tmp_path / "a.txt", f"{module}:RELATIVE", RECORDING, FPS, {0: "bus"}).boxes
+    assert without["t"].tolist() == [200_000, 200_000, 400_000]
+
+
+def test_boxes_of_images_of_another_size(tmp_path, module):
+    boxes, notes = recording_labels(tmp_path / "a.txt", f"{module}:LARGE", SQUARE)
+    assert boxes["x"].tolist() == [32, 16, 64]
+    assert boxes["h"].tolist() == [16, 8, 32]
+    assert notes == ("boxes scaled from 64 x 64 to 128 x 128 pixels",)
+    with pytest.raises(ValueError, match="labels of images of 64 x 64 pixels, the sensor has 16 x 32, allowed"):
+        recording_labels(tmp_path / "a.txt", f"{module}:LARGE", RECORDING)
+    unknown = recording_labels(tmp_path / "a.txt", f"{module}:LARGE").boxes
+    assert unknown["x"].tolist() == [16, 8, 32]
+
+
+def test_a_format_without_names_keeps_its_class_ids(tmp_path, module):
+    assert load_labels(tmp_path / "a.txt", offset=5, label_format=f"{module}:PLAIN")["t"].tolist() == [7, 7, 9]
+    found = recording_labels(tmp_path / "a.txt", f"{module}:PLAIN", names={0: "bus"}).boxes
+    assert found["class_id"].tolist() == [5, 9, 9]
+    assert read_labels(tmp_path / "a.txt", f"{module}:PLAIN").names == {}
+
+
+@pytest.mark.parametrize(
+    ("names", "empty", "wanted"),
+    [
+        ([{1: "car", 4: "bus"}, {1: "car"}], [0, 0], {1: "car", 4: "bus"}),
+        ([{0: "car"}, {0: "bus"}], [0, 0], {0: "bus", 1: "car"}),  # the files disagree: alphabetical order
+        ([{0: "car"}, {1: "car"}], [0, 0], {0: "car"}),
+        ([{2: "car"}, {}], [0, 3], {2: "car", 3: "empty"}),
+        ([{}, {}], [0, 3], {}),
+    ],
+)
+def test_label_map_of_several_files(names, empty, wanted):
+    files = [LabelFile(np.zeros(0), pair, empty=np.zeros(number)) for pair, number in zip(names, empty, strict=True)]
+    assert join_names(files) == wanted
+
+
+def test_the_class_empty_is_added_once():
+    file = LabelFile(np.zeros(0), empty=np.zeros(1))
+    assert add_empty({3: "car"}, [file]) == {3: "car", 4: "empty"}
+    assert add_empty({0: "empty", 3: "car"}, [file]) == {0: "empty", 3: "car"}
+    assert add_empty({3: "car"}, [LabelFile(np.zeros(0))]) == {3: "car"}

@@ -1,0 +1,106 @@
+"""`evforge labels convert`, and builds from the formats that it writes."""
+
+import json
+
+import numpy as np
+import pytest
+from small_recordings import DELTA_T, make_labels, make_recording
+
+from detector.labels import load_labels, save_labels
+from evforge.cli.main import main
+
+TIMES = (1_300_000, 1_300_000, 2_000_000, 2_500_000)
+NAMES = '{"0": "walker", "3": "car", "4": "empty"}'
+
+
+@pytest.fixture
+def given(tmp_path):
+    """A recording without labels beside it, and its labels elsewhere: four boxes at three times, one without boxes."""
+    recording = make_recording(tmp_path / "in" / "train", times=[])
+    (tmp_path / "in" / "train" / "street_bbox.npy").unlink()
+    labels = make_labels([*TIMES, 2_800_000])
+    labels["x"], labels["y"] = [1, 5, 2, 4, 0], [3, 1, 0.5, 2, 0]
+    labels["w"], labels["h"] = [2, 3, 4, 5, 0], [4, 2, 3, 1, 0]
+    labels["class_id"] = [0, 3, 3, 0, 4]
+    labels["track_id"] = [1, 2, 2, 1, 0]
+    save_labels(tmp_path / "given_bbox.npy", labels)
+    (tmp_path / "label_map_dictionary.json").write_text(NAMES)
+    return recording
+
+
+def build(recording, output, *arguments):
+    return main(["build", str(recording), "--output", str(output), f"--data.delta_t={DELTA_T}", *arguments])
+
+
+@pytest.mark.parametrize(
+    ("label_format", "name"),
+    [
+        ("npy", "street_bbox.npy"),
+        ("coco", "street.json"),
+        ("yolo", "street_labels"),
+        ("voc", "street_voc"),
+        ("mot", "street_gt.txt"),
+        ("csv", "street_bbox.csv"),
+    ],
+)
+def test_a_build_from_converted_labels_is_the_same(tmp_path, given, capsys, label_format, name):
+    source, target = tmp_path / "given_bbox.npy", given.parent / name
+    arguments = ["--to", label_format, "--recording", str(given)]
+    assert main(["labels", "convert", str(source), str(target), *arguments]) == 0
+    assert f"written: {target}, 4 boxes at 4 times" in capsys.readouterr().out
+    names = ["--label_map", NAMES] if label_format == "npy" else []  # other files contain the names
+    assert build(given, tmp_path / "out", *names) == 0
+    assert f"labels in the format {label_format}: {target}\n" in capsys.readouterr().err
+    names = json.loads((tmp_path / "out" / "label_map_dictionary.json").read_text())
+    found, wanted = load_labels(tmp_path / "out" / "train" / "street_bbox.npy"), load_labels(source)
+    assert [names[str(key)] for key in found["class_id"]] == ["walker", "car", "car", "walker", "empty"]
+    fields = ["t", "x", "y", "w", "h"] + ["track_id"] * (label_format not in ("yolo", "voc"))
+    for field in fields:
+        np.testing.assert_array_equal(found[field], wanted[field], field)
+
+
+def test_labels_with_image_numbers(tmp_path, given, capsys):
+    source, target = tmp_path / "given_bbox.npy", given.parent / "street_labels"
+    assert main(["labels", "convert", str(source), str(target), "--to", "yolo", "--recording", str(given)]) == 0
+    (target / "timestamps.txt").unlink()
+    assert build(given, tmp_path / "out") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "image numbers and no times, needed: the time of each image; give --label_fps N" in error
+    assert build(given, tmp_path / "out", "--label_fps", "10", "--label_offset", "50000") == 0
+    assert f"{target}: image 0 is at 1200000 us, 10 images per second\n" in capsys.readouterr().err
+    times = load_labels(tmp_path / "out" / "train" / "street_bbox.npy")["t"]
+    assert times.tolist() == [1_250_000, 1_250_000, 1_350_000, 1_450_000, 1_550_000]
+
+
+def test_labels_elsewhere(tmp_path, given, capsys):
+    assert build(given, tmp_path / "out") == 2
+    assert "the recording has no labels beside it, allowed: street_bbox.npy, " in capsys.readouterr().err
+    arguments = ["--labels", f"{tmp_path}/given_bbox.npy", "--label_map", NAMES]
+    assert build(given, tmp_path / "out", *arguments) == 0
+    assert load_labels(tmp_path / "out" / "train" / "street_bbox.npy").size == 5
+    other = make_recording(tmp_path / "in" / "val", "other_td.dat")
+    assert main(["build", str(given), str(other), "--output", f"{tmp_path}/out", *arguments]) == 2
+    assert "--labels: got" in capsys.readouterr().err
+
+
+def test_other_labels_are_named(tmp_path, given, capsys):
+    source = str(tmp_path / "given_bbox.npy")
+    for name in ("street.json", "street_bbox.csv"):
+        assert main(["labels", "convert", source, str(given.parent / name), "--recording", str(given)]) == 0
+    capsys.readouterr()
+    assert build(given, tmp_path / "out") == 0
+    assert "street.json: not used: street_bbox.csv; select one by --labels PATH\n" in capsys.readouterr().err
+
+
+def test_what_cannot_be_converted(tmp_path, given, capsys):
+    source = str(tmp_path / "given_bbox.npy")
+    for target, arguments, message in (
+        ("a.bin", [], "a.bin: the name does not determine a label format, allowed: names with .npy"),
+        ("a.bin", ["--to", "fred"], "--to: got fred, which is only read, allowed: npy, coco, yolo"),
+        ("a.bin", ["--to", "kitti"], "data.label_format: got 'kitti', allowed: auto, npy"),
+        ("given_bbox.npy", [], "source and target are the same"),
+    ):
+        assert main(["labels", "convert", source, f"{tmp_path}/{target}", *arguments]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["labels", "convert", f"{tmp_path}/none.json", f"{tmp_path}/a.npy"]) == 2
+    assert "none.json: no such label file" in capsys.readouterr().err
