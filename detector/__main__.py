@@ -29,7 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             width=values.sensor_width,
             downsampling=values.downsampling,
         )
-        data = DataConfig(max_faulty_events=values.max_faulty_events, event_format=values.event_format)
+        data = DataConfig(
+            max_faulty_events=values.max_faulty_events,
+            event_format=values.event_format,
+            event_columns=values.event_columns,
+        )
         found = predict(values.recording, predictor, values.output, data=data)
         print(found.text())
     except (ValueError, OSError) as error:
@@ -43,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m detector", allow_abbrev=False)
     verbs = parser.add_subparsers(required=True, metavar="predict")
     verb = verbs.add_parser("predict", help="detect objects in a recording", allow_abbrev=False)
-    verb.add_argument("recording", help="DAT, RAW (EVT2, EVT2.1, EVT3), HDF5, CSV or NPY file")
+    verb.add_argument("recording", help="DAT, RAW (EVT2, EVT2.1, EVT3), HDF5, CSV, NPY or NPZ file")
     verb.add_argument("--model", required=True, help="exported model: model.ptjit or its folder")
     verb.add_argument(
         "--output",
@@ -75,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
         default="auto",
         metavar="NAME",
         help="format of the recording, auto: found by its content; or the import path of a reader",
+    )
+    verb.add_argument(
+        "--data.event_columns",
+        dest="event_columns",
+        metavar="NAMES",
+        help="order of the columns of a table without names, such as t,x,y,p",
     )
     return parser
 

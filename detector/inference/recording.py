@@ -11,7 +11,9 @@ import numpy as np
 from tqdm import tqdm
 
 from detector.config.groups import DEFAULT_DATA, DataConfig
-from detector.events import EventReader, Faults, open_events
+from detector.data.builder.plan import open_recording
+from detector.events import EventReader, Faults
+from detector.inference.frames_file import read_frames
 from detector.inference.predictor import Events, Frame, Predictor
 from detector.inference.writers import BOX_FILES, AddFrame, Scene, video_file
 from detector.labels import labels_path
@@ -66,7 +68,7 @@ def predict(
         predictor: the detector.
         outputs: files to write. The suffix selects the format: `.npy`, `.csv`, `.json` (COCO), `.gif` or `.mp4`.
         progress: whether to show a progress bar with the real-time factor.
-        data: settings, of which three are used: `event_format`, `label_format` and `max_faulty_events`.
+        data: settings, of which `event_format`, `event_columns`, `label_format` and `max_faulty_events` are used.
 
     Returns:
         Number of frames and boxes, and speed. The time to load the model is not included.
@@ -84,9 +86,7 @@ def predict(
         events = recording
         if isinstance(events, str | Path):
             sensor = predictor.height, predictor.width
-            faulty, event_format = data.max_faulty_events, data.event_format
-            reader = open_events(events, *sensor, max_faulty_events=faulty, event_format=event_format)
-            events = stack.enter_context(reader)
+            events = stack.enter_context(open_recording(Path(events), sensor, data))
         faults = events.faults if isinstance(events, EventReader) else Faults()
         videos = [path for path in paths if BOX_FILES[path.suffix.lower()] is video_file]
         steps = predictor.frames([events], histograms=bool(videos))
@@ -162,6 +162,6 @@ def _check_outputs(paths: Sequence[Path], source: Path | None, label_format: str
             raise ValueError(f"{path}: unknown kind of output, allowed: names that end in {', '.join(BOX_FILES)}")
         if paths.count(path) > 1:
             raise ValueError(f"{path}: given twice as an output, allowed: different files")
-        inputs = (source, labels_path(source, label_format)) if source else ()
-        if path.exists() and path.resolve() in [file.resolve() for file in inputs]:
+        inputs = [file.resolve() for file in (source, labels_path(source, label_format))] if source else []
+        if path.exists() and path.resolve() in inputs and (path == source or read_frames(path) is None):
             raise ValueError(f"{path}: the recording or its labels would be lost, allowed: another output")

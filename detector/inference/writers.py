@@ -75,7 +75,7 @@ def _rows_file(path: Path, scene: Scene, mode: str, newline: str | None = None) 
 
 @contextmanager
 def npy_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
-    """Write boxes to an NPY file that `detector.labels.npy.load_labels` can read.
+    """Write boxes to an NPY file that `detector.labels.load_labels` can read.
 
     Yields:
         Function `add(end, boxes, histogram)` that appends a frame. `end` is the end of the frame in microseconds.

@@ -61,8 +61,9 @@ def labels_path(recording: Place, label_format: str = "auto") -> Place:
 def find_labels(recording: Place, label_format: str = "auto") -> FoundLabels | None:
     """Search the labels of a recording in its folder.
 
-    The paths and the formats are tried in a fixed order, the names of single files before names that belong to a whole
-    folder. At a remote address, only files are found and not folders.
+    The paths and the formats are tried in a fixed order, names with the name of the recording before names that belong
+    to a whole folder. The content must fit the format. If no content fits, a file with the usual name of a format is
+    returned, so that reading it tells what is wrong. At a remote address, only files are found and not folders.
 
     Args:
         recording: path or address of the recording.
@@ -127,6 +128,10 @@ def _candidates(recording: Place, label_format: str) -> Iterator[tuple[Place, st
     for text, name in shared:
         path = recording.parent / text
         if path != recording and _fits(path, formats[name]) and _is_alone(recording):
+            yield path, name
+    for name, format_ in formats.items():
+        path = recording.parent / f"{stem}{format_.suffix}"
+        if format_.suffix.startswith("_") and _fits(path, format_, sniff=False):
             yield path, name
 
 

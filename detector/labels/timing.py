@@ -138,6 +138,8 @@ def _known_times(path: Path, timing: LabelTiming, recording: EventReader | None)
 
 
 def _check_index(index: np.ndarray, first: int, count: int, source: str) -> None:
+    if index.size and not count:
+        raise ValueError(f"{source}: there is no time, allowed: one time per image")
     if index.size and not 0 <= index.min() <= index.max() < count:
         wrong = index[(index < 0) | (index >= count)][0] + first
         raise ValueError(
@@ -165,9 +167,7 @@ def _text_rows(path: Path) -> np.ndarray:
         if not values or (rows and len(values) != len(rows[0])):
             raise ValueError(f"line {number + 1}: {line.strip()[:60]!r}")
         rows.append(values)
-    if not rows:
-        raise ValueError("it contains no times")
-    return np.array(rows)
+    return np.array(rows) if rows else np.zeros((0, 1), np.int64)
 
 
 def _leading_numbers(entries: list[str]) -> list[float]:

@@ -215,12 +215,18 @@ def local_files(source: Source, label_format: str) -> Iterator[Source]:
 
 
 def open_recording(recording: Path, sensor: tuple[int | None, int | None], data: DataConfig) -> EventReader:
-    """Open a recording with the event format and the limit of faulty events that `data` sets.
+    """Open a recording with the event format, the order of columns and the limit of faulty events that `data` sets.
 
     `sensor` is the height and width for recordings that do not state them. Errors are described in
     `detector.events.open_events`.
     """
-    return open_events(recording, *sensor, max_faulty_events=data.max_faulty_events, event_format=data.event_format)
+    return open_events(
+        recording,
+        *sensor,
+        max_faulty_events=data.max_faulty_events,
+        event_format=data.event_format,
+        event_columns=data.event_columns,
+    )
 
 
 def plan_pieces(source: Source, plan: Plan) -> tuple[list[Piece], LabelCounts]:

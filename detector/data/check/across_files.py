@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import numpy as np
 
+from detector.data.check.event_faults.sketch import Sketch, similar_pairs
+from detector.data.check.evidence import Bars
 from detector.data.check.finding import Finding
 from detector.data.check.inventory import DataFile, FileContent, TensorHeader
 from detector.data.layout import LABELS_END
@@ -27,6 +29,16 @@ MAX_UNLABELED = 0.5
 
 DIGEST_BYTES = 1 << 20
 
+MIN_ELEMENTS = {"events": 300, "boxes": 100}
+"""Smallest number of distinct elements from which the similarity of two files is computed."""
+
+COMMON_SHARE = {"events": 0.2, "boxes": 0.8}
+"""Share of common elements from which two files count as copies.
+
+Different recordings have up to 2 % of their events in common. Boxes of parked cars can be equal in two parts of one
+recording.
+"""
+
 
 @dataclass(frozen=True)
 class CheckedFile:
@@ -37,12 +49,16 @@ class CheckedFile:
         content: sensor size, time grid of the frames, event times and header of the file
         label_times: distinct labelled times in microseconds
         class_ids: class ids of the boxes, None if the labels cannot be read
+        events: sketch of the events or frames, None if it is not known
+        boxes: sketch of the positions, sizes and classes of the boxes, None if there are no labels
     """
 
     file: DataFile
     content: FileContent
     label_times: np.ndarray
     class_ids: frozenset[int] | None
+    events: Sketch | None = None
+    boxes: Sketch | None = None
 
     @property
     def checksum(self) -> str | None:
@@ -62,6 +78,7 @@ def check_set(root: Path, files: Sequence[CheckedFile], names: Mapping[int, str]
         *_tensors_differ(files),
         *_same_content(files),
         *_same_time(files),
+        *_similar_content(files),
         *_same_names(root, files),
         *_lacking_classes(files, names),
         *_label_rates(root, files),
@@ -102,6 +119,29 @@ def _same_content(files: Sequence[CheckedFile]) -> Iterator[Finding]:
             if one.file.split != other.file.split:
                 found = f"same content as {one.file.path}"
                 yield Finding("error", other.file.path, "in two splits", found, "one split per file")
+
+
+def _similar_content(files: Sequence[CheckedFile]) -> Iterator[Finding]:
+    """Find files in two splits with the same events or boxes: renamed, converted, cut or shifted in time."""
+    for what, sketches in (("events", [entry.events for entry in files]), ("boxes", [entry.boxes for entry in files])):
+        for first, second, share, number in similar_pairs(sketches):
+            one, other = files[first], files[second]
+            is_copy = number >= MIN_ELEMENTS[what] and share >= COMMON_SHARE[what]
+            if is_copy and one.file.split != other.file.split:
+                yield Finding(
+                    "error",
+                    other.file.path,
+                    "in two splits",
+                    f"about {share:.0%} of its {what} or of those of {one.file.path} are in both files",
+                    "each recording in one split; names, formats and time offsets make no difference",
+                    evidence=(_common_bars(one, other, what, share),),
+                )
+
+
+def _common_bars(one: CheckedFile, other: CheckedFile, what: str, share: float) -> Bars:
+    names = f"{one.file.split}/{one.file.path.name} and {other.file.split}/{other.file.path.name}"
+    values = {"in both files": 100 * share, "in one file": 100 * (1 - share)}
+    return Bars(names, f"{what} of the shorter file (%), estimated from a sample", values, ("in both files",))
 
 
 def _same_names(root: Path, files: Sequence[CheckedFile]) -> Iterator[Finding]:

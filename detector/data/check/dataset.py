@@ -1,6 +1,7 @@
 """Check a dataset for everything in its files that would stop a training or falsify a result."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,27 +10,21 @@ from tqdm import tqdm
 
 from detector.config.groups import DEFAULT_DATA, DataConfig
 from detector.data.check.across_files import CheckedFile, check_set
-from detector.data.check.finding import Finding, Severity, count_findings, refusal
-from detector.data.check.inventory import (
-    DataFile,
-    FileContent,
-    Sensor,
-    TensorHeader,
-    find_data,
-    read_tensor_header,
-    stray_labels,
-)
-from detector.data.check.label_file import CheckedLabels, check_labels
-from detector.data.check.statistics import BIN_US, scan_events
+from detector.data.check.alignment.findings import SHIFTED, check_alignment
+from detector.data.check.contents import Done, read_contents
+from detector.data.check.event_faults.sketch import SketchBuilder, box_hashes
+from detector.data.check.finding import Finding, Severity, refusal
+from detector.data.check.inventory import DataFile, Sensor, find_data, stray_labels
+from detector.data.check.label_file import check_labels
+from detector.data.check.standing import check_standing
 from detector.data.label_map import LABEL_MAP_NAME, label_map_path, read_label_map
-from detector.events.frames import Frames
+from detector.events import BBOX_dtype
 from detector.labels import LabelTiming
-from detector.utils.hdf5_file import open_hdf5
 
 __all__ = ["Finding", "check_dataset"]
 
-Done = Callable[[int], object]
-"""Function called with the number of bytes that were read since the last call."""
+MAX_EVIDENCE = 3
+"""Number of findings of one kind that keep the data of their figures."""
 
 
 def check_dataset(
@@ -58,7 +53,8 @@ def check_dataset(
     """
     files = list(dict.fromkeys(file for path in paths for file in find_data(path, sensor, timing, data)))
     maps, map_findings = _read_label_maps(files)
-    findings, checked = [], []
+    findings: list[Finding] = []
+    checked = []
     total = sum(file.path.stat().st_size for file in files)
     with tqdm(total=total, unit="B", unit_scale=True, desc="check", disable=not progress) as bar:
         for file in files:
@@ -67,7 +63,7 @@ def check_dataset(
             entry, found = _check_file(file, maps[file.path.parent], bar.update)
             bar.update(end - bar.n)
             checked.append(entry)
-            findings += found
+            findings += _limit_evidence(found, findings)
     findings += map_findings
     findings += [
         Finding("error", path, "labels without a recording", "no file of this name beside it", "a recording or tensors")
@@ -76,6 +72,12 @@ def check_dataset(
     root = Path(paths[0]) if len(paths) == 1 else files[0].path.parent
     findings += check_set(root, checked, dict(pair for names in maps.values() for pair in (names or {}).items()))
     return sorted(dict.fromkeys(findings), key=lambda finding: (finding.severity, finding.kind, str(finding.path)))
+
+
+def _limit_evidence(found: Sequence[Finding], earlier: Sequence[Finding]) -> list[Finding]:
+    """Remove the evidence of findings of a kind of which enough is kept, because maps of pixels need much memory."""
+    kept = Counter(finding.kind for finding in earlier if finding.evidence)
+    return [finding if kept[finding.kind] < MAX_EVIDENCE else replace(finding, evidence=()) for finding in found]
 
 
 def _read_label_maps(files: Sequence[DataFile]) -> tuple[dict[Path, dict[int, str] | None], list[Finding]]:
@@ -101,51 +103,37 @@ def _read_label_maps(files: Sequence[DataFile]) -> tuple[dict[Path, dict[int, st
 
 
 def _check_file(file: DataFile, names: dict[int, str] | None, done: Done) -> tuple[CheckedFile, list[Finding]]:
-    content, findings = _check_tensors(file.path) if file.is_tensor else _check_recording(file, done)
-    if file.found_labels is not None:
-        labels = check_labels(file, content, names)
-    else:
-        missing = f"{file.labels_path.name} is missing beside it"
+    labels = _load_boxes(file, names)
+    contents = read_contents(file, np.unique(labels["t"]), done)
+    content, path = contents.content, file.labels_path
+    if file.found_labels is None:
+        missing = f"{path.name} is missing beside it"
         found = Finding("error", file.path, "recording without labels", missing, "a label file for each")
-        labels = CheckedLabels([found], np.empty(0, np.int64), None)
-    return CheckedFile(file, content, labels.times, labels.class_ids), [*findings, *labels.findings]
+        return CheckedFile(file, content, labels["t"], None, contents.sketch), [*contents.findings, found]
+    checked = check_labels(file, content, names)
+    findings = list(check_standing(path, labels, contents.activity))
+    if contents.activity is not None and not findings:
+        findings += check_alignment(path, labels, contents.activity, file.timing.offset)
+    boxes = SketchBuilder()
+    boxes.add(box_hashes(labels))
+    entry = CheckedFile(file, content, checked.times, checked.class_ids, contents.sketch, boxes.build())
+    return entry, [*contents.findings, *_one_offset(checked.findings, findings), *findings]
 
 
-def _check_recording(file: DataFile, done: Done) -> tuple[FileContent, list[Finding]]:
-    path, content = file.path, FileContent()
-    size = path.stat().st_size
+def _load_boxes(file: DataFile, names: dict[int, str] | None) -> np.ndarray:
+    """Return the boxes of a file without frame labels of class "empty"; no boxes if they cannot be read."""
     try:
-        with file.open_events() as reader:
-            content = FileContent((reader.height, reader.width))
-            faults = reader.faults
-            events = scan_events(reader, lambda part: done(int(part * size)))
-    except (ValueError, OSError) as error:
-        return content, [refusal(path, "recording cannot be read", error)]
-    if events.first_t is None or events.last_t is None:
-        return content, [Finding("error", path, "empty recording", "no events", "at least one")]
-    span = events.first_t, events.last_t
-    findings = [Finding("warning", path, "faulty events", str(faults), "none")] if faults.total else []
-    return replace(content, grid=Frames.of_events(*span, BIN_US), events=span), findings
+        labels = file.load_labels(names)
+    except (ValueError, OSError):
+        return np.empty(0, BBOX_dtype)
+    labels = labels[(labels["w"] > 0) & (labels["h"] > 0)]
+    return labels[~np.isin(labels["class_id"], [key for key, name in (names or {}).items() if name == "empty"])]
 
 
-def _check_tensors(path: Path) -> tuple[FileContent, list[Finding]]:
-    try:
-        header = read_tensor_header(path)
-        findings = _not_finite(path, header) if header.dtype.kind == "f" else []
-    except (ValueError, OSError) as error:
-        return FileContent(), [refusal(path, "tensor file cannot be read", error)]
-    return FileContent(header.sensor_size, header.grid, None, header), findings
-
-
-def _not_finite(path: Path, header: TensorHeader) -> list[Finding]:
-    with open_hdf5(path) as file:
-        data = file["data"]
-        frames = [index for index in range(header.shape[0]) if not np.isfinite(data[index]).all()]
-    return count_findings(
-        "error",
-        path,
-        "tensor value not finite",
-        np.array(frames, np.int64),
-        lambda frame: f"NaN or infinity in frame {frame}",
-        "finite numbers",
-    )
+def _one_offset(findings: Sequence[Finding], aligned: Sequence[Finding]) -> list[Finding]:
+    """Replace offsets that were derived from the ranges of the times, if a more exact one is in `aligned`."""
+    exact = next((finding.cause for finding in aligned if finding.kind == SHIFTED), None)
+    return [
+        replace(finding, cause=exact) if exact and "--label_offset" in finding.cause else finding
+        for finding in findings
+    ]

@@ -1,11 +1,13 @@
 """Findings of a dataset check."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+
+from detector.data.check.evidence import Evidence
 
 __all__ = ["Finding", "Severity", "count_findings", "refusal"]
 
@@ -23,6 +25,7 @@ class Finding:
         found: what was found; for a repeated fault, the number of occurrences and the first one
         allowed: the expected value
         cause: a likely cause and its remedy, empty if not known
+        evidence: data of the figure that shows the fault
     """
 
     severity: Severity
@@ -31,6 +34,7 @@ class Finding:
     found: str
     allowed: str
     cause: str = ""
+    evidence: tuple[Evidence, ...] = field(default=(), compare=False, repr=False)
 
     def __str__(self) -> str:
         text = f"{self.severity:<7}  {self.path}: {self.kind}: {self.found}, allowed: {self.allowed}"

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from detector.config.groups import DEFAULT_DATA, DataConfig
+from detector.data.builder.plan import open_recording
 from detector.data.label_map import label_map_path, read_label_map
 from detector.data.layout import LABELS_END, SPLITS
 from detector.data.tensor_file import read_attributes
-from detector.events import EventReader, open_events
+from detector.events import EventReader
 from detector.events.frames import Frames
 from detector.labels import (
     FoundLabels,
@@ -108,8 +109,7 @@ class DataFile:
             FileNotFoundError: the file does not exist.
             ValueError: the format or the sensor size is unknown, or the file is broken.
         """
-        faulty, event_format = self.data.max_faulty_events, self.data.event_format
-        return open_events(self.path, *self.sensor, max_faulty_events=faulty, event_format=event_format)
+        return open_recording(self.path, self.sensor, self.data)
 
     def load_labels(self, names: Mapping[int, str] | None = None) -> np.ndarray:
         """Read and check the labels of the file.

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from detector.data.builder.label_counts import layout_cause, repeated_rows, time_cause
+from detector.data.check.evidence import PixelMap
 from detector.data.check.finding import Finding, count_findings, refusal
 from detector.data.check.inventory import DataFile, FileContent
 from detector.events.frames import Frames
@@ -15,7 +16,10 @@ from detector.events.types import BBOX_dtype
 from detector.labels import LabelTiming, read_labels
 from detector.labels.boxes import field_columns, to_microseconds
 
-__all__ = ["CheckedLabels", "check_labels"]
+__all__ = ["CheckedLabels", "check_labels", "near_duplicates"]
+
+NEAR_IOU = 0.95
+"""Overlap above which two boxes of the same time and class are considered as one object."""
 
 EDGE_SLACK = 1.0
 """Number of pixels by which a box may extend beyond the sensor without a finding.
@@ -71,6 +75,7 @@ def check_labels(file: DataFile, content: FileContent, names: Mapping[int, str] 
         *_check_positions(path, boxes, content.sensor_size),
         *_check_classes(path, labels, names),
         *_check_tracks(path, boxes),
+        *_check_overlaps(path, boxes, content.sensor_size),
     ]
     if refused and not any(finding.kind in EXPLAIN for finding in findings):
         findings.append(refused)
@@ -115,7 +120,11 @@ def _read_columns(
         refused = refusal(path, "unreadable labels", error)
     found = file.found_labels
     if found is None or found.label_format != "npy":
-        return None if loaded is None else {name: loaded[name] for name in BBOX_dtype.names or ()}, LabelTiming(), refused
+        return (
+            None if loaded is None else {name: loaded[name] for name in BBOX_dtype.names or ()},
+            LabelTiming(),
+            refused,
+        )
     try:
         raw = read_labels(path, "npy").boxes
         columns = field_columns(raw, str(path))
@@ -185,6 +194,60 @@ def _check_positions(path: Path, boxes: Columns, sensor_size: tuple[int, int] | 
         example,
         f"{allowed}; the part beyond is cropped",
     )
+
+
+def _check_overlaps(path: Path, boxes: Columns, sensor_size: tuple[int, int] | None) -> Iterator[Finding]:
+    """Find boxes of different tracks that nearly equal another box of the same time and class."""
+    pairs = near_duplicates(boxes)
+    if not pairs.size:
+        return
+    first, second = pairs[0]
+    xywh = np.stack([boxes[name].astype(np.float64) for name in "xywh"], axis=1)
+    shown = pairs[boxes["t"][pairs[:, 0]] == boxes["t"][first]]
+    sets = {"box": xywh[shown[:, 0]], "nearly the same box": xywh[shown[:, 1]]}
+    title = f"Boxes at {boxes['t'][first] / 1e6:.2f} s"
+    yield Finding(
+        "warning",
+        path,
+        "box nearly twice",
+        f"{len(pairs)} times, first at t {boxes['t'][first]} us: track_id {boxes['track_id'][first]} and "
+        f"{boxes['track_id'][second]}, x {boxes['x'][first]:g}, y {boxes['y'][first]:g}",
+        f"one box per object; an overlap (IoU) of at most {NEAR_IOU:g}",
+        "probably two label sets were joined: keep one box of each pair",
+        (PixelMap(title, None, sensor_size, sets),) if sensor_size else (),
+    )
+
+
+def near_duplicates(boxes: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Find pairs of boxes with the same time and class, different tracks and an IoU above 0.95, but not equal ones.
+
+    Args:
+        boxes: columns t, x, y, w, h, class_id and track_id.
+
+    Returns:
+        (P, 2) indices of the boxes of each pair, in order of time.
+    """
+    order = np.lexsort([boxes[name] for name in ("x", "class_id", "t")])
+    columns = {name: boxes[name][order] for name in ("t", "class_id", "track_id")}
+    x, y, w, h = (boxes[name][order].astype(np.float64) for name in "xywh")
+    found = []
+    for lag in range(1, order.size):
+        a, b = np.arange(order.size - lag), np.arange(lag, order.size)
+        # Boxes are sorted by x, and boxes that overlap so much start near each other.
+        near = (columns["t"][a] == columns["t"][b]) & (columns["class_id"][a] == columns["class_id"][b])
+        near &= x[b] - x[a] <= (1 - NEAR_IOU) * w[a]
+        if not near.any():
+            break
+        a, b = a[near], b[near]
+        common_w = np.minimum(x[a] + w[a], x[b] + w[b]) - np.maximum(x[a], x[b])
+        common_h = np.minimum(y[a] + h[a], y[b] + h[b]) - np.maximum(y[a], y[b])
+        common = np.maximum(common_w, 0) * np.maximum(common_h, 0)
+        overlap = common / np.maximum(w[a] * h[a] + w[b] * h[b] - common, 1e-9)
+        equal = (x[a] == x[b]) & (y[a] == y[b]) & (w[a] == w[b]) & (h[a] == h[b])
+        chosen = (overlap > NEAR_IOU) & ~equal & (columns["track_id"][a] != columns["track_id"][b])
+        found.append(np.stack([order[a[chosen]], order[b[chosen]]], axis=1))
+    pairs = np.concatenate([np.empty((0, 2), np.int64), *found])
+    return pairs[np.argsort(boxes["t"][pairs[:, 0]], kind="stable")]
 
 
 def _check_classes(path: Path, labels: Columns, names: Mapping[int, str] | None) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from detector.data.targets import scale_labels
 from detector.events import EventReader
-from detector.events.arrays import ColumnBuffer
+from detector.events.arrays import ColumnBuffer, Columns
 
 __all__ = ["BIN_US", "Advance", "EventStatistics", "LabelStatistics", "label_statistics", "scan_events"]
 
@@ -120,12 +120,18 @@ class LabelStatistics:
         return cls(**arrays, num_tracks=sum(part.num_tracks for part in parts))
 
 
-def scan_events(reader: EventReader, advance: Advance = lambda part: None) -> EventStatistics:
+def scan_events(
+    reader: EventReader,
+    advance: Advance = lambda part: None,
+    observe: Callable[[Columns], object] = lambda columns: None,
+) -> EventStatistics:
     """Compute statistics of all events of a recording, reading at most one second of the recording at a time.
 
     Args:
         reader: reader of the open recording.
         advance: function called after each read with the share of the recording that was read in this step.
+        observe: function called with the events of each read; their arrays are reused afterwards. Events of equal time
+            are in one read.
 
     Raises:
         ValueError: the recording is damaged, its event times decrease, or they span more than 30 days.
@@ -156,6 +162,7 @@ def scan_events(reader: EventReader, advance: Advance = lambda part: None) -> Ev
             num_on += int(np.count_nonzero(p))
             ever_active[y, x] = True
             previous = int(t[-1])
+            observe((x, y, p, t))
         size = max(1, size // 2) if t.size > MANY_EVENTS else min(2 * size, MAX_WINDOW)
         advance((stop - begin) / num_bins)
         begin = stop

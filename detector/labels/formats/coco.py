@@ -13,7 +13,7 @@ import numpy as np
 
 from detector.config.label_timing import TimeUnit
 from detector.labels.formats.reading import (
-    image_number,
+    image_numbers,
     images_without_boxes,
     make_boxes,
     only_value,
@@ -131,39 +131,29 @@ def _times_of_images(images: list[dict]) -> tuple[dict[int | str, float], bool, 
     """Return the time or number of each image by image id, whether they are numbers, and the unit of the times."""
     entries = (*TIMES, *NUMBERS)
     entry = next((name for name in entries if images and images[0].get(name) is not None), None)
-    times: dict[int | str, float] = {}
-    for count, image in enumerate(images):
-        where = f"entry {count} of 'images'"
-        key = _key(image, "id", where)
-        if key in times:
-            raise ValueError(f"two images have the id {key}, allowed: different ids")
-        if entry is None:
-            times[key] = _number_in_name(image, where)
-        else:
-            times[key] = _number(image.get(entry), f"{where}: {entry}", WHOLE if entry in NUMBERS else "a number")
+    keys = [_key(image, "id", f"entry {count} of 'images'") for count, image in enumerate(images)]
+    if len(set(keys)) < len(keys):
+        raise ValueError("two images have the same id, allowed: different ids")
     if entry is None:
-        _check_distinct(list(times.values()), images)
+        values: list[float] = [*image_numbers([_file_name(image, count) for count, image in enumerate(images)])]
+    else:
+        allowed = WHOLE if entry in NUMBERS else "a number"
+        values = [
+            _number(image.get(entry), f"entry {count} of 'images': {entry}", allowed)
+            for count, image in enumerate(images)
+        ]
+    times = dict(zip(keys, values, strict=True))
     return times, entry not in TIMES, TIMES.get(entry) if entry is not None else None
 
 
-def _number_in_name(image: dict, where: str) -> int:
+def _file_name(image: dict, count: int) -> str:
     name = image.get("file_name")
     if not isinstance(name, str):
         raise ValueError(
-            f"{where} has no time, needed: t in microseconds, {', '.join(list(TIMES)[1:])}, {', '.join(NUMBERS)}, "
-            "or a number in file_name"
+            f"entry {count} of 'images' has no time, needed: t in microseconds, {', '.join(list(TIMES)[1:])}, "
+            f"{', '.join(NUMBERS)}, or a number in file_name"
         )
-    return image_number(name)
-
-
-def _check_distinct(numbers: list[float], images: list[dict]) -> None:
-    """Raise a ValueError if the names of two images contain the same number."""
-    found: dict[float, dict] = {}
-    for number, image in zip(numbers, images, strict=True):
-        other = found.setdefault(number, image)
-        if other is not image:
-            names = f"{other['file_name'][:80]} and {image['file_name'][:80]}"
-            raise ValueError(f"{names} both have the image number {number}, allowed: images of one recording")
+    return name
 
 
 def _image_size(images: list[dict]) -> tuple[int, int] | None:

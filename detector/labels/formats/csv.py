@@ -6,6 +6,7 @@ boxes.
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ import numpy as np
 from detector.config.label_timing import TimeUnit
 from detector.labels.formats.reading import (
     NUMBER,
-    image_number,
+    image_numbers,
     images_without_boxes,
     make_boxes,
     number,
@@ -143,8 +144,7 @@ def _read_table(text: str) -> _Table:
             lines.append(f"line {reader.line_num}")
     except csv.Error as error:
         raise ValueError(f"line {reader.line_num}: {error}") from None
-    named = [name for name in header if name]
-    twice = next((name for name in named if named.count(name) > 1), None) if len(named) < 1000 else None
+    twice = next((name for name, count in Counter(header).items() if name and count > 1), None)
     if twice is not None:
         raise ValueError(f"two columns have the name {twice!r}, allowed: different names")
     return _Table(header, rows, lines)
@@ -163,10 +163,8 @@ def _box_columns(table: _Table) -> dict[str, str] | None:
     return None
 
 
-def _times(table: _Table, name: str) -> list[float]:
-    if name not in FILES:
-        return table.numbers(name)
-    return [image_number(cell) for cell in table.cells(name)]
+def _times(table: _Table, name: str) -> Sequence[float]:
+    return image_numbers(table.cells(name)) if name in FILES else table.numbers(name)
 
 
 def _positions(table: _Table, form: Mapping[str, str]) -> dict[str, list[float]]:

@@ -16,6 +16,7 @@ __all__ = [
     "first_heads",
     "image_files",
     "image_number",
+    "image_numbers",
     "images_without_boxes",
     "indexed_names",
     "make_boxes",
@@ -135,6 +136,21 @@ def image_number(name: str) -> int:
     if not found or len(found[-1]) > 18:
         raise ValueError(f"{base[:80]!r} does not contain an image number, needed: a name such as frame_000012")
     return int(found[-1])
+
+
+def image_numbers(names: Sequence[str]) -> list[int]:
+    """Return `image_number` of each name. Names may be repeated.
+
+    Raises:
+        ValueError: a name contains no number, or two different names contain the same number.
+    """
+    numbers = [image_number(name) for name in names]
+    found: dict[int, str] = {}
+    for image, name in zip(numbers, names, strict=True):
+        if found.setdefault(image, name) != name:
+            both = f"{found[image][-80:]} and {name[-80:]}"
+            raise ValueError(f"{both} both have the image number {image}, allowed: images of one recording")
+    return numbers
 
 
 def find_files(folder: Path, suffix: str, skipped: frozenset[str] = frozenset()) -> Iterator[Path]:

@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import yaml
 
 from detector.labels.formats.reading import (
@@ -185,7 +184,7 @@ def _write(path: Path, content: LabelFile) -> None:
             (folder / f"frame_{image:06d}.txt").write_text("".join(text))
         if classes:
             (folder / "classes.txt").write_text(classes, encoding="utf-8")
-        write_times(folder / "timestamps.txt", np.asarray(times))
+        write_times(folder / "timestamps.txt", times)
 
 
 YOLO = LabelFormat(

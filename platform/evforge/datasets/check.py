@@ -3,11 +3,15 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from pathlib import Path
 
-from detector.config.groups import DEFAULT_DATA, DataConfig
+from detector.config.groups import DEFAULT_DATA, DataConfig, TrainConfig
 from detector.data.check.dataset import Finding, check_dataset
 from detector.data.check.inventory import Sensor
 from detector.labels import LabelTiming
+from detector.utils.decoration import decoration
+from evforge.datasets.check_figures import save_findings
+from evforge.training.run_folder import unique_folder
 
 __all__ = ["check", "findings_text"]
 
@@ -20,14 +24,18 @@ def check(
     timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
     *,
     data: DataConfig = DEFAULT_DATA,
+    output: str | None = None,
+    storage: str = TrainConfig.storage,
 ) -> int:
-    """Check recordings, tensor files or a dataset folder for faults, and print what was found.
+    """Check recordings, tensor files or a dataset folder for faults, print what was found, and draw figures of it.
 
     Args:
         paths: either one dataset folder, or recordings and tensor files.
         sensor: height and width in pixels, for recordings that do not state them.
         timing: how the label times of recordings are determined.
         data: settings with the formats of recordings and labels, and the tolerated share of faulty events.
+        output: folder for the figures. If None, a new folder in `storage` is created if there is anything to draw.
+        storage: parent of new folders.
 
     Returns:
         1 if at least one fault is an error, 0 if there are only warnings or no faults.
@@ -38,7 +46,19 @@ def check(
     """
     findings = check_dataset(*paths, sensor=sensor, progress=True, timing=timing, data=data)
     print(findings_text(findings))
+    _draw(findings, Path(paths[0]), output, storage)
     return int(any(finding.severity == "error" for finding in findings))
+
+
+def _draw(findings: Sequence[Finding], path: Path, output: str | None, storage: str) -> None:
+    """Write the figures of the findings and print their folder. If this fails, print a warning."""
+    if not any(finding.evidence for finding in findings):
+        return
+    with decoration("figures of the findings"):
+        name = path.resolve().name.partition(".")[0]
+        folder = Path(output) if output else unique_folder(storage, f"check-{name}")
+        if save_findings(folder, findings):
+            print(f"figures: {folder}")
 
 
 def findings_text(findings: Iterable[Finding]) -> str:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from detector.config.groups import DataConfig
 from detector.config.label_timing import LabelTiming
+from detector.data.builder.plan import open_recording
 from detector.data.label_map import label_map_path, read_label_map
-from detector.events import EventReader, open_events
 from detector.labels.convert import Converted, convert_labels
 
 __all__ = ["convert"]
@@ -39,7 +39,7 @@ def convert(
         FileNotFoundError: a file does not exist.
         ValueError: a format is unknown or cannot be written, or the labels are not valid.
     """
-    reader = None if recording is None else _open(recording, sensor, data)
+    reader = None if recording is None else open_recording(Path(recording), sensor, data)
     map_path = label_map_path(Path(source))
     names = read_label_map(map_path) if label_map is None and map_path is not None else label_map
     try:
@@ -59,7 +59,3 @@ def convert(
         print(note)
     print(f"written: {target}, {done.boxes:,} boxes at {done.times:,} times, classes: {json.dumps(done.names)}")
     return done
-
-
-def _open(recording: str, sensor: tuple[int | None, int | None], data: DataConfig) -> EventReader:
-    return open_events(recording, *sensor, max_faulty_events=data.max_faulty_events, event_format=data.event_format)

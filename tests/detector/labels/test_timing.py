@@ -67,6 +67,13 @@ def test_file_of_times_beside_the_labels(tmp_path, place):
     assert str(tmp_path / place) in text
 
 
+def test_a_file_without_times(tmp_path):
+    (tmp_path / "times.txt").touch()
+    assert times([], LabelTiming(times=str(tmp_path / "times.txt"))) == []
+    with pytest.raises(ValueError, match=r"times.txt: there is no time, allowed: one time per image"):
+        times([0], LabelTiming(times=str(tmp_path / "times.txt")))
+
+
 def test_times_of_the_images_in_the_recording():
     assert times([2, 0], LabelTiming(), frame_times=[5, 40, 95]) == [95, 5]
     assert times([2], LabelTiming(fps=10), frame_times=[5, 40, 95]) == [200_000]  # a stated rate takes precedence
@@ -120,8 +127,7 @@ def test_npy_file_of_image_times(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"not a file of image times \(it contains no times\), allowed: one time per line"),
-        ("5\nseven\n", r"line 2: 'seven'"),
+        ("5\nseven\n", r"not a file of image times \(line 2: 'seven'\), allowed: one time per line"),
         ("5\n4\n", "the times fall from 5 to 4 us, allowed: times that increase"),
         ("0.5\n0.75\n", "image time holds fractions, .*--label_time_unit s"),
         ("5\nnan\n", "NaN or infinity"),

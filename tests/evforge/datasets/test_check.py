@@ -1,9 +1,12 @@
 from pathlib import Path
 
+import numpy as np
+
 from detector.data.check.finding import Finding
+from detector.events import BBOX_dtype, EventCD, write_dat
 from detector.labels import load_labels, save_labels
 from evforge.cli.main import main
-from evforge.datasets.check import findings_text
+from evforge.datasets.check import check, findings_text
 
 
 def copy_labels(source, target, **changes):
@@ -47,3 +50,37 @@ def test_many_files_with_one_fault_are_cut_short():
         "warning  data: label rates differ: a, allowed: b",
     ]
     assert lines[-1] == "13 error(s), 1 warning(s)"
+
+
+def write_polarity(folder, p):
+    events = np.zeros(3000, EventCD)
+    events["t"], events["x"], events["y"], events["p"] = np.arange(3000) * 1000, np.arange(3000) % 70, 5, p
+    folder.mkdir()
+    write_dat(folder / "a_td.dat", events, 60, 80)
+    save_labels(folder / "a_bbox.npy", np.array([(500_000, 10, 4, 8, 12, 0, 1, 1.0)], BBOX_dtype))
+    (folder / "label_map_dictionary.json").write_text('{"0": "car"}')
+
+
+def test_figures_are_written_only_if_there_is_something_to_draw(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_polarity(tmp_path / "sound", np.arange(3000) % 2)
+    write_polarity(tmp_path / "all_on", 1)
+    assert check([str(tmp_path / "sound")]) == 0
+    assert "figures" not in capsys.readouterr().out
+    assert not (tmp_path / "runs").exists()
+    assert check([str(tmp_path / "all_on")]) == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("check-all_on-")
+    assert capsys.readouterr().out.endswith(f"\nfigures: {folder}\n")
+    assert check(["all_on"], output="figures", storage="elsewhere") == 0
+    assert [path.name for path in (tmp_path / "figures").iterdir()] == ["one_polarity-1-a.png"]
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_no_error(tmp_path, capsys):
+    write_polarity(tmp_path / "all_on", 1)
+    (tmp_path / "file").write_text("")
+    assert check([str(tmp_path / "all_on")], output=str(tmp_path / "file" / "figures")) == 0
+    captured = capsys.readouterr()
+    assert "one polarity" in captured.out
+    assert "warning: figures of the findings was not drawn" in captured.err

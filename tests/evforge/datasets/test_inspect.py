@@ -181,7 +181,7 @@ def test_verb_prints_and_draws(dataset, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "labelled times" in text
     assert text.endswith(f"figures: {output}\n")
-    assert sorted(path.name for path in output.iterdir()) == ["boxes.png", "event_rate.png", "samples.png"]
+    assert sorted(path.name for path in output.iterdir()) == ["boxes.png", "event_rate.png", "first_boxes.png", "samples.png"]
     for path in output.iterdir():
         size, count = colours(path)
         assert min(size) > 300
@@ -213,7 +213,7 @@ def test_a_figure_that_fails_is_a_warning(dataset, tmp_path, monkeypatch, capsys
 
     monkeypatch.setattr("evforge.datasets.inspect.rate_figure", broken)
     (folder,) = inspect([str(dataset)], Config(), str(tmp_path / "out"))
-    assert sorted(path.name for path in folder.iterdir()) == ["boxes.png", "samples.png"]
+    assert sorted(path.name for path in folder.iterdir()) == ["boxes.png", "first_boxes.png", "samples.png"]
     assert "event_rate.png was not drawn: RuntimeError: no fonts" in capsys.readouterr().err
 
 

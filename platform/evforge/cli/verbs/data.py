@@ -129,24 +129,28 @@ def check(
     paths: list[str],
     settings: Settings,
     *,
+    output: str | None = None,
     sensor_height: int | None = None,
     sensor_width: int | None = None,
     timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
 ) -> int:
-    """Check a dataset for faults: labels, times, classes, splits, broken files.
+    """Check recordings or a dataset for faults of labels, events, times, classes, splits and files, and draw them.
 
     Prints one line per fault, for at most ten faults of each kind. A fault is an error if data cannot be used or would
     make results wrong, and a warning if data is unusual. The exit code is 1 if there is an error, otherwise 0.
 
     Args:
         paths: either a dataset folder, or recordings and tensor files with labels in the same folder
+        output: folder for the figures of the faults; runs/check-<name>-<time> if not given
         sensor_height: height of the sensor in pixels, for recordings that do not contain it
         sensor_width: width of the sensor in pixels, for recordings that do not contain it
         timing: how the label times of recordings are determined; datasets always use microseconds
     """
     from evforge.datasets.check import check as run
 
-    return run(paths, (sensor_height, sensor_width), timing, data=settings.resolve().data)
+    config = settings.resolve()
+    sensor = sensor_height, sensor_width
+    return run(paths, sensor, timing, data=config.data, output=output, storage=config.train.storage)
 
 
 def labels(

@@ -95,7 +95,7 @@ IMAGES = [{"id": 1, "t": 0}]
         ({"images": IMAGES}, r"'annotations' is missing, allowed: the lists \"images\""),
         ({"images": {}, "annotations": []}, r"'images' is not a list"),
         (dataset([3]), r"entry 0 of 'images': got a int, allowed: an object"),
-        (dataset(IMAGES * 2), r"two images have the id 1, allowed: different ids"),
+        (dataset(IMAGES * 2), r"two images have the same id, allowed: different ids"),
         (dataset([{"id": 1}]), r"entry 0 of 'images' has no time, needed: t in microseconds, t_us, .* file_name"),
         (dataset([{"id": 1, "file_name": "left.png"}]), r"'left.png' does not contain an image number"),
         (

@@ -67,6 +67,10 @@ def test_lines_without_box_are_images_without_boxes(tmp_path):
         ("t,x,y,w,h\n\n1,2,3,4,0x1\n", r"line 3: h: got '0x1', allowed: a number"),
         ("t,t,y,w,h\n", r"two columns have the name 't', allowed: different names"),
         ("t,x,y,w,h,class_id,class_name\n1,2,3,4,5,6,a\n1,2,3,4,5,6,b\n", r"class id 6 has the names 'a' and 'b'"),
+        (
+            "filename,x1,y1,x2,y2\na_3.png,1,2,3,4\nb/3.png,1,2,3,4\n",
+            r"a_3.png and b/3.png both have the image number 3",
+        ),
         ("filename,xmin,ymin,xmax,ymax\nleft.png,1,2,3,4\n", r"'left.png' does not contain an image number"),
         ('t,x,y,w,h\n"' + "1" * 200_000, r"line 2: field larger than field limit"),
         (

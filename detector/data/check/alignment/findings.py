@@ -1,0 +1,188 @@
+"""Findings about boxes that do not fit the events of their file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from detector.data.check.alignment.activity import Activity
+from detector.data.check.alignment.layouts import STORED, all_layouts
+from detector.data.check.alignment.score import BoxSet
+from detector.data.check.alignment.search import LayoutFit, ShiftFit, find_layout, find_shift
+from detector.data.check.evidence import Bars, Curves, PixelMap
+from detector.data.check.finding import Finding, Severity
+
+__all__ = ["SHIFTED", "check_alignment", "is_layout_fault", "is_shift_fault"]
+
+SHIFTED = "labels shifted in time"
+"""Kind of the findings about a time offset."""
+
+MIN_SHIFT_US = 50_000
+"""Smallest time offset that is reported.
+
+Correct labels can be off by half the time in which their events are collected.
+"""
+
+MAX_ERRORS_US, MAX_ERROR_SHARE = (20_000, 60_000), 0.1
+"""Largest standard error of a reported offset: a share of the offset, but within these limits in microseconds."""
+
+LARGE_SHIFT_US, MIN_RATIOS = 500_000, (2.0, 3.0)
+"""Offset from which a higher significance is required, because there are more of such offsets, and both values."""
+
+MIN_SCORE = 0.1
+"""Smallest score at the reported offset or layout. Boxes without a relation to the events score -0.1 to 0.05."""
+
+MIN_BLOCKS, MIN_BLOCKS_OF_SIZE = 8, 30
+"""Smallest number of independent groups of boxes, in general and for a statement about the sizes of boxes."""
+
+MAX_BOXES, MAX_FAR_US = 4000, 5_000_000
+FIGURE_WINDOW_US = 100_000
+ELSEWHERE_US = 500_000
+"""Scores at offsets farther from the best one than this show how high scores are by chance."""
+
+
+def check_alignment(path: Path, labels: np.ndarray, activity: Activity, offset: int = 0) -> Iterator[Finding]:
+    """Yield at most one finding: a time offset, or a layout such as mirrored or swapped axes.
+
+    Nothing is found where it cannot be known: in static scenes, with few labels, or if no offset and no layout is much
+    better than all others.
+
+    Args:
+        path: path of the label file.
+        labels: `BBOX_dtype` without frame labels of class "empty", in sensor pixels.
+        activity: counts of the events of the file.
+        offset: microseconds that were already added to the times of `labels`, with --label_offset.
+    """
+    window = max(FIGURE_WINDOW_US, 2 * activity.step)
+    boxes = _choose(labels, activity)
+    if np.unique(boxes.blocks).size < MIN_BLOCKS:
+        return
+    shift = find_shift(activity, boxes, window)
+    if shift is not None and is_shift_fault(shift, activity.step):
+        yield _shift_finding(path, shift, boxes, activity, offset)
+        return
+    inside = (boxes.times - window / 2 >= activity.start) & (boxes.times + window / 2 <= activity.end)
+    if np.unique(boxes.blocks[inside]).size < MIN_BLOCKS:
+        return
+    layout = find_layout(activity, boxes.take(inside), window)
+    if is_layout_fault(layout):
+        yield _layout_finding(path, layout, boxes.take(inside), activity)
+
+
+def is_shift_fault(fit: ShiftFit, step: int) -> bool:
+    """Return whether an offset is large, exact and unique enough to be reported.
+
+    Args:
+        fit: result of the search.
+        step: duration in microseconds of a time step of the counts. Offsets below 1.5 steps of frames are not reported.
+    """
+    elsewhere = fit.scores[(np.abs(fit.shifts - fit.best) > ELSEWHERE_US) & np.isfinite(fit.scores)]
+    size = abs(fit.best)
+    if size < max(MIN_SHIFT_US, 1.5 * step) or elsewhere.size < 10:
+        return False
+    median = np.median(elsewhere)
+    spread = 1.48 * np.median(np.abs(elsewhere - median))
+    is_exact = fit.error <= np.clip(MAX_ERROR_SHARE * size, *MAX_ERRORS_US) and size >= 5 * fit.error
+    is_large = size - 3 * fit.error >= 0.9 * MIN_SHIFT_US
+    is_unique = fit.score >= max(1.5 * elsewhere.max(), median + 5 * max(spread, 0.01))
+    is_better = fit.gain.mean >= 0.025 * fit.score and fit.gain.num_blocks >= MIN_BLOCKS
+    is_better = is_better and fit.gain.ratio >= MIN_RATIOS[size >= LARGE_SHIFT_US]
+    return bool(is_exact and is_large and is_unique and is_better and fit.score >= MIN_SCORE)
+
+
+def is_layout_fault(fit: LayoutFit) -> bool:
+    """Return whether another layout is so much better than the boxes as stored that it is reported."""
+    if fit.best == STORED:
+        return False
+    score, gain = fit.scores[fit.best], fit.gain
+    # Loose boxes are no fault, and boxes at a wrong time seem too small: a wrong size needs more evidence.
+    is_size = fit.best.startswith("w, h")
+    least_gain, least_ratio, least_lead = (0.2, 4.5, 0.25) if is_size else (0.3, 4.0, 0.2)
+    is_better = gain.mean >= least_gain * score and gain.ratio >= least_ratio and fit.lead >= least_lead * score
+    return is_better and score >= 1.5 * MIN_SCORE and gain.num_blocks >= (MIN_BLOCKS_OF_SIZE if is_size else MIN_BLOCKS)
+
+
+def _choose(labels: np.ndarray, activity: Activity) -> BoxSet:
+    """Choose at most `MAX_BOXES` boxes, spread over the labelled times near the counts, without boxes below a cell."""
+    near = (labels["t"] >= activity.start - MAX_FAR_US) & (labels["t"] <= activity.end + MAX_FAR_US)
+    large = (labels["w"] >= activity.cell[1]) & (labels["h"] >= activity.cell[0])
+    chosen = np.flatnonzero(near & large)
+    return BoxSet.of(labels[chosen[:: -(-chosen.size // MAX_BOXES) or 1]])
+
+
+def _shift_finding(path: Path, fit: ShiftFit, boxes: BoxSet, activity: Activity, offset: int) -> Finding:
+    side = "earlier" if fit.best > 0 else "later"
+    found = (
+        f"labels are {abs(fit.best) / 1e3:.0f} ms (standard error {fit.error / 1e3:.0f} ms) {side} than the events in "
+        "their boxes"
+    )
+    curve = Curves(
+        "How well the boxes enclose the events, if the labels are shifted in time",
+        "time added to the labels (s)",
+        "score",
+        {"score of the boxes": (fit.shifts / 1e6, fit.scores)},
+        {"as stored": 0.0, f"best: {fit.best / 1e6:+.3f} s": fit.best / 1e6},
+    )
+    figure = _shift_figure(fit.best, boxes, activity)
+    remedy = f"give `build` --label_offset {offset + round(fit.best, -3)}, which is added to the label times (us)"
+    allowed = f"less than {MIN_SHIFT_US / 1e3:.0f} ms"
+    return Finding("error", path, SHIFTED, found, allowed, remedy, (curve, figure))
+
+
+def _shift_figure(shift: int, boxes: BoxSet, activity: Activity) -> PixelMap:
+    """Show the boxes that are stored for a time, and the boxes for the same time after the correction."""
+    known = np.unique(boxes.times)
+    slack = float(np.median(np.diff(known))) / 2 if known.size > 1 else 0.0
+    both = np.abs(_nearest(known, boxes.times + shift) - (boxes.times + shift)) <= slack
+    right = boxes.take(both) if both.any() else boxes
+    at = right.times[_example(right._replace(times=right.times + shift), activity)[0]]
+    given = (boxes.times == _nearest(known, np.array([at + shift]))) & both.any()
+    sets = {"as stored": boxes.xywh[given], "label times corrected": boxes.xywh[boxes.times == at]}
+    image = activity.image(int(at + shift), FIGURE_WINDOW_US)
+    return PixelMap(f"Events and boxes at {(at + shift) / 1e6:.2f} s", image, activity.sensor_size, sets)
+
+
+def _layout_finding(path: Path, fit: LayoutFit, boxes: BoxSet, activity: Activity) -> Finding:
+    is_size, change = fit.best.startswith("w, h"), all_layouts(activity.sensor_size)[fit.best]
+    found = (
+        f"the boxes fit the events after a change: {fit.best} (score {fit.scores[fit.best]:.2f}, as stored "
+        f"{fit.scores[STORED]:.2f}, next best {fit.scores[fit.best] - fit.lead:.2f})"
+    )
+    names = sorted(fit.scores, key=lambda name: -fit.scores[name])[:8]
+    names += [] if STORED in names else [STORED]
+    bars = Bars(
+        "How well the boxes enclose the events, if they are changed",
+        "score",
+        {name: fit.scores[name] for name in names},
+        (fit.best,),
+    )
+    shown = _example(boxes, activity, change(boxes.xywh))
+    given = boxes.xywh[shown]
+    sets = {STORED: given, fit.best: change(given)}
+    at = int(boxes.times[shown[0]])
+    figure = PixelMap(
+        f"Events and boxes at {at / 1e6:.2f} s", activity.image(at, FIGURE_WINDOW_US), activity.sensor_size, sets
+    )
+    remedy = f"apply this change to the label file or to the events, whichever is wrong: {fit.best}"
+    severity: Severity = "warning" if is_size else "error"
+    return Finding(
+        severity, path, "boxes in another layout", found, "boxes that fit the events", remedy, (bars, figure)
+    )
+
+
+def _example(boxes: BoxSet, activity: Activity, corrected: np.ndarray | None = None) -> np.ndarray:
+    """Return the rows of the boxes at the labelled time with the most events in its (corrected) boxes."""
+    xywh = boxes.xywh if corrected is None else corrected
+    height, width = activity.sensor_size
+    corners = np.hstack([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]]).clip(0, (width, height, width, height))
+    counts = activity.count(corners, boxes.times, FIGURE_WINDOW_US)
+    times, place = np.unique(boxes.times, return_inverse=True)
+    best = times[np.argmax(np.bincount(place, counts))]
+    return np.flatnonzero(boxes.times == best)
+
+
+def _nearest(known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the nearest element of the sorted array `known` for each value."""
+    after = np.clip(np.searchsorted(known, values), 1, max(known.size - 1, 1))
+    before, after = known[after - 1], known[np.minimum(after, known.size - 1)]
+    return np.where(values - before <= after - values, before, after)

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from detector.data.check.alignment.activity import ActivityBuilder
+from detector.data.check.alignment.score import BoxSet, box_scores, significance
+from detector.events import BBOX_dtype
+
+
+def activity_of(x, y, size=(40, 60)):
+    builder = ActivityBuilder(size, (0, 20_000))
+    x, y = np.array(x, np.uint16), np.array(y, np.uint16)
+    builder.add_events((x, y, np.zeros(x.size, np.int8), np.full(x.size, 10_000)))
+    return builder.build()
+
+
+def test_a_score_by_hand():
+    # 18 events in the box of 4 x 2 px, 4 more in its neighbourhood of 8 x 4 px, 1 outside of both.
+    activity = activity_of([20] * 18 + [18] * 4 + [5], [10] * 18 + [12] * 4 + [5])
+    (found,) = box_scores(activity, np.array([[20.0, 10, 4, 2]]), np.array([10_000.0]), 20_000, 2.0)
+    share = (18 + 2 * 0.25) / (22 + 2)
+    assert found == pytest.approx(share * np.log(share / 0.25) + (1 - share) * np.log((1 - share) / 0.75))
+
+
+def test_fewer_events_inside_than_around_give_a_negative_score():
+    activity = activity_of([18] * 20, [12] * 20)
+    assert box_scores(activity, np.array([[20.0, 10, 4, 2]]), np.array([10_000.0]), 20_000, 2.0) < -0.1
+
+
+def test_no_evidence_is_no_score():
+    activity = activity_of([20], [10])
+    boxes = np.array([[40.0, 30, 4, 2], [58, 10, 10, 4], [70, 10, 4, 4], [20, 10, 0, 0]])
+    found = box_scores(activity, boxes, np.full(4, 10_000.0), 20_000, 2.0)
+    assert found.tolist() == pytest.approx([0, 0, 0, 0], abs=1e-12)
+
+
+def test_the_score_is_highest_for_the_exact_box(scene, activity):
+    boxes = BoxSet.of(scene[1])
+
+    def mean(xywh):
+        return box_scores(activity, xywh, boxes.times, 100_000, 4.0).mean()
+
+    x, y, w, h = boxes.xywh.T
+    exact = mean(boxes.xywh)
+    changed = [(x + 3, y, w, h), (x, y - 3, w, h), (x - w / 4, y - h / 4, 1.5 * w, 1.5 * h), (x, y, w / 2, h)]
+    assert exact > 0.8
+    assert all(mean(np.stack(columns, axis=1)) < 0.85 * exact for columns in changed)
+
+
+def test_significance_by_hand():
+    # Sums of the groups are 3, 5 and 1 of 2, 2 and 1 values; the mean is 1.8, deviations are -0.6, 1.4 and -0.8.
+    found = significance(np.array([1, 2, 2, 3, 1.0]), np.array([7, 7, 4, 4, 9]))
+    error = np.sqrt((0.36 + 1.96 + 0.64) * 3 / 2) / 5
+    assert found.mean == pytest.approx(1.8)
+    assert found.ratio == pytest.approx(1.8 / error)
+    assert found.num_blocks == 3
+
+
+def test_nothing_is_significant_in_one_group():
+    assert significance(np.array([1.0, 2]), np.array([5, 5])) == (1.5, 0.0, 1)
+    assert significance(np.empty(0), np.empty(0)) == (0.0, 0.0, 0)
+
+
+def test_boxes_of_a_track_in_a_second_are_one_group():
+    labels = np.zeros(4, BBOX_dtype)
+    labels["t"], labels["track_id"] = [900_000, 999_999, 1_000_000, 999_999], [1, 1, 1, 2]
+    blocks = BoxSet.of(labels).blocks
+    assert blocks[0] == blocks[1]
+    assert len({*blocks.tolist()}) == 3

@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from detector.data.check.event_faults.flicker import RateCounter
+
+PATH = Path("a.raw")
+
+
+def find(lines, seconds=4, start=5_000_000):
+    """Poisson events whose rate oscillates by the given amplitudes at the given frequencies."""
+    rng = np.random.default_rng(0)
+    t = np.arange(0, int(seconds * 1_000_000), 100)
+    rate = 1 + sum(part * np.cos(2 * np.pi * hz * t / 1e6) for hz, part in lines.items())
+    times = start + np.repeat(t, rng.poisson(4 * np.maximum(rate, 0)))
+    counter = RateCounter(start)
+    for first in range(0, times.size, 9_999):
+        counter.add(times[first : first + 9_999])
+    return list(counter.findings(PATH))
+
+
+@pytest.mark.parametrize("hz", [50, 60, 100, 120])
+def test_lamps(hz):
+    (found,) = find({hz: 0.5})
+    assert (found.severity, found.kind) == ("warning", "flicker")
+    assert found.found.startswith(f"the event rate oscillates at {hz} Hz by ")
+    amplitude = int(found.found.split(" by ")[1].split("%")[0])
+    assert amplitude == pytest.approx(50, abs=3)
+    assert found.evidence[0].marks == {f"{hz} Hz": hz}
+
+
+def test_a_lamp_whose_events_come_twice_per_cycle():
+    (found,) = find({100: 0.3, 200: 0.6})
+    assert "at 100 Hz by 30%" in found.found.replace("29%", "30%").replace("31%", "30%")
+    assert "at 200 Hz" in found.found
+
+
+def test_what_is_no_lamp():
+    assert find({}) == []
+    assert find({1: 0.9, 2: 0.5}) == []  # objects that come and go
+    assert find({73: 0.5}) == []
+    assert find({100: 0.05}) == []
+    assert find({40: 0.6, 80: 0.4, 120: 0.4}) == []  # a simulator at 40 frames per second
+    assert find({100: 0.5}, seconds=0.5) == []  # too short to tell
+    assert list(RateCounter(0).findings(PATH)) == []
