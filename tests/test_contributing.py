@@ -12,6 +12,7 @@ from small_detector import clip
 
 from detector.config import Config
 from detector.config.groups import OptimConfig
+from detector.data.layouts import find_layout
 from detector.events import BBOX_dtype, EventCD, open_events
 from detector.labels import load_labels
 from detector.lightning_model import build_ssd
@@ -42,9 +43,8 @@ def package(printed, tmp_path_factory):
 
 
 def test_each_kind_takes_about_ten_lines(printed):
-    assert set(printed) == {
-        f"mylab/{name}.py" for name in ("formats", "forms", "losses", "nets", "representations", "search", "training")
-    }
+    names = "formats", "forms", "layouts", "losses", "nets", "representations", "search", "training"
+    assert set(printed) == {f"mylab/{name}.py" for name in names}
     lines = {name: [line for line in text.splitlines() if line.strip()] for name, text in printed.items()}
     assert max(map(len, lines.values())) <= 11
 
@@ -101,6 +101,14 @@ def test_export_form(tmp_path):
     assert info["form"] == "printed.forms:PICKLE"
     with torch.no_grad():
         assert torch.equal(loaded(clip(1, 1), -1.0)[0][0], ssd(clip(1, 1), -1.0)[0][0])
+
+
+def test_layout(tmp_path):
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val" / "a.raw").touch()
+    layout = find_layout("printed.layouts:OURS")
+    (source,) = layout.find(tmp_path)
+    assert (source.split, source.stem, source.labels) == ("val", "a", tmp_path / "val" / "a.json")
 
 
 def test_event_and_label_format(tmp_path):
