@@ -7,7 +7,7 @@ import numpy as np
 
 from detector.events.arrays import DTYPES, ColumnBuffer, Columns, join, slice_columns
 from detector.events.faults import MAX_FAULTY, FaultFinder
-from detector.events.header import MAX_SIDE
+from detector.events.headers.sensor_size import MAX_SIDE
 from detector.events.kernels import LATEST_US
 from detector.events.reader import EventReader
 

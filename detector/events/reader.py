@@ -253,6 +253,13 @@ class EventReader(ABC):
         """
         return np.empty(0, EventExtTrigger)
 
+    def frame_times(self) -> np.ndarray:
+        """Return the times of the camera images that the file contains, as an (N,) int64 array in microseconds.
+
+        The times are on the clock of the events, in the order of the file. The array is empty if there are no images.
+        """
+        return np.empty(0, np.int64)
+
     def close(self) -> None:
         """Close the file. Arrays that were read remain valid."""
         self._closed = True

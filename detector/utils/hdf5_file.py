@@ -8,6 +8,10 @@ import h5py
 __all__ = ["open_hdf5"]
 
 INSIDE = (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT)
+"""Kinds of links that lead to objects in the same file."""
+
+MOST_LINKS = 1 << 20
+"""Largest number of links in a file. All links are checked when the file is opened."""
 
 
 def open_hdf5(path: object, raw: BinaryIO | None = None) -> h5py.File:
@@ -45,19 +49,44 @@ def _open(source: Path | BinaryIO) -> h5py.File:
 
 
 def _external_part(file: h5py.File) -> str:
-    """Describe the first link or dataset that refers to another file. Return "" if nothing refers to another file."""
-    links: list[tuple[bytes, int]] = []
-    file.id.links.visit(lambda name, info: links.append((bytes(name), info.type)), info=True)
-    for name, kind in links:
-        text = name.decode(errors="replace")
-        if kind not in INSIDE:
-            return f"{text} is an external link to data"
-        item = h5py.h5o.open(file.id, name) if kind == h5py.h5l.TYPE_HARD else None
-        if isinstance(item, h5py.h5d.DatasetID):
-            plist = item.get_create_plist()
-            if plist.get_external_count():
-                return f"{text} is stored in external data"
-            parts = plist.get_virtual_count() if plist.get_layout() == h5py.h5d.VIRTUAL else 0
-            if any(plist.get_virtual_filename(index) not in (".", b".") for index in range(parts)):
-                return f"{text} is a virtual dataset with data"
+    """Describe the first link or dataset that refers to another file. Return "" if nothing refers to another file.
+
+    Links are listed group by group and never followed out of the file, so no other file is opened. HDF5's own recursive
+    visit is not used, because it crashes if groups are nested deeply.
+
+    Raises:
+        ValueError: the file has more than `MOST_LINKS` links.
+    """
+    seen: set[int] = set()
+    groups, count = [(b"", file.id)], 0
+    while groups:
+        prefix, group = groups.pop()
+        links: list[tuple[bytes, int]] = []
+        group.links.iterate(lambda name, info, links=links: links.append((bytes(name), info.type)), info=True)
+        count += len(links)
+        if count > MOST_LINKS:
+            raise ValueError(f"more than {MOST_LINKS:,} links, allowed: fewer")
+        for name, kind in links:
+            path = prefix + name
+            if kind not in INSIDE:
+                return f"{path.decode(errors='replace')} is an external link to data"
+            item = h5py.h5o.open(group, name) if kind == h5py.h5l.TYPE_HARD else None
+            if item is None or (address := h5py.h5o.get_info(item).addr) in seen:
+                continue
+            seen.add(address)
+            if isinstance(item, h5py.h5g.GroupID):
+                groups.append((path + b"/", item))
+            elif isinstance(item, h5py.h5d.DatasetID) and (found := _external_storage(item)):
+                return f"{path.decode(errors='replace')} {found}"
+    return ""
+
+
+def _external_storage(dataset: h5py.h5d.DatasetID) -> str:
+    """Describe how a dataset stores data in another file. Return "" if it does not."""
+    plist = dataset.get_create_plist()
+    if plist.get_external_count():
+        return "is stored in external data"
+    parts = plist.get_virtual_count() if plist.get_layout() == h5py.h5d.VIRTUAL else 0
+    if any(plist.get_virtual_filename(index) not in (".", b".") for index in range(parts)):
+        return "is a virtual dataset with data"
     return ""

@@ -191,7 +191,7 @@ def local_files(source: Source, label_format: str) -> Iterator[Source]:
     If the recording is at a remote address, both files are temporary copies that exist until the end of the block.
 
     Raises:
-        FileNotFoundError: there are no labels.
+        FileNotFoundError: the recording does not exist or has no labels.
         ValueError: the block used copies and raised one of the errors `BROKEN`. The message contains the address of
             the recording instead of the path of the copy.
     """
@@ -199,6 +199,8 @@ def local_files(source: Source, label_format: str) -> Iterator[Source]:
     if isinstance(recording, Path):
         yield source
         return
+    if not recording.is_file():
+        raise FileNotFoundError(f"{recording}: no such recording")
     found = source.find_labels(label_format)
     with TemporaryDirectory(prefix="evforge-") as temporary:
         folder = Path(temporary) / recording.parent.name

@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
-SUFFIXES = (*HDF5_SUFFIXES, ".dat", ".raw", ".csv", ".npy")
+SUFFIXES = (*HDF5_SUFFIXES, ".dat", ".raw", ".csv", ".npy", ".npz")
 """Suffixes of files that may be tensor files or recordings.
 
 An HDF5 file can be either; this depends on its content.
@@ -50,10 +50,10 @@ TABLE_SUFFIXES = (".csv", ".npy", ".txt")
 
 Sensor = tuple[int | None, int | None]
 
-EVENT_GROUPS = ("CD", "events", "t")
-"""Names at the root of an HDF5 file that show that the file is a recording.
+EVENT_GROUPS = ("CD", "events", "davis", "prophesee", "t", "ts")
+"""Names at the root of an HDF5 file that show that the file is a recording, see `containers.hdf5_layout`.
 
-The names belong to three layouts: event records, a group of event columns, and event columns at the root.
+"t" and "ts" belong to files with event columns at the root, the others are datasets of events or groups with events.
 """
 
 DTYPES = ("uint8", "int8", "float16", "float32")

@@ -7,7 +7,7 @@ import numpy as np
 
 from detector.events.arrays import Columns
 from detector.events.containers.chunked import BlockReader, has_fraction, to_microseconds
-from detector.events.header import sensor_size
+from detector.events.headers.sensor_size import sensor_size
 from detector.events.reader import CHUNK
 
 __all__ = ["ArrayReader"]
@@ -22,7 +22,8 @@ class ArrayReader(BlockReader):
             with np.load(path) as file:
                 return ArrayReader(path, (file["x"], file["y"], file["p"], file["t"]), height, width)
 
-    If this function is in `mylab/formats.py`, the setting `data.event_format: mylab.formats:read_npz` selects it.
+    If this function is in `mylab/formats.py`, the setting `data.event_format: mylab.formats:read_npz` selects it. The
+    setting `data.event_columns` is passed if the function has an optional parameter `event_columns`.
 
     Args:
         path: path of the recording, for error messages.

@@ -1,7 +1,7 @@
 """Base class of readers that read events one block at a time, from HDF5 files or arrays."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +10,7 @@ from detector.events.arrays import ColumnBuffer, Columns, slice_columns
 from detector.events.faults import DisorderError, FaultFinder, RawBlock, has_suspects
 from detector.events.reader import CHUNK, EventReader
 
-__all__ = ["BlockReader", "find_names", "has_fraction", "to_microseconds"]
-
-NAMES = {"x": ("x",), "y": ("y",), "p": ("p", "polarity", "pol"), "t": ("t", "timestamp", "ts")}
-"""For each event column, its names in the files of various tools."""
+__all__ = ["BlockReader", "has_fraction", "to_microseconds"]
 
 LAST_TIME = 1 << 62
 """Upper limit of times, so that the difference of two times does not overflow."""
@@ -23,28 +20,6 @@ RECENT = 4
 
 A recording with at most this number of blocks is read completely before its first search.
 """
-
-
-def find_names(source: object, names: Iterable[str]) -> tuple[str, str, str, str]:
-    """Find the names of the columns x, y, p, t in a file, such as "polarity" for p or "timestamp" for t.
-
-    Args:
-        source: the file, named in error messages.
-        names: names of all columns of the file.
-
-    Returns:
-        Names of the columns x, y, p, t in the file.
-
-    Raises:
-        ValueError: a column is missing.
-    """
-    names = list(names)
-    found = [next((name for name in known if name in names), None) for known in NAMES.values()]
-    x, y, p, t = found
-    if x is None or y is None or p is None or t is None:
-        allowed = ", ".join("|".join(known) for known in NAMES.values())
-        raise ValueError(f"{source}: no events: found {', '.join(names) or 'nothing'}; required: {allowed}")
-    return x, y, p, t
 
 
 def has_fraction(t: np.ndarray) -> bool:

@@ -1,14 +1,13 @@
-"""HDF5 recordings in OpenEB's layout with any compression, or with separate datasets x, y, p, t from other tools.
+"""HDF5 recordings in OpenEB's layout with any compression, or in the layouts of other tools, see `hdf5_layout`.
 
 OpenEB (Apache-2.0) stores records x, y, p, t in `/CD/events` and records p, t, id in `/EXT_TRIGGER/events`. Next to
 either dataset, a dataset `indexes` contains the index of the first event of every 2 ms. The sensor size is an attribute
 of the file.
 
-DSEC and RVT store datasets x, y, p, t in `/events`, and the sensor size in `/events/height` and `/events/width`. The
-number in `/t_offset` is added to all times.
+DSEC stores a number in `/t_offset`, which is added to all times.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,8 +15,13 @@ import h5py
 import numpy as np
 
 from detector.events.arrays import ColumnBuffer, Columns
-from detector.events.containers.chunked import LAST_TIME, BlockReader, find_names, has_fraction, to_microseconds
-from detector.events.header import MAX_SIDE, Header, sensor_size
+from detector.events.containers.chunked import LAST_TIME, BlockReader, has_fraction, to_microseconds
+from detector.events.containers.column_order import find_order
+from detector.events.containers.hdf5_layout import find_frame_times, find_layout, find_sensor_size, text_of
+from detector.events.headers.column_names import OPTION
+from detector.events.headers.file_kinds import unreadable
+from detector.events.headers.header import has_signature
+from detector.events.headers.sensor_size import MAX_SIDE, sensor_size
 from detector.events.prophesee.ecf import count_events, decode, first_time
 from detector.events.reader import CHUNK, to_events
 from detector.events.types import EventCD, EventExtTrigger
@@ -27,10 +31,6 @@ from detector.utils.hdf5_file import open_hdf5
 
 __all__ = ["Hdf5Reader", "write_hdf5"]
 
-PLACES = ("CD/events", "events", "/")
-"""Paths of the events in a file: a dataset of records, or a group of datasets x, y, p, t."""
-
-SIZE_FIELDS = ("geometry", "format", "height", "width", "system_id")
 TRIGGERS = "EXT_TRIGGER/events"
 ECF = 0x8ECF
 """Id of the ECF filter in HDF5."""
@@ -49,38 +49,57 @@ INDEX = np.dtype([("id", "<u8"), ("ts", "<i8")])
 class Hdf5Reader(BlockReader):
     """Reads HDF5 recordings. ECF chunks are decoded without an HDF5 plugin.
 
+    If a file contains several cameras, as files of MVSEC and M3ED do, the events of the left camera are read.
+
     Args:
         path: path of the recording.
         height: sensor height in pixels, for files that do not contain it.
         width: sensor width in pixels, for files that do not contain it.
+        event_columns: order of the columns of an (N, 4) array, such as "t,x,y,p"; None to use the values.
 
     Raises:
         ValueError: the file is broken, contains no event datasets, or needs an HDF5 filter that is not installed. Or
-            the sensor size is unknown, or it differs from the size in the file.
+            the sensor size or the order of the columns is unknown, or one of them contradicts the file.
     """
 
-    def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
+    def __init__(
+        self, path: Path, height: int | None = None, width: int | None = None, event_columns: str | None = None
+    ) -> None:
+        if not has_signature(path, "HDF5"):
+            raise unreadable(path, "not a complete HDF5 file")
         with _readable(path):
             self._file = open_hdf5(path)
         try:
             with _readable(path):
-                self._names, self._datasets = _find_datasets(path, self._file)
-                self._ecf = _check_filters(path, self._datasets)
+                self._layout = find_layout(path, self._file)
+                self._ecf = _check_filters(path, self._layout.datasets)
                 self._offset = int(self._file["t_offset"][()]) if "t_offset" in self._file else 0
                 self._index, self._index_start = _find_index(self._file)
-                found = Header("HDF5", _fields(self._file), 0).sensor_size()
+                found = find_sensor_size(self._file, self._layout)
             size = sensor_size(path, found, height, width)
+            self._columns = self._find_columns(path, size, event_columns)
         except BaseException:
             self._file.close()
             raise
-        times = self._datasets[-1]
+        times = self._layout.datasets[-1]
         chunk = times.chunks[0] if times.chunks else CHUNK
         # With ECF, a block is one chunk. With other filters, small chunks are combined into a block.
         super().__init__(path, *size, times.shape[0], chunk if self._ecf else chunk * max(1, CHUNK // chunk))
         self._seconds = False
-        kind = times.dtype[self._names[3]] if times.dtype.names else times.dtype
+        kind = times.dtype[self._layout.fields[3]] if self._layout.fields and times.dtype.names else times.dtype
         if kind.kind == "f":
             self._seconds = has_fraction(self._slices(0, CHUNK, raw=True)[3])
+
+    def _find_columns(self, path: Path, size: tuple[int, int], event_columns: str | None) -> Sequence[str | int]:
+        """Return the keys of x, y, p, t in a part of the only dataset: names of fields, or positions of columns."""
+        layout = self._layout
+        if layout.is_table:
+            with _readable(path):
+                source = f"{path}: {layout.place}"
+                return find_order(source, layout.datasets[0], size, event_columns, usual=layout.usual_order)
+        if event_columns is not None:
+            raise ValueError(f"{path}: {OPTION}: got {event_columns!r}, but the columns have names, allowed: no value")
+        return layout.fields or ()
 
     def _load(self, start: int, out: Columns) -> None:
         if self._ecf:
@@ -88,11 +107,11 @@ class Hdf5Reader(BlockReader):
             if mask == 0:
                 self._decode(chunk, out)
                 return
-            dtype = self._datasets[0].dtype  # the chunk was stored without compression
+            dtype = self._layout.datasets[0].dtype  # the chunk was stored without compression
             if len(chunk) < out[0].size * dtype.itemsize:
                 raise ValueError(f"{self.path}: chunk of {len(chunk)} bytes, allowed: {out[0].size * dtype.itemsize}")
             records = np.frombuffer(chunk, dtype, out[0].size)
-            self._store([records[name] for name in self._names], out)
+            self._store([records[name] for name in self._columns], out)
             return
         self._store(self._slices(start, start + out[0].size), out)
 
@@ -130,7 +149,7 @@ class Hdf5Reader(BlockReader):
         The mask is 0 if the chunk is compressed.
         """
         with _readable(self.path):
-            return self._datasets[0].id.read_direct_chunk((start,))
+            return self._layout.datasets[0].id.read_direct_chunk((start,))
 
     def _slices(self, start: int, stop: int, raw: bool = False) -> list[np.ndarray]:
         """Read the events `start` to `stop - 1` as arrays x, y, p, t with the types of the file.
@@ -138,11 +157,12 @@ class Hdf5Reader(BlockReader):
         t is converted to microseconds, with the offset of the file added. If `raw` is True, t is returned as stored.
         """
         with _readable(self.path):
-            if len(self._datasets) == 1:
-                records = self._datasets[0][start:stop]
-                *pixels, t = (records[name] for name in self._names)
-            else:
-                *pixels, t = (dataset[start:stop] for dataset in self._datasets)
+            parts = [dataset[start:stop] for dataset in self._layout.datasets]
+            if self._layout.is_table:
+                parts = [parts[0][:, place] for place in self._columns]
+            elif len(parts) == 1:
+                parts = [parts[0][name] for name in self._columns]
+            *pixels, t = parts
             if raw:
                 return [*pixels, t]
             t = to_microseconds(self.path, t, self._seconds)
@@ -157,6 +177,22 @@ class Hdf5Reader(BlockReader):
             for name in edges.dtype.names:
                 edges[name] = found[name]
             return edges
+
+    def frame_times(self) -> np.ndarray:
+        """Return the times of the camera images that the file contains, as an (N,) int64 array in microseconds.
+
+        The times are on the clock of the events, in the order of the file. The array is empty if there are no images.
+
+        Raises:
+            ValueError: a time is not a finite number.
+        """
+        self._check_open()
+        with _readable(self.path):
+            times = find_frame_times(self._file, self._layout)
+        if times.dtype.kind not in "iuf":
+            raise ValueError(f"{self.path}: times of images are {times.dtype}, allowed: numbers")
+        times = to_microseconds(self.path, times, self._seconds or has_fraction(times))
+        return times.astype(np.int64) + self._offset
 
     def close(self) -> None:
         """Close the file. Arrays that were read remain valid."""
@@ -214,27 +250,6 @@ def _indexes(t: np.ndarray) -> np.ndarray:
     return entries
 
 
-def _find_datasets(path: Path, file: h5py.File) -> tuple[tuple[str, str, str, str], list[h5py.Dataset]]:
-    """Find the events in a file.
-
-    Returns:
-        Names of x, y, p, t in the file, and a list of either one dataset of records or the four datasets x, y, p, t.
-    """
-    place = next(place for place in PLACES if place in file)
-    found = file[place]
-    if not isinstance(found, h5py.Dataset | h5py.Group):
-        raise ValueError(f"{path}: {place} is not data, required: a dataset or a group")
-    if isinstance(found, h5py.Dataset):
-        names, datasets = find_names(f"{path}: {place}", found.dtype.names or ()), [found]
-    else:
-        names = find_names(f"{path}: {place}", [name for name, item in found.items() if isinstance(item, h5py.Dataset)])
-        datasets = [found[name] for name in names]
-    shapes = {dataset.shape for dataset in datasets}
-    if len(shapes) > 1 or len(datasets[0].shape or ()) != 1:
-        raise ValueError(f"{path}: x, y, p, t have shapes {shapes}, allowed: the same shape (N,) for all")
-    return names, datasets
-
-
 def _find_index(file: h5py.File) -> tuple[h5py.Dataset | None, int]:
     """Return OpenEB's index of the events and the time in microseconds at which it starts.
 
@@ -243,11 +258,11 @@ def _find_index(file: h5py.File) -> tuple[h5py.Dataset | None, int]:
     with suppress(KeyError, ValueError, TypeError):
         index = file["CD/indexes"]
         if index.dtype == INDEX and index.ndim == 1 and _check_filters(Path(file.filename), [index]) is False:
-            return index, -int(_text(index.attrs["offset"]))
+            return index, -int(text_of(index.attrs["offset"]))
     return None, 0
 
 
-def _check_filters(path: Path, datasets: list[h5py.Dataset]) -> bool:
+def _check_filters(path: Path, datasets: Sequence[h5py.Dataset]) -> bool:
     """Return True if the events are compressed with ECF, otherwise False.
 
     Raises:
@@ -273,21 +288,13 @@ def _available(number: int) -> bool:
     return h5py.h5z.filter_avail(number)
 
 
-def _fields(file: h5py.File) -> dict[str, str]:
-    """Return the attributes and datasets that describe the sensor size, as a dict of texts with names in lower case."""
-    attributes = {name.lower(): file.attrs[name] for name in file.attrs if name.lower() in SIZE_FIELDS}
-    places = {name: file[place][()] for name in ("height", "width") if (place := f"events/{name}") in file}
-    return {name: _text(value) for name, value in {**attributes, **places}.items()}
-
-
-def _text(value: object) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """Context manager in which errors of the HDF5 library become a ValueError that names the file."""
     try:
         yield
-    except (OSError, RuntimeError, KeyError, TypeError, OverflowError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: HDF5 cannot be read: {error}") from None
+    except (OSError, RuntimeError, LookupError, TypeError, ArithmeticError, ValueError, MemoryError) as error:
+        if isinstance(error, ValueError) and str(path) in str(error):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path}: HDF5 cannot be read: {reason}") from None

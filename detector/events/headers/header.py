@@ -1,25 +1,40 @@
-"""Detection of the format and sensor size of a recording from its first bytes. The file name is not used.
+"""Detection of the format of a recording from its content, and the text headers of DAT and RAW recordings.
 
-DAT and RAW files begin with text lines `% key value`, HDF5 and NPY files begin with a signature. The first line of a
-CSV table contains four numbers or the names of the columns.
+The file name is not used. DAT and RAW files begin with text lines `% key value`. HDF5, NPY and NPZ files begin with a
+signature. Tables are described in `table_header`.
 
 Cameras write the encoding and the sensor size in different ways, depending on their version. Examples are
 `% format EVT3;height=720;width=1280`, `% evt 3.0`, `% geometry 1280x720` and `% Height 720`. Some headers contain only
-`% system_ID`, the id of the camera model.
+`% system_ID`, the id of the camera model. Text is latin-1 or UTF-8. It ends at `% end` in RAW files, or else before the
+first line without %.
 """
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+from zipfile import BadZipFile, ZipFile
 
-__all__ = ["MAX_SIDE", "Header", "read_header", "read_text_header", "sensor_size", "split_line"]
+from detector.events.headers.file_kinds import describe, unreadable
+from detector.events.headers.table_header import read_table_header
 
-SIGNATURES = {b"\x89HDF\r\n\x1a\n": "HDF5", b"\x93NUMPY": "NPY"}
-LONGEST_HEADER = 1 << 16
+__all__ = ["Header", "has_signature", "read_header", "read_text_header"]
+
+HDF5_PLACES = (0, 512, 1024, 2048)
+"""Positions of the signature of an HDF5 file. Bytes before it belong to other programs, such as MATLAB."""
+
+SIGNATURES = {"HDF5": b"\x89HDF\r\n\x1a\n", "NPY": b"\x93NUMPY", "NPZ": b"PK\x03\x04"}
+"""For each format with a signature, its bytes. NPZ files are zip archives."""
+
+LONGEST_LINE = 1 << 20
+LONGEST_HEADER = 1 << 26
+"""Numbers of bytes after which a line, or all lines together, are not a text header."""
+
+SHORTEST_LINE = 4
+"""Smallest number of characters of a header line, so that few data bytes look like a line."""
+
 ENCODINGS = {"2.0": "EVT2", "2.1": "EVT2.1", "3.0": "EVT3", "EVT21": "EVT2.1"}
 """Names of encodings by the value of `% evt` or `% format`, where both differ."""
-
-MAX_SIDE = 1 << 16
 
 # Values of system_ID for each sensor size, for old headers without a size.
 # Source: OpenEB, hal_psee_plugins, device_system_id.h (Apache-2.0).
@@ -32,7 +47,7 @@ class Header:
     """Format, text fields and length of the header of a recording.
 
     Args:
-        format: DAT, EVT2, EVT2.1, EVT3, HDF5, NPY, CSV, or the name of another encoding in a RAW header
+        format: DAT, EVT2, EVT2.1, EVT3, HDF5, NPY, NPZ, CSV, or the name of another encoding in a RAW header
         fields: values of the `% key value` lines by key, keys in lower case
         size: length of the text header in bytes, 0 in formats without a text header
     """
@@ -40,6 +55,11 @@ class Header:
     format: str
     fields: dict[str, str]
     size: int
+
+    @property
+    def has_encoding(self) -> bool:
+        """Whether the header states the encoding, as headers of RAW recordings do."""
+        return bool(self.fields.get("format") or "evt" in self.fields)
 
     def options(self) -> dict[str, str]:
         """Return all header fields as a dict, including the `key=value` entries of a line `% format NAME;key=value`."""
@@ -69,28 +89,38 @@ class Header:
 
 
 def read_header(path: Path) -> Header:
-    """Detect the format of a recording from its first bytes, and return its header.
+    """Detect the format of a recording from its content, and return its header.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is empty or its format is unknown.
+        ValueError: the file is empty or its format is unknown. The error says what the file looks like.
     """
-    head = _first_bytes(path)
-    if not head:
-        raise ValueError(f"{path}: empty file, not an event recording")
-    for signature, name in SIGNATURES.items():
-        if head.startswith(signature):
+    _check_file(path)
+    for name in SIGNATURES:
+        if has_signature(path, name) and (name != "NPZ" or _contains_arrays(path)):
             return Header(name, {}, 0)
-    header = _text_header(head)
-    if header.size:
-        return header
-    if _is_table(head):
+    if describe(path):
+        raise unreadable(path)
+    header = read_text_header(path)
+    if not header.has_encoding and read_table_header(path):
         return Header("CSV", {}, 0)
-    raise ValueError(f"{path}: not an event recording: it begins with {head[:8]!r}, no known header")
+    if not header.size:
+        raise unreadable(path)
+    return header
+
+
+def has_signature(path: Path, name: str) -> bool:
+    """Return True if a file begins with the signature of the format `name`: HDF5, NPY or NPZ."""
+    signature = SIGNATURES[name]
+    with path.open("rb") as file:
+        head = file.read(HDF5_PLACES[-1] + len(signature))
+    return any(head.startswith(signature, place) for place in (HDF5_PLACES if name == "HDF5" else (0,)))
 
 
 def read_text_header(path: Path) -> Header:
     """Parse the `% key value` lines at the beginning of a DAT or RAW recording.
+
+    Only text counts as a line, because the data may also begin with the byte of "%" if the line `% end` is missing.
 
     Returns:
         The header. If the file has no such lines, its format is "DAT" and its size is 0.
@@ -98,83 +128,56 @@ def read_text_header(path: Path) -> Header:
     Raises:
         FileNotFoundError: the file does not exist.
     """
-    return _text_header(_first_bytes(path))
-
-
-def sensor_size(path: Path, found: tuple[int, int] | None, height: int | None, width: int | None) -> tuple[int, int]:
-    """Return (height, width) of the sensor in pixels, from the file or else from the caller.
-
-    Args:
-        path: path of the recording, for error messages.
-        found: (height, width) in the file, None if the file does not contain them.
-        height: height in pixels given by the caller, or None.
-        width: width in pixels given by the caller, or None.
-
-    Raises:
-        ValueError: the size is unknown, the caller contradicts the file, or a side is below 1 or above 65536.
-    """
-    if found is None and (height is None or width is None):
-        raise ValueError(f"{path}: the header contains no sensor size, give height and width")
-    size = found or (height or 0, width or 0)
-    if (height or size[0], width or size[1]) != size:
-        raise ValueError(
-            f"{path}: height, width: got {height}, {width}, allowed: those of the header, {size[0]}, {size[1]}"
-        )
-    if min(size) < 1 or max(size) > MAX_SIDE:
-        raise ValueError(f"{path}: height, width: got {size[0]}, {size[1]}, allowed: at least 1, at most {MAX_SIDE}")
-    return size
-
-
-def split_line(line: str) -> list[str]:
-    """Return the entries of a line of a table, in lower case.
-
-    Entries are separated by commas, semicolons or blanks. A # at the start of the line is removed.
-    """
-    return re.split(r"\s*[,;\s]\s*", line.lstrip("# ").strip().lower())
-
-
-def _first_bytes(path: Path) -> bytes:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such recording")
-    with path.open("rb") as file:
-        return file.read(LONGEST_HEADER)
-
-
-def _is_table(head: bytes) -> bool:
-    """Return True if the first line of `head` has four or more columns.
-
-    The columns must be either all numbers, or names that include x and y.
-    """
-    line = head.partition(b"\n")[0].decode("utf-8-sig", "replace")
-    columns = split_line(line)
-    numbers = all(re.fullmatch(r"[-+.\de]*\d[-+.\de]*", column) for column in columns)
-    return len(columns) >= 4 and (numbers or {"x", "y"} <= set(columns))
-
-
-def _text_header(head: bytes) -> Header:
-    """Return the header that the `% key value` lines at the beginning of a file describe.
-
-    Only printable lines count as text, because the data may also begin with the byte of "%" if the line `% end` is
-    missing.
-
-    Args:
-        head: the first bytes of the file.
-    """
+    _check_file(path)
     fields: dict[str, str] = {}
     size = 0
-    while head.startswith(b"%", size) and (end := head.find(b"\n", size)) >= 0:
-        try:
-            line = head[size:end].decode().rstrip("\r")
-        except UnicodeDecodeError:
-            break
-        if not line.replace("\t", " ").isprintable():
-            break
-        size = end + 1
-        key, _, value = line[1:].strip().partition(" ")
-        if key == "end":
-            break
-        fields[key.lower()] = value.strip()
+    with path.open("rb") as file:
+        while size < LONGEST_HEADER and (line := _read_line(file)):
+            size = file.tell()
+            key, _, value = line[1:].strip().partition(" ")
+            if key == "end":
+                break
+            fields[key.lower()] = value.strip()
     return Header(_format(fields), fields, size)
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such recording")
+
+
+def _contains_arrays(path: Path) -> bool:
+    """Return True if a zip archive contains NPY arrays. If the archive is truncated, its first entry decides."""
+    try:
+        with ZipFile(path) as archive:
+            return any(name.endswith(".npy") for name in archive.namelist())
+    except (BadZipFile, ValueError, NotImplementedError, EOFError, OSError):
+        with path.open("rb") as file:
+            head = file.read(30)
+            return file.read(int.from_bytes(head[26:28], "little")).endswith(b".npy")
+
+
+def _read_line(file: BinaryIO) -> str | None:
+    """Read a line of a text header. Return None if the next bytes are no such line.
+
+    A line is a %, at most one blank, a letter or a digit, and then printable characters. It may also be empty after the
+    %. In latin-1 most bytes are printable. Therefore, at least half of the characters of a line that is not UTF-8 must
+    be ASCII.
+    """
+    if file.read(1) != b"%":
+        return None
+    raw = b"%" + file.readline(LONGEST_LINE)
+    if not raw.endswith(b"\n"):
+        return None
+    try:
+        line = raw.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        line = raw.decode("latin-1").rstrip("\r\n")
+        if 2 * sum(char.isascii() for char in line) < len(line):
+            return None
+    plain = re.sub("[\t\xa0\xad]", " ", line)
+    filled = re.match(r"% ?\w", plain) is not None and len(plain) >= SHORTEST_LINE
+    return line if plain.isprintable() and (filled or not plain.strip("% ")) else None
 
 
 def _format(fields: dict[str, str]) -> str:

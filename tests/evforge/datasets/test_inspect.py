@@ -181,7 +181,12 @@ def test_verb_prints_and_draws(dataset, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "labelled times" in text
     assert text.endswith(f"figures: {output}\n")
-    assert sorted(path.name for path in output.iterdir()) == ["boxes.png", "event_rate.png", "first_boxes.png", "samples.png"]
+    assert sorted(path.name for path in output.iterdir()) == [
+        "boxes.png",
+        "event_rate.png",
+        "first_boxes.png",
+        "samples.png",
+    ]
     for path in output.iterdir():
         size, count = colours(path)
         assert min(size) > 300

@@ -1,6 +1,7 @@
+import numpy as np
 import pytest
 
-from detector.events.header import read_header
+from detector.events.headers.header import read_header
 
 RAW_DATA = bytes([0xD0, 0xD8, 0xD9, 0x80])
 
@@ -78,3 +79,42 @@ def test_missing_file_and_folder(tmp_path):
     for path in (tmp_path / "none.raw", tmp_path):
         with pytest.raises(FileNotFoundError, match="no such recording"):
             read_header(path)
+
+
+@pytest.mark.parametrize("note", [b"caf\xe9", b"caf\xc3\xa9", b"\xe0 la carte", b"5\xa0V\t\xb5s"])
+def test_text_is_latin_1_or_utf_8(tmp_path, note):
+    text = b"% note " + note + b"\n% evt 3.0\n% geometry 640x480\n% end\n"
+    header = header_of(tmp_path, text + RAW_DATA)
+    assert (header.format, header.size, header.sensor_size()) == ("EVT3", len(text), (480, 640))
+    text = b"% Version 2\n% note " + note + b"\n% Height 240\n% Width 304\n"
+    header = header_of(tmp_path, text + bytes([12, 8]))
+    assert (header.format, header.size, header.sensor_size()) == ("DAT", len(text), (240, 304))
+
+
+@pytest.mark.parametrize("line", [b"% note " + b"a" * 100_000 + b"\n", b"% note a longer line of text\n" * 5000])
+def test_long_headers(tmp_path, line):
+    text = line + b"% evt 2.0\n% geometry 640x480\n% end\n"
+    header = header_of(tmp_path, text + RAW_DATA)
+    assert (header.format, header.size, header.sensor_size()) == ("EVT2", len(text), (480, 640))
+
+
+@pytest.mark.parametrize(
+    "data", [b"%\xe9\xe8\xe7\xe6 a\n", b"% a\x00b\n", b"%!\n", b"%ab\n", b"%\xc1\xc2\xc3\xc4\xc5\xc6\n"]
+)
+def test_data_that_begins_with_the_byte_of_a_percent_sign(tmp_path, data):
+    text = b"% evt 2.0\n% geometry 640x480\n"
+    assert header_of(tmp_path, text + data + b"% evt 3.0\n").size == len(text)
+
+
+def test_signatures_of_hdf5_and_npz(tmp_path):
+    assert header_of(tmp_path, bytes(512) + b"\x89HDF\r\n\x1a\n" + bytes(8)).format == "HDF5"
+    with (tmp_path / "a").open("wb") as file:
+        np.savez(file, x=np.zeros(3))
+    assert header_of(tmp_path, (tmp_path / "a").read_bytes()).format == "NPZ"
+    assert header_of(tmp_path, (tmp_path / "a").read_bytes()[:60]).format == "NPZ"
+
+
+@pytest.mark.parametrize("comment", [b"%geometry:640,480\n", b"% Version 2\n", b"# x\n", b"\n% caf\xe9\n"])
+def test_comments_before_a_table(tmp_path, comment):
+    assert header_of(tmp_path, comment + b"1,2,0,3\n").format == "CSV"
+    assert header_of(tmp_path, comment + b"x,y,p,t\n").format == "CSV"
