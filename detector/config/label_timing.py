@@ -14,14 +14,15 @@ TimeUnit = Literal["us", "ms", "s", "ns"]
 class LabelTiming:
     """How the times of labels are determined.
 
-    Labels of some formats belong to images, which are numbered. Image k is at k / fps after the start of the recording,
-    or at the time in line k of a file of times.
+    Labels of some formats belong to images, which are numbered. Image k is at k / fps after the first image, or at the
+    time in line k of a file of times.
 
     Args:
         time_unit: unit of the times of labels and of the file of times; by default, the unit that the format
             prescribes, otherwise us
         offset: microseconds to add to the label times, for labels that are shifted against the events
-        fps: images per second, for labels with image numbers; image 0 is at the start of the recording
+        fps: images per second, for labels with image numbers; the first image is at the last multiple of 1 / fps that
+            is not after the first event
         times: file with the time of each image, one per line, for labels with image numbers; by default,
             X_timestamps.txt or timestamps.txt beside the labels, or the times of the images in the recording
         first_image: number of the first image; by default 0, or 1 if the numbers show that they count from 1

@@ -13,10 +13,10 @@ from tqdm import tqdm
 from detector.config.groups import DEFAULT_DATA, DataConfig
 from detector.data.builder.plan import open_recording
 from detector.events import EventReader, Faults
-from detector.inference.frames_file import read_frames
 from detector.inference.predictor import Events, Frame, Predictor
 from detector.inference.writers import BOX_FILES, AddFrame, Scene, video_file
-from detector.labels import labels_path
+from detector.labels import find_labels
+from detector.labels.find import is_prediction
 from detector.utils.decoration import decoration
 
 __all__ = ["Summary", "predict"]
@@ -157,11 +157,13 @@ def _length(events: Events, delta_t: int) -> int | None:
 
 
 def _check_outputs(paths: Sequence[Path], source: Path | None, label_format: str) -> None:
+    found = find_labels(source, label_format) if source else None
+    labels = () if found is None else (found.path, *found.others)
+    inputs = [Path(file).resolve() for file in (source, *labels) if isinstance(file, Path)]
     for path in paths:
         if path.suffix.lower() not in BOX_FILES:
             raise ValueError(f"{path}: unknown kind of output, allowed: names that end in {', '.join(BOX_FILES)}")
         if paths.count(path) > 1:
             raise ValueError(f"{path}: given twice as an output, allowed: different files")
-        inputs = [file.resolve() for file in (source, labels_path(source, label_format))] if source else []
-        if path.exists() and path.resolve() in inputs and (path == source or read_frames(path) is None):
+        if path.exists() and path.resolve() in inputs and (path == source or not is_prediction(path)):
             raise ValueError(f"{path}: the recording or its labels would be lost, allowed: another output")

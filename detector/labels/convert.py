@@ -22,7 +22,7 @@ class Converted(NamedTuple):
         boxes: number of boxes
         times: number of distinct labelled times, including those of images without boxes
         names: dict from class id to name
-        notes: how the labels were read, one text per fact
+        notes: how the labels were read, and what the written file does not contain, one text per fact
     """
 
     boxes: int
@@ -75,6 +75,7 @@ def convert_labels(
         raise ValueError(f"{target}: source and target are the same, allowed: another target")
     label_format = label_format or format_of_name(target)
     writer = _writer(label_format)
+    _check_target(target, label_format, recording)
     content = read_labels(source, source_format)
     known = add_empty(join_names([content]) if names is None else names, [content])
     labels, notes = recording_labels(source, source_format, recording, timing, known)
@@ -89,7 +90,35 @@ def convert_labels(
     assert writer.write is not None
     target.parent.mkdir(parents=True, exist_ok=True)
     writer.write(target, LabelFile(boxes, found, size, np.setdiff1d(empty, boxes["t"])))
-    return Converted(number, np.unique(labels["t"]).size, found, notes)
+    lost = _lost(boxes, read_labels(target, label_format))
+    if recording is None and content.image_size is not None:
+        height, width = content.image_size
+        lost = [*lost, f"without --recording, boxes are in pixels of images of {width} x {height}, not of the sensor"]
+    return Converted(number, np.unique(labels["t"]).size, found, (*notes, *lost))
+
+
+def _check_target(target: Path, label_format: str, recording: EventReader | None) -> None:
+    """Raise a ValueError if writing the target would replace the recording, or files beside a new target."""
+    if recording is not None and target.resolve() == recording.path.resolve():
+        raise ValueError(f"{target}: the recording would be lost, allowed: another target")
+    ends = ("_timestamps.txt", "_labels.txt") if label_format == "mot" and not target.exists() else ()
+    for path in (target.with_name(f"{target.stem}{end}") for end in ends):
+        if path.exists():
+            raise ValueError(f"{path}: would be replaced, allowed: another target")
+
+
+def _lost(boxes: np.ndarray, written: LabelFile) -> list[str]:
+    """Return what a written file does not contain, one text per field."""
+    back = written.boxes.dtype.names or ()
+    lost = []
+    if "track_id" not in back and boxes["track_id"].any():
+        lost.append("the format does not store track ids")
+    scores = boxes["class_confidence"]
+    if "class_confidence" not in back and (scores != 1).any() and (scores != 0).any():
+        lost.append("the format does not store scores")
+    if written.boxes.size < boxes.size:
+        lost.append(f"{boxes.size - written.boxes.size} boxes are not used when the file is read")
+    return lost
 
 
 def _writer(name: str) -> LabelFormat:

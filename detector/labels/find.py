@@ -1,6 +1,8 @@
 """Find the label file of a recording."""
 
 from collections.abc import Iterator
+from contextlib import suppress
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import NamedTuple, overload
 
@@ -8,7 +10,15 @@ from detector.config.extensions import LABEL_FORMATS
 from detector.labels.label_format import LabelFormat, find_format
 from detector.utils.remote import Address, Place
 
-__all__ = ["FoundLabels", "detect_format", "find_labels", "labels_path", "recording_stem", "searched_names"]
+__all__ = [
+    "FoundLabels",
+    "detect_format",
+    "find_labels",
+    "is_prediction",
+    "labels_path",
+    "recording_stem",
+    "searched_names",
+]
 
 EVENT_SUFFIXES = (".raw", ".dat", ".h5", ".hdf5", ".npz", ".aedat", ".aedat4", ".bag", ".mcap", ".db3", ".es", ".bin")
 """Suffixes of files that are recordings and no label files."""
@@ -61,9 +71,10 @@ def labels_path(recording: Place, label_format: str = "auto") -> Place:
 def find_labels(recording: Place, label_format: str = "auto") -> FoundLabels | None:
     """Search the labels of a recording in its folder.
 
-    The paths and the formats are tried in a fixed order, names with the name of the recording before names that belong
-    to a whole folder. The content must fit the format. If no content fits, a file with the usual name of a format is
-    returned, so that reading it tells what is wrong. At a remote address, only files are found and not folders.
+    The paths and the formats are tried in a fixed order: names with the name of the recording before names that belong
+    to a whole folder, detections of a model last. The content must fit the format. If no content fits, a file with the
+    usual name of a format is returned, so that reading it tells what is wrong. At a remote address, only files are
+    found and not folders.
 
     Args:
         recording: path or address of the recording.
@@ -75,12 +86,26 @@ def find_labels(recording: Place, label_format: str = "auto") -> FoundLabels | N
     Raises:
         ValueError: the format does not exist.
     """
-    found = _candidates(recording, label_format)
-    first = next(found, None)
-    if first is None:
+    candidates = _candidates(recording, label_format)
+    if isinstance(recording, Address):
+        first = next(candidates, None)
+        return None if first is None else FoundLabels(*first)
+    found = sorted(candidates, key=lambda candidate: is_prediction(candidate[0]))
+    if not found:
         return None
-    others = () if isinstance(recording, Address) else tuple(path for path, _ in found if path != first[0])
-    return FoundLabels(*first, tuple(dict.fromkeys(path for path in others if isinstance(path, Path))))
+    others = dict.fromkeys(path for path, _ in found if isinstance(path, Path) and path != found[0][0])
+    return FoundLabels(*found[0], tuple(others))
+
+
+def is_prediction(path: Place) -> bool:
+    """Return whether a file of boxes was written by `detector.inference`, which stores the processed frames."""
+    if not isinstance(path, Path) or not path.is_file():
+        return False
+    if path.suffix.lower() != ".json":
+        return Path(f"{path}.frames.json").is_file()
+    with suppress(OSError, ValueError), path.open("rb") as file:  # an empty file cannot be mapped
+        return mmap(file.fileno(), 0, access=ACCESS_READ).find(b'"num_frames"') >= 0
+    return False
 
 
 def detect_format(path: Path) -> str:

@@ -112,10 +112,11 @@ def recording_labels(
     times, text = to_times(_times_of(content, field), content, path, timing, recording, field)
     raw, scale_text = _to_pixels(_complete(content.boxes, times[: content.boxes.size]), content, path, recording)
     boxes = to_boxes(raw, str(path))
+    notes = [*content.notes, text, scale_text]
     if names is not None:
-        boxes["class_id"] = _ids_in(boxes["class_id"], content.names, names)
-        boxes = _with_empty(boxes, times[content.boxes.size :], names)
-    notes = (*content.notes, text, scale_text)
+        boxes["class_id"], unknown = _ids_in(boxes["class_id"], content.names, names, str(path))
+        boxes, unused = _with_empty(boxes, times[content.boxes.size :], names)
+        notes += [unknown, unused]
     return RecordingLabels(boxes, tuple(note for note in notes if note))
 
 
@@ -138,9 +139,22 @@ def join_names(files: Iterable[LabelFile]) -> dict[int, str]:
 
 
 def add_empty(names: Mapping[int, str], files: Iterable[LabelFile]) -> dict[int, str]:
-    """Return `names` with the class "empty" added if one of the label files has images without boxes."""
-    wanted = EMPTY not in names.values() and any(len(file.empty) for file in files)
-    return {**names, max(names, default=-1) + 1: EMPTY} if wanted else dict(names)
+    """Return `names` with the class "empty" added if one of the label files has images without boxes.
+
+    Its id is larger than all other ids, also those of boxes in the files.
+    """
+    files = list(files)
+    if EMPTY in names.values() or not any(len(file.empty) for file in files):
+        return dict(names)
+    return {**names, max([*names, *map(_largest_id, files)], default=-1) + 1: EMPTY}
+
+
+def _largest_id(file: LabelFile) -> int:
+    """Return the largest class id of the boxes of a file without class names; -1 if there is none."""
+    if file.names or not file.boxes.size or "class_id" not in (file.boxes.dtype.names or ()):
+        return -1
+    largest = file.boxes["class_id"].max()
+    return int(largest) if np.isfinite(largest) and abs(largest) < 2**31 else -1
 
 
 def _times_of(content: LabelFile, field: str) -> np.ndarray:
@@ -211,28 +225,47 @@ def _to_pixels(
     return boxes, "" if size == (1, 1) else pixels
 
 
-def _ids_in(class_id: np.ndarray, file_names: Mapping[int, str], names: Mapping[int, str]) -> np.ndarray:
+def _ids_in(
+    class_id: np.ndarray, file_names: Mapping[int, str], names: Mapping[int, str], source: str
+) -> tuple[np.ndarray, str]:
     """Return the ids of the label map `names` for class ids of a file with the names `file_names`.
 
     A class that is not in the label map gets an id that is not in the label map either.
+
+    Returns:
+        The ids, and a text that names the classes that are not in the label map.
+
+    Raises:
+        ValueError: no box has a class of the label map.
     """
     if not file_names:
-        return class_id
+        return class_id, ""
     by_name = {name: key for key, name in names.items()}
     free = max(names, default=-1) + 1
     found = np.empty(class_id.size, class_id.dtype)
     for number, key in enumerate(np.unique(class_id)):
         name = file_names.get(int(key))
         found[class_id == key] = by_name.get(name, free + number) if name is not None else free + number
-    return found
+    unknown = ", ".join(str(file_names.get(key, f"id {key}")) for key in np.unique(class_id[found >= free]).tolist())
+    if not unknown:
+        return found, ""
+    if (found >= free).all():
+        raise ValueError(f"{source}: the classes are {unknown}, allowed by the label map: {', '.join(by_name)}")
+    return found, f"classes that are not in the label map: {unknown}"
 
 
-def _with_empty(boxes: np.ndarray, times: np.ndarray, names: Mapping[int, str]) -> np.ndarray:
-    """Return boxes together with a box of class "empty" for each time of an image without boxes, sorted by t."""
+def _with_empty(boxes: np.ndarray, times: np.ndarray, names: Mapping[int, str]) -> tuple[np.ndarray, str]:
+    """Add a box of class "empty" for each time of an image without boxes.
+
+    Returns:
+        The boxes, sorted by t, and a text if the label map has no class "empty".
+    """
+    if not times.size:
+        return boxes, ""
     empty_id = next((key for key, name in names.items() if name == EMPTY), None)
-    if empty_id is None or not times.size:
-        return boxes
+    if empty_id is None:
+        return boxes, f'{times.size} images without boxes are not used: the label map has no class "{EMPTY}"'
     marks = np.zeros(times.size, BBOX_dtype)
     marks["t"], marks["class_id"] = times, empty_id
     joined = np.concatenate([boxes, marks])
-    return joined[np.argsort(joined["t"], kind="stable")]
+    return joined[np.argsort(joined["t"], kind="stable")], ""

@@ -60,6 +60,7 @@ def to_times(
         start = _start(recording, timing.fps)
         times = start + np.rint((numbers - first) * 1e6 / timing.fps).astype(np.int64)
         text = f"image {first} is at {start} us, {timing.fps:g} images per second"
+        text += "" if recording is not None else ", counted from 0 because no recording is given"
     elif known is not None:
         index = numbers - first
         _check_index(index, first, known.size, f"{path}: {text}")
@@ -67,6 +68,10 @@ def to_times(
     else:
         found = f"{path}: the labels have image numbers and no times"
         raise ValueError(f"{found}, needed: the time of each image; {WANTED}")
+    guessed = timing.first_image is None and content.first_image is None and numbers.size and numbers.min() > 0
+    if guessed and (known is None or numbers.max() != known.size):
+        text += f"; the numbers {numbers.min()} to {numbers.max()} leave open whether images count from 0 or from 1: "
+        text += f"if not from {first}, give --label_first_image {1 - first}"
     return times + timing.offset, text
 
 
@@ -94,14 +99,29 @@ def read_image_times(path: Path, time_unit: TimeUnit | None = None) -> np.ndarra
     except Exception as error:  # numpy raises any error for a damaged NPY file
         reason = " ".join(str(error).split())
         raise ValueError(f"{path}: not a file of image times ({reason}), allowed: one time per line") from None
-    counts = rows[:, 0]
-    is_numbered = rows.shape[1] > 1 and len(rows) > 1 and np.array_equal(counts, counts[0] + np.arange(len(rows)))
-    times = to_microseconds(rows[:, int(is_numbered)], time_unit or "us", f"{path}: image time")
+    times = to_microseconds(rows[:, _time_column(rows, path)], time_unit or "us", f"{path}: image time")
     falls = np.flatnonzero(np.diff(times) < 0)
     if falls.size:
         at = falls[0]
         raise ValueError(f"{path}: the times fall from {times[at]} to {times[at + 1]} us, allowed: times that increase")
     return times
+
+
+def _time_column(rows: np.ndarray, path: Path) -> int:
+    """Return the column with the times: the second one if the first one contains the numbers of all images.
+
+    Raises:
+        ValueError: both columns could be times.
+    """
+    if rows.shape[1] < 2:
+        return 0
+    steps = np.diff(rows, axis=0)
+    if (steps[:, 0] == 1).all() and (len(rows) > 1 or rows[0, 0] in (0, 1)):
+        return 1
+    if (steps >= 0).all():
+        found = f"two columns of increasing numbers, the first line {rows[0, 0]:g}, {rows[0, 1]:g}"
+        raise ValueError(f"{path}: {found}, allowed: one time per line, or the numbers of all images and their times")
+    return 0
 
 
 def _first_image(numbers: np.ndarray, content: LabelFile, timing: LabelTiming, count: int | None) -> int:

@@ -17,7 +17,8 @@ from detector.data.layout import LABELS_END, SPLITS
 from detector.events import EventReader, open_events
 from detector.events.frames import Frames
 from detector.labels import FoundLabels, LabelFile, LabelTiming, read_labels, recording_labels
-from detector.labels.load import add_empty, join_names
+from detector.labels.find import is_prediction
+from detector.labels.load import EMPTY, add_empty, join_names
 from detector.preprocess.representation import representation_of
 from detector.utils.remote import Address, Place
 
@@ -145,30 +146,37 @@ def find_label_map(
             missing.append(source)
         elif str(path) not in found:
             found[str(path)] = read_label_map(path)
-    files = [file for source in sources if (file := _named_labels(source, label_format)) is not None]
+    contents = {source: _read_labels(source, label_format) for source in sources}
+    files = [content for content in contents.values() if content is not None]
     if missing:
-        joined = {} if found else join_names(files)
+        unnamed = [source for source in missing if not (file := contents[source]) or not file.names]
+        joined = {} if found or unnamed else join_names(files)
         if not joined:
-            raise _no_label_map(missing[0], label_format)
+            raise _no_label_map((unnamed or missing)[0], label_format)
         found["the label files"] = check_label_map(joined, "the label files")
-    (source_name, first), *others = ((key, add_empty(names, files)) for key, names in found.items())
     if (output / LABEL_MAP_NAME).is_file():
-        others.append((str(output / LABEL_MAP_NAME), read_label_map(output / LABEL_MAP_NAME)))
+        found[str(output / LABEL_MAP_NAME)] = read_label_map(output / LABEL_MAP_NAME)
+    (source_name, first), *others = found.items()
     for other, names in others:
-        if names != first:
+        if _without_empty(names) != _without_empty(first):
             raise ValueError(f"{other}: label map {names} differs from {first} of {source_name}, allowed: one for all")
+        first = max(first, names, key=len)
     if not first:
         raise ValueError(f"{source_name}: the label map is empty, allowed: at least one class")
-    return first
+    return add_empty(first, files)
 
 
-def _named_labels(source: Source, label_format: str) -> LabelFile | None:
-    """Read labels in a format that names classes. Return None for other labels and for labels that cannot be read."""
+def _without_empty(names: Mapping[int, str]) -> dict[int, str]:
+    return {key: name for key, name in names.items() if name != EMPTY}
+
+
+def _read_labels(source: Source, label_format: str) -> LabelFile | None:
+    """Read the labels of a source. Return None for labels at a remote address and labels that cannot be read."""
     if isinstance(source.recording, Address):
         return None
     with suppress(*BROKEN):
         found = source.find_labels(label_format)
-        return None if found.label_format == "npy" else read_labels(str(found.path), found.label_format)
+        return read_labels(str(found.path), found.label_format)
     return None
 
 
@@ -285,9 +293,12 @@ def plan_pieces(source: Source, plan: Plan) -> tuple[list[Piece], LabelCounts]:
 
 
 def _notes(found: FoundLabels, notes: Sequence[str]) -> tuple[str, ...]:
-    if not found.others:
-        return tuple(notes)
-    return (*notes, f"not used: {', '.join(path.name for path in found.others)}; select one by --labels PATH")
+    notes = list(notes)
+    if is_prediction(found.path):
+        notes.append("these boxes are detections of a model; other labels are used by --labels PATH")
+    if found.others:
+        notes.append(f"not used: {', '.join(path.name for path in found.others)}; select one by --labels PATH")
+    return tuple(notes)
 
 
 def _check_counts(counts: LabelCounts, labels: np.ndarray, grid: Frames, names: Mapping[int, str]) -> None:

@@ -157,6 +157,7 @@ def _attributes(piece: Piece, sha256: str) -> dict[str, Any]:
     """
     data, representation = piece.data, representation_of(piece.data)
     parameters = {"downsampling_factor": piece.downsampling, **representation.parameters}
+    columns = {} if data.event_columns is None else {"event_columns": data.event_columns}
     return {
         "preprocess": data.preprocess,
         "preprocess_params": json.dumps(parameters),
@@ -168,12 +169,14 @@ def _attributes(piece: Piece, sha256: str) -> dict[str, Any]:
         "first_t": piece.frames.first_t,
         "sha256": sha256,
         "tool_version": _tool_version(),
+        **columns,
     }
 
 
 def _is_current(piece: Piece, attributes: Mapping[str, Any]) -> bool:
     found, shape = _stored(piece.target)
-    return shape == piece.shape and all(found.get(key) == value for key, value in attributes.items())
+    keys = (*attributes, "event_columns")  # files that were made without this setting do not have it
+    return shape == piece.shape and all(found.get(key) == attributes.get(key) for key in keys)
 
 
 def _check_leftovers(source: Source, plan: Plan, targets: set[Place], sha256: str) -> None:

@@ -73,6 +73,10 @@ def build(
         if found.convert is not None:
             return _convert(found.convert, root, output, cuts)
         sources = found.find(root) if found.find is not None else []
+        if cuts:
+            raise ValueError("--train, --val, --test: got cuts with --layout, allowed: the splits of the dataset")
+    if timing.times is not None:
+        timing = replace(timing, times=str(Path(timing.times).absolute()))
     places = [source.recording for source in sources]
     reasons: list[str] = []
     folder: Any = build_dataset(

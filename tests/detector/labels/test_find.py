@@ -56,6 +56,17 @@ def test_own_labels_come_first_and_the_others_are_named(tmp_path, recording):
     assert [path.name for path in found.others] == ["street.json", "annotations.json"]
 
 
+def test_detections_of_a_model_come_last(tmp_path, recording):
+    save_labels(tmp_path / "street_bbox.npy", np.zeros(1, BBOX_dtype))
+    (tmp_path / "street_bbox.npy.frames.json").touch()
+    write(tmp_path / "street.json", COCO.replace("{", '{"info": {"num_frames": 3}, ', 1))
+    assert find_labels(recording).path.name == "street_bbox.npy"
+    write(tmp_path / "street_labels/street_000007.txt", YOLO)
+    found = find_labels(recording)
+    assert found.path.name == "street_labels"
+    assert [path.name for path in found.others] == ["street_bbox.npy", "street.json"]
+
+
 def test_labels_of_a_folder_belong_to_its_only_recording(tmp_path, recording):
     write(tmp_path / "annotations.json", COCO)
     (tmp_path / "street.raw").touch()  # the same recording in another format

@@ -49,7 +49,9 @@ def test_boxes_relative_to_the_image(tmp_path, module):
     assert boxes["h"].tolist() == [4, 2, 8]
     assert boxes["class_id"].tolist() == [5, 9, 9]
     assert boxes["class_confidence"].tolist() == [1, 1, 1]
-    assert notes == ("seen", "image 0 is at 0 us, 10 images per second")
+    assert notes[0] == "seen"
+    assert notes[1].startswith("image 0 is at 0 us, 10 images per second; the numbers 2 to 7 leave open whether images")
+    assert notes[1].endswith("if not from 0, give --label_first_image 1")
     with pytest.raises(ValueError, match="the boxes are relative to the image size, needed: the recording"):
         recording_labels(tmp_path / "a.txt", f"{module}:RELATIVE", None, FPS)
 
@@ -102,3 +104,21 @@ def test_the_class_empty_is_added_once():
     assert add_empty({3: "car"}, [file]) == {3: "car", 4: "empty"}
     assert add_empty({0: "empty", 3: "car"}, [file]) == {0: "empty", 3: "car"}
     assert add_empty({3: "car"}, [LabelFile(np.zeros(0))]) == {3: "car"}
+
+
+def test_the_id_of_the_class_empty_is_not_that_of_a_box():
+    boxes = np.zeros(2, [(name, "f8") for name in ("t", "x", "y", "w", "h", "class_id")])
+    boxes["class_id"] = [1, 4]
+    file = LabelFile(boxes, empty=np.zeros(1))
+    assert add_empty({0: "car"}, [file]) == {0: "car", 5: "empty"}
+    assert add_empty({}, [file]) == {5: "empty"}
+
+
+def test_classes_that_are_not_in_the_label_map_are_named(tmp_path, module):
+    with pytest.raises(ValueError, match="a.txt: the classes are car, bus, allowed by the label map: bike, empty"):
+        recording_labels(tmp_path / "a.txt", f"{module}:RELATIVE", RECORDING, FPS, {0: "bike", 1: "empty"})
+    notes = recording_labels(tmp_path / "a.txt", f"{module}:RELATIVE", RECORDING, FPS, {0: "bus"}).notes
+    assert notes[2:] == (
+        "classes that are not in the label map: car",
+        '2 images without boxes are not used: the label map has no class "empty"',
+    )

@@ -119,6 +119,26 @@ def test_files_of_image_times(tmp_path, text, unit, wanted):
     assert read_image_times(tmp_path / "t.txt", unit).tolist() == wanted
 
 
+@pytest.mark.parametrize("text", ["0 100\n1 133\n3 200\n", "5 9\n", "0,033\n0,066\n"])
+def test_two_columns_that_could_both_be_times(tmp_path, text):
+    (tmp_path / "t.txt").write_text(text)
+    with pytest.raises(
+        ValueError, match="two columns of increasing numbers, .* allowed: one time per line, or the numb"
+    ):
+        read_image_times(tmp_path / "t.txt")
+
+
+def test_numbers_that_leave_open_where_they_begin():
+    def text(numbers, timing, **facts):
+        return to_times(np.array(numbers), NUMBERED, PATH, timing, recording(**facts))[1]
+
+    assert "open" not in text([0, 3], LabelTiming(fps=10))
+    assert "open" not in text([1, 3], LabelTiming(fps=10, first_image=1))
+    assert text([1, 3], LabelTiming(fps=10)).endswith("if not from 1, give --label_first_image 0")
+    assert text([1, 2], LabelTiming(), frame_times=[5, 7, 9]).endswith("if not from 0, give --label_first_image 1")
+    assert "open" not in text([1, 3], LabelTiming(), frame_times=[5, 7, 9])
+
+
 def test_npy_file_of_image_times(tmp_path):
     np.save(tmp_path / "t.npy", np.array([3, 8]))
     assert read_image_times(tmp_path / "t.npy").tolist() == [3, 8]

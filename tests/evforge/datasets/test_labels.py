@@ -104,3 +104,28 @@ def test_what_cannot_be_converted(tmp_path, given, capsys):
         assert message in capsys.readouterr().err
     assert main(["labels", "convert", f"{tmp_path}/none.json", f"{tmp_path}/a.npy"]) == 2
     assert "none.json: no such label file" in capsys.readouterr().err
+
+
+def test_what_a_conversion_loses_is_said(tmp_path, given, capsys):
+    source = str(tmp_path / "given_bbox.npy")
+    arguments = ["--to", "yolo", "--recording", str(given)]
+    assert main(["labels", "convert", source, f"{tmp_path}/yolo", *arguments]) == 0
+    assert "the format does not store track ids\n" in capsys.readouterr().out
+    assert main(["labels", "convert", source, f"{tmp_path}/a.csv"]) == 0
+    assert "the format does not store" not in capsys.readouterr().out
+    assert main(["labels", "convert", source, str(given), "--to", "csv", "--recording", str(given)]) == 2
+    assert "the recording would be lost" in capsys.readouterr().err
+    (tmp_path / "b_timestamps.txt").write_text("1\n")
+    assert main(["labels", "convert", source, f"{tmp_path}/b.txt"]) == 2
+    assert "b_timestamps.txt: would be replaced" in capsys.readouterr().err
+
+
+def test_classes_without_names_and_images_without_boxes(tmp_path, given):
+    folder = tmp_path / "yolo"
+    folder.mkdir()
+    (folder / "000000.txt").write_text("0 0.5 0.5 0.25 0.25\n1 0.25 0.25 0.125 0.125\n")
+    (folder / "000001.txt").touch()
+    arguments = ["--recording", str(given), "--label_fps", "10", "--data.label_format", "yolo"]
+    assert main(["labels", "convert", str(folder), f"{tmp_path}/a.csv", *arguments]) == 0
+    lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert len(lines) == 4  # the header, two boxes, and the image without boxes
