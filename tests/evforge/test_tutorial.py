@@ -1,4 +1,5 @@
 import glob
+import json
 import re
 import shlex
 from pathlib import Path
@@ -9,8 +10,9 @@ from repository import ROOT
 from streams import SENSOR
 
 from detector.__main__ import main as detector
-from detector.events import BBOX_dtype, EventCD, write_evt2
+from detector.events import BBOX_dtype, EventCD, open_events, write_evt2
 from detector.labels import load_labels, save_labels
+from detector.labels.convert import convert_labels
 from evforge.cli.main import main as evforge
 
 README = ROOT / "README.md"
@@ -30,11 +32,11 @@ def tutorial():
     return block[1].splitlines()
 
 
-def write_street(path):
-    """A person who walks to and fro, and some noise."""
+def write_street(path, labels_name, label_format):
+    """A person who walks to and fro, and some noise. The labels have image numbers and no times."""
     rng = np.random.default_rng(0)
     labels = np.zeros(SECONDS * 10, BBOX_dtype)
-    labels["t"] = 100_000 * np.arange(1, len(labels) + 1)
+    labels["t"] = 100_000 * np.arange(len(labels))
     labels["x"] = 40 + 30 * np.sin(labels["t"] / 2e6)
     labels["y"], labels["w"], labels["h"] = 30, 16, 36
     events = np.zeros(SECONDS * 2000, EventCD)
@@ -45,7 +47,18 @@ def write_street(path):
     noise = rng.random(len(events)) < 0.1
     events["x"][noise], events["y"][noise] = (rng.integers(0, side, noise.sum()) for side in reversed(SENSOR))
     write_evt2(path, events, *SENSOR)
-    save_labels(path.with_name("street_bbox.npy"), labels)
+    save_labels(path.with_name("given.npy"), labels)
+    with open_events(path) as recording:
+        target, names = path.with_name(labels_name), {0: "person"}
+        convert_labels(path.with_name("given.npy"), target, label_format, recording=recording, names=names)
+    if label_format == "coco":
+        content = json.loads(target.read_text())
+        for number, image in enumerate(content["images"]):
+            del image["t"]
+            image["file_name"] = f"frame_{number:06d}.png"
+        target.write_text(json.dumps(content))
+    else:
+        (target / "timestamps.txt").unlink()
 
 
 def run(line):
@@ -59,11 +72,21 @@ def run(line):
     return evforge(words[1:])
 
 
+@pytest.mark.parametrize(("name", "label_format"), [("street_labels", "yolo"), ("street_voc", "voc")])
+def test_the_tutorial_builds_from_other_formats(tmp_path, monkeypatch, name, label_format):
+    write_street(tmp_path / "street.raw", name, label_format)
+    monkeypatch.chdir(tmp_path)
+    (line,) = (line for line in tutorial() if line.startswith("evforge build"))
+    assert run(line) == 0
+    (labels,) = (tmp_path / "dataset" / "val").glob("*_bbox.npy")
+    assert np.unique(load_labels(labels)["t"]).tolist() == list(range(20_100_000, 24_000_001, 100_000))
+
+
 @pytest.mark.usefixtures("ray_head", "tracking_uri")
 def test_the_tutorial(tmp_path, monkeypatch, capfd):
     lines = tutorial()
     assert 5 <= len(lines) <= 15
-    write_street(tmp_path / "street.raw")
+    write_street(tmp_path / "street.raw", "street.json", "coco")
     (tmp_path / "recipes").mkdir()
     (tmp_path / "recipes" / "pedestrians.yaml").write_text(SMALL)
     monkeypatch.setattr("evforge.recipes.FOLDER", tmp_path / "recipes")
