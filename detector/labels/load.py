@@ -8,6 +8,7 @@ import numpy as np
 
 from detector.config.label_timing import LabelTiming, TimeUnit
 from detector.events import EventReader
+from detector.events.headers.sensor_size import MAX_SIDE
 from detector.events.types import BBOX_dtype
 from detector.labels.boxes import field_columns, to_boxes
 from detector.labels.find import detect_format
@@ -204,6 +205,8 @@ def _to_pixels(
     size = content.image_size
     if size is None or (recording is None and size != (1, 1)):
         return boxes, ""
+    if not all(1 <= side <= MAX_SIDE for side in size):
+        raise ValueError(f"{path}: images of {size[1]!s:.20} x {size[0]!s:.20} pixels, allowed: 1 to {MAX_SIDE}")
     if recording is None:
         raise ValueError(
             f"{path}: the boxes are relative to the image size, needed: the recording, for the sensor size"

@@ -39,12 +39,14 @@ class Contents:
         findings: faults of the file, without its labels
         activity: counts of the events in the part of the file that is compared with labels; None if it is not known
         sketch: sketch of the events, or of the frames that were read; None if it is not known
+        rarer_polarity: share of the events of the rarer polarity; 0.5 if it is not known
     """
 
     content: FileContent
     findings: list[Finding] = field(default_factory=list)
     activity: Activity | None = None
     sketch: Sketch | None = None
+    rarer_polarity: float = 0.5
 
 
 def read_contents(file: DataFile, times: np.ndarray, done: Done) -> Contents:
@@ -90,11 +92,12 @@ def _read_recording(file: DataFile, times: np.ndarray, done: Done) -> Contents:
             if builder is not None:
                 builder.add_events(columns)
 
-        scan_events(reader, lambda part: done(int(part * size)), observe)
+        events = scan_events(reader, lambda part: done(int(part * size)), observe)
     findings = [Finding("warning", path, "faulty events", str(faults), "none")] if faults.total else []
     findings += monitor.findings(path, (span[1] - span[0]) / 1e6)
     content = replace(content, grid=Frames.of_events(*span, BIN_US), events=span)
-    return Contents(content, findings, builder.build() if builder else None, monitor.sketch())
+    share = events.num_on / max(events.num_events, 1)
+    return Contents(content, findings, builder.build() if builder else None, monitor.sketch(), min(share, 1 - share))
 
 
 def _builder(reader: EventReader, times: np.ndarray, span: tuple[int, int]) -> ActivityBuilder | None:

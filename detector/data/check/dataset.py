@@ -26,6 +26,12 @@ __all__ = ["Finding", "check_dataset"]
 MAX_EVIDENCE = 3
 """Number of findings of one kind that keep the data of their figures."""
 
+MIN_POLARITY = 0.3
+"""Share of the rarer polarity below which an offset of labels is only a warning.
+
+If one polarity is rare, one edge of a moving object sends most of its events, and their centre is not that of the box.
+"""
+
 
 def check_dataset(
     *paths: str | Path,
@@ -112,8 +118,9 @@ def _check_file(file: DataFile, names: dict[int, str] | None, done: Done) -> tup
         return CheckedFile(file, content, labels["t"], None, contents.sketch), [*contents.findings, found]
     checked = check_labels(file, content, names)
     findings = list(check_standing(path, labels, contents.activity))
-    if contents.activity is not None and not findings:
-        findings += check_alignment(path, labels, contents.activity, file.timing.offset)
+    if contents.activity is not None and not any(finding.severity == "error" for finding in findings):
+        one_sided = contents.rarer_polarity < MIN_POLARITY
+        findings += check_alignment(path, labels, contents.activity, file.timing.offset, one_sided=one_sided)
     boxes = SketchBuilder()
     boxes.add(box_hashes(labels))
     entry = CheckedFile(file, content, checked.times, checked.class_ids, contents.sketch, boxes.build())

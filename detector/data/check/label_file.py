@@ -21,6 +21,9 @@ __all__ = ["CheckedLabels", "check_labels", "near_duplicates"]
 NEAR_IOU = 0.95
 """Overlap above which two boxes of the same time and class are considered as one object."""
 
+MAX_NEIGHBOURS = 200
+"""Number of boxes, sorted by x, that are compared with each box. It bounds the cost of many boxes at one place."""
+
 EDGE_SLACK = 1.0
 """Number of pixels by which a box may extend beyond the sensor without a finding.
 
@@ -231,7 +234,7 @@ def near_duplicates(boxes: Mapping[str, np.ndarray]) -> np.ndarray:
     columns = {name: boxes[name][order] for name in ("t", "class_id", "track_id")}
     x, y, w, h = (boxes[name][order].astype(np.float64) for name in "xywh")
     found = []
-    for lag in range(1, order.size):
+    for lag in range(1, min(order.size, MAX_NEIGHBOURS)):
         a, b = np.arange(order.size - lag), np.arange(lag, order.size)
         # Boxes are sorted by x, and boxes that overlap so much start near each other.
         near = (columns["t"][a] == columns["t"][b]) & (columns["class_id"][a] == columns["class_id"][b])

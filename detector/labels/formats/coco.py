@@ -48,6 +48,10 @@ def _read(path: Path) -> LabelFile:
     if not isinstance(content, dict):
         raise ValueError(f"the JSON file contains a {type(content).__name__}, allowed: a COCO file")
     images, annotations = (_dicts(content, name) for name in ("images", "annotations"))
+    videos = {str(image["video_id"]) for image in images if "video_id" in image}
+    if len(videos) > 1:
+        first, second = sorted(videos)[:2]
+        raise ValueError(f"the images are of several videos, such as {first} and {second}, allowed: one file per video")
     times, numbered, unit = _times_of_images(images)
     kept, notes = _without_crowds(annotations)
     boxes, track_notes = _to_boxes(kept, times)

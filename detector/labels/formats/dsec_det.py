@@ -26,7 +26,7 @@ def _matches(path: Path) -> bool:
 DSEC_DET = LabelFormat(
     "_tracks.npy",
     _read,
-    ("tracks.npy", "object_detections/left/tracks.npy", "../../object_detections/left/tracks.npy"),
+    ("tracks.npy", "object_detections/left/tracks.npy"),
     _matches,
 )
 """Labels of DSEC-Detection. The last path is the one of `events/left/events.h5` in the folder of a sequence."""

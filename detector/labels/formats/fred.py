@@ -41,8 +41,6 @@ FRED = LabelFormat(
     (
         "interpolated_coordinates.txt",
         "coordinates.txt",
-        "../interpolated_coordinates.txt",
-        "../coordinates.txt",
     ),
     _matches,
 )

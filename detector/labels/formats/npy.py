@@ -62,9 +62,8 @@ def save_labels(path: str | Path, labels: np.ndarray) -> None:
 
 
 def is_dsec(path: Path, fields: tuple[str, ...]) -> bool:
-    """Return whether a file with boxes is one of DSEC-Detection, whose ids stand for other classes."""
-    named = path.name == "tracks.npy" or path.name.endswith("_tracks.npy")
-    return bool(fields) and (named or fields.index("h") < fields.index("w"))
+    """Return whether a file with boxes has the name of one of DSEC-Detection, whose ids stand for other classes."""
+    return bool(fields) and (path.name == "tracks.npy" or path.name.endswith("_tracks.npy"))
 
 
 def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:

@@ -57,7 +57,9 @@ def _read(path: Path) -> LabelFile:
 
 def _parse(file: Path) -> ElementTree.Element:
     """Parse an XML file. Definitions of document types and entities are not allowed, because they can be harmful."""
-    text = DECLARATION.sub("", read_text(file, IMAGE_FILE_LIMIT), count=1)
+    text = read_text(file, IMAGE_FILE_LIMIT)
+    declaration = DECLARATION.match(text)
+    text = text if declaration is None else text[declaration.end() :]
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise ValueError(f"{file.name} contains a DOCTYPE or ENTITY, allowed: XML files without them")
     try:

@@ -29,6 +29,7 @@ PLAIN = LabelFormat("_p.txt", lambda path: PIXELS)
 RECORDING = SimpleNamespace(height=32, width=16, first_t=0, path=None, frame_times=lambda: np.zeros(0, np.int64))
 SQUARE = SimpleNamespace(height=128, width=128, first_t=0, path=None, frame_times=lambda: np.zeros(0, np.int64))
 FPS = LabelTiming(fps=10)
+FEW = np.zeros(1, [(name, "f8") for name in ("t", "x", "y", "w", "h", "class_id")])
 
 
 @pytest.fixture
@@ -122,3 +123,9 @@ def test_classes_that_are_not_in_the_label_map_are_named(tmp_path, module):
         "classes that are not in the label map: car",
         '2 images without boxes are not used: the label map has no class "empty"',
     )
+
+
+def test_impossible_sizes_of_images(tmp_path, module, monkeypatch):
+    monkeypatch.setattr("detector.labels.load.read_labels", lambda *_: LabelFile(FEW, image_size=(10**400, 5)))
+    with pytest.raises(ValueError, match="a.txt: images of 5 x 1000.* pixels, allowed: 1 to 65536"):
+        recording_labels(tmp_path / "a.txt", "npy", RECORDING)

@@ -1,6 +1,7 @@
 """Findings about boxes that do not fit the events of their file."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,10 @@ __all__ = ["SHIFTED", "check_alignment", "is_layout_fault", "is_shift_fault"]
 
 SHIFTED = "labels shifted in time"
 """Kind of the findings about a time offset."""
+
+ONE_SIDED = (
+    "but most events have one polarity, so that the offset may be that of an edge of the objects: see the figure"
+)
 
 MIN_SHIFT_US = 50_000
 """Smallest time offset that is reported.
@@ -41,7 +46,9 @@ ELSEWHERE_US = 500_000
 """Scores at offsets farther from the best one than this show how high scores are by chance."""
 
 
-def check_alignment(path: Path, labels: np.ndarray, activity: Activity, offset: int = 0) -> Iterator[Finding]:
+def check_alignment(
+    path: Path, labels: np.ndarray, activity: Activity, offset: int = 0, *, one_sided: bool = False
+) -> Iterator[Finding]:
     """Yield at most one finding: a time offset, or a layout such as mirrored or swapped axes.
 
     Nothing is found where it cannot be known: in static scenes, with few labels, or if no offset and no layout is much
@@ -52,6 +59,7 @@ def check_alignment(path: Path, labels: np.ndarray, activity: Activity, offset: 
         labels: `BBOX_dtype` without frame labels of class "empty", in sensor pixels.
         activity: counts of the events of the file.
         offset: microseconds that were already added to the times of `labels`, with --label_offset.
+        one_sided: whether most events have one polarity. An offset is then only a warning.
     """
     window = max(FIGURE_WINDOW_US, 2 * activity.step)
     boxes = _choose(labels, activity)
@@ -59,7 +67,8 @@ def check_alignment(path: Path, labels: np.ndarray, activity: Activity, offset: 
         return
     shift = find_shift(activity, boxes, window)
     if shift is not None and is_shift_fault(shift, activity.step):
-        yield _shift_finding(path, shift, boxes, activity, offset)
+        finding = _shift_finding(path, shift, boxes, activity, offset)
+        yield replace(finding, severity="warning", cause=f"{finding.cause}; {ONE_SIDED}") if one_sided else finding
         return
     inside = (boxes.times - window / 2 >= activity.start) & (boxes.times + window / 2 <= activity.end)
     if np.unique(boxes.blocks[inside]).size < MIN_BLOCKS:

@@ -164,3 +164,10 @@ def test_predictions_are_read_exactly(tmp_path):
     assert found.empty.tolist() == [100]
     for name in ("t", "x", "y", "w", "h", "class_id", "class_confidence"):
         assert np.array_equal(found.boxes[name].astype(BBOX_dtype[name]), boxes[name]), name
+
+
+def test_images_of_several_videos(tmp_path):
+    images = [{"id": 1, "video_id": 1, "frame_id": 0}, {"id": 2, "video_id": 2, "frame_id": 0}]
+    (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
+    with pytest.raises(ValueError, match="several videos, such as 1 and 2, allowed: one file per video"):
+        COCO.read(tmp_path / "a.json")

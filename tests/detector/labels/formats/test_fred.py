@@ -32,9 +32,3 @@ def test_tracks(tmp_path):
 def test_errors(text, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         read(tmp_path, text)
-
-
-def test_path_from_the_recordings_of_fred(tmp_path):
-    (tmp_path / "Event").mkdir()
-    read(tmp_path, "")
-    assert any((tmp_path / "Event" / pattern).is_file() for pattern in FRED.patterns)

@@ -88,3 +88,8 @@ def test_round_trip(tmp_path):
     with pytest.raises(ValueError, match=r"the class id 4 has no name, needed: the names of all classes"):
         VOC.write(tmp_path / "b", LabelFile(boxes))
     assert not (tmp_path / "b").exists()
+
+
+def test_a_file_of_blanks_is_read_in_linear_time(tmp_path):
+    (tmp_path / "1.xml").write_text(f"<annotation>{' ' * 1_000_000}</annotation>")
+    assert VOC.read(tmp_path).empty.tolist() == [1]

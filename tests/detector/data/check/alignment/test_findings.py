@@ -48,6 +48,16 @@ def test_an_offset_that_was_given_is_included_in_the_remedy(scene, activity):
     assert 1_370_000 < int(found.cause.split("--label_offset ")[1].split(",")[0]) < 1_430_000
 
 
+def test_an_offset_is_a_warning_if_most_events_have_one_polarity(scene, activity):
+    labels = scene[1]
+    labels["t"] -= 400_000
+    (found,) = check_alignment(PATH, labels, activity, one_sided=True)
+    assert (found.severity, found.kind) == ("warning", "labels shifted in time")
+    assert found.cause.endswith(
+        "but most events have one polarity, so that the offset may be that of an edge of the objects: see the figure"
+    )
+
+
 def test_times_that_cannot_be_told_apart(scene, activity):
     """Boxes that stand still fit equally well at all times, and boxes of another scene fit at none."""
     labels = scene[1]
