@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from detector.data.builder.dataset import build_dataset, run_here
 from detector.data.builder.plan import Plan
 from detector.data.builder.recording import Step, report_steps
 from detector.data.builder.source import Source
-from detector.data.layouts import find_layout
+from detector.data.layouts import Layout, find_layout
 from detector.labels import LabelTiming
 from detector.utils.remote import Place, find_places, to_place
 from evforge import EvForgeError, last_line
@@ -66,18 +66,15 @@ def build(
         ValueError: a recording, its labels or a setting cannot be used.
         EvForgeError: a Ray task failed.
     """
-    sources = _sources(recordings, labels) if layout is None else []
-    if layout is not None:
-        found, root = find_layout(layout), _dataset_root(recordings, layout, labels)
-        label_map = label_map or dict(found.names)
-        if found.convert is not None:
-            return _convert(found.convert, root, output, cuts)
-        sources = found.find(root) if found.find is not None else []
-        if cuts:
-            raise ValueError("--train, --val, --test: got cuts with --layout, allowed: the splits of the dataset")
     if timing.times is not None:
         timing = replace(timing, times=str(Path(timing.times).absolute()))
-    places = [source.recording for source in sources]
+    if layout is None:
+        sources = _sources(recordings, labels)
+    else:
+        found, root = find_layout(layout), _dataset_root(recordings, layout, labels, cuts)
+        if found.find is None:
+            return _convert(found, root, output)
+        sources, label_map = found.find(root), label_map or dict(found.names)
     reasons: list[str] = []
     folder: Any = build_dataset(
         sources,
@@ -87,11 +84,11 @@ def build(
         label_map,
         sensor=sensor,
         on_broken=reasons.append if skip_broken else None,
-        run=run_on_ray if worth_ray(places) else run_here,
+        run=run_on_ray if worth_ray([source.recording for source in sources]) else run_here,
         timing=timing,
     )
     if reasons:
-        print(f"{len(reasons)} of {len(places)} recordings skipped:", *reasons, sep="\n  ", file=sys.stderr)
+        print(f"{len(reasons)} of {len(sources)} recordings skipped:", *reasons, sep="\n  ", file=sys.stderr)
     return folder
 
 
@@ -105,21 +102,23 @@ def _sources(recordings: Sequence[str], labels: str | None) -> list[Source]:
     return [replace(sources[0], labels=Path(labels).absolute())]
 
 
-def _dataset_root(folders: Sequence[str], layout: str, labels: str | None) -> Path:
+def _dataset_root(folders: Sequence[str], layout: str, labels: str | None, cuts: object) -> Path:
+    """Return the folder of a public dataset. Raise an error for arguments that are not allowed with --layout."""
     if len(folders) != 1 or not Path(folders[0]).is_dir():
         raise ValueError(f"--layout {layout}: got {', '.join(folders)}, allowed: the folder of the dataset")
     if labels is not None:
         raise ValueError(f"--labels: got {labels}, allowed: none with --layout, whose labels are found")
+    if cuts:
+        raise ValueError("--layout: got --train, --val or --test, allowed: none of them, as the dataset has splits")
     return Path(folders[0]).absolute()
 
 
-def _convert(convert: Callable[[Path, Path, bool], None], root: Path, output: str, cuts: object) -> Path:
+def _convert(layout: Layout, root: Path, output: str) -> Path:
     """Convert a dataset of tensors to the dataset folder `output`, and return its path."""
     folder = to_place(output).absolute()
-    if cuts or not isinstance(folder, Path):
-        got = "--train, --val or --test" if cuts else output
-        raise ValueError(f"--layout: got {got} for a dataset of tensors, allowed: its own splits and a local --output")
-    convert(root, folder, True)
+    if layout.convert is None or not isinstance(folder, Path):
+        raise ValueError(f"--output: got {output} for a dataset of tensors, allowed: a local folder")
+    layout.convert(root, folder, True)
     return folder
 
 

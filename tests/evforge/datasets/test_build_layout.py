@@ -57,7 +57,7 @@ def test_a_public_dataset(tmp_path, capsys):
         (["gen1", "set", "set"], "--layout gen1: got set, set, allowed: the folder of the dataset"),
         (["gen1", "set", "--labels", "x"], "--labels: got x, allowed: none with --layout"),
         (["gen1", "set"], "set: no recordings of this layout, expected: "),
-        (["rvt_gen1", "set", "--train", "0-1"], "--layout: got --train, --val or --test for a dataset of tensors"),
+        (["gen1", "set", "--train", "0-1"], "--layout: got --train, --val or --test, allowed: none of them"),
     ],
 )
 def test_wrong_use(tmp_path, monkeypatch, capsys, arguments, message):
