@@ -12,8 +12,9 @@ contain an event outside the sensor.
 Source: github.com/prophesee-ai/prophesee-automotive-dataset-toolbox; github.com/uzh-rpg/RVT, scripts/genx/README.md.
 """
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -42,10 +43,23 @@ def recordings(folder: Path, suffixes: tuple[str, ...]) -> dict[Path, Path]:
         Dict from the path without `_td` and suffix to the recording, in alphabetical order.
     """
     found: dict[Path, Path] = {}
+    files = list(_files(folder))
     for suffix in suffixes:
-        for path in folder.rglob(f"*_td{suffix}"):
-            found.setdefault(path.with_name(path.name.removesuffix(f"_td{suffix}")), path)
+        for path in files:
+            if path.name.endswith(f"_td{suffix}"):
+                found.setdefault(path.with_name(path.name.removesuffix(f"_td{suffix}")), path)
     return dict(sorted(found.items()))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and its subfolders. Links to folders are followed, each folder once."""
+    seen = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(root)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        yield from (Path(root, name) for name in names)
 
 
 def _find(folder: Path, sensor: tuple[int, int]) -> list[Source]:
@@ -67,7 +81,7 @@ def _find(folder: Path, sensor: tuple[int, int]) -> list[Source]:
 
 def _split_of(path: Path, folder: Path) -> str | None:
     """Return the split that the innermost folder with the name of a split belongs to."""
-    inside = path.resolve().parent.relative_to(folder.resolve().parent)
+    inside = path.absolute().parent.relative_to(folder.absolute().parent)
     matches = (SPLIT.fullmatch(part) for part in reversed(inside.parts))
     return next((match[1] for match in matches if match), None)
 

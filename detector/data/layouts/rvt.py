@@ -121,10 +121,16 @@ def _convert_sequence(sequence: Path, target: Path, kind: Kind) -> None:
 def _read_labels(sequence: Path) -> tuple[int, np.ndarray]:
     """Return the start of the first frame in microseconds, and the boxes at the ends of their frames."""
     folder = sequence / REPRESENTATION
-    ends, frame_of_time = np.load(folder / "timestamps_us.npy"), np.load(folder / "objframe_idx_2_repr_idx.npy")
     path = sequence / "labels_v2" / "labels.npz"
-    with np.load(path) as file:
-        labels, first_box = file["labels"], file["objframe_idx_2_label_idx"]
+    try:
+        ends, frame_of_time = np.load(folder / "timestamps_us.npy"), np.load(folder / "objframe_idx_2_repr_idx.npy")
+        with np.load(path) as file:
+            labels, first_box = file["labels"], file["objframe_idx_2_label_idx"]
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # numpy raises any error for a damaged file
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ValueError(f"{sequence}: damaged or incomplete labels or times ({reason}), download it again") from None
     if len(first_box) != len(frame_of_time) or (len(frame_of_time) and frame_of_time.max() >= len(ends)):
         raise ValueError(
             f"{path}: labels of {len(first_box)} times, expected: {len(frame_of_time)} of {len(ends)} frames"

@@ -59,7 +59,7 @@ def _read(path: Path) -> LabelFile:
         boxes,
         _names(_dicts(content, "categories") if "categories" in content else []),
         _image_size(images),
-        images_without_boxes(times.values(), boxes),
+        images_without_boxes(_unannotated(times, annotations), boxes),
         numbered,
         time_unit=unit,
         notes=(*notes, *track_notes),
@@ -176,6 +176,12 @@ def _without_crowds(annotations: list[dict]) -> tuple[list[dict], tuple[str, ...
     kept = [row for row in annotations if not row.get("iscrowd") and not row.get("ignore")]
     left_out = len(annotations) - len(kept)
     return kept, (f"{left_out} annotations of crowds or ignored regions are not used",) if left_out else ()
+
+
+def _unannotated(times: Mapping[int | str, float], annotations: list[dict]) -> list[float]:
+    """Return the times of the images without any annotation. Images with crowds only are not background."""
+    annotated = {row.get("image_id") for row in annotations if isinstance(row.get("image_id"), int | float | str)}
+    return [time for image, time in times.items() if image not in annotated]
 
 
 def _to_boxes(rows: list[dict], times: Mapping[int | str, float]) -> tuple[np.ndarray, tuple[str, ...]]:

@@ -68,3 +68,14 @@ def test_a_build(tmp_path, name, sensor, wanted):
             assert np.argwhere(file["data"][:]).tolist() == [[k, 1, 11, 7] for k in range(3)]
         boxes = load_labels(output / split / f"{split}_bbox.npy")
         assert boxes[["t", "x", "class_id"]].tolist() == [(50_000, 3, wanted), (150_000, 5, wanted)]
+
+
+def test_links_are_followed(tmp_path):
+    """The split of a linked recording is that of the link, wherever the file is."""
+    touch(tmp_path / "disk" / "a_td.dat", tmp_path / "disk2" / "b_td.dat")
+    (tmp_path / "set" / "train").mkdir(parents=True)
+    (tmp_path / "set" / "train" / "a_td.dat").symlink_to(tmp_path / "disk" / "a_td.dat")
+    (tmp_path / "set" / "val").symlink_to(tmp_path / "disk2")
+    (tmp_path / "set" / "train" / "again").symlink_to(tmp_path / "set")
+    found = find_layout("gen1").find(tmp_path / "set")
+    assert {source.name: source.split for source in found} == {"a": "train", "b": "val"}

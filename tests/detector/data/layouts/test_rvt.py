@@ -122,3 +122,13 @@ def test_labels_that_do_not_fit_the_frames_are_refused(tmp_path):
     np.save(tmp_path / "in" / "val" / "a" / REPRESENTATION / "objframe_idx_2_repr_idx.npy", np.array([1, 4]))
     with pytest.raises(ValueError, match=r"labels\.npz: labels of 2 times, expected: 2 of 4 frames"):
         find_layout("rvt_gen1").convert(tmp_path / "in", tmp_path / "out", False)
+
+
+@pytest.mark.parametrize("name", ["labels_v2/labels.npz", f"{REPRESENTATION}/timestamps_us.npy"])
+def test_damaged_files_are_named(tmp_path, name):
+    sequence = tmp_path / "in" / "val" / "a"
+    make_sequence(sequence)
+    content = (sequence / name).read_bytes()
+    (sequence / name).write_bytes(content[:20] if name.endswith("npz") else b"")
+    with pytest.raises(ValueError, match=r"val/a: damaged or incomplete labels or times \(.*\), download it again"):
+        find_layout("rvt_gen1").convert(tmp_path / "in", tmp_path / "out", False)

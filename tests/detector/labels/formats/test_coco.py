@@ -70,7 +70,7 @@ def test_crowds_polygons_and_unusual_track_ids(tmp_path):
     rows = [annotation(iscrowd=1), polygon, annotation(image=2, ignore=1), annotation(score=0.25, track_id="c0ffee")]
     found = read(tmp_path, dataset([{"id": 1, "t": 10}, {"id": 2, "t": 20}], *rows))
     assert found.boxes.tolist() == [(10, 5, 1, 4.5, 10, 1, 1.0), (10, 1.5, 20, 30, 4, 5, 0.25)]
-    assert found.empty.tolist() == [20]
+    assert found.empty.tolist() == []  # its only annotation is a crowd
     assert found.notes == (
         "2 annotations of crowds or ignored regions are not used",
         "track ids that are not whole numbers are not used",
@@ -171,3 +171,13 @@ def test_images_of_several_videos(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
     with pytest.raises(ValueError, match="several videos, such as 1 and 2, allowed: one file per video"):
         COCO.read(tmp_path / "a.json")
+
+
+def test_images_with_crowds_only_are_not_background(tmp_path):
+    images = [{"id": number, "t": 10 * number} for number in (1, 2, 3)]
+    boxes = [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4]}]
+    boxes.append({"id": 2, "image_id": 2, "category_id": 1, "bbox": [5, 6, 7, 8], "iscrowd": 1})
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "car"}]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    found = COCO.read(tmp_path / "a.json")
+    assert (found.boxes["t"].tolist(), found.empty.tolist()) == ([10], [30])
