@@ -20,7 +20,7 @@ from pathlib import Path
 from detector.data.builder.source import Source
 from detector.data.layout import SPLITS
 from detector.data.layouts.layout import Layout, check_found
-from detector.data.layouts.prophesee import recordings
+from detector.data.layouts.prophesee import files_in, recordings
 from detector.labels import LabelTiming
 
 __all__ = ["ETRAM", "ETRAM_EIGHT"]
@@ -34,13 +34,17 @@ def _find(folder: Path, eight: bool) -> list[Source]:
     paths = {  # an HDF5 file replaces the RAW file of the same recording
         stem.name: path for suffix in (".raw", ".h5") for stem, path in recordings(folder, (suffix,)).items()
     }
-    labels = {path.name: path for path in folder.rglob("*_bbox.npy") if eight == path.parent.name.startswith(EIGHT)}
+    labels: dict[str, list[Path]] = {}
+    for path in sorted(files_in(folder)):
+        if path.name.endswith("_bbox.npy") and eight == _is_eight(path.relative_to(folder)):
+            labels.setdefault(path.name, []).append(path)
     sources = [
         Source(
             path,
             split=split,
             name=name,
-            labels=labels.get(f"{name}_bbox.npy", folder / (f"{EIGHT}_{split}" if eight else "") / f"{name}_bbox.npy"),
+            labels=_choose(labels.get(f"{name}_bbox.npy", []), path.with_name(f"{name}_bbox.npy"))
+            or folder / (f"{EIGHT}_{split}" if eight else "") / f"{name}_bbox.npy",
             label_format="npy",
             timing=LabelTiming("us"),
             sensor=(720, 1280),
@@ -50,6 +54,22 @@ def _find(folder: Path, eight: bool) -> list[Source]:
     ]
     wanted = f"{EIGHT}_train/train_day_0001_bbox.npy" if eight else "train_day_0001_bbox.npy"
     return check_found(folder, sources if labels else (), EXPECTED + wanted)
+
+
+def _is_eight(path: Path) -> bool:
+    """Return whether a label file is in the folder of labels with eight classes, or in one of its subfolders."""
+    return any(part.lower().replace(" ", "_").startswith(EIGHT) for part in path.parts[:-1])
+
+
+def _choose(found: list[Path], beside: Path) -> Path | None:
+    """Return the label file beside the recording, or else the only one; None if there is none.
+
+    Raises:
+        ValueError: there are several, and none of them is beside the recording.
+    """
+    if beside in found or len(found) < 2:
+        return beside if beside in found else next(iter(found), None)
+    raise ValueError(f"{found[0]} and {found[1]} are labels of the same recording, allowed: one; remove the other")
 
 
 ETRAM = Layout(

@@ -22,7 +22,7 @@ from detector.data.builder.source import Source
 from detector.data.layouts.layout import Layout, check_found
 from detector.labels import LabelTiming
 
-__all__ = ["GEN1", "ONE_MEGAPIXEL", "recordings"]
+__all__ = ["GEN1", "ONE_MEGAPIXEL", "files_in", "recordings"]
 
 EXPECTED = "train/, val/ and test/ with recordings X_td.dat (or X_td.dat.h5, X_td.h5) and labels X_bbox.npy"
 SPLIT = re.compile(r"(train|val|test)(_\w+)?")
@@ -43,7 +43,7 @@ def recordings(folder: Path, suffixes: tuple[str, ...]) -> dict[Path, Path]:
         Dict from the path without `_td` and suffix to the recording, in alphabetical order.
     """
     found: dict[Path, Path] = {}
-    files = list(_files(folder))
+    files = list(files_in(folder))
     for suffix in suffixes:
         for path in files:
             if path.name.endswith(f"_td{suffix}"):
@@ -51,7 +51,7 @@ def recordings(folder: Path, suffixes: tuple[str, ...]) -> dict[Path, Path]:
     return dict(sorted(found.items()))
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_in(folder: Path) -> Iterator[Path]:
     """Yield the files in a folder and its subfolders. Links to folders are followed, each folder once."""
     seen = set()
     for root, folders, names in os.walk(folder, followlinks=True):

@@ -137,6 +137,8 @@ def _read_labels(sequence: Path) -> tuple[int, np.ndarray]:
         )
     boxes = to_boxes(labels, str(path))
     counts = np.diff(first_box, append=len(boxes))
+    if (counts < 0).any() or counts.sum() != len(boxes) or (frame_of_time < 0).any():
+        raise ValueError(f"{path}: the labelled times do not contain each box once, expected: increasing indices")
     first_t = max(0, int(ends[0]) - DATA.delta_t) // DATA.delta_t * DATA.delta_t if len(ends) else 0
     boxes["t"] = first_t + (np.repeat(frame_of_time, counts) + 1) * DATA.delta_t
     return first_t, boxes

@@ -14,13 +14,15 @@ import numpy as np
 from detector.config.label_timing import TimeUnit
 from detector.labels.formats.reading import (
     image_numbers,
+    image_size,
     images_without_boxes,
     make_boxes,
+    one_recording,
     only_value,
     read_head,
     read_text,
 )
-from detector.labels.formats.writing import box_rows, has_tracks, number_times
+from detector.labels.formats.writing import box_rows, has_tracks, number_times, require_images
 from detector.labels.label_format import LabelFile, LabelFormat
 from detector.utils.atomic_write import atomic_write
 
@@ -48,10 +50,9 @@ def _read(path: Path) -> LabelFile:
     if not isinstance(content, dict):
         raise ValueError(f"the JSON file contains a {type(content).__name__}, allowed: a COCO file")
     images, annotations = (_dicts(content, name) for name in ("images", "annotations"))
-    videos = {str(image["video_id"]) for image in images if "video_id" in image}
-    if len(videos) > 1:
-        first, second = sorted(videos)[:2]
-        raise ValueError(f"the images are of several videos, such as {first} and {second}, allowed: one file per video")
+    _check_video(content, images)
+    if not images:
+        raise ValueError("there are no images: the list 'images' is empty, needed: an entry per labelled image")
     times, numbered, unit = _times_of_images(images)
     kept, notes = _without_crowds(annotations)
     boxes, track_notes = _to_boxes(kept, times)
@@ -72,8 +73,16 @@ def _read_results(content: list) -> LabelFile:
     images = {int(_number(row.get("image_id"), f"result {count}: image_id", WHOLE)) for count, row in enumerate(rows)}
     kept, notes = _without_crowds(rows)
     boxes, track_notes = _to_boxes(kept, {image: image for image in images})
-    empty = images_without_boxes(images, boxes)
-    return LabelFile(boxes, empty=empty, numbered=True, notes=(*notes, *track_notes))
+    return LabelFile(boxes, numbered=True, notes=(*notes, *track_notes))
+
+
+def _check_video(content: dict, images: list[dict]) -> None:
+    """Check that the images are those of one video. Without `video_id`, the file may list a single video."""
+    ids = [_shown(image["video_id"]) for image in images if image.get("video_id") is not None]
+    videos = content.get("videos")
+    if not ids and isinstance(videos, list):
+        ids = [_shown(video.get("name", video.get("id"))) for video in videos if isinstance(video, dict)]
+    one_recording(ids, "video")
 
 
 def _without_masks(found: dict) -> dict:
@@ -166,8 +175,8 @@ def _image_size(images: list[dict]) -> tuple[int, int] | None:
     for count, image in enumerate(images):
         given = [image.get(name) or 0 for name in ("height", "width")]
         height, width = (int(_number(value, f"entry {count} of 'images': size", WHOLE)) for value in given)
-        if height > 0 and width > 0:
-            sizes.add((height, width))
+        if height and width:
+            sizes.add(image_size(height, width, f"entry {count} of 'images'"))
     return only_value(sizes, "images with the (height, width)")
 
 
@@ -175,7 +184,8 @@ def _without_crowds(annotations: list[dict]) -> tuple[list[dict], tuple[str, ...
     """Leave out annotations of crowds and of regions to ignore, which are not boxes of single objects."""
     kept = [row for row in annotations if not row.get("iscrowd") and not row.get("ignore")]
     left_out = len(annotations) - len(kept)
-    return kept, (f"{left_out} annotations of crowds or ignored regions are not used",) if left_out else ()
+    note = f"{left_out} annotations of crowds or ignored regions are not used, nor images that have no others"
+    return kept, (note,) if left_out else ()
 
 
 def _unannotated(times: Mapping[int | str, float], annotations: list[dict]) -> list[float]:
@@ -245,6 +255,7 @@ def _has_list(head: str, name: str) -> bool:
 
 def _write(path: Path, content: LabelFile) -> None:
     """Write a COCO file that pycocotools reads. Images have the time `t` in microseconds and are numbered from 1."""
+    require_images(content)
     times, image_of_box = number_times(content)
     size = {} if content.image_size is None else dict(zip(("height", "width"), content.image_size, strict=True))
     images = [{"id": key, "t": t, **size} for key, t in enumerate(times.tolist(), 1)]

@@ -17,10 +17,12 @@ from detector.config.label_timing import TimeUnit
 from detector.labels.formats.reading import (
     NUMBER,
     image_numbers,
+    image_size,
     images_without_boxes,
     make_boxes,
     number,
     number_names,
+    one_recording,
     only_value,
     read_head,
     read_text,
@@ -51,8 +53,8 @@ COLUMNS = {
     "top": ("y", "top", "y1", "ymin", "y_min", "bb_top", "bbox_y"),
     "right": ("right", "x2", "xmax", "x_max"),
     "bottom": ("bottom", "y2", "ymax", "y_max"),
-    "w": ("w", "width", "bb_width", "bbox_width", "bbox_w"),
-    "h": ("h", "height", "bb_height", "bbox_height", "bbox_h"),
+    "w": ("w", "bb_width", "bbox_width", "bbox_w", "width"),
+    "h": ("h", "bb_height", "bbox_height", "bbox_h", "height"),
     "cx": ("cx", "x_center", "center_x", "xc"),
     "cy": ("cy", "y_center", "center_y", "yc"),
     "class": ("class_id", "category_id", "class", "label", "category", "class_name", "category_name", "label_name"),
@@ -61,6 +63,15 @@ COLUMNS = {
     "score": ("class_confidence", "score", "confidence", "conf", "probability"),
 }
 """Accepted names of the other columns, preferred ones first."""
+
+VIDEOS = (
+    *("video", "video_id", "video_name", "sequence", "sequence_id", "sequence_name"),
+    *("recording", "recording_id"),
+)
+"""Names of columns that state the recording of each line."""
+
+IMAGE_SIZE = {"height", "width"}
+"""Columns that contain the image size if others contain the size of the box."""
 
 FORMS = (("left", "top", "right", "bottom"), ("cx", "cy", "w", "h"), ("left", "top", "w", "h"))
 """Columns that describe a box, in the order in which they are searched."""
@@ -106,6 +117,10 @@ def _read(path: Path) -> LabelFile:
     time, form = _time_column(every), _box_columns(every)
     if time is None or form is None:
         raise ValueError(f"the first line is {','.join(every.header)[:80]!r}, allowed: {ALLOWED}")
+    for name in VIDEOS:
+        if name in every.header:
+            one_recording(every.cells(name), name)
+    _check_box_columns(every, form)
     images = _times(every, time)
     full = [k for k, row in enumerate(every.rows) if any(row[every.header.index(name)] for name in form.values())]
     table = _Table(every.header, [every.rows[k] for k in full], [every.lines[k] for k in full])
@@ -115,6 +130,8 @@ def _read(path: Path) -> LabelFile:
         found = table.column(COLUMNS[kind])
         if found is not None:
             columns[field] = table.numbers(found)
+    if "track_id" in columns:
+        columns["track_id"] = [0 if track == -1 else track for track in columns["track_id"]]
     boxes = make_boxes(columns)
     return LabelFile(
         boxes,
@@ -163,6 +180,19 @@ def _box_columns(table: _Table) -> dict[str, str] | None:
     return None
 
 
+def _check_box_columns(table: _Table, form: Mapping[str, str]) -> None:
+    """Check that there is one column per value of a box.
+
+    Raises:
+        ValueError: there are two, such as x and xmin; the message names them.
+    """
+    for kind in form:
+        first, *others = [name for name in COLUMNS[kind] if name in table.header]
+        other = next((name for name in others if name not in IMAGE_SIZE), None)
+        if other is not None:
+            raise ValueError(f"the columns {first!r} and {other!r} may both be the {kind} of the box, allowed: one")
+
+
 def _times(table: _Table, name: str) -> Sequence[float]:
     return image_numbers(table.cells(name)) if name in FILES else table.numbers(name)
 
@@ -194,6 +224,8 @@ def _add_classes(table: _Table, columns: dict[str, Sequence[float]]) -> tuple[di
         columns["class_id"] = [0] * len(table.rows)
         return {}, ("there is no column of classes; all boxes have the class id 0",)
     cells = table.cells(column)
+    if "" in cells:
+        raise ValueError(f"{table.lines[cells.index('')]}: {column} is blank, allowed: the class of the box")
     if not all(NUMBER.fullmatch(cell) for cell in cells):
         names, columns["class_id"] = number_names(cells)
         return names, ()
@@ -209,16 +241,12 @@ def _add_classes(table: _Table, columns: dict[str, Sequence[float]]) -> tuple[di
 
 
 def _image_size(table: _Table, form: Mapping[str, str]) -> tuple[int, int] | None:
-    """Return the image size if there are columns width and height in addition to the corners of the boxes."""
-    if "right" not in form or not {"width", "height"} <= set(table.header):
+    """Return the image size if there are columns width and height in addition to those of the boxes."""
+    if IMAGE_SIZE & set(form.values()) or not set(table.header) >= IMAGE_SIZE:
         return None
     sizes = set(zip(table.numbers("height"), table.numbers("width"), strict=True))
     found = only_value(sizes, "images with the (height, width)")
-    if found is None:
-        return None
-    if not all(1 <= size <= 1e6 for size in found):
-        raise ValueError(f"got the image size {found}, allowed: height and width from 1 to 1000000")
-    return int(found[0]), int(found[1])
+    return None if found is None else image_size(found[0], found[1], "columns height and width")
 
 
 def _matches(path: Path) -> bool:

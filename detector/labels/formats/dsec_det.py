@@ -29,4 +29,4 @@ DSEC_DET = LabelFormat(
     ("tracks.npy", "object_detections/left/tracks.npy"),
     _matches,
 )
-"""Labels of DSEC-Detection. The last path is the one of `events/left/events.h5` in the folder of a sequence."""
+"""Labels of DSEC-Detection. For the folders of the dataset, the layout `dsec_det` states the label file."""

@@ -38,10 +38,7 @@ def _matches(path: Path) -> bool:
 FRED = LabelFormat(
     "_coordinates.txt",
     _read,
-    (
-        "interpolated_coordinates.txt",
-        "coordinates.txt",
-    ),
+    ("interpolated_coordinates.txt", "coordinates.txt"),
     _matches,
 )
-"""Labels of FRED. The last two paths are those of `Event/events.raw` in the folder of a sequence."""
+"""Labels of FRED. For recordings in the subfolder `Event` of a sequence, the layout `fred` states the label file."""

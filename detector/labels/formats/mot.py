@@ -40,8 +40,9 @@ ROW = re.compile(r"\s*\d+[ \t]*(,[ \t]*[-+.\deE]+[ \t]*){6,11}(?=[\r\n]|$)", re.
 
 def _read(path: Path) -> LabelFile:
     rows = [_read_row(text, line) for line, text in read_lines(read_text(path))]
-    images = {row[0] for row in rows}
+    without = {row[0] for row in rows if not any(row[4:7])}
     rows = [row for row in rows if any(row[4:7])]
+    without -= {row[0] for row in rows}
     columns: dict[str, list[float]] = {name: [row[k] for row in rows] for k, name in enumerate(COLUMNS)}
     notes: list[str] = []
     columns["class_id"] = _classes(columns["class_id"], notes)
@@ -55,7 +56,7 @@ def _read(path: Path) -> LabelFile:
     if not any(columns["track_id"]):
         columns.pop("track_id")
     boxes = make_boxes(columns)
-    return LabelFile(boxes, names, None, images_without_boxes(images, boxes), True, 1, notes=tuple(notes))
+    return LabelFile(boxes, names, None, images_without_boxes(without, boxes), True, 1, notes=tuple(notes))
 
 
 def _read_row(text: str, line: str) -> list[float]:
@@ -74,6 +75,9 @@ def _classes(values: list[float], notes: list[str]) -> list[float]:
     if any(value % 1 for value in values):
         notes.append("the eighth column contains fractions and is not the class; all boxes have the class id 0")
         return [0] * len(values)
+    missing = sum(value < 0 for value in values)
+    if 0 < missing < len(values):
+        notes.append(f"{missing} boxes without class (-1) get the class id 0")
     return [max(int(value), 0) for value in values]
 
 
@@ -90,7 +94,7 @@ def _use_scores(columns: dict[str, list[float]], notes: list[str]) -> dict[str, 
         return columns
     left_out = scores.count(0)
     if left_out:
-        notes.append(f"{left_out} boxes with the flag 0 (not evaluated) are not used")
+        notes.append(f"{left_out} boxes with the flag 0 (not evaluated) are not used, nor images that have no others")
     return {
         name: [value for value, flag in zip(values, scores, strict=True) if flag] for name, values in columns.items()
     }

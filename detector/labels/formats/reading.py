@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from detector.events.headers.sensor_size import MAX_SIDE
+
 __all__ = [
     "IMAGE_FILE_LIMIT",
     "NUMBER",
@@ -17,11 +19,13 @@ __all__ = [
     "image_files",
     "image_number",
     "image_numbers",
+    "image_size",
     "images_without_boxes",
     "indexed_names",
     "make_boxes",
     "number",
     "number_names",
+    "one_recording",
     "only_value",
     "read_head",
     "read_lines",
@@ -37,9 +41,12 @@ IMAGE_FILE_LIMIT = 4 * 2**20
 ENDINGS = re.compile(r"([._][A-Za-z]{3,4})?\.rf\.\w+(\.[A-Za-z]\w*)?$|\.[A-Za-z]\w*$", re.ASCII)
 """Matches the suffix of the name of an image, and the ending `_png.rf.<hash>` that Roboflow adds."""
 
+SPLIT = re.compile(r"(?<![a-z])(train|val|test)(ing|id|idation)?(?![a-z])", re.IGNORECASE)
+"""Matches names of folders with a part of the images of a recording, such as `valid` and `obj_train_data`."""
+
 DIGITS = re.compile(r"[0-9]+")
 
-NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
+NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
 """Matches a number. Other than `float`, it does not accept underscores and digits of other scripts."""
 
 
@@ -194,18 +201,29 @@ def image_files(folder: Path, suffix: str, skipped: frozenset[str] = frozenset()
     """Return the files with a suffix in a folder and its subfolders by image number, sorted.
 
     Raises:
-        ValueError: there is no such file, a name contains no number, or two names contain the same number.
+        ValueError: there is no such file, a name contains no number, two names contain the same number, or there are
+            several subfolders other than those of splits, which are probably those of several recordings.
     """
     found: dict[int, Path] = {}
     for path in find_files(folder, suffix, skipped):
         image = image_number(path.name)
         if image in found:
             names = " and ".join(sorted(str(file.relative_to(folder)) for file in (path, found[image])))
-            raise ValueError(f"{names} both have the image number {image}, allowed: one file per image")
+            several = path.parent != found[image].parent
+            allowed = "the labels of one recording; give each recording its own folder" if several else ""
+            raise ValueError(f"{names} both have the image number {image}, allowed: {allowed or 'one file per image'}")
         found[image] = path
     if not found:
         raise ValueError(f"the folder contains no {suffix} files of images")
+    _check_folders({path.parent for path in found.values()} - {folder})
     return dict(sorted(found.items()))
+
+
+def _check_folders(folders: set[Path]) -> None:
+    """Check that several subfolders are those of splits, and not those of several recordings."""
+    splits = [SPLIT.search(folder.name) for folder in folders]
+    if len({match[1].lower() for match in splits if match}) < len(folders):
+        one_recording((folder.name for folder in folders), "folder")
 
 
 def number_names(names: Sequence[str]) -> tuple[dict[int, str], list[int]]:
@@ -226,6 +244,36 @@ def indexed_names(path: Path) -> dict[int, str]:
     """Read a file with one class name per line. Line k has the class id k, counted from 0; blank lines have no name."""
     lines = re.split(r"\r\n|\n|\r", read_text(path, limit=2**18))
     return {key: line.strip() for key, line in enumerate(lines) if line.strip()}
+
+
+def image_size(height: float, width: float, where: str) -> tuple[int, int]:
+    """Return the height and width of an image as integers.
+
+    Raises:
+        ValueError: they are not whole numbers from 1 to 65536; the message begins with `where`.
+    """
+    if not all(1 <= side <= MAX_SIDE and side == int(side) for side in (height, width)):
+        found = f"{height!s:.20} x {width!s:.20}"
+        raise ValueError(f"{where}: got the image size {found}, allowed: whole numbers from 1 to {MAX_SIDE}")
+    return int(height), int(width)
+
+
+def one_recording(names: Iterable[Any], kind: str) -> None:
+    """Check that all images belong to one recording.
+
+    Args:
+        names: name or id of the recording of each image.
+        kind: what the names are, such as "video".
+
+    Raises:
+        ValueError: there are two names, which the message states.
+    """
+    found = sorted({str(name) for name in names})
+    if len(found) > 1:
+        raise ValueError(
+            f"labels of several recordings, {kind} {found[0]:.60} and {kind} {found[1]:.60}, allowed: one; split them "
+            "into one file or folder per recording"
+        )
 
 
 def only_value(values: set[Any], text: str) -> Any:

@@ -14,6 +14,7 @@ from detector.labels.formats.reading import (
     IMAGE_FILE_LIMIT,
     first_heads,
     image_files,
+    image_size,
     images_without_boxes,
     make_boxes,
     number,
@@ -21,7 +22,7 @@ from detector.labels.formats.reading import (
     only_value,
     read_text,
 )
-from detector.labels.formats.writing import box_rows, number_times, write_folder, write_times
+from detector.labels.formats.writing import box_rows, number_times, require_images, write_folder, write_times
 from detector.labels.label_format import LabelFile, LabelFormat
 
 __all__ = ["VOC"]
@@ -88,9 +89,7 @@ def _size(root: ElementTree.Element, where: str) -> set[tuple[int, int]]:
     if not all(texts):
         return set()
     height, width = (number(text, f"{where}: size") for text in texts)
-    if not 0 <= height <= 1e6 or not 0 <= width <= 1e6:
-        raise ValueError(f"{where}: got the size {height} x {width}, allowed: the height and width of the image")
-    return {(int(height), int(width))} if height >= 1 and width >= 1 else set()
+    return {image_size(height, width, where)} if height != 0 and width != 0 else set()
 
 
 def _matches(path: Path) -> bool:
@@ -100,6 +99,7 @@ def _matches(path: Path) -> bool:
 
 def _write(path: Path, content: LabelFile) -> None:
     """Write a folder with a file per image and `timestamps.txt`. The format has no place for tracks and scores."""
+    require_images(content)
     times, image_of_box = number_times(content)
     objects: list[list[str]] = [[] for _ in times]
     for image, (class_id, x, y, w, h) in zip(image_of_box, box_rows(content.boxes, "class_id", *"xywh"), strict=True):

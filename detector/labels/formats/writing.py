@@ -18,6 +18,7 @@ __all__ = [
     "has_tracks",
     "index_names",
     "number_times",
+    "require_images",
     "scores_of",
     "size_of_images",
     "write_folder",
@@ -37,6 +38,16 @@ def number_times(content: LabelFile) -> tuple[np.ndarray, np.ndarray]:
     of_boxes = content.boxes["t"].astype(np.int64)
     times = np.union1d(of_boxes, np.asarray(content.empty).astype(np.int64))
     return times, np.searchsorted(times, of_boxes)
+
+
+def require_images(content: LabelFile) -> None:
+    """Check that there is an image to write. A folder without a file per image cannot be read.
+
+    Raises:
+        ValueError: there are neither boxes nor images without boxes.
+    """
+    if not len(content.boxes) and not len(content.empty):
+        raise ValueError("there are no labels to write, needed: at least one box or one image without boxes")
 
 
 def box_rows(boxes: np.ndarray, *names: str) -> Iterator[tuple]:

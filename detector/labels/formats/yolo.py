@@ -26,6 +26,7 @@ from detector.labels.formats.writing import (
     has_scores,
     index_names,
     number_times,
+    require_images,
     size_of_images,
     write_folder,
     write_times,
@@ -46,7 +47,7 @@ ROW = re.compile(r"\s*[0-9]+(\.0*)?([ \t]+[-+.0-9eE]+){4,}[ \t]*(?=\r|\n|$)")
 
 
 class _Row(NamedTuple):
-    """A line of a file: image, class id, the other values, whether the last one has no decimal point, and its place."""
+    """A line of a file: image, class id, the other values, whether the last one consists of digits, and its place."""
 
     image: int
     class_id: int
@@ -71,27 +72,31 @@ def _read_rows(image: int, file: Path) -> list[_Row]:
             raise ValueError(f"{where}: got {len(entries)} numbers, allowed: class cx cy w h, and score and track")
         if class_id != class_id // 1:
             raise ValueError(f"{where}: got the class {entries[0]}, allowed: a whole number")
-        rows.append(_Row(image, int(class_id), values, "." not in entries[-1], where))
+        rows.append(_Row(image, int(class_id), values, entries[-1].isdigit(), where))
     return rows
 
 
 def _label_file(rows: list[_Row], images: list[int], names: dict[int, str]) -> LabelFile:
     """Decide what the columns after w and h are, and make boxes.
 
-    Five values are a score, or a track if all are whole and one is above 1. An even number of values from six on is a
-    polygon. But six values are a score and a track if the last one has no decimal point in any line with six values.
+    Five values are a score, or a track if all are whole and one is above 1. Six values are a score and a track under
+    the same condition, or if all tracks are 0 or 1 and all boxes are inside the image. Otherwise, an even number of
+    values from six on is a polygon. The values of keypoints are left out.
     """
     fives, sixes = ([row for row in rows if len(row.values) == count] for count in (5, 6))
-    five_is_track = all(row.whole_end for row in fives) and any(row.values[4] > 1 for row in fives)
-    six_is_polygon = not all(row.whole_end for row in sixes)
+    five_is_track, six_is_track = map(_ends_are_tracks, (fives, sixes))
+    probably_track = bool(sixes) and not six_is_track and all(row.whole_end and _is_inside(row) for row in sixes)
+    poses = _counts_of_poses(rows)
     columns: dict[str, list] = {name: [] for name in ("t", *"xywh", "class_id", "class_confidence", "track_id")}
-    polygons = 0
+    polygons = keypoints = 0
     for row in rows:
         values, score, track = row.values, 1.0, 0.0
         if len(values) == 5:
             score, track = (1.0, values[4]) if five_is_track else (values[4], 0.0)
-        elif len(values) == 6 and not six_is_polygon:
+        elif len(values) == 6 and (six_is_track or probably_track):
             score, track = values[4:]
+        elif len(values) in poses:
+            keypoints += 1
         elif len(values) > 4:
             values = _around_polygon(row)
             polygons += 1
@@ -103,8 +108,29 @@ def _label_file(rows: list[_Row], images: list[int], names: dict[int, str]) -> L
     if not any(columns["track_id"]):
         columns.pop("track_id")
     boxes = make_boxes(columns)
-    notes = (f"{polygons} polygons were replaced by the boxes around them",) if polygons else ()
-    return LabelFile(boxes, names, (1, 1), images_without_boxes(images, boxes), True, notes=notes)
+    notes = [f"{polygons} polygons were replaced by the boxes around them"] * bool(polygons)
+    notes += [f"keypoints of {keypoints} boxes are not used"] * bool(keypoints)
+    notes += ["lines of 7 numbers are boxes with score and track, not triangles"] * probably_track
+    return LabelFile(boxes, names, (1, 1), images_without_boxes(images, boxes), True, notes=tuple(notes))
+
+
+def _ends_are_tracks(rows: list[_Row]) -> bool:
+    """Return whether the last values are whole numbers of which one is larger than a score or coordinate."""
+    return all(row.whole_end for row in rows) and any(row.values[-1] > 1 for row in rows)
+
+
+def _is_inside(row: _Row) -> bool:
+    """Return whether a box is inside the image except for rounding, which is rare for the values of a polygon."""
+    return all(
+        size / 2 - 0.001 <= center <= 1.001 - size / 2
+        for center, size in zip(row.values[:2], row.values[2:4], strict=True)
+    )
+
+
+def _counts_of_poses(rows: list[_Row]) -> set[int]:
+    """Return the numbers of values 4 + 3k of lines with k keypoints x, y, v, where v is 0, 1 or 2 in all of them."""
+    counts = {len(row.values) for row in rows if len(row.values) > 6 and len(row.values) % 3 == 1}
+    return counts - {len(row.values) for row in rows if not set(row.values[6::3]) <= {0, 1, 2}}
 
 
 def _around_polygon(row: _Row) -> list[float]:
@@ -171,6 +197,7 @@ def _write(path: Path, content: LabelFile) -> None:
     The files are those that Ultralytics uses for training: the format has no place for tracks, and scores are written
     only if one of them is not 1.
     """
+    require_images(content)
     height, width = size_of_images(content, "YOLO")
     times, image_of_box = number_times(content)
     names = ("class_id", *"xywh", *["class_confidence"] * has_scores(content.boxes))

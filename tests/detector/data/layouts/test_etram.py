@@ -71,3 +71,16 @@ def test_a_build(tmp_path, name, class_id, label):
         assert np.argwhere(file["data"][:]).tolist() == [[0, 0, 359, 639], [2, 1, 2, 1]]
     boxes = load_labels(output / "val" / "val_day_001_bbox.npy")
     assert boxes[["t", "x", "class_id"]].tolist() == [(33_333, 8, class_id), (100_000, 9, class_id)]
+
+
+def test_labels_with_eight_classes_are_recognized_by_any_folder(tmp_path):
+    make_recording(tmp_path / "RAW" / "train_1", "train_day_0001", 0, ".raw")
+    (tmp_path / "RAW" / "train_1" / "train_day_0001_bbox.npy").unlink()
+    make_labels(tmp_path / "HDF5" / "train_h5_1", "train_day_0001", 1)
+    make_labels(tmp_path / "Eight_class_annotations" / "train", "train_day_0001", 7)
+    (three,), (eight,) = (find_layout(name).find(tmp_path) for name in ("etram", "etram_8"))
+    assert three.labels == tmp_path / "HDF5" / "train_h5_1" / "train_day_0001_bbox.npy"
+    assert eight.labels == tmp_path / "Eight_class_annotations" / "train" / "train_day_0001_bbox.npy"
+    make_labels(tmp_path / "labels", "train_day_0001", 2)
+    with pytest.raises(ValueError, match="HDF5/.*0001_bbox.npy and .*labels/.*0001_bbox.npy are labels of the same"):
+        find_layout("etram").find(tmp_path)

@@ -132,3 +132,16 @@ def test_damaged_files_are_named(tmp_path, name):
     (sequence / name).write_bytes(content[:20] if name.endswith("npz") else b"")
     with pytest.raises(ValueError, match=r"val/a: damaged or incomplete labels or times \(.*\), download it again"):
         find_layout("rvt_gen1").convert(tmp_path / "in", tmp_path / "out", False)
+
+
+def test_a_missing_array_and_overlapping_labels_are_named(tmp_path):
+    sequence = tmp_path / "in" / "val" / "a"
+    make_sequence(sequence)
+    with np.load(sequence / "labels_v2" / "labels.npz") as file:
+        labels = file["labels"]
+    np.savez(sequence / "labels_v2" / "labels.npz", labels=labels, objframe_idx_2_label_idx=np.array([2, 1]))
+    with pytest.raises(ValueError, match=r"labels.npz: the labelled times do not contain each box once, expected: inc"):
+        find_layout("rvt_gen1").convert(tmp_path / "in", tmp_path / "out", False)
+    np.savez(sequence / "labels_v2" / "labels.npz", labels=labels)
+    with pytest.raises(ValueError, match=r"val/a: damaged or incomplete labels or times \(KeyError: .*label_idx"):
+        find_layout("rvt_gen1").convert(tmp_path / "in", tmp_path / "out", False)

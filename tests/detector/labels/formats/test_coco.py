@@ -72,7 +72,7 @@ def test_crowds_polygons_and_unusual_track_ids(tmp_path):
     assert found.boxes.tolist() == [(10, 5, 1, 4.5, 10, 1, 1.0), (10, 1.5, 20, 30, 4, 5, 0.25)]
     assert found.empty.tolist() == []  # its only annotation is a crowd
     assert found.notes == (
-        "2 annotations of crowds or ignored regions are not used",
+        "2 annotations of crowds or ignored regions are not used, nor images that have no others",
         "track ids that are not whole numbers are not used",
     )
 
@@ -107,6 +107,16 @@ IMAGES = [{"id": 1, "t": 0}]
         (
             dataset([{"id": 1, "t": 1, "height": 2, "width": 3}, {"id": 2, "t": 1, "height": 4, "width": 5}]),
             r"images with the \(height, width\) \(2, 3\) and \(4, 5\), allowed: the same in all images",
+        ),
+        (dataset([{"id": 1, "t": 1, "height": 10**400, "width": 5}]), r"entry 0 of 'images': got the image size 1000"),
+        (
+            dataset([{"id": 1, "t": 1, "height": -3, "width": 5}]),
+            r"size -3 x 5, allowed: whole numbers from 1 to 65536",
+        ),
+        (dataset([]), r"there are no images: the list 'images' is empty"),
+        (
+            {**dataset(IMAGES), "videos": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}]},
+            r"several recordings, video 'a' and video 'b', allowed: one",
         ),
         (dataset(IMAGES, annotation(image=2)), r"annotation 1: the image_id 2 is not in 'images'"),
         (dataset(IMAGES, annotation(image=[])), r"annotation 1: image_id: got a list, allowed: a whole number"),
@@ -169,7 +179,7 @@ def test_predictions_are_read_exactly(tmp_path):
 def test_images_of_several_videos(tmp_path):
     images = [{"id": 1, "video_id": 1, "frame_id": 0}, {"id": 2, "video_id": 2, "frame_id": 0}]
     (tmp_path / "a.json").write_text(json.dumps({"images": images, "annotations": [], "categories": []}))
-    with pytest.raises(ValueError, match="several videos, such as 1 and 2, allowed: one file per video"):
+    with pytest.raises(ValueError, match="several recordings, video 1 and video 2, allowed: one; split them"):
         COCO.read(tmp_path / "a.json")
 
 
@@ -181,3 +191,14 @@ def test_images_with_crowds_only_are_not_background(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(content))
     found = COCO.read(tmp_path / "a.json")
     assert (found.boxes["t"].tolist(), found.empty.tolist()) == ([10], [30])
+
+
+def test_results_of_crowds_only_are_not_background(tmp_path):
+    found = read(tmp_path, [annotation(image=3), annotation(image=4, iscrowd=1)])
+    assert (found.boxes["t"].tolist(), found.empty.tolist()) == ([3], [])
+
+
+def test_no_labels_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match="there are no labels to write"):
+        COCO.write(tmp_path / "a.json", LabelFile(sample()[:0], {1: "car"}))
+    assert list(tmp_path.iterdir()) == []

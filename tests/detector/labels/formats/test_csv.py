@@ -72,6 +72,10 @@ def test_lines_without_box_are_images_without_boxes(tmp_path):
             r"a_3.png and b/3.png both have the image number 3",
         ),
         ("filename,xmin,ymin,xmax,ymax\nleft.png,1,2,3,4\n", r"'left.png' does not contain an image number"),
+        ("t,x,y,xmin,ymin,xmax,ymax\n1,2,3,4,5,6,7\n", r"columns 'x' and 'xmin' may both be the left of the box"),
+        ("t,x,y,w,h,label\n1,2,3,4,5,car\n1,2,3,4,5,\n", r"line 3: label is blank, allowed: the class of the box"),
+        ("video,frame,x,y,w,h\nA,0,1,1,9,9\nB,0,1,1,9,9\n", r"several recordings, video A and video B, allowed: one"),
+        ("t,x1,y1,x2,y2,width,height\n1,2,3,4,5,70000,480\n", r"got the image size 480 x 70000, allowed: whole"),
         ('t,x,y,w,h\n"' + "1" * 200_000, r"line 2: field larger than field limit"),
         (
             "t,x1,y1,x2,y2,width,height\n1,2,3,4,5,640,480\n1,2,3,4,5,304,240\n",
@@ -108,3 +112,13 @@ def test_predictions_are_read_exactly(tmp_path):
     assert found.names == {1: "car", 5: "bus"}
     for name in ("t", "x", "y", "w", "h", "class_id", "class_confidence"):
         assert np.array_equal(found.boxes[name].astype(BBOX_dtype[name]), boxes[name]), name
+
+
+def test_a_track_id_of_minus_one_is_no_track(tmp_path):
+    found = read(tmp_path, "t,x,y,w,h,class_id,track_id\n1,2,3,4,5,0,-1\n2,2,3,4,5,0,7\n")
+    assert found.boxes["track_id"].tolist() == [0, 7]
+
+
+def test_image_size_beside_the_size_of_the_box(tmp_path):
+    found = read(tmp_path, "t,x,y,bbox_width,bbox_height,width,height\n1,2,3,4,5,304,240\n")
+    assert (found.boxes[["w", "h"]].tolist(), found.image_size) == ([(4, 5)], (240, 304))

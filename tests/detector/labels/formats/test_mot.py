@@ -19,8 +19,8 @@ def test_ground_truth_of_mot17(tmp_path):
     assert found.boxes.dtype.names == ("t", "track_id", "x", "y", "w", "h", "class_confidence", "class_id")
     assert found.boxes.tolist() == [(1, 3, 1338.5, 418, 167, 379, 1, 1), (4, 3, 586, 447, 85, 263, 1, 1)]
     assert (found.numbered, found.first_image, found.names, found.image_size) == (True, 1, {}, None)
-    assert found.empty.tolist() == [6]
-    assert found.notes == ("2 boxes with the flag 0 (not evaluated) are not used",)
+    assert found.empty.tolist() == []  # the only box of image 6 is not evaluated
+    assert found.notes == ("2 boxes with the flag 0 (not evaluated) are not used, nor images that have no others",)
 
 
 def test_export_of_cvat_with_class_names(tmp_path):
@@ -95,3 +95,9 @@ def test_round_trip(names, scores, tracks, tmp_path):
     for name in set(found.boxes.dtype.names) - {"t"}:
         assert np.array_equal(found.boxes[name].astype(BBOX_dtype[name]), boxes[name]), name
     assert ("track_id" in found.boxes.dtype.names) == (tracks != 0)
+
+
+def test_boxes_without_class_among_others(tmp_path):
+    found = read(tmp_path, "1,1,2,3,4,5,1,-1,1\n2,1,2,3,4,5,1,3,1\n3,1,2,3,4,5,1,-1,1\n")
+    assert found.boxes["class_id"].tolist() == [0, 3, 0]
+    assert found.notes == ("2 boxes without class (-1) get the class id 0",)

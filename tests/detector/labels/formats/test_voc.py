@@ -47,7 +47,9 @@ def test_sizes_may_be_unknown(tmp_path):
         ("<annotation><object><name>a</name></object></annotation>", r"a_1.xml: an object has no <xmin>, needed"),
         (xml(("", 0, 1, 2, 3, 4)), r"a_1.xml: an object has no <name>, needed: name and bndbox"),
         (xml(("car", 0, 1, "two", 3, 4)), r"a_1.xml: ymin: got 'two', allowed: a number"),
-        (xml(size="<size><width>-3</width><height>2</height></size>"), r"a_1.xml: got the size 2 x -3, allowed"),
+        (xml(size="<size><width>-3</width><height>2</height></size>"), r"a_1.xml: got the image size 2 x -3, allowed"),
+        (xml(size="<size><width>3.5</width><height>2</height></size>"), r"image size 2 x 3.5, allowed: whole numbers"),
+        (xml(size="<size><width>70000</width><height>2</height></size>"), r"2 x 70000, allowed: .* from 1 to 65536"),
         ("<annotation>" + " " * 2**22, r"a_1.xml is larger than 4194304 bytes"),
     ],
 )
@@ -93,3 +95,18 @@ def test_round_trip(tmp_path):
 def test_a_file_of_blanks_is_read_in_linear_time(tmp_path):
     (tmp_path / "1.xml").write_text(f"<annotation>{' ' * 1_000_000}</annotation>")
     assert VOC.read(tmp_path).empty.tolist() == [1]
+
+
+def test_folders_of_several_recordings(tmp_path):
+    fill(tmp_path / "train", a_1=xml())
+    fill(tmp_path / "valid", a_2=xml())
+    assert VOC.read(tmp_path).empty.tolist() == [1, 2]  # the splits of one recording
+    fill(tmp_path / "train_2", a_5=xml())
+    with pytest.raises(ValueError, match="several recordings, folder train and folder train_2, allowed: one; split"):
+        VOC.read(tmp_path)
+
+
+def test_no_labels_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match="there are no labels to write, needed: at least one box or one image"):
+        VOC.write(tmp_path / "a", LabelFile(np.zeros(0, BBOX_dtype)))
+    assert list(tmp_path.iterdir()) == []

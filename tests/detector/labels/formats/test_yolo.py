@@ -76,6 +76,7 @@ def test_class_names(place, name, text, names, tmp_path):
         ({"a_1": "0 0.5 1_0 0.1 0.1"}, r"line 1: got '1_0', allowed: a number"),
         ({"a_1": "0 0.1 0.2 0.3 0.4 0.5 0.6 0.7"}, r"line 1: got 8 numbers, allowed"),
         ({"a_1": "", "b_01": ""}, r"a_1.txt and b_01.txt both have the image number 1, allowed: one file per image"),
+        ({"a_1": "0 0.1 0.2 0.3 0.4 " + "1" * 200_000 + "x"}, r"line 1: got '1111.*, allowed: a number"),
         ({"left": ""}, r"'left.txt' does not contain an image number"),
         ({"classes": "car"}, r"contains no .txt files of images"),
         ({"a_1": "\0"}, r"a_1.txt contains NUL bytes"),
@@ -142,3 +143,42 @@ def test_writing_needs_the_image_size_and_an_empty_folder(tmp_path):
     with pytest.raises(ValueError, match=r"class ids from 0 to 12345, allowed: 0 to 9999"):
         YOLO.write(tmp_path / "c", LabelFile(sample(), {0: "a", 12345: "b"}, (240, 304)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b"]
+
+
+def test_triangles_with_whole_numbers_at_the_end(tmp_path):
+    found = YOLO.read(fill(tmp_path, rec_1="0 0.1 0.1 0.5 0.1 0.3 1\n"))
+    np.testing.assert_allclose([found.boxes[name][0] for name in "xywh"], [0.1, 0.1, 0.4, 0.9])
+    assert found.notes == ("1 polygons were replaced by the boxes around them",)
+
+
+def test_a_polygon_that_ends_in_scientific_notation(tmp_path):
+    found = YOLO.read(fill(tmp_path, rec_1="0 0.5 0.5 0.6 0.2 0.2 1e-03\n"))
+    np.testing.assert_allclose([found.boxes[name][0] for name in "xywh"], [0.2, 0.001, 0.4, 0.499])
+
+
+def test_a_single_track(tmp_path):
+    found = YOLO.read(fill(tmp_path, rec_1="0 0.5 0.5 0.1 0.2 0.75 1\n", rec_2="0 0.9 0.5 0.2 0.2 0.5 1\n"))
+    assert found.boxes[["class_confidence", "track_id"]].tolist() == [(0.75, 1), (0.5, 1)]
+    assert found.notes == ("lines of 7 numbers are boxes with score and track, not triangles",)
+
+
+def test_keypoints_are_left_out(tmp_path):
+    found = YOLO.read(fill(tmp_path, rec_1="3 0.5 0.25 0.2 0.1 0.45 0.3 2 0.55 0.2 0\n"))
+    np.testing.assert_allclose([found.boxes[name][0] for name in "xywh"], [0.4, 0.2, 0.2, 0.1])
+    assert found.notes == ("keypoints of 1 boxes are not used",)
+
+
+def test_folders_of_several_recordings(tmp_path):
+    for name, first in (("a", 1), ("b", 5)):
+        fill(tmp_path / name, **{f"{first + k:06}": "0 0.5 0.5 0.2 0.2" for k in range(3)})
+    with pytest.raises(ValueError, match="several recordings, folder a and folder b, allowed: one; split them into"):
+        YOLO.read(tmp_path)
+    fill(tmp_path / "b", f_1="")
+    with pytest.raises(ValueError, match="both have the image number 1, allowed: .*give each recording its own folder"):
+        YOLO.read(tmp_path)
+
+
+def test_no_labels_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match="there are no labels to write"):
+        YOLO.write(tmp_path / "a", LabelFile(sample()[:0], {}, (240, 304)))
+    assert list(tmp_path.iterdir()) == []
