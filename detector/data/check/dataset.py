@@ -16,7 +16,7 @@ from detector.data.check.event_faults.sketch import SketchBuilder, box_hashes
 from detector.data.check.finding import Finding, Severity, refusal
 from detector.data.check.inventory import DataFile, Sensor, find_data, stray_labels
 from detector.data.check.label_file import check_labels
-from detector.data.check.standing import check_standing
+from detector.data.check.standing import check_standing, find_rests
 from detector.data.label_map import LABEL_MAP_NAME, label_map_path, read_label_map
 from detector.events import BBOX_dtype
 from detector.labels import LabelTiming
@@ -117,10 +117,12 @@ def _check_file(file: DataFile, names: dict[int, str] | None, done: Done) -> tup
         found = Finding("error", file.path, "recording without labels", missing, "a label file for each")
         return CheckedFile(file, content, labels["t"], None, contents.sketch), [*contents.findings, found]
     checked = check_labels(file, content, names)
-    findings = list(check_standing(path, labels, contents.activity))
+    rests = find_rests(labels)
+    findings = list(check_standing(path, labels, contents.activity, rests))
     if contents.activity is not None and not any(finding.severity == "error" for finding in findings):
         one_sided = contents.rarer_polarity < MIN_POLARITY
-        findings += check_alignment(path, labels, contents.activity, file.timing.offset, one_sided=one_sided)
+        moving = labels[rests.of_box < 0]
+        findings += check_alignment(path, moving, contents.activity, file.timing.offset, one_sided=one_sided)
     boxes = SketchBuilder()
     boxes.add(box_hashes(labels))
     entry = CheckedFile(file, content, checked.times, checked.class_ids, contents.sketch, boxes.build())

@@ -54,7 +54,7 @@ def _draw(findings: Sequence[Finding], path: Path, output: str | None, storage: 
     """Write the figures of the findings and print their folder. If this fails, print a warning."""
     if not any(finding.evidence for finding in findings):
         return
-    with decoration("figures of the findings"):
+    with decoration("the set of figures of the findings"):
         name = path.resolve().name.partition(".")[0]
         folder = Path(output) if output else unique_folder(storage, f"check-{name}")
         if save_findings(folder, findings):

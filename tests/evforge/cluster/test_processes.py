@@ -24,6 +24,10 @@ def _wait_for(condition):
     assert condition()
 
 
+def _agents():
+    return [one for one in psutil.Process().children() if one.name() == "ray::Agent"]
+
+
 def test_children_and_grandchildren_of_the_start_end_and_others_do_not():
     other = subprocess.Popen([SLEEP, "60"])
     processes = LocalProcesses()
@@ -62,7 +66,8 @@ def test_an_agent_without_environment_whose_parent_died_during_the_start_ends(tm
     processes = LocalProcesses()
     with processes.starting():
         subprocess.run(["sh", "-c", f"env -i {agent} 60 &"], check=True)
-    (orphan,) = [one for one in psutil.Process().children() if one.name() == "ray::Agent"]
+    _wait_for(_agents)  # the child of the ended shell is a shell until it has started the agent
+    (orphan,) = _agents()
     processes.end()
     assert not _is_alive(orphan)
 

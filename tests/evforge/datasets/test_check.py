@@ -83,4 +83,4 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path, capsys):
     assert check([str(tmp_path / "all_on")], output=str(tmp_path / "file" / "figures")) == 0
     captured = capsys.readouterr()
     assert "one polarity" in captured.out
-    assert "warning: figures of the findings was not drawn" in captured.err
+    assert "warning: the set of figures of the findings was not drawn" in captured.err

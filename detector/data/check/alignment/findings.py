@@ -7,13 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from detector.data.check.alignment.activity import Activity
+from detector.data.check.alignment.displacement import Displacement, find_constant, find_edge
 from detector.data.check.alignment.layouts import STORED, all_layouts
-from detector.data.check.alignment.score import BoxSet
-from detector.data.check.alignment.search import LayoutFit, ShiftFit, find_layout, find_shift
+from detector.data.check.alignment.score import BoxSet, box_scores
+from detector.data.check.alignment.search import LAYOUT_NEIGHBOURHOOD, LayoutFit, ShiftFit, find_layout, find_shift
 from detector.data.check.evidence import Bars, Curves, PixelMap
 from detector.data.check.finding import Finding, Severity
 
-__all__ = ["SHIFTED", "check_alignment", "is_layout_fault", "is_shift_fault"]
+__all__ = ["SHIFTED", "check_alignment", "is_displaced", "is_edge", "is_layout_fault", "is_shift_fault"]
 
 SHIFTED = "labels shifted in time"
 """Kind of the findings about a time offset."""
@@ -21,6 +22,21 @@ SHIFTED = "labels shifted in time"
 ONE_SIDED = (
     "but most events have one polarity, so that the offset may be that of an edge of the objects: see the figure"
 )
+
+ONE_EDGE = "but the events fit boxes of the stored times as well, if one edge of the moving objects sends most of them"
+
+MIN_EDGE_SHARE, MIN_EDGE_RATIO = 0.4, -2.0
+"""Displacement of boxes along their motion, relative to their size, from which an offset may be that of an edge.
+
+The second value is the smallest significance of its score above the score at the offset.
+"""
+
+MIN_MOVE_PX, MIN_LEAD = 2.0, 0.1
+"""Smallest constant displacement that is reported, in pixels.
+
+The second value is the share by which its score is above the scores of a time offset and of a displacement along the
+motion.
+"""
 
 MIN_SHIFT_US = 50_000
 """Smallest time offset that is reported.
@@ -49,7 +65,7 @@ ELSEWHERE_US = 500_000
 def check_alignment(
     path: Path, labels: np.ndarray, activity: Activity, offset: int = 0, *, one_sided: bool = False
 ) -> Iterator[Finding]:
-    """Yield at most one finding: a time offset, or a layout such as mirrored or swapped axes.
+    """Yield at most one finding: a time offset, a layout such as mirrored or swapped axes, or a constant displacement.
 
     Nothing is found where it cannot be known: in static scenes, with few labels, or if no offset and no layout is much
     better than all others.
@@ -65,17 +81,45 @@ def check_alignment(
     boxes = _choose(labels, activity)
     if np.unique(boxes.blocks).size < MIN_BLOCKS:
         return
+    inside = boxes.take((boxes.times - window / 2 >= activity.start) & (boxes.times + window / 2 <= activity.end))
+    is_known = np.unique(inside.blocks).size >= MIN_BLOCKS
     shift = find_shift(activity, boxes, window)
-    if shift is not None and is_shift_fault(shift, activity.step):
-        finding = _shift_finding(path, shift, boxes, activity, offset)
-        yield replace(finding, severity="warning", cause=f"{finding.cause}; {ONE_SIDED}") if one_sided else finding
+    offset_us = shift.best if shift is not None else 0
+    moved = find_constant(activity, inside, window, offset_us) if is_known else None
+    displaced = moved is not None and is_displaced(moved)
+    if shift is not None and is_shift_fault(shift, activity.step) and not displaced:
+        yield _with_doubts(_shift_finding(path, shift, boxes, activity, offset), one_sided, inside, shift, activity)
         return
-    inside = (boxes.times - window / 2 >= activity.start) & (boxes.times + window / 2 <= activity.end)
-    if np.unique(boxes.blocks[inside]).size < MIN_BLOCKS:
+    if moved is None:
         return
-    layout = find_layout(activity, boxes.take(inside), window)
+    layout = find_layout(activity, inside, window)
+    if displaced:
+        corrected = inside.xywh + (*moved.move, 0, 0)
+        score = box_scores(activity, corrected, inside.times, window, LAYOUT_NEIGHBOURHOOD).mean()
+        edge = find_edge(activity, inside, window, offset_us)
+        if score > layout.scores[layout.best] and edge.score <= (1 - MIN_LEAD) * moved.score:
+            yield _displacement_finding(path, moved, inside, activity)
+            return
     if is_layout_fault(layout):
-        yield _layout_finding(path, layout, boxes.take(inside), activity)
+        yield _layout_finding(path, layout, inside, activity)
+
+
+def is_displaced(found: Displacement) -> bool:
+    """Return whether a constant displacement explains the events much better than a time offset does."""
+    return (
+        float(np.hypot(*found.move)) >= MIN_MOVE_PX
+        and found.score >= MIN_SCORE
+        and found.gain.mean >= 0.3 * found.score
+        and found.lead.mean >= MIN_LEAD * found.score
+        and found.gain.ratio >= 4.0
+        and found.lead.ratio >= 3.0
+        and found.gain.num_blocks >= MIN_BLOCKS
+    )
+
+
+def is_edge(found: Displacement) -> bool:
+    """Return whether events at one edge of the moving objects explain the events as well as a time offset does."""
+    return abs(found.move[0]) >= MIN_EDGE_SHARE and found.lead.ratio >= MIN_EDGE_RATIO and found.lead.num_blocks > 1
 
 
 def is_shift_fault(fit: ShiftFit, step: int) -> bool:
@@ -116,7 +160,7 @@ def _choose(labels: np.ndarray, activity: Activity) -> BoxSet:
     near = (labels["t"] >= activity.start - MAX_FAR_US) & (labels["t"] <= activity.end + MAX_FAR_US)
     large = (labels["w"] >= activity.cell[1]) & (labels["h"] >= activity.cell[0])
     chosen = np.flatnonzero(near & large)
-    return BoxSet.of(labels[chosen[:: -(-chosen.size // MAX_BOXES) or 1]])
+    return BoxSet.of(labels).take(chosen[:: -(-chosen.size // MAX_BOXES) or 1])
 
 
 def _shift_finding(path: Path, fit: ShiftFit, boxes: BoxSet, activity: Activity, offset: int) -> Finding:
@@ -136,6 +180,34 @@ def _shift_finding(path: Path, fit: ShiftFit, boxes: BoxSet, activity: Activity,
     remedy = f"give `build` --label_offset {offset + round(fit.best, -3)}, which is added to the label times (us)"
     allowed = f"less than {MIN_SHIFT_US / 1e3:.0f} ms"
     return Finding("error", path, SHIFTED, found, allowed, remedy, (curve, figure))
+
+
+def _with_doubts(finding: Finding, one_sided: bool, boxes: BoxSet, fit: ShiftFit, activity: Activity) -> Finding:
+    """Make an offset a warning if it may be that of an edge of the objects."""
+    doubt = ONE_SIDED if one_sided else ""
+    if not doubt and boxes.times.size:
+        window = max(FIGURE_WINDOW_US, 2 * activity.step)
+        doubt = ONE_EDGE if is_edge(find_edge(activity, boxes, window, fit.best)) else ""
+    return replace(finding, severity="warning", cause=f"{finding.cause}; {doubt}") if doubt else finding
+
+
+def _displacement_finding(path: Path, found: Displacement, boxes: BoxSet, activity: Activity) -> Finding:
+    x, y = found.move
+    shown = _example(boxes, activity, boxes.xywh + (x, y, 0, 0))
+    given, at = boxes.xywh[shown], int(boxes.times[shown[0]])
+    sets = {STORED: given, f"x {x:+g} px, y {y:+g} px": given + (x, y, 0, 0)}
+    image = activity.image(at, FIGURE_WINDOW_US)
+    figure = PixelMap(f"Events and boxes at {at / 1e6:.2f} s", image, activity.sensor_size, sets)
+    return Finding(
+        "warning",
+        path,
+        "boxes displaced",
+        f"the boxes fit the events after a change: x {x:+g} px and y {y:+g} px (score {found.score:.2f}, as stored "
+        f"{found.score - found.gain.mean:.2f})",
+        "boxes that fit the events",
+        "check whether the boxes refer to another camera or to a cropped image, and change the label file",
+        (figure,),
+    )
 
 
 def _shift_figure(shift: int, boxes: BoxSet, activity: Activity) -> PixelMap:

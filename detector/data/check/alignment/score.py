@@ -31,11 +31,13 @@ class BoxSet(NamedTuple):
         times: (M,) float64 label times in microseconds.
         blocks: (M,) group of each box. Boxes of the same track and second are in one group, because they are not
             independent.
+        motion: (M, 2) direction of the motion of the track in x and y, of length 1; 0 where it is not known.
     """
 
     xywh: np.ndarray
     times: np.ndarray
     blocks: np.ndarray
+    motion: np.ndarray
 
     @classmethod
     def of(cls, labels: np.ndarray) -> "BoxSet":
@@ -43,11 +45,26 @@ class BoxSet(NamedTuple):
         xywh = np.stack([labels[name].astype(np.float64) for name in "xywh"], axis=1)
         keys = np.stack([labels["t"] // BLOCK_US, labels["track_id"].astype(np.int64)], axis=1)
         _, blocks = np.unique(keys, axis=0, return_inverse=True)
-        return cls(xywh, labels["t"].astype(np.float64), blocks.reshape(-1))
+        return cls(xywh, labels["t"].astype(np.float64), blocks.reshape(-1), _directions(labels, xywh))
 
     def take(self, rows: np.ndarray) -> "BoxSet":
         """Return the boxes with the given indices or True values."""
-        return BoxSet(self.xywh[rows], self.times[rows], self.blocks[rows])
+        return BoxSet(self.xywh[rows], self.times[rows], self.blocks[rows], self.motion[rows])
+
+
+def _directions(labels: np.ndarray, xywh: np.ndarray) -> np.ndarray:
+    """Return (M, 2) directions of motion: from the previous to the next box of the track, at most 1 s away."""
+    order = np.lexsort((labels["t"], labels["track_id"]))
+    centres, times = (xywh[:, :2] + xywh[:, 2:] / 2)[order], labels["t"][order].astype(np.float64)
+    rows = np.arange(order.size)
+    joined = (np.diff(labels["track_id"][order]) == 0) & (np.diff(times) <= BLOCK_US) & (np.diff(times) > 0)
+    before = rows - np.append(False, joined)[: rows.size]
+    after = rows + np.append(joined, False)[: rows.size]
+    steps = centres[after] - centres[before]
+    lengths = np.hypot(steps[:, 0], steps[:, 1])[:, None]
+    directions = np.zeros((order.size, 2))
+    directions[order] = np.where(lengths > 0, steps / np.maximum(lengths, SMALLEST), 0.0)
+    return directions
 
 
 class Significance(NamedTuple):

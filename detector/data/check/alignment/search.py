@@ -8,7 +8,7 @@ from detector.data.check.alignment.activity import Activity
 from detector.data.check.alignment.layouts import STORED, all_layouts
 from detector.data.check.alignment.score import BoxSet, Significance, box_scores, significance
 
-__all__ = ["LayoutFit", "ShiftFit", "find_layout", "find_shift"]
+__all__ = ["LAYOUT_NEIGHBOURHOOD", "SHIFT_NEIGHBOURHOOD", "LayoutFit", "ShiftFit", "find_layout", "find_shift"]
 
 FARTHEST_US, COARSE_US, FINE_US = 5_000_000, 50_000, 10_000
 """Largest offset, and the steps of the coarse and the fine search, in microseconds."""

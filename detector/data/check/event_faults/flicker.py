@@ -8,7 +8,7 @@ import numpy as np
 from detector.data.check.evidence import Curves
 from detector.data.check.finding import Finding
 
-__all__ = ["RateCounter", "flicker_lines"]
+__all__ = ["RateCounter", "flicker_lines", "time_step"]
 
 BIN_US = 1000
 MAX_BINS = 600_000
@@ -29,6 +29,16 @@ MIN_RATIO = 8.0
 OTHER_LINES_HZ = (15, 130)
 """Range of frequencies in which no line of another series may be as strong. Simulators cause lines at their frame rate.
 """
+
+
+MAX_FILLED = 0.5
+"""Share of the milliseconds from the first to the last event below which the times may be in steps.
+
+Recordings with pauses also have many milliseconds without events, but not at equal distances.
+"""
+
+STEP_SHARE, MIN_BINS = 0.99, 100
+"""Share of the milliseconds with events that are on one grid, and their smallest number, for times in steps."""
 
 
 class RateCounter:
@@ -54,9 +64,25 @@ class RateCounter:
         first = int(bins[0])
         self._counts[first:needed] += np.bincount(bins - first)
 
+    @property
+    def step(self) -> float | None:
+        """Step of the event times in milliseconds, None if they are finer than 2 ms."""
+        return time_step(np.flatnonzero(self._counts))
+
     def findings(self, path: Path) -> Iterator[Finding]:
-        """Yield a warning if the event rate oscillates with the frequency of a lamp."""
+        """Yield a warning if the times are in coarse steps, or if the event rate oscillates as with lamps."""
         used = np.flatnonzero(self._counts)
+        step = time_step(used)
+        if step is not None:
+            yield Finding(
+                "warning",
+                path,
+                "coarse event times",
+                f"the events have times in steps of about {step:.3g} ms",
+                "times in steps of 1 ms or less",
+                "probably a simulation of frames, or rounded times: flicker cannot be found, and events can be equal",
+            )
+            return
         frequencies, amplitudes = _spectrum(self._counts[: used[-1] + 1] if used.size else self._counts)
         lines = flicker_lines(frequencies, amplitudes)
         if not lines:
@@ -79,6 +105,22 @@ class RateCounter:
             "probably lamps: use the anti-flicker filter of the sensor, or other light",
             (curve,),
         )
+
+
+def time_step(used: np.ndarray) -> float | None:
+    """Return the step of event times in milliseconds, None if the times are finer than 2 ms.
+
+    Args:
+        used: (B,) indices of the milliseconds with events, sorted.
+    """
+    if used.size < MIN_BINS or used.size > MAX_FILLED * (used[-1] - used[0] + 1):
+        return None
+    gaps = np.diff(used)
+    step = float(np.median(gaps))
+    step = float(gaps[np.abs(gaps - step) <= 1].mean())  # steps of 16.7 ms have gaps of 16 and 17 ms
+    steps = gaps / step
+    whole = np.abs(gaps - np.round(steps) * step) <= 1.0
+    return step if step >= 2 and np.mean(whole & (steps >= 0.9)) >= STEP_SHARE else None
 
 
 def flicker_lines(frequencies: np.ndarray, amplitudes: np.ndarray) -> list[tuple[int, float]]:

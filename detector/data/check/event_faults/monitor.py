@@ -62,6 +62,6 @@ class EventMonitor:
             path: the recording.
             seconds: time between the first and the last event.
         """
-        yield from self._repeats.findings(path)
+        yield from self._repeats.findings(path, coarse=self._rates.step is not None)
         yield from self._pixels.findings(path, seconds)
         yield from self._rates.findings(path)

@@ -46,8 +46,13 @@ class RepeatCounter:
         self._events.append(keys.size)
         self._repeated.append(int(np.count_nonzero(same)))
 
-    def findings(self, path: Path) -> Iterator[Finding]:
-        """Yield a finding if too many events are repeated: an error if nearly all are, otherwise a warning."""
+    def findings(self, path: Path, *, coarse: bool = False) -> Iterator[Finding]:
+        """Yield a finding if too many events are repeated: an error if nearly all are, otherwise a warning.
+
+        Args:
+            path: the recording.
+            coarse: whether the times are in coarse steps. Some repeated events are then normal.
+        """
         total, repeated = sum(self._events), sum(self._repeated)
         if total < MIN_EVENTS or repeated < REPEATED_SHARE * total:
             return
@@ -57,6 +62,8 @@ class RepeatCounter:
         bars = Bars("Events that are repeated", "events", {"all": total, "distinct": total - repeated})
         found = f"{repeated} of {total} events ({repeated / total:.1%}) equal another one in x, y, polarity and time"
         every = self._several >= TWICE_SHARE * (total - repeated)
+        if coarse and not every:
+            return
         yield Finding(
             "error" if every else "warning",
             path,

@@ -53,7 +53,19 @@ def test_labels_and_events_that_do_not_fit(scene, tmp_path, store):
         still[name] = 20
     still["track_id"] = np.arange(still.size) % 3
     store(tmp_path / "still", events, still[::3])
-    assert kinds(tmp_path / "still") == [("error", "all boxes stand still")]
+    assert kinds(tmp_path / "still") == [("warning", "all boxes stand still")]
+
+
+def test_a_box_that_stands_still_does_not_hide_an_offset(scene, tmp_path):
+    events, labels = scene
+    late = labels[labels["t"] < 11_500_000].copy()
+    parked = late[late["track_id"] == 1].copy()
+    late["t"] += 300_000
+    for name, value in (("x", 95), ("y", 60), ("w", 20), ("h", 15), ("track_id", 9)):
+        parked[name] = value
+    both = np.concatenate([late, parked])
+    write(tmp_path, events, both[np.argsort(both["t"], kind="stable")])
+    assert kinds(tmp_path) == [("error", "labels shifted in time")]
 
 
 def test_labels_in_another_format(scene, tmp_path):

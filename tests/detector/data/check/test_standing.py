@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from detector.data.check.alignment.activity import ActivityBuilder
-from detector.data.check.standing import check_standing
+from detector.data.check.standing import check_standing, find_rests
 from detector.events import BBOX_dtype
 
 PATH = Path("a_bbox.npy")
@@ -57,18 +57,18 @@ def test_all_boxes_stand_still():
         moving(TEN_SECONDS),
         join(still(TEN_SECONDS), moving(TEN_SECONDS)),  # a parked car, without knowledge of the events
         still([]),
-        join(still(range(0, 5_000_000, 100_000)), still(range(5_000_000, 5_500_000, 100_000), x=11)),
+        join(still(range(0, 5_000_000, 100_000)), still(range(5_000_000, 5_700_000, 100_000), x=11)),
     ],
 )
 def test_boxes_that_may_stand_still(labels):
     assert list(check_standing(PATH, labels, None)) == []
 
 
-def test_boxes_that_stand_still_are_an_error_if_objects_at_rest_cannot_be_the_reason():
+def test_boxes_that_stand_still_are_an_error_if_the_camera_moves():
     labels = still(TEN_SECONDS, x=5)
     for events, severity in (
         (activity_of(60_000, 60), "error"),  # 2 events per pixel and second: the camera moves
-        (activity_of(6_000, 20), "error"),  # three times as many events in the box as in the whole frame
+        (activity_of(6_000, 16), "warning"),  # many events in the box: somebody walks in front of a parked car
         (activity_of(4_000, 60), "warning"),  # noise in the whole frame
     ):
         (found,) = check_standing(PATH, labels, events)
@@ -79,6 +79,25 @@ def test_boxes_that_stand_still_are_an_error_if_objects_at_rest_cannot_be_the_re
 def test_noise_is_no_moving_camera(seconds):
     labels = join(still(range(100_000, 10_300_000, 100_000)), moving(TEN_SECONDS))
     assert list(check_standing(PATH, labels, activity_of(480 * seconds, 60, seconds))) == []  # 0.2 Hz per pixel
+
+
+def test_boxes_that_stand_still_with_small_deviations():
+    labels = still(TEN_SECONDS)
+    labels["x"][::2] += 0.25
+    rests = find_rests(labels)
+    assert rests.rows.tolist() == [0]
+    assert rests.num_times.tolist() == [100]
+    assert rests.of_box.tolist() == [0] * 100
+    labels["x"] += np.arange(100)
+    assert find_rests(labels).of_box.tolist() == [-1] * 100
+
+
+def test_a_rest_has_at_most_two_missing_times_and_other_tracks():
+    labels = join(still(TEN_SECONDS), moving(TEN_SECONDS))
+    labels["track_id"] = np.arange(labels.size)
+    gone = lambda last: labels[(labels["track_id"] % 2 == 1) | (labels["t"] <= 5_000_000) | (labels["t"] > last)]  # noqa: E731
+    assert find_rests(gone(5_200_000)).num_times.tolist() == [98]
+    assert find_rests(gone(5_300_000)).num_times.tolist() == [50, 47]
 
 
 def test_objects_that_come_back_move():
@@ -103,6 +122,6 @@ def test_one_box_that_stands_still_while_the_camera_moves():
 
 def test_a_parked_car_in_front_of_a_fixed_camera():
     labels = join(still(range(100_000, 10_300_000, 100_000)), moving(TEN_SECONDS))
-    assert list(check_standing(PATH, labels, activity_of(60_000, 20))) == []  # events in a third of the frame
+    assert list(check_standing(PATH, labels, activity_of(60_000, 16))) == []  # events in a quarter of the frame
     labels["x"][labels["track_id"] == 1] = 45
     assert list(check_standing(PATH, labels, activity_of(60_000, 40))) == []  # no events in the box

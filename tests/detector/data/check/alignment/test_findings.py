@@ -3,8 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from detector.data.check.alignment.activity import ActivityBuilder
 from detector.data.check.alignment.findings import check_alignment
 from detector.data.check.evidence import Bars, Curves, PixelMap
+from detector.events import BBOX_dtype
 
 PATH = Path("a_bbox.npy")
 
@@ -69,6 +71,39 @@ def test_times_that_cannot_be_told_apart(scene, activity):
     for name, most in (("x", 100), ("y", 60)):
         other[name] = rng.uniform(0, most, labels.size)
     assert find(other, activity) == []
+
+
+def test_displaced_boxes_are_not_shifted_in_time(scene, activity):
+    labels = scene[1]
+    labels["x"] += 6
+    labels["y"] -= 4
+    (found,) = find(labels, activity)
+    assert (found.severity, found.kind) == ("warning", "boxes displaced")
+    x, y = (float(word) for word in found.found.split("change: x ")[1].split(" px (")[0].split(" px and y "))
+    assert (x, y) == (pytest.approx(-6, abs=1), pytest.approx(4, abs=1))
+
+
+def test_events_of_one_edge_are_no_error():
+    """Objects of 30 x 12 px at 20 to 60 px/s in both directions, of which only the leading edge sends events."""
+    rng = np.random.default_rng(2)
+    parts, rows = [], []
+    for track in range(16):
+        speed, start, y = rng.uniform(20, 60) * (-1) ** track, rng.uniform(0, 15), rng.uniform(0, 68)
+        left = (-15 if speed > 0 else 105) - speed * start
+        t = rng.uniform(start, min(start + 130 / abs(speed), 20), 3000)
+        parts.append((t, left + speed * t + (29 if speed > 0 else 1), y + rng.uniform(0, 12, t.size)))
+        for time in np.arange(np.ceil(10 * t.min()) / 10, t.max(), 0.1):
+            rows.append((round(time * 1e6), left + speed * time, y, 30, 12, 0, track, 1.0))
+    t, x, y = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    order = np.argsort(t)
+    order = order[(x[order] >= 0) & (x[order] < 120)]
+    builder = ActivityBuilder((80, 120), (0, 20_000_000))
+    columns = x[order].astype(np.uint16), y[order].astype(np.uint16), np.zeros(order.size, np.int8)
+    builder.add_events((*columns, (t[order] * 1e6).astype(np.int64)))
+    labels = np.array(rows, BBOX_dtype)
+    findings = find(labels[np.argsort(labels["t"], kind="stable")], builder.build())
+    assert all(found.severity == "warning" for found in findings)
+    assert all("one edge of the moving objects" in found.cause for found in findings)
 
 
 def test_boxes_in_another_layout(scene, activity):

@@ -66,3 +66,12 @@ def test_boxes_of_a_track_in_a_second_are_one_group():
     blocks = BoxSet.of(labels).blocks
     assert blocks[0] == blocks[1]
     assert len({*blocks.tolist()}) == 3
+
+
+def test_the_direction_of_motion_of_a_track_by_hand():
+    labels = np.zeros(5, BBOX_dtype)
+    labels["t"] = [0, 0, 100_000, 200_000, 2_000_000]
+    labels["track_id"] = [1, 2, 1, 1, 1]
+    labels["x"], labels["y"] = [10, 50, 13, 16, 90], [20, 5, 16, 12, 3]  # 3 px right and 4 px up per step, then a gap
+    assert np.allclose(BoxSet.of(labels).motion, [(0.6, -0.8), (0, 0), (0.6, -0.8), (0.6, -0.8), (0, 0)])
+    assert BoxSet.of(labels[:0]).motion.shape == (0, 2)

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.data.check.event_faults.flicker import RateCounter
+from detector.data.check.event_faults.flicker import RateCounter, time_step
 
 PATH = Path("a.raw")
 
@@ -44,3 +44,20 @@ def test_what_is_no_lamp():
     assert find({40: 0.6, 80: 0.4, 120: 0.4}) == []  # a simulator at 40 frames per second
     assert find({100: 0.5}, seconds=0.5) == []  # too short to tell
     assert list(RateCounter(0).findings(PATH)) == []
+
+
+@pytest.mark.parametrize("step", [10, 50 / 3, 100 / 3])
+def test_times_in_steps_are_no_flicker(step):
+    t = np.floor(np.repeat(np.arange(300), 5) * step * 1000).astype(np.int64)
+    counter = RateCounter(0)
+    counter.add(t)
+    (found,) = counter.findings(PATH)
+    assert found.kind == "coarse event times"
+    assert f"steps of about {step:.3g} ms" in found.found
+
+
+def test_fine_times_are_not_in_steps():
+    assert time_step(np.arange(1000)) is None
+    assert time_step(np.arange(0, 98 * 10, 10)) is None  # too few
+    assert time_step(np.sort(np.random.default_rng(0).choice(10_000, 1000, replace=False))) is None  # few events
+    assert time_step(np.concatenate([np.arange(100), np.arange(9000, 9100)])) is None  # a pause

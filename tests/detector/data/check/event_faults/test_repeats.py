@@ -34,3 +34,12 @@ def test_few_repeated_events_are_normal():
     assert find([1, 1, 2, 2]) == []
     assert find(np.arange(100), np.arange(100)) == []  # equal numbers in two parts are not equal events
     assert find() == []
+
+
+def test_repeated_events_are_normal_if_times_are_in_steps():
+    counter = RepeatCounter()
+    counter.add(np.sort(np.append(np.arange(200), [3, 3, 9])), 0)
+    assert list(counter.findings(PATH, coarse=True)) == []
+    counter = RepeatCounter()
+    counter.add(np.repeat(np.arange(200), 2), 0)
+    assert [found.kind for found in counter.findings(PATH, coarse=True)] == ["events stored twice"]
