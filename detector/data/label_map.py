@@ -47,7 +47,10 @@ def read_label_map(path: str | Place) -> dict[int, str]:
     """
     path = Path(path) if isinstance(path, str) else path
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such label map; a dataset folder contains one, see `evforge build`")
+        raise FileNotFoundError(
+            f'{path}: no such label map, which is a JSON file that contains {{"0": "pedestrian"}} for example; '
+            "`evforge build` writes one to the dataset folder"
+        )
     with path.open("rb") as file:
         return parse_label_map(file.read(), str(path))
 

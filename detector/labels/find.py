@@ -14,6 +14,7 @@ __all__ = [
     "FoundLabels",
     "detect_format",
     "find_labels",
+    "frames_file",
     "is_prediction",
     "labels_path",
     "recording_stem",
@@ -102,10 +103,15 @@ def is_prediction(path: Place) -> bool:
     if not isinstance(path, Path) or not path.is_file():
         return False
     if path.suffix.lower() != ".json":
-        return Path(f"{path}.frames.json").is_file()
+        return frames_file(path).is_file()
     with suppress(OSError, ValueError), path.open("rb") as file:  # an empty file cannot be mapped
         return mmap(file.fileno(), 0, access=ACCESS_READ).find(b'"num_frames"') >= 0
     return False
+
+
+def frames_file(path: Path) -> Path:
+    """Return the path at which `detector.inference` stores the processed frames of an NPY or CSV file of boxes."""
+    return Path(f"{path}.frames.json")
 
 
 def detect_format(path: Path) -> str:
@@ -127,10 +133,41 @@ def detect_format(path: Path) -> str:
 
 
 def searched_names(recording: Place, label_format: str = "auto") -> str:
-    """Return the names of label files and folders of a recording as text, for error messages: one for each format."""
-    stem = recording_stem(recording)
-    names = (f"{stem}{format_.suffix}{'/' * format_.is_folder}" for format_ in _formats(label_format).values())
-    return ", ".join(dict.fromkeys(names))
+    """Return the names of labels of a recording as text, for error messages about a recording without labels.
+
+    For each format, the text contains a name that begins with the name of the recording, and one that belongs to a
+    whole folder; for a single format, all names of the second kind. If the folder contains labels of the second kind,
+    but also several recordings, the text names these labels and the name that they need to belong to this recording.
+
+    Args:
+        recording: path or address of the recording.
+        label_format: name or import path of a `LabelFormat`; "auto" for all built-in formats.
+    """
+    stem, formats = recording_stem(recording), _formats(label_format).values()
+    if isinstance(recording, Address):
+        return ", ".join(dict.fromkeys(_shown(f"{stem}{each.suffix}", each) for each in formats if not each.is_folder))
+    found = next(
+        ((text, each) for each in formats for text in _shared(each) if _fits(recording.parent / text, each)), None
+    )
+    others = 0 if found is None else len(set(_other_recordings(recording)))
+    if found is not None and others:
+        text, each = found
+        given, wanted = _shown(text, each), _shown(f"{stem}{each.suffix}", each)
+        return f"{wanted} instead of {given}, which could belong to any of the {others + 1} recordings in this folder"
+    own = dict.fromkeys(_shown(f"{stem}{each.suffix}", each) for each in formats)
+    count = 1 if label_format == "auto" else None
+    shared = dict.fromkeys(_shown(text, each) for each in formats for text in _shared(each)[:count])
+    return ", ".join(own) + (f", or in a folder with one recording {', '.join(shared)}" if shared else "")
+
+
+def _shown(name: str, format_: LabelFormat) -> str:
+    """Return a name as it is shown in messages, in which names of folders end with a slash."""
+    return f"{name}/" if format_.is_folder else name
+
+
+def _shared(format_: LabelFormat) -> list[str]:
+    """Return the paths of labels that belong to the only recording of a folder."""
+    return [text for text in format_.patterns if "{stem}" not in text]
 
 
 def _formats(label_format: str) -> dict[str, LabelFormat]:
@@ -143,7 +180,7 @@ def _candidates(recording: Place, label_format: str) -> Iterator[tuple[Place, st
     stem, formats = recording_stem(recording), _formats(label_format)
     own = [(f"{stem}{format_.suffix}", name) for name, format_ in formats.items()]
     own += [(text, name) for name, format_ in formats.items() for text in format_.patterns if "{stem}" in text]
-    shared = [(text, name) for name, format_ in formats.items() for text in format_.patterns if "{stem}" not in text]
+    shared = [(text, name) for name, format_ in formats.items() for text in _shared(format_)]
     for text, name in own:
         path = recording.parent / text.replace("{stem}", stem)
         if path != recording and _fits(path, formats[name], sniff=label_format == "auto"):
@@ -152,7 +189,7 @@ def _candidates(recording: Place, label_format: str) -> Iterator[tuple[Place, st
         return
     for text, name in shared:
         path = recording.parent / text
-        if path != recording and _fits(path, formats[name]) and _is_alone(recording):
+        if path != recording and _fits(path, formats[name]) and next(_other_recordings(recording), None) is None:
             yield path, name
     for name, format_ in formats.items():
         path = recording.parent / f"{stem}{format_.suffix}"
@@ -168,15 +205,12 @@ def _fits(path: Place, format_: LabelFormat, *, sniff: bool = True) -> bool:
     return not sniff or format_.matches is None or format_.matches(path)
 
 
-def _is_alone(recording: Path) -> bool:
-    """Return whether a recording is the only one in its folder, so that labels in this folder belong to it."""
+def _other_recordings(recording: Path) -> Iterator[str]:
+    """Yield the stems of the other recordings in the folder of a recording. Labels in it may belong to these."""
     stem = recording_stem(recording)
     suffixes = {recording.suffix, *EVENT_SUFFIXES}
-    formats = _formats("auto").values()
-    return not any(
-        path.suffix in suffixes
-        and recording_stem(path) != stem
-        and not any(_fits(path, format_) for format_ in formats if format_.matches is not None)
-        for path in recording.parent.iterdir()
-        if path.is_file()
-    )
+    formats = [format_ for format_ in _formats("auto").values() if format_.matches is not None]
+    for path in recording.parent.iterdir():
+        other = recording_stem(path)
+        if path.suffix in suffixes and other != stem and path.is_file() and not any(_fits(path, f) for f in formats):
+            yield other

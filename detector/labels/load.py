@@ -1,18 +1,24 @@
 """Read the labels of a recording: boxes in sensor pixels, with times and class ids of the dataset."""
 
+import json
+import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from detector.config.extensions import LABEL_FORMATS
 from detector.config.label_timing import LabelTiming, TimeUnit
 from detector.events import EventReader
+from detector.events.frames import Frames
 from detector.events.headers.sensor_size import MAX_SIDE
 from detector.events.types import BBOX_dtype
 from detector.labels.boxes import field_columns, to_boxes
-from detector.labels.find import detect_format
+from detector.labels.find import detect_format, frames_file
 from detector.labels.label_format import LabelFile, find_format
+from detector.labels.parts import unused_parts
 from detector.labels.timing import to_times
 
 __all__ = ["EMPTY", "RecordingLabels", "add_empty", "join_names", "load_labels", "read_labels", "recording_labels"]
@@ -61,7 +67,10 @@ def load_labels(path: str | Path, time_unit: TimeUnit = "us", offset: int = 0, l
 
 
 def read_labels(path: str | Path, label_format: str = "auto") -> LabelFile:
-    """Read a label file or folder exactly as the reader of the format returns it, without checks of the values.
+    """Read a label file or folder as the reader of the format returns it, without checks of the values.
+
+    Detections that `evforge predict` wrote as NPY or CSV have a list of the processed frames beside them. Frames
+    without boxes are returned in `LabelFile.empty`, as for a COCO file.
 
     Args:
         path: the label file or folder.
@@ -79,7 +88,7 @@ def read_labels(path: str | Path, label_format: str = "auto") -> LabelFile:
         raise FileNotFoundError(f"{path}: no such label {'folder' if format_.is_folder else 'file'}")
     try:
         found = format_.read(path)
-        return found if isinstance(found, LabelFile) else LabelFile(np.asarray(found))
+        return _with_frames(found if isinstance(found, LabelFile) else LabelFile(np.asarray(found)), path)
     except Exception as error:  # the reader may be user code and raise anything
         reason = " ".join(str(error).split()).removeprefix(f"{path}: ") or type(error).__name__
         raise ValueError(f"{path}: not a complete label file of format {label_format}: {reason}") from error
@@ -113,7 +122,7 @@ def recording_labels(
     times, text = to_times(_times_of(content, field), content, path, timing, recording, field)
     raw, scale_text = _to_pixels(_complete(content.boxes, times[: content.boxes.size]), content, path, recording)
     boxes = to_boxes(raw, str(path))
-    notes = [*content.notes, text, scale_text]
+    notes = [*content.notes, _parts_text(path, label_format, recording), text, scale_text]
     if names is not None:
         boxes["class_id"], unknown = _ids_in(boxes["class_id"], content.names, names, str(path))
         boxes, unused = _with_empty(boxes, times[content.boxes.size :], names)
@@ -156,6 +165,26 @@ def _largest_id(file: LabelFile) -> int:
         return -1
     largest = file.boxes["class_id"].max()
     return int(largest) if np.isfinite(largest) and abs(largest) < 2**31 else -1
+
+
+def _parts_text(path: Path, label_format: str, recording: EventReader | None) -> str:
+    """Return a text that names the other parts of the export to which labels belong; empty if there are none."""
+    if label_format != "auto" and label_format not in LABEL_FORMATS:
+        return ""
+    parts = unused_parts(path, None if recording is None else recording.path)
+    names = ", ".join(os.path.relpath(part, path.parent.parent) for part in parts)
+    advice = f"move their files into {path}" if path.is_dir() else "merge them into one file"
+    return f"other parts of this export are not used: {names}; to use all, {advice}" if parts else ""
+
+
+def _with_frames(content: LabelFile, path: Path) -> LabelFile:
+    """Add the processed frames without boxes if `path` is an NPY or CSV file of detections (`is_prediction`)."""
+    file = frames_file(path)
+    if content.numbered or "t" not in (content.boxes.dtype.names or ()) or not file.is_file():
+        return content
+    frames = Frames.of(json.loads(file.read_text()))
+    ends = frames.end_of(0) + frames.delta_t * np.arange(frames.num_frames)
+    return replace(content, empty=np.setdiff1d(np.union1d(content.empty, ends), content.boxes["t"]))
 
 
 def _times_of(content: LabelFile, field: str) -> np.ndarray:

@@ -1,6 +1,4 @@
-import gc
 import json
-import os
 from argparse import Namespace
 from pathlib import Path
 
@@ -11,7 +9,6 @@ import torch
 import torch.distributed as dist
 
 from detector.config import Config
-from detector.data.dataset import scale_inputs
 from detector.data_factory import get_classes_from_json, psee_data, setup_psee_classes, setup_psee_load_labels
 from detector.events.types import BBOX_dtype
 from detector.preprocess.representation import representation_of
@@ -85,94 +82,6 @@ def test_load_labels_has_the_reference_defaults(folder):
     assert labeled.tolist() == [True, False]
 
 
-def batches(loader, epochs: int = 2) -> list[dict]:
-    found = []
-    for epoch in range(epochs):
-        loader.sampler.set_epoch(epoch)
-        found += list(loader)
-    return found
-
-
-def assert_same(ours: list[dict], others: list[dict]) -> None:
-    assert len(ours) == len(others) > 0
-    for one, other in zip(ours, others, strict=True):
-        assert one.keys() == other.keys()
-        for key in ("inputs", "mask_keep_memory", "frame_is_labeled"):
-            assert torch.equal(one[key], other[key])
-        for mine, theirs in zip(one["labels"], other["labels"], strict=True):
-            assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))
-        for (info, start), (other_info, other_start) in zip(one["video_infos"], other["video_infos"], strict=True):
-            assert start == other_start
-            assert (info and info[:-1]) == (other_info and other_info[:-1])
-
-
-def test_batches_do_not_depend_on_the_number_of_workers(folder):
-    in_process = psee_data(settings(folder), "train")
-    expected = batches(in_process)
-    assert len(expected) == 2 * len(in_process) == 2 * 8  # 5 + 2 + 8 chunks on 2 streams
-    assert_same(expected, batches(in_process))
-    for num_workers in (1, 2, 3):
-        assert_same(expected, batches(psee_data(settings(folder, num_workers=num_workers), "train")))
-    first, second = expected[:8], expected[8:]
-    assert not all(torch.equal(a["inputs"], b["inputs"]) for a, b in zip(first, second, strict=True))
-
-
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_counts_are_divided_on_arrival(folder, num_workers: int):
-    expected = batches(psee_data(settings(folder), "train"))
-    found = batches(psee_data(settings(folder, num_workers=num_workers), "train", keep_dtype=True))
-    assert {batch["inputs"].dtype for batch in found} == {torch.uint8}
-    assert {batch["divisor"] for batch in found} == {5}
-    assert_same(expected, [scale_inputs(batch) for batch in found])
-
-
-def test_an_epoch_that_was_left_early_starts_anew(folder):
-    loader = psee_data(settings(folder, num_workers=2), "train")
-    expected = batches(loader, 1)
-    loader.sampler.set_epoch(1)
-    next(iter(loader))
-    assert_same(expected, batches(loader, 1))
-
-
-def test_memory_is_used_again_only_when_nobody_has_it(folder):
-    loader = psee_data(settings(folder), "train")
-    places = [batch["inputs"].data_ptr() for batch in loader]
-    assert len(set(places)) <= 3
-    kept = [batch["inputs"][0, 0, 0] for batch in loader]
-    assert len({part.data_ptr() for part in kept}) == len(kept)
-
-
-def test_a_frame_that_cannot_be_read_stops_a_loader_with_one_line(folder):
-    loader = psee_data(settings(folder, num_workers=1, augment=False), "train")
-    for path in (folder / "train").glob("*.h5"):
-        with path.open("r+b") as file:
-            file.truncate(path.stat().st_size // 2)
-    with pytest.raises(ValueError, match=r"rec\d.h5: ") as error:
-        batches(loader)
-    assert "\n" not in str(error.value)
-
-
-def open_descriptors() -> tuple[int, int]:
-    return len(os.listdir("/proc/self/fd")), len(os.listdir("/dev/shm"))
-
-
-@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="counts what Linux shows")
-@pytest.mark.parametrize(("num_workers", "epochs"), [(0, 100), (2, 5)])
-def test_no_epoch_leaves_anything_open(folder, num_workers: int, epochs: int):
-    gc.collect()
-    before = open_descriptors()
-    loader = psee_data(settings(folder, num_workers=num_workers), "train")
-    batches(loader, 2)
-    during = open_descriptors()
-    batches(loader, epochs)
-    assert open_descriptors() == during
-    del loader
-    gc.collect()
-    after = open_descriptors()
-    assert after[0] <= before[0] + (1 if num_workers else 0)  # multiprocessing's resource tracker stays
-    assert after[1] <= before[1]
-
-
 @pytest.mark.parametrize(
     ("leaves", "dtype", "divisor", "reversible", "signed"),
     [
@@ -196,12 +105,6 @@ def test_representations_differ_in_their_bytes_and_in_what_time_does(
     assert (dataset.dtype, dataset.divisor) == (dtype, divisor)
     batch = next(iter(psee_data(hparams, "train", keep_dtype=True)))
     assert (str(batch["inputs"].dtype), batch["divisor"]) == (f"torch.{dtype}", divisor)
-
-
-def test_loading_leaves_the_global_random_state_alone(folder):
-    before = torch.get_rng_state()
-    batches(psee_data(settings(folder), "train"))
-    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_another_seed_gives_other_batches(folder):

@@ -13,6 +13,7 @@ from detector.config import Config
 from detector.data.dataset import SequenceDataset
 from detector.evaluation.detect import detect
 from detector.events.types import BBOX_dtype
+from detector.layers.recurrent import stateful_modules
 from detector.lightning_model import (
     LightningDetectionModel,
     NonFiniteLossError,
@@ -136,7 +137,9 @@ def test_validation_clears_the_state_between_recordings(trained):
     model = copy.deepcopy(trained)
     model.hparams.update(batch_size=2, score_thresh=0.05)
     model.eval()
+    model(torch.ones(1, 2, 2, 64, 96))
     model._start_inference()
+    assert not any(cell.state for cell in stateful_modules(model))
     for number, batch in enumerate(model.val_dataloader()):
         model.inference_step(model.on_after_batch_transfer(batch, 0), number)
     together = {recording.path: recording.detections for recording in model._predictions.recordings()}
@@ -315,6 +318,19 @@ def test_a_resume_takes_the_rates_of_the_settings_and_keeps_the_weight_decay(dat
     changed = idle(dataset, Recorder(), whole.checkpoint, 8, **{**COSINE, "optim.lr": 6e-3, "optim.weight_decay": 0.25})
     assert changed.decays == {0.25}
     assert changed.rates[2.25] == pytest.approx(2 * whole.rates[2.25])
+
+
+def test_an_epoch_begins_with_a_clear_state_and_an_empty_mean_loss(dataset):
+    seen, recorder = [], Recorder()
+
+    def begin(trainer, module, batch, batch_idx):
+        seen.append(([len(cell.state) for cell in stateful_modules(module)], float(module._loss_sum)))
+        module(torch.ones(1, 1, 2, 64, 96))
+        module._loss_sum += 2
+
+    recorder.on_train_batch_start = begin
+    idle(dataset, recorder, batches=2, trainer={"max_epochs": 2})
+    assert seen == [([0, 0], 0), ([2, 2], 2), ([0, 0], 0), ([2, 2], 2)]
 
 
 def test_steps_alone_bound_a_training(dataset):

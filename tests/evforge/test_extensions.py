@@ -13,7 +13,6 @@ import torch
 from small_detector import PARAMS, small_ssd
 
 from detector.config import Config
-from detector.config.extensions import TABLES
 from detector.data.builder.dataset import build_dataset
 from detector.events import BBOX_dtype, EventCD, write_dat
 from detector.export.bundle import load_exported
@@ -27,7 +26,6 @@ from evforge.evaluation.export import export
 from evforge.search.tune import prepare, tune
 from evforge.space.space import load_space
 from evforge.training.callbacks import ReportMetrics
-from evforge.training.dry_step import check_parts
 from evforge.training.run_folder import CHECKPOINT_NAME
 from evforge.training.train import check_config, fit
 
@@ -148,38 +146,6 @@ def test_what_does_not_fit_is_refused_before_work_starts(tiny_config, key, name,
         check_config(tiny_config.with_overrides({key: name}))
 
 
-@pytest.mark.parametrize(
-    ("key", "name", "message"),
-    [
-        ("model.feature_extractor", "mylab.wrong:Narrow", r"shapes: got \[\(2, 8, 6, 8\), .*allowed: \[\(2, 8, 6, 9\)"),
-        ("loss.cls_loss_func", "mylab.wrong:constant", "loss.cls_loss_func: result: got 3.0, allowed: a finite scalar"),
-        (
-            "loss.box_loss_func",
-            "mylab.wrong:unreduced",
-            r"result: got 'a tensor of shape \(2, 4\)', allowed: a finite scalar",
-        ),
-        (
-            "loss.cls_loss_func",
-            "mylab.wrong:refuses",
-            r"got 'mylab.wrong:refuses', which cannot be used \(ValueError: Ex",
-        ),
-        ("data.preprocess", "mylab.wrong:tuples", r"parameters: got \{'size': \(1, 2\)\}, allowed: a dict of numbers"),
-        ("optim.optimizer", "mylab.wrong:nothing", "optim.optimizer: result: got None, allowed: a torch.optim.Opt"),
-        ("optim.optimizer", "mylab.wrong:NUMBER", "optim.optimizer: got 'mylab.wrong:NUMBER', which cannot be made"),
-        ("optim.lr_scheduler", "mylab.wrong:negative", "share of optim.lr in epoch 0: got -1.0, allowed: a number of"),
-        (
-            "data.preprocess",
-            "mylab.wrong:one_channel",
-            r"which cannot be used \(IndexError.*allowed: a function or",
-        ),
-        ("model.feature_extractor", "mylab.exits:Net", r"cannot be imported \(SystemExit: 3\)"),
-    ],
-)
-def test_what_fails_in_a_step_is_refused_before_work_starts(tiny_config, key, name, message):
-    with pytest.raises(ValueError, match=message):
-        check_parts(tiny_config.with_overrides({key: name, "data.classes": ["block"]}))
-
-
 def test_help_lists_the_stranger_that_was_given(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
@@ -188,11 +154,6 @@ def test_help_lists_the_stranger_that_was_given(capsys):
         main(["train", "--model.feature_extractor", "mylab.nets:TinyNet", "--help"])
     output = capsys.readouterr().out
     assert output.count("mylab.nets:TinyNet") == 2 and "given: mylab.nets:TinyNet" in output
-
-
-def test_every_entry_of_every_table_can_be_imported():
-    for table in TABLES.values():
-        assert all(table[name] is not None for name in table if ":" not in name)
 
 
 def test_samples_with_an_unknown_setting_are_refused(tiny_config, tmp_path):

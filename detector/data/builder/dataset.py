@@ -16,10 +16,12 @@ import numpy as np
 from tqdm import tqdm
 
 from detector.config.groups import DataConfig
+from detector.data.builder.dataset_classes import find_label_map
 from detector.data.builder.label_counts import LabelCounts, report_lines
-from detector.data.builder.plan import BROKEN, Plan, check_plan, find_label_map, plan_pieces
+from detector.data.builder.plan import BROKEN, Plan, check_plan, plan_pieces
 from detector.data.builder.recording import Step, report_steps
 from detector.data.builder.source import Source
+from detector.data.builder.split_counts import split_lines
 from detector.data.label_map import LABEL_MAP_NAME
 from detector.data.layout import SPLITS
 from detector.labels import LabelTiming
@@ -62,7 +64,8 @@ def build_dataset(
     `data.delta_t` that is not after the first event.
 
     A tensor file gets the labels with start < time <= end of its frames. Boxes stay in sensor pixels, and times are not
-    shifted to the start of a cut. Counts of labels that are not used are printed to stderr.
+    shifted to the start of a cut. The numbers of labels of each split and of labels that are not used are printed to
+    stderr, and a warning for a split without boxes.
 
     All checks that need no events run before the build starts. A tensor file is kept if it was made from the same
     recording (equal SHA-256) with the same parameters, so a killed build resumes when it is started again.
@@ -98,10 +101,15 @@ def build_dataset(
     check_plan(sources, plan)
     tally = _Tally(on_broken)
     _build(sources, plan, tally, run, progress)
-    if progress or any(counts.faulty for counts in tally.labels.values()):
-        for line in report_lines(list(tally.labels.values())):
-            print(line, file=sys.stderr)
+    _print_counts(list(tally.labels.values()), progress)
     return output
+
+
+def _print_counts(counts: Sequence[LabelCounts], progress: bool) -> None:
+    """Print the numbers of labels to stderr; without `progress` only if there are faults or splits without boxes."""
+    lines = split_lines([part for count in counts for part in count.splits])
+    if progress or any(count.faulty for count in counts) or any(line.startswith("warning") for line in lines):
+        print(*report_lines(counts), *lines, sep="\n", file=sys.stderr)
 
 
 def _check_arguments(sources: Sequence[Source], output: Place, data: DataConfig) -> None:

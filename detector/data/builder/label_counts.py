@@ -6,10 +6,12 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from detector.config.label_timing import TimeUnit
+from detector.data.builder.split_counts import SplitCounts, completely_outside
 from detector.events.frames import Frames
 from detector.utils.corners import crop_corners, is_large, to_corners
 
-__all__ = ["LabelCounts", "count_labels", "layout_cause", "repeated_rows", "report_lines", "time_cause"]
+__all__ = ["LabelCounts", "count_labels", "layout_cause", "repeated_rows", "report_lines", "size_cause", "time_cause"]
 
 LARGE_SHARE = 0.05
 """A cause is reported if at least this share of the boxes has an unexpected layout."""
@@ -26,7 +28,19 @@ FASTEST_US = 1_500
 A shorter interval means that the times are in a longer unit, such as milliseconds.
 """
 
-UNITS = (("s", "seconds", 1e6), ("ms", "milliseconds", 1e3), ("ns", "nanoseconds", 1e-3))
+UNITS: dict[TimeUnit, tuple[str, float]] = {
+    "s": ("seconds", 1e6),
+    "ms": ("milliseconds", 1e3),
+    "us": ("microseconds", 1.0),
+    "ns": ("nanoseconds", 1e-3),
+}
+"""Name of each unit, and its length in microseconds."""
+
+IMAGE_SIZES = ((240, 180), (304, 240), (346, 260), (640, 480), (1280, 720), (1280, 800), (1440, 1080), (1920, 1080))
+"""Widths and heights of common cameras, from small to large."""
+
+FILLED = 0.9
+"""Labels were probably made for images of a size if they reach at least this share of its width or height."""
 
 MAX_CAUSES = 10
 
@@ -44,6 +58,7 @@ class LabelCounts:
         source: path of the label file
         boxes: number of all boxes, including boxes of class "empty"
         times: number of distinct labelled times
+        kept: boxes that belong to a frame of the dataset and are not completely outside the sensor
         before: boxes at or before the start of the first frame
         after: boxes after the end of the last frame
         uncut: boxes inside the recording but in none of its cuts
@@ -56,11 +71,13 @@ class LabelCounts:
         causes: likely causes of the faults, one line of text per cause
         label_format: name of the format of the labels
         notes: how the labels were read, one text per fact
+        splits: numbers of frames and labels of each split to which the recording belongs
     """
 
     source: str
     boxes: int = 0
     times: int = 0
+    kept: int = 0
     before: int = 0
     after: int = 0
     uncut: int = 0
@@ -73,6 +90,7 @@ class LabelCounts:
     causes: tuple[str, ...] = ()
     label_format: str = ""
     notes: tuple[str, ...] = ()
+    splits: tuple[SplitCounts, ...] = ()
 
     @property
     def faulty(self) -> bool:
@@ -98,6 +116,7 @@ def count_labels(
     scale: float = 1.0,
     min_box_diag: float = 0.0,
     min_box_side: float = 0.0,
+    time_unit: TimeUnit | None = None,
 ) -> LabelCounts:
     """Count the labels of a file that are not used, separately for each reason.
 
@@ -112,6 +131,7 @@ def count_labels(
         scale: network pixels per sensor pixel.
         min_box_diag: boxes with a smaller diagonal in network pixels are counted as small.
         min_box_side: boxes with a smaller width or height in network pixels are counted as small.
+        time_unit: unit in which the label times were read, for the search for causes; microseconds if None.
     """
     t = labels["t"]
     inside = grid.inside(t)
@@ -121,18 +141,18 @@ def count_labels(
     boxes = labels[~np.isin(labels["class_id"], empty)]
     corners = to_corners(boxes)
     area = (boxes["w"] > 0) & (boxes["h"] > 0)
-    off = np.zeros(boxes.size, bool)
+    off = completely_outside(boxes, sensor_size)
+    causes = [time_cause(labels, grid, events, time_unit)]
     if sensor_size is not None:
-        height, width = sensor_size
-        off = area & ((corners[:, :2] >= (width, height)) | (corners[:, 2:] <= 0)).any(axis=1)
-        corners = crop_corners(corners, height, width)
+        corners = crop_corners(corners, *sensor_size)
+        causes.append(layout_cause(boxes, sensor_size) or size_cause(boxes, sensor_size))
     w, h = (corners[:, 2:] - corners[:, :2]).T * scale
     small = area & ~off & ~is_large(w, h, min_box_diag, min_box_side)
-    causes = [time_cause(labels, grid, events), None if sensor_size is None else layout_cause(boxes, sensor_size)]
     return LabelCounts(
         source,
         boxes=labels.size,
         times=np.unique(t).size,
+        kept=int((kept & ~completely_outside(labels, sensor_size)).sum()),
         before=int((t <= grid.first_t).sum()),
         after=int((t > grid.end).sum()),
         uncut=int((inside & ~kept).sum()),
@@ -154,13 +174,16 @@ def repeated_rows(labels: Boxes) -> np.ndarray:
     return np.sort(order[1:][np.logical_and.reduce(same)])
 
 
-def time_cause(labels: Boxes, grid: Frames, events: tuple[int, int] | None = None) -> str | None:
+def time_cause(
+    labels: Boxes, grid: Frames, events: tuple[int, int] | None = None, time_unit: TimeUnit | None = None
+) -> str | None:
     """Find a likely cause if label times do not fit a recording.
 
     Args:
         labels: boxes in any order.
         grid: frames of the recording.
         events: times of the first and last event in microseconds. If None, start and end of `grid` are used.
+        time_unit: unit in which the label times were read; microseconds if None.
 
     Returns:
         The cause as a line of text, None if the label times show no fault.
@@ -172,7 +195,7 @@ def time_cause(labels: Boxes, grid: Frames, events: tuple[int, int] | None = Non
     # Times are counted, not boxes, because a scene may begin or end with few boxes. A time exactly at the start of
     # the recording does not count as outside.
     outside = float(np.mean((times < grid.first_t) | (times > grid.end)))
-    cause = _unit(times, grid, events, outside)
+    cause = _unit(times, grid, events, outside, time_unit or "us")
     if cause is not None or outside < OUTSIDE_SHARE:
         return cause
     trim = int(times.size * TRIMMED)
@@ -185,17 +208,21 @@ def time_cause(labels: Boxes, grid: Frames, events: tuple[int, int] | None = Non
     )
 
 
-def _unit(times: np.ndarray, grid: Frames, events: tuple[int, int], outside: float) -> str | None:
-    """Check whether label times are in another unit than microseconds. Return the cause as a line of text, or None.
+def _unit(times: np.ndarray, grid: Frames, events: tuple[int, int], outside: float, given: TimeUnit) -> str | None:
+    """Check whether label times are in another unit than `given`. Return the cause as a line of text, or None.
 
-    There are two conditions. The times are implausible in microseconds: either their intervals are too short, or most
+    There are two conditions. The times are implausible in the given unit: either their intervals are too short, or most
     times are outside the recording (the share is `outside`). And the times fit the recording in another unit.
     """
     if times.size < 2:
         return None
     interval, length = float(np.median(np.diff(times))), events[1] - events[0]
     fits = []
-    for unit, name, factor in UNITS:
+    length_of_given = UNITS[given][1]
+    for unit, (name, length_of_unit) in UNITS.items():
+        if unit == given:
+            continue
+        factor = length_of_unit / length_of_given
         span = (float(times[-1]) - float(times[0])) * factor
         implausible = interval < FASTEST_US if factor > 1 else outside > 0.5 and span >= 0.1 * length
         if implausible and interval * factor >= FASTEST_US and span <= 1.05 * length + grid.delta_t:
@@ -203,8 +230,10 @@ def _unit(times: np.ndarray, grid: Frames, events: tuple[int, int], outside: flo
     if not fits:
         return None
     _, unit, name = max(fits)
+    first, last = (float(time) / length_of_given for time in (times[0], times[-1]))
+    read = "" if given == "us" else f" and not {UNITS[given][0]}"
     return (
-        f"label times {times[0]} to {times[-1]} look like {name}, events last {length / 1e6:.6g} s: "
+        f"label times {first:.12g} to {last:.12g} look like {name}{read}, events last {length / 1e6:.6g} s: "
         f"give --label_time_unit {unit}"
     )
 
@@ -264,6 +293,37 @@ def layout_cause(boxes: Boxes, sensor_size: tuple[int, int]) -> str | None:
     return None
 
 
+def size_cause(boxes: Boxes, sensor_size: tuple[int, int]) -> str | None:
+    """Check whether boxes were made for images of another size than the sensor.
+
+    Args:
+        boxes: boxes without frame labels of class "empty".
+        sensor_size: height and width of the sensor in pixels.
+
+    Returns:
+        The likely image size and its correction as a line of text, None if few boxes are completely outside the sensor.
+    """
+    if not len(boxes["x"]) or completely_outside(boxes, sensor_size).mean() < LARGE_SHARE:
+        return None
+    height, width = sensor_size
+    right, bottom = (float((boxes[start] + boxes[side]).max()) for start, side in ("xw", "yh"))
+    if right <= width and bottom <= height:  # boxes with negative coordinates
+        return None
+    sizes = [
+        (w, h)
+        for w, h in IMAGE_SIZES
+        if right <= w + 1 and bottom <= h + 1 and (right >= FILLED * w or bottom >= FILLED * h)
+    ]
+    text = f"boxes reach x = {right:.0f}, y = {bottom:.0f}, the sensor has {width} x {height} px: as if made for "
+    if not sizes:
+        return f"{text}other images or another sensor; `evforge check` lists the boxes"
+    w, h = sizes[0]
+    return (
+        f"{text}images of {w} x {h} px; in this case, multiply x and w by {width / w:.4g}, "
+        f"y and h by {height / h:.4g}; `evforge check` lists the boxes"
+    )
+
+
 def report_lines(counts: Sequence[LabelCounts], *, faults_only: bool = False) -> list[str]:
     """Describe how many labels of several recordings are not used, and why.
 
@@ -298,8 +358,7 @@ def report_lines(counts: Sequence[LabelCounts], *, faults_only: bool = False) ->
         causes[MAX_CAUSES:] = [f"  ... and {len(causes) - MAX_CAUSES} more of such recordings"]
     if not lines and not causes:
         return _source_lines(counts)
-    kept = total["boxes"] - total["before"] - total["after"] - total["uncut"]
-    return [*_source_lines(counts), f"labels: {kept:,} of {total['boxes']:,} boxes kept", *lines, *causes]
+    return [*_source_lines(counts), f"labels: {total['kept']:,} of {total['boxes']:,} boxes kept", *lines, *causes]
 
 
 def _source_lines(counts: Sequence[LabelCounts]) -> list[str]:

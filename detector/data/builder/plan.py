@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,15 +10,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from detector.config.groups import DataConfig
+from detector.data.builder.image_times import image_times_note
 from detector.data.builder.label_counts import LabelCounts, count_labels
 from detector.data.builder.source import Source
-from detector.data.label_map import LABEL_MAP_NAME, check_label_map, label_map_path, read_label_map
+from detector.data.builder.split_counts import count_split
 from detector.data.layout import LABELS_END, SPLITS
 from detector.events import EventReader, open_events
 from detector.events.frames import Frames
-from detector.labels import FoundLabels, LabelFile, LabelTiming, read_labels, recording_labels
+from detector.labels import FoundLabels, LabelTiming, recording_labels
 from detector.labels.find import is_prediction
-from detector.labels.load import EMPTY, add_empty, join_names
 from detector.preprocess.representation import representation_of
 from detector.utils.remote import Address, Place
 
@@ -28,7 +28,6 @@ __all__ = [
     "Piece",
     "Plan",
     "check_plan",
-    "find_label_map",
     "local_files",
     "open_recording",
     "plan_pieces",
@@ -125,73 +124,6 @@ def check_plan(sources: Sequence[Source], plan: Plan) -> None:
                 raise ValueError(f"{replaced}: would replace a recording's own labels, give another output")
 
 
-def find_label_map(
-    sources: Sequence[Source], output: Place, given: Mapping[int, str] | None, label_format: str = "auto"
-) -> dict[int, str]:
-    """Return the label map of the dataset.
-
-    This is `given`, or else the label map beside the recordings or one folder above, or else the classes that the label
-    files name. If several label maps are found, they must be equal. This includes a label map that is already in
-    `output`. If images without boxes were labelled, the class "empty" is added.
-
-    Raises:
-        FileNotFoundError: `given` is None, and a recording does not exist or nothing names its classes.
-        ValueError: a label map is not valid, two label maps differ, or the label map is empty.
-    """
-    found = {} if given is None else {"label_map": check_label_map(given, "label_map")}
-    missing = []
-    for source in sources if given is None else ():
-        path = label_map_path(source.recording)  # type: ignore[type-var]
-        if path is None:
-            missing.append(source)
-        elif str(path) not in found:
-            found[str(path)] = read_label_map(path)
-    contents = {source: _read_labels(source, label_format) for source in sources}
-    files = [content for content in contents.values() if content is not None]
-    if missing:
-        unnamed = [source for source in missing if not (file := contents[source]) or not file.names]
-        joined = {} if found or unnamed else join_names(files)
-        if not joined:
-            raise _no_label_map((unnamed or missing)[0], label_format)
-        found["the label files"] = check_label_map(joined, "the label files")
-    if (output / LABEL_MAP_NAME).is_file():
-        found[str(output / LABEL_MAP_NAME)] = read_label_map(output / LABEL_MAP_NAME)
-    (source_name, first), *others = found.items()
-    for other, names in others:
-        if _without_empty(names) != _without_empty(first):
-            raise ValueError(f"{other}: label map {names} differs from {first} of {source_name}, allowed: one for all")
-        first = max(first, names, key=len)
-    if not first:
-        raise ValueError(f"{source_name}: the label map is empty, allowed: at least one class")
-    return add_empty(first, files)
-
-
-def _without_empty(names: Mapping[int, str]) -> dict[int, str]:
-    return {key: name for key, name in names.items() if name != EMPTY}
-
-
-def _read_labels(source: Source, label_format: str) -> LabelFile | None:
-    """Read the labels of a source. Return None for labels at a remote address and labels that cannot be read."""
-    if isinstance(source.recording, Address):
-        return None
-    with suppress(*BROKEN):
-        found = source.find_labels(label_format)
-        return read_labels(str(found.path), found.label_format)
-    return None
-
-
-def _no_label_map(source: Source, label_format: str) -> FileNotFoundError:
-    recording = source.recording
-    if isinstance(recording, Path) and not recording.exists():
-        return FileNotFoundError(f"{recording}: no such recording, allowed: a file, or a pattern that matches files")
-    if isinstance(recording, Path):
-        source.find_labels(label_format)  # raises an error if there are no labels either
-    return FileNotFoundError(
-        f"{recording}: no {LABEL_MAP_NAME} beside it or one folder above, and its labels do not name classes; "
-        'put one there, like {"0": "pedestrian"}, or give label_map'
-    )
-
-
 @contextmanager
 def local_files(source: Source, label_format: str) -> Iterator[Source]:
     """Context manager that yields the source with a recording and labels on this machine.
@@ -262,6 +194,7 @@ def plan_pieces(source: Source, plan: Plan) -> tuple[list[Piece], LabelCounts]:
         found = source.find_labels(data.label_format)
         timing = source.timing or plan.timing
         labels, notes = recording_labels(str(found.path), found.label_format, reader, timing, plan.names)
+    notes = (*notes, *image_times_note(labels, found, timing, (first, last)))
     parts = [grid.part(begin, stop) for _, begin, stop in ranges]
     counts = count_labels(
         labels,
@@ -274,6 +207,7 @@ def plan_pieces(source: Source, plan: Plan) -> tuple[list[Piece], LabelCounts]:
         scale=0.5**downsampling,
         min_box_diag=data.min_box_diag,
         min_box_side=data.min_box_side,
+        time_unit=timing.time_unit,
     )
     _check_counts(counts, labels, grid, plan.names)
     pieces = [
@@ -289,7 +223,11 @@ def plan_pieces(source: Source, plan: Plan) -> tuple[list[Piece], LabelCounts]:
         )
         for (split, _, _), part in zip(ranges, parts, strict=True)
     ]
-    return pieces, replace(counts, label_format=found.label_format, notes=_notes(found, notes))
+    splits = [
+        count_split(split, piece.frames, labels, plan.names, sensor_size)
+        for (split, _, _), piece in zip(ranges, pieces, strict=True)
+    ]
+    return pieces, replace(counts, label_format=found.label_format, notes=_notes(found, notes), splits=tuple(splits))
 
 
 def _notes(found: FoundLabels, notes: Sequence[str]) -> tuple[str, ...]:

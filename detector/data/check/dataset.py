@@ -1,8 +1,8 @@
 """Check a dataset for everything in its files that would stop a training or falsify a result."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +10,19 @@ from tqdm import tqdm
 
 from detector.config.groups import DEFAULT_DATA, DataConfig
 from detector.data.check.across_files import CheckedFile, check_set
-from detector.data.check.alignment.findings import SHIFTED, check_alignment
+from detector.data.check.alignment.findings import SCALED, SHIFTED, Alignment, check_alignment
+from detector.data.check.alignment.image_rate import span_text
 from detector.data.check.contents import Done, read_contents
 from detector.data.check.event_faults.sketch import SketchBuilder, box_hashes
 from detector.data.check.finding import Finding, Severity, refusal
-from detector.data.check.inventory import DataFile, Sensor, find_data, stray_labels
+from detector.data.check.inventory import DataFile, Sensor, find_data, give_labels, label_names, stray_labels
 from detector.data.check.label_file import check_labels
 from detector.data.check.standing import check_standing, find_rests
 from detector.data.label_map import LABEL_MAP_NAME, label_map_path, read_label_map
 from detector.events import BBOX_dtype
-from detector.labels import LabelTiming
+from detector.labels import FoundLabels, LabelTiming
 
-__all__ = ["Finding", "check_dataset"]
+__all__ = ["CheckedDataset", "Finding", "check_dataset", "one_factor"]
 
 MAX_EVIDENCE = 3
 """Number of findings of one kind that keep the data of their figures."""
@@ -33,13 +34,29 @@ If one polarity is rare, one edge of a moving object sends most of its events, a
 """
 
 
+@dataclass(frozen=True)
+class CheckedDataset:
+    """Result of the check of a dataset.
+
+    Args:
+        findings: errors before warnings, then sorted by kind and path; empty for a valid dataset
+        labels: label files and their formats, in the order of the files
+        num_unknown: number of files with labels for which it could not be determined whether these fit the events
+    """
+
+    findings: list[Finding]
+    labels: list[FoundLabels]
+    num_unknown: int
+
+
 def check_dataset(
     *paths: str | Path,
     sensor: Sensor = (None, None),
     progress: bool = False,
     timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
     data: DataConfig = DEFAULT_DATA,
-) -> list[Finding]:
+    labels: str | Path | None = None,
+) -> CheckedDataset:
     """Find everything in a dataset that is wrong or unusual. Recordings are read completely.
 
     Args:
@@ -49,27 +66,28 @@ def check_dataset(
         progress: whether to show a progress bar.
         timing: how the label times of recordings are determined.
         data: `event_format`, `label_format` and `max_faulty_events` are used for recordings.
-
-    Returns:
-        Findings, with errors before warnings, then sorted by kind and path; an empty list for a valid dataset.
+        labels: label file or folder of a single recording; if None, labels are searched beside each recording.
 
     Raises:
         FileNotFoundError: a path does not exist.
         ValueError: a folder contains no recording or tensor file.
     """
     files = list(dict.fromkeys(file for path in paths for file in find_data(path, sensor, timing, data)))
+    files = give_labels(files, labels)
     maps, map_findings = _read_label_maps(files)
     findings: list[Finding] = []
     checked = []
+    num_unknown = 0
     total = sum(file.path.stat().st_size for file in files)
     with tqdm(total=total, unit="B", unit_scale=True, desc="check", disable=not progress) as bar:
         for file in files:
             bar.set_postfix_str(file.path.name)
             end = bar.n + file.path.stat().st_size
-            entry, found = _check_file(file, maps[file.path.parent], bar.update)
+            entry, found, fits = _check_file(file, maps[file.path.parent], bar.update)
             bar.update(end - bar.n)
             checked.append(entry)
             findings += _limit_evidence(found, findings)
+            num_unknown += not fits and file.found_labels is not None
     findings += map_findings
     findings += [
         Finding("error", path, "labels without a recording", "no file of this name beside it", "a recording or tensors")
@@ -77,7 +95,11 @@ def check_dataset(
     ]
     root = Path(paths[0]) if len(paths) == 1 else files[0].path.parent
     findings += check_set(root, checked, dict(pair for names in maps.values() for pair in (names or {}).items()))
-    return sorted(dict.fromkeys(findings), key=lambda finding: (finding.severity, finding.kind, str(finding.path)))
+    sources = {entry.file.labels_path: entry.content.header.sha256 for entry in checked if entry.content.header}
+    findings = one_factor(findings, sources)
+    findings = sorted(dict.fromkeys(findings), key=lambda finding: (finding.severity, finding.kind, str(finding.path)))
+    used = [file.found_labels for file in files]
+    return CheckedDataset(findings, [each for each in used if each is not None], num_unknown)
 
 
 def _limit_evidence(found: Sequence[Finding], earlier: Sequence[Finding]) -> list[Finding]:
@@ -89,13 +111,19 @@ def _limit_evidence(found: Sequence[Finding], earlier: Sequence[Finding]) -> lis
 def _read_label_maps(files: Sequence[DataFile]) -> tuple[dict[Path, dict[int, str] | None], list[Finding]]:
     """Return a dict from folder to label map, and findings about label maps.
 
-    The label map is None if it is missing or cannot be read.
+    Without a label map, the classes that the label files name are used. The label map is None if there are no such
+    classes either, or if it cannot be read.
     """
+    unmapped = [file for file in files if label_map_path(file.path) is None]
+    named = label_names(unmapped) if unmapped else {}
     maps: dict[Path, dict[int, str] | None] = {}
     findings = []
     for folder, file in reversed({file.path.parent: file for file in reversed(files)}.items()):
         maps[folder] = None
         path = label_map_path(file.path)
+        if path is None and named and not file.is_tensor:
+            maps[folder] = named
+            continue
         if path is None:
             severity: Severity = "error" if file.is_tensor else "warning"
             found = f"no {LABEL_MAP_NAME} beside the files or one folder above"
@@ -108,25 +136,82 @@ def _read_label_maps(files: Sequence[DataFile]) -> tuple[dict[Path, dict[int, st
     return maps, findings
 
 
-def _check_file(file: DataFile, names: dict[int, str] | None, done: Done) -> tuple[CheckedFile, list[Finding]]:
+def _check_file(file: DataFile, names: dict[int, str] | None, done: Done) -> tuple[CheckedFile, list[Finding], bool]:
+    """Return a file for the comparison with others, its findings, and whether its labels are known to fit the events.
+
+    Args:
+        file: the file.
+        names: dict from class id to name, None if the names are not known.
+        done: function that is called with the number of bytes of each step.
+    """
     labels = _load_boxes(file, names)
     contents = read_contents(file, np.unique(labels["t"]), done)
     content, path = contents.content, file.labels_path
     if file.found_labels is None:
-        missing = f"{path.name} is missing beside it"
-        found = Finding("error", file.path, "recording without labels", missing, "a label file for each")
-        return CheckedFile(file, content, labels["t"], None, contents.sketch), [*contents.findings, found]
+        found = Finding("error", file.path, "recording without labels", "none beside it", file.allowed_labels)
+        return CheckedFile(file, content, labels["t"], None, contents.sketch), [*contents.findings, found], False
     checked = check_labels(file, content, names)
     rests = find_rests(labels)
     findings = list(check_standing(path, labels, contents.activity, rests))
+    aligned = Alignment([], fits=False)
+    images = file.image_numbers()
     if contents.activity is not None and not any(finding.severity == "error" for finding in findings):
-        one_sided = contents.rarer_polarity < MIN_POLARITY
-        moving = labels[rests.of_box < 0]
-        findings += check_alignment(path, moving, contents.activity, file.timing.offset, one_sided=one_sided)
+        aligned = check_alignment(
+            path,
+            labels[rests.of_box < 0],
+            contents.activity,
+            file.timing.offset,
+            one_sided=contents.rarer_polarity < MIN_POLARITY,
+            start=content.grid.first_t if content.grid is not None else None,
+            fps=None if images is None else file.timing.fps,
+        )
+        findings += aligned.findings
+    if images is not None and not aligned.fits and not any(finding.kind == SCALED for finding in findings):
+        findings += _check_rate(path, images, file.timing.fps, content.events)
     boxes = SketchBuilder()
     boxes.add(box_hashes(labels))
     entry = CheckedFile(file, content, checked.times, checked.class_ids, contents.sketch, boxes.build())
-    return entry, [*contents.findings, *_one_offset(checked.findings, findings), *findings]
+    return entry, [*contents.findings, *_one_cause(checked.findings, findings), *findings], aligned.fits
+
+
+def one_factor(findings: Sequence[Finding], sources: Mapping[Path, str | None]) -> list[Finding]:
+    """Change the cause of offsets in parts of a recording of which another part has scaled label times.
+
+    A short part with scaled times seems to have a constant offset, which is another one in each part.
+
+    Args:
+        findings: findings of all files.
+        sources: SHA-256 of the recording of each tensor file by path of the labels, None if it is not known.
+    """
+    known = {path: source for path, source in sources.items() if source is not None}
+    scaled = {known[each.path]: each for each in findings if each.kind == SCALED and each.path in known}
+
+    def corrected(finding: Finding) -> Finding:
+        other = scaled.get(known.get(finding.path, "")) if finding.kind == SHIFTED else None
+        if other is None:
+            return finding
+        return replace(
+            finding, cause=f"not a constant offset, but the scaled times of {other.path.name}: {other.cause}"
+        )
+
+    return [corrected(finding) for finding in findings]
+
+
+def _check_rate(path: Path, images: np.ndarray, fps: float | None, events: tuple[int, int] | None) -> Iterator[Finding]:
+    """Yield a warning if the labelled images cover another time than the recording, as if their rate were wrong.
+
+    Args:
+        path: path of the label file.
+        images: (K,) numbers of the labelled images, sorted and counted from 0.
+        fps: images per second.
+        events: times of the first and last event in microseconds.
+    """
+    if not images.size or fps is None or events is None:
+        return
+    text = span_text(int(images[-1]) + 1, int(images[0]), fps, events[1] - events[0])
+    if text:
+        allowed = "images that cover the recording"
+        yield Finding("warning", path, "images cover another time", text, allowed, "is --label_fps right?")
 
 
 def _load_boxes(file: DataFile, names: dict[int, str] | None) -> np.ndarray:
@@ -139,10 +224,13 @@ def _load_boxes(file: DataFile, names: dict[int, str] | None) -> np.ndarray:
     return labels[~np.isin(labels["class_id"], [key for key, name in (names or {}).items() if name == "empty"])]
 
 
-def _one_offset(findings: Sequence[Finding], aligned: Sequence[Finding]) -> list[Finding]:
-    """Replace offsets that were derived from the ranges of the times, if a more exact one is in `aligned`."""
-    exact = next((finding.cause for finding in aligned if finding.kind == SHIFTED), None)
+def _one_cause(findings: Sequence[Finding], aligned: Sequence[Finding]) -> list[Finding]:
+    """Replace causes that were derived from the ranges of the times, if a more exact one is in `aligned`."""
+    exact = next((finding for finding in aligned if finding.kind in (SHIFTED, SCALED)), None)
     return [
-        replace(finding, cause=exact) if exact and "--label_offset" in finding.cause else finding
+        replace(finding, cause=exact.cause)
+        if exact is not None
+        and ("--label_offset" in finding.cause or (exact.kind == SCALED and "no constant offset" in finding.cause))
+        else finding
         for finding in findings
     ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ from detector.labels import (
     read_labels,
     recording_labels,
 )
+from detector.labels.find import searched_names
 from detector.labels.load import join_names
 from detector.utils.hdf5_file import open_hdf5
 
@@ -33,6 +34,7 @@ __all__ = [
     "Sensor",
     "TensorHeader",
     "find_data",
+    "give_labels",
     "label_names",
     "read_tensor_header",
     "stray_labels",
@@ -70,6 +72,7 @@ class DataFile:
         sensor: height and width in pixels, for recordings that do not state them
         timing: how the label times of a recording are determined
         data: `event_format`, `label_format` and `max_faulty_events` are used for a recording
+        labels: label file or folder of a recording; if None, the labels are searched beside it
     """
 
     path: Path
@@ -78,6 +81,7 @@ class DataFile:
     sensor: Sensor = (None, None)
     timing: LabelTiming = LabelTiming()
     data: DataConfig = field(default=DEFAULT_DATA, hash=False)  # not hashable
+    labels: Path | None = None
 
     @property
     def labels_path(self) -> Path:
@@ -87,14 +91,22 @@ class DataFile:
         """
         if self.is_tensor:
             return self.path.with_name(f"{self.path.stem}{LABELS_END}")
-        return labels_path(self.path, self.data.label_format)
+        return self.labels or labels_path(self.path, self.data.label_format)
 
     @property
     def found_labels(self) -> FoundLabels | None:
         """Path and format of the labels; None if there are no labels."""
         if self.is_tensor:
             return FoundLabels(self.labels_path, "npy") if self.labels_path.is_file() else None
-        return find_labels(self.path, self.data.label_format)
+        if self.labels is None:
+            return find_labels(self.path, self.data.label_format)
+        name = self.data.label_format
+        return FoundLabels(self.labels, detect_format(self.labels) if name == "auto" else name)
+
+    @property
+    def allowed_labels(self) -> str:
+        """Names of labels that this file may have, as text."""
+        return self.labels_path.name if self.is_tensor else searched_names(self.path, self.data.label_format)
 
     @property
     def labels_suffix(self) -> str:
@@ -128,6 +140,26 @@ class DataFile:
             return recording_labels(path, label_format, timing=self.timing, names=names).boxes
         with self.open_events() as reader:
             return recording_labels(path, label_format, reader, self.timing, names).boxes
+
+    def image_numbers(self) -> np.ndarray | None:
+        """Return the numbers of the labelled images, sorted and counted from 0.
+
+        Returns:
+            (K,) int64; None if the label times do not result from image numbers and `timing.fps`, or are not readable.
+        """
+        found, fps = self.found_labels, self.timing.fps
+        if self.is_tensor or fps is None or found is None:
+            return None
+        try:
+            content = read_labels(str(found.path), found.label_format)
+            boxes = content.boxes["t"].reshape(-1)
+        except (ValueError, OSError):
+            return None
+        if not content.numbered:
+            return None
+        numbers = np.unique(np.append(boxes, content.empty).astype(np.int64))
+        first = content.first_image if self.timing.first_image is None else self.timing.first_image
+        return numbers - ((numbers[:1] == 1) if first is None else first)
 
 
 @dataclass(frozen=True)
@@ -217,6 +249,23 @@ def find_data(
             f"in it or in its folders {', '.join(SPLITS)}"
         )
     return files
+
+
+def give_labels(files: Sequence[DataFile], labels: str | Path | None) -> list[DataFile]:
+    """Return the files with their labels set to a label file or folder. If `labels` is None, nothing is set.
+
+    Raises:
+        FileNotFoundError: the labels do not exist.
+        ValueError: the files are not a single recording.
+    """
+    if labels is None:
+        return list(files)
+    if len(files) != 1 or files[0].is_tensor:
+        kind = "a tensor file" if len(files) == 1 else f"{len(files)} files"
+        raise ValueError(f"--labels: got {labels} for {kind}, allowed: a single recording")
+    if not Path(labels).exists():
+        raise FileNotFoundError(f"{labels}: no such label file")
+    return [replace(files[0], labels=Path(labels))]
 
 
 def label_names(files: Sequence[DataFile]) -> dict[int, str]:

@@ -83,7 +83,7 @@ def check_labels(file: DataFile, content: FileContent, names: Mapping[int, str] 
     if refused and not any(finding.kind in EXPLAIN for finding in findings):
         findings.append(refused)
     if times is not None and content.grid is not None:
-        cause = time_cause(labels, content.grid, content.events)
+        cause = time_cause(labels, content.grid, content.events, file.timing.time_unit)
         findings = _add_cause(findings, path, cause, ("label before the start", "label after the end"))
     if content.sensor_size is not None:
         cause = layout_cause(boxes, content.sensor_size)

@@ -201,7 +201,8 @@ def _survey_labels(
     if grid is None:
         return {"labels": statistics}
     source = file.labels_path.name
-    counts = count_labels(labels, source, grid, events, names=names or None, sensor_size=sensor_size)
+    unit = file.timing.time_unit
+    counts = count_labels(labels, source, grid, events, names=names or None, sensor_size=sensor_size, time_unit=unit)
     return {"labels": statistics, "label_counts": counts}
 
 

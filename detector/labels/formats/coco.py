@@ -286,6 +286,8 @@ COCO = LabelFormat(
         "{stem}/train/_annotations.coco.json",
         "{stem}/result.json",
         "annotations.json",
+        "instances.json",
+        "labels.json",
         "annotations/instances_default.json",
         "annotations/instances_train.json",
         "_annotations.coco.json",

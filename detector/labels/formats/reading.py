@@ -14,6 +14,7 @@ from detector.events.headers.sensor_size import MAX_SIDE
 __all__ = [
     "IMAGE_FILE_LIMIT",
     "NUMBER",
+    "SPLIT",
     "find_files",
     "first_heads",
     "image_files",

@@ -5,12 +5,14 @@ This module imports no large library: each verb imports torch and ray itself.
 
 import errno
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from detector.config.credentials import without_passwords
 from evforge import EvForgeError, one_line
@@ -21,7 +23,7 @@ from evforge.tracking.store import CREDENTIALS_WANTED, REJECTED
 
 __all__ = ["main"]
 
-USER_ERROR, INTERRUPTED = 2, 130
+USER_ERROR, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
 
 NETWORK = "a server failed", "check its address, and that it runs and can be reached from here"
 STORAGE = "the object storage failed", "check its address, and the variables AWS_*"
@@ -47,24 +49,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         Exit code: 0 after success; 1 if the verb (such as `doctor`) finds a problem, or if MLflow has not received
-        everything; 2 after an error of the user, of a server or of the cluster; 130 after Ctrl-C or SIGTERM. Other
-        errors are bugs and are raised.
+        everything; 2 after an error of the user, of a server or of the cluster; 130 after Ctrl-C or SIGTERM; 141 if
+        the reader of the output, such as `head`, has ended. Other errors are bugs and are raised.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # settings may name modules in the working folder by import path
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_help())
-        return 0 if arguments else USER_ERROR
-    verb, *rest = arguments
     with _interrupts() as came:
         try:
+            if not arguments or arguments[0] in ("-h", "--help"):
+                print(_help())
+                return 0 if arguments else USER_ERROR
+            verb, *rest = arguments
             if verb not in VERBS:
                 raise ValueError(f"unknown verb {verb!r}, allowed: {', '.join(VERBS)}")
             receive()
             _undelivered()  # forgets the files of an earlier command in this process
-            return VERBS[verb](**parse(verb, VERBS[verb], rest)) or _delivered()
+            code = VERBS[verb](**parse(verb, VERBS[verb], rest)) or _delivered()
+            sys.stdout.flush()  # the last place where a closed pipe can be handled
+            return code
         except Exception as error:
+            if isinstance(error, BrokenPipeError) and _discard_unread_output():
+                return CLOSED_PIPE
             text = _explanation(error)
             if text is None or "EVFORGE_TRACEBACK" in os.environ:
                 raise
@@ -75,6 +81,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise
             print("evforge: interrupted", file=sys.stderr)
             return INTERRUPTED
+
+
+def _discard_unread_output() -> bool:
+    """Discard further output if nothing reads it any more, and return whether this is so."""
+    unread = [stream.fileno() for stream in (sys.stdout, sys.stderr) if _is_unread(stream)]
+    for number in unread:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return bool(unread)
+
+
+def _is_unread(stream: TextIO) -> bool:
+    """Return whether a stream is a pipe whose reader has ended."""
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), 0)
+    except (OSError, ValueError):  # the stream is not a file
+        return False
+    return any(events & select.POLLERR for _, events in poll.poll(0))
 
 
 def _undelivered() -> tuple[list[Path], int]:

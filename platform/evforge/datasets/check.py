@@ -8,14 +8,14 @@ from pathlib import Path
 from detector.config.groups import DEFAULT_DATA, DataConfig, TrainConfig
 from detector.data.check.dataset import Finding, check_dataset
 from detector.data.check.inventory import Sensor
-from detector.labels import LabelTiming
+from detector.labels import FoundLabels, LabelTiming
 from detector.utils.decoration import decoration
 from evforge.datasets.check_figures import save_findings
 from evforge.training.run_folder import unique_folder
 
-__all__ = ["check", "findings_text"]
+__all__ = ["check", "findings_text", "labels_text"]
 
-LINES_OF_A_KIND = 10
+LINES_OF_A_KIND = MAX_LABEL_FILES = 10
 
 
 def check(
@@ -26,6 +26,7 @@ def check(
     data: DataConfig = DEFAULT_DATA,
     output: str | None = None,
     storage: str = TrainConfig.storage,
+    labels: str | None = None,
 ) -> int:
     """Check recordings, tensor files or a dataset folder for faults, print what was found, and draw figures of it.
 
@@ -36,6 +37,7 @@ def check(
         data: settings with the formats of recordings and labels, and the tolerated share of faulty events.
         output: folder for the figures. If None, a new folder in `storage` is created if there is anything to draw.
         storage: parent of new folders.
+        labels: label file or folder of a single recording; if None, labels are searched beside each recording.
 
     Returns:
         1 if at least one fault is an error, 0 if there are only warnings or no faults.
@@ -44,8 +46,10 @@ def check(
         FileNotFoundError: a path does not exist.
         ValueError: a folder contains no recording or tensor file.
     """
-    findings = check_dataset(*paths, sensor=sensor, progress=True, timing=timing, data=data)
-    print(findings_text(findings))
+    checked = check_dataset(*paths, sensor=sensor, progress=True, timing=timing, data=data, labels=labels)
+    findings = checked.findings
+    print(labels_text(checked.labels))
+    print(findings_text(findings, checked.num_unknown))
     _draw(findings, Path(paths[0]), output, storage)
     return int(any(finding.severity == "error" for finding in findings))
 
@@ -61,11 +65,20 @@ def _draw(findings: Sequence[Finding], path: Path, output: str | None, storage: 
             print(f"figures: {folder}")
 
 
-def findings_text(findings: Iterable[Finding]) -> str:
+def labels_text(labels: Sequence[FoundLabels]) -> str:
+    """Format the label files and their formats: at most ten files, one per line, and the number of further ones."""
+    lines = [f"labels in the format {found.label_format}: {found.path}" for found in labels[:MAX_LABEL_FILES]]
+    if len(labels) > MAX_LABEL_FILES:
+        lines.append(f"... and {len(labels) - MAX_LABEL_FILES} more label files")
+    return "\n".join(lines) or "no labels"
+
+
+def findings_text(findings: Iterable[Finding], num_unknown: int = 0) -> str:
     """Format at most ten findings of each kind, one per line, and then the total numbers of errors and warnings.
 
     Args:
         findings: the faults that `check_dataset` returned, in the same order.
+        num_unknown: number of files for which it could not be determined whether the labels fit the events.
     """
     lines: list[str] = []
     counts: Counter[str] = Counter()
@@ -75,6 +88,9 @@ def findings_text(findings: Iterable[Finding]) -> str:
         lines += [str(finding) for finding in found[:LINES_OF_A_KIND]]
         if len(found) > LINES_OF_A_KIND:
             lines.append(f"{severity:<7}  ... and {len(found) - LINES_OF_A_KIND} more files: {kind}")
+    if not lines and num_unknown:
+        files = "1 file" if num_unknown == 1 else f"{num_unknown} files"
+        return f"no findings; whether the labels fit the events could not be determined in {files}"
     if not lines:
         return "no findings: labels and recordings fit together"
     return "\n".join([*lines, "", f"{counts['error']} error(s), {counts['warning']} warning(s)"])

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from detector.config import Config
 from detector.config.groups import DataConfig
-from detector.data.check.inventory import DataFile, Sensor, find_data, label_names
+from detector.data.check.inventory import DataFile, Sensor, find_data, give_labels, label_names
 from detector.data.check.statistics import LabelStatistics
 from detector.data.check.survey import FileSurvey, frame_labels, sample_frames, survey_file
 from detector.labels import LabelTiming, recording_stem
@@ -31,6 +31,7 @@ def inspect(
     output: str | None = None,
     sensor: Sensor = (None, None),
     timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
+    labels: str | None = None,
 ) -> list[Path]:
     """Print statistics of recordings and datasets, and draw their figures.
 
@@ -42,6 +43,7 @@ def inspect(
             created for each path.
         sensor: height and width in pixels, for recordings that do not state them.
         timing: how the label times of recordings are determined.
+        labels: label file or folder of a single recording; if None, labels are searched beside each recording.
 
     Returns:
         For each path, the folder with its figures.
@@ -50,7 +52,9 @@ def inspect(
         FileNotFoundError: a path does not exist.
         ValueError: all files of a path are unreadable.
     """
-    found = [(Path(path), find_data(path, sensor, timing, config.data)) for path in paths]
+    if labels is not None and len(paths) > 1:
+        raise ValueError(f"--labels: got {labels} for {len(paths)} paths, allowed: a single recording")
+    found = [(Path(path), give_labels(find_data(path, sensor, timing, config.data), labels)) for path in paths]
     folders = []
     for path, files in found:
         names = label_names(files)

@@ -148,7 +148,7 @@ def _event_facts(survey: FileSurvey) -> list[tuple[str, str]]:
 def _label_facts(survey: FileSurvey, names: Mapping[int, str]) -> list[tuple[str, str]]:
     labels = survey.labels
     if labels is None:
-        return [("labels", f"none ({survey.file.labels_path.name} does not exist)")]
+        return [("labels", f"none, allowed: {survey.file.allowed_labels}")]
     each = len(labels.sizes) / max(1, labels.times.size)
     text = f"{len(labels.sizes):,} boxes at {labels.times.size:,} labelled times, {each:.3g} each"
     facts = [("labels", f"{survey.file.labels_path.name}: {text}")]

@@ -22,6 +22,7 @@ def convert(
     label_map: dict[int, str] | None = None,
     sensor: tuple[int | None, int | None] = (None, None),
     timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
+    overwrite: bool = False,
 ) -> Converted:
     """Convert labels to another format, and print what was written.
 
@@ -34,10 +35,12 @@ def convert(
         label_map: class names by id; if None, the names in `source`, or the label map beside it.
         sensor: height and width of the sensor in pixels, for recordings that do not state them.
         timing: how the times of the labels are determined.
+        overwrite: whether existing files are replaced. Folders are not replaced.
 
     Raises:
         FileNotFoundError: a file does not exist.
-        ValueError: a format is unknown or cannot be written, or the labels are not valid.
+        ValueError: a format is unknown or cannot be written, or the labels are not valid, or the target
+            exists.
     """
     reader = None if recording is None else open_recording(Path(recording), sensor, data)
     map_path = label_map_path(Path(source))
@@ -51,6 +54,7 @@ def convert(
             recording=reader,
             timing=timing,
             names=names,
+            overwrite=overwrite,
         )
     finally:
         if reader is not None:

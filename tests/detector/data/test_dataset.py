@@ -230,6 +230,23 @@ def test_inputs_are_divided_where_they_are(dtype):
     assert scale_inputs(scaled) is scaled
 
 
+class OnAnotherDevice(torch.Tensor):
+    """Values in this process's memory that claim to be on another device, as on machines with a GPU."""
+
+    is_cpu = False
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8])
+@pytest.mark.parametrize("divisor", [5, 1])
+def test_integers_on_another_device_are_divided_too(monkeypatch, dtype, divisor):
+    monkeypatch.setattr("detector.data.dataset._divide", lambda *_: pytest.fail("the loop of the CPU was called"))
+    values = torch.arange(6, dtype=dtype).reshape(1, 1, 1, 2, 3)
+    scaled = scale_inputs({"inputs": values.as_subclass(OnAnotherDevice), "divisor": divisor})
+    assert scaled["inputs"].dtype == torch.float32
+    assert torch.equal(scaled["inputs"], torch.arange(6).reshape(values.shape) / divisor)
+    assert scale_inputs({"inputs": values.to("meta"), "divisor": divisor})["inputs"].is_meta
+
+
 def test_sampler_yields_the_steps_of_its_epoch(files):
     sampler = StepSampler(SequenceDataset(files, TARGETS, 8, train=True))
     assert list(sampler) == [(0, 0), (0, 1)]

@@ -32,6 +32,13 @@ def test_broken_label_map(tmp_path, text):
         read_label_map(tmp_path / "m.json")
 
 
+def test_a_missing_label_map_shows_what_one_contains(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match='person: no such label map, which is a JSON file .*{"0": "pedestrian"}'
+    ):
+        read_label_map(str(tmp_path / "person"))
+
+
 def test_label_map_of_a_text():
     assert parse_label_map('{"1": "car", "0": "bus"}', "--label_map") == {0: "bus", 1: "car"}
     with pytest.raises(ValueError, match="--label_map: not a label map"):

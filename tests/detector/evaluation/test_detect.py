@@ -52,6 +52,14 @@ def test_the_state_is_clear_before_and_after_also_after_an_error(loader):
     assert detector.count.sum() == 0
 
 
+def test_a_first_batch_from_the_middle_of_a_recording_does_not_see_the_state_of_before():
+    detector = Counting()
+    detector.total, detector.count = torch.full((2,), 50.0), torch.ones(2)
+    batch = {"inputs": torch.ones(1, 2, 1, 4, 4), "mask_keep_memory": torch.ones(2)}
+    ((_, boxes),) = detect(detector, [batch], 0.001, 0.5)
+    assert [float(found["scores"]) for found in boxes[0]] == pytest.approx([1.1, 1.1])  # 0.1 + the mean input
+
+
 def test_a_batch_clears_the_streams_that_begin_in_it():
     detector = Counting()
     batch = {"inputs": torch.ones(1, 2, 1, 4, 4), "mask_keep_memory": torch.tensor([0.0, 0.0])}

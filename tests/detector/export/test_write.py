@@ -7,7 +7,6 @@ from small_detector import PARAMS, clip, small_ssd
 
 from detector import jitting_test
 from detector.config.extensions import EXPORT_FORMS
-from detector.export.backends.onnx import ONNX_PACKAGES
 from detector.export.bundle import load_exported
 from detector.export.form import PRECISIONS
 from detector.export.parity import compare_rows
@@ -111,31 +110,9 @@ def test_what_cannot_be_exported(ssd, tmp_path, form, precision, message):
     assert not (tmp_path / "x").exists()
 
 
-def test_onnx_says_what_is_missing(ssd, tmp_path, monkeypatch):
-    monkeypatch.setattr("detector.export.backends.onnx.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=f"form: onnx needs .*allowed: pip install {' '.join(ONNX_PACKAGES)}"):
-        export_ssd(ssd, PARAMS, tmp_path, 0.5, 0.3, form="onnx")
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_file_of_an_unknown_form(tmp_path):
     (tmp_path / "model.ptjit").write_bytes(b"x")
     info = {"form": "x", "sha256": hashlib.sha256(b"x").hexdigest()}
     (tmp_path / INFO_NAME).write_text(json.dumps(info))
     with pytest.raises(ValueError, match=r"info_ssd_jit.json: form: got 'x', allowed: torchscript, "):
         load_exported(tmp_path)
-
-
-@pytest.mark.parametrize(("name", "precision"), [("torchscript-cpu", "bf16"), ("torchscript-int8", "float32")])
-def test_a_processor_without_the_instructions_is_told(ssd, tmp_path, monkeypatch, name, precision):
-    monkeypatch.setattr("detector.export.backends.torchscript.cpu_has_bf16_convolutions", lambda: False)
-    monkeypatch.setattr("detector.export.backends.torchscript.cpu_has_vnni", lambda: False)
-    message = f"form: got '{name} in {precision}', allowed: on a processor with .*; here another form or precision"
-    with pytest.raises(ValueError, match=message):
-        export_ssd(ssd, PARAMS, tmp_path, 0.5, 0.3, form=name, precision=precision)
-    folder = tmp_path / "made elsewhere"
-    export_ssd(ssd, PARAMS, folder, 0.5, 0.3)
-    info = json.loads((folder / INFO_NAME).read_text()) | {"form": name, "precision": precision}
-    (folder / INFO_NAME).write_text(json.dumps(info))
-    with pytest.raises(ValueError, match=message):
-        load_exported(folder, "cpu")

@@ -35,6 +35,7 @@ def write(path, text):
         ("street_labels/street_000007.txt", YOLO, "street_labels", "yolo"),
         ("street_labels.csv", CSV, "street_labels.csv", "csv"),
         ("annotations.json", COCO, "annotations.json", "coco"),
+        ("instances.json", COCO, "instances.json", "coco"),
         ("labels/000007.txt", YOLO, "labels", "yolo"),
     ],
 )
@@ -111,4 +112,33 @@ def test_format_of_a_path(tmp_path):
 def test_names_in_error_messages():
     names = searched_names(Path("in/street_td.dat")).split(", ")
     assert {"street_bbox.npy", "street.json", "street_labels/", "street_voc/", "street_bbox.csv"} <= set(names)
-    assert searched_names(Path("street.raw"), "coco") == "street.json"
+    assert names[names.index("street_coordinates.txt") + 1] == "or in a folder with one recording annotations.json"
+    assert {"labels/", "Annotations/", "gt/gt.txt", "labels.csv"} <= set(names)
+    assert searched_names(Path("street.raw"), "dsec_det") == (
+        "street_tracks.npy, or in a folder with one recording tracks.npy, object_detections/left/tracks.npy"
+    )
+    assert searched_names(Address("file:///in/street.raw"), "coco") == "street.json"
+    assert "/" not in searched_names(Address("file:///in/street.raw"))  # folders are not found there
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "given", "wanted"),
+    [
+        ("labels/000007.txt", YOLO, "labels/", "street_labels/"),
+        ("instances.json", COCO, "instances.json", "street.json"),
+    ],
+)
+def test_labels_of_one_of_several_recordings_are_named_in_error_messages(
+    tmp_path, recording, name, text, given, wanted
+):
+    (tmp_path / "b.raw").touch()
+    (tmp_path / "c_td.dat").touch()
+    (tmp_path / "c.raw").touch()
+    assert "instead" not in searched_names(recording)
+    write(tmp_path / name, text)
+    assert find_labels(recording) is None
+    assert searched_names(recording) == (
+        f"{wanted} instead of {given}, which could belong to any of the 3 recordings in this folder"
+    )
+    (tmp_path / given.rstrip("/")).rename(tmp_path / wanted.rstrip("/"))
+    assert find_labels(recording).path == tmp_path / wanted.rstrip("/")

@@ -29,6 +29,29 @@ def test_gru_step_by_hand():
     torch.testing.assert_close(y.flatten(), torch.stack([candidate / 2, candidate * 3 / 4]))
 
 
+@pytest.mark.parametrize("scripted", [False, True])
+def test_gru_is_that_of_the_paper(scripted):
+    """Ballas et al., 2016, equations 6 to 9, in float64. 1x1 maps see the centre of a filter only."""
+    torch.manual_seed(3)
+    cell = ConvGRU(2, 3)
+    (wz, wr, w), (bz, br, b) = (part.detach().double().chunk(3) for part in (cell.x2h.weight, cell.x2h.bias))
+    (uz, ur), u = cell.h2gates.weight.detach().double().chunk(2), cell.h2candidate.weight.detach().double()
+    wz, wr, w, uz, ur, u = (4 * kernel[:, :, 1, 1] for kernel in (wz, wr, w, uz, ur, u))
+    with torch.no_grad():
+        for conv in (cell.x2h, cell.h2gates, cell.h2candidate):
+            conv.weight *= 4  # gates far from 1/2
+    x = torch.randn(4, 2, 1, 1)  # T = 4, B = 1
+    hidden, expected = torch.zeros(3, dtype=torch.float64), []
+    for x_t in x.double().flatten(1):
+        z = 1 / (1 + torch.exp(-(wz @ x_t + bz + uz @ hidden)))
+        r = 1 / (1 + torch.exp(-(wr @ x_t + br + ur @ hidden)))
+        candidate = torch.tanh(w @ x_t + b + u @ (r * hidden))
+        hidden = (1 - z) * hidden + z * candidate
+        expected.append(hidden)
+    found = (torch.jit.script(cell) if scripted else cell)(x, 1)
+    torch.testing.assert_close(found.flatten(1).double(), torch.stack(expected), atol=1e-6, rtol=1e-5)
+
+
 @pytest.mark.parametrize("make", [ConvLSTM, ConvGRU])
 @pytest.mark.parametrize("scripted", [False, True])
 def test_state(make, scripted):

@@ -1,13 +1,9 @@
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
-from hypothesis import settings as examples
-from hypothesis import strategies as st
 
 from detector.config.groups import OptimConfig
 from detector.optim.learning_rate import rate_factor, total_epochs
-from detector.optim.progress import factor_now
 
 
 @pytest.mark.parametrize(
@@ -33,32 +29,3 @@ def test_epochs_of_a_trainer():
     assert total_epochs(trainer, 20) == 20
     trainer.max_steps, trainer.num_training_batches = 6, float("inf")
     assert total_epochs(trainer, 20) == 20
-
-
-def at(config, epoch, done, batches, max_epochs):
-    """The factor after `done` of an epoch's batches."""
-    progress = SimpleNamespace(current=SimpleNamespace(started=epoch + 1, processed=epoch))
-    inside = SimpleNamespace(batch_progress=SimpleNamespace(current=SimpleNamespace(processed=done)))
-    loop = SimpleNamespace(epoch_progress=progress, epoch_loop=inside)
-    return factor_now(SimpleNamespace(fit_loop=loop, num_training_batches=batches, max_epochs=max_epochs), config)
-
-
-@examples(max_examples=30, deadline=None)
-@given(
-    scheduler=st.sampled_from(["exponential", "cosine", "none"]),
-    warmup=st.floats(0, 3),
-    max_epochs=st.integers(4, 30),
-    epoch=st.integers(0, 29),
-    chunks=st.integers(1, 6),
-    before=st.integers(1, 5),
-    after=st.integers(1, 5),
-)
-def test_batch_size_and_workers_leave_the_curve_as_it_is(scheduler, warmup, max_epochs, epoch, chunks, before, after):
-    optim = OptimConfig(lr_scheduler=scheduler, lr_scheduler_step_gamma=0.7, warmup_epochs=warmup)
-    config = SimpleNamespace(optim=optim, train=SimpleNamespace(max_epochs=99))
-    epoch %= max_epochs
-    for done in range(chunks + 1):  # the same share of an epoch, in batches of two sizes
-        one = at(config, epoch, done * before, chunks * before, max_epochs)
-        other = at(config, epoch, done * after, chunks * after, max_epochs)
-        assert one == pytest.approx(other, abs=1e-12)
-        assert one == pytest.approx(rate_factor(optim, epoch + done / chunks, max_epochs), abs=1e-12)

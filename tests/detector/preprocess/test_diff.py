@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
-from plain_preprocess import plain_columns, plain_counts, random_events
+from plain_preprocess import plain_counts, random_events
 
 from detector.events import EventCD
 from detector.preprocess import diff
-from detector.preprocess.kernels import subtract
 
 
 def plain_diff(events, bins, height, width, duration, shift=0):
@@ -59,12 +58,3 @@ def test_types():
         diff(np.zeros(0, EventCD), np.zeros((1, 1, 2, 2), np.uint8), 10)
     with pytest.raises(ValueError, match="max_incr_per_pixel: got 128, allowed: whole numbers from 1 to 127 in int8"):
         diff(np.zeros(0, EventCD), np.zeros((1, 1, 2, 2), np.int8), 10, max_incr_per_pixel=128)
-
-
-def test_the_loop_runs_as_plain_python():
-    events = random_events(60, 4, 4, 20)
-    x, y, p, _ = plain_columns(events)
-    net = np.zeros((1, 2, 2), np.int32)
-    getattr(subtract, "py_func", subtract)(x, y, p.view(np.uint8), 1, net)
-    events["t"] = 0
-    assert np.array_equal(net, plain_diff(events, 1, 2, 2, 10, 1)[0])

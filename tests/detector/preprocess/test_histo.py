@@ -4,7 +4,7 @@ from plain_preprocess import plain_columns, plain_counts, random_events
 
 from detector.events import EventCD
 from detector.preprocess import histo, stacked_histo
-from detector.preprocess.kernels import CHUNK, count
+from detector.preprocess.kernels import CHUNK
 
 
 def test_by_hand():
@@ -45,15 +45,6 @@ def test_micro_bins_are_stacked_by_polarity():
     scaled = np.ones(output.shape, np.float32)
     stacked_histo(events, scaled, 1000, num_utbins=4)
     assert np.allclose(scaled, np.minimum(output, 5) / 5, rtol=1e-6)
-
-
-def test_the_loop_runs_as_plain_python():
-    events = random_events(60, 4, 4, 20)
-    x, y, p, _ = plain_columns(events)
-    counts = np.ones((2, 2, 2), np.uint8)
-    getattr(count, "py_func", count)(x, y, p.view(np.uint8), np.array([0, 60]), 1, 5, True, counts)
-    events["t"] = 0  # the loop does not look at times
-    assert np.array_equal(counts, np.minimum(plain_counts(events, 1, 2, 2, 10, shift=1)[0], 5))
 
 
 def test_a_pixel_that_fires_more_often_than_a_byte_holds():

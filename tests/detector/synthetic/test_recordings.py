@@ -6,7 +6,6 @@ import pytest
 from detector.events import BBOX_dtype, EventCD, open_events
 from detector.labels import load_labels
 from detector.synthetic import make_recording, write_dataset
-from detector.synthetic.scene import Scene, SceneObject, make_scene
 
 HEIGHT, WIDTH = 120, 160
 PERIOD = 50_000
@@ -15,18 +14,6 @@ PERIOD = 50_000
 @pytest.fixture(scope="module")
 def recording():
     return make_recording(np.random.default_rng(0), 4.0, HEIGHT, WIDTH, PERIOD)
-
-
-def box_object(x, y, *, depth=0.5, size=(4, 6), light=0.9, first=0):
-    """A uniform box at the positions `x`, `y`."""
-    sprite = np.ones((1, 2, *size), np.float32)
-    sprite[:, 0] = light
-    x, y = np.asarray(x, float), np.asarray(y, float)
-    return SceneObject(1, 0, sprite, depth, first, x, y, np.zeros(len(x)), False)
-
-
-def box_scene(*objects, moments=1):
-    return Scene(20, 30, np.full((20, 60), 0.5, np.float32), np.zeros(moments), objects)
 
 
 def test_events_are_sorted_and_inside_the_frame(recording):
@@ -86,53 +73,6 @@ def test_labels_lie_on_the_moving_objects():
         inside, outside, area_inside = inside + hits, outside + len(window) - hits, area_inside + mask.sum()
     area_outside = len(times) * HEIGHT * WIDTH - area_inside
     assert inside / area_inside > 3 * outside / area_outside
-
-
-def test_some_objects_rest_and_fall_silent():
-    """Where an object rests with the camera, nothing is left but noise; its label stays."""
-    scenes = [make_scene(np.random.default_rng(seed), 2001, 200, HEIGHT, WIDTH) for seed in range(12)]
-    objects = [thing for scene in scenes for thing in scene.objects]
-    assert 0.2 < np.mean([thing.stops for thing in objects]) < 0.45
-
-    scene, thing = next((s, o) for s in scenes for o in s.objects if o.stops)
-    still = np.flatnonzero((np.diff(thing.x) == 0) & (np.diff(thing.phase) == 0))
-    assert 240 <= len(still) <= 350  # 1.2 to 1.7 s at 200 Hz, and a little at either end
-    alone = Scene(HEIGHT, WIDTH, scene.background, scene.pan, (thing,))
-    first, last = thing.first + still[0], thing.first + still[-1]
-    assert (alone.render(first) == alone.render(last)).all()
-    assert alone.visible_fractions(last)[0] > 0.5
-    assert (alone.render(thing.first + 1) != alone.render(first)).any()
-
-
-def test_object_between_pixels():
-    image = box_scene(box_object([10.25], [5.0])).render(0)
-    np.testing.assert_allclose(image[5, 9:18], [0.5, 0.8, 0.9, 0.9, 0.9, 0.9, 0.9, 0.6, 0.5], rtol=1e-6)
-    np.testing.assert_array_equal(image[4], 0.5)
-    np.testing.assert_array_equal(image[9], 0.5)
-
-
-def test_nearer_object_hides_the_farther():
-    far, near = box_object([10.0], [5.0], light=0.2), box_object([13.0], [5.0], light=0.8, depth=0.9)
-    scene = box_scene(far, near)
-    np.testing.assert_allclose(scene.render(0)[6, 10:19], [0.2] * 3 + [0.8] * 6, rtol=1e-6)
-    assert scene.visible_fractions(0) == {0: 0.5, 1: 1.0}
-
-
-def test_object_outside_the_frame():
-    scene = box_scene(box_object([-3.0, -20.0], [5.0, 5.0]), moments=3)
-    assert scene.visible_fractions(0) == {0: 0.5}
-    assert scene.visible_fractions(1) == {0: 0.0}
-    assert scene.visible_fractions(2) == {}  # gone
-    np.testing.assert_array_equal(scene.render(1), 0.5)
-
-
-def test_background_pans_and_repeats():
-    background = np.tile(np.arange(1, 61, dtype=np.float32), (20, 1))
-    scene = Scene(20, 30, background, np.array([0.0, 0.5, -1.0, 45.0]), ())
-    np.testing.assert_array_equal(scene.render(0)[0], np.arange(1, 31))
-    np.testing.assert_array_equal(scene.render(1)[0], np.arange(1, 31) + 0.5)
-    np.testing.assert_array_equal(scene.render(2)[0], [60, *range(1, 30)])
-    np.testing.assert_array_equal(scene.render(3)[0], [*range(46, 61), *range(1, 16)])
 
 
 def test_dataset_folder(tmp_path):

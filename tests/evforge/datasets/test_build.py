@@ -68,8 +68,12 @@ def test_labels_that_are_not_kept_are_printed(tmp_path, capsys):
     assert "labels: 2 of 3 boxes kept" in capsys.readouterr().err
 
 
+def split_lines_in(text):
+    return [line for line in text.splitlines() if line.startswith(("train: ", "val: ", "test: "))]
+
+
 @pytest.mark.usefixtures("ray_head")
-def test_tasks_make_what_one_process_makes(tmp_path, monkeypatch):
+def test_tasks_make_what_one_process_makes(tmp_path, monkeypatch, capsys):
     recordings = [
         make_recording(tmp_path / "in", f"{name}.raw", make_events(count=count))
         for name, count in (("a", 900), ("b", 800), ("c", 700))
@@ -81,11 +85,17 @@ def test_tasks_make_what_one_process_makes(tmp_path, monkeypatch):
     paths = [str(path) for path in (*recordings, broken)]
     options = (config(), {"train": (0, 1), "val": (1, 2)}, NAMES)
     build(paths, str(tmp_path / "serial"), *options, skip_broken=True)
+    lines = split_lines_in(capsys.readouterr().err)
+    assert lines == [
+        "train: 3 tensor files, 30 frames, 6 labelled times, 6 boxes",
+        "val: 3 tensor files, 30 frames, 3 labelled times, 3 boxes",
+    ]
     ran = []
     monkeypatch.setattr("evforge.datasets.build.worth_ray", lambda places: True)
     monkeypatch.setattr("evforge.datasets.build.run_on_ray", lambda *job: ran.append(True) or run_on_ray(*job))
     build(paths, str(tmp_path / "tasks"), *options, skip_broken=True)
     assert ran == [True]
+    assert split_lines_in(capsys.readouterr().err) == lines
     names = files_in(tmp_path / "serial")
     assert len(names) == 13
     assert files_in(tmp_path / "tasks") == names

@@ -4,9 +4,9 @@ import numpy as np
 
 from detector.data.check.finding import Finding
 from detector.events import BBOX_dtype, EventCD, write_dat
-from detector.labels import load_labels, save_labels
+from detector.labels import FoundLabels, load_labels, save_labels
 from evforge.cli.main import main
-from evforge.datasets.check import check, findings_text
+from evforge.datasets.check import check, findings_text, labels_text
 
 
 def copy_labels(source, target, **changes):
@@ -18,7 +18,9 @@ def copy_labels(source, target, **changes):
 
 def test_exit_code_says_whether_there_are_errors(tiny_dataset, tmp_path, capsys):
     assert main(["check", str(tiny_dataset / "train")]) == 0
-    assert capsys.readouterr().out == "no findings: labels and recordings fit together\n"
+    lines = capsys.readouterr().out.splitlines()
+    names = [f"labels in the format npy: {tiny_dataset}/train/rec{index}_bbox.npy" for index in range(4)]
+    assert lines == [*names, "no findings: labels and recordings fit together"]
     folder = tmp_path / "train"
     folder.mkdir()
     (folder / "a.h5").symlink_to(tiny_dataset / "train" / "rec0.h5")
@@ -29,7 +31,8 @@ def test_exit_code_says_whether_there_are_errors(tiny_dataset, tmp_path, capsys)
     assert "\n\n0 error(s), 1 warning(s)\n" in capsys.readouterr().out
     copy_labels(source, folder / "a_bbox.npy", x=-1000)
     assert main(["check", str(tmp_path)]) == 1
-    (line, _, total) = capsys.readouterr().out.splitlines()
+    (labels, line, _, total) = capsys.readouterr().out.splitlines()
+    assert labels == f"labels in the format npy: {folder / 'a_bbox.npy'}"
     assert line.startswith(f"error    {folder / 'a_bbox.npy'}: box outside the sensor: x -1000, y ")
     assert total == "1 error(s), 0 warning(s)"
 
@@ -52,6 +55,23 @@ def test_many_files_with_one_fault_are_cut_short():
     assert lines[-1] == "13 error(s), 1 warning(s)"
 
 
+def test_what_is_said_without_findings():
+    assert findings_text([]) == "no findings: labels and recordings fit together"
+    unknown = "no findings; whether the labels fit the events could not be determined in "
+    assert findings_text([], 1) == f"{unknown}1 file"
+    assert findings_text([], 3) == f"{unknown}3 files"
+    assert findings_text([Finding("warning", Path("a"), "k", "f", "b")], 3).endswith("0 error(s), 1 warning(s)")
+
+
+def test_label_files_are_listed_with_their_format():
+    labels = [FoundLabels(Path(f"{index}.json"), "coco") for index in range(12)]
+    lines = labels_text(labels).splitlines()
+    assert lines[0] == "labels in the format coco: 0.json"
+    assert lines[9:] == ["labels in the format coco: 9.json", "... and 2 more label files"]
+    assert labels_text(labels[:10]).count("\n") == 9
+    assert labels_text([]) == "no labels"
+
+
 def write_polarity(folder, p):
     events = np.zeros(3000, EventCD)
     events["t"], events["x"], events["y"], events["p"] = np.arange(3000) * 1000, np.arange(3000) % 70, 5, p
@@ -66,7 +86,8 @@ def test_figures_are_written_only_if_there_is_something_to_draw(tmp_path, monkey
     write_polarity(tmp_path / "sound", np.arange(3000) % 2)
     write_polarity(tmp_path / "all_on", 1)
     assert check([str(tmp_path / "sound")]) == 0
-    assert "figures" not in capsys.readouterr().out
+    unknown = "no findings; whether the labels fit the events could not be determined in 1 file"
+    assert capsys.readouterr().out.splitlines()[1:] == [unknown]
     assert not (tmp_path / "runs").exists()
     assert check([str(tmp_path / "all_on")]) == 0
     (folder,) = (tmp_path / "runs").iterdir()

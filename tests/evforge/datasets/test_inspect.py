@@ -89,11 +89,15 @@ def test_faulty_events_are_counted_and_printed(tmp_path, capsys):
 def test_text_of_a_recording_without_events_or_labels(tmp_path):
     write_dat(tmp_path / "a.dat", np.empty(0, EventCD), HEIGHT, WIDTH)
     lines = file_text(survey(tmp_path)[0], {}).splitlines()
-    assert lines[-3:] == [
-        "  events         none",
-        "  triggers       none",
-        "  labels         none (a_bbox.npy does not exist)",
-    ]
+    assert lines[-3:-1] == ["  events         none", "  triggers       none"]
+    assert lines[-1].startswith("  labels         none, allowed: a_bbox.npy, a.json, a_labels/, a_voc/, a_gt.txt, ")
+    (tmp_path / "b.dat").write_bytes((tmp_path / "a.dat").read_bytes())
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "000007.txt").write_text("0 0.5 0.25 0.125 0.0625\n")
+    assert file_text(survey(tmp_path)[1], {}).splitlines()[-1] == (
+        "  labels         none, allowed: b_labels/ instead of labels/, which could belong to any of the 2 recordings "
+        "in this folder"
+    )
 
 
 def short_recording(path, times):
@@ -145,6 +149,27 @@ def test_labels_that_do_not_fit_are_counted_with_their_cause(tmp_path, capsys):
     text = capsys.readouterr().out
     assert "labels: 0 of 19 boxes kept\n  19 boxes outside the recordings: 19 at or before their start, 0 after" in text
     assert "seem about 3.0 s earlier than the events" in text
+
+
+def test_labels_elsewhere(tmp_path, capsys):
+    path = write_recording(tmp_path / "a_td.dat")
+    given = tmp_path / "elsewhere" / "given.npy"
+    given.parent.mkdir()
+    (tmp_path / "a_bbox.npy").rename(given)
+    arguments = ["--labels", str(given), "--output", str(tmp_path / "out")]
+    assert main(["inspect", str(path), *arguments]) == 0
+    assert "  labels         given.npy: 6 boxes at 3 labelled times, 2 each" in capsys.readouterr().out
+    main(["check", str(path), *arguments])
+    assert "recording without labels" not in capsys.readouterr().out
+    main(["check", str(path)])
+    assert "recording without labels: none beside it, allowed: a_bbox.npy, a.json, " in capsys.readouterr().out
+    write_recording(tmp_path / "b_td.dat")
+    for paths in ([str(tmp_path)], [str(path), str(tmp_path / "b_td.dat")]):
+        for verb in ("inspect", "check"):
+            assert main([verb, *paths, *arguments]) == 2
+            assert "for 2 " in capsys.readouterr().err
+    assert main(["inspect", str(path), "--labels", "none.npy"]) == 2
+    assert "none.npy: no such label file" in capsys.readouterr().err
 
 
 def test_table_of_a_dataset(dataset):

@@ -1,13 +1,18 @@
 """`evforge labels convert`, and builds from the formats that it writes."""
 
+import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from small_recordings import DELTA_T, make_labels, make_recording
 
-from detector.labels import load_labels, save_labels
+from detector.config.groups import DataConfig
+from detector.inference.writers import BOX_FILES, Scene
+from detector.labels import detect_format, load_labels, read_labels, save_labels
 from evforge.cli.main import main
+from evforge.datasets.labels import convert
 
 TIMES = (1_300_000, 1_300_000, 2_000_000, 2_500_000)
 NAMES = '{"0": "walker", "3": "car", "4": "empty"}'
@@ -59,6 +64,66 @@ def test_a_build_from_converted_labels_is_the_same(tmp_path, given, capsys, labe
         np.testing.assert_array_equal(found[field], wanted[field], field)
 
 
+@pytest.mark.parametrize(
+    ("name", "label_format", "file"), [("a_labels", "yolo", "classes.txt"), ("A_voc", "voc", "frame_000000.xml")]
+)
+def test_formats_of_folders_are_found_from_their_names(tmp_path, given, name, label_format, file):
+    source, target = str(tmp_path / "given_bbox.npy"), tmp_path / name
+    assert main(["labels", "convert", source, str(target), "--recording", str(given)]) == 0
+    assert detect_format(target) == label_format
+    assert (target / file).is_file()
+
+
+def test_existing_targets_are_not_replaced(tmp_path, given, capsys):
+    source, target = str(tmp_path / "given_bbox.npy"), tmp_path / "a.csv"
+    target.write_text("mine")
+    assert main(["labels", "convert", source, str(target)]) == 2
+    assert f"{target}: would be replaced, allowed: another target, or --overwrite\n" in capsys.readouterr().err
+    assert target.read_text() == "mine"
+    assert main(["labels", "convert", source, str(target), "--overwrite"]) == 0
+    (tmp_path / "a.csv.frames.json").write_text('{"first_t": 0, "delta_t": 7, "num_frames": 3}')
+    done = convert(source, str(target), DataConfig(), overwrite=True)
+    assert done.times == np.unique(read_labels(target).boxes["t"]).size + read_labels(target).empty.size
+    folder = tmp_path / "a_labels"
+    folder.mkdir()
+    (folder / "mine.txt").touch()
+    with pytest.raises(ValueError, match=r"a_labels: this folder exists, allowed: another target; folders are not"):
+        convert(source, str(folder), DataConfig(), recording=str(given), overwrite=True)
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+
+
+def test_class_ids_are_kept(tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("1,1,5,6,7,8,1,7,1\n2,1,5,6,7,8,1,3,1\n")
+    for label_format, chain in (("csv", ["a.txt", "b.csv", "b.txt"]), ("coco", ["a.txt", "c.json", "c.txt"])):
+        for source, target in itertools.pairwise(chain):
+            arguments = [f"{tmp_path}/{source}", f"{tmp_path}/{target}", "--label_fps", "10"]
+            assert main(["labels", "convert", *arguments]) == 0
+        rows = [line.split(",")[7] for line in (tmp_path / chain[-1]).read_text().splitlines()]
+        assert rows == ["7", "3"], label_format
+        text = capsys.readouterr().out
+        assert "counts classes from 1" not in text
+        assert text.count("class ids without names: 3, 7; give names by --label_map\n") == 2 - (label_format == "coco")
+    (tmp_path / "labels.txt").write_text("\n\ndog\n\n\n\nhorse\n")
+    for source, target in (("a.txt", "d.csv"), ("d.csv", "d.txt")):
+        assert main(["labels", "convert", f"{tmp_path}/{source}", f"{tmp_path}/{target}", "--label_fps", "10"]) == 0
+        assert "class 1 of the MOT file is the class id 0\n" in capsys.readouterr().out
+    assert [line.split(",")[7] for line in (tmp_path / "d.txt").read_text().splitlines()] == ["7", "3"]
+    assert (tmp_path / "d_labels.txt").read_text() == "\n\ndog\n\n\n\nhorse\n"
+
+
+def test_frames_without_detections_are_kept(tmp_path):
+    scene = Scene({0: "walker", 3: "car"}, 50_000, 48, 64)
+    for name in ("p.npy", "p.csv", "p.json"):
+        with BOX_FILES[Path(name).suffix](tmp_path / name, scene) as add:
+            for end, count in ((1_050_000, 0), (1_100_000, 2), (1_150_000, 0)):
+                boxes = make_labels([end] * count)
+                boxes["class_id"] = 3
+                add(end, boxes, np.zeros((1, 2, 48, 64), np.uint8))
+        done = convert(str(tmp_path / name), f"{tmp_path}/{name}.csv", DataConfig())
+        assert (done.boxes, done.times) == (2, 3), name
+        assert read_labels(f"{tmp_path}/{name}.csv").empty.tolist() == [1_050_000, 1_150_000], name
+
+
 def test_labels_with_image_numbers(tmp_path, given, capsys):
     source, target = tmp_path / "given_bbox.npy", given.parent / "street_labels"
     assert main(["labels", "convert", str(source), str(target), "--to", "yolo", "--recording", str(given)]) == 0
@@ -95,7 +160,11 @@ def test_other_labels_are_named(tmp_path, given, capsys):
 def test_what_cannot_be_converted(tmp_path, given, capsys):
     source = str(tmp_path / "given_bbox.npy")
     for target, arguments, message in (
-        ("a.bin", [], "a.bin: the name does not determine a label format, allowed: names with .npy"),
+        (
+            "a.bin",
+            [],
+            "a.bin: the name does not determine a label format, allowed: names that end in .npy (npy), .json (coco)",
+        ),
         ("a.bin", ["--to", "fred"], "--to: got fred, which is only read, allowed: npy, coco, yolo"),
         ("a.bin", ["--to", "kitti"], "data.label_format: got 'kitti', allowed: auto, npy"),
         ("given_bbox.npy", [], "source and target are the same"),
@@ -115,6 +184,10 @@ def test_what_a_conversion_loses_is_said(tmp_path, given, capsys):
     assert "the format does not store" not in capsys.readouterr().out
     assert main(["labels", "convert", source, str(given), "--to", "csv", "--recording", str(given)]) == 2
     assert "the recording would be lost" in capsys.readouterr().err
+    assert main(["labels", "convert", source, f"{tmp_path}/a.npy"]) == 0
+    text = capsys.readouterr().out
+    assert '1 rows of class "empty" (id 4) stand for the labelled images without boxes\n' in text
+    assert "does not store class names; put the classes below into label_map_dictionary.json\n" in text
     (tmp_path / "b_timestamps.txt").write_text("1\n")
     assert main(["labels", "convert", source, f"{tmp_path}/b.txt"]) == 2
     assert "b_timestamps.txt: would be replaced" in capsys.readouterr().err

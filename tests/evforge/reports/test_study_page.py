@@ -3,7 +3,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from evforge.reports.study_data import read_study
 from evforge.reports.study_page import report
 from evforge.tracking.tracker import Tracker
 from evforge.training.run_folder import write_record
@@ -14,43 +13,6 @@ SPACE = """space:
   optim.lr: {loguniform: [1e-4, 1e-2]}
 """
 PARALLEL = "parallel_coordinates.png"
-
-
-@pytest.fixture
-def study(tiny_config, tmp_path):
-    """A study's folder and runs: eight trials, of which one failed; the width alone makes them good."""
-    folder = tmp_path / "study-1"
-    folder.mkdir()
-    (folder / "space.yaml").write_text(SPACE)
-    tracker = Tracker(tiny_config.track.tracking_uri, tiny_config.track.experiment)
-    parent = tracker.start_run("study-1", {}, {"trial_resources": {"cpu": 2.0}})
-    write_record(folder, tiny_config, tracker, parent)
-    for number in range(8):
-        width = 2 + 2 * (number % 2)
-        anchors = "PSEE_ANCHORS" if number % 3 else [[1, 1], [2.5, 1]]
-        drawn = {"model.feature_base": width, "anchors.anchor_list": anchors, "optim.lr": 1e-4 * (number + 1)}
-        run = tracker.start_run(f"trial-{number + 1}", {**tiny_config.to_flat(), **drawn}, {}, parent)
-        if number == 7:
-            tracker.set_tag(run, "failure", "NonFiniteLossError: the loss is <nan> & more")
-            tracker.end_run(run, "FAILED")
-            continue
-        for epoch in (1, 2):
-            figures = {"val_mean_ap": 0.1 * width + 0.01 * epoch, "parameters": 1e6 * width, "latency_ms": 5.0 * number}
-            tracker.log_metrics(run, figures, epoch)
-        tracker.end_run(run, "FINISHED")
-    return folder, tracker, parent
-
-
-def test_what_runs_tell(study):
-    found = read_study(study[0])
-    best, value = found.ranked[0]
-    assert (best.values["model.feature_base"], value, best.epochs) == (4, pytest.approx(0.42), 2)
-    assert best.history == [(1, pytest.approx(0.41)), (2, pytest.approx(0.42))]
-    assert best.config.anchors.anchor_list == "PSEE_ANCHORS"
-    assert found.trials[0].config.anchors.anchor_list == [(1.0, 1.0), (2.5, 1.0)]
-    assert (len(found.trials), len(found.measured)) == (8, 7)
-    assert found.front("latency_ms") == ["trial-1", "trial-2"]
-    assert max(found.importances(), key=found.importances().get) == "model.feature_base"
 
 
 def test_page_holds_everything(study, tmp_path):

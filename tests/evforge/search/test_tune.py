@@ -1,11 +1,9 @@
 import os
-import pickle
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -15,7 +13,6 @@ import yaml
 from detector.config import Config
 from evforge import EvForgeError, last_line
 from evforge.cluster.session import Resources
-from evforge.search import trial_log
 from evforge.search.pareto import Candidate
 from evforge.search.trial import trial_config
 from evforge.search.trial_log import StudyLog
@@ -105,6 +102,7 @@ space:
 """
 
 
+@pytest.mark.soak
 def test_a_killed_search_goes_on_as_if_nothing_had_happened(tiny_config, tmp_path, ray_head):
     space = tmp_path / "space.yaml"
     space.write_text(SLOW_SPACE)
@@ -142,6 +140,7 @@ def outcome(runs, tracker):
     )
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("verb", "name", "checkpoints", "killed"),
     [("tune", "SIGTERM", "runs/*/search/*/checkpoint_*", 2), ("train", "SIGINT", "runs/*/checkpoint_*", 1)],
@@ -253,134 +252,6 @@ def log(tiny_config, tmp_path):
     config = check_config(tiny_config)
     tracker = Tracker(config.track.tracking_uri, config.track.experiment)
     return StudyLog(tracker, tracker.start_run("study", {}), tmp_path, config, config.with_overrides)
-
-
-def report(log, trial, epoch, value, fingerprint=None):
-    config = log.trials[trial.trial_id].config
-    result = {"epoch": epoch, "val_mean_ap": value, "val_mean_ap50": 2 * value, "time_total_s": 1.0}
-    log.on_trial_result(0, [], trial, {**result, "fingerprint": fingerprint or config.fingerprint()})
-
-
-def test_the_log_of_trials(log, tmp_path, capsys):
-    first, second = FakeTrial("a", **{"model.feature_base": 3}), FakeTrial("b", **{"model.feature_base": 4})
-    second.error_file = tmp_path / "error.txt"
-    second.error_file.write_text("Traceback ...\nValueError: no memory\n\n")
-    for trial in (first, second):
-        log.on_trial_start(0, [], trial)
-    report(log, first, 1, 0.2)
-    report(log, first, 2, 0.1)
-    log.on_trial_complete(0, [], first)
-    log.on_trial_error(0, [], second)
-    log.check_samples_reached_models()
-    rows = log.rows()
-    assert [(row.name, row.feature_base, row.mean_ap, row.status) for row in rows] == [
-        ("trial-1", 3, 0.2, "finished, epoch 2/2"),
-        ("trial-2", 4, None, "failed"),
-    ]
-    assert capsys.readouterr().out == "trial-2 failed: ValueError: no memory\n"
-    runs = log.tracker.runs(log.parent)
-    assert [run.status for run in runs] == ["FINISHED", "FAILED"]
-    assert log.tracker.metric_history(runs[0].run_id, "val_mean_ap") == [(1, 0.2), (2, 0.1)]
-
-
-def test_checkpoints_of_trials_that_cannot_win_are_removed(log, tmp_path):
-    log.base = log.base.with_overrides({"tune.final_top_k": 1})
-    for name, value in (("a", 0.2), ("b", 0.3), ("c", 0.1)):
-        trial = FakeTrial(name, **{"model.feature_base": 3})
-        trial.path = str(tmp_path / name)
-        (tmp_path / name / "checkpoint_000000").mkdir(parents=True)
-        log.on_trial_start(0, [], trial)
-        report(log, trial, 1, value)
-        log.on_trial_complete(0, [], trial)
-    assert [path.parent.name for path in tmp_path.glob("*/checkpoint_*")] == ["b"]
-
-
-def test_a_trial_that_left_word_of_its_failure(log, tmp_path):
-    trial = FakeTrial("a", **{"model.feature_base": 3})
-    log.on_trial_start(0, [], trial)
-    (tmp_path / "failures").mkdir()
-    (tmp_path / "failures" / "a.txt").write_text("Traceback ...\nValueError: no memory\n")
-    log.on_trial_complete(0, [], trial)
-    (run,) = log.tracker.runs(log.parent)
-    assert (run.status, run.tags["failure"]) == ("FAILED", "ValueError: no memory")
-
-
-def test_a_trial_keeps_away_from_every_node_that_failed_it(log, monkeypatch):
-    asked = []
-    monkeypatch.setattr(trial_log, "avoid", lambda request, nodes: asked.append((request, list(nodes))) or "new")
-    failed = iter(["bb", None, "cc"])
-    monkeypatch.setattr(trial_log, "failed_node", lambda trial: next(failed))
-    log.left_out = ("aa",)
-    trial = SimpleNamespace(trial_id="7", placement_group_factory="old", update_resources=asked.append)
-    for _ in range(3):
-        log.avoid_node(trial)
-    assert asked == [("old", ["aa", "bb"]), "new", ("old", ["aa", "bb", "cc"]), "new"]
-
-
-def test_a_moved_study_finds_its_checkpoints(log, tmp_path):
-    trial = FakeTrial("a", **{"model.feature_base": 3})
-    trial.path = str(tmp_path / "search" / "trial_a")
-    log.on_trial_start(0, [], trial)
-    log.move(log.tracker, tmp_path / "moved")
-    assert log.trials["a"].folder == tmp_path / "moved" / "search" / "trial_a" and log.folder == tmp_path / "moved"
-
-
-def test_a_log_goes_on_with_what_it_was(log):
-    done, open_, lost = (
-        FakeTrial(name, **{"model.feature_base": base}) for name, base in (("a", 3), ("b", 4), ("c", 5))
-    )
-    for trial in (done, open_):
-        log.on_trial_start(0, [], trial)
-        report(log, trial, 1, 0.2)
-    log.on_trial_complete(0, [], done)
-    state = pickle.loads(pickle.dumps(log.get_state()))
-    log.on_trial_start(0, [], lost)  # after the last state that was kept
-    log.end_open()
-    log.tracker.resume_run(log.trials["c"].run_id)  # as a process that dies leaves it
-
-    log.trials = {}
-    log.set_state(state)
-    log.on_trial_start(0, [], open_)
-    report(log, open_, 1, 0.4)
-    log.on_trial_complete(0, [], open_)
-    assert [(run.name, run.status) for run in log.tracker.runs(log.parent)] == [
-        ("trial-1", "FINISHED"),
-        ("trial-2", "FINISHED"),
-        ("trial-3", "KILLED"),
-    ]
-    assert [row.mean_ap for row in log.rows()] == [0.2, 0.4]
-
-
-def test_trials_that_were_cut_off_are_killed(log):
-    log.on_trial_start(0, [], FakeTrial("a"))
-    log.end_open()
-    assert [run.status for run in log.tracker.runs(log.parent)] == ["KILLED"]
-
-
-def test_a_sample_that_did_not_reach_its_model_is_found(log):
-    trial = FakeTrial("a", **{"model.feature_base": 3})
-    log.on_trial_start(0, [], trial)
-    report(log, trial, 1, 0.2, fingerprint=log.base.fingerprint())
-    with pytest.raises(EvForgeError, match=r"trial-1: its model was made with other values than were drawn"):
-        log.check_samples_reached_models()
-
-
-def test_different_samples_of_one_model_are_found(log):
-    for name, sample in (("a", {"data.classes": ["block", "tower"]}), ("b", {})):
-        trial = FakeTrial(name, **sample)
-        log.on_trial_start(0, [], trial)
-        report(log, trial, 1, 0.2)
-    with pytest.raises(EvForgeError, match=r"trial-2 and trial-1 drew different values but trained the same model"):
-        log.check_samples_reached_models()
-
-
-def test_a_sample_that_makes_no_configuration_has_a_run_all_the_same(log):
-    trial = FakeTrial("a", **{"model.feature_base": 0})
-    log.on_trial_start(0, [], trial)
-    log.on_trial_error(0, [], trial)
-    (run,) = log.tracker.runs(log.parent)
-    assert (run.status, run.params) == ("FAILED", {"model.feature_base": "0"})
-    assert log.rows() == []
 
 
 def test_a_search_without_a_single_measured_trial(log, tmp_path):

@@ -1,6 +1,3 @@
-import os
-import time
-
 import pytest
 
 from evforge.tracking import outbox, retry_queue
@@ -204,22 +201,6 @@ def test_a_write_that_cannot_be_stored_either_is_counted_as_lost(clock, tmp_path
     assert retry_queue.undelivered() == ([], 2) and retry_queue.undelivered() == ([], 0)
 
 
-def test_a_full_disk_costs_one_line_of_a_file(tmp_path):
-    box = outbox.Outbox(tmp_path, "http://server")
-    box.store([letter("a")])
-    with box.path.open("a") as stream:
-        stream.write('{"what": "b", "meth')
-    box.store([letter("c")])
-    (path,) = outbox.stored(tmp_path, "http://server")
-    assert [line["what"] for line in outbox._lines(path)[1:]] == ["a", "c"]
-
-
-def test_a_file_of_a_process_with_the_same_id_is_taken(tmp_path):
-    file = tmp_path / f"{outbox._host()}-{os.getpid()}-0123abcd.jsonl"
-    file.write_text('{"address": "http://server"}\n{"what": "a", "method": "tag", "arguments": {}}\n')
-    assert [path for path, _ in outbox.abandoned(tmp_path, "http://server")] == [file]
-
-
 def test_writes_that_a_flush_has_left_survive_the_next_success(clock, tmp_path):
     server = Server()
     box = RetryQueue("http://server", server.probe, server.make, tmp_path)
@@ -247,14 +228,6 @@ def test_rejected_requests_are_queued_but_not_waited_for(clock):
     server.error = None
     box.flush()
     assert server.got == ["a"]
-
-
-def test_a_file_of_another_machine_is_taken_once_it_is_old(tmp_path):
-    file = tmp_path / "elsewhere-7-0123abcd.jsonl"
-    file.write_text('{"address": "http://server"}\n{"what": "a", "method": "tag", "arguments": {"key": "k"}}\n')
-    assert list(outbox.abandoned(tmp_path, "http://server")) == []
-    os.utime(file, (time.time() - 70, time.time() - 70))
-    assert list(outbox.abandoned(tmp_path, "http://server")) == [(file, [Write("a", "tag", {"key": "k"})])]
 
 
 @pytest.mark.parametrize(("error", "later"), [(OSError(28, "full"), True), (FileNotFoundError(), False)])

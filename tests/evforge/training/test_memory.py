@@ -3,6 +3,7 @@
 import gc
 
 import psutil
+import pytest
 import pytorch_lightning as pl
 
 from evforge.training.callbacks import ReportMetrics
@@ -20,6 +21,7 @@ class Memory(pl.Callback):
         self.by_epoch.append(psutil.Process().memory_info().rss)
 
 
+@pytest.mark.soak
 def test_memory_stays_flat_over_epochs(tiny_config):
     settings = {"train.max_epochs": 30, "train.limit_train_batches": 1, "train.limit_val_batches": 1}
     memory = Memory()

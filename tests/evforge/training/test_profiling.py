@@ -1,10 +1,28 @@
+from types import SimpleNamespace
+
+import torch
+
 from detector.data.label_map import class_names
-from evforge.training.profiling import measure_rate, measure_speed
+from detector.layers.recurrent import stateful_modules
+from detector.lightning_model import LightningDetectionModel
+from evforge.training.profiling import measure_rate, measure_speed, model_costs
+from evforge.training.train import check_config
 
 
 def test_a_step_is_measured(tiny_config):
     config = tiny_config.with_overrides({"data.classes": class_names(tiny_config.data)})
     assert measure_rate(config, threads=1, use_gpu=False) > 1
+
+
+def test_the_state_of_the_measured_frames_is_cleared(tiny_config):
+    model = LightningDetectionModel(check_config(tiny_config).to_hparams())
+    model.height, model.width = 64, 96
+    precision = SimpleNamespace(forward_context=lambda: torch.autocast("cpu", enabled=False))
+    model(torch.ones(1, 1, 2, 64, 96))
+    cells = stateful_modules(model)
+    assert len(cells) == 2 and all(cell.state for cell in cells)
+    model_costs(SimpleNamespace(precision_plugin=precision), model)
+    assert [cell.state for cell in cells] == [[], []]
 
 
 def test_speed(export):

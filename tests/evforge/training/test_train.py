@@ -34,7 +34,7 @@ def run_fit(config, tmp_path, name, ckpt_path=None, threads=1):
 
 def test_fit_reports_every_metric_of_every_epoch_and_resumes_equal(tiny_config, tmp_path):
     config = check_config(tiny_config).with_overrides(
-        {"data.augment": True, "optim.warmup_epochs": 0.3, "optim.lr_scheduler": "cosine"}
+        {"data.augment": True, "optim.warmup_epochs": 0.3, "optim.lr_scheduler": "cosine", "optim.weight_decay": 0.25}
     )
     whole = run_fit(config, tmp_path, "whole")
     assert [report["epoch"] for report in whole] == [1, 2]
@@ -45,10 +45,10 @@ def test_fit_reports_every_metric_of_every_epoch_and_resumes_equal(tiny_config, 
     resumed = run_fit(config, tmp_path, "resumed", str(tmp_path / "whole-1.ckpt"))
     assert resumed == whole[1:]
     assert 0 < whole[0]["val_mean_ap"] != whole[1]["val_mean_ap"]
-    first, second = (
-        torch.load(tmp_path / f"{name}-2.ckpt", weights_only=True)["state_dict"] for name in ("whole", "resumed")
-    )
-    assert all(torch.equal(first[key], second[key]) for key in first)
+    first, second = (torch.load(tmp_path / f"{name}-2.ckpt", weights_only=True) for name in ("whole", "resumed"))
+    assert all(torch.equal(value, second["state_dict"][key]) for key, value in first["state_dict"].items())
+    groups = [content["optimizer_states"][0]["param_groups"] for content in (first, second)]
+    assert groups[0] == groups[1] and [group["weight_decay"] for group in groups[1]] == [0.25]
 
 
 def test_fit_reports_only_epochs_that_were_validated(tiny_config, tmp_path):
@@ -129,6 +129,7 @@ def kill_a_worker_after_its_first_checkpoint(storage, killed, pause_s=0.0):
     os.kill(workers[-1].pid, signal.SIGKILL)
 
 
+@pytest.mark.soak
 def test_a_worker_killed_in_mid_epoch_changes_no_bit(tiny_config, tmp_path, ray_head):
     config = tiny_config.with_overrides({"train.max_epochs": 3, "data.augment": True, "train.workers": 1})
     whole = run_fit(check_config(config), tmp_path, "whole", threads=cpu_count())
@@ -147,6 +148,7 @@ def test_a_worker_killed_in_mid_epoch_changes_no_bit(tiny_config, tmp_path, ray_
     assert all(torch.equal(expected[key], found[key]) for key in expected)
 
 
+@pytest.mark.soak
 def test_a_training_goes_on_when_a_node_is_lost(tiny_config, tmp_path):
     """In another process: this one has its own Ray already."""
     config = tmp_path / "config.yaml"
@@ -205,6 +207,7 @@ print(result.run_id, f"{nodes[0]} nodes, then {nodes[1]}")
 """
 
 
+@pytest.mark.soak
 def test_two_ranks_survive_a_kill_and_the_run_is_resumed(tiny_config, ray_head):
     config = tiny_config.with_overrides({"train.workers": min(2, ray_head.cpus), "train.max_epochs": 4})
     killed = []

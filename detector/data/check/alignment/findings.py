@@ -3,21 +3,36 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from detector.data.check.alignment.activity import Activity
 from detector.data.check.alignment.displacement import Displacement, find_constant, find_edge
+from detector.data.check.alignment.image_rate import interval_text, nearest_rate
 from detector.data.check.alignment.layouts import STORED, all_layouts
 from detector.data.check.alignment.score import BoxSet, box_scores
 from detector.data.check.alignment.search import LAYOUT_NEIGHBOURHOOD, LayoutFit, ShiftFit, find_layout, find_shift
+from detector.data.check.alignment.time_scale import ScaleFit, find_scale, is_scale_fault
 from detector.data.check.evidence import Bars, Curves, PixelMap
 from detector.data.check.finding import Finding, Severity
 
-__all__ = ["SHIFTED", "check_alignment", "is_displaced", "is_edge", "is_layout_fault", "is_shift_fault"]
+__all__ = [
+    "SCALED",
+    "SHIFTED",
+    "Alignment",
+    "check_alignment",
+    "is_displaced",
+    "is_edge",
+    "is_layout_fault",
+    "is_shift_fault",
+]
 
-SHIFTED = "labels shifted in time"
-"""Kind of the findings about a time offset."""
+SHIFTED, SCALED = "labels shifted in time", "label times scaled"
+"""Kinds of the findings about an offset and about a factor of the label times."""
+
+SAME_SCALE = 0.005
+"""Relative difference between an estimated rate of images and a usual one, up to which the usual one is reported."""
 
 ONE_SIDED = (
     "but most events have one polarity, so that the offset may be that of an edge of the objects: see the figure"
@@ -62,13 +77,33 @@ ELSEWHERE_US = 500_000
 """Scores at offsets farther from the best one than this show how high scores are by chance."""
 
 
-def check_alignment(
-    path: Path, labels: np.ndarray, activity: Activity, offset: int = 0, *, one_sided: bool = False
-) -> Iterator[Finding]:
-    """Yield at most one finding: a time offset, a layout such as mirrored or swapped axes, or a constant displacement.
+class Alignment(NamedTuple):
+    """Result of the comparison of boxes with events.
 
-    Nothing is found where it cannot be known: in static scenes, with few labels, or if no offset and no layout is much
-    better than all others.
+    Args:
+        findings: faults of the times and positions of the boxes.
+        fits: whether the boxes fit the events at the stored times, and much worse at other times. False if this could
+            not be determined.
+    """
+
+    findings: list[Finding]
+    fits: bool
+
+
+def check_alignment(
+    path: Path,
+    labels: np.ndarray,
+    activity: Activity,
+    offset: int = 0,
+    *,
+    one_sided: bool = False,
+    start: int | None = None,
+    fps: float | None = None,
+) -> Alignment:
+    """Find a factor or an offset of the times, a layout such as mirrored or swapped axes, or a constant displacement.
+
+    Nothing is found where it cannot be known: in static scenes, with few labels, or if no factor, offset or layout is
+    much better than all others.
 
     Args:
         path: path of the label file.
@@ -76,19 +111,61 @@ def check_alignment(
         activity: counts of the events of the file.
         offset: microseconds that were already added to the times of `labels`, with --label_offset.
         one_sided: whether most events have one polarity. An offset is then only a warning.
+        start: start of the file in microseconds; by default, the start of `activity`.
+        fps: images per second with which image numbers became label times; None for labels with times.
     """
     window = max(FIGURE_WINDOW_US, 2 * activity.step)
     boxes = _choose(labels, activity)
+    enough = np.unique(boxes.blocks).size >= MIN_BLOCKS
+    shift = find_shift(activity, boxes, window) if enough else None
+    fits = shift is not None and _is_unique(shift) and abs(shift.best) <= max(MIN_SHIFT_US, 1.5 * activity.step)
+    if not fits:
+        scaled = _find_scale(labels, activity, shift, (activity.start if start is None else start) + offset, fps)
+        if scaled is not None:
+            return Alignment([_scale_finding(path, scaled, shift, fps)], fits=False)
+    if not enough:
+        return Alignment([], fits=False)
+    found = next(_check_places(path, boxes, activity, shift, offset, one_sided=one_sided, fps=fps), None)
+    return Alignment([] if found is None else [found], fits and found is None)
+
+
+def _find_scale(
+    labels: np.ndarray, activity: Activity, shift: ShiftFit | None, start: int, fps: float | None
+) -> ScaleFit | None:
+    """Return the best factor of the label times if it is a fault.
+
+    The start of the file keeps its time. For a part of a recording, it may be the start of the recording, at 0.
+    """
+    large = np.flatnonzero(_is_large(labels, activity))
+    boxes = BoxSet.of(labels).take(large[:: -(-large.size // MAX_BOXES) or 1])
     if np.unique(boxes.blocks).size < MIN_BLOCKS:
-        return
+        return None
+    window = max(FIGURE_WINDOW_US, 2 * activity.step)
+    found = find_scale(activity, boxes, window, 0 if shift is None else shift.best, sorted({0, start}), fps)
+    is_fault = found is not None and is_scale_fault(found, 0.0 if shift is None else shift.score)
+    return found if is_fault else None
+
+
+def _check_places(
+    path: Path,
+    boxes: BoxSet,
+    activity: Activity,
+    shift: ShiftFit | None,
+    offset: int,
+    *,
+    one_sided: bool,
+    fps: float | None,
+) -> Iterator[Finding]:
+    """Yield the finding about an offset, a displacement or a layout. Arguments: see `check_alignment`."""
+    window = max(FIGURE_WINDOW_US, 2 * activity.step)
     inside = boxes.take((boxes.times - window / 2 >= activity.start) & (boxes.times + window / 2 <= activity.end))
     is_known = np.unique(inside.blocks).size >= MIN_BLOCKS
-    shift = find_shift(activity, boxes, window)
     offset_us = shift.best if shift is not None else 0
     moved = find_constant(activity, inside, window, offset_us) if is_known else None
     displaced = moved is not None and is_displaced(moved)
     if shift is not None and is_shift_fault(shift, activity.step) and not displaced:
-        yield _with_doubts(_shift_finding(path, shift, boxes, activity, offset), one_sided, inside, shift, activity)
+        found = _shift_finding(path, shift, boxes, activity, offset, fps)
+        yield _with_doubts(found, one_sided, inside, shift, activity)
         return
     if moved is None:
         return
@@ -129,18 +206,24 @@ def is_shift_fault(fit: ShiftFit, step: int) -> bool:
         fit: result of the search.
         step: duration in microseconds of a time step of the counts. Offsets below 1.5 steps of frames are not reported.
     """
-    elsewhere = fit.scores[(np.abs(fit.shifts - fit.best) > ELSEWHERE_US) & np.isfinite(fit.scores)]
     size = abs(fit.best)
-    if size < max(MIN_SHIFT_US, 1.5 * step) or elsewhere.size < 10:
+    if size < max(MIN_SHIFT_US, 1.5 * step) or not _is_unique(fit):
+        return False
+    is_exact = fit.error <= np.clip(MAX_ERROR_SHARE * size, *MAX_ERRORS_US) and size >= 5 * fit.error
+    is_large = size - 3 * fit.error >= 0.9 * MIN_SHIFT_US
+    is_better = fit.gain.mean >= 0.025 * fit.score and fit.gain.num_blocks >= MIN_BLOCKS
+    is_better = is_better and fit.gain.ratio >= MIN_RATIOS[size >= LARGE_SHIFT_US]
+    return bool(is_exact and is_large and is_better)
+
+
+def _is_unique(fit: ShiftFit) -> bool:
+    """Return whether boxes enclose events at the best offset, and clearly less at all offsets far from it."""
+    elsewhere = fit.scores[(np.abs(fit.shifts - fit.best) > ELSEWHERE_US) & np.isfinite(fit.scores)]
+    if elsewhere.size < 10:
         return False
     median = np.median(elsewhere)
     spread = 1.48 * np.median(np.abs(elsewhere - median))
-    is_exact = fit.error <= np.clip(MAX_ERROR_SHARE * size, *MAX_ERRORS_US) and size >= 5 * fit.error
-    is_large = size - 3 * fit.error >= 0.9 * MIN_SHIFT_US
-    is_unique = fit.score >= max(1.5 * elsewhere.max(), median + 5 * max(spread, 0.01))
-    is_better = fit.gain.mean >= 0.025 * fit.score and fit.gain.num_blocks >= MIN_BLOCKS
-    is_better = is_better and fit.gain.ratio >= MIN_RATIOS[size >= LARGE_SHIFT_US]
-    return bool(is_exact and is_large and is_unique and is_better and fit.score >= MIN_SCORE)
+    return bool(fit.score >= max(1.5 * elsewhere.max(), median + 5 * max(spread, 0.01), MIN_SCORE))
 
 
 def is_layout_fault(fit: LayoutFit) -> bool:
@@ -158,12 +241,42 @@ def is_layout_fault(fit: LayoutFit) -> bool:
 def _choose(labels: np.ndarray, activity: Activity) -> BoxSet:
     """Choose at most `MAX_BOXES` boxes, spread over the labelled times near the counts, without boxes below a cell."""
     near = (labels["t"] >= activity.start - MAX_FAR_US) & (labels["t"] <= activity.end + MAX_FAR_US)
-    large = (labels["w"] >= activity.cell[1]) & (labels["h"] >= activity.cell[0])
-    chosen = np.flatnonzero(near & large)
+    chosen = np.flatnonzero(near & _is_large(labels, activity))
     return BoxSet.of(labels).take(chosen[:: -(-chosen.size // MAX_BOXES) or 1])
 
 
-def _shift_finding(path: Path, fit: ShiftFit, boxes: BoxSet, activity: Activity, offset: int) -> Finding:
+def _is_large(labels: np.ndarray, activity: Activity) -> np.ndarray:
+    """Return (M,) bool, False for boxes below the size of a cell."""
+    return (labels["w"] >= activity.cell[1]) & (labels["h"] >= activity.cell[0])
+
+
+def _scale_finding(path: Path, fit: ScaleFit, shift: ShiftFit | None, fps: float | None) -> Finding:
+    side, factor = ("short", fit.best) if fit.best > 1 else ("long", 1 / fit.best)
+    offset = "" if shift is None else f", at the best constant offset {shift.score:.2f}"
+    found = (
+        f"label times are too {side} by a factor of {factor:.3g} (score of the boxes {fit.score:.2f} with corrected "
+        f"times, as stored {fit.score - fit.gain.mean:.2f}{offset})"
+    )
+    if fps is None:
+        rate = f"the right number of images per second is {1 / fit.best:.3g} times the one that was given"
+        remedy = f"check with which rate or unit the label times were computed: {rate}"
+    else:
+        right = fps / fit.best
+        usual = nearest_rate(right, SAME_SCALE)
+        remedy = f"give `build` --label_fps {right if usual is None else usual:.4g} instead of {fps:g}"
+    curve = Curves(
+        "How well the boxes enclose the events, if the label times are multiplied",
+        "factor of the label times",
+        "score",
+        {"score of the boxes": (fit.scales, fit.scores)},
+        {"as stored": 1.0, f"best: {fit.best:.3g}": fit.best},
+    )
+    return Finding("error", path, SCALED, found, "label times that fit the events", remedy, (curve,))
+
+
+def _shift_finding(
+    path: Path, fit: ShiftFit, boxes: BoxSet, activity: Activity, offset: int, fps: float | None
+) -> Finding:
     side = "earlier" if fit.best > 0 else "later"
     found = (
         f"labels are {abs(fit.best) / 1e3:.0f} ms (standard error {fit.error / 1e3:.0f} ms) {side} than the events in "
@@ -177,7 +290,9 @@ def _shift_finding(path: Path, fit: ShiftFit, boxes: BoxSet, activity: Activity,
         {"as stored": 0.0, f"best: {fit.best / 1e6:+.3f} s": fit.best / 1e6},
     )
     figure = _shift_figure(fit.best, boxes, activity)
-    remedy = f"give `build` --label_offset {offset + round(fit.best, -3)}, which is added to the label times (us)"
+    remedy = f"give `build` --label_offset {offset + round(fit.best, -4)}, which is added to the label times (us)"
+    intervals = "" if fps is None else interval_text(fit.best, fit.error, fps)
+    remedy += f"; this is {intervals}" if intervals else ""
     allowed = f"less than {MIN_SHIFT_US / 1e3:.0f} ms"
     return Finding("error", path, SHIFTED, found, allowed, remedy, (curve, figure))
 

@@ -108,6 +108,7 @@ def inspect(
     output: str | None = None,
     sensor_height: int | None = None,
     sensor_width: int | None = None,
+    labels: str | None = None,
     timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
 ) -> None:
     """Print and plot the contents of recordings or datasets: event rates, boxes, sample frames.
@@ -117,11 +118,12 @@ def inspect(
         output: folder for the figures; runs/inspect-<name>-<time> if not given
         sensor_height: height of the sensor in pixels, for recordings that do not contain it
         sensor_width: width of the sensor in pixels, for recordings that do not contain it
+        labels: label file, or folder of label files, of a single recording
         timing: how the label times of recordings are determined; datasets always use microseconds
     """
     from evforge.datasets.inspect import inspect as run
 
-    for folder in run(paths, settings.resolve(), output, (sensor_height, sensor_width), timing):
+    for folder in run(paths, settings.resolve(), output, (sensor_height, sensor_width), timing, labels):
         print(f"figures: {folder}")
 
 
@@ -132,6 +134,7 @@ def check(
     output: str | None = None,
     sensor_height: int | None = None,
     sensor_width: int | None = None,
+    labels: str | None = None,
     timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
 ) -> int:
     """Check recordings or a dataset for faults of labels, events, times, classes, splits and files, and draw them.
@@ -144,13 +147,14 @@ def check(
         output: folder for the figures of the faults; runs/check-<name>-<time> if not given
         sensor_height: height of the sensor in pixels, for recordings that do not contain it
         sensor_width: width of the sensor in pixels, for recordings that do not contain it
+        labels: label file, or folder of label files, of a single recording
         timing: how the label times of recordings are determined; datasets always use microseconds
     """
     from evforge.datasets.check import check as run
 
     config = settings.resolve()
     sensor = sensor_height, sensor_width
-    return run(paths, sensor, timing, data=config.data, output=output, storage=config.train.storage)
+    return run(paths, sensor, timing, data=config.data, output=output, storage=config.train.storage, labels=labels)
 
 
 def labels(
@@ -164,6 +168,7 @@ def labels(
     label_map: str | None = None,
     sensor_height: int | None = None,
     sensor_width: int | None = None,
+    overwrite: bool = False,
     timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
 ) -> None:
     """Convert labels from one format to another.
@@ -178,6 +183,7 @@ def labels(
         label_map: ids and names of the classes, such as '{"0": "car"}', or a JSON file; by default the names in source
         sensor_height: height of the sensor in pixels, for recordings that do not contain it
         sensor_width: width of the sensor in pixels, for recordings that do not contain it
+        overwrite: replace an existing target; folders are not replaced
         timing: how the times of the labels are determined
     """
     from evforge.datasets.labels import convert
@@ -185,7 +191,17 @@ def labels(
     names = _label_map(label_map)
     sensor = sensor_height, sensor_width
     data = settings.resolve().data
-    convert(source, target, data, to=to, recording=recording, label_map=names, sensor=sensor, timing=timing)
+    convert(
+        source,
+        target,
+        data,
+        to=to,
+        recording=recording,
+        label_map=names,
+        sensor=sensor,
+        timing=timing,
+        overwrite=overwrite,
+    )
 
 
 def anchors(dataset: str, settings: Settings, *, lists: list[str] | None = None, output: str | None = None) -> None:

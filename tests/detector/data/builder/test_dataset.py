@@ -1,5 +1,4 @@
 import json
-from functools import partial
 from pathlib import Path
 
 import h5py
@@ -20,11 +19,8 @@ from small_recordings import (
 
 from detector.data.builder import recording as build_recording
 from detector.data.builder.dataset import build_dataset
-from detector.data.builder.plan import Plan, plan_pieces
-from detector.data.builder.source import Source
 from detector.data.check.dataset import check_dataset
-from detector.events import BBOX_dtype
-from detector.labels import LabelTiming, load_labels, save_labels
+from detector.labels import load_labels, save_labels
 from detector.preprocess.representation import representation_of
 
 
@@ -231,74 +227,6 @@ def test_missing_things_are_named_before_work_starts(tmp_path):
     refuse([good, bad], tmp_path / "out", ValueError, "bad_bbox.npy: labels from 1000000000000 .* within the recording")
 
 
-def counts_of(folder, labels, events=None, cuts=None, **options):
-    """Build of one recording with these labels: the counts, and the times that are kept."""
-    recording = make_recording(folder / "train", events=events)
-    save_labels(folder / "train" / "street_bbox.npy", labels)
-    output = build_dataset([recording], folder / "out", config(), cuts, NAMES, progress=False, **options)
-    kept = [load_labels(path)["t"].tolist() for path in sorted(output.glob("*/*_bbox.npy"))]
-    return plan_pieces(Source(recording), Plan(output, config(), cuts, NAMES, **options))[1], kept
-
-
-def test_labels_that_are_not_kept_are_counted(tmp_path, capsys):
-    labels = make_labels([START - 1, START, START + 1, START + 2, 3_200_000, 3_200_001, 3_200_001])
-    labels["class_id"][2] = 7
-    labels["x"][3] = WIDTH
-    counts, kept = counts_of(tmp_path, labels)
-    assert kept == [[START + 1, START + 2, 3_200_000]]
-    assert (counts.source, counts.boxes) == (str(tmp_path / "train" / "street_bbox.npy"), 7)
-    assert (counts.before, counts.after, counts.unknown, counts.off_sensor) == (2, 2, 1, 1)
-    assert (counts.repeated, counts.superseded) == (1, 1)
-    lines = capsys.readouterr().err.splitlines()
-    assert lines[:3] == [
-        f"labels in the format npy: {tmp_path}/train/street_bbox.npy",
-        "labels: 3 of 7 boxes kept",
-        "  4 boxes outside the recordings: 2 at or before their start, 2 after their last frame",
-    ]
-
-
-def test_a_label_at_the_start_of_a_cut_belongs_to_no_frame(tmp_path):
-    labels = make_labels([1_300_000, 2_200_000, 2_200_001, 3_100_000])
-    counts, kept = counts_of(tmp_path, labels, cuts={"train": (0, 1), "val": (1, 1.5)})
-    assert kept == [[1_300_000, 2_200_000], [2_200_001]]
-    assert (counts.before, counts.after, counts.uncut) == (0, 0, 1)
-    counts, kept = counts_of(tmp_path / "b", labels, cuts={"val": (1, 1.5)})
-    assert (counts.uncut, kept) == (3, [[2_200_001]])
-
-
-def test_events_later_than_labels_are_told_with_the_offset_that_mends_them(tmp_path, capsys):
-    events = make_events(first=0, last=3_049_999)
-    labels = make_labels(np.repeat(np.arange(50_000, 3_000_001, 50_000), 2))
-    labels["track_id"] = labels["x"] = np.arange(labels.size) % 2
-    counts_of(tmp_path / "sound", labels, events)
-    assert capsys.readouterr().err == ""
-    events["t"] += 2_000_000
-    counts, kept = counts_of(tmp_path / "shifted", labels, events)
-    assert (counts.boxes, counts.before, len(kept[0])) == (120, 80, 40)
-    assert "labels (0.050 to 3.000 s) seem about 2.0 s earlier than the events (2.000 to 5.050 s)" in counts.causes[0]
-    assert counts.causes[0].endswith("give `build` --label_offset 2000000")
-    counts, kept = counts_of(tmp_path / "mended", labels, events, timing=LabelTiming(offset=2_000_000))
-    assert (counts.before, counts.causes, kept[0][0], len(kept[0])) == (0, (), 2_050_000, 120)
-    events["t"] += 10**7
-    with pytest.raises(ValueError, match=r"labels from 50000 to 3000000 us, allowed: .*; .* about 12\.0 s earl"):
-        counts_of(tmp_path / "far", labels, events)
-
-
-def test_label_times_in_seconds(tmp_path):
-    kinds = [(name, "<f8" if name == "t" else BBOX_dtype[name]) for name in BBOX_dtype.names]
-    labels = make_labels([1]).astype(kinds).repeat(10)
-    labels["t"] = np.arange(1, 11) / 10 + 1.9
-    recording = make_recording(tmp_path / "train")
-    np.save(tmp_path / "train" / "street_bbox.npy", labels)
-    build = partial(build_dataset, [recording], tmp_path / "out", config(), None, NAMES, False)
-    with pytest.raises(ValueError, match="label field t holds fractions, the first 2.1 in box 1, .*--label_time_u"):
-        build()
-    build(timing=LabelTiming("s"))
-    assert load_labels(tmp_path / "out" / "train" / "street_bbox.npy")["t"].tolist() == list(
-        range(2_000_000, 2_900_001, 100_000)
-    )
-
-
 def test_recordings_that_cannot_be_used(tmp_path):
     empty = make_recording(tmp_path / "a", "empty.raw", events=make_events()[:0])
     refuse([empty], tmp_path / "out", ValueError, "empty.raw: the recording holds no events")
@@ -399,7 +327,9 @@ def test_recordings_and_labels_of_formats_outside_the_product(tmp_path, monkeypa
     assert {**attributes, "sha256": ""} == {**expected_attributes, "sha256": ""}
     labels = Path("train") / "street_bbox.npy"
     assert (found / labels).read_bytes() == (expected / labels).read_bytes()
-    assert [finding.kind for finding in check_dataset(own.parent, sensor=sensor, data=data)] == ["no label map"]
+    assert [finding.kind for finding in check_dataset(own.parent, sensor=sensor, data=data).findings] == [
+        "no label map"
+    ]
     own.with_name("street_boxes.npz").rename(own.with_name("road_boxes.npz"))
-    kinds = [finding.kind for finding in check_dataset(own.parent, sensor=sensor, data=data)]
+    kinds = [finding.kind for finding in check_dataset(own.parent, sensor=sensor, data=data).findings]
     assert kinds == ["labels without a recording", "recording without labels", "no label map"]

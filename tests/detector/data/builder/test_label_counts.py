@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from detector.data.builder.label_counts import count_labels, layout_cause, report_lines, time_cause
+from detector.data.builder.label_counts import count_labels, layout_cause, report_lines, size_cause, time_cause
 from detector.events.frames import Frames
 from detector.events.types import BBOX_dtype
 
@@ -40,7 +40,7 @@ def test_every_kind_is_counted_by_hand():
     assert (counts.off_sensor, counts.no_area, counts.small) == (1, 1, 1)
     assert counts.faulty
     assert report_lines([counts]) == [
-        "labels: 8 of 10 boxes kept",
+        "labels: 7 of 10 boxes kept",
         "  2 boxes outside the recordings: 1 at or before their start, 1 after their last frame",
         "  1 boxes of a class id that is not in the label map: never a target",
         "  1 boxes completely outside the sensor",
@@ -55,6 +55,7 @@ def test_every_kind_is_counted_by_hand():
 def test_cuts_start_streams_of_their_own():
     labels = boxes_at([50_000, 1_000_000, 1_000_001, 2_000_000, 3_000_000])
     counts = count_labels(labels, "a", GRID, cuts=[GRID.part(0, 1), GRID.part(20, 40)])
+    assert counts.kept == 3
     assert (counts.before, counts.after, counts.uncut) == (0, 0, 2)  # 1.0 s is the start of the second cut
     assert not counts.faulty
 
@@ -110,6 +111,18 @@ def test_causes_of_times(times, first, last, expected):
     assert re.search(expected, cause), cause
 
 
+@pytest.mark.parametrize(("unit", "length"), [("s", 1e6), ("ms", 1e3), ("us", 1), ("ns", 1e-3)])
+@pytest.mark.parametrize(("given", "given_length"), [("s", 1e6), ("ms", 1e3), ("us", 1), ("ns", 1e-3)])
+def test_the_advised_unit_is_that_of_the_file(unit, length, given, given_length):
+    times = np.rint(LABELS_20_HZ / length * given_length).astype(np.int64)
+    grid = Frames.of_events(0, 10 * SECOND - 1, 50_000)
+    cause = time_cause(boxes_at(times), grid, (0, 10 * SECOND - 1), given)
+    if unit == given:
+        assert cause is None
+    elif np.unique(times).size > 1:
+        assert cause is not None and cause.endswith(f"give --label_time_unit {unit}"), cause
+
+
 @pytest.mark.parametrize(
     "times",
     [
@@ -156,3 +169,35 @@ def test_causes_of_places():
     assert "look like the centres" in (cause(x + w / 2, y + h / 2, w, h) or "")
     assert "look like the bottom-right corner" in (cause(x, y, x + w, y + h) or "")
     assert "multiply them by its size, 100 x 80 px" in (cause(x / 100, y / 80, w / 100, h / 80) or "")
+
+
+def test_boxes_of_larger_images_are_not_kept_and_have_a_cause():
+    labels = boxes(
+        (50_000, 10, 20, 30, 40, 0, 1),  # on the sensor
+        (50_000, 500, 20, 30, 40, 0, 2),  # right of it
+        (100_000, 40, 500, 30, 40, 0, 3),  # below it
+        (100_000, 1200, 660, 76, 40, 0, 4),
+    )
+    counts = count_labels(labels, "a", GRID, sensor_size=(288, 384))
+    assert (counts.boxes, counts.kept, counts.off_sensor) == (4, 1, 3)
+    assert counts.causes == (
+        "boxes reach x = 1276, y = 700, the sensor has 384 x 288 px: as if made for images of 1280 x 720 px; in this "
+        "case, multiply x and w by 0.3, y and h by 0.4; `evforge check` lists the boxes",
+    )
+    assert "labels: 1 of 4 boxes kept" in report_lines([counts])
+
+
+def test_the_likely_image_size():
+    def cause(right, bottom, number=1):
+        inside = [(50_000, 1, 1, 9, 9, 0, k) for k in range(20 - number)]
+        outside = [(50_000, right - 5, bottom - 5, 5, 5, 0, 20 + k) for k in range(number)]
+        return size_cause(boxes(*inside, *outside), (180, 240)) or ""
+
+    assert "images of 304 x 240 px" in cause(304, 201)
+    assert "images of 640 x 480 px" in cause(500, 481)  # the height fits
+    assert "other images or another sensor" in cause(500, 400)
+    assert "other images or another sensor" in cause(4000, 3000)
+    assert cause(300, 235, number=0) == ""
+    assert size_cause(boxes(*((50_000, 230, 1, 30, 9, 0, k) for k in range(20))), (180, 240)) is None  # partly outside
+    assert size_cause(boxes((50_000, -50, 1, 30, 9, 0, 1), (50_000, 9, 1, 30, 9, 0, 1)), (180, 240)) is None
+    assert size_cause(boxes(), (180, 240)) is None

@@ -32,7 +32,7 @@ def write_frames(folder, events, labels, name="a", **attributes):
 
 
 def kinds(*paths):
-    return [(finding.severity, finding.kind) for finding in check_dataset(*paths)]
+    return [(finding.severity, finding.kind) for finding in check_dataset(*paths).findings]
 
 
 @pytest.mark.parametrize("store", [write, write_frames])
@@ -83,7 +83,7 @@ def test_labels_in_another_format(scene, tmp_path):
     categories = [{"id": 0, "name": "car"}]
     text = json.dumps({"images": images, "annotations": boxes, "categories": categories})
     (tmp_path / "a.json").write_text(text)
-    found = {finding.kind: finding.cause for finding in check_dataset(tmp_path)}
+    found = {finding.kind: finding.cause for finding in check_dataset(tmp_path).findings}
     assert 370_000 < -int(found["labels shifted in time"].split("--label_offset ")[1].split(",")[0]) < 430_000
 
 
@@ -91,7 +91,7 @@ def test_offsets_from_ranges_are_replaced_by_better_ones(scene, tmp_path):
     events, labels = scene
     labels["t"] += 2_000_000
     write(tmp_path, events, labels)
-    causes = {finding.kind: finding.cause for finding in check_dataset(tmp_path)}
+    causes = {finding.kind: finding.cause for finding in check_dataset(tmp_path).findings}
     assert causes.keys() == {"label after the end", "labels shifted in time"}
     assert causes["label after the end"] == causes["labels shifted in time"]
 
@@ -109,7 +109,7 @@ def test_one_recording_in_two_splits_after_a_conversion_and_a_cut(scene, tmp_pat
     later["t"] += 4_000_000
     boxes["t"] += 4_000_000
     write(tmp_path / "val", later, boxes, "other", write_evt2, ".raw")
-    (found,) = check_dataset(tmp_path)
+    (found,) = check_dataset(tmp_path).findings
     assert (found.severity, found.kind) == ("error", "in two splits")
     assert found.path == tmp_path / "val" / "other.raw"
     assert found.found.startswith("about 100% of its events or of those of ")
@@ -121,7 +121,7 @@ def test_one_label_file_in_two_splits(scene, tmp_path):
     write_frames(tmp_path / "train", events, labels, sha256="1")
     events["p"] = 1 - events["p"]
     write_frames(tmp_path / "val", events, labels, "other", sha256="2")
-    (found,) = check_dataset(tmp_path)
+    (found,) = check_dataset(tmp_path).findings
     assert (found.kind, found.path) == ("in two splits", tmp_path / "val" / "other.h5")
     assert found.found.startswith("about 100% of its boxes")
 
@@ -131,7 +131,7 @@ def test_few_findings_keep_the_data_of_figures(scene, tmp_path):
     events["p"] = 1
     for index in range(MAX_EVIDENCE + 2):
         write(tmp_path, events[index * 1000 :], labels, f"a{index}")
-    findings = [finding for finding in check_dataset(tmp_path) if finding.kind == "one polarity"]
+    findings = [finding for finding in check_dataset(tmp_path).findings if finding.kind == "one polarity"]
     assert [len(finding.evidence) for finding in findings] == [1] * MAX_EVIDENCE + [0, 0]
 
 
@@ -139,6 +139,6 @@ def test_tensor_files_with_an_empty_channel(scene, tmp_path):
     events, labels = scene
     events["p"] = 1
     write_frames(tmp_path, events, labels)
-    (found,) = check_dataset(tmp_path)
+    (found,) = check_dataset(tmp_path).findings
     assert (found.severity, found.kind) == ("warning", "empty channels")
     assert found.found == "channels 0 of 2 are 0 in all frames that were read"

@@ -72,7 +72,7 @@ def recordings(tmp_path):
 
 def only(folder, severity, kind):
     """The one finding that there is."""
-    (finding,) = check_dataset(folder)
+    (finding,) = check_dataset(folder).findings
     assert (finding.severity, finding.kind) == (severity, kind)
     text = str(finding)
     assert text.startswith(severity)
@@ -82,16 +82,16 @@ def only(folder, severity, kind):
 
 
 def test_nothing_is_found_in_sound_tensor_files(tensors):
-    assert check_dataset(tensors) == []
-    assert check_dataset(tensors / "train") == []
-    assert check_dataset(tensors / "val" / "val0.h5", tensors / "val" / "val1.h5") == []
+    assert check_dataset(tensors).findings == []
+    assert check_dataset(tensors / "train").findings == []
+    assert check_dataset(tensors / "val" / "val0.h5", tensors / "val" / "val1.h5").findings == []
 
 
 def test_nothing_is_found_in_sound_recordings(recordings, capsys):
-    assert check_dataset(recordings) == []
-    assert check_dataset(recordings / "val" / "val0.raw") == []
+    assert check_dataset(recordings).findings == []
+    assert check_dataset(recordings / "val" / "val0.raw").findings == []
     assert capsys.readouterr().err == ""
-    assert check_dataset(recordings, progress=True) == []
+    assert check_dataset(recordings, progress=True).findings == []
     assert "check: 100%" in capsys.readouterr().err
 
 
@@ -126,7 +126,7 @@ def change(folder, **values):
 def test_one_box_is_wrong(tensors, values, severity, kind, found, allowed):
     change(tensors, **values)
     if "class_id" in values or values.get("track_id"):
-        finding = check_dataset(tensors)[0]  # a class or track that changes on the way is another matter
+        finding = check_dataset(tensors).findings[0]  # a class or track that changes on the way is another matter
         assert (finding.severity, finding.kind) == (severity, kind)
     else:
         finding = only(tensors, severity, kind)
@@ -138,7 +138,7 @@ def test_one_box_is_wrong(tensors, values, severity, kind, found, allowed):
 @pytest.mark.parametrize("values", [{"x": 69}, {"x": -1}, {"y": 31}, {"y": -0.5}])
 def test_boxes_may_touch_the_edge_or_reach_a_pixel_beyond(tensors, values):
     change(tensors, **values)
-    assert check_dataset(tensors) == []
+    assert check_dataset(tensors).findings == []
 
 
 def test_repeated_faults_are_one_line_with_the_first(tensors):
@@ -151,12 +151,12 @@ def test_repeated_faults_are_one_line_with_the_first(tensors):
 
 def test_frame_labels_of_class_empty_need_no_box(tensors):
     change(tensors, class_id=2, w=0, h=0, track_id=2)
-    assert check_dataset(tensors) == []
+    assert check_dataset(tensors).findings == []
 
 
 def test_labels_before_the_start_and_after_the_end(tensors):
     write_tensors(tensors / "train" / "train0.h5", first_t=250_000)
-    findings = check_dataset(tensors)
+    findings = check_dataset(tensors).findings
     assert [(f.kind, f.found) for f in findings] == [("label before the start", "4 times, first t 100000 us")]
     assert findings[0].allowed == "250000 to 1250000 us"
     write_tensors(tensors / "train" / "train0.h5", shape=(19, 2, HEIGHT, WIDTH))
@@ -193,7 +193,7 @@ def with_times(times, dtype):
 
 def test_label_times_in_seconds(tensors):
     write_raw(tensors / "train" / "train0_bbox.npy", with_times(np.arange(1, 11) / 10, "<f8"))
-    finding = check_dataset(tensors / "train")[0]
+    finding = check_dataset(tensors / "train").findings[0]
     assert (finding.severity, finding.kind) == ("error", "unreadable labels")
     assert finding.found == "label field t holds fractions, the first 0.1 in box 0"
     assert "--label_time_unit s" in finding.allowed
@@ -201,7 +201,7 @@ def test_label_times_in_seconds(tensors):
 
 def test_label_times_of_recordings_in_other_units(recordings):
     write_raw(recordings / "val" / "val0_bbox.npy", with_times(np.arange(1, 11) / 10, "<f8"))
-    assert check_dataset(recordings / "val" / "val0.raw", timing=LabelTiming("s")) == []
+    assert check_dataset(recordings / "val" / "val0.raw", timing=LabelTiming("s")).findings == []
     write_raw(recordings / "val" / "val0_bbox.npy", with_times([k * 20 for k in range(1, 51)], "<i8"))  # milliseconds
     assert "look like milliseconds" in only(recordings / "val" / "val0.raw", "warning", "odd labels").found
 
@@ -230,7 +230,7 @@ def test_recordings_of_no_duration_divide_nothing_by_zero(recordings, times):
 def test_boxes_that_come_twice(tensors):
     labels = make_labels()
     write_raw(tensors / "train" / "train0_bbox.npy", np.insert(labels, 1, labels[0]))
-    kinds = {finding.kind: finding.found for finding in check_dataset(tensors)}
+    kinds = {finding.kind: finding.found for finding in check_dataset(tensors).findings}
     assert kinds["box twice"] == "x 10, y 10 at t 100000 us"
 
 
@@ -239,7 +239,7 @@ def test_fractions_of_ids_are_refused_beside_other_findings(tensors):
     labels = labels.astype([(name, "<f8" if name == "track_id" else BBOX_dtype[name]) for name in BBOX_dtype.names])
     labels["track_id"][3], labels["x"][3] = 2.5, 70
     write_raw(tensors / "train" / "train0_bbox.npy", labels)
-    kinds = {finding.kind: finding.found for finding in check_dataset(tensors)}
+    kinds = {finding.kind: finding.found for finding in check_dataset(tensors).findings}
     assert kinds["unreadable labels"] == "label field track_id holds fractions, the first 2.5 in box 3"
     assert "box reaches beyond the sensor" in kinds
 
@@ -267,7 +267,7 @@ def test_files_without_track_ids(tensors):
 def test_unreadable_label_files_do_not_end_the_check(tensors):
     (tensors / "train" / "train0_bbox.npy").write_bytes(b"\x93NUMPY")
     np.save(tensors / "val" / "val1_bbox.npy", np.zeros(3, [("t", "<i8"), ("x", "<f4")]))
-    first, second = check_dataset(tensors)
+    first, second = check_dataset(tensors).findings
     assert first.kind == second.kind == "unreadable labels"
     assert first.found.startswith("not a complete label file of format npy")
     assert (second.found, second.allowed[:10]) == ("label fields found: t, x", "t, x, y, w")
@@ -280,7 +280,7 @@ def test_legacy_label_files_are_sound(tensors):
     for name in BBOX_dtype.names:
         legacy[names.get(name, name)] = labels[name]
     write_raw(tensors / "train" / "train0_bbox.npy", legacy)
-    assert check_dataset(tensors) == []
+    assert check_dataset(tensors).findings == []
 
 
 def test_signed_class_ids_below_zero(tensors):
@@ -289,7 +289,7 @@ def test_signed_class_ids_below_zero(tensors):
     signed = labels.astype(kinds)
     signed["class_id"][4] = -1
     write_raw(tensors / "train" / "train0_bbox.npy", signed)
-    kinds_found = [finding.kind for finding in check_dataset(tensors)]
+    kinds_found = [finding.kind for finding in check_dataset(tensors).findings]
     assert "class not in the label map" in kinds_found
 
 
@@ -333,7 +333,7 @@ def test_one_time_of_a_source_in_two_splits(tensors):
     assert finding.found == f"900000 to 1000000 us of the source are in {tensors / 'train' / 'train0.h5'} too"
     write_tensors(tensors / "val" / "val0.h5", sha256="train0", first_t=1_000_000)
     save_labels(tensors / "val" / "val0_bbox.npy", make_labels(range(1_100_000, 2_000_001, 100_000)))
-    assert check_dataset(tensors) == []
+    assert check_dataset(tensors).findings == []
 
 
 def test_a_copied_recording_in_two_splits(recordings):
@@ -352,14 +352,15 @@ def test_names_that_tell_overlapping_times_of_one_recording(recordings):
 def test_numbers_in_names_are_no_times(recordings):
     for split, name, seed in (("train", "cam_001_003", 3), ("test", "cam_002_004", 4)):
         write_recording(recordings / split / f"{name}_td.dat", seed=seed)
-    assert check_dataset(recordings) == []
+    assert check_dataset(recordings).findings == []
 
 
 def test_files_without_labels_and_labels_without_files(recordings):
     (recordings / "train" / "train0_bbox.npy").rename(recordings / "train" / "other_bbox.npy")
-    stray, missing = check_dataset(recordings)
+    stray, missing = check_dataset(recordings).findings
     assert (stray.kind, stray.path) == ("labels without a recording", recordings / "train" / "other_bbox.npy")
-    assert (missing.kind, missing.found) == ("recording without labels", "train0_bbox.npy is missing beside it")
+    assert (missing.kind, missing.found) == ("recording without labels", "none beside it")
+    assert missing.allowed.startswith("train0_bbox.npy, train0.json, ")
     assert stray.severity == missing.severity == "error"
 
 
@@ -410,12 +411,12 @@ def test_tensor_files_that_tell_nothing_are_sound(tensors):
     with h5py.File(tensors / "val" / "val1.h5", "a") as file:
         for name in list(file["data"].attrs):
             del file["data"].attrs[name]
-    assert check_dataset(tensors) == []
+    assert check_dataset(tensors).findings == []
 
 
 def test_tensor_values_that_are_not_finite(tensors):
     write_tensors(tensors / "val" / "val1.h5", dtype=np.float16, value=0.5)
-    assert check_dataset(tensors) == []
+    assert check_dataset(tensors).findings == []
     with h5py.File(tensors / "val" / "val1.h5", "a") as file:
         file["data"][3, 1, 5, 5] = np.nan
         file["data"][7, 0, 0, 0] = np.inf
@@ -443,7 +444,7 @@ def test_classes_that_a_split_lacks(tensors):
 
 def test_label_rates_that_differ(tensors):
     save_labels(tensors / "train" / "train0_bbox.npy", make_labels(range(50_000, END + 1, 50_000)))
-    assert check_dataset(tensors) == []  # twice as often
+    assert check_dataset(tensors).findings == []  # twice as often
     save_labels(tensors / "train" / "train0_bbox.npy", make_labels(range(10_000, END + 1, 40_000)))
     finding = only(tensors, "warning", "label rates differ")
     assert finding.found == "1 of 6 files, first train0_bbox.npy with 25 Hz"
@@ -464,7 +465,7 @@ def test_sensor_size_of_recordings_that_do_not_tell_it(tmp_path):
     save_labels(tmp_path / "a_bbox.npy", make_labels())
     (tmp_path / "label_map_dictionary.json").write_text(json.dumps(NAMES))
     assert only(tmp_path, "error", "recording cannot be read")
-    assert check_dataset(tmp_path, sensor=(HEIGHT, WIDTH)) == []
+    assert check_dataset(tmp_path, sensor=(HEIGHT, WIDTH)).findings == []
 
 
 def test_paths_that_hold_nothing(tmp_path):

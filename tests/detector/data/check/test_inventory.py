@@ -1,8 +1,11 @@
+import json
+
 import h5py
 import numpy as np
 import pytest
 
 from detector.data.check.inventory import find_data, read_tensor_header
+from detector.labels import LabelTiming
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "float16", "float32"])
@@ -21,3 +24,35 @@ def test_hdf5_recordings_are_told_from_tensor_files(tmp_path, place, is_tensor):
         file[place] = np.zeros(3)
     (found,) = find_data(tmp_path / "a.h5")
     assert found.is_tensor == is_tensor
+
+
+def write_coco(path, ids):
+    """Boxes in all images but the last one, which is without boxes."""
+    images = [{"id": index, "file_name": f"{index}.png", "width": 12, "height": 8} for index in ids]
+    boxes = [{"id": i, "image_id": i, "category_id": 1, "bbox": [1, 2, 3, 4]} for i in ids[:-1]]
+    categories = [{"id": 1, "name": "car"}]
+    path.write_text(json.dumps({"images": images, "annotations": boxes, "categories": categories}))
+
+
+@pytest.mark.parametrize(
+    ("ids", "first", "expected"),
+    [([0, 1, 5], None, [0, 1, 5]), ([1, 2, 7], None, [0, 1, 6]), ([4, 6, 8], 3, [1, 3, 5]), ([2, 4], None, [2, 4])],
+)
+def test_numbers_of_labelled_images(tmp_path, ids, first, expected):
+    (tmp_path / "a.raw").write_bytes(b"")
+    write_coco(tmp_path / "a.json", ids)
+    (found,) = find_data(tmp_path / "a.raw", timing=LabelTiming(fps=25, first_image=first))
+    assert found.image_numbers().tolist() == expected
+
+
+def test_labels_without_image_numbers(tmp_path):
+    (tmp_path / "a.raw").write_bytes(b"")
+    (found,) = find_data(tmp_path / "a.raw", timing=LabelTiming(fps=25))
+    assert found.image_numbers() is None
+    (tmp_path / "a_bbox.npy").write_bytes(b"no labels")
+    assert found.image_numbers() is None
+    (tmp_path / "a_bbox.npy").unlink()
+    write_coco(tmp_path / "a.json", [1, 2])
+    assert found.image_numbers().tolist() == [0, 1]
+    (without,) = find_data(tmp_path / "a.raw")
+    assert without.image_numbers() is None

@@ -58,7 +58,7 @@ def test_the_dataset_passes_the_check(tmp_path):
         make_sequence(tmp_path / "in" / split / f"{split * k}_30")
     find_layout("rvt_gen1").convert(tmp_path / "in", tmp_path / "out", False)
     data = DataConfig(preprocess="stacked_histo", num_utbins=10, max_incr_per_pixel=10, height=240, width=304)
-    findings = check_dataset(tmp_path / "out", data=data)
+    findings = check_dataset(tmp_path / "out", data=data).findings
     assert [finding for finding in findings if finding.severity == "error"] == []
 
 

@@ -46,6 +46,15 @@ def test_slices(recording):
     assert [part.boxes for part in found.slices["track_age"]] == [4, 0, 0, 0]
 
 
+def test_a_box_at_an_edge_is_in_the_slice_above_it():
+    labels = rows(*((50, 100 * number, side, number, 1) for number, side in enumerate((15, 16, 32, 96))))
+    found = measure(RecordingBoxes("a.h5", Frames(0, 50_000, 1), labels, labels, labels[1:]))
+    sizes = found.slices["size"]
+    assert [part.boxes for part in sizes] == [1, 1, 1, 0, 1]
+    # A detection at an edge belongs to the same slice as its label.
+    assert [part.ap for part in sizes] == [0, pytest.approx(1), pytest.approx(1), None, pytest.approx(1)]
+
+
 def test_boxes_without_a_known_quantity_are_in_no_slice(recording):
     def rates(_, boxes):
         return np.where(boxes["w"] > 50, 5.0, np.nan)

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from detector.events import EventCD, open_events
-from detector.events.reader import CHUNK
 
 HEIGHT, WIDTH = 240, 320
 EVENTS = np.array([(96, 133, 0, 3811), (5, 6, 1, 3811), (7, 200, 0, 3900), (300, 9, 1, 70_000)], EventCD)
@@ -56,20 +55,6 @@ def test_records_in_seconds(tmp_path):
         array[name] = EVENTS[name]
     array["t"] = EVENTS["t"] / 1e6
     assert np.array_equal(read(write_array(tmp_path, array)), EVENTS)
-
-
-def test_windows_over_several_blocks(tmp_path):
-    rng = np.random.default_rng(0)
-    events = np.zeros(2 * CHUNK + 5, EventCD)
-    events["t"] = np.sort(rng.integers(0, 10**6, events.size))
-    events["x"], events["p"] = rng.integers(0, WIDTH, events.size), rng.integers(0, 2, events.size)
-    with open_events(write_array(tmp_path, events), HEIGHT, WIDTH) as reader:
-        assert (reader.first_t, reader.last_t) == (events["t"][0], events["t"][-1])
-        assert np.array_equal(reader.read(), events)
-        for t0, t1 in [(0, 10), (400_000, 600_000), (999_000, 10**9), (500, 400)]:
-            assert np.array_equal(reader.read(t0, t1), events[(events["t"] >= t0) & (events["t"] < t1)])
-        assert np.array_equal(np.concatenate(list(reader.batches(50_000))), events)
-        assert reader.triggers().size == 0
 
 
 @pytest.mark.parametrize(

@@ -106,21 +106,6 @@ def test_more_events_than_words(tmp_path):
     assert (set(np.unique(y)), set(np.unique(p)), set(np.unique(t))) == ({3}, {0}, {4096})
 
 
-@pytest.mark.parametrize("side", ["0", "65537", "99999999999999999999"])
-def test_impossible_sizes(tmp_path, side):
-    (tmp_path / "a").write_bytes(f"% evt 2.0\n% height {side}\n% width 640\n% end\n".encode())
-    with pytest.raises(ValueError, match=r"a: (height, width: got|the header contains no sensor size)"):
-        open_events(tmp_path / "a")
-
-
-def test_columns_keep_what_they_held():
-    buffer = ColumnBuffer()
-    x = buffer.take(3)[0]
-    x[:] = [1, 2, 3]
-    assert buffer.take(5, keep=2)[0][:2].tolist() == [1, 2]
-    assert np.shares_memory(buffer.take(2)[0], buffer.take(5)[0])
-
-
 def test_parts_of_events_with_other_fields():
     fields = [("t", "<u4"), ("p", "?"), ("y", "<i4"), ("x", "<i8")]
     events = np.array([(7, True, 2, 1), (8, False, 4, 3)], fields)

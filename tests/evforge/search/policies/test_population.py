@@ -12,7 +12,6 @@ from evforge.search.policies.population import MUTABLE, Population
 from evforge.search.policies.schedulers import load_scheduler_state, save_scheduler_state
 from evforge.search.trial_log import StudyLog
 from evforge.search.tune import tune
-from evforge.space.domains import parse_domain
 from evforge.space.space import load_space
 from evforge.tracking.tracker import Tracker
 from evforge.training.callbacks import ReportMetrics
@@ -99,23 +98,6 @@ def test_what_may_change_is_no_shape():
     known = Config().to_flat()
     assert set(MUTABLE) <= set(known)
     assert not any(key.startswith(("model.", "data.")) or "anchor_list" in key for key in MUTABLE)
-
-
-@pytest.mark.parametrize(
-    ("domain", "value", "possible"),
-    [
-        ({"uniform": [0, 10]}, 5.0, {4.0, 6.0}),
-        ({"uniform": [0, 10]}, 9.0, {7.2, 10}),
-        ({"loguniform": [1, 10]}, 1.0, {1, 1.2}),
-        ({"randint": [1, 9]}, 5, {4, 6}),
-        ({"choice": [1, 2, 4]}, 2, {1, 4}),
-        ({"choice": [1, 2, 4]}, 4, {2, 4}),
-        ({"choice": [1, 2]}, 3, {1, 2}),
-    ],
-)
-def test_values_nearby(domain, value, possible):
-    domain, generator = parse_domain(domain), random.Random(0)
-    assert {round(domain.draw_near(value, generator), 9) for _ in range(20)} == possible
 
 
 def test_what_is_near_meets_the_constraints(tmp_path):

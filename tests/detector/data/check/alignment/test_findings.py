@@ -12,7 +12,7 @@ PATH = Path("a_bbox.npy")
 
 
 def find(labels, activity, offset=0):
-    return list(check_alignment(PATH, labels, activity, offset))
+    return check_alignment(PATH, labels, activity, offset).findings
 
 
 def test_nothing_is_found_in_correct_labels(scene, activity):
@@ -43,6 +43,61 @@ def test_labels_at_other_times(scene, activity, offset):
     assert pixels.boxes["as stored"].shape == pixels.boxes["label times corrected"].shape == (3, 4)
 
 
+def scaled(labels, factor):
+    labels["t"] = np.rint(labels["t"] * factor)
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("fps", "side", "factor"), [(25, "short", "2.5"), (12, "short", "1.2"), (11, "short", "1.1"), (8, "long", "1.25")]
+)
+def test_labels_at_a_wrong_rate_of_images(scene, activity, fps, side, factor):
+    """The labels are at 10 Hz."""
+    ((found,), fits) = check_alignment(PATH, scaled(scene[1], 10 / fps), activity, fps=fps)
+    assert not fits
+    assert (found.severity, found.kind, found.path) == ("error", "label times scaled", PATH)
+    start, value = found.found.split(" (")[0].rsplit(" ", 1)
+    assert start == f"label times are too {side} by a factor of"
+    assert float(value) == pytest.approx(float(factor), rel=0.01)
+    assert found.cause == f"give `build` --label_fps 10 instead of {fps}"
+    (curve,) = found.evidence
+    assert curve.marks["as stored"] == 1
+
+
+def test_a_factor_of_labels_without_a_rate(scene, activity):
+    (found,) = find(scaled(scene[1], 0.4), activity)
+    assert (found.kind, "--label_fps" in found.cause) == ("label times scaled", False)
+    start, text = found.cause.split(" per second is ")
+    assert start == "check with which rate or unit the label times were computed: the right number of images"
+    assert float(text.split(" times")[0]) == pytest.approx(0.4, rel=0.01)
+
+
+def test_factors_are_relative_to_the_start_and_the_given_offset(scene, activity):
+    labels = scaled(scene[1], 0.5)
+    labels["t"] += 6_000_000
+    assert "label times scaled" not in [found.kind for found in find(labels, activity)]
+    ((found,), _) = check_alignment(PATH, labels, activity, 2_000_000, start=10_000_000)
+    assert "too short by a factor of 2 (" in found.found
+
+
+def test_whether_labels_fit(scene, activity):
+    labels = scene[1]
+    still = labels.copy()
+    still["x"], still["y"] = 50, 20
+    late = labels.copy()
+    late["t"] += 500_000
+    parts = (labels, still, late, labels[:20], labels[:0])
+    assert [check_alignment(PATH, part, activity).fits for part in parts] == [True, False, False, False, False]
+
+
+def test_an_offset_of_an_image(scene, activity):
+    labels = scene[1]
+    labels["t"] += 100_000
+    ((found,), _) = check_alignment(PATH, labels, activity, fps=10)
+    assert int(found.cause.split("--label_offset ")[1].split(",")[0]) in (-90_000, -100_000, -110_000)
+    assert found.cause.endswith("this is about 1 image interval (100 ms): possibly --label_first_image is wrong by 1")
+
+
 def test_an_offset_that_was_given_is_included_in_the_remedy(scene, activity):
     labels = scene[1]
     labels["t"] -= 400_000
@@ -53,7 +108,7 @@ def test_an_offset_that_was_given_is_included_in_the_remedy(scene, activity):
 def test_an_offset_is_a_warning_if_most_events_have_one_polarity(scene, activity):
     labels = scene[1]
     labels["t"] -= 400_000
-    (found,) = check_alignment(PATH, labels, activity, one_sided=True)
+    ((found,), _) = check_alignment(PATH, labels, activity, one_sided=True)
     assert (found.severity, found.kind) == ("warning", "labels shifted in time")
     assert found.cause.endswith(
         "but most events have one polarity, so that the offset may be that of an edge of the objects: see the figure"

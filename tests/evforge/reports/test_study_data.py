@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import pytest
+
+from detector.config import Config
+from evforge.reports.study_data import Study, StudyTrial, read_study, value_text
+from evforge.space.domains import parse_domain
+from evforge.space.space import Space
+
+
+def test_what_runs_tell(study):
+    found = read_study(study[0])
+    best, value = found.ranked[0]
+    assert (best.values["model.feature_base"], value, best.epochs) == (4, pytest.approx(0.42), 2)
+    assert best.history == [(1, pytest.approx(0.41)), (2, pytest.approx(0.42))]
+    assert best.config.anchors.anchor_list == "PSEE_ANCHORS"
+    assert found.trials[0].config.anchors.anchor_list == [(1.0, 1.0), (2.5, 1.0)]
+    assert (len(found.trials), len(found.measured)) == (8, 7)
+    assert found.front("latency_ms") == ["trial-1", "trial-2"]
+    assert max(found.importances(), key=found.importances().get) == "model.feature_base"
+
+
+def trial(name="trial-1", measured=(), **changes):
+    history = list(enumerate(measured, 1))
+    fields = {
+        "config": None,
+        "values": {},
+        "status": "FINISHED",
+        "stopped_early": False,
+        "failure": "",
+        "seconds": 1.0,
+        "costs": {},
+        "run_id": "0",
+    }
+    return StudyTrial(name, history=history, **{**fields, **changes})
+
+
+def study_of(*trials, mode="max", domains=None):
+    space = Space("space.yaml", {}, {key: parse_domain(entry) for key, entry in (domains or {}).items()})
+    return Study(Path("study"), Config().with_overrides({"tune.mode": mode}), space, None, "0", list(trials))
+
+
+def test_the_state_of_a_trial_is_that_of_its_run_or_stopped_early():
+    assert trial(status="FAILED").state == "failed"
+    assert trial(stopped_early=True).state == "stopped early"
+
+
+def test_the_best_value_and_the_last_epoch_of_a_trial():
+    assert trial(measured=[0.2, 0.5, 0.3]).best("max") == 0.5 and trial(measured=[0.2, 0.5, 0.3]).best("min") == 0.2
+    assert trial(measured=[0.2, 0.5, 0.3]).epochs == 3
+    assert trial().best("max") is None and trial().epochs == 0
+
+
+@pytest.mark.parametrize(("mode", "order"), [("max", ["c", "a", "d"]), ("min", ["d", "a", "c"])])
+def test_trials_are_ranked_by_their_best_value_and_those_without_one_are_left_out(mode, order):
+    trials = [trial("a", [0.4]), trial("b"), trial("c", [0.6, 0.5]), trial("d", [0.3, 0.35])]
+    study = study_of(*trials, mode=mode)
+    assert [one.name for one, _ in study.ranked] == order
+    assert [one.name for one, _ in study.measured] == ["a", "c", "d"]
+
+
+def test_complete_trials_have_all_keys():
+    sampled = {"a": {"x": 1}, "b": {"x": 1, "y": 2}}
+    study = study_of(*(trial(name, [0.1], values=values) for name, values in sampled.items()), trial("c"))
+    assert [one.name for one, _ in study.complete(["x", "y"])] == ["b"]
+    assert [one.name for one, _ in study.complete([])] == ["a", "b"]
+
+
+def test_the_front_is_cheapest_first_and_leaves_out_what_was_not_measured():
+    costs = {"a": 3, "b": 1, "c": 2, "d": None, "e": 9}
+    values = {"a": 0.5, "b": 0.2, "c": 0.1, "d": 0.9, "e": 0.5}
+    costs = {name: {} if cost is None else {"parameters": cost} for name, cost in costs.items()}
+    trials = [trial(name, [value], costs=costs[name]) for name, value in values.items()]
+    assert study_of(*trials).front("parameters") == ["b", "a"]
+    assert study_of(*trials).front("latency_ms") == []
+
+
+def test_the_setting_that_decides_has_the_highest_importance():
+    rows = [{"x": x, "kind": kind} for x in (0.1, 0.4, 0.6, 0.9) for kind in ("a", "b")]
+    domains = {"x": {"uniform": [0, 1]}, "kind": {"choice": ["a", "b"]}, "fixed": {"choice": [1]}}
+    measured = [row["x"] * 5 + (row["kind"] == "b") * 0.1 for row in rows]
+    trials = [trial("", [value], values={**row, "fixed": 1}) for value, row in zip(measured, rows, strict=True)]
+    shares = study_of(*trials, domains=domains).importances()
+    assert set(shares) == {"x", "kind"} and sum(shares.values()) == pytest.approx(1)
+    assert shares["x"] > 0.9
+    assert study_of(*trials[:3], domains=domains).importances() == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.123456, "0.1235"),
+        (2e-7, "2e-07"),
+        (12, "12"),
+        (True, "True"),
+        ("car", "car"),
+        ("[[1, 0.5], [2, 3]]", "1:0.5 2:3"),
+        ([(1, 0.5)], "1:0.5"),
+    ],
+)
+def test_values_as_short_text(value, text):
+    assert value_text(value) == text
