@@ -8,10 +8,22 @@ import hypothesis
 import pytest
 
 # All runs use the same examples; `HYPOTHESIS_PROFILE=default` draws new ones.
-hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, max_examples=30)
+_slow = [hypothesis.HealthCheck.too_slow]  # other work may hold the cores
+hypothesis.settings.register_profile(
+    "suite", derandomize=True, deadline=None, max_examples=30, suppress_health_check=_slow
+)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: threads slow each other down
+
+# Ray gives up processes that do not start within 30 to 60 s; on a busy machine they need longer.
+for _name, _seconds in {
+    "RAY_agent_register_timeout_ms": 500_000,
+    "RAY_worker_register_timeout_seconds": 500,
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": 500,
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": 500,
+}.items():
+    os.environ.setdefault(_name, str(_seconds))
 
 
 @pytest.fixture(scope="session")

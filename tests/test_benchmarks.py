@@ -26,7 +26,10 @@ def run(monkeypatch, capsys):
 NAMES = sorted({path.stem for path in FOLDER.glob("*.py")} - {"__main__", "rounds"})
 
 
-@pytest.mark.parametrize("name", NAMES)
+LONG = {"overhead": pytest.mark.soak}  # two searches
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=LONG.get(name, ())) for name in NAMES])
 def test_benchmark_runs(run, name):
     rows = run(name)
     assert rows and all(row["ratio"] > 0 for row in rows)

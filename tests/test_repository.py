@@ -27,6 +27,7 @@ PRIVATE = re.compile(
 )
 SOAK = ".venv/bin/pytest -m soak"
 CHECKS = ".venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports"
+UNTESTED: dict[str, str] = {}  # modules without a test file of their own, with the reason
 # Folders of single machines, and hosts of package registries. The pattern does not match its own text.
 MACHINE = re.compile(
     r"/hom[e]/\w|/Use[r]s/\w|/roo[t]/|/wor[k]/|/op[t]/|/mn[t]/|bash_job[s]|pythonhoste[d]|//p[y]pi|npmj[s]"
@@ -181,6 +182,33 @@ def test_tests_mirror_the_tree():
         if path.parts[1] in ("detector", "evforge"):
             mirrored = Path(*path.parts[1:-1]) if path.parts[1] == "detector" else Path("platform", *path.parts[1:-1])
             assert mirrored in packages, f"{path}: there is no {mirrored}"
+
+
+def test_every_module_has_a_test_file_at_the_mirrored_path():
+    """`detector/a/b.py` is tested in `tests/detector/a/test_b.py`, `platform/evforge/a.py` in `tests/evforge/...`."""
+    modules = {path for path, _ in _sources("detector", "platform") if path.stem not in ("__init__", "__main__")}
+    tests = {path for path, source in _sources("tests") if re.search(r"^\s*(async )?def test_", source, re.MULTILINE)}
+    untested = {str(path) for path in modules if _mirrored_test(path) not in tests}
+    assert len(modules) > 200 and untested - UNTESTED.keys() == set()
+    assert UNTESTED.keys() - untested == set(), "they have tests, or do not exist"
+
+
+def _mirrored_test(module: Path) -> Path:
+    parts = module.parts[module.parts[0] == "platform" :]
+    return Path("tests", *parts[:-1], f"test_{module.name}")
+
+
+@pytest.mark.parametrize(
+    ("module", "test"),
+    [
+        ("detector/losses.py", "tests/detector/test_losses.py"),
+        ("detector/data/check/finding.py", "tests/detector/data/check/test_finding.py"),
+        ("platform/evforge/quickstart.py", "tests/evforge/test_quickstart.py"),
+        ("platform/evforge/space/space.py", "tests/evforge/space/test_space.py"),
+    ],
+)
+def test_the_mirrored_path_of_a_module(module, test):
+    assert _mirrored_test(Path(module)) == Path(test)
 
 
 def test_every_folder_of_tests_is_collected(pytestconfig):

@@ -116,7 +116,7 @@ def _read(path: Path) -> LabelFile:
     every = _read_table(read_text(path))
     time, form = _time_column(every), _box_columns(every)
     if time is None or form is None:
-        raise ValueError(f"the first line is {','.join(every.header)[:80]!r}, allowed: {ALLOWED}")
+        raise _no_header(every.header)
     for name in VIDEOS:
         if name in every.header:
             one_recording(every.cells(name), name)
@@ -162,9 +162,15 @@ def _read_table(text: str) -> _Table:
     except csv.Error as error:
         raise ValueError(f"line {reader.line_num}: {error}") from None
     twice = next((name for name, count in Counter(header).items() if name and count > 1), None)
+    if twice is not None and any(NUMBER.fullmatch(name) for name in header):
+        raise _no_header(header)
     if twice is not None:
         raise ValueError(f"two columns have the name {twice!r}, allowed: different names")
     return _Table(header, rows, lines)
+
+
+def _no_header(first: Sequence[str]) -> ValueError:
+    return ValueError(f"the first line is {','.join(first)[:80]!r}, allowed: {ALLOWED}")
 
 
 def _time_column(table: _Table) -> str | None:

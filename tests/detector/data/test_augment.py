@@ -139,6 +139,26 @@ def test_values_that_are_no_counts_go_as_a_whole(dtype: str):
     assert (out[0, 50:] == 2).mean() == pytest.approx(0.75, abs=0.03)
 
 
+def test_random_bits_are_those_of_splitmix64():
+    """Reference values of the public definition for the seed 1234567."""
+    wanted = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
+    states = [np.uint64((1234567 + number * 0x9E3779B97F4A7C15) % 2**64) for number in range(1, 6)]
+    assert [int(augment._mixed(state)) for state in states] == wanted
+    plain = getattr(augment._mixed, "py_func", augment._mixed)
+    with np.errstate(over="ignore"):
+        assert [int(plain(state)) for state in states] == wanted
+    numbered = [dropping(0.8, 1234567)._state(number) for number in range(1, 6)]
+    assert numbered == states
+
+
+def test_the_bits_decide_how_many_events_are_kept():
+    # The upper 53 of the bits of the state 0x9E3779B97F4A7C15, as a share of 1: 16294208416658607535 / 2**64 = 0.883.
+    state = np.uint64(0x9E3779B97F4A7C15)
+    assert int(augment._mixed(state)) == 16294208416658607535
+    # Runs have the length floor(log(0.8833) / log(keep)).
+    assert [augment._draw_run(state, math.log(keep)) for keep in (0.5, 0.9, 0.99)] == [0, 1, 12]
+
+
 def test_plain_python_drops_and_picks_the_same_values(monkeypatch):
     rng = np.random.default_rng(0)
     values = (rng.integers(1, 6, 300) * (rng.random(300) < 0.2)).astype(np.uint8)

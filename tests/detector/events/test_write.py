@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from detector.events import open_events, write_dat, write_evt2, write_evt3, write_hdf5
 
 EXAMPLES = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    derandomize=True,
 )
 PERIOD = 1 << 24
 

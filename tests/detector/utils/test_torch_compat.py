@@ -53,6 +53,7 @@ class Double(torch.nn.Module):
         return 2 * x
 
 
+@pytest.mark.soak
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 def test_a_compiled_package_answers_as_its_program(tmp_path):
     x = torch.arange(3.0)

@@ -270,10 +270,12 @@ def test_a_full_disk_is_named_with_its_remedy(monkeypatch, capsys):
 
 def test_a_closed_pipe_is_no_error():
     code = (
-        "import sys, time; from evforge.cli import main; time.sleep(0.3);"
+        "import sys; from evforge.cli import main; sys.stdin.read();"  # until the other end of stdout is closed
         "main.VERBS['probe'] = lambda: print('a' * 100_000, flush=True); sys.exit(main.main(['probe']))"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:
         process.stdout.close()
+        process.stdin.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141

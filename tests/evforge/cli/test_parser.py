@@ -1,3 +1,4 @@
+import re
 from typing import Literal
 
 import pytest
@@ -163,7 +164,8 @@ def test_help_lists_the_settings_with_what_is_allowed(capsys):
     lines = {line.split()[0]: line for line in text.splitlines() if line.startswith("  --")}
     assert lines["--optim.lr"].endswith("peak learning rate; a number above 0 (default: 0.0002, given: 0.125)")
     assert "allowed: auto, 32-true, bf16-mixed, 16-mixed (default: auto)" in lines["--train.precision"]
-    assert "; allowed: adam, adamw, or an import path" in lines["--optim.optimizer"]
+    # Other tests of this process may have given further names.
+    assert re.search("; allowed: adam, adamw, .*or an import path", lines["--optim.optimizer"])
     assert "(default: none)" in lines["--data.height"]
 
 

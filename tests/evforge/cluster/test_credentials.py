@@ -3,7 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -19,14 +18,6 @@ def _no_credentials(monkeypatch):
         monkeypatch.setenv(name, "")  # so that monkeypatch removes what a test sets
         monkeypatch.delenv(name)
     monkeypatch.setattr(credentials, "_received", set())
-
-
-def _wait_until(holds) -> None:
-    for _ in range(100):
-        if holds():
-            return
-        time.sleep(0.2)
-    raise AssertionError("nothing happened within 20 s")
 
 
 @pytest.mark.parametrize(
@@ -93,10 +84,11 @@ def test_workers_get_the_credentials_of_their_driver_during_the_session(ray_head
 def test_a_driver_that_died_leaves_nothing_behind(ray_head, _no_credentials):
     import ray
     from ray.experimental.internal_kv import _internal_kv_exists
+    from waiting import wait_for  # Ray's workers load this module and would not find it
 
     code = (
         "import ray, sys, time; from evforge.cluster.ray_compat import store_shared; ray.init(sys.argv[1]); "
-        "store_shared(b'x'); print('job', ray.get_runtime_context().get_job_id(), flush=True); time.sleep(99)"
+        "store_shared(b'x'); print('job', ray.get_runtime_context().get_job_id(), flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", code, ray.get_runtime_context().gcs_address]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
@@ -107,7 +99,7 @@ def test_a_driver_that_died_leaves_nothing_behind(ray_head, _no_credentials):
         ray_compat.store_shared(b"own")
         return not _internal_kv_exists(job, namespace=ray_compat.SHARED)
 
-    _wait_until(gone)
+    wait_for(gone)
     assert ray_compat.fetch_shared() == b"own"
     ray_compat.remove_shared()
 
@@ -115,12 +107,13 @@ def test_a_driver_that_died_leaves_nothing_behind(ray_head, _no_credentials):
 def test_a_package_that_no_job_takes_expires(ray_head):
     from ray._private.runtime_env.packaging import pin_runtime_env_uri, upload_package_to_gcs
     from ray.experimental.internal_kv import _internal_kv_exists
+    from waiting import wait_for
 
     uri = ray_compat._package_uri("evforge-abc.zip")
     upload_package_to_gcs(uri, b"secret")
     assert _internal_kv_exists(uri)
     pin_runtime_env_uri(uri, expiration_s=1)  # what the job server does when it is asked for the package
-    _wait_until(lambda: not _internal_kv_exists(uri))
+    wait_for(lambda: not _internal_kv_exists(uri))
 
 
 def test_messages_of_ray_quote_no_value():

@@ -119,7 +119,7 @@ cluster.shutdown()
 @pytest.mark.soak
 def test_a_failed_trial_is_retried_on_another_node_and_others_keep_away(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", TWO_NODES, str(tmp_path)], capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", TWO_NODES, str(tmp_path)], capture_output=True, text=True, timeout=550, check=False
     )
     lines = [line for line in done.stdout.splitlines() if line.startswith(("failed", "retried", "others", "left"))]
     assert lines == ["failed on True", "retried [True]", "others [True, True, True]", "left out True"], done.stderr

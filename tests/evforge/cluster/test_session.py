@@ -6,14 +6,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from contextlib import nullcontext
 
 import psutil
 import pytest
+from waiting import wait_for
 
 from evforge import EvForgeError
-from evforge.cluster import session
+from evforge.cluster import processes, session
 from evforge.cluster.session import ray_session
 
 SLEEP = shutil.which("sleep")
@@ -30,7 +30,7 @@ class Start:
         alive = [process for process in self.started if process.poll() is None]
         assert not alive, "the processes of the failed start are ended before the next start"
         self.options.append(options)
-        self.started.append(subprocess.Popen([SLEEP, "60"]))
+        self.started.append(subprocess.Popen([SLEEP, "600"]))
         error = self.errors.pop(0)
         if error is not None:
             raise error
@@ -48,6 +48,7 @@ def start(monkeypatch):
         monkeypatch.setattr(ray, "shutdown", lambda: None)
         monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 3.0, "GPU": 1.0}}])
         monkeypatch.setattr(session, "PATIENCE_S", 0.0)
+        monkeypatch.setattr(processes, "LIMIT_S", 300.0)
         return replaced
 
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -146,13 +147,18 @@ def _name(process):
 
 
 WAITS = """
-import sys
+import sys, time
 from evforge.cli.main import main
 from evforge.cli.verbs import VERBS
+from evforge.cluster import processes
+processes.LIMIT_S = 300.0
+def connect(*arguments, **options):
+    print("connecting", flush=True)
+    time.sleep(600)
 def probe() -> None:
     from evforge.cluster.session import ray_session
     import ray
-    print("starting", flush=True)
+    ray._private.worker.connect = connect  # the last step of the start
     with ray_session(dashboard=True):
         print("started", flush=True)
 VERBS["probe"] = probe
@@ -166,20 +172,16 @@ def test_a_sigterm_while_ray_starts_leaves_no_process():
     driver = psutil.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
-    assert driver.stdout.readline() == "starting\n"
-    seen, end = set(), time.monotonic() + 60
-    while (
-        not any(one.name() == "raylet" and one.children() for one in seen if one.is_running())
-        and time.monotonic() < end
-    ):
-        seen |= set(driver.children(recursive=True))
-        time.sleep(0.01)
+    assert driver.stdout.readline() == "connecting\n"
+    (raylet,) = [one for one in driver.children() if _name(one) == "raylet"]
+    wait_for(raylet.children)
+    seen = driver.children(recursive=True)
     driver.terminate()
-    output, errors = driver.communicate(timeout=60)
-    assert len(seen) >= 3, "the driver was interrupted before Ray started"
+    output, errors = driver.communicate(timeout=500)
+    assert len(seen) >= 3
     assert (driver.returncode, output) == (130, ""), errors
     assert errors.endswith("evforge: interrupted\n") and "Traceback" not in errors
-    assert [one for one in seen if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
+    assert [one for one in seen if processes._is_alive(one)] == []
 
 
 @pytest.mark.parametrize(

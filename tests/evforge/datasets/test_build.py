@@ -1,6 +1,7 @@
 import pytest
 from small_recordings import DELTA_T, NAMES, config, files_in, make_events, make_recording
 
+from detector.labels import load_labels
 from evforge import EvForgeError
 from evforge.cli.main import main
 from evforge.cli.parser import parse
@@ -66,6 +67,21 @@ def test_labels_that_are_not_kept_are_printed(tmp_path, capsys):
     assert "labels from 1200000000 to 5000000000 us, allowed: within the recording, 1200000 to 3200000 us" in error
     assert main([*arguments, f"{tmp_path}/shifted", "--label_offset", "1"]) == 0
     assert "labels: 2 of 3 boxes kept" in capsys.readouterr().err
+
+
+def test_labels_elsewhere_are_those_of_a_single_recording(tmp_path):
+    paths = [str(make_recording(tmp_path / "train", f"{name}.raw")) for name in "ab"]
+    given = tmp_path / "given.npy"
+    (tmp_path / "train" / "a_bbox.npy").unlink()
+    (tmp_path / "train" / "b_bbox.npy").rename(given)
+    options = {"label_map": NAMES, "labels": str(given)}
+    build(paths[:1], str(tmp_path / "out"), config(), **options)
+    assert load_labels(tmp_path / "out" / "train" / "a_bbox.npy").size == 3
+    for recordings, number in ((paths, 2), ([], 0)):
+        message = f"^--labels: got {given} for {number} recordings, allowed: a single recording$"
+        with pytest.raises(ValueError, match=message):
+            build(recordings, str(tmp_path / "none"), config(), **options)
+    assert not (tmp_path / "none").exists()
 
 
 def split_lines_in(text):

@@ -35,7 +35,7 @@ def test_locks_follow_each_other(tracker):
     assert next_lock(client, "street", 0) == 1
     with hold_lock(client, "street", 1) as check:
         check()
-        with pytest.raises(Refusal, match="another process has been moving the champion of street for 0 s"):
+        with pytest.raises(Refusal, match=r"another process has been moving the champion of street for \d+ s"):
             next_lock(client, "street", 0)
         with pytest.raises(Refusal, match="has been moving"):
             next_lock(client, "street", 1)

@@ -20,7 +20,8 @@ class FakeTrial:
 
 
 @pytest.fixture
-def log(tiny_config, tmp_path):
+def log(tiny_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(trial_log, "TABLE_PAUSE_S", float("inf"))  # on a busy machine, tables would be printed
     config = check_config(tiny_config)
     tracker = Tracker(config.track.tracking_uri, config.track.experiment)
     return StudyLog(tracker, tracker.start_run("study", {}), tmp_path, config, config.with_overrides)

@@ -10,7 +10,8 @@ from evforge.tracking.guard import _GUARD, end_runs, guarded
 from evforge.tracking.tracker import Tracker
 from evforge.tracking.writes import WRITES
 
-NOW_MS = int(time.time() * 1000) + 60_000
+LATER_MS = int(time.time() * 1000) + 10**8
+"""After the start of every run of this module."""
 
 DRIVER = """
 import os, signal, sys
@@ -37,7 +38,7 @@ def killed(tracking_uri, folder, when):
     folder.mkdir()
     (folder / "run.json").write_text("{}")
     command = [sys.executable, "-c", DRIVER, tracking_uri, str(folder), when]
-    driver = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    driver = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
     return driver.stdout.split(), driver.stderr  # the pipe of stderr stays open until the guard ends
 
 
@@ -61,7 +62,7 @@ def test_the_time_of_death_is_taken_before_libraries_are_loaded(tmp_path):
     (package / "guard.py").write_text(slow)
     command = [sys.executable, "-c", _GUARD, '{"run_id": "1"}']
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, env=env, input="", capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, env=env, input="", capture_output=True, text=True, timeout=500, check=True)
     assert float(done.stdout) >= 1000
 
 
@@ -92,7 +93,7 @@ def test_a_guard_without_a_server_leaves_its_write_to_the_next_command(tracking_
     tracker = Tracker(tracking_uri, "exp")
     run_id = tracker.start_run("run", {})
     away = "http://127.0.0.1:9"
-    end_runs(NOW_MS, run_id, "", away, "exp", str(tmp_path / "runs"), str(tmp_path / "runs/study-1"), "X")
+    end_runs(LATER_MS, run_id, "", away, "exp", str(tmp_path / "runs"), str(tmp_path / "runs/study-1"), "X")
     (file,) = (tmp_path / "runs" / "undelivered").iterdir()
     assert f"the writes stay in {file}" in capsys.readouterr().err
     header, write = (json.loads(line) for line in file.read_text().splitlines() if line)
@@ -107,7 +108,7 @@ def test_a_late_end_of_a_dead_process_does_not_reach_the_resumed_run(tracker):
     tracker.resume_run(run_id)
     WRITES["end_dead"](tracker.client, run_id, before)
     assert tracker.run_info(run_id).status == "RUNNING"
-    WRITES["end_dead"](tracker.client, run_id, before + 10_000)
+    WRITES["end_dead"](tracker.client, run_id, LATER_MS)
     assert tracker.run_info(run_id).status == "KILLED"
 
 
@@ -115,7 +116,7 @@ def test_a_run_that_was_deleted_leaves_no_write(tracking_uri, tmp_path, capsys):
     tracker = Tracker(tracking_uri, "exp")
     run_id = tracker.start_run("run", {})
     tracker.client.delete_run(run_id)
-    end_runs(NOW_MS, run_id, "", tracking_uri, "exp", str(tmp_path / "runs"), str(tmp_path / "runs/study-1"), "X")
+    end_runs(LATER_MS, run_id, "", tracking_uri, "exp", str(tmp_path / "runs"), str(tmp_path / "runs/study-1"), "X")
     assert "not recorded: the end of run" in capsys.readouterr().err
     assert not (tmp_path / "runs" / "undelivered").exists()
 
@@ -123,5 +124,5 @@ def test_a_run_that_was_deleted_leaves_no_write(tracking_uri, tmp_path, capsys):
 def test_a_folder_with_checkpoints_is_not_removed(tracking_uri, tmp_path):
     folder = tmp_path / "study-1"
     (folder / "checkpoint_1").mkdir(parents=True)
-    end_runs(NOW_MS, "", "token", tracking_uri, "exp", str(tmp_path), str(folder), "X")
+    end_runs(LATER_MS, "", "token", tracking_uri, "exp", str(tmp_path), str(folder), "X")
     assert (folder / "checkpoint_1").is_dir()

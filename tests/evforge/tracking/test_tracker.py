@@ -6,9 +6,15 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from repository import ROOT
+from waiting import wait_for
 
 from evforge.tracking import outbox, retry_queue
 from evforge.tracking import tracker as tracking
@@ -37,8 +43,9 @@ class Outage:
 
 @pytest.fixture
 def pauses(monkeypatch) -> list[float]:
+    """Pauses between attempts. Nobody waits, and no time passes."""
     waited: list[float] = []
-    monkeypatch.setattr(retry_queue.time, "sleep", waited.append)
+    monkeypatch.setattr(retry_queue, "time", SimpleNamespace(sleep=waited.append, monotonic=lambda: 0.0))
     return waited
 
 
@@ -139,7 +146,7 @@ def test_metrics_make_curves(tracker):
 def test_of_a_step_logged_twice_the_later_value_counts(tracker, monkeypatch):
     run_id = tracker.start_run("trial", {})
     for second, value in ((10, 0.75), (20, 0.25)):  # the replayed epoch of a resumed training
-        monkeypatch.setattr(tracking.time, "time", lambda second=second: second)
+        monkeypatch.setattr(tracking, "time", SimpleNamespace(time=lambda second=second: second))
         tracker.log_metrics(run_id, {"val_mean_ap": value}, step=3)
     assert tracker.metric_history(run_id, "val_mean_ap") == [(3, 0.25)]
 
@@ -308,32 +315,42 @@ def test_command_for_a_server_opens_its_pages():
 
 def test_command_serves_the_pages_on_loopback(tracker, tmp_path):
     run_id = tracker.start_run("trial", {})
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = ui_command(tracker.uri, port)
-    assert "--host 127.0.0.1" in command and "\n" not in command
-    server = subprocess.Popen(command, shell=True, cwd=tmp_path, start_new_session=True, stderr=subprocess.DEVNULL)
-    try:
-        assert b"<title>MLflow</title>" in _page(f"http://127.0.0.1:{port}/", server)
-        remote = Tracker(f"http://127.0.0.1:{port}", "exp")
+    with _served(tracker, tmp_path) as (address, page):
+        assert b"<title>MLflow</title>" in page
+        remote = Tracker(address, "exp")
         remote.log_metrics(run_id, {"val_mean_ap": 0.5}, step=0)
         remote.end_run(run_id, "FINISHED")
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
     assert tracker.metric_history(run_id, "val_mean_ap") == [(0, 0.5)]
 
 
-def _page(address: str, server: subprocess.Popen) -> bytes:
-    for _ in range(900):  # three minutes: other work may hold the cores
-        assert server.poll() is None, "the server ended"
+@contextmanager
+def _served(tracker: Tracker, folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Address of the started command, and its first page."""
+    for _ in range(5):  # another process may take the free port before the server does
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        command, address = ui_command(tracker.uri, port), f"http://127.0.0.1:{port}"
+        assert "--host 127.0.0.1" in command and "\n" not in command
+        server = subprocess.Popen(command, shell=True, cwd=folder, start_new_session=True, stderr=subprocess.DEVNULL)
         try:
-            with urllib.request.urlopen(address, timeout=5) as page:
-                return page.read()
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError(f"{address} never answered")
+            page = wait_for(partial(_page, address, server), 500)
+            if server.poll() is None:
+                yield address, page
+                return
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
+            server.wait()
+    pytest.fail("the server ended five times")
+
+
+def _page(address: str, server: subprocess.Popen) -> bytes:
+    """The first page of a server; empty as long as it does not answer."""
+    try:
+        with urllib.request.urlopen(address, timeout=60) as page:
+            return page.read()
+    except OSError:
+        return b"" if server.poll() is None else b"ended"
 
 
 def _with_path() -> dict[str, str]:

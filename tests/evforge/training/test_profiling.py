@@ -5,13 +5,17 @@ import torch
 from detector.data.label_map import class_names
 from detector.layers.recurrent import stateful_modules
 from detector.lightning_model import LightningDetectionModel
+from evforge.training import profiling
 from evforge.training.profiling import measure_rate, measure_speed, model_costs
 from evforge.training.train import check_config
 
 
-def test_a_step_is_measured(tiny_config):
+def test_the_second_step_is_measured(tiny_config, monkeypatch):
+    times = iter([0.0, 100.0, 100.0, 100.5])  # the first step takes 100 s, the second one 0.5 s
+    monkeypatch.setattr(profiling, "time", SimpleNamespace(perf_counter=lambda: next(times)))
     config = tiny_config.with_overrides({"data.classes": class_names(tiny_config.data)})
-    assert measure_rate(config, threads=1, use_gpu=False) > 1
+    frames = config.data.batch_size * config.data.num_tbins
+    assert measure_rate(config, threads=1, use_gpu=False) == frames / 0.5
 
 
 def test_the_state_of_the_measured_frames_is_cleared(tiny_config):

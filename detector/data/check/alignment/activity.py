@@ -18,7 +18,10 @@ LONGEST_US = 60_000_000
 """Longest part of a file that is compared with its labels, in microseconds."""
 
 MARGIN_US = 5_000_000
-"""Time in microseconds before the first and after the last label that belongs to the part, as far as the file lasts."""
+"""Time in microseconds before the first and after the last label that belongs to the part, as far as the file lasts.
+
+It is at most a quarter of the part.
+"""
 
 
 @dataclass(frozen=True)
@@ -157,6 +160,7 @@ def choose_window(times: np.ndarray, events: tuple[int, int], longest: int = LON
     inside = times[(times >= first) & (times < last)]
     if not inside.size:
         return first, first + longest
-    counts = np.searchsorted(inside, inside + longest - 2 * MARGIN_US) - np.arange(inside.size)
-    start = int(np.clip(inside[np.argmax(counts)] - MARGIN_US, first, last - longest))
+    margin = min(MARGIN_US, longest // 4)
+    counts = np.searchsorted(inside, inside + longest - 2 * margin) - np.arange(inside.size)
+    start = int(np.clip(inside[np.argmax(counts)] - margin, first, last - longest))
     return start, start + longest

@@ -232,4 +232,9 @@ def _label_map(text: str | None) -> dict[int, str] | None:
 
     if text is None:
         return None
-    return parse_label_map(text, "--label_map") if text.lstrip().startswith("{") else read_label_map(text)
+    if text.lstrip().startswith("{"):
+        return parse_label_map(text, "--label_map")
+    if not Path(text).is_file():
+        allowed = 'ids and names, such as \'{"1": "person"}\', or a JSON file of them'
+        raise ValueError(f"--label_map: got {text!r}, allowed: {allowed}")
+    return read_label_map(text)

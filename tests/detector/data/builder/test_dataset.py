@@ -17,11 +17,9 @@ from small_recordings import (
     make_recording,
 )
 
-from detector.data.builder import recording as build_recording
 from detector.data.builder.dataset import build_dataset
 from detector.data.check.dataset import check_dataset
 from detector.labels import load_labels, save_labels
-from detector.preprocess.representation import representation_of
 
 
 def tensors(path):
@@ -107,58 +105,6 @@ def test_smaller_tensors_sum_pixels_and_labels_stay_in_sensor_pixels(tmp_path, s
     assert np.array_equal(data, count(make_events(), START, 20, shift=1))
     assert json.loads(attributes["preprocess_params"])["downsampling_factor"] == 1
     assert load_labels(output / "train" / "street_bbox.npy")["w"].tolist() == [4, 4, 4]
-
-
-@pytest.mark.parametrize("name", ["diff", "timesurface", "multi_channel_timesurface", "event_cube", "stacked_histo"])
-def test_every_preprocessing_makes_bytes(tmp_path, name):
-    """Made 8 frames at a time they are what they would be at once."""
-    recording, data = make_recording(tmp_path / "train"), config(preprocess=name)
-    build_dataset([recording], tmp_path / "out", data, None, NAMES, progress=False)
-    found, attributes = tensors(tmp_path / "out" / "train" / "street.h5")
-    representation = representation_of(data)
-    expected = representation.empty(20, representation.channels, HEIGHT, WIDTH)
-    events = make_events()
-    events["t"] -= START
-    representation.fill(events, expected, 20 * DELTA_T)
-    assert found.dtype == expected.dtype
-    assert np.array_equal(found, expected)
-    parameters = {"downsampling_factor": 0, **representation.parameters}
-    assert json.loads(attributes["preprocess_params"]) == parameters
-
-
-def test_finished_files_are_kept_while_nothing_changes(tmp_path, monkeypatch):
-    recording = make_recording(tmp_path / "in" / "train")
-    arguments = ([recording], tmp_path / "out")
-    build_dataset(*arguments, config(), None, NAMES, progress=False)
-    before, _ = tensors(tmp_path / "out" / "train" / "street.h5")
-    made = []
-    make = build_recording._frames
-    monkeypatch.setattr(build_recording, "_frames", lambda *job: made.append(job[0].target.stem) or make(*job))
-    build_dataset(*arguments, config(), None, NAMES, progress=False)
-    assert made == []
-    save_labels(tmp_path / "in" / "train" / "street_bbox.npy", make_labels([1_500_000]))
-    build_dataset(*arguments, config(), None, NAMES, progress=False)
-    assert made == []
-    assert load_labels(tmp_path / "out" / "train" / "street_bbox.npy")["t"].tolist() == [1_500_000]
-    build_dataset(*arguments, config(max_incr_per_pixel=2), None, NAMES, progress=False)
-    assert made == ["street"]
-    assert np.array_equal(tensors(tmp_path / "out" / "train" / "street.h5")[0], np.minimum(before, 2))
-    make_recording(tmp_path / "in" / "train", events=make_events(count=50))
-    build_dataset(*arguments, config(max_incr_per_pixel=2), None, NAMES, progress=False)
-    assert made == ["street", "street"]
-    (tmp_path / "out" / "train" / "street.h5").write_bytes(b"broken")
-    build_dataset(*arguments, config(max_incr_per_pixel=2), None, NAMES, progress=False)
-    assert tensors(tmp_path / "out" / "train" / "street.h5")[0].sum() == 50
-
-
-def test_other_cuts_of_the_same_recording_are_not_mixed(tmp_path):
-    recording = make_recording(tmp_path)
-    build_dataset([recording], tmp_path / "out", config(), {"train": (0, 1)}, NAMES, progress=False)
-    with pytest.raises(
-        ValueError,
-        match="train/street_1200000_2200000.h5: made earlier from .*street_td.dat with other cuts, re",
-    ):
-        build_dataset([recording], tmp_path / "out", config(), {"val": (0.5, 1.5)}, NAMES, progress=False)
 
 
 def test_a_recording_that_breaks_while_it_is_read_leaves_nothing(tmp_path):

@@ -10,8 +10,7 @@ import pytest
 from small_recordings import NAMES, config, files_in, make_events, make_labels, make_recording
 
 from detector.data.builder import recording as build_recording
-from detector.data.builder.dataset import build_dataset, run_here
-from detector.data.builder.recording import Step
+from detector.data.builder.dataset import build_dataset
 from detector.labels import save_labels
 from detector.utils.atomic_write import atomic_write
 
@@ -133,21 +132,6 @@ def test_a_full_disk_is_no_broken_recording(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         build_dataset(recordings, tmp_path / "out", config(), None, NAMES, False, on_broken=[].append)
     assert not (tmp_path / "out").exists()
-
-
-def test_steps_tell_every_frame_and_the_end(tmp_path):
-    seen = []
-
-    def run(recordings, plan):
-        for step in run_here(recordings, plan):
-            seen.append(step)
-            yield step
-
-    recording = make_recording(tmp_path / "train")
-    for _ in range(2):  # made, then kept
-        build_dataset([recording], tmp_path / "out", config(), None, NAMES, False, run=run)
-    made = [Step(recording, frames) for frames in (8, 8, 4)]
-    assert seen == [*made, Step(recording, finished=True), Step(recording, 20), Step(recording, finished=True)]
 
 
 def test_recordings_that_do_not_tell_their_sensor(tmp_path):

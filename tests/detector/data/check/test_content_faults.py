@@ -133,12 +133,3 @@ def test_few_findings_keep_the_data_of_figures(scene, tmp_path):
         write(tmp_path, events[index * 1000 :], labels, f"a{index}")
     findings = [finding for finding in check_dataset(tmp_path).findings if finding.kind == "one polarity"]
     assert [len(finding.evidence) for finding in findings] == [1] * MAX_EVIDENCE + [0, 0]
-
-
-def test_tensor_files_with_an_empty_channel(scene, tmp_path):
-    events, labels = scene
-    events["p"] = 1
-    write_frames(tmp_path, events, labels)
-    (found,) = check_dataset(tmp_path).findings
-    assert (found.severity, found.kind) == ("warning", "empty channels")
-    assert found.found == "channels 0 of 2 are 0 in all frames that were read"

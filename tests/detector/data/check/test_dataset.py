@@ -306,25 +306,6 @@ def test_label_map_is_needed_by_tensors_and_wished_for_by_recordings(tmp_path):
     only(tmp_path / "b" / "x.raw", "warning", "no label map")
 
 
-def test_one_name_in_two_splits(tensors):
-    write_tensors(tensors / "val" / "train0.h5", sha256="other")
-    finding = only(tensors, "warning", "one name in two splits")
-    assert (finding.path, finding.found) == (tensors, "1 times with other content, first train0")
-    write_tensors(tensors / "val" / "train0.h5")
-    assert only(tensors, "error", "in two splits").path == tensors / "val" / "train0.h5"
-
-
-def test_copies_of_tensor_files_that_do_not_tell_their_source(tensors):
-    for split in ("train", "val"):
-        write_tensors(tensors / split / "x.h5")
-        with h5py.File(tensors / split / "x.h5", "a") as file:
-            del file["data"].attrs["sha256"]
-    finding = only(tensors, "error", "in two splits")
-    assert finding.found == f"same content as {tensors / 'train' / 'x.h5'}"
-    write_tensors(tensors / "val" / "x.h5", value=2)
-    only(tensors, "warning", "one name in two splits")
-
-
 def test_one_time_of_a_source_in_two_splits(tensors):
     labels = make_labels([*range(1_000_000, 1_900_001, 100_000)])
     write_tensors(tensors / "val" / "val0.h5", sha256="train0", first_t=900_000)
@@ -342,19 +323,6 @@ def test_a_copied_recording_in_two_splits(recordings):
     assert only(recordings, "error", "in two splits").found.startswith("same content as")
 
 
-def test_names_that_tell_overlapping_times_of_one_recording(recordings):
-    for split, start, seed in (("train", 5_000_000, 3), ("test", 5_500_000, 4)):
-        write_recording(recordings / split / f"street_{start}_{start + END}_td.dat", seed=seed)
-    finding = only(recordings, "error", "in two splits")
-    assert finding.found.startswith("5500000 to 6000000 us of the source are in ")
-
-
-def test_numbers_in_names_are_no_times(recordings):
-    for split, name, seed in (("train", "cam_001_003", 3), ("test", "cam_002_004", 4)):
-        write_recording(recordings / split / f"{name}_td.dat", seed=seed)
-    assert check_dataset(recordings).findings == []
-
-
 def test_files_without_labels_and_labels_without_files(recordings):
     (recordings / "train" / "train0_bbox.npy").rename(recordings / "train" / "other_bbox.npy")
     stray, missing = check_dataset(recordings).findings
@@ -364,47 +332,9 @@ def test_files_without_labels_and_labels_without_files(recordings):
     assert stray.severity == missing.severity == "error"
 
 
-def test_broken_recordings(recordings):
-    path = recordings / "train" / "train0_td.dat"
-    whole = path.read_bytes()
-    path.write_bytes(whole[:-3])
-    assert only(recordings, "warning", "faulty events").found == "1 cut off at the end of the file (dropped)"
-    outside = bytearray(whole)
-    outside[-8 * 500 + 6] = 0xFF
-    path.write_bytes(outside)
-    assert only(recordings, "warning", "faulty events").found == "1 outside the sensor (dropped)"
-    outside[-8 * 500 + 6 : -8 * 480 + 6 : 8] = b"\xff" * 20
-    path.write_bytes(outside)
-    found = only(recordings, "error", "recording cannot be read")
-    assert "events are faulty: 20 outside the sensor (dropped)" in found.found
-    assert found.allowed.endswith("more with a larger data.max_faulty_events")
-    back = bytearray(whole)
-    for place in range(500, 480, -1):
-        back[-8 * place : -8 * place + 4] = bytes(4)
-    path.write_bytes(back)
-    assert "time falls from" in only(recordings, "error", "recording cannot be read").found
-
-
 def test_empty_recordings(recordings):
     write_recording(recordings / "train" / "train0_td.dat", make_events([]))
     assert only(recordings, "error", "empty recording").path == recordings / "train" / "train0_td.dat"
-
-
-@pytest.mark.parametrize(
-    ("changes", "kind", "found", "allowed"),
-    [
-        ({"shape": (FRAMES, 2, 64, WIDTH)}, "height differs", "64", "60, as in 5 other files"),
-        ({"shape": (FRAMES, 2, HEIGHT, 96)}, "width differs", "96", "80, as in 5 other files"),
-        ({"shape": (FRAMES, 6, HEIGHT, WIDTH)}, "channels differs", "6", "2, as in 5 other files"),
-        ({"delta_t": 60_000}, "delta_t differs", "60000", "50000, as in 5 other files"),
-        ({"preprocess": "event_cube"}, "preprocess differs", "event_cube", "histo, as in 5 other files"),
-    ],
-)
-def test_tensor_files_that_differ(tensors, changes, kind, found, allowed):
-    write_tensors(tensors / "val" / "val1.h5", **changes)
-    finding = only(tensors, "error", kind)
-    assert finding.path == tensors / "val" / "val1.h5"
-    assert (finding.found, finding.allowed) == (found, allowed)
 
 
 def test_tensor_files_that_tell_nothing_are_sound(tensors):
@@ -414,49 +344,12 @@ def test_tensor_files_that_tell_nothing_are_sound(tensors):
     assert check_dataset(tensors).findings == []
 
 
-def test_tensor_values_that_are_not_finite(tensors):
-    write_tensors(tensors / "val" / "val1.h5", dtype=np.float16, value=0.5)
-    assert check_dataset(tensors).findings == []
-    with h5py.File(tensors / "val" / "val1.h5", "a") as file:
-        file["data"][3, 1, 5, 5] = np.nan
-        file["data"][7, 0, 0, 0] = np.inf
-    finding = only(tensors, "error", "tensor value not finite")
-    assert finding.found == "2 times, first NaN or infinity in frame 3"
-
-
-def test_broken_tensor_files(tensors):
-    path = tensors / "val" / "val1.h5"
-    path.write_bytes(path.read_bytes()[:-100])
-    assert only(tensors, "error", "tensor file cannot be read").found.startswith("not a complete HDF5 file")
-    with h5py.File(path, "w") as file:
-        file["frames"] = np.zeros(3)
-    finding = only(tensors, "error", "tensor file cannot be read")
-    assert (finding.found, finding.allowed) == ("contains frames", "a dataset named data")
-
-
 def test_classes_that_a_split_lacks(tensors):
     for index in range(2):
         labels = make_labels()
         save_labels(tensors / "val" / f"val{index}_bbox.npy", labels[labels["class_id"] == 1])
     finding = only(tensors, "warning", "split lacks a class")
     assert (finding.path, finding.found) == (tensors / "val", "no box of car")
-
-
-def test_label_rates_that_differ(tensors):
-    save_labels(tensors / "train" / "train0_bbox.npy", make_labels(range(50_000, END + 1, 50_000)))
-    assert check_dataset(tensors).findings == []  # twice as often
-    save_labels(tensors / "train" / "train0_bbox.npy", make_labels(range(10_000, END + 1, 40_000)))
-    finding = only(tensors, "warning", "label rates differ")
-    assert finding.found == "1 of 6 files, first train0_bbox.npy with 25 Hz"
-    assert finding.allowed == "within a factor of 2 of the median, 10 Hz"
-
-
-def test_frames_without_labels(tensors):
-    for path in tensors.rglob("*_bbox.npy"):
-        save_labels(path, make_labels(range(200_000, END + 1, 200_000)))
-    finding = only(tensors, "warning", "delta_t does not fit the label times")
-    # Frames 3, 7, 11, 15, 19: 5 of 17.
-    assert finding.found == "71% of the frames between labels have none"
 
 
 def test_sensor_size_of_recordings_that_do_not_tell_it(tmp_path):

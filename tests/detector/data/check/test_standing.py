@@ -64,6 +64,21 @@ def test_boxes_that_may_stand_still(labels):
     assert list(check_standing(PATH, labels, None)) == []
 
 
+@pytest.mark.parametrize(
+    ("times", "number"),
+    [
+        (range(0, 3_200_001, 400_000), 0),  # 9 times over 3.2 s
+        (range(0, 3_600_001, 400_000), 10),
+        (range(100_000, 3_099_999, 299_999), 0),  # 10 times over 2.999991 s
+        ([*range(100_000, 2_800_000, 300_000), 3_100_000], 10),  # over 3 s
+    ],
+)
+def test_the_shortest_rest_has_10_times_over_3_seconds(times, number):
+    labels = still(times)
+    assert find_rests(labels).num_times.tolist() == [number] * (number > 0)
+    assert len(list(check_standing(PATH, labels, None))) == (number > 0)
+
+
 def test_boxes_that_stand_still_are_an_error_if_the_camera_moves():
     labels = still(TEN_SECONDS, x=5)
     for events, severity in (

@@ -65,6 +65,7 @@ def test_lines_without_box_are_images_without_boxes(tmp_path):
         ("t,x,y,w,h\n1,2,3,4\n", r"line 2: got 4 columns, allowed: 5 as in line 1"),
         ("t,x,y,w,h\n1,2,3,4,\n", r"line 2: h: got '', allowed: a number"),
         ("t,x,y,w,h\n\n1,2,3,4,0x1\n", r"line 3: h: got '0x1', allowed: a number"),
+        ("0,10.5,20,5,6,0\n", r"the first line is '0,10.5,20,5,6,0', allowed: a header with t "),
         ("t,t,y,w,h\n", r"two columns have the name 't', allowed: different names"),
         ("t,x,y,w,h,class_id,class_name\n1,2,3,4,5,6,a\n1,2,3,4,5,6,b\n", r"class id 6 has the names 'a' and 'b'"),
         (

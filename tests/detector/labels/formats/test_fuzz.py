@@ -29,7 +29,7 @@ TOKENS = [
         b":",
     ],
 ]
-LONGEST = 5.0
+LONGEST_S = 60.0
 OPENED: list[Path] | None = None
 
 
@@ -97,7 +97,7 @@ def damage(data, rng):
 def check(name, path, folder):
     """Read and recognize a file; return whether it was read."""
     formats = [find_format(other) for other in LABEL_FORMATS]
-    begin = time.perf_counter()
+    begin = time.process_time()
     with opened_files() as opened:
         for format_ in formats:
             if format_.is_folder == path.is_dir():
@@ -108,7 +108,7 @@ def check(name, path, folder):
             assert 0 < len(str(error)) < 500
             assert "\n" not in str(error)
             found = None
-    assert time.perf_counter() - begin < LONGEST
+    assert time.process_time() - begin < LONGEST_S
     outside = [file for file in opened if not file.resolve().is_relative_to(folder)]
     outside = [file for file in outside if file.suffix not in (".py", ".pyc")]  # imports, and source lines of warnings
     assert outside == []

@@ -76,6 +76,8 @@ def test_a_label_map_is_a_file_or_a_text(tmp_path):
     assert data._label_map(None) is None
     with pytest.raises(ValueError, match="--label_map"):
         data._label_map("{0: car")
+    with pytest.raises(ValueError, match="got 'person', allowed: ids and names, such as '{\"1\": \"person\"}'"):
+        data._label_map("person")
 
 
 def test_inspect_prints_the_folder_of_every_path(calls, capsys):

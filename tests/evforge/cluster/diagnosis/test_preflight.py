@@ -17,8 +17,9 @@ def _named(checks) -> dict[str, Check]:
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
     """Address of an HTTP server that answers with a code; paths and credentials are remembered."""
+    monkeypatch.setattr(preflight, "TRACKING_S", 300.0)  # on a busy machine, the answer takes longer
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):

@@ -70,3 +70,8 @@ def test_the_part_with_the_most_labels_is_chosen():
     assert start <= 200 * second
     assert end >= 229 * second
     assert choose_window(np.empty(0, np.int64), (7, 300 * second), 50 * second) == (7, 50 * second + 7)
+
+
+def test_a_short_part_contains_the_labels_too():
+    start, end = choose_window(np.array([1_190_000]), (0, 9_999_999), 200_000)
+    assert (start, end) == (1_140_000, 1_340_000)  # a quarter before the label

@@ -22,6 +22,17 @@ def test_the_factor_that_restores_the_times_is_found(scene, activity, factor):
     assert not is_scale_fault(found, 0.9 * found.score)  # a constant offset is nearly as good
 
 
+def test_a_factor_that_only_a_rate_with_a_fraction_has(scene, activity):
+    """Images that were taken 12.5 times per second and numbered as if 90 times."""
+    found = find_scale(activity, scaled(scene[1], 12.5 / 90), WINDOW, 0, (0,))
+    assert found.best == pytest.approx(7.2, rel=0.005)
+    rates = (8, 10, 12, 12.5, 15, 20, 24, 25, 30, 50, 60, 90, 100, 120)
+    ratios = np.unique(np.round([one / other for one in rates for other in rates], 6))
+    assert np.isin(ratios, found.scales).all()
+    far = found.scales[(found.scales < 0.49) | (found.scales > 2.02)]  # the grid covers the others
+    assert np.isin(far, ratios).all()
+
+
 def test_a_rare_factor_is_found_from_the_typed_rate(scene, activity):
     boxes = scaled(scene[1], 10 / 27.3)
     assert find_scale(activity, boxes, WINDOW, 0, (0,), 27.3).best == pytest.approx(2.73, rel=0.005)
