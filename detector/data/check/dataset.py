@@ -11,6 +11,7 @@ from tqdm import tqdm
 from detector.config.groups import DEFAULT_DATA, DataConfig
 from detector.data.check.across_files import CheckedFile, check_set
 from detector.data.check.alignment.findings import SCALED, SHIFTED, Alignment, check_alignment
+from detector.data.check.alignment.fit import WITHOUT_EVENTS
 from detector.data.check.alignment.image_rate import span_text
 from detector.data.check.contents import Done, read_contents
 from detector.data.check.event_faults.sketch import SketchBuilder, box_hashes
@@ -41,7 +42,8 @@ class CheckedDataset:
     Args:
         findings: errors before warnings, then sorted by kind and path; empty for a valid dataset
         labels: label files and their formats, in the order of the files
-        num_unknown: number of files with labels for which it could not be determined whether these fit the events
+        num_unknown: number of files with labels for which it could not be determined whether these fit the events.
+            Files with an error or with "labels without events" are not included.
     """
 
     findings: list[Finding]
@@ -87,7 +89,8 @@ def check_dataset(
             bar.update(end - bar.n)
             checked.append(entry)
             findings += _limit_evidence(found, findings)
-            num_unknown += not fits and file.found_labels is not None
+            is_known = fits or any(each.severity == "error" or each.kind == WITHOUT_EVENTS for each in found)
+            num_unknown += not is_known and file.found_labels is not None
     findings += map_findings
     findings += [
         Finding("error", path, "labels without a recording", "no file of this name beside it", "a recording or tensors")

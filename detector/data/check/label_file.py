@@ -9,7 +9,7 @@ import numpy as np
 
 from detector.data.builder.label_counts import layout_cause, repeated_rows, time_cause
 from detector.data.check.evidence import PixelMap
-from detector.data.check.finding import Finding, count_findings, refusal
+from detector.data.check.finding import Finding, Severity, count_findings, refusal
 from detector.data.check.inventory import DataFile, FileContent
 from detector.events.frames import Frames
 from detector.events.types import BBOX_dtype
@@ -29,6 +29,9 @@ EDGE_SLACK = 1.0
 
 Such boxes result from fitting and rounding.
 """
+
+MIN_BOXES = 10
+"""Number of boxes from which a layout that all boxes have is an error. A few large boxes may have it by chance."""
 
 EXPLAIN = ("value not finite", "class not in the label map")
 """Kinds of findings that explain an error of `load_labels` in more detail than its message does."""
@@ -76,7 +79,7 @@ def check_labels(file: DataFile, content: FileContent, names: Mapping[int, str] 
     boxes = {name: column[is_box] for name, column in labels.items()}
     findings += [
         *_check_positions(path, boxes, content.sensor_size),
-        *_check_classes(path, labels, names),
+        *_check_classes(path, labels, names, _unknown_classes(file, names)),
         *_check_tracks(path, boxes),
         *_check_overlaps(path, boxes, content.sensor_size),
     ]
@@ -87,22 +90,39 @@ def check_labels(file: DataFile, content: FileContent, names: Mapping[int, str] 
         findings = _add_cause(findings, path, cause, ("label before the start", "label after the end"))
     if content.sensor_size is not None:
         cause = layout_cause(boxes, content.sensor_size)
-        findings = _add_cause(findings, path, cause, ("box outside the sensor", "box reaches beyond the sensor"))
+        severity: Severity = "error" if _is_wrong_layout(boxes) else "warning"
+        kinds = ("box outside the sensor", "box reaches beyond the sensor")
+        findings = _add_cause(findings, path, cause, kinds, severity)
     class_ids = frozenset(np.unique(boxes["class_id"]).tolist())
     return CheckedLabels(findings, np.empty(0, np.int64) if times is None else np.unique(times), class_ids)
 
 
-def _add_cause(findings: list[Finding], path: Path, cause: str | None, kinds: tuple[str, ...]) -> list[Finding]:
+def _add_cause(
+    findings: list[Finding], path: Path, cause: str | None, kinds: tuple[str, ...], severity: Severity = "warning"
+) -> list[Finding]:
     """Return `findings` with a cause added to the first finding whose kind is in `kinds`.
 
-    If there is no such finding, a finding for the cause is appended. If the cause is None, nothing is added.
+    If there is no such finding, a finding for the cause is appended. If the cause is None, nothing is added. If
+    `severity` is "error", the finding becomes an error.
     """
     if cause is None:
         return findings
     position = next((index for index, finding in enumerate(findings) if finding.kind in kinds), None)
     if position is None:
-        return [*findings, Finding("warning", path, "odd labels", cause, "labels that fit the recording")]
-    return [replace(finding, cause=cause) if index == position else finding for index, finding in enumerate(findings)]
+        return [*findings, Finding(severity, path, "odd labels", cause, "labels that fit the recording")]
+    old = findings[position]
+    changed = replace(old, cause=cause, severity="error" if severity == "error" else old.severity)
+    return [*findings[:position], changed, *findings[position + 1 :]]
+
+
+def _is_wrong_layout(boxes: Columns) -> bool:
+    """Return whether a cause of `layout_cause` applies to all boxes, so that none of them is usable.
+
+    These are sizes relative to the image, and x2, y2 stored as w, h in at least `MIN_BOXES` boxes.
+    """
+    x, y, w, h = (boxes[name].astype(np.float64) for name in "xywh")
+    is_relative = all(column.max(initial=0) <= 1 for column in (x, y, w, h))
+    return bool(is_relative or (x.size >= MIN_BOXES and ((w > x) & (h > y)).all()))
 
 
 def _read_columns(
@@ -253,16 +273,46 @@ def near_duplicates(boxes: Mapping[str, np.ndarray]) -> np.ndarray:
     return pairs[np.argsort(boxes["t"][pairs[:, 0]], kind="stable")]
 
 
-def _check_classes(path: Path, labels: Columns, names: Mapping[int, str] | None) -> Iterator[Finding]:
+def _unknown_classes(file: DataFile, names: Mapping[int, str] | None) -> list[str]:
+    """Return the classes of a label file with class names that are not in the label map, in order of their ids."""
+    found = file.found_labels
+    if names is None or found is None or found.label_format == "npy":
+        return []
+    try:
+        content = read_labels(str(found.path), found.label_format)
+        ids = np.unique(content.boxes["class_id"]).tolist() if content.names else []
+    except (ValueError, OSError):
+        return []
+    return [
+        f"class {content.names[key]}" if key in content.names else f"class_id {key}"
+        for key in ids
+        if content.names.get(key) not in names.values()
+    ]
+
+
+def _check_classes(
+    path: Path, labels: Columns, names: Mapping[int, str] | None, unknown: list[str]
+) -> Iterator[Finding]:
+    """Find boxes whose class is not in the label map.
+
+    Args:
+        path: path of the label file.
+        labels: columns of the labels with class ids of the label map.
+        names: label map.
+        unknown: result of `_unknown_classes`: what the file calls these classes, in order of the ids in `labels`.
+    """
     if names is None:
         return
     class_id = labels["class_id"]
+    is_unknown = ~np.isin(class_id, list(names))
+    ids = np.unique(class_id[is_unknown]).tolist()
+    called = dict(zip(ids, unknown if len(unknown) == len(ids) else [f"class_id {key}" for key in ids], strict=True))
     yield from count_findings(
         "error",
         path,
         "class not in the label map",
-        np.flatnonzero(~np.isin(class_id, list(names))),
-        lambda row: f"class_id {class_id[row]} at t {labels['t'][row]} us",
+        np.flatnonzero(is_unknown),
+        lambda row: f"{called[class_id[row].item()]} at t {labels['t'][row]} us",
         ", ".join(f"{key} {name}" for key, name in names.items()) or "no class at all",
     )
 

@@ -88,9 +88,9 @@ def findings_text(findings: Iterable[Finding], num_unknown: int = 0) -> str:
         lines += [str(finding) for finding in found[:LINES_OF_A_KIND]]
         if len(found) > LINES_OF_A_KIND:
             lines.append(f"{severity:<7}  ... and {len(found) - LINES_OF_A_KIND} more files: {kind}")
-    if not lines and num_unknown:
-        files = "1 file" if num_unknown == 1 else f"{num_unknown} files"
-        return f"no findings; whether the labels fit the events could not be determined in {files}"
+    files = "1 file" if num_unknown == 1 else f"{num_unknown} files"
+    unknown = f"whether the labels fit the events could not be determined in {files}" if num_unknown else ""
     if not lines:
-        return "no findings: labels and recordings fit together"
+        return f"no findings; {unknown}" if unknown else "no findings: labels and recordings fit together"
+    lines += [unknown] if unknown else []
     return "\n".join([*lines, "", f"{counts['error']} error(s), {counts['warning']} warning(s)"])

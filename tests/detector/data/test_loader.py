@@ -2,6 +2,7 @@ import gc
 import json
 import os
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 
 import h5py
@@ -104,24 +105,32 @@ def test_a_frame_that_cannot_be_read_stops_a_loader_with_one_line(folder):
     assert "\n" not in str(error.value)
 
 
-def open_descriptors() -> tuple[int, int]:
-    """Numbers of this process: open files, and parts of memory that it shares with others."""
-    return len(os.listdir("/proc/self/fd")), Path("/proc/self/maps").read_text().count("/dev/shm/")
+def open_descriptors(folder: Path) -> tuple[int, int]:
+    """Numbers of this process: open files of the folder and pipes, and parts of memory that it shares with others.
+
+    Other tests may have left threads that open sockets and files.
+    """
+    targets = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            targets.append(os.readlink(descriptor))
+    opened = sum(target.startswith((str(folder), "pipe:")) for target in targets)
+    return opened, Path("/proc/self/maps").read_text().count("/dev/shm/")
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").is_file(), reason="counts what Linux shows")
 @pytest.mark.parametrize(("num_workers", "epochs"), [(0, 100), (2, 5)])
 def test_no_epoch_leaves_anything_open(folder, num_workers: int, epochs: int):
     gc.collect()
-    before = open_descriptors()
+    before = open_descriptors(folder)
     loader = psee_data(settings(folder, num_workers=num_workers), "train")
     batches(loader, 2)
-    during = open_descriptors()
+    during = open_descriptors(folder)
     batches(loader, epochs)
-    assert open_descriptors() == during
+    assert open_descriptors(folder) == during
     del loader
     gc.collect()
-    after = open_descriptors()
+    after = open_descriptors(folder)
     assert after[0] <= before[0] + (1 if num_workers else 0)  # multiprocessing's resource tracker stays
     assert after[1] <= before[1]
 

@@ -60,7 +60,10 @@ def test_what_is_said_without_findings():
     unknown = "no findings; whether the labels fit the events could not be determined in "
     assert findings_text([], 1) == f"{unknown}1 file"
     assert findings_text([], 3) == f"{unknown}3 files"
-    assert findings_text([Finding("warning", Path("a"), "k", "f", "b")], 3).endswith("0 error(s), 1 warning(s)")
+    finding = Finding("warning", Path("a"), "k", "f", "b")
+    both = [f"{finding}", "whether the labels fit the events could not be determined in 3 files"]
+    assert findings_text([finding], 3).splitlines() == [*both, "", "0 error(s), 1 warning(s)"]
+    assert findings_text([finding]).splitlines() == [*both[:1], "", "0 error(s), 1 warning(s)"]
 
 
 def test_label_files_are_listed_with_their_format():

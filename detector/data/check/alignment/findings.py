@@ -9,9 +9,10 @@ import numpy as np
 
 from detector.data.check.alignment.activity import Activity
 from detector.data.check.alignment.displacement import Displacement, find_constant, find_edge
+from detector.data.check.alignment.fit import find_without_events
 from detector.data.check.alignment.image_rate import interval_text, nearest_rate
 from detector.data.check.alignment.layouts import STORED, all_layouts
-from detector.data.check.alignment.score import BoxSet, box_scores
+from detector.data.check.alignment.score import MAX_BOXES, BoxSet, box_scores, choose_boxes, is_large
 from detector.data.check.alignment.search import LAYOUT_NEIGHBOURHOOD, LayoutFit, ShiftFit, find_layout, find_shift
 from detector.data.check.alignment.time_scale import ScaleFit, find_scale, is_scale_fault
 from detector.data.check.evidence import Bars, Curves, PixelMap
@@ -71,7 +72,6 @@ MIN_SCORE = 0.1
 MIN_BLOCKS, MIN_BLOCKS_OF_SIZE = 8, 30
 """Smallest number of independent groups of boxes, in general and for a statement about the sizes of boxes."""
 
-MAX_BOXES, MAX_FAR_US = 4000, 5_000_000
 FIGURE_WINDOW_US = 100_000
 ELSEWHERE_US = 500_000
 """Scores at offsets farther from the best one than this show how high scores are by chance."""
@@ -102,8 +102,8 @@ def check_alignment(
 ) -> Alignment:
     """Find a factor or an offset of the times, a layout such as mirrored or swapped axes, or a constant displacement.
 
-    Nothing is found where it cannot be known: in static scenes, with few labels, or if no factor, offset or layout is
-    much better than all others.
+    If there is none of these, moving boxes without events are a warning. Nothing is found where it cannot be known: in
+    static scenes, with few labels, or if no factor, offset or layout is much better than all others.
 
     Args:
         path: path of the label file.
@@ -115,7 +115,7 @@ def check_alignment(
         fps: images per second with which image numbers became label times; None for labels with times.
     """
     window = max(FIGURE_WINDOW_US, 2 * activity.step)
-    boxes = _choose(labels, activity)
+    boxes = choose_boxes(labels, activity)
     enough = np.unique(boxes.blocks).size >= MIN_BLOCKS
     shift = find_shift(activity, boxes, window) if enough else None
     fits = shift is not None and _is_unique(shift) and abs(shift.best) <= max(MIN_SHIFT_US, 1.5 * activity.step)
@@ -126,6 +126,8 @@ def check_alignment(
     if not enough:
         return Alignment([], fits=False)
     found = next(_check_places(path, boxes, activity, shift, offset, one_sided=one_sided, fps=fps), None)
+    if found is None and not fits:
+        found = find_without_events(path, labels, activity, window, shift)
     return Alignment([] if found is None else [found], fits and found is None)
 
 
@@ -136,7 +138,7 @@ def _find_scale(
 
     The start of the file keeps its time. For a part of a recording, it may be the start of the recording, at 0.
     """
-    large = np.flatnonzero(_is_large(labels, activity))
+    large = np.flatnonzero(is_large(labels, activity))
     boxes = BoxSet.of(labels).take(large[:: -(-large.size // MAX_BOXES) or 1])
     if np.unique(boxes.blocks).size < MIN_BLOCKS:
         return None
@@ -236,18 +238,6 @@ def is_layout_fault(fit: LayoutFit) -> bool:
     least_gain, least_ratio, least_lead = (0.2, 4.5, 0.25) if is_size else (0.3, 4.0, 0.2)
     is_better = gain.mean >= least_gain * score and gain.ratio >= least_ratio and fit.lead >= least_lead * score
     return is_better and score >= 1.5 * MIN_SCORE and gain.num_blocks >= (MIN_BLOCKS_OF_SIZE if is_size else MIN_BLOCKS)
-
-
-def _choose(labels: np.ndarray, activity: Activity) -> BoxSet:
-    """Choose at most `MAX_BOXES` boxes, spread over the labelled times near the counts, without boxes below a cell."""
-    near = (labels["t"] >= activity.start - MAX_FAR_US) & (labels["t"] <= activity.end + MAX_FAR_US)
-    chosen = np.flatnonzero(near & _is_large(labels, activity))
-    return BoxSet.of(labels).take(chosen[:: -(-chosen.size // MAX_BOXES) or 1])
-
-
-def _is_large(labels: np.ndarray, activity: Activity) -> np.ndarray:
-    """Return (M,) bool, False for boxes below the size of a cell."""
-    return (labels["w"] >= activity.cell[1]) & (labels["h"] >= activity.cell[0])
 
 
 def _scale_finding(path: Path, fit: ScaleFit, shift: ShiftFit | None, fps: float | None) -> Finding:

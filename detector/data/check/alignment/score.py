@@ -11,13 +11,16 @@ import numpy as np
 
 from detector.data.check.alignment.activity import Activity
 
-__all__ = ["BoxSet", "Significance", "box_scores", "significance"]
+__all__ = ["MAX_BOXES", "BoxSet", "Significance", "box_scores", "choose_boxes", "is_large", "significance"]
 
 PRIOR_EVENTS = 2.0
 """Number of events, spread evenly over the neighbourhood, that are added so that few events give a score near 0."""
 
 MIN_VISIBLE = 0.3
 """Share of the area of a box that must be inside the sensor. Otherwise the score is 0: no evidence."""
+
+MAX_BOXES, MAX_FAR_US = 4000, 5_000_000
+"""Largest number of chosen boxes, and their largest distance in microseconds from the counted events."""
 
 SMALLEST = 1e-6
 BLOCK_US = 1_000_000
@@ -30,7 +33,7 @@ class BoxSet(NamedTuple):
         xywh: (M, 4) float64 left, top, width and height in sensor pixels.
         times: (M,) float64 label times in microseconds.
         blocks: (M,) group of each box. Boxes of the same track and second are in one group, because they are not
-            independent.
+            independent. Without track ids, the rank from the left at each time replaces the track.
         motion: (M, 2) direction of the motion of the track in x and y, of length 1; 0 where it is not known.
     """
 
@@ -43,21 +46,46 @@ class BoxSet(NamedTuple):
     def of(cls, labels: np.ndarray) -> "BoxSet":
         """Create the set from `BBOX_dtype` labels."""
         xywh = np.stack([labels[name].astype(np.float64) for name in "xywh"], axis=1)
-        keys = np.stack([labels["t"] // BLOCK_US, labels["track_id"].astype(np.int64)], axis=1)
+        tracks = _tracks(labels)
+        keys = np.stack([labels["t"] // BLOCK_US, tracks], axis=1)
         _, blocks = np.unique(keys, axis=0, return_inverse=True)
-        return cls(xywh, labels["t"].astype(np.float64), blocks.reshape(-1), _directions(labels, xywh))
+        return cls(xywh, labels["t"].astype(np.float64), blocks.reshape(-1), _directions(labels["t"], tracks, xywh))
 
     def take(self, rows: np.ndarray) -> "BoxSet":
         """Return the boxes with the given indices or True values."""
         return BoxSet(self.xywh[rows], self.times[rows], self.blocks[rows], self.motion[rows])
 
 
-def _directions(labels: np.ndarray, xywh: np.ndarray) -> np.ndarray:
+def choose_boxes(labels: np.ndarray, activity: Activity) -> BoxSet:
+    """Choose at most `MAX_BOXES` boxes, spread over the labelled times near the counts, without boxes below a cell."""
+    near = (labels["t"] >= activity.start - MAX_FAR_US) & (labels["t"] <= activity.end + MAX_FAR_US)
+    chosen = np.flatnonzero(near & is_large(labels, activity))
+    return BoxSet.of(labels).take(chosen[:: -(-chosen.size // MAX_BOXES) or 1])
+
+
+def is_large(labels: np.ndarray, activity: Activity) -> np.ndarray:
+    """Return (M,) bool, False for boxes below the size of a cell."""
+    return (labels["w"] >= activity.cell[1]) & (labels["h"] >= activity.cell[0])
+
+
+def _tracks(labels: np.ndarray) -> np.ndarray:
+    """Return (M,) int64 track ids. If all are equal, return the rank of each box from the left at its time."""
+    tracks = labels["track_id"].astype(np.int64)
+    if np.unique(tracks).size > 1:
+        return tracks
+    order = np.lexsort((labels["x"], labels["t"]))
+    sizes = np.unique(labels["t"], return_counts=True)[1]
+    ranks = np.empty(tracks.size, np.int64)
+    ranks[order] = np.arange(tracks.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return ranks
+
+
+def _directions(t: np.ndarray, tracks: np.ndarray, xywh: np.ndarray) -> np.ndarray:
     """Return (M, 2) directions of motion: from the previous to the next box of the track, at most 1 s away."""
-    order = np.lexsort((labels["t"], labels["track_id"]))
-    centres, times = (xywh[:, :2] + xywh[:, 2:] / 2)[order], labels["t"][order].astype(np.float64)
+    order = np.lexsort((t, tracks))
+    centres, times = (xywh[:, :2] + xywh[:, 2:] / 2)[order], t[order].astype(np.float64)
     rows = np.arange(order.size)
-    joined = (np.diff(labels["track_id"][order]) == 0) & (np.diff(times) <= BLOCK_US) & (np.diff(times) > 0)
+    joined = (np.diff(tracks[order]) == 0) & (np.diff(times) <= BLOCK_US) & (np.diff(times) > 0)
     before = rows - np.append(False, joined)[: rows.size]
     after = rows + np.append(joined, False)[: rows.size]
     steps = centres[after] - centres[before]

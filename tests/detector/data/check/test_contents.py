@@ -158,10 +158,10 @@ def test_frames_around_the_labels_are_read_of_large_tensor_files(tmp_path, monke
     found = read(file)  # no labels: the first frames
     assert (found.activity.start, found.activity.end) == (200_000, 16_200_000)
     assert found.sketch.hashes.size == 4
-    # The part begins 5 s before the label, which is in frame 13: at 52.2 s.
+    # The part of 16 s begins a quarter before the label, at the start of frame 14.
     late = read(file, [60_200_000])
-    assert (late.activity.start, late.activity.end) == (52_200_000, 68_200_000)
-    inside = np.concatenate([frame_hashes(frame) for frame in frames[13:17]])
+    assert (late.activity.start, late.activity.end) == (56_200_000, 72_200_000)
+    inside = np.concatenate([frame_hashes(frame) for frame in frames[14:18]])
     assert late.sketch.hashes.tolist() == sorted(inside.tolist())
 
 

@@ -80,6 +80,26 @@ def test_files_whose_labels_cannot_be_compared_are_counted(recording, scene):
     checked = check_dataset(recording, timing=LabelTiming(fps=10))
     assert checked.num_unknown == 1  # c has no labels
     assert [found.path.name for found in checked.labels] == ["a.json", "b.json"]
+    boxes = scene[1][:3]
+    boxes["x"] = 500
+    write_coco(recording / "b.json", boxes, 5)
+    assert check_dataset(recording, timing=LabelTiming(fps=10)).num_unknown == 0  # b has an error
+    labels = scene[1]
+    labels["t"] = 12_100_000 - labels["t"]
+    write_coco(recording / "a.json", labels, 120)
+    checked = check_dataset(recording, timing=LabelTiming(fps=10))
+    assert "labels without events" in [finding.kind for finding in checked.findings]
+    assert checked.num_unknown == 0
+
+
+@pytest.mark.parametrize("fps", [20, 30])
+def test_a_wrong_rate_is_found_without_track_ids(recording, scene, fps):
+    """The labels then cover 4 to 6 s."""
+    labels = scene[1]
+    labels["track_id"] = 0
+    write_coco(recording / "a.json", labels, 120)
+    found = {each.kind: each for each in check_dataset(recording, timing=LabelTiming(fps=fps)).findings}
+    assert found["label times scaled"].cause == f"give `build` --label_fps 10 instead of {fps}"
 
 
 def test_offsets_of_parts_of_a_recording_with_scaled_times():

@@ -116,16 +116,11 @@ def test_an_offset_is_a_warning_if_most_events_have_one_polarity(scene, activity
 
 
 def test_times_that_cannot_be_told_apart(scene, activity):
-    """Boxes that stand still fit equally well at all times, and boxes of another scene fit at none."""
+    """Boxes that stand still fit equally well at all times."""
     labels = scene[1]
-    rng = np.random.default_rng(1)
     still = labels.copy()
     still["x"], still["y"] = 50, 20
     assert find(still, activity) == []
-    other = labels.copy()
-    for name, most in (("x", 100), ("y", 60)):
-        other[name] = rng.uniform(0, most, labels.size)
-    assert find(other, activity) == []
 
 
 def test_displaced_boxes_are_not_shifted_in_time(scene, activity):

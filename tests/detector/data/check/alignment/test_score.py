@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from detector.data.check.alignment.activity import ActivityBuilder
-from detector.data.check.alignment.score import BoxSet, box_scores, significance
+from detector.data.check.alignment.score import BoxSet, box_scores, choose_boxes, significance
 from detector.events import BBOX_dtype
 
 
@@ -66,6 +66,28 @@ def test_boxes_of_a_track_in_a_second_are_one_group():
     blocks = BoxSet.of(labels).blocks
     assert blocks[0] == blocks[1]
     assert len({*blocks.tolist()}) == 3
+
+
+def test_groups_without_track_ids_are_ranks_from_the_left():
+    labels = np.zeros(5, BBOX_dtype)
+    labels["t"], labels["x"] = [100_000, 100_000, 200_000, 200_000, 1_300_000], [50, 10, 13, 50, 16]
+    labels["track_id"] = 4
+    boxes = BoxSet.of(labels)
+    first, second, third, fourth, fifth = boxes.blocks.tolist()
+    assert first == fourth
+    assert second == third
+    assert len({first, second, fifth}) == 3
+    assert boxes.motion.tolist() == [[0, 0], [1, 0], [1, 0], [0, 0], [0, 0]]
+
+
+def test_chosen_boxes(activity):
+    labels = np.zeros(9000, BBOX_dtype)
+    labels["t"], labels["w"], labels["h"] = np.arange(9000) * 2000, 5, 0.5
+    assert choose_boxes(labels, activity).times.size == 0  # below a cell of 1 px
+    labels["h"] = 1
+    times = choose_boxes(labels, activity).times
+    assert times[:2].tolist() == [0, 6000]  # 8501 boxes up to 17 s, 5 s after the last event
+    assert times[-1] == 16_998_000
 
 
 def test_the_direction_of_motion_of_a_track_by_hand():
