@@ -220,6 +220,7 @@ def test_a_search_with_own_sampler_and_scheduler(tiny_config, tmp_path):
     assert Config.load(result.best_config).optim.lr in drawn
 
 
+@pytest.mark.soak
 def test_commands_find_modules_of_the_working_folder(tiny_config, tmp_path):
     """`evforge` alone, as a user calls it: workers of Ray Train find the modules, too."""
     lab = tmp_path / "lab"

@@ -60,12 +60,13 @@ class Activity:
             (M,) float64.
         """
         begin, end = ((times + sign * window / 2 - self.start) / self.step for sign in (-1, 1))
-        x1, y1, x2, y2 = corners.T
-        total = np.zeros(len(corners))
-        for time_sign, time in ((1, end), (-1, begin)):
-            for sign, y, x in ((1, y2, x2), (-1, y1, x2), (-1, y2, x1), (1, y1, x1)):
-                total += time_sign * sign * self._interpolate(time, y, x)
-        return total
+        (height, width), (_, rows, columns) = self.cell, self.sums.shape
+        steps, step_weights = _ends(begin, end, len(self.sums))
+        ys, y_weights = _ends(corners[:, 1] / height, corners[:, 3] / height, rows)
+        xs, x_weights = _ends(corners[:, 0] / width, corners[:, 2] / width, columns)
+        places = (steps[:, :, None, None] * rows + ys[:, None, :, None]) * columns + xs[:, None, None, :]
+        entries = self.sums.reshape(-1).take(places).astype(np.float64)
+        return np.einsum("mtyx,mt,my,mx->m", entries, step_weights, y_weights, x_weights)
 
     def image(self, time: int, window: int) -> np.ndarray:
         """Return the number of events in each cell, (h, w), in an interval of `window` microseconds around a time."""
@@ -74,20 +75,25 @@ class Activity:
         summed = self.sums[end].astype(np.int64) - self.sums[begin]
         return np.diff(np.diff(summed, axis=0), axis=1)
 
-    def _interpolate(self, step: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """Interpolate the sums linearly between their entries in time and space."""
-        axes = (step, y / self.cell[0], x / self.cell[1])
-        floors, weights = [], []
-        for values, length in zip(axes, self.sums.shape, strict=True):
-            clipped = np.clip(values, 0, length - 1)
-            floor = np.minimum(clipped.astype(np.int64), max(length - 2, 0))
-            floors.append(floor)
-            weights.append((1 - (clipped - floor), clipped - floor))
-        total = np.zeros(len(x))
-        for corner in np.ndindex(2, 2, 2):
-            weight = np.prod([weights[axis][side] for axis, side in enumerate(corner)], axis=0)
-            total += weight * self.sums[tuple(floors[axis] + side for axis, side in enumerate(corner))]
-        return total
+
+def _ends(begin: np.ndarray, end: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the entries of one axis of the sums between which both ends of an interval are, and their weights.
+
+    Args:
+        begin: (M,) starts in entries.
+        end: (M,) ends in entries.
+        length: number of entries of the axis, at least 2.
+
+    Returns:
+        (M, 4) int64 entries and (M, 4) float64 weights. The weights of the start are negative.
+    """
+    indices, weights = [], []
+    for sign, values in ((-1, begin), (1, end)):
+        clipped = np.clip(values, 0, length - 1)
+        floor = np.minimum(clipped.astype(np.int64), length - 2)
+        indices += [floor, floor + 1]
+        weights += [sign * (1 - clipped + floor), sign * (clipped - floor)]
+    return np.stack(indices, axis=1), np.stack(weights, axis=1)
 
 
 class ActivityBuilder:

@@ -26,6 +26,7 @@ space:
 """
 
 
+@pytest.mark.soak
 def test_a_population_from_draws_to_a_schedule(tiny_config, space_file, ray_head):
     result = tune(tiny_config.with_overrides({"train.max_epochs": 6}), space_file, {"tune.space_seed": 1})
     tracker = Tracker(tiny_config.track.tracking_uri, tiny_config.track.experiment)
