@@ -77,6 +77,28 @@ def test_dat_that_is_unusual_in_plain_python(time):
     assert results[0][2][kernels.SUSPECT] == (time == 4)
 
 
+@pytest.mark.parametrize(("row", "suspect"), [(479, 0), (480, 1)])
+def test_a_row_outside_the_sensor_is_suspect_wherever_a_part_begins(row, suspect):
+    for words in ([0x8001, 0x6003, row, 0x2005], [0x8001, row, 0x6003, 0x2005]):
+        for loop in (kernels.decode_evt3, plain(kernels.decode_evt3)):
+            for cut in range(4):
+                columns, state = ColumnBuffer().take(200), kernels.new_state(0)
+                assert loop(np.array(words[:cut], np.uint16), state, *columns, 0, 640, 480) == 0
+                assert loop(np.array(words[cut:], np.uint16), state, *columns, 0, 640, 480) == 1
+                assert (columns[1][0], state[kernels.SUSPECT]) == (row, suspect)
+
+
+def test_faults_are_listed_one_after_another():
+    x, y, p = np.array([1, 640, 2, 3, 4], np.uint16), np.array([1, 1, 480, 2, 2], np.uint16), np.ones(5, np.int8)
+    t = np.array([10, 11, 12, 9, 20], np.int64)
+    for loop in (kernels.find_faults, plain(kernels.find_faults)):
+        places, times = np.zeros(6, np.int64), np.zeros(6, np.int64)
+        facts = np.zeros(kernels.NUM_FACTS, np.int64)
+        assert loop(x, y, p, t, 100, facts, 640, 480, 0, True, places, times) == (5, 3)
+        assert places[:3].tolist() == [101, 102, 103]
+        assert times[:3].tolist() == [kernels.NO_TIME, kernels.NO_TIME, 10]
+
+
 def test_a_second_part_goes_on_behind_the_first():
     words, _ = CASES["decode_evt3"]
     columns, state = ColumnBuffer().take(200), kernels.new_state(0)

@@ -10,6 +10,7 @@ def test_the_picture_shows_curves_boxes_and_anchors():
     recall, shapes = coverage_figure(curves, 0.45, sides, levels, "a", "2 boxes").axes
     assert [line.get_label() for line in recall.get_lines()] == ["a", "b", "positive from 0.45"]
     np.testing.assert_array_equal(recall.get_lines()[0].get_ydata(), curves["a"])
+    assert (recall.get_xlim(), recall.get_ylim()) == ((0, 1), (0, 1.02))  # the same in every picture
     boxes, *anchors_of_levels = shapes.get_lines()
     np.testing.assert_array_equal(boxes.get_xydata(), sides)
     assert [line.get_xydata().tolist() for line in anchors_of_levels] == [[[16, 16]], [[32, 32]]]

@@ -1,4 +1,5 @@
 import errno
+import importlib.util
 import subprocess
 import sys
 
@@ -24,6 +25,21 @@ def test_help_lists_every_verb_and_imports_nothing_heavy():
     assert all(f"\n  {name}" in text for name in VERBS)
     heavy = ("torch", "ray", "mlflow", "jsonargparse", "numpy", "optuna")
     assert not [name for name in heavy if f"'{name}'" in modules]
+
+
+def test_modules_of_the_working_folder_can_be_imported(monkeypatch, tmp_path):
+    (tmp_path / "own_part_of_a_user.py").touch()
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    before = list(sys.path)
+
+    def find() -> int:
+        return int(importlib.util.find_spec("own_part_of_a_user") is None)
+
+    assert find() == 1
+    for _ in range(2):
+        assert run_verb(monkeypatch, find) == 0
+        assert sys.path == [*before, str(tmp_path)]  # once, and after the folders of installed packages
 
 
 def test_without_a_verb_help_is_shown_as_an_error(capsys):

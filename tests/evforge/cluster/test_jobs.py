@@ -79,6 +79,14 @@ def test_a_cluster_that_stays_away_is_given_up(monkeypatch):
     assert client.asked == 1  # at the beginning: there is such a job
 
 
+def test_a_cluster_may_be_away_for_as_many_attempts_as_there_are(capsys):
+    rounds = [[ConnectionError("away")]] * jobs.RECONNECTS
+    assert jobs.follow(FakeClient([*rounds, ["text\n"]]), "job-1") == 0
+    assert capsys.readouterr().out == "text\njob job-1 succeeded\n"
+    with pytest.raises(EvForgeError, match="its cluster no longer answers: away"):
+        jobs.follow(FakeClient([*rounds, *rounds[:1], ["text\n"]]), "job-1")
+
+
 def test_addresses(monkeypatch):
     for name in jobs.ADDRESS_VARIABLES:
         monkeypatch.delenv(name, raising=False)

@@ -6,7 +6,7 @@ from evforge import EvForgeError
 from evforge.cli.main import main
 from evforge.cli.parser import parse
 from evforge.cli.verbs import VERBS
-from evforge.datasets.build import RAY_FROM_BYTES, build, run_on_ray, worth_ray
+from evforge.datasets.build import build, run_on_ray, worth_ray
 
 
 def test_flags_may_be_written_with_dashes_and_some_take_no_value():
@@ -19,7 +19,7 @@ def test_flags_may_be_written_with_dashes_and_some_take_no_value():
 def test_ray_is_for_many_or_large_recordings(tmp_path, monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     paths = [tmp_path / "a.raw", tmp_path / "b.raw"]
-    for path, size in zip(paths, (1, RAY_FROM_BYTES - 1), strict=True):
+    for path, size in zip(paths, (1, 10**9 - 1), strict=True):
         with path.open("wb") as file:
             file.truncate(size)
     assert worth_ray(paths)

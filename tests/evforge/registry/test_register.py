@@ -1,4 +1,5 @@
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,9 @@ def test_a_long_card_is_cut_in_the_description_only(section):
 
 
 def test_registered_version_links_everything(export, tracker):
+    start = int(time.time() * 1000)
     version = register_version(tracker, export, seed=3)
+    end = time.time() * 1000
     found = tracker.client.get_model_version_by_alias(NAME, "candidate")
     (logged,) = tracker.client.search_logged_models([tracker.experiment_id])
     assert version == int(found.version) == 1
@@ -75,6 +78,9 @@ def test_registered_version_links_everything(export, tracker):
     assert logged.params == {"model.feature_base": "2"}
     (output,) = tracker.client.get_run(found.run_id).outputs.model_outputs
     assert output.model_id == logged.model_id
+    for key, value in {"test_mean_ap": 0.5, "test_mean_ap50": 0.75}.items():
+        (point,) = tracker.client.get_metric_history(found.run_id, key)
+        assert point.value == value and start <= point.timestamp <= end
     assert logged.tags["mlflow.modelVersions"] == f'[{{"name": "{NAME}", "version": 1}}]'
 
 

@@ -3,6 +3,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from evforge.reports.figures import coverage_scatter
 from evforge.reports.study_page import report
 from evforge.tracking.tracker import Tracker
 from evforge.training.run_folder import write_record
@@ -15,8 +16,13 @@ SPACE = """space:
 PARALLEL = "parallel_coordinates.png"
 
 
-def test_page_holds_everything(study, tmp_path):
+def test_page_holds_everything(study, monkeypatch):
     folder, tracker, parent = study
+    scatters = []
+    monkeypatch.setattr(
+        "evforge.reports.study_page.coverage_scatter",
+        lambda *args: scatters.append(coverage_scatter(*args)) or scatters[0],
+    )
     path = report(folder)
     assert path == folder / "report" / "report.html"
     text = path.read_text()
@@ -29,6 +35,10 @@ def test_page_holds_everything(study, tmp_path):
     assert ["trials", "8: 7 finished, 1 failed"] in cells
     (seconds,) = [int(row[1]) for row in cells if row[0] == "CPU seconds"]
     assert seconds >= 0 and ["GPU seconds", "0"] in cells
+    (scatter,) = scatters
+    assert [len(line.get_xdata()) for line in scatter.axes[0].get_lines()] == [3, 4]  # measured trials of each list
+    lists = [text.get_text() for text in scatter.legends[0].get_texts()]
+    assert lists == ["1:1 2.5:1", "PSEE_ANCHORS"]
     kept = {item.path for item in tracker.client.list_artifacts(parent, "report")}
     assert {f"report/{name}" for name in ("report.html", PARALLEL, "val_mean_ap_latency_ms.png")} <= kept
 

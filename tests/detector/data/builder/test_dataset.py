@@ -17,6 +17,7 @@ from small_recordings import (
     make_recording,
 )
 
+from detector.data.builder import recording as build_recording
 from detector.data.builder.dataset import build_dataset
 from detector.data.check.dataset import check_dataset
 from detector.labels import load_labels, save_labels
@@ -119,6 +120,22 @@ def test_a_recording_that_breaks_while_it_is_read_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="street_td.dat: 12 of 3,000 events are faulty: 12 outside the sensor"):
         build_dataset([recording], tmp_path / "old", config(), {"train": (0, 2)}, NAMES, progress=False)
     assert list((tmp_path / "old").iterdir()) == []
+
+
+def test_a_build_that_breaks_while_it_writes_leaves_no_new_folders(tmp_path, monkeypatch):
+    def breaks(piece):
+        assert piece.target.parent.is_dir()
+        raise ValueError("broken")
+
+    recording = make_recording(tmp_path / "in")
+    monkeypatch.setattr(build_recording, "_frames", breaks)
+    (tmp_path / "old" / "val").mkdir(parents=True)
+    (tmp_path / "old" / "val" / "a.h5.0123abcd.part").write_bytes(b"of a killed process")
+    for name in ("new", "old"):
+        with pytest.raises(ValueError, match="broken"):
+            build_dataset([recording], tmp_path / name, config(), {"train": (0, 2)}, NAMES, progress=False)
+    assert not (tmp_path / "new").exists()
+    assert list((tmp_path / "old").rglob("*")) == [tmp_path / "old" / "val"]
 
 
 @pytest.mark.parametrize(

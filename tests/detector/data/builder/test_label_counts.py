@@ -171,6 +171,14 @@ def test_causes_of_places():
     assert "multiply them by its size, 100 x 80 px" in (cause(x / 100, y / 80, w / 100, h / 80) or "")
 
 
+@pytest.mark.parametrize(
+    ("right", "bottom", "found"), [(100, 80, True), (101, 81, True), (102, 80, False), (100, 82, False)]
+)
+def test_a_bottom_right_corner_is_at_most_one_pixel_beyond_the_sensor(right, bottom, found):
+    cause = layout_cause(boxes((0, 60, 50, right, bottom, 0, 1)), (80, 100))
+    assert (cause is not None and "look like the bottom-right corner" in cause) == found
+
+
 def test_boxes_of_larger_images_are_not_kept_and_have_a_cause():
     labels = boxes(
         (50_000, 10, 20, 30, 40, 0, 1),  # on the sensor

@@ -110,6 +110,13 @@ def test_names_that_tell_overlapping_times_of_one_recording(tmp_path):
     assert facts(*files) == [("error", tmp_path / "test" / "a_5400000_6400000.raw", "in two splits", text)]
 
 
+@pytest.mark.parametrize(("end", "number"), [(1_100_000, 1), (1_100_001, 0), (900_000, 1), (899_999, 0)])
+def test_times_in_names_are_up_to_a_tenth_longer_or_shorter_than_the_recording(tmp_path, end, number):
+    paths = [tmp_path / split / f"a_{start}_{start + end}.raw" for split, start in (("train", 0), ("val", 500_000))]
+    found = check_set(ROOT, [recording(path, 0, 1_000_000) for path in paths], NAMES)
+    assert [each.kind for each in found] == ["in two splits"] * number
+
+
 def test_numbers_in_names_that_are_no_times(tmp_path):
     files = [recording(tmp_path / split / f"cam_{text}.raw", 0, 1_000_000) for split, text in (("val", "1_3"),)]
     assert facts(*files, recording(tmp_path / "test" / "cam_2_4.raw", 0, 1_000_000)) == []

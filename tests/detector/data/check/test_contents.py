@@ -78,6 +78,14 @@ def test_the_rarer_polarity(tmp_path):
     assert found.rarer_polarity == 0
 
 
+def test_the_rate_of_a_pixel_is_of_the_time_between_first_and_last_event(tmp_path):
+    events = make_events(10_001)  # 10 s
+    events["x"][::2], events["y"][::2] = 3, 2
+    (found,) = [each for each in read(recording(tmp_path / "a_td.dat", events)).findings if each.kind == "hot pixels"]
+    number = np.count_nonzero((events["x"] == 3) & (events["y"] == 2))
+    assert f"worst (3, 2) {number / 10:,.0f} Hz" in found.found
+
+
 def test_an_empty_recording(tmp_path):
     found = read(recording(tmp_path / "a_td.dat", make_events(0)), [5])
     assert kinds(found) == [("error", "empty recording")]

@@ -352,6 +352,14 @@ def test_classes_that_a_split_lacks(tensors):
     assert (finding.path, finding.found) == (tensors / "val", "no box of car")
 
 
+def test_findings_about_several_files_name_the_dataset_or_the_folder_of_the_first_file(tensors):
+    write_tensors(tensors / "val" / "train0.h5", sha256="other")
+    kind = "one name in two splits"
+    assert only(tensors, "warning", kind).path == tensors
+    found = check_dataset(tensors / "train", tensors / "val" / "train0.h5").findings
+    assert [each.path for each in found if each.kind == kind] == [tensors / "train"]
+
+
 def test_sensor_size_of_recordings_that_do_not_tell_it(tmp_path):
     events = np.stack([make_events()[name] for name in ("t", "x", "y", "p")], axis=1)
     np.savetxt(tmp_path / "a.csv", events, fmt="%d", delimiter=",")

@@ -234,6 +234,14 @@ def test_words_that_are_written(tmp_path):
     assert words == [high(0), low(5), row(7), base(3, 1), *masks, column(635, 0), high(1), low(1), column(636, 0)]
 
 
+def test_the_first_event_has_a_time_and_a_row_whatever_they_are(tmp_path):
+    for value in (0, 1):
+        write_evt3(tmp_path / "a.raw", np.array([(value, value, value, value)], EventCD), 480, 640)
+        data = (tmp_path / "a.raw").read_bytes()
+        words = np.frombuffer(data[data.index(b"% end\n") + 6 :], "<u2").tolist()
+        assert words == [high(0), low(value), row(value), column(value, value)]
+
+
 @pytest.mark.parametrize(
     "times",
     [[5, EVT3_PERIOD + 5, EVT3_PERIOD + 6, 40 * EVT3_PERIOD], [4095, 4096], [3 * EVT3_PERIOD + 17], [2**32 - 1]],

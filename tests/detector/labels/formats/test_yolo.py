@@ -70,6 +70,7 @@ def test_class_names(place, name, text, names, tmp_path):
     [
         ({"a_1": "0 1 2 3"}, r"a_1.txt, line 1: got 4 numbers, allowed: class cx cy w h"),
         ({"a_1": "\n0 12 40 7 9"}, r"a_1.txt, line 2: got 12, which looks like pixels, allowed: coordinates divided"),
+        ({"a_1": "0 2 2.5 0.1 0.1"}, r"a_1.txt, line 1: got 2.5, which looks like pixels"),
         ({"a_1": "0 0.5 nan 0.1 0.1"}, r"a_1.txt, line 1: got nan, which looks like pixels"),
         ({"a_1": "0.5 0.5 0.5 0.1 0.1"}, r"line 1: got the class 0.5, allowed: a whole number"),
         ({"a_1": "car 0.5 0.5 0.1 0.1"}, r"line 1: got 'car', allowed: a number"),

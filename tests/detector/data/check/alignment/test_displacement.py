@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from detector.data.check.alignment.displacement import find_constant, find_edge
@@ -10,6 +11,13 @@ def test_the_displacement_that_moves_boxes_back_is_found(scene, activity, x, y):
     found = find_constant(activity, boxes._replace(xywh=boxes.xywh + (x, y, 0, 0)), 100_000, 300_000)
     assert found.move == (pytest.approx(-x, abs=1), pytest.approx(-y, abs=1))
     assert min(found.gain.ratio, found.lead.ratio) > 4
+
+
+@pytest.mark.parametrize("x", [-32, 32])
+def test_displacements_up_to_32_px_are_found(scene, activity, x):
+    boxes = BoxSet.of(scene[1]).take(np.arange(0, 300, 5))
+    found = find_constant(activity, boxes._replace(xywh=boxes.xywh + (x, 0, 0, 0)), 100_000, 300_000)
+    assert found.move == (pytest.approx(-x, abs=1), pytest.approx(0, abs=1))
 
 
 def test_boxes_behind_their_objects_are_found(scene, activity):
