@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from detector.config.groups import DataConfig
@@ -47,3 +48,18 @@ def config(**changes):
 
 def files_in(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def tensors(path):
+    """Frames and attributes of a tensor file."""
+    with h5py.File(path) as file:
+        return file["data"][:], dict(file["data"].attrs)
+
+
+def count(events, start, frames, shift=0):
+    """Events of each frame, polarity and cell of 2^shift x 2^shift pixels, at most 5."""
+    counts = np.zeros((frames, 2, HEIGHT >> shift, WIDTH >> shift), np.int64)
+    inside = events[(events["t"] >= start) & (events["t"] < start + frames * DELTA_T)]
+    for x, y, p, t in inside.tolist():
+        counts[(t - start) // DELTA_T, p, y >> shift, x >> shift] += 1
+    return np.minimum(counts, 5)

@@ -11,29 +11,18 @@ from small_recordings import (
     START,
     WIDTH,
     config,
+    count,
     files_in,
     make_events,
     make_labels,
     make_recording,
+    tensors,
 )
 
 from detector.data.builder import recording as build_recording
 from detector.data.builder.dataset import build_dataset
 from detector.data.check.dataset import check_dataset
 from detector.labels import load_labels, save_labels
-
-
-def tensors(path):
-    with h5py.File(path) as file:
-        return file["data"][:], dict(file["data"].attrs)
-
-
-def count(events, start, frames, shift=0):
-    counts = np.zeros((frames, 2, HEIGHT >> shift, WIDTH >> shift), np.int64)
-    inside = events[(events["t"] >= start) & (events["t"] < start + frames * DELTA_T)]
-    for x, y, p, t in inside.tolist():
-        counts[(t - start) // DELTA_T, p, y >> shift, x >> shift] += 1
-    return np.minimum(counts, 5)
 
 
 @pytest.mark.parametrize("name", ["street_td.dat", "street.dat", "street.raw"])

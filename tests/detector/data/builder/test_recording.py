@@ -3,7 +3,6 @@
 import hashlib
 import json
 
-import h5py
 import numpy as np
 import pytest
 from small_recordings import (
@@ -13,10 +12,12 @@ from small_recordings import (
     START,
     WIDTH,
     config,
+    count,
     files_in,
     make_events,
     make_labels,
     make_recording,
+    tensors,
 )
 
 from detector.data.builder import recording as build_recording
@@ -29,23 +30,8 @@ from detector.preprocess.representation import representation_of
 from detector.utils.remote import Address
 
 
-def tensors(path):
-    with h5py.File(path) as file:
-        return file["data"][:], dict(file["data"].attrs)
-
-
 def steps(recording, output, data=None, cuts=None, sensor=(None, None)):
     return list(report_steps(Source(recording), Plan(output, data or config(), cuts, NAMES, sensor)))
-
-
-def count(events, start, frames):
-    """Events of each frame, polarity and pixel, at most 5."""
-    counts = np.zeros((frames, 2, HEIGHT, WIDTH), np.uint8)
-    for x, y, p, t in events[events["t"] >= start].tolist():
-        frame = (t - start) // DELTA_T
-        if frame < frames:
-            counts[frame, p, y, x] = min(counts[frame, p, y, x] + 1, 5)
-    return counts
 
 
 def test_tensors_and_how_they_were_made(tmp_path):

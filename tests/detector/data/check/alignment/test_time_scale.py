@@ -38,6 +38,12 @@ def test_a_rare_factor_is_found_from_the_typed_rate(scene, activity):
     assert find_scale(activity, boxes, WINDOW, 0, (0,), 27.3).best == pytest.approx(2.73, rel=0.005)
 
 
+def test_a_factor_beside_the_tried_ones_is_refined(scene, activity):
+    """The nearest ratio of usual rates is 2.4."""
+    found = find_scale(activity, scaled(scene[1], 1 / 2.41), WINDOW, 0, (0,))
+    assert found.best == pytest.approx(2.41, rel=0.002)
+
+
 def test_the_anchor_with_the_higher_score_is_used(scene, activity):
     boxes = scaled(scene[1], 0.5, 9_000_000)
     found = find_scale(activity, boxes, WINDOW, 0, (0, 9_000_000))
