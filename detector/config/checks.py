@@ -1,15 +1,28 @@
 """Checks of settings and arguments. A failed check raises a ValueError with the key, the value and what is allowed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "Mistakes",
     "Range",
+    "raise_all",
     "require",
     "require_choice",
     "require_equal",
 ]
+
+
+class Mistakes(ValueError):
+    """Several mistakes in one input. The text has one line per mistake."""
+
+
+def raise_all(messages: Sequence[str]) -> None:
+    """Raise a ValueError with all messages if there are any; with more than one, this is `Mistakes`."""
+    if messages:
+        raise (Mistakes if len(messages) > 1 else ValueError)("\n".join(messages))
 
 
 def require(ok: bool, key: str, value: Any, allowed: str) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+from detector.config.checks import raise_all
 from detector.config.groups import (
     AnchorConfig,
     DataConfig,
@@ -58,16 +59,7 @@ class Config:
             ValueError: the file is not YAML, a key does not exist, or a value has the wrong type or is not allowed.
             FileNotFoundError: the file does not exist.
         """
-        values: dict[str, Any] = {}
-        if path is not None:
-            import yaml
-
-            if not Path(path).is_file():
-                raise FileNotFoundError(f"{path}: no such configuration file")
-            try:
-                values = _flatten(yaml.safe_load(Path(path).read_text()) or {}, str(path))
-            except yaml.YAMLError as error:
-                raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        values = {} if path is None else _read_file(path)
         return cls().with_overrides({**values, **(overrides or {})})
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> "Config":
@@ -79,22 +71,16 @@ class Config:
         Raises:
             ValueError: a key does not exist, or a value has the wrong type or is not allowed.
         """
-        from jsonargparse import ArgumentParser
-
-        tree = self.to_dict()
+        known, tree, mistakes = self.to_flat(), self.to_dict(), []
         for key, value in overrides.items():
             group, _, leaf = key.partition(".")
-            if leaf not in tree.get(group, {}):
-                raise ValueError(f"{key}: unknown key, {_hint(key, self.to_flat())}")
-            tree[group][leaf] = value
-        parser = ArgumentParser(exit_on_error=False)
-        for name, group_type in _group_types().items():
-            parser.add_class_arguments(group_type, name)
-        try:
-            parsed = parser.instantiate_classes(parser.parse_object(tree))
-        except ArgumentError as error:
-            raise ValueError(_type_error(str(error), tree)) from None
-        return Config(**{name: parsed[name] for name in tree})
+            if key in known:
+                tree[group][leaf] = value
+            else:
+                mistakes.append(f"{key}: unknown key, {_hint(key, known)}")
+        groups, more = _groups(tree, self.to_dict())
+        raise_all(mistakes + more)
+        return Config(**groups)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
         """Return the tree as nested dicts `{"group": {"leaf": value}}`."""
@@ -129,17 +115,67 @@ class Config:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _type_error(message: str, tree: Mapping[str, Mapping[str, Any]]) -> str:
+def _read_file(path: str | Path) -> dict[str, Any]:
+    """Read settings from a YAML file, as `{"group.leaf": value}`."""
+    import yaml
+
+    if Path(path).is_dir():
+        raise ValueError(f"{path}: is a folder, allowed: a YAML file")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path}: no such configuration file")
+    try:
+        return _flatten(yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}, str(path))
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: is not a text file, allowed: a YAML file") from None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def _groups(tree: dict[str, dict[str, Any]], base: dict[str, dict[str, Any]]) -> tuple[dict[str, Any], list[str]]:
+    """Convert values to their types, and create the groups.
+
+    Args:
+        tree: `{"group": {"leaf": value}}` of all leaves.
+        base: the same with values that are allowed, which replace wrong ones until all mistakes are found.
+
+    Returns:
+        The groups by name, and the messages about all values that are not allowed.
+    """
+    from jsonargparse import ArgumentParser
+
+    found, mistakes = {}, []
+    for name, group_type in _group_types().items():
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_class_arguments(group_type, name)
+        for _ in range(len(tree[name]) + 1):
+            try:
+                found[name] = parser.instantiate_classes(parser.parse_object({name: tree[name]}))[name]
+                break
+            except ArgumentError as error:
+                message, leaf = _type_error(str(error), tree)
+            except ValueError as error:  # of the checks of the group
+                message, leaf = str(error), None
+            mistakes.append(message)
+            if leaf is None:
+                break
+            tree[name][leaf] = base[name][leaf]
+    return found, mistakes
+
+
+def _type_error(message: str, tree: Mapping[str, Mapping[str, Any]]) -> tuple[str, str | None]:
     """Convert an error message of jsonargparse to one line with the leaf, its value in `tree` and the allowed type.
 
     The original message has several lines and begins with `Parser key "group.leaf"`.
+
+    Returns:
+        The line, and the name of the leaf; None if the message does not name a leaf.
     """
     found = re.search(r'key "(\w+)\.(\w+)"', message)
     if found is None:
-        return " ".join(message.split())
+        return " ".join(message.split()), None
     group, leaf = found.groups()
     leaf_type = {field.name: field.type for field in fields(_group_types()[group])}[leaf]
-    return f"{group}.{leaf}: got {tree[group][leaf]!r}, allowed: {_readable(leaf_type)}"
+    return f"{group}.{leaf}: got {tree[group][leaf]!r}, allowed: {_readable(leaf_type)}", leaf
 
 
 def _readable(kind: Any) -> str:
@@ -158,14 +194,16 @@ def _group_types() -> dict[str, Any]:
 
 
 def _flatten(tree: Any, source: str) -> dict[str, Any]:
-    groups = _group_types()
-    if not isinstance(tree, dict) or not all(isinstance(leaves, dict) for leaves in tree.values()):
-        raise ValueError(f"{source}: a configuration contains groups ({', '.join(groups)}) of `leaf: value` lines")
-    flat = {f"{group}.{leaf}": value for group, leaves in tree.items() for leaf, value in leaves.items()}
+    """Return the settings of a file as `{"group.leaf": value}`; keys in the file may be nested or dotted."""
+    if not isinstance(tree, dict):
+        raise ValueError(
+            f"{source}: a configuration contains groups ({', '.join(_group_types())}) of `leaf: value` lines"
+        )
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= {f"{key}.{leaf}": inner for leaf, inner in value.items()} if isinstance(value, dict) else {key: value}
     known = Config().to_flat()
-    for key in flat:
-        if key not in known:
-            raise ValueError(f"{source}: unknown key {key}, {_hint(key, known)}")
+    raise_all([f"{source}: unknown key {key}, {_hint(str(key), known)}" for key in flat if key not in known])
     return flat
 
 

@@ -10,13 +10,17 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
+from detector.config.checks import Mistakes
 from detector.config.credentials import without_passwords
 from evforge import EvForgeError, one_line
-from evforge.cli.parser import parse, summary
+from evforge.cli.docs import summary
+from evforge.cli.parser import parse
 from evforge.cli.verbs import VERBS
 from evforge.cluster.credentials import receive
 from evforge.tracking.store import CREDENTIALS_WANTED, REJECTED
@@ -57,12 +61,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.path.append(os.getcwd())  # settings may name modules in the working folder by import path
     with _interrupts() as came:
         try:
-            if not arguments or arguments[0] in ("-h", "--help"):
+            arguments = _set_verbosity(arguments)
+            if arguments == ["--version"]:
+                print(f"evforge {version('evforge')}")
+                return 0
+            if not arguments or arguments[0] in ("-h", "--help", "help"):
                 print(_help())
                 return 0 if arguments else USER_ERROR
             verb, *rest = arguments
             if verb not in VERBS:
-                raise ValueError(f"unknown verb {verb!r}, allowed: {', '.join(VERBS)}")
+                close = get_close_matches(verb, VERBS, n=1)
+                hint = f"did you mean {close[0]}?" if close else "`evforge --help` lists the verbs"
+                raise ValueError(f"unknown verb {verb}, {hint}")
             receive()
             _undelivered()  # forgets the files of an earlier command in this process
             code = VERBS[verb](**parse(verb, VERBS[verb], rest)) or _delivered()
@@ -74,13 +84,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = _explanation(error)
             if text is None or "EVFORGE_TRACEBACK" in os.environ:
                 raise
-            print(f"evforge: error: {without_passwords(text)}", file=sys.stderr)
+            for line in text.splitlines():
+                print(f"evforge: error: {without_passwords(line)}", file=sys.stderr)
             return USER_ERROR
         except (KeyboardInterrupt, SystemExit) as error:
             if isinstance(error, SystemExit) and not came:  # Lightning exits by SystemExit after an interrupt
                 raise
             print("evforge: interrupted", file=sys.stderr)
             return INTERRUPTED
+
+
+def _set_verbosity(arguments: Sequence[str]) -> list[str]:
+    """Apply `-q` and `-v` to this process and its child processes, and return the other words."""
+    end = list(arguments).index("--") if "--" in arguments else len(arguments)
+    words = set(arguments[:end])
+    if words & {"-q", "--quiet"}:
+        os.environ.update({"EVFORGE_QUIET": "1", "TQDM_DISABLE": "1"})
+    if words & {"-v", "--verbose"}:
+        os.environ["EVFORGE_TRACEBACK"] = "1"
+    kept = [word for word in arguments[:end] if word not in ("-q", "--quiet", "-v", "--verbose")]
+    return kept + list(arguments[end:])
 
 
 def _discard_unread_output() -> bool:
@@ -122,7 +145,13 @@ def _explanation(error: Exception) -> str | None:
     """Return the line that explains an error; None if the error is a bug of this program."""
     while isinstance(cause := getattr(error, "cause", None), Exception):  # an error in another process of Ray
         error = cause
+    if isinstance(error, Mistakes):
+        return str(error)
     text = one_line(error)
+    if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] not in ("detector", "evforge"):
+        return (
+            f"the package {error.name} is not installed; install it, or all of EvForge with `uv sync --extra platform`"
+        )
     packages = [parent.__module__.partition(".")[0] for parent in type(error).__mro__]
     package = next((name for name in packages if name in FAILURES), None)
     if package == "mlflow" and REJECTED.search(text):
@@ -166,5 +195,9 @@ def _help() -> str:
     return (
         "usage: evforge VERB ...\n\nEvent-camera object detection: train, search, evaluate, export.\n\n"
         f"verbs:\n{verbs}\n\n"
-        "`evforge VERB --help` shows the arguments of a verb. EVFORGE_TRACEBACK=1 prints the traceback of an error."
+        "options:\n"
+        "  -h, --help     show this text; after a verb, the arguments of the verb; --help all shows all settings\n"
+        "  --version      show the version\n"
+        "  -q, --quiet    no progress, only results and errors\n"
+        "  -v, --verbose  the traceback of an error, and the messages of the libraries (or EVFORGE_TRACEBACK=1)"
     )

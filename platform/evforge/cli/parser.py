@@ -1,76 +1,34 @@
 """Command line of a verb, generated from the signature and docstring of its function.
 
 Parameters before `*` are positional, parameters after it are flags. A flag may be written with `-` instead of `_`, a
-`bool` flag has no value, and a flag for a list may be repeated. A parameter of type `Settings` adds `--config FILE`,
-`--print_config` and one flag `--group.leaf VALUE` per leaf of the configuration. A parameter of type `LabelTiming` adds
-one flag `--label_FIELD` per field of this class. A parameter of type `Command` receives all words after `--`.
+`bool` flag has no value, and a flag for a list may be repeated. A parameter of type `Settings` adds the flags of the
+settings; `Annotated[Settings, "data", "train"]` accepts only the flags of these groups. A parameter of type
+`LabelTiming` adds one flag `--label_FIELD` per field of this class. A parameter of type `Command` receives all words
+after `--`. All mistakes in a command line are reported at once.
 """
 
 import argparse
 import inspect
 import re
-import shlex
-import sys
-import types
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import Any, Literal, NewType, NoReturn, Union, get_args, get_origin
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
 from detector.config import Config
-from detector.config.extensions import TABLES
+from detector.config.checks import raise_all
 from detector.config.label_timing import LabelTiming
-from evforge.recipes import find_config
-from evforge.search.policies.tables import SAMPLERS, SCHEDULERS
+from evforge.cli.docs import argument_docs, description
+from evforge.cli.settings import GROUPS, Settings, add_settings
 
-__all__ = ["Command", "Settings", "argument_docs", "parse", "summary"]
+__all__ = ["Command", "make_parser", "parse"]
 
 Command = NewType("Command", list[str])
 """The words of another `evforge` command, given after `--`."""
 
-LEAF_FLAG = re.compile(r"--([A-Za-z_]\w*\.[\w.]+)(?:=(.*))?", re.DOTALL)
 DASHED_FLAG = re.compile(r"^--([a-z][a-z_]*-[a-z_-]*)(?==|$)")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The part of a command line that sets the configuration.
-
-    Args:
-        file: YAML file, or the name of a recipe
-        overrides: values of the flags, as `{"group.leaf": text}`
-        print_only: whether to print the resolved configuration and stop
-    """
-
-    file: str | None = None
-    overrides: dict[str, str] = field(default_factory=dict)
-    print_only: bool = False
-
-    def words(self, group: str) -> list[str]:
-        """Return words for a shell command that has the same `--config` and the same flags of one group."""
-        flags = [f"--{key}={shlex.quote(text)}" for key, text in self.overrides.items() if key.startswith(f"{group}.")]
-        return ([] if self.file is None else ["--config", shlex.quote(self.file)]) + flags
-
-    def resolve(self, base: Config | None = None, between: Mapping[str, Any] | None = None) -> Config:
-        """Build the configuration: load the file or start from `base`, then apply `between`, and then the flags.
-
-        Args:
-            base: configuration to start from if there is no file; the defaults if None.
-            between: `{"group.leaf": value}`; the flags replace these values.
-
-        Raises:
-            ValueError: an unknown key or a value that is not allowed.
-            FileNotFoundError: the file does not exist.
-            SystemExit: with `--print_config`, after the configuration was printed.
-        """
-        start = Config() if base is None else base
-        if self.file is not None:
-            start = Config.load(find_config(self.file))
-        config = start.with_overrides({**(between or {}), **self.overrides})
-        if self.print_only:
-            print(config.to_yaml(), end="")
-            sys.exit(0)
-        return config
 
 
 def parse(verb: str, function: Callable, arguments: Sequence[str]) -> dict[str, Any]:
@@ -86,70 +44,139 @@ def parse(verb: str, function: Callable, arguments: Sequence[str]) -> dict[str, 
 
     Raises:
         ValueError: an argument is missing, unknown or malformed.
-        SystemExit: with `--help`, after the help was printed.
+        SystemExit: with `--help`, after the help was printed. `--help all` also describes the settings that the verb
+            does not use.
     """
-    parameters = inspect.signature(function).parameters
-    settings = next((name for name, p in parameters.items() if p.annotation is Settings), None)
-    command = next((name for name, p in parameters.items() if p.annotation is Command), None)
-    mark = list(arguments).index("--") if command and "--" in arguments else len(arguments)
-    arguments, after = arguments[:mark], arguments[mark + 1 :]
-    arguments = [DASHED_FLAG.sub(lambda flag: f"--{flag[1].replace('-', '_')}", text) for text in arguments]
-    overrides, rest = _split(arguments) if settings else ({}, arguments)
-    asked = {"-h", "--help"} & set(rest)
-    parser = _make_parser(verb, function, settings, overrides if asked else {})
-    values, unknown = parser.parse_known_args(rest)
-    if unknown:
-        raise ValueError(f"unknown argument {unknown[0]}, {_hint(unknown[0], parser, settings is not None)}")
-    found = vars(values)
-    for name, parameter in parameters.items():
-        if parameter.annotation is LabelTiming:
-            found[name] = LabelTiming(**{field.name: found.pop(f"label_{field.name}") for field in fields(LabelTiming)})
-    if settings:
+    special = _special(function)
+    mark = list(arguments).index("--") if special.command and "--" in arguments else len(arguments)
+    words = [DASHED_FLAG.sub(lambda flag: f"--{flag[1].replace('-', '_')}", text) for text in arguments[:mark]]
+    if {"-h", "--help"} & set(words):
+        _print_help(verb, function, words)
+    parser = make_parser(verb, function)
+    found, mistakes = parser.read(words)
+    overrides = {key: found.pop(key) for key in list(found) if "." in key}
+    mistakes += [_unused(verb, key, special.groups) for key in overrides if key.partition(".")[0] not in special.groups]
+    if mistakes:
+        raise_all(mistakes + _wrong_settings(overrides))
+    for name in special.timings:
+        found[name] = LabelTiming(**{field.name: found.pop(f"label_{field.name}") for field in fields(LabelTiming)})
+    if special.settings:
         print_only = found.pop("print_config")
-        found[settings] = Settings(found.pop("config"), overrides, print_only)
-    if command:
-        found[command] = Command(list(after))
+        found[special.settings] = Settings(found.pop("config"), overrides, print_only)
+    if special.command:
+        found[special.command] = Command(list(arguments[mark + 1 :]))
     return found
 
 
-def summary(thing: Any) -> str:
-    """Return the first line of the docstring of `thing`."""
-    return (inspect.getdoc(thing) or "").partition("\n")[0]
+def make_parser(
+    verb: str,
+    function: Callable,
+    shown: Iterable[str] | None = None,
+    given: Mapping[str, str] | None = None,
+    complete_config: Any = "file",
+) -> "_Parser":
+    """Create the argparse parser of a verb.
 
-
-def argument_docs(thing: Any) -> dict[str, str]:
-    """Return a dict from the names of arguments to descriptions, read from the Google-style docstring of `thing`."""
-    section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)*)", inspect.getdoc(thing) or "", re.MULTILINE)
-    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
-
-
-def _make_parser(verb: str, function: Callable, settings: str | None, overrides: Mapping[str, str]) -> _Parser:
-    description = (inspect.getdoc(function) or "").partition("\n\nArgs:")[0]
+    Args:
+        verb: name of the verb.
+        function: function of the verb.
+        shown: groups of settings that the help describes; those that the verb uses if None.
+        given: values of settings that the help shows beside the defaults, as `{"group.leaf": text}`.
+        complete_config: how shells complete the value of `--config`, in the form of the package shtab.
+    """
+    special = _special(function)
     parser = _Parser(
         prog=f"evforge {verb}",
-        description=description,
-        epilog=_leaf_help(overrides) if settings else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description=description(function),
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32),
         allow_abbrev=False,
+        exit_on_error=False,
     )
     docs = argument_docs(function)
     for name, parameter in inspect.signature(function).parameters.items():
-        if name == settings:
-            parser.add_argument("--config", metavar="FILE", help="YAML file with settings, or the name of a recipe")
-            parser.add_argument("--print_config", action="store_true", help="print the resolved settings and stop")
-        elif parameter.annotation is LabelTiming:
+        if name in special.timings:
             _add_timing(parser)
-        elif parameter.annotation is not Command:
+        elif name not in (special.settings, special.command):
             _add_argument(parser, parameter, docs.get(name, ""))
-    if any(parameter.annotation is Command for parameter in inspect.signature(function).parameters.values()):
-        parser.usage = parser.format_usage().removeprefix("usage: ").rstrip() + " [-- VERB ...]"
+    usage = parser.format_usage().removeprefix("usage: ").rstrip()
+    if special.command:
+        parser.usage = f"{usage} [-- VERB ...]"
+    if special.settings:
+        parser.usage = f"{usage} [--config FILE] [--GROUP.SETTING VALUE ...]"
+        add_settings(parser, special.groups if shown is None else shown, given or {}, complete_config)
+        parser.epilog = "The settings have the same keys in a YAML file, nested or dotted, and in a search space."
+        if shown is None and set(special.groups) != set(GROUPS):
+            parser.epilog += f" {verb} uses only those above; `--help all` describes all."
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Parser that collects mistakes instead of ending the program at the first one."""
+
+    def read(self, words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+        """Parse words, and return the values by name and the messages of all mistakes."""
+        self._mistakes: list[str] = []
+        words, wrong = list(words), []
+        while True:
+            try:
+                values, unknown = self.parse_known_args(words)
+                break
+            except argparse.ArgumentError as error:
+                wrong.append(_explained(error))
+                place = next((place for place, word in enumerate(words) if _flag(word) == error.argument_name), None)
+                if place is None:
+                    return {}, wrong
+                words = words[:place] + words[_end(words, place) :]  # the other words can be read
+        heads = [word for place, word in enumerate(unknown) if place == 0 or not _is_value(unknown, place)]
+        return vars(values), wrong + [f"unknown argument {word}, {self._hint(word)}" for word in heads] + self._mistakes
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        """Store the message about missing arguments."""
+        self._mistakes.append(message)
+
+    def _hint(self, argument: str) -> str:
+        flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
+        name = argument.partition("=")[0]
+        if not name.startswith("-"):
+            return _place_of(argument, flags)
+        same_leaf = [flag for flag in flags if flag.partition(".")[2] == name.lstrip("-")]
+        close = same_leaf or get_close_matches(name, flags, n=1)
+        return f"did you mean {close[0]}?" if close else "see --help"
+
+
+@dataclass(frozen=True)
+class _Special:
+    """Names of the parameters of a verb that are not plain arguments, and the groups of settings that it uses."""
+
+    settings: str | None
+    groups: tuple[str, ...]
+    command: str | None
+    timings: tuple[str, ...]
+
+
+def _special(function: Callable) -> _Special:
+    settings, command = None, None
+    groups: tuple[str, ...] = ()
+    timings: tuple[str, ...] = ()
+    for name, parameter in inspect.signature(function).parameters.items():
+        kind, *used = [parameter.annotation]
+        if get_origin(kind) is Annotated:
+            kind, *used = get_args(kind)
+        if kind is Settings:
+            settings, groups = name, tuple(used) or GROUPS
+        elif kind is Command:
+            command = name
+        elif kind is LabelTiming:
+            timings = (*timings, name)
+    return _Special(settings, groups, command, timings)
+
+
+def _print_help(verb: str, function: Callable, words: Sequence[str]) -> None:
+    others = [word for word in words if word not in ("-h", "--help")]
+    given, _ = make_parser(verb, function).read(others)
+    overrides = {key: value for key, value in given.items() if "." in key}
+    make_parser(verb, function, GROUPS if "all" in others else None, overrides).print_help()
+    raise SystemExit(0)
 
 
 def _add_argument(parser: _Parser, parameter: inspect.Parameter, text: str) -> None:
@@ -161,11 +188,14 @@ def _add_argument(parser: _Parser, parameter: inspect.Parameter, text: str) -> N
             options["help"] += f" (default: {default})"
         if options.get("nargs") == "+":
             options["action"] = "extend"  # the flag may be repeated
-        parser.add_argument(f"--{parameter.name}", required=required, **options)
+        action = parser.add_argument(f"--{parameter.name}", required=required, **options)
     else:
-        if not required and "nargs" not in options:
-            options["nargs"] = "?"
-        parser.add_argument(parameter.name, **options)
+        options.pop("metavar", None)  # a positional argument is shown by its name
+        if not required:
+            options["nargs"] = "*" if "nargs" in options else "?"
+        action = parser.add_argument(parameter.name, **options)
+    if action.type is str:
+        action.complete = "file"  # type: ignore[attr-defined]  # in shells, by the package shtab
 
 
 def _add_timing(parser: _Parser) -> None:
@@ -183,7 +213,7 @@ def _reader(annotation: Any) -> dict[str, Any]:
     """
     if annotation is bool:
         return {"action": "store_true"}
-    if get_origin(annotation) in (types.UnionType, Union):
+    if get_origin(annotation) in (UnionType, Union):
         annotation = next(part for part in get_args(annotation) if part is not type(None))
     if get_origin(annotation) is list:
         return {**_reader(get_args(annotation)[0]), "nargs": "+"}
@@ -192,70 +222,51 @@ def _reader(annotation: Any) -> dict[str, Any]:
     return {"type": annotation, "metavar": {int: "N", float: "X"}.get(annotation, "TEXT")}
 
 
-def _split(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Split a command line into a dict `{"group.leaf": value}` from the flags of settings, and the other words."""
-    overrides: dict[str, str] = {}
-    rest: list[str] = []
-    waiting = iter(arguments)
-    for argument in waiting:
-        flag = LEAF_FLAG.fullmatch(argument)
-        if flag is None:
-            rest.append(argument)
-            continue
-        value = flag[2] if flag[2] is not None else next(waiting, None)
-        if value is None or (flag[2] is None and value.startswith("--")):
-            raise ValueError(f"--{flag[1]}: expects a value")
-        overrides[flag[1]] = value
-    return overrides, rest
+def _explained(error: argparse.ArgumentError) -> str:
+    """Convert the message of argparse about an argument: what was given, and what is allowed."""
+    text = error.message
+    if choice := re.match(r"invalid choice: (.*) \(choose from (.*)\)", text):
+        text = f"got {choice[1]}, allowed: {choice[2].replace(chr(39), '')}"
+    elif value := re.match(r"invalid (\w+) value: (.*)", text):
+        text = f"got {value[2]}, allowed: {'a whole number' if value[1] == 'int' else 'a number'}"
+    elif text.startswith("expected"):
+        text = "expects a value" if "one" in text else text
+    return f"{error.argument_name}: {text}"
 
 
-def _hint(argument: str, parser: argparse.ArgumentParser, with_leaves: bool) -> str:
-    flags = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
-    name = argument.partition("=")[0]
-    if with_leaves:
-        leaves = Config().to_flat()
-        same_leaf = [f"--{key}" for key in leaves if key.partition(".")[2] == name.lstrip("-")]
-        if same_leaf:
-            return f"did you mean {same_leaf[0]}?"
-        flags += [f"--{key}" for key in leaves]
-    close = get_close_matches(name, flags, n=1)
-    return f"did you mean {close[0]}?" if close else "see --help"
+def _flag(word: str) -> str:
+    return word.partition("=")[0]
 
 
-def _leaf_help(overrides: Mapping[str, str]) -> str:
-    """Return the help text of all settings: description, allowed values, default, and the given value if any.
-
-    Args:
-        overrides: values given on the command line, as `{"group.leaf": text}`.
-    """
-    defaults, now, lines = Config().to_flat(), Config().with_overrides(overrides).to_flat(), []
-    for group in fields(Config):
-        lines += ["", f"{group.name}: {summary(group.type)}"]
-        docs = argument_docs(group.type)
-        for leaf in fields(group.type):  # type: ignore[arg-type]
-            key = f"{group.name}.{leaf.name}"
-            default = "none" if defaults[key] in (None, "", []) else defaults[key]
-            given = f", given: {now[key]}" if key in overrides else ""
-            lines.append(f"  --{key:<36} {docs[leaf.name]}{_allowed(key, leaf, now[key])} (default: {default}{given})")
-    return "settings, as flags or as `group: {leaf: value}` in the file:\n" + "\n".join(lines)
+def _is_value(words: Sequence[str], place: int) -> bool:
+    """Return whether a word is the value of the flag before it."""
+    return words[place - 1].startswith("--") and "=" not in words[place - 1] and not words[place].startswith("--")
 
 
-def _allowed(key: str, leaf: Any, value: Any) -> str:
-    """Return the part of the help text that describes the allowed values of a setting.
+def _end(words: Sequence[str], place: int) -> int:
+    """Return the place after a flag and its value."""
+    return place + 1 + (place + 1 < len(words) and _is_value(words, place + 1))
 
-    Args:
-        key: `group.leaf` of the setting.
-        leaf: dataclass field of the setting.
-        value: current value. If it is an import path, the text includes it.
 
-    Returns:
-        The text, beginning with ";". Empty if all values of the field's type are allowed.
-    """
-    tables = {**TABLES, SAMPLERS.key: SAMPLERS, SCHEDULERS.key: SCHEDULERS}
-    if key in tables:
-        if value not in tables[key] and value not in tables[key].extra:
-            tables[key][value]  # this look-up adds an import path to the allowed names
-        return f"; allowed: {tables[key].allowed}"
-    if get_origin(leaf.type) is Literal:
-        return f"; allowed: {', '.join(map(str, get_args(leaf.type)))}"
-    return f"; {leaf.metadata['range']}" if "range" in leaf.metadata else ""
+def _place_of(word: str, flags: Sequence[str]) -> str:
+    """Return the hint for a positional word that the verb does not take."""
+    path = Path(word)
+    if path.suffix in (".yaml", ".yml") and "--config" in flags:
+        return f"did you mean --config {word}?"
+    if path.is_dir() and "--data.dataset_path" in flags:
+        return f"did you mean --data.dataset_path {word}?"
+    return "see --help"
+
+
+def _unused(verb: str, key: str, groups: Sequence[str]) -> str:
+    used = f"settings of {', '.join(groups)}" if groups else "none"
+    return f"--{key}: {verb} does not use this setting, allowed: {used}"
+
+
+def _wrong_settings(overrides: Mapping[str, str]) -> list[str]:
+    """Return the messages of wrong values of settings."""
+    try:
+        Config().with_overrides(overrides)
+    except ValueError as error:
+        return str(error).splitlines()
+    return []

@@ -11,7 +11,7 @@ import yaml
 
 from detector.config.credentials import split_password, without_passwords
 from detector.config.extensions import IMPORT_PATH, TABLES
-from evforge.cli.parser import Settings
+from evforge.cli.settings import Settings
 from evforge.cluster.credentials import named_values
 from evforge.cluster.jobs import connect, follow, overview, server_address, status, stop
 from evforge.cluster.shipping import is_shared, launch, own_packages, unshared, unshared_text

@@ -3,11 +3,13 @@
 Does not belong here: search spaces (`tune_spaces/`).
 """
 
+from difflib import get_close_matches
 from pathlib import Path
 
-__all__ = ["find_config"]
+__all__ = ["RECIPES", "find_config"]
 
-FOLDER = Path(__file__).parent
+RECIPES = {recipe.stem: recipe for recipe in sorted(Path(__file__).parent.glob("*.yaml"))}
+"""Files of all recipes by name."""
 
 
 def find_config(name: str | Path) -> Path:
@@ -16,10 +18,12 @@ def find_config(name: str | Path) -> Path:
     Raises:
         FileNotFoundError: there is no such file or recipe.
     """
-    recipes = {recipe.stem: recipe for recipe in sorted(FOLDER.glob("*.yaml"))}
     if Path(name).is_file():
         return Path(name)
-    if str(name) not in recipes:
-        allowed = f"a YAML file, or a recipe: {', '.join(recipes)}"
-        raise FileNotFoundError(f"{name}: no such configuration file, allowed: {allowed}")
-    return recipes[str(name)]
+    if str(name) not in RECIPES:
+        if Path(name).is_dir():
+            raise ValueError(f"{name}: is a folder, allowed: a YAML file, or a recipe: {', '.join(RECIPES)}")
+        close = get_close_matches(str(name), RECIPES, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"recipes: {', '.join(RECIPES)}"
+        raise FileNotFoundError(f"{name}: no such configuration file or recipe, {hint}")
+    return RECIPES[str(name)]

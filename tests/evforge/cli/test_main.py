@@ -1,5 +1,7 @@
 import errno
 import importlib.util
+import os
+import re
 import subprocess
 import sys
 
@@ -7,8 +9,9 @@ import pytest
 
 from detector.config import Config
 from evforge import EvForgeError
+from evforge.cli import main as main_module
 from evforge.cli.main import main
-from evforge.cli.parser import Settings
+from evforge.cli.settings import Settings
 from evforge.cli.verbs import VERBS
 from evforge.tracking import retry_queue
 
@@ -57,8 +60,8 @@ def test_every_verb_has_help(verb, capsys):
 
 def test_help_of_a_verb_with_settings_shows_every_leaf_with_its_meaning(capsys):
     with pytest.raises(SystemExit):
-        main(["train", "--help"])
-    text = capsys.readouterr().out
+        main(["train", "--help", "all"])
+    text = re.sub(r"\n {10,}", " ", capsys.readouterr().out)
     for key in Config().to_flat():
         (line,) = [line for line in text.splitlines() if line.split()[:1] == [f"--{key}"]]
         assert len(line.partition("(default:")[0].split()) >= 2, line
@@ -88,8 +91,9 @@ def test_print_config_prints_what_load_reads_back(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], "unknown verb 'trian', allowed: quickstart, synth"),
-        (["train", "--model.feature_bas", "8"], "model.feature_bas: unknown key, did you mean model.feature_base?"),
+        (["trian"], "unknown verb trian, did you mean train?"),
+        (["dance"], "unknown verb dance, `evforge --help` lists the verbs"),
+        (["train", "--model.feature_bas", "8"], "argument --model.feature_bas, did you mean --model.feature_base?"),
         (["train", "--feature_base", "8"], "unknown argument --feature_base, did you mean --model.feature_base?"),
         (["train", "--confg", "x"], "unknown argument --confg, did you mean --config?"),
         (["train", "--model.feature_base"], "--model.feature_base: expects a value"),
@@ -104,11 +108,15 @@ def test_print_config_prints_what_load_reads_back(tmp_path, capsys):
         (["build", "a.raw"], "the following arguments are required: --output"),
         (["build", "a.raw", "--output", "out", "--train", "x"], "--train: got 'x', allowed: a range of seconds"),
         (["build", "nowhere.raw", "--output", "out"], "nowhere.raw"),
-        (["synth", "out", "--train", "many"], "--train: invalid int value: 'many'"),
+        (["synth", "out", "--train", "many"], "--train: got 'many', allowed: a whole number"),
         (["evaluate", "nowhere"], "nowhere: no checkpoint"),
         (["export", "nowhere", "out"], "nowhere: no checkpoint"),
         (["tune", "nowhere.yaml"], "nowhere.yaml: no such search space"),
-        (["registry", "lst"], "invalid choice: 'lst'"),
+        (["registry", "lst"], "action: got 'lst', allowed: list, show, register"),
+        (["train", "runs"], "unknown argument runs, see --help"),
+        (["train", "mine.yaml"], "unknown argument mine.yaml, did you mean --config mine.yaml?"),
+        (["train", "--config", "."], ".: is a folder, allowed: a YAML file"),
+        (["train", "--config", "pedestrian"], "no such configuration file or recipe, did you mean pedestrians?"),
     ],
 )
 def test_errors_of_the_user_are_one_line(arguments, message, capsys, tmp_path, monkeypatch):
@@ -120,6 +128,51 @@ def test_errors_of_the_user_are_one_line(arguments, message, capsys, tmp_path, m
     assert output.err.count("\n") == 1
     assert message in output.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_mistakes_are_reported_at_once(capsys):
+    words = ["--output", "out", "--train", "x", "--sensor_height", "tall", "--sensor_widht", "3", "--data.delta_t", "a"]
+    assert main(["build", *words, "--data.delta", "4", "--model.num_levels", "5"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "evforge: error: --sensor_height: got 'tall', allowed: a whole number",
+        "evforge: error: unknown argument --sensor_widht, did you mean --sensor_width?",
+        "evforge: error: unknown argument --data.delta, did you mean --data.delta_t?",
+        "evforge: error: --model.num_levels: build does not use this setting, allowed: settings of data",
+        "evforge: error: data.delta_t: got 'a', allowed: a whole number",
+    ]
+
+
+def test_a_binary_file_is_no_configuration(tmp_path, capsys):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(bytes(range(128, 256)))
+    assert main(["train", "--config", str(path)]) == 2
+    assert capsys.readouterr().err == f"evforge: error: {path}: is not a text file, allowed: a YAML file\n"
+
+
+def test_the_version_is_printed(capsys):
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"evforge \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_quiet_and_verbose_may_be_anywhere_before_two_dashes(monkeypatch):
+    monkeypatch.setattr("os.environ", {})
+    received = []
+    monkeypatch.setitem(VERBS, "submit", lambda **values: received.append(values["command"]) or 0)
+    monkeypatch.setattr(main_module, "parse", lambda verb, function, words: {"command": words})
+    assert main(["-q", "submit", "--list", "--verbose", "--", "train", "-q"]) == 0
+    assert received == [["--list", "--", "train", "-q"]]
+    assert os.environ == {"EVFORGE_QUIET": "1", "TQDM_DISABLE": "1", "EVFORGE_TRACEBACK": "1"}
+
+
+def test_a_missing_package_is_named(monkeypatch, capsys):
+    monkeypatch.delenv("EVFORGE_TRACEBACK", raising=False)
+
+    def fail() -> None:
+        raise ModuleNotFoundError("No module named 'ray'", name="ray.tune")
+
+    monkeypatch.setitem(VERBS, "doctor", fail)
+    assert main(["doctor"]) == 2
+    assert "the package ray.tune is not installed; install it, or all of EvForge" in capsys.readouterr().err
 
 
 def test_unknown_key_in_a_file_names_file_key_and_nearest(tmp_path, capsys):

@@ -1,19 +1,13 @@
-import re
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 
-from detector.config import Config
+from detector.config.checks import Mistakes
 from detector.config.label_timing import LabelTiming
-from evforge.cli.parser import Command, Settings, argument_docs, parse, summary
+from evforge.cli.docs import summary
+from evforge.cli.parser import Command, parse
+from evforge.cli.settings import Settings
 from evforge.cli.verbs import VERBS
-
-
-def test_settings_between_file_and_flags():
-    settings = Settings(None, {"model.feature_base": "24"})
-    base = Config.load(None, {"optim.lr": 0.5})
-    config = settings.resolve(base, {"model.feature_base": 8, "tune.num_samples": 3})
-    assert (config.model.feature_base, config.tune.num_samples, config.optim.lr) == (24, 3, 0.5)
 
 
 def test_positional_list_and_required_flag():
@@ -26,22 +20,6 @@ def test_positional_list_and_required_flag():
 def test_numbers_are_read_as_numbers():
     values = parse("synth", VERBS["synth"], ["out", "--train", "2", "--duration_s", "1.5"])
     assert (values["output"], values["train"], values["duration_s"], values["test"]) == ("out", 2, 1.5, 3)
-
-
-def test_argument_docs_join_continued_lines():
-    def function(first, second):
-        """Head.
-
-        Args:
-            first: a text
-                over two lines
-            second: another
-
-        Returns:
-            nothing: at all
-        """
-
-    assert argument_docs(function) == {"first": "a text over two lines", "second": "another"}
 
 
 def verb(
@@ -95,8 +73,8 @@ def test_a_flag_for_a_list_may_be_repeated_and_dashes_are_underscores():
     ("words", "message"),
     [
         ([], "the following arguments are required: .*--output"),
-        (["a", "--output", "b", "--size", "big"], "argument --size: invalid float value: 'big'"),
-        (["a", "--output", "b", "--kind", "c"], "argument --kind: invalid choice: 'c'"),
+        (["a", "--output", "b", "--size", "big"], "^--size: got 'big', allowed: a number$"),
+        (["a", "--output", "b", "--kind", "c"], "^--kind: got 'c', allowed: a, b$"),
         (["a", "--output", "b", "--sise", "2"], r"^unknown argument --sise, did you mean --size\?$"),
         (["a", "--output", "b", "--weather", "2"], "^unknown argument --weather, see --help$"),
         (["a", "--out", "b"], "required: --output"),
@@ -131,24 +109,11 @@ def test_settings_are_a_file_and_flags_with_a_dot():
     }
 
 
-def test_words_that_repeat_the_settings_of_a_group_for_a_shell():
-    settings = Settings("my file.yaml", {"data.classes": "[a b]", "model.nlayers": "1", "data.height": "3"})
-    assert settings.words("data") == ["--config", "'my file.yaml'", "--data.classes='[a b]'", "--data.height=3"]
-    assert Settings(None, {"data.height": "3"}).words("model") == []
-
-
-def test_the_file_replaces_the_base(tmp_path):
-    (tmp_path / "a.yaml").write_text("model: {feature_base: 8}\noptim: {lr: 0.125}")
-    settings = Settings(str(tmp_path / "a.yaml"), {"optim.lr": "0.25"})
-    config = settings.resolve(Config().with_overrides({"model.nlayers": 3}), {"optim.lr": 1, "train.seed": 5})
-    assert (config.model.feature_base, config.model.nlayers, config.optim.lr, config.train.seed) == (8, 0, 0.25, 5)
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--model.feature_base"], "^--model.feature_base: expects a value$"),
-        (["--model.feature_base", "--name"], "^--model.feature_base: expects a value$"),
+        (["--model.feature_base", "--optim.lr", "3"], "^--model.feature_base: expects a value$"),
         (["--feature_base", "3"], r"^unknown argument --feature_base, did you mean --model.feature_base\?$"),
     ],
 )
@@ -157,16 +122,36 @@ def test_wrong_flags_of_settings_are_a_value_error(words, message):
         parse("verb", configured, words)
 
 
-def test_help_lists_the_settings_with_what_is_allowed(capsys):
-    with pytest.raises(SystemExit):
-        parse("verb", configured, ["--help", "--optim.lr", "0.125"])
-    text = capsys.readouterr().out
-    lines = {line.split()[0]: line for line in text.splitlines() if line.startswith("  --")}
-    assert lines["--optim.lr"].endswith("peak learning rate; a number above 0 (default: 0.0002, given: 0.125)")
-    assert "allowed: auto, 32-true, bf16-mixed, 16-mixed (default: auto)" in lines["--train.precision"]
-    # Other tests of this process may have given further names.
-    assert re.search("; allowed: adam, adamw, .*or an import path", lines["--optim.optimizer"])
-    assert "(default: none)" in lines["--data.height"]
+def frugal(settings: Annotated[Settings, "data", "eval"]) -> None:
+    """Use some settings."""
+
+
+def test_a_verb_accepts_only_the_settings_that_it_uses():
+    assert parse("verb", frugal, ["--data.height", "3"])["settings"].overrides == {"data.height": "3"}
+    message = "^--optim.lr: verb does not use this setting, allowed: settings of data, eval$"
+    with pytest.raises(ValueError, match=message):
+        parse("verb", frugal, ["--optim.lr", "3"])
+
+
+def test_help_shows_the_settings_that_the_verb_uses_and_help_all_shows_all(capsys):
+    for words, seen in [(["-h"], False), (["--help", "all"], True)]:
+        with pytest.raises(SystemExit):
+            parse("verb", frugal, words)
+        text = capsys.readouterr().out
+        assert "--data.height N" in text and "--eval." in text
+        assert ("--optim.lr X" in text) is seen
+        assert ("`--help all` describes all" in text) is not seen
+
+
+def test_all_mistakes_are_found_in_one_pass():
+    with pytest.raises(Mistakes) as found:
+        parse("verb", verb, ["--size", "big", "--kind=c", "--sise", "2"])
+    assert str(found.value).splitlines() == [
+        "--size: got 'big', allowed: a number",
+        "--kind: got 'c', allowed: a, b",
+        "unknown argument --sise, did you mean --size?",
+        "the following arguments are required: --output",
+    ]
 
 
 def timed(timing: LabelTiming = LabelTiming()) -> None:  # noqa: B008  # it cannot be changed

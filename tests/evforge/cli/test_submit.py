@@ -25,7 +25,8 @@ from repository import ROOT
 
 from evforge.cli import submit
 from evforge.cli.main import main
-from evforge.cli.parser import Settings, parse
+from evforge.cli.parser import parse
+from evforge.cli.settings import Settings
 from evforge.cli.verbs import VERBS
 from evforge.cluster import jobs
 from evforge.tracking.tracker import Tracker

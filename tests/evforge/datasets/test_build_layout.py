@@ -7,8 +7,8 @@ import pytest
 from small_recordings import DELTA_T, files_in, make_recording
 
 from detector.config.extensions import LAYOUTS
+from evforge.cli.docs import argument_docs
 from evforge.cli.main import main
-from evforge.cli.parser import argument_docs
 from evforge.cli.verbs import VERBS
 
 LAB = """

@@ -3,7 +3,8 @@ import pytest
 from detector.config import Config
 from detector.config.extensions import LAYOUTS
 from detector.data.layouts import find_layout
-from evforge.recipes import FOLDER, find_config
+from evforge.recipes import RECIPES as FILES
+from evforge.recipes import find_config
 
 RECIPES = {name: find_layout(name).recipe for name in LAYOUTS if find_layout(name).recipe}
 
@@ -14,7 +15,7 @@ def test_the_recipe_of_a_layout_selects_classes_of_the_layout_and_names_its_sour
     config = Config.load(find_config(recipe))
     assert config.data.classes
     assert set(config.data.classes) <= set(layout.names.values())
-    text = (FOLDER / f"{recipe}.yaml").read_text()
+    text = FILES[recipe].read_text()
     assert f"evforge build --layout {name} " in text
     assert "# Sources: [P]" in text
     assert "[E]" in text

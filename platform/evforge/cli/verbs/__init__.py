@@ -7,7 +7,7 @@ packages when it runs, so that `evforge --help` is fast.
 
 from collections.abc import Callable
 
-from evforge.cli.verbs.cluster import doctor, submit
+from evforge.cli.verbs.cluster import completion, doctor, submit
 from evforge.cli.verbs.data import anchors, build, check, inspect, labels, synth
 from evforge.cli.verbs.models import evaluate, export, predict, registry, report
 from evforge.cli.verbs.training import quickstart, train, tune
@@ -31,4 +31,5 @@ VERBS: dict[str, Callable[..., int | None]] = {
     "report": report,
     "submit": submit,
     "doctor": doctor,
+    "completion": completion,
 }

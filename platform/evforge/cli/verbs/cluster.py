@@ -1,8 +1,11 @@
-"""Verbs about clusters and installations: submit, doctor."""
+"""Verbs about clusters and installations: submit, doctor, completion."""
 
-from evforge.cli.parser import Command, Settings, parse
+from typing import Literal
 
-__all__ = ["doctor", "submit"]
+from evforge.cli.parser import Command, parse
+from evforge.cli.settings import Settings
+
+__all__ = ["completion", "doctor", "submit"]
 
 
 def submit(
@@ -63,3 +66,19 @@ def doctor(settings: Settings, *, address: str | None = None) -> int:
 
     config = settings.resolve()
     return run(config if settings.file is not None or settings.overrides else None, address)
+
+
+def completion(shell: Literal["bash", "zsh", "fish"]) -> None:
+    """Print a script that completes evforge commands in a shell.
+
+    bash: evforge completion bash > ~/.local/share/bash-completion/completions/evforge
+    zsh: evforge completion zsh > a folder of $fpath/_evforge
+    fish: evforge completion fish > ~/.config/fish/completions/evforge.fish
+
+    Args:
+        shell: the shell
+    """
+    from evforge.cli.completion import completion_script
+    from evforge.cli.verbs import VERBS
+
+    print(completion_script(shell, VERBS))

@@ -1,10 +1,10 @@
 """Verbs about recordings and datasets: synth, labels, build, inspect, check, anchors."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from detector.config.label_timing import LabelTiming
-from evforge.cli.parser import Settings
+from evforge.cli.settings import Settings
 
 __all__ = ["anchors", "build", "check", "inspect", "labels", "synth"]
 
@@ -41,7 +41,7 @@ def synth(
 
 def build(
     recordings: list[str],
-    settings: Settings,
+    settings: Annotated[Settings, "data"],
     *,
     output: str,
     train: str | None = None,
@@ -103,7 +103,7 @@ def build(
 
 def inspect(
     paths: list[str],
-    settings: Settings,
+    settings: Annotated[Settings, "data", "train"],
     *,
     output: str | None = None,
     sensor_height: int | None = None,
@@ -129,7 +129,7 @@ def inspect(
 
 def check(
     paths: list[str],
-    settings: Settings,
+    settings: Annotated[Settings, "data", "train"],
     *,
     output: str | None = None,
     sensor_height: int | None = None,
@@ -161,7 +161,7 @@ def labels(
     action: Literal["convert"],
     source: str,
     target: str,
-    settings: Settings,
+    settings: Annotated[Settings, "data"],
     *,
     to: str | None = None,
     recording: str | None = None,
@@ -204,7 +204,13 @@ def labels(
     )
 
 
-def anchors(dataset: str, settings: Settings, *, lists: list[str] | None = None, output: str | None = None) -> None:
+def anchors(
+    dataset: str,
+    settings: Annotated[Settings, "data", "model", "anchors", "train"],
+    *,
+    lists: list[str] | None = None,
+    output: str | None = None,
+) -> None:
     """Compare anchor lists without a training: measure how well they match the training labels, and fit new lists.
 
     Args:

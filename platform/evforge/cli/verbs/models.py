@@ -1,14 +1,18 @@
 """Verbs about trained detectors: evaluate, predict, export, registry, report."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from evforge.cli.parser import Settings
+from evforge.cli.settings import Settings
 
 __all__ = ["evaluate", "export", "predict", "registry", "report"]
 
 
 def evaluate(
-    checkpoint: str, settings: Settings, *, split: Literal["val", "test"] = "test", compare: str | None = None
+    checkpoint: str,
+    settings: Annotated[Settings, "data", "eval", "train", "track"],
+    *,
+    split: Literal["val", "test"] = "test",
+    compare: str | None = None,
 ) -> None:
     """Evaluate a trained detector: COCO mAP, AP by groups of boxes, reaction time, calibration, confusion.
 
@@ -27,7 +31,7 @@ def evaluate(
 
 def predict(
     recording: str,
-    settings: Settings,
+    settings: Annotated[Settings, "data", "eval", "track"],
     *,
     model: str,
     output: list[str],
@@ -100,7 +104,7 @@ def export(
 
 def registry(
     action: Literal["list", "show", "register", "promote", "rollback"],
-    settings: Settings,
+    settings: Annotated[Settings, "track"],
     *,
     name: str | None = None,
     version: int | None = None,

@@ -1,8 +1,9 @@
 """Verbs that train: quickstart, train, tune."""
 
 import shlex
+from typing import Annotated
 
-from evforge.cli.parser import Settings
+from evforge.cli.settings import Settings
 
 __all__ = ["quickstart", "train", "tune"]
 
@@ -20,7 +21,11 @@ def quickstart(settings: Settings, *, output: str | None = None) -> None:
     chain.quickstart(config, output, settings.overrides)
 
 
-def train(settings: Settings, *, resume: str | None = None) -> None:
+def train(
+    settings: Annotated[Settings, "data", "model", "anchors", "loss", "optim", "eval", "train", "track"],
+    *,
+    resume: str | None = None,
+) -> None:
     """Train a detector.
 
     Args:

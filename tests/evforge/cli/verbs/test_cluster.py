@@ -1,7 +1,7 @@
 import pytest
 
 from evforge.cli import submit as jobs
-from evforge.cli.parser import Settings
+from evforge.cli.settings import Settings
 from evforge.cli.verbs import cluster
 from evforge.cluster.diagnosis import doctor as diagnosis
 

@@ -6,7 +6,7 @@ import pytest
 import detector.synthetic
 from detector.config.label_timing import LabelTiming
 from evforge.anchors import report
-from evforge.cli.parser import Settings
+from evforge.cli.settings import Settings
 from evforge.cli.verbs import data
 from evforge.datasets import build, check, inspect, labels
 

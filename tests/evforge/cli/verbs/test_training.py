@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from evforge import quickstart as chain
-from evforge.cli.parser import Settings
+from evforge.cli.settings import Settings
 from evforge.cli.verbs import training
 from evforge.search import dry_run
 from evforge.search import tune as search
