@@ -18,6 +18,20 @@ def test_the_second_step_is_measured(tiny_config, monkeypatch):
     assert measure_rate(config, threads=1, use_gpu=False) == frames / 0.5
 
 
+def test_a_measured_step_contains_the_backward_pass(tiny_config, monkeypatch):
+    with_gradients = []
+
+    def optimizer(parameters, config):
+        found = list(parameters)
+        step = lambda: with_gradients.append(sum(value.grad is not None for value in found) / len(found))  # noqa: E731
+        return SimpleNamespace(zero_grad=lambda: None, step=step)
+
+    monkeypatch.setattr("detector.optim.optimizers.build_optimizer", optimizer)
+    config = tiny_config.with_overrides({"data.classes": class_names(tiny_config.data)})
+    measure_rate(config, threads=1, use_gpu=False)
+    assert with_gradients == [1.0, 1.0]
+
+
 def test_the_state_of_the_measured_frames_is_cleared(tiny_config):
     model = LightningDetectionModel(check_config(tiny_config).to_hparams())
     model.height, model.width = 64, 96
