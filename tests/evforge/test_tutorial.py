@@ -14,6 +14,7 @@ from detector.events import BBOX_dtype, EventCD, open_events, write_evt2
 from detector.labels import load_labels, save_labels
 from detector.labels.convert import convert_labels
 from evforge.cli.main import main as evforge
+from evforge.recipes import RECIPES
 
 README = ROOT / "README.md"
 SMALL = """
@@ -87,9 +88,8 @@ def test_the_tutorial(tmp_path, monkeypatch, capfd):
     lines = tutorial()
     assert 5 <= len(lines) <= 15
     write_street(tmp_path / "street.raw", "street.json", "coco")
-    (tmp_path / "recipes").mkdir()
-    (tmp_path / "recipes" / "pedestrians.yaml").write_text(SMALL)
-    monkeypatch.setattr("evforge.recipes.FOLDER", tmp_path / "recipes")
+    (tmp_path / "small.yaml").write_text(SMALL)
+    monkeypatch.setitem(RECIPES, "pedestrians", tmp_path / "small.yaml")
     monkeypatch.chdir(tmp_path)
     for line in lines:
         assert run(line) == 0, (line, capfd.readouterr().err)
