@@ -30,6 +30,8 @@ __all__ = [
 LONGEST_LABEL = 22
 FEW = 6
 """An axis has a tick at each of its values if it has at most this many different values."""
+FEWEST_EPOCHS = 12
+"""The axis of epochs has a tick at each epoch if there are at most this many."""
 REST, BEST = "#8a9bab", COLOURS[1]
 """Colours of trials, and of the winner or the Pareto front."""
 
@@ -79,8 +81,8 @@ def learning_curves_figure(histories: Mapping[str, Sequence[tuple[int, float]]],
             hover = f"<b>{_text(name)}</b><br>epoch %{{x}}<br>{_text(metric)} %{{y:.4f}}<extra></extra>"
             line = {"color": colour, "width": size}
             figure.add_scatter(x=steps, y=values, mode="lines+markers", line=line, hovertemplate=hover, **look)
-    figure.update_xaxes(tickformat="d", rangemode="tozero")
-    return figure
+    last = max((step for history in histories.values() for step, _ in history), default=0)
+    return figure.update_xaxes(rangemode="tozero", dtick=1 if last <= FEWEST_EPOCHS else None)
 
 
 def setting_figure(
@@ -98,7 +100,7 @@ def setting_figure(
     is_text = any(isinstance(value, str) for value in axis.values)
     values = [shorten(str(value), LONGEST_LABEL) for value in axis.values] if is_text else axis.values
     points = [Point(*point) for point in zip(values, metric, texts, strict=True)]
-    figure = _figure(axis.name, label, height=300)
+    figure = _figure("", label, height=270)
     _add_points(figure, [point for index, point in enumerate(points) if index != winner], "other trials", REST)
     if winner is not None:
         _add_points(figure, [points[winner]], "winner", BEST, symbol="star", size=14)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-__all__ = ["command", "details", "image", "link", "page", "paragraph", "plot", "plots", "section", "table"]
+__all__ = ["command", "details", "image", "images", "link", "page", "paragraph", "plot", "plots", "section", "table"]
 
 STYLE, SCRIPT = (Path(__file__).with_name(name).read_text() for name in ("page.css", "page.js"))
 POLICY = (
@@ -89,7 +89,8 @@ def table(
 
     def line(cells: Sequence[str], tag: str) -> str:
         kinds = [' class="number"' if column in numbers else "" for column in range(len(cells))]
-        parts = (f"<{tag}{kind}>{escape(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
+        texts = [escape(cell).replace(".", ".<wbr/>") if tag == "th" else escape(cell) for cell in cells]
+        parts = (f"<{tag}{kind}>{text}</{tag}>" for text, kind in zip(texts, kinds, strict=True))
         return f"<tr>{''.join(parts)}</tr>"
 
     body, kind = "\n".join(line(row, "td") for row in rows), ' class="sortable"' if sortable else ""
@@ -101,6 +102,15 @@ def image(data: bytes, caption: str) -> str:
     """Return the HTML of a PNG image, embedded in the page, with a caption."""
     text, code = escape(caption), base64.b64encode(data).decode()
     return f'<figure><img alt="{text}" src="data:image/png;base64,{code}"/><figcaption>{text}</figcaption></figure>'
+
+
+def images(found: Sequence[str]) -> str:
+    """Return the HTML of images side by side.
+
+    Args:
+        found: HTML of each image, from `image`.
+    """
+    return '<div class="images">' + "\n".join(found) + "</div>"
 
 
 def plot(figure: "Figure") -> str:

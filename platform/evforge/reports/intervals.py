@@ -7,12 +7,14 @@ __all__ = ["mean_interval", "share_interval"]
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Return the bounds of the 95 % interval of a mean (Student's t); None for fewer than two values.
+    """Return the bounds of the 95 % interval of a mean (Student's t); None for fewer than three values.
+
+    With two values, the interval would be 13 times as wide as their distance.
 
     Args:
         values: independent measurements, such as the mAP of trainings with different seeds.
     """
-    if len(values) < 2:
+    if len(values) < 3:
         return None
     from scipy.stats import t
 

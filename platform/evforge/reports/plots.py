@@ -100,7 +100,7 @@ def _texts(study: Study, trial: StudyTrial, value: float) -> list[str]:
 
 
 def _winner_name(study: Study) -> str:
-    return study.winner[0].name if study.winner else ""
+    return study.winner.name if study.winner else ""
 
 
 def _curves(study: Study) -> "Figure":

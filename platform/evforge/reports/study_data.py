@@ -113,18 +113,20 @@ class Study:
         return sorted(self.measured, key=lambda pair: pair[1], reverse=self.config.tune.mode == "max")
 
     @property
-    def winner(self) -> tuple[StudyTrial, list[float]] | None:
-        """The winner, and the best values of all trials with its sampled values, which differ only in their seeds.
+    def winner(self) -> StudyTrial | None:
+        """The trial whose checkpoint is in the folder `best`; before the end of the study the best trial so far.
 
-        Before the end of the study, the winner is the best trial. None if no trial has a value of the metric.
+        None if no trial has a value of the metric.
         """
         if not self.measured:
             return None
-        default = self.ranked[0]
-        best, value = next((pair for pair in self.measured if pair[0].run_id == self.best_run), default)
-        if best.values.keys() < set(self.space.domains):
-            return best, [value]
-        return best, [value for trial, value in self.measured if trial.values == best.values]
+        return next((trial for trial, _ in self.measured if trial.run_id == self.best_run), self.ranked[0][0])
+
+    def seeds(self, trial: StudyTrial) -> list[tuple[StudyTrial, float]]:
+        """Return those pairs of `measured` whose trial has the sampled values of `trial`, with any seed."""
+        if trial.values.keys() < set(self.space.domains):
+            return [pair for pair in self.measured if pair[0] is trial]
+        return [pair for pair in self.measured if pair[0].values == trial.values]
 
     def shown(self, text: str) -> str:
         """Return a text without the folders of this machine: a page may be sent to others."""

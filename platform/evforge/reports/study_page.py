@@ -16,7 +16,7 @@ from evforge.reports.html import page, paragraph, section, table
 from evforge.reports.importances import LEAST_TRIALS, Importance, measure_importances
 from evforge.reports.intervals import mean_interval
 from evforge.reports.plots import figure_sections
-from evforge.reports.study_data import Study, read_study, value_text
+from evforge.reports.study_data import Study, StudyTrial, read_study, value_text
 from evforge.reports.winner import commands_section, registry_section, settings_section, test_section
 from evforge.training.run_folder import HARDWARE_TAG, write_text
 
@@ -48,7 +48,7 @@ def report(folder: str | Path, output: str | Path | None = None) -> Path:
     path, title = target / REPORT_FILE, f"Study {study.folder.name}"
     importances = _importances(study)
     parts = [_facts(study), _summary(study, importances), _trials(study), *_winner(study)]
-    ends = [commands_section(study), _failures(study), _cost(study)]
+    ends = [_failures(study), _cost(study)]
     write_text(path, page(title, [*parts, *ends]))
     figures = figure_sections(study, importances)
     try:
@@ -90,12 +90,12 @@ def _summary(study: Study, importances: Mapping[str, Importance] | str) -> str:
     """Return the HTML of the summary: the winner, its metric with an interval, and the setting that matters most."""
     if study.winner is None:
         return section("Summary", paragraph("No trial has a validation yet.", "summary"))
-    (winner, values), metric = study.winner, study.config.tune.metric
+    winner, metric = study.winner, study.config.tune.metric
     settings = ", ".join(f"{key} {value_text(value)}" for key, value in winner.values.items())
     so_far = "" if study.best_run is not None else " so far, as the search has not ended,"
     sentences = [
         f"The winner of {len(study.trials)} trials{so_far} is {winner.name} with {settings or 'unrecorded settings'}.",
-        _metric_sentence(metric, values),
+        _metric_sentence(metric, study.seeds(winner)),
         _importance_sentence(importances),
     ]
     rules = (
@@ -106,14 +106,17 @@ def _summary(study: Study, importances: Mapping[str, Importance] | str) -> str:
     return section("Summary", paragraph(" ".join(sentences), "summary"), paragraph(rules))
 
 
-def _metric_sentence(metric: str, values: list[float]) -> str:
+def _metric_sentence(metric: str, seeds: list[tuple[StudyTrial, float]]) -> str:
+    values = [value for _, value in seeds]
     mean, bounds = statistics.fmean(values), mean_interval(values)
-    if bounds is None:
+    if len(values) == 1:
         return f"Its {metric} is {mean:.4f} with one seed, so its interval is not known (see tune.final_seeds)."
-    return (
-        f"Its {metric} is {mean:.4f}, the mean of {len(values)} seeds, with a 95 % interval from {bounds[0]:.4f} to "
-        f"{bounds[1]:.4f} (Student's t)."
-    )
+    each = ", ".join(f"{trial.name} {value:.4f}" for trial, value in seeds)
+    if bounds is None:
+        few = f"which are too few for an interval: {each} (see tune.final_seeds)"
+        return f"Its {metric} is {mean:.4f}, the mean of {len(values)} seeds, {few}."
+    interval = f"95 % interval {bounds[0]:.4f} to {bounds[1]:.4f} (Student's t)"
+    return f"Its {metric} is {mean:.4f}, the mean of {len(values)} seeds, {interval}: {each}."
 
 
 def _importance_sentence(importances: Mapping[str, Importance] | str) -> str:
@@ -121,18 +124,20 @@ def _importance_sentence(importances: Mapping[str, Importance] | str) -> str:
         return f"Which setting matters most is not known: {importances}."
     (first, most), *others = importances.items()
     close = [key for key, one in others if one.high >= most.low]
-    doubt = f", but {' and '.join(close)} may matter as much" if close else ""
-    share = f"{most.share:.0%} of the differences between the trials (90 % interval {most.low:.0%} to {most.high:.0%})"
+    doubt = f"; the order is not certain, as its interval overlaps with that of {', '.join(close)}" if close else ""
+    share = (
+        f"{100 * most.share:.0f} % of the differences between the trials (90 % interval {100 * most.low:.0f} to "
+        f"{100 * most.high:.0f} %)"
+    )
     return f"{first} matters most: it explains {share}{doubt}."
 
 
 def _trials(study: Study) -> str:
     keys, metric = list(study.space.domains), study.config.tune.metric
-    best = study.winner[0] if study.winner else None
     rest = [(trial, None) for trial in study.trials if not trial.history]
     rows = [
         [
-            f"{trial.name} (winner)" if trial is best else trial.name,
+            f"{trial.name} (winner)" if trial is study.winner else trial.name,
             metric_text(value),
             *(value_text(trial.values[key]) if key in trial.values else "-" for key in keys),
             str(trial.epochs),
@@ -141,18 +146,19 @@ def _trials(study: Study) -> str:
         ]
         for trial, value in [*study.ranked, *rest]
     ]
-    head, numbers = ("trial", metric, *keys, "epochs", "seconds", "status"), (1, len(keys) + 2, len(keys) + 3)
-    return section("Trials", table(head, rows, numbers, sortable=True))
+    head = ("trial", metric, *keys, "epochs", "seconds", "status")
+    numbers = [1, *(2 + index for index, key in enumerate(keys) if study.space.domains[key].is_numeric)]
+    return section("Trials", table(head, rows, [*numbers, len(keys) + 2, len(keys) + 3], sortable=True))
 
 
 def _winner(study: Study) -> list[str]:
     if study.winner is None:
         return []
-    winner, _ = study.winner
     return [
-        settings_section(study, winner),
-        _read(study, "Test", partial(test_section, study, winner)),
-        _read(study, "Registry", partial(registry_section, study, winner)),
+        settings_section(study, study.winner),
+        commands_section(study),
+        _read(study, "Registry", partial(registry_section, study, study.winner)),
+        _read(study, "Test of the winner", partial(test_section, study, study.winner)),
     ]
 
 

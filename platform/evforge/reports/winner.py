@@ -12,7 +12,7 @@ from detector.evaluation.analysis.slices import SLICES
 from evforge.display.tables import metric_text, range_text
 from evforge.evaluation.compare import EVALUATION_FILE
 from evforge.evaluation.report import rules_text
-from evforge.reports.html import command, details, image, link, paragraph, section, table
+from evforge.reports.html import command, details, image, images, link, paragraph, section, table
 from evforge.reports.intervals import share_interval
 from evforge.reports.study_data import Study, StudyTrial, value_text
 
@@ -57,11 +57,11 @@ def test_section(study: Study, winner: StudyTrial) -> str:
         files = {path.name: path for path in _download(study, winner, Path(folder))}
         if EVALUATION_FILE not in files:
             note = "The winner was not evaluated on the test split; `evforge evaluate` below does it."
-            return section("Test", paragraph(note))
+            return section("Test of the winner", paragraph(note))
         found = json.loads(files[EVALUATION_FILE].read_text())
         names = sorted((path.stem for path in files.values() if path.suffix == ".png"), key=_order)
-        images = [image(files[f"{name}.png"].read_bytes(), name.replace("_", " ")) for name in names]
-    return section("Test", *_evaluation(found), *images)
+        shown = [image(files[f"{name}.png"].read_bytes(), name.replace("_", " ")) for name in names]
+    return section("Test of the winner", *_evaluation(found), images(shown))
 
 
 def _order(name: str) -> tuple[int, str]:
@@ -79,9 +79,8 @@ def _download(study: Study, winner: StudyTrial, folder: Path) -> Iterator[Path]:
 def _evaluation(found: dict[str, Any]) -> Iterator[str]:
     yield table(("metric", "value"), [(name, metric_text(value)) for name, value in found["metrics"].items()], (1,))
     point = found["details"]["operating_point"]
-    texts = (metric_text(point[key], 3) for key in ("f1", "score", "precision", "recall"))
-    f1, score, precision, recall = texts
-    rules = f"Best F1 {f1} at score {score}: precision {precision}, recall {recall}. {rules_text(found['protocol'])}."
+    f1, score, precision, recall = (metric_text(point[key], 3) for key in ("f1", "score", "precision", "recall"))
+    rules = f"best F1 {f1} at score {score}: precision {precision}, recall {recall}; {rules_text(found['protocol'])}"
     yield paragraph(rules)
     rows = [
         (SLICES[key].title, f"{range_text(part['start'], part['stop'])} {SLICES[key].unit}", *_slice(part))
