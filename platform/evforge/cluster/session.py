@@ -2,6 +2,7 @@
 
 import logging
 import os
+import platform
 import signal
 import socket
 import threading
@@ -81,6 +82,14 @@ class Resources:
         if wanted and not any(gpus for _, gpus in (*self.nodes, *self.grown)):
             raise EvForgeError("train.use_gpu: got True, but Ray finds no GPU here, allowed: auto or false")
         return bool(wanted)
+
+    def text(self) -> str:
+        """Describe the running nodes and, if this machine has GPUs, the names of these."""
+        import torch
+
+        names = sorted({torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())})
+        gpus = f"{self.gpus} GPUs" + (f" ({', '.join(names)})" if names and self.gpus else "")
+        return f"{len(self.nodes)} nodes, {self.cpus} CPU cores ({platform.machine()}), {gpus}"
 
     def require_workers(self, workers: int, use_gpu: bool) -> None:
         """Check that all workers of a training can run at the same time, as the training would otherwise wait forever.

@@ -1,33 +1,43 @@
-"""Figures of a study: sampled values, their importance, learning curves, and mAP against cost."""
+"""Interactive figures of a study, made with plotly: curves, sampled values, importances, and mAP against cost.
+
+Plotly is imported only when a figure is drawn. Its texts are HTML, so all names are escaped.
+"""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from evforge.display.figures import COLOURS, add_legend, line_style, make_axes, make_figure
+from evforge.display.figures import COLOURS
 from evforge.display.tables import shorten
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from plotly.graph_objects import Figure
+
+    from evforge.reports.importances import Importance
 
 __all__ = [
     "Axis",
-    "coverage_scatter",
+    "Point",
     "importance_figure",
     "learning_curves_figure",
     "parallel_figure",
+    "scatter_figure",
+    "setting_figure",
     "trade_off_figure",
 ]
 
 LONGEST_LABEL = 22
 FEW = 6
 """An axis has a tick at each of its values if it has at most this many different values."""
-NAMED = 12
-"""Points on the Pareto front are labelled with their names if there are at most this many."""
+FEWEST_EPOCHS = 12
+"""The axis of epochs has a tick at each epoch if there are at most this many."""
+REST, BEST = "#8a9bab", COLOURS[1]
+"""Colours of trials, and of the winner or the Pareto front."""
 
 
 class Axis(NamedTuple):
-    """An axis of `parallel_figure`.
+    """Values of a searched setting.
 
     Args:
         name: key of the setting.
@@ -40,40 +50,111 @@ class Axis(NamedTuple):
     log: bool = False
 
 
-def parallel_figure(axes: Sequence[Axis], values: Sequence[float], metric: str, title: str) -> "Figure":
+class Point(NamedTuple):
+    """Position and description of a trial in a figure.
+
+    Args:
+        x: position, or text for an axis of categories.
+        y: value of the metric.
+        text: lines of the text that appears when the pointer is over the trial; the first line is its name.
+    """
+
+    x: Any
+    y: float
+    text: Sequence[str]
+
+
+def learning_curves_figure(histories: Mapping[str, Sequence[tuple[int, float]]], winner: str, metric: str) -> "Figure":
+    """Draw a metric against the epoch, one line per trial. The winner has its own colour.
+
+    Args:
+        histories: (epoch, value) pairs of each trial, by name of the trial.
+        winner: name of the winner.
+        metric: name of the metric.
+    """
+    figure = _figure("epoch", metric)
+    for name, history in sorted(histories.items(), key=lambda pair: pair[0] == winner):
+        if history:
+            steps, values = zip(*history, strict=True)
+            look = _look(name == winner, "winner" if name == winner else "other trials", figure)
+            colour, size = (BEST, 3) if name == winner else (REST, 1.3)
+            hover = f"<b>{_text(name)}</b><br>epoch %{{x}}<br>{_text(metric)} %{{y:.4f}}<extra></extra>"
+            line = {"color": colour, "width": size}
+            figure.add_scatter(x=steps, y=values, mode="lines+markers", line=line, hovertemplate=hover, **look)
+    last = max((step for history in histories.values() for step, _ in history), default=0)
+    return figure.update_xaxes(rangemode="tozero", dtick=1 if last <= FEWEST_EPOCHS else None)
+
+
+def setting_figure(
+    axis: Axis, metric: Sequence[float], texts: Sequence[Sequence[str]], winner: int | None, label: str
+) -> "Figure":
+    """Draw the metric against the sampled values of a setting, one point per trial.
+
+    Args:
+        axis: the setting.
+        metric: value of the metric, one per trial.
+        texts: lines of the description of each trial, see `Point`.
+        winner: index of the winner; None if it has no value of this setting.
+        label: name of the metric.
+    """
+    is_text = any(isinstance(value, str) for value in axis.values)
+    values = [shorten(str(value), LONGEST_LABEL) for value in axis.values] if is_text else axis.values
+    points = [Point(*point) for point in zip(values, metric, texts, strict=True)]
+    figure = _figure("", label, height=270)
+    _add_points(figure, [point for index, point in enumerate(points) if index != winner], "other trials", REST)
+    if winner is not None:
+        _add_points(figure, [points[winner]], "winner", BEST, symbol="star", size=14)
+    if is_text:
+        figure.update_xaxes(type="category", categoryorder="category ascending")
+    elif axis.log:
+        figure.update_xaxes(type="log")
+    elif len(set(values)) <= FEW:
+        figure.update_xaxes(tickvals=sorted(set(values)))
+    return figure.update_layout(showlegend=False)
+
+
+def parallel_figure(
+    axes: Sequence[Axis], metric: Sequence[float], texts: Sequence[Sequence[str]], label: str, mode: str = "max"
+) -> "Figure":
     """Draw parallel coordinates: one line per trial through its sampled values to its value of the metric.
 
-    Lines of better trials are brighter and in front.
+    Lines of better trials are darker and in front. Optuna's figure has no names of trials.
 
     Args:
         axes: the searched settings.
-        values: value of the metric, one per trial.
-        metric: name of the metric.
-        title: title of the figure.
+        metric: value of the metric, one per trial.
+        texts: lines of the description of each trial, see `Point`.
+        label: name of the metric.
+        mode: "max" if a larger metric is better, "min" if a smaller metric is better.
     """
-    from matplotlib import colormaps
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
+    from plotly.colors import sample_colorscale
 
-    columns = [*axes, Axis(metric, values)]
-    figure = make_figure((max(7.0, 2.1 * len(columns)), 5.0))
-    plot = figure.add_subplot()
-    plot.set_title(title, pad=28)
-    norm, colours = Normalize(min(values), max(values)), colormaps["viridis"]
+    columns = [*axes, Axis(label, metric)]
     positions = [_positions(axis) for axis in columns]
-    for trial in sorted(range(len(values)), key=lambda index: values[index]):
-        heights = [column[0][trial] for column in positions]
-        plot.plot(range(len(columns)), heights, color=colours(norm(values[trial])), alpha=0.8, linewidth=1.4)
-    for x, (axis, (_, ticks)) in enumerate(zip(columns, positions, strict=True)):
-        plot.axvline(x, color="0.3", linewidth=0.8, zorder=0)
+    figure = _figure("", "", height=420)
+    scale, sign = ("Viridis_r" if mode == "max" else "Viridis"), (1 if mode == "max" else -1)
+    for trial in sorted(range(len(metric)), key=lambda index: sign * metric[index]):
+        heights = [heights[trial] for heights, _ in positions]
+        line = {"color": sample_colorscale(scale, heights[-1])[0], "width": 2}
+        hover = {"text": _hover(texts[trial]), "hovertemplate": "%{text}<extra></extra>"}
+        # Points between the axes show the text there, too.
+        x = [index / 4 for index in range(4 * len(heights) - 3)]
+        y = [_between(heights, position) for position in x]
+        figure.add_scatter(x=x, y=y, mode="lines", line=line, opacity=0.8, showlegend=False, **hover)
+    for x, (_, ticks) in enumerate(positions):
+        figure.add_vline(x, line={"color": "#555", "width": 1}, layer="below")
         for height, text in ticks:
-            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.8}
-            plot.text(x + 0.03, height, text, fontsize="x-small", va="center", bbox=box, zorder=3)
-        plot.text(x, 1.06, axis.name.replace(".", ".\n", 1), fontsize="small", ha="center", va="bottom")
-    plot.set(xlim=(-0.1, len(columns) - 0.7), ylim=(-0.05, 1.05))
-    plot.set_axis_off()
-    figure.colorbar(ScalarMappable(norm, "viridis"), ax=plot, label=metric, shrink=0.8)
-    return figure
+            look = {"showarrow": False, "xanchor": "right" if x == len(positions) - 1 else "left", "font": {"size": 11}}
+            figure.add_annotation(x=x, y=height, text=_text(text), bgcolor="rgba(255,255,255,0.75)", **look)
+    names = [_text(axis.name).replace(".", ".<br>", 1) for axis in columns]
+    figure.update_xaxes(tickvals=list(range(len(columns))), ticktext=names, showgrid=False, side="top", zeroline=False)
+    return figure.update_yaxes(visible=False, range=[-0.06, 1.06])
+
+
+def _between(heights: Sequence[float], position: float) -> float:
+    first = min(int(position), len(heights) - 2) if len(heights) > 1 else 0
+    last = min(first + 1, len(heights) - 1)
+    return heights[first] + (position - first) * (heights[last] - heights[first])
 
 
 def _positions(axis: Axis) -> tuple[list[float], list[tuple[float, str]]]:
@@ -93,85 +174,117 @@ def _positions(axis: Axis) -> tuple[list[float], list[tuple[float, str]]]:
     return [(number - low) / (high - low) for number in numbers], ticks
 
 
-def importance_figure(importances: Mapping[str, float], title: str) -> "Figure":
-    """Draw one bar per setting, the most important setting at the top.
+def importance_figure(importances: "Mapping[str, Importance]") -> "Figure":
+    """Draw one bar with an error bar per setting, the most important setting at the top.
 
     Args:
-        importances: share of the variation of the metric that each setting explains, by key of the setting.
-        title: title of the figure.
+        importances: importance by key of the setting.
     """
-    figure = make_figure((6.4, 1.4 + 0.4 * max(len(importances), 1)))
-    axes = figure.add_subplot(title=title, xlabel="share of the variation explained (fANOVA)", xlim=(0, 1))
-    ranked = sorted(importances.items(), key=lambda pair: pair[1])
-    bars = axes.barh([key for key, _ in ranked], [value for _, value in ranked], color=COLOURS[0])
-    axes.bar_label(bars, fmt="{:.2f}", padding=3)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
+    ranked = sorted(importances.items(), key=lambda pair: pair[1].share)
+    found = [one for _, one in ranked]
+    figure = _figure("share of the variation explained (fANOVA), with 90 % interval", "", 110 + 34 * len(ranked))
+    above, below = ([one.high - one.share for one in found], [one.share - one.low for one in found])
+    hover = "%{y}<br>share %{x:.2f}<br>90 % interval %{customdata[0]:.2f} to %{customdata[1]:.2f}<extra></extra>"
+    figure.add_bar(
+        x=[one.share for one in found],
+        y=[_text(key) for key, _ in ranked],
+        orientation="h",
+        marker_color=COLOURS[0],
+        error_x={"array": above, "arrayminus": below, "color": "#333", "thickness": 1.2},
+        customdata=[(one.low, one.high) for one in found],
+        hovertemplate=hover,
+    )
+    figure.update_yaxes(automargin=True)
+    return figure.update_xaxes(range=[0, 1])
 
 
-def trade_off_figure(
-    points: Mapping[str, tuple[float, float]], front: Collection[str], xlabel: str, ylabel: str, title: str
-) -> "Figure":
+def trade_off_figure(points: Mapping[str, Point], front: Collection[str], xlabel: str, ylabel: str) -> "Figure":
     """Draw a metric against a cost, one point per trial, with the Pareto front.
 
     Args:
-        points: (cost, metric) of each trial, by name of the trial.
+        points: cost and metric of each trial, by name of the trial.
         front: names of the trials on the Pareto front, cheapest first.
         xlabel: label of the cost.
         ylabel: label of the metric.
-        title: title of the figure.
     """
-    figure, axes = make_axes(title, xlabel, ylabel)
-    rest = [point for name, point in points.items() if name not in front]
-    if rest:
-        axes.plot(*zip(*rest, strict=True), "o", color="0.6", markersize=6, label="trials")
-    chosen = [points[name] for name in front]
-    axes.step(*zip(*chosen, strict=True), "o-", where="post", color=COLOURS[1], markersize=7, label="Pareto front")
-    if len(chosen) <= NAMED:
-        for name, point in zip(front, chosen, strict=True):
-            axes.annotate(name, point, xytext=(-5, 5), textcoords="offset points", ha="right", fontsize="x-small")
-    axes.margins(0.08)
-    axes.legend(frameon=False, loc="lower right")
+    figure = _figure(xlabel, ylabel)
+    _add_points(figure, [point for name, point in points.items() if name not in front], "other trials", REST)
+    chosen, line = [points[name] for name in front], {"shape": "hv", "color": BEST}
+    _add_points(figure, chosen, "Pareto front", BEST, size=11, mode="lines+markers", line=line)
     return figure
 
 
-def coverage_scatter(points: Mapping[str, tuple[float, float]], groups: Mapping[str, str], ylabel: str) -> "Figure":
-    """Draw a metric against the share of training boxes that have an anchor at or above the foreground IoU threshold.
-
-    Each trial is a point. Each anchor list has its own colour.
+def scatter_figure(groups: Mapping[str, Sequence[Point]], xlabel: str, ylabel: str) -> "Figure":
+    """Draw points with one colour and symbol per group.
 
     Args:
-        points: (share of boxes, metric) of each trial, by name of the trial.
-        groups: name of the anchor list of each trial, by name of the trial.
-        ylabel: label of the metric.
+        groups: points by name of the group, which is an entry of the legend.
+        xlabel: label of the x axis.
+        ylabel: label of the y axis.
     """
-    xlabel = "share of training boxes with an anchor at the foreground IoU"
-    figure, axes = make_axes("Anchor coverage", xlabel, ylabel, (7.2, 4.8))
-    for index, group in enumerate(dict.fromkeys(groups.values())):
-        some = [points[name] for name in points if groups[name] == group]
-        look: dict[str, Any] = {"color": COLOURS[index % len(COLOURS)], "marker": "osD^vP*"[index // len(COLOURS) % 7]}
-        axes.plot(*zip(*some, strict=True), linestyle="", markersize=6, label=shorten(group, LONGEST_LABEL), **look)
-    axes.margins(0.08)
-    figure.legend(loc="outside right upper", frameon=False, fontsize="small", title="anchor list")
+    symbols = ("circle", "square", "diamond", "triangle-up", "star", "cross", "x")
+    figure = _figure(xlabel, ylabel)
+    for index, (name, points) in enumerate(groups.items()):
+        look = COLOURS[index % len(COLOURS)], symbols[index // len(COLOURS) % len(symbols)]
+        _add_points(figure, points, shorten(name, 2 * LONGEST_LABEL), look[0], symbol=look[1])
     return figure
 
 
-def learning_curves_figure(
-    histories: Mapping[str, Sequence[tuple[int, float]]], title: str = "Learning curves", ylabel: str = "val mAP"
-) -> "Figure":
-    """Draw a metric against the epoch, one line per trial.
+def _add_points(
+    figure: "Figure",
+    points: Sequence[Point],
+    name: str,
+    colour: str,
+    symbol: str = "circle",
+    size: int = 9,
+    **look: Any,
+) -> None:
+    if points:
+        figure.add_scatter(
+            x=[_text(point.x) if isinstance(point.x, str) else point.x for point in points],
+            y=[point.y for point in points],
+            text=[_hover(point.text) for point in points],
+            name=_text(name),
+            marker={"color": colour, "symbol": symbol, "size": size, "line": {"color": "white", "width": 0.7}},
+            hovertemplate="%{text}<extra></extra>",
+            **{"mode": "markers", **look},
+        )
+
+
+def _look(is_winner: bool, group: str, figure: "Figure") -> dict[str, Any]:
+    """Return arguments of a curve. Only the first curve of a group has an entry in the legend."""
+    known = any(trace.legendgroup == group for trace in figure.data)
+    return {"name": group, "legendgroup": group, "showlegend": not known, "opacity": 1 if is_winner else 0.75}
+
+
+def _figure(xlabel: str, ylabel: str, height: int = 400) -> "Figure":
+    """Create an empty figure.
 
     Args:
-        histories: (epoch, value) pairs of each trial, by name of the trial.
-        title: title of the figure.
-        ylabel: label of the metric.
+        xlabel: label of the x axis.
+        ylabel: label of the y axis.
+        height: height in pixels.
     """
-    figure, axes = make_axes(title, "epoch", ylabel)
-    for index, (name, history) in enumerate(histories.items()):
-        if history:
-            steps, values = zip(*history, strict=True)
-            axes.plot(steps, values, label=name, marker="o", markersize=3.5, **line_style(index))
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_ylim(bottom=0)
-    add_legend(axes)
-    return figure
+    from plotly.graph_objects import Figure
+
+    figure = Figure()
+    figure.update_xaxes(title=_text(xlabel), automargin=True)
+    figure.update_yaxes(title=_text(ylabel), automargin=True)
+    return figure.update_layout(
+        template="plotly_white",
+        height=height,
+        margin={"l": 55, "r": 15, "t": 20, "b": 45},
+        hovermode="closest",
+        hoverlabel={"align": "left", "bgcolor": "white"},
+        legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        font={"family": "system-ui, sans-serif", "size": 13},
+    )
+
+
+def _hover(lines: Sequence[str]) -> str:
+    first, *others = map(_text, lines)
+    return "<br>".join([f"<b>{first}</b>", *others])
+
+
+def _text(text: str) -> str:
+    return escape(text, quote=False)

@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,11 @@ from detector.config import Config
 from evforge.anchors.candidates import anchors_of, coverage_of, list_name, training_boxes
 from evforge.search.pareto import Candidate, front
 from evforge.search.trial import SEED
-from evforge.space.domains import Domain
 from evforge.space.space import Space, load_space
 from evforge.tracking.tracker import RunInfo, Tracker
-from evforge.training.run_folder import COSTS, RESOURCES_TAG, SPACE_FILE, load_config, read_record
+from evforge.training.run_folder import COSTS, RECORD_FILE, RESOURCES_TAG, SPACE_FILE, load_config, read_record
 
 __all__ = ["Study", "StudyTrial", "measure_coverages", "read_study", "value_text"]
-
-LEAST_TRIALS = 4
-"""Least number of trials for which importances are computed."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +53,11 @@ class StudyTrial:
         return "stopped early" if self.stopped_early else self.status.lower()
 
     @property
+    def is_failed(self) -> bool:
+        """Whether the trial failed."""
+        return self.status == "FAILED"
+
+    @property
     def epochs(self) -> int:
         """Epoch of the last recorded value of the metric; 0 before the first value."""
         return max((epoch for epoch, _ in self.history), default=0)
@@ -84,6 +85,9 @@ class Study:
         trials: all trials in the order of their start. The last ones may be additional trainings of the best settings
             with further seeds.
         resources: number of CPUs (`cpu`) and GPUs (`gpu`) that each trial reserved; empty if not recorded.
+        tags: tags of the MLflow run of the study.
+        started: time at which the study started, in seconds since 1970.
+        best_run: id of the MLflow run whose checkpoint is in the folder `best`; None before the end of the study.
     """
 
     folder: Path
@@ -93,6 +97,9 @@ class Study:
     run_id: str
     trials: list[StudyTrial]
     resources: dict[str, float] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    started: float = 0.0
+    best_run: str | None = None
 
     @property
     def measured(self) -> list[tuple[StudyTrial, float]]:
@@ -104,6 +111,29 @@ class Study:
     def ranked(self) -> list[tuple[StudyTrial, float]]:
         """The same pairs as `measured`, the best trial first."""
         return sorted(self.measured, key=lambda pair: pair[1], reverse=self.config.tune.mode == "max")
+
+    @property
+    def winner(self) -> StudyTrial | None:
+        """The trial whose checkpoint is in the folder `best`; before the end of the study the best trial so far.
+
+        None if no trial has a value of the metric.
+        """
+        if not self.measured:
+            return None
+        return next((trial for trial, _ in self.measured if trial.run_id == self.best_run), self.ranked[0][0])
+
+    def seeds(self, trial: StudyTrial) -> list[tuple[StudyTrial, float]]:
+        """Return those pairs of `measured` whose trial has the sampled values of `trial`, with any seed."""
+        if trial.values.keys() < set(self.space.domains):
+            return [pair for pair in self.measured if pair[0] is trial]
+        return [pair for pair in self.measured if pair[0].values == trial.values]
+
+    def shown(self, text: str) -> str:
+        """Return a text without the folders of this machine: a page may be sent to others."""
+        places = {str(self.folder): self.folder.name, str(Path(self.config.data.dataset_path).absolute()): "DATASET"}
+        for place, name in {**places, str(self.folder.parent): "RUNS", str(Path.home()): "~"}.items():
+            text = text.replace(place, name) if len(place) > 1 else text
+        return text
 
     def complete(self, keys: Iterable[str]) -> list[tuple[StudyTrial, float]]:
         """Return those pairs of `measured` whose trial has a recorded value for each of `keys`."""
@@ -121,37 +151,6 @@ class Study:
             if cost in trial.costs
         ]
         return [one.name for one in front(candidates, self.config.tune.mode)]
-
-    def importances(self) -> dict[str, float]:
-        """Compute with Optuna's fANOVA which share of the metric's variation each setting explains.
-
-        Optuna's default method, PED-ANOVA, uses only the best tenth of the trials. Of 24 trials, it would use two or
-        three.
-
-        Returns:
-            Shares by key of the setting; empty if there are too few trials.
-        """
-        import optuna
-
-        domains = {
-            key: domain for key, domain in self.space.domains.items() if len(set(map(repr, domain.extremes))) > 1
-        }
-        complete = self.complete(domains)
-        if len(complete) < LEAST_TRIALS or not domains:
-            return {}
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        found = optuna.create_study(direction="maximize" if self.config.tune.mode == "max" else "minimize")
-        columns = {
-            key: [value_text(trial.values[key]) if domain.is_choice else trial.values[key] for trial, _ in complete]
-            for key, domain in domains.items()
-        }
-        kinds = {key: _distribution(domain, columns[key]) for key, domain in domains.items()}
-        for index, (_, value) in enumerate(complete):
-            sampled = {key: column[index] for key, column in columns.items()}
-            found.add_trial(optuna.trial.create_trial(params=sampled, distributions=kinds, value=value))
-        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-        shares = optuna.importance.get_param_importances(found, evaluator=evaluator)
-        return {key: float(share) for key, share in shares.items()}
 
 
 def read_study(folder: str | Path) -> Study:
@@ -171,8 +170,10 @@ def read_study(folder: str | Path) -> Study:
     config, space = load_config(folder), load_space(folder / SPACE_FILE)
     tracker = Tracker(record.tracking_uri, record.experiment, folder.parent, create=False)
     trials = [_read_trial(tracker, run, config, space) for run in tracker.runs(record.run_id)]
-    resources = json.loads(tracker.run_info(record.run_id).tags.get(RESOURCES_TAG, "{}"))
-    return Study(folder, config, space, tracker, record.run_id, trials, resources)
+    tags, started = tracker.run_info(record.run_id).tags, tracker.client.get_run(record.run_id).info.start_time / 1000
+    resources, best = json.loads(tags.get(RESOURCES_TAG, "{}")), folder / "best"
+    best_run = read_record(best).run_id if (best / RECORD_FILE).is_file() else None
+    return Study(folder, config, space, tracker, record.run_id, trials, resources, tags, started, best_run)
 
 
 def _read_trial(tracker: Tracker, run: RunInfo, base: Config, space: Space) -> StudyTrial:
@@ -219,26 +220,13 @@ def measure_coverages(study: Study) -> dict[str, float]:
     }
 
 
-def _distribution(domain: Domain, sampled: Sequence[Any]) -> Any:
-    """Convert a domain to a distribution of Optuna.
-
-    Args:
-        domain: the domain of a setting.
-        sampled: values of the trials. If the domain is a choice, these are the options of the distribution.
-    """
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if domain.is_choice:
-        return CategoricalDistribution(sorted(set(sampled)))
-    if domain.kind == "randint":
-        return IntDistribution(int(domain.low), int(domain.high))
-    return FloatDistribution(domain.low, domain.high, log=domain.kind == "loguniform")
-
-
 def value_text(value: Any) -> str:
     """Format a value of a setting as short text."""
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, str) and value.startswith("[["):
         return list_name(anchors_of(value))
-    return list_name(value) if isinstance(value, list) else str(value)
+    if not isinstance(value, list | tuple):
+        return str(value)
+    pairs = all(isinstance(item, list | tuple) and len(item) == 2 for item in value)
+    return list_name(value) if pairs else ", ".join(map(str, value))

@@ -1,53 +1,42 @@
-"""`evforge report`: a study as one page of HTML with its figures, also stored in MLflow."""
+"""`evforge report`: a study as one page of HTML with interactive figures, also stored in MLflow."""
 
+import importlib.metadata
+import statistics
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from detector.config.class_names import metric_name
-from detector.utils.atomic_write import atomic_write
 from detector.utils.decoration import warn
 from evforge import one_line
 from evforge.display.tables import metric_text
 from evforge.evaluation.report import rules_text
-from evforge.reports.figures import (
-    Axis,
-    coverage_scatter,
-    importance_figure,
-    learning_curves_figure,
-    parallel_figure,
-    trade_off_figure,
-)
-from evforge.reports.html import image, page, paragraph, section, table
-from evforge.reports.study_data import Study, measure_coverages, read_study, value_text
-from evforge.training.run_folder import write_text
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from evforge.reports.html import page, paragraph, section, table
+from evforge.reports.importances import LEAST_TRIALS, Importance, measure_importances
+from evforge.reports.intervals import mean_interval
+from evforge.reports.plots import figure_sections
+from evforge.reports.study_data import Study, StudyTrial, read_study, value_text
+from evforge.reports.winner import commands_section, registry_section, settings_section, test_section
+from evforge.training.run_folder import HARDWARE_TAG, write_text
 
 __all__ = ["report"]
 
 REPORT_FILE, ARTIFACTS = "report.html", "report"
-COST_AXES = {
-    "latency_ms": ("latency per frame in ms, network alone", 1.0),
-    "parameters": ("parameters in millions", 1e6),
-}
-"""For each cost, its axis label and the number by which values are divided."""
-
-Figures = dict[str, tuple[str, str, "Callable[[], Figure | str]"]]
+COMMIT_TAG = "mlflow.source.git.commit"
 
 
 def report(folder: str | Path, output: str | Path | None = None) -> Path:
-    """Write the report of a study as an HTML page with figures, and store it in the MLflow run of the study.
+    """Write the report of a study as an HTML page, and store it in the MLflow run of the study.
+
+    The page is first written without figures, so that a failure while they are drawn loses no result.
 
     Args:
         folder: folder of a finished or running study.
         output: folder to write to; `report` in the folder of the study if None.
 
     Returns:
-        Path of the page. The figures are also written as PNG files to the same folder.
+        Path of the page.
 
     Raises:
         FileNotFoundError: `folder` is not the folder of a study.
@@ -56,58 +45,138 @@ def report(folder: str | Path, output: str | Path | None = None) -> Path:
     study = read_study(folder)
     target = Path(output) if output is not None else study.folder / ARTIFACTS
     target.mkdir(parents=True, exist_ok=True)
-    sections = [_summary(study), _cost(study)]
-    for name, (title, caption, draw) in _figures(study).items():
-        path = target / f"{name}.png"
-        reason = _save(path, draw)
-        sections.append(section(title, paragraph(f"not drawn: {reason}") if reason else image(path, caption)))
-        if not reason:
-            study.tracker.log_file(study.run_id, path, ARTIFACTS)
-    sections += [_trials(study), _failures(study)]
-    write_text(target / REPORT_FILE, page(f"Study {study.folder.name}", sections))
-    study.tracker.log_file(study.run_id, target / REPORT_FILE, ARTIFACTS)
-    study.tracker.flush()
-    return target / REPORT_FILE
-
-
-def _save(path: Path, draw: "Callable[[], Figure | str]") -> str:
-    """Draw a figure and write it to a file.
-
-    Errors are not raised, but printed as warnings, so that the page is always written.
-
-    Args:
-        path: PNG file to write.
-        draw: function that returns the figure, or a text that states why there is no figure.
-
-    Returns:
-        The reason why the figure was not drawn; empty if it was drawn.
-    """
-    path.unlink(missing_ok=True)
+    path, title = target / REPORT_FILE, f"Study {study.folder.name}"
+    importances = _importances(study)
+    parts = [_facts(study), _summary(study, importances), _trials(study), *_winner(study)]
+    ends = [_failures(study), _cost(study)]
+    write_text(path, page(title, [*parts, *ends]))
+    figures = figure_sections(study, importances)
     try:
-        figure = draw()
-        if isinstance(figure, str):
-            return figure
-        with atomic_write(path) as part:
-            figure.savefig(part, format="png")
+        write_text(path, page(title, [*parts, *figures, *ends]))
+    except ImportError as error:
+        warn("the figures of the report", error)
+    study.tracker.log_file(study.run_id, path, ARTIFACTS)
+    study.tracker.flush()
+    return path
+
+
+def _importances(study: Study) -> Mapping[str, Importance] | str:
+    """Return the importances, or a text that states why there are none."""
+    try:
+        few = f"at least {LEAST_TRIALS} trials with a value and a setting with two values are needed"
+        return measure_importances(study) or few
     except Exception as error:
-        warn(str(path), error)
-        return one_line(error)
-    return ""
+        return study.shown(one_line(error))
 
 
-def _summary(study: Study) -> str:
-    metric = study.config.tune.metric
-    if not study.measured:
-        return section("Result", paragraph("No trial has a validation yet."))
-    best, value = study.ranked[0]
-    rows = [("best trial", best.name), (metric, metric_text(value))]
-    rows += [(key, value_text(sampled)) for key, sampled in best.values.items()]
+def _facts(study: Study) -> str:
+    rows = [
+        ("started", _time(study.started)),
+        ("report written", _time(time.time())),
+        ("EvForge", importlib.metadata.version("evforge")),
+        ("hardware", study.tags.get(HARDWARE_TAG, "not recorded")),
+        ("git commit", study.tags.get(COMMIT_TAG, "")),
+        ("dataset", Path(study.config.data.dataset_path).name),
+        ("MLflow run", study.run_id),
+    ]
+    return table(("", ""), [row for row in rows if row[1]])
+
+
+def _time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+
+
+def _summary(study: Study, importances: Mapping[str, Importance] | str) -> str:
+    """Return the HTML of the summary: the winner, its metric with an interval, and the setting that matters most."""
+    if study.winner is None:
+        return section("Summary", paragraph("No trial has a validation yet.", "summary"))
+    winner, metric = study.winner, study.config.tune.metric
+    settings = ", ".join(f"{key} {value_text(value)}" for key, value in winner.values.items())
+    so_far = "" if study.best_run is not None else " so far, as the search has not ended,"
+    sentences = [
+        f"The winner of {len(study.trials)} trials{so_far} is {winner.name} with {settings or 'unrecorded settings'}.",
+        _metric_sentence(metric, study.seeds(winner)),
+        _importance_sentence(importances),
+    ]
     rules = (
-        f"{metric} on the validation split of {study.config.data.dataset_path}: COCO AP 0.50:0.95 on labelled frames "
-        f"unless the name states otherwise; {rules_text(vars(study.config.to_hparams()))}. Each trial is ranked by its "
-        "best validation. best.yaml in the folder of the study contains the settings with the best mean over seeds."
+        f"{metric} on the validation split: COCO AP 0.50:0.95 on labelled frames unless the name states otherwise; "
+        f"{rules_text(vars(study.config.to_hparams()))}. A trial counts with its best validation; the winner has the "
+        "best mean over seeds. The winner of many trials was chosen on this split, so its value is slightly too good."
     )
-    return section("Result", table(("", ""), rows), paragraph(rules))
+    return section("Summary", paragraph(" ".join(sentences), "summary"), paragraph(rules))
+
+
+def _metric_sentence(metric: str, seeds: list[tuple[StudyTrial, float]]) -> str:
+    values = [value for _, value in seeds]
+    mean, bounds = statistics.fmean(values), mean_interval(values)
+    if len(values) == 1:
+        return f"Its {metric} is {mean:.4f} with one seed, so its interval is not known (see tune.final_seeds)."
+    each = ", ".join(f"{trial.name} {value:.4f}" for trial, value in seeds)
+    if bounds is None:
+        few = f"which are too few for an interval: {each} (see tune.final_seeds)"
+        return f"Its {metric} is {mean:.4f}, the mean of {len(values)} seeds, {few}."
+    interval = f"95 % interval {bounds[0]:.4f} to {bounds[1]:.4f} (Student's t)"
+    return f"Its {metric} is {mean:.4f}, the mean of {len(values)} seeds, {interval}: {each}."
+
+
+def _importance_sentence(importances: Mapping[str, Importance] | str) -> str:
+    if isinstance(importances, str):
+        return f"Which setting matters most is not known: {importances}."
+    (first, most), *others = importances.items()
+    close = [key for key, one in others if one.high >= most.low]
+    doubt = f"; the order is not certain, as its interval overlaps with that of {', '.join(close)}" if close else ""
+    share = (
+        f"{100 * most.share:.0f} % of the differences between the trials (90 % interval {100 * most.low:.0f} to "
+        f"{100 * most.high:.0f} %)"
+    )
+    return f"{first} matters most: it explains {share}{doubt}."
+
+
+def _trials(study: Study) -> str:
+    keys, metric = list(study.space.domains), study.config.tune.metric
+    rest = [(trial, None) for trial in study.trials if not trial.history]
+    rows = [
+        [
+            f"{trial.name} (winner)" if trial is study.winner else trial.name,
+            metric_text(value),
+            *(value_text(trial.values[key]) if key in trial.values else "-" for key in keys),
+            str(trial.epochs),
+            f"{trial.seconds:.0f}",
+            trial.state,
+        ]
+        for trial, value in [*study.ranked, *rest]
+    ]
+    head = ("trial", metric, *keys, "epochs", "seconds", "status")
+    numbers = [1, *(2 + index for index, key in enumerate(keys) if study.space.domains[key].is_numeric)]
+    return section("Trials", table(head, rows, [*numbers, len(keys) + 2, len(keys) + 3], sortable=True))
+
+
+def _winner(study: Study) -> list[str]:
+    if study.winner is None:
+        return []
+    return [
+        settings_section(study, study.winner),
+        commands_section(study),
+        _read(study, "Registry", partial(registry_section, study, study.winner)),
+        _read(study, "Test of the winner", partial(test_section, study, study.winner)),
+    ]
+
+
+def _read(study: Study, title: str, make: Callable[[], str]) -> str:
+    """Return the HTML of a section; if its data cannot be read, the section has one line with the reason."""
+    try:
+        return make()
+    except Exception as error:
+        warn(f"the section {title!r} of the report", error)
+        return section(title, paragraph(f"not read: {study.shown(one_line(error))}"))
+
+
+def _failures(study: Study) -> str:
+    failed = [(trial.name, study.shown(trial.failure) or "not recorded") for trial in study.trials if trial.is_failed]
+    if not failed:
+        return section("Failures", paragraph("No trial failed."))
+    notes = paragraph("Complete error texts: error.txt of each run, and the folder failures of the study.")
+    return section("Failures", table(("trial", "reason"), failed), notes)
 
 
 def _cost(study: Study) -> str:
@@ -123,114 +192,3 @@ def _cost(study: Study) -> str:
         rows.append((title, "not recorded" if reserved is None else f"{seconds * reserved:,.0f}"))
     note = "Seconds count from the start to the end of a run; CPU and GPU seconds are those reserved for the trial."
     return section("Total cost", table(("", ""), rows), paragraph(note))
-
-
-def _figures(study: Study) -> Figures:
-    """Return the title, the caption and the drawing function of each figure, by file name without extension.
-
-    A drawing function returns the figure, or a text that states why there is no figure.
-    """
-    if not study.measured:
-        return {}
-    metric = study.config.tune.metric
-    curves = {trial.name: trial.history for trial, _ in study.measured}
-    trade_offs: Figures = {}
-    for cost in COST_AXES:
-        title = f"{metric} against {'latency' if cost == 'latency_ms' else cost}"
-        caption = "No trial beats a trial of the front in both. Latency was measured on the machine of each trial."
-        trade_offs[f"{metric_name(metric)}_{cost}"] = title, caption, partial(_trade_off, study, cost, title)
-    return {
-        "learning_curves": (
-            "Learning curves",
-            f"{metric} after every validation; curves of stopped and failed trials are shorter.",
-            partial(learning_curves_figure, curves, "Learning curves", metric),
-        ),
-        "parallel_coordinates": (
-            "Sampled values",
-            "One line per trial; bright lines are better.",
-            partial(_parallel, study),
-        ),
-        "importance": (
-            "Importance",
-            "Share of the variation of the metric that each setting explains, alone and together with others (Optuna, "
-            "fANOVA). With few trials it is only a rough indication.",
-            partial(_importance, study),
-        ),
-        **trade_offs,
-        "anchor_coverage": (
-            "Anchor coverage",
-            "Share of training boxes with an anchor at the foreground IoU of the trial, without low-quality matches.",
-            partial(_coverage, study),
-        ),
-    }
-
-
-def _parallel(study: Study) -> "Figure | str":
-    complete = study.complete(study.space.domains)
-    if not complete:
-        return "the sampled values of the trials were not recorded completely"
-    axes = []
-    for key, domain in study.space.domains.items():
-        sampled = [trial.values[key] for trial, _ in complete]
-        values = sampled if domain.is_numeric else list(map(value_text, sampled))
-        axes.append(Axis(key, values, domain.kind == "loguniform"))
-    metrics = [value for _, value in complete]
-    return parallel_figure(axes, metrics, study.config.tune.metric, f"{len(complete)} trials")
-
-
-def _importance(study: Study) -> "Figure | str":
-    importances = study.importances()
-    if not importances:
-        return "too few trials have a value"
-    return importance_figure(importances, f"{len(study.measured)} trials")
-
-
-def _trade_off(study: Study, cost: str, title: str) -> "Figure | str":
-    label, unit = COST_AXES[cost]
-    points = {trial.name: (trial.costs[cost] / unit, value) for trial, value in study.measured if cost in trial.costs}
-    if not points:
-        return f"no trial has logged {cost}"
-    return trade_off_figure(points, study.front(cost), label, study.config.tune.metric, title)
-
-
-def _coverage(study: Study) -> "Figure | str":
-    try:
-        coverages = measure_coverages(study)
-    except (FileNotFoundError, ValueError) as error:
-        return str(error)
-    points, groups = {}, {}
-    for trial, value in study.measured:
-        if trial.name in coverages and trial.config is not None:
-            points[trial.name] = coverages[trial.name], value
-            groups[trial.name] = value_text(trial.config.anchors.anchor_list)
-    return (
-        coverage_scatter(points, groups, study.config.tune.metric)
-        if points
-        else "the settings of the trials were not recorded"
-    )
-
-
-def _trials(study: Study) -> str:
-    keys, metric = list(study.space.domains), study.config.tune.metric
-    rest = [(trial, None) for trial in study.trials if not trial.history]
-    rows = [
-        [
-            trial.name,
-            metric_text(value),
-            *(value_text(trial.values[key]) if key in trial.values else "-" for key in keys),
-            str(trial.epochs),
-            f"{trial.seconds:.0f}",
-            trial.state,
-        ]
-        for trial, value in [*study.ranked, *rest]
-    ]
-    head = ("trial", metric, *keys, "epochs", "seconds", "status")
-    return section("Trials", table(head, rows, numbers=(1, len(keys) + 2, len(keys) + 3)))
-
-
-def _failures(study: Study) -> str:
-    failed = [(trial.name, trial.failure or "not recorded") for trial in study.trials if trial.status == "FAILED"]
-    if not failed:
-        return section("Failures", paragraph("No trial failed."))
-    notes = paragraph(f"Complete error texts: error.txt of each run, and {study.folder / 'failures'}.")
-    return section("Failures", table(("trial", "reason"), failed), notes)

@@ -43,6 +43,7 @@ from evforge.training.dry_step import check_parts
 from evforge.training.run_folder import (
     BEST_CHECKPOINT,
     BEST_KEPT,
+    HARDWARE_TAG,
     RESOURCES_TAG,
     SPACE_FILE,
     copy_checkpoint,
@@ -249,6 +250,7 @@ class _Study:
         threads, limits = trial_limits(self.config, self.resources, count)
         reserves = trial_reserves(self.config, self.resources, count)
         self.tracker.set_tag(self.run_id, RESOURCES_TAG, json.dumps(reserves))
+        self.tracker.set_tag(self.run_id, HARDWARE_TAG, self.resources.text())
         resolve_trial = functools.partial(trial_config, self.config, self.space)
         setup = TrialSetup(
             resolve_trial,

@@ -30,6 +30,7 @@ __all__ = [
     "CHECKPOINT_NAME",
     "CONFIG_FILE",
     "COSTS",
+    "HARDWARE_TAG",
     "RECORD_FILE",
     "RESOURCES_TAG",
     "SPACE_FILE",
@@ -52,6 +53,8 @@ __all__ = [
 BEST_CHECKPOINT, CONFIG_FILE, RECORD_FILE, SPACE_FILE = "best.ckpt", "config.yaml", "run.json", "space.yaml"
 RESOURCES_TAG = "trial_resources"
 """Tag of a study's MLflow run. It contains the resources of one trial as JSON, such as `{"cpu": 1, "gpu": 1}`."""
+HARDWARE_TAG = "hardware"
+"""Tag of a study's MLflow run with the nodes and GPUs as text."""
 CHECKPOINT_NAME = "checkpoint.ckpt"
 """Name of Lightning's checkpoint file in a checkpoint folder of Ray."""
 BEST_KEPT = 2
