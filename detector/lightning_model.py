@@ -27,7 +27,7 @@ from detector.optim.optimizers import build_optimizer
 from detector.optim.progress import end_resumed_epoch, factor_now, set_learning_rate, take_rates
 from detector.preprocess.representation import representation_of
 from detector.single_stage_detector import SingleStageDetector
-from detector.visualization.drawing import draw_detections, save_gif
+from detector.visualization.drawing import draw_stream, save_gif
 
 __all__ = [
     "LightningDetectionModel",
@@ -379,10 +379,7 @@ class LightningDetectionModel(pl.LightningModule):
         images: list[Tensor] = []
         batches = islice(self.test_dataloader(), num_batches)
         for batch, preds in detect(self.detector, batches, VIDEO_SCORE, self.protocol.nms_thresh, self.device):
-            images += [
-                draw_detections(batch["inputs"][t, 0], preds[t][0], self.classes, targets=batch["labels"][t][0])
-                for t in range(len(preds))
-            ]
+            images += draw_stream(batch, preds, self.classes)
         path = save_gif(folder / f"demo_{epoch}.gif", images, delta_t=self.config.data.delta_t)
         if show_video:
             webbrowser.open(path.resolve().as_uri())

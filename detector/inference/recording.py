@@ -90,7 +90,8 @@ def predict(
         faults = events.faults if isinstance(events, EventReader) else Faults()
         videos = [path for path in paths if BOX_FILES[path.suffix.lower()] is video_file]
         steps = predictor.frames([events], histograms=bool(videos))
-        scene = Scene(predictor.classes, predictor.delta_t, *predictor.sensor_size(events))
+        name = source.name if source else ""
+        scene = Scene(predictor.classes, predictor.delta_t, *predictor.sensor_size(events), name)
         writers = [stack.enter_context(_open(path, scene)) for path in paths if path not in videos]
         for path in videos:  # if there are files of boxes, too, an error in a video must not lose the boxes
             writer = _open(path, scene)

@@ -36,12 +36,14 @@ class Scene(NamedTuple):
         delta_t: duration of a frame in microseconds
         height: height of the sensor in pixels
         width: width of the sensor in pixels
+        name: name of the recording, shown in videos; may be empty
     """
 
     classes: Mapping[int, str]
     delta_t: int
     height: int
     width: int
+    name: str = ""
 
 
 class _FrameCounter:
@@ -148,15 +150,15 @@ def coco_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
 
 @contextmanager
 def video_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
-    """Write a video of the events with boxes, classes and scores, at the speed of the recording.
+    """Write a video of the events with boxes, classes, scores, times and a legend, at the speed of the recording.
 
     Yields:
         Function `add(end, boxes, histogram)` that appends a frame. `end` is the end of the frame in microseconds.
     """
-    from detector.visualization.drawing import draw_detections
+    from detector.visualization.drawing import draw_detections, frame_caption
     from detector.visualization.video import VIDEOS  # drawing needs torchvision, which takes seconds to import
 
-    ids = list(scene.classes)
+    ids, names = list(scene.classes), list(scene.classes.values())
     with VIDEOS[path.suffix.lower()](path, scene.delta_t) as append:
 
         def add(end: int, boxes: np.ndarray, histogram: np.ndarray) -> None:
@@ -165,7 +167,8 @@ def video_file(path: Path, scene: Scene) -> Iterator[AddFrame]:
                 "scores": torch.tensor(boxes["class_confidence"]),
                 "labels": torch.tensor([ids.index(key) + 1 for key in boxes["class_id"]]),
             }
-            append(draw_detections(histogram, detections, list(scene.classes.values()), score_thresh=0.0))
+            caption = frame_caption(scene.name, end)
+            append(draw_detections(histogram, detections, names, score_thresh=0.0, caption=caption))
 
         yield add
 

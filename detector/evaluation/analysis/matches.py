@@ -14,11 +14,12 @@ __all__ = [
     "Confusion",
     "Matches",
     "OperatingPoint",
-    "best_operating_point",
+    "ThresholdCurve",
     "calibrate",
     "confusion_matrix",
     "found_labels",
     "match_boxes",
+    "threshold_curve",
 ]
 
 BINS = 10
@@ -48,6 +49,26 @@ class OperatingPoint(NamedTuple):
     f1: float | None
     precision: float | None
     recall: float | None
+
+
+class ThresholdCurve(NamedTuple):
+    """F1, precision and recall for all score thresholds. A detection counts if its score is at least the threshold.
+
+    Args:
+        labels: number of labels.
+        best: threshold with the highest F1; the highest of these thresholds if there are several.
+        scores: (S,) thresholds, which are all different scores of detections, decreasing.
+        f1: (S,) F1.
+        precision: (S,) precision.
+        recall: (S,) recall; 0 without labels.
+    """
+
+    labels: int
+    best: OperatingPoint
+    scores: np.ndarray
+    f1: np.ndarray
+    precision: np.ndarray
+    recall: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -158,27 +179,33 @@ def found_labels(boxes: EvaluatedBoxes, matches: Matches, score: float | None) -
     return found
 
 
-def best_operating_point(parts: Sequence[tuple[EvaluatedBoxes, Matches]]) -> OperatingPoint:
-    """Find the score threshold with the highest F1, computed over all classes together.
+def threshold_curve(parts: Sequence[tuple[EvaluatedBoxes, Matches]], class_id: int | None = None) -> ThresholdCurve:
+    """Compute F1, precision and recall for all score thresholds.
 
     Args:
         parts: for each recording, its boxes and the matches between boxes of the same class.
+        class_id: class of the boxes that are counted; all classes together if None.
     """
     scores = np.concatenate([boxes.score for boxes, _ in parts])
     right = np.concatenate([matches.detection >= 0 for _, matches in parts])
     labels = sum(len(boxes.labels.frame) for boxes, _ in parts)
-    if not labels:
-        return OperatingPoint(None, None, None, None)
-    if not len(scores):
-        return OperatingPoint(None, 0.0, None, 0.0)
+    if class_id is not None:
+        inside = np.concatenate([boxes.detections.class_id for boxes, _ in parts]) == class_id
+        scores, right = scores[inside], right[inside]
+        labels = sum(int((boxes.labels.class_id == class_id).sum()) for boxes, _ in parts)
     order = np.argsort(-scores, kind="stable")
-    shown, hits = np.arange(1, len(order) + 1), np.cumsum(right[order])
-    f1 = 2 * hits / (shown + labels)
-    last = np.append(scores[order][1:] != scores[order][:-1], True)  # all detections of equal score are included
-    best = int(np.argmax(np.where(last, f1, -1.0)))
-    return OperatingPoint(
-        float(scores[order][best]), float(f1[best]), float(hits[best] / shown[best]), float(hits[best] / labels)
-    )
+    scores, shown, hits = scores[order], np.arange(1, len(order) + 1), np.cumsum(right[order])
+    last = np.append(scores[1:] != scores[:-1], True)[: len(scores)]  # all detections of equal score are included
+    scores, shown, hits = scores[last], shown[last], hits[last]
+    f1, precision, recall = 2 * hits / (shown + labels), hits / shown, hits / max(labels, 1)
+    if not labels:
+        best = OperatingPoint(None, None, None, None)
+    elif not len(scores):
+        best = OperatingPoint(None, 0.0, None, 0.0)
+    else:
+        top = int(np.argmax(f1))
+        best = OperatingPoint(float(scores[top]), float(f1[top]), float(precision[top]), float(recall[top]))
+    return ThresholdCurve(labels, best, scores, f1, precision, recall)
 
 
 def confusion_matrix(parts: Sequence[EvaluatedBoxes], classes: Mapping[int, str], score: float | None) -> Confusion:

@@ -1,7 +1,7 @@
 """Details of an evaluation: average precision by properties of boxes, reaction time, confusion and calibration."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -11,17 +11,21 @@ from detector.evaluation.analysis.matches import (
     Calibration,
     Confusion,
     OperatingPoint,
-    best_operating_point,
+    ThresholdCurve,
     calibrate,
     confusion_matrix,
     found_labels,
     match_boxes,
+    threshold_curve,
 )
 from detector.evaluation.analysis.tracks import Reaction, find_waits, summarize_waits, track_motion
 from detector.evaluation.coco_evaluator import CocoEvaluator
 from detector.evaluation.collector import Protocol, RecordingBoxes, evaluate_recordings
 
-__all__ = ["SLICES", "Details", "Slice", "Slicing", "measure_details"]
+__all__ = ["ALL_CLASSES", "SLICES", "Details", "Slice", "Slicing", "measure_details"]
+
+ALL_CLASSES = "(all classes)"
+"""Key of all classes together in `Details.thresholds`, a name that no class has."""
 
 Rates = Callable[[RecordingBoxes, np.ndarray], np.ndarray]
 
@@ -87,6 +91,7 @@ class Details:
         calibration: precision of detections by score.
         reaction: time from the first label of a track to the first detection of the track, measured in the recording.
             The time that the detector needs for its computations is not included.
+        thresholds: F1, precision and recall by score threshold, by class name; first `ALL_CLASSES` together.
     """
 
     operating_point: OperatingPoint
@@ -94,10 +99,12 @@ class Details:
     confusion: Confusion
     calibration: Calibration
     reaction: Reaction
+    thresholds: dict[str, ThresholdCurve] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all results as a dict that can be written as JSON."""
-        return {**asdict(self), "operating_point": self.operating_point._asdict()}
+        """Return all results as a dict that can be written as JSON. Of curves, it contains the best thresholds."""
+        best = {name: {"labels": curve.labels, **curve.best._asdict()} for name, curve in self.thresholds.items()}
+        return {**asdict(self), "operating_point": self.operating_point._asdict(), "thresholds": best}
 
 
 def measure_details(
@@ -119,7 +126,9 @@ def measure_details(
     """
     evaluator = evaluate_recordings(recordings, classes, size, protocol)
     parts = [(boxes, match_boxes(boxes)) for boxes in evaluator.recordings]
-    point = best_operating_point(parts)
+    thresholds = {ALL_CLASSES: threshold_curve(parts)}
+    thresholds |= {name: threshold_curve(parts, key) for key, name in evaluator.classes.items()}
+    point = thresholds[ALL_CLASSES].best
     waits = [
         find_waits(recording, *part, protocol, point.score) for recording, part in zip(recordings, parts, strict=True)
     ]
@@ -132,7 +141,7 @@ def measure_details(
     }
     boxes = [part for part, _ in parts]
     confusion = confusion_matrix(boxes, evaluator.classes, point.score)
-    return Details(point, slices, confusion, calibrate(parts), summarize_waits(waits))
+    return Details(point, slices, confusion, calibrate(parts), summarize_waits(waits), thresholds)
 
 
 def _quantities(recording: RecordingBoxes, rates: Rates | None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

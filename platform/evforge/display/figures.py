@@ -3,8 +3,10 @@
 Matplotlib is imported only when a figure is drawn, so that a missing or broken installation affects only figures.
 """
 
+import math
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from detector.utils.atomic_write import atomic_write
@@ -13,11 +15,25 @@ from detector.utils.decoration import decoration
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COLOURS", "add_legend", "line_style", "make_axes", "make_figure", "make_panels", "save_figure"]
+__all__ = [
+    "COLOURS",
+    "FEW",
+    "add_legend",
+    "line_style",
+    "make_axes",
+    "make_figure",
+    "make_panels",
+    "opacity",
+    "save_figure",
+    "set_title",
+    "wilson_interval",
+]
 
 # Okabe-Ito: colour-blind readers can distinguish these colours.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("-", "--", "-.", ":")
+FEW = 20
+"""Values computed from fewer boxes are drawn faded."""
 
 
 def make_figure(size: tuple[float, float]) -> "Figure":
@@ -90,6 +106,30 @@ def add_legend(axes: Any) -> None:
         axes.figure.legend(loc="outside right upper", frameon=False, fontsize="small", handlelength=3, ncols=columns)
     else:
         axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center")
+
+
+def set_title(figure: "Figure", *lines: str) -> None:
+    """Set the title of a figure. Lines that are too long for the width of the figure are wrapped."""
+    width = int(figure.get_figwidth() * 12)  # characters of this font
+    figure.suptitle("\n".join(part for line in lines for part in wrap(line, width)), fontsize="medium")
+
+
+def opacity(count: int) -> float:
+    """Return the opacity of a value that was computed from `count` boxes: faded if there are fewer than `FEW`."""
+    return 0.35 if count < FEW else 1.0
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a proportion (Wilson 1927), for independent samples.
+
+    Args:
+        share: measured proportion, 0 to 1.
+        count: number of samples, at least 1.
+    """
+    z = 1.959964
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def save_figure(path: Path, draw: Callable[[], "Figure"]) -> None:

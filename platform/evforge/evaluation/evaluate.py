@@ -46,8 +46,8 @@ from evforge.training.run_folder import RECORD_FILE, read_record, write_text
 
 __all__ = ["Evaluation", "evaluate"]
 
-IMAGES, COLUMNS, SHEET_SCORE = 12, 4, 0.3
-"""Contact sheet: number of frames, frames per row, lowest score of the detections that are drawn."""
+IMAGES, COLUMNS = 12, 3
+"""Contact sheet: number of frames, frames per row."""
 SHEET, METRICS_FILE = "detections.png", "metrics.txt"
 NAMES = {"mean_ap": "mAP", "mean_ap50": "mAP50", "mean_ap75": "mAP75"}
 AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -224,9 +224,11 @@ def _draw(
 
     Errors are not raised, but printed as warnings.
     """
-    title = f"{found.checkpoint.parent.name}, {found.split}"
+    labels = {name: curve.labels for name, curve in found.details.thresholds.items()}
+    title = f"run {_run_name(found.checkpoint)}, split {found.split}"
     figures: dict[str, Callable[[], Any]] = {
-        "pr_curve.png": lambda: report.pr_curve_figure(measured.precision_recall, f"{title}, IoU 0.5"),
+        "pr_curve.png": lambda: report.pr_curve_figure(measured.precision_recall, title, labels),
+        "thresholds.png": lambda: report.thresholds_figure(found.details, title),
         "confusion.png": lambda: report.confusion_figure(found.details, title),
         "calibration.png": lambda: report.calibration_figure(found.details, title),
         "slices.png": lambda: report.slices_figure(found.details, title),
@@ -236,25 +238,43 @@ def _draw(
     sheet = found.folder / SHEET
     sheet.unlink(missing_ok=True)
     with decoration(str(sheet)):
-        drawing.save_png(sheet, _contact_sheet(predictions, files, found.classes))
+        drawing.save_png(sheet, _contact_sheet(predictions, files, found, title))
     return [path for path in (*(found.folder / name for name in figures), sheet) if path.is_file()]
 
 
-def _contact_sheet(predictions: FramePredictions, files: Mapping[str, SequenceFile], classes: list[str]) -> Tensor:
-    """Draw at most twelve frames with detections and labels into one image, spread evenly over all labelled frames."""
-    found = [
+def _run_name(checkpoint: Path) -> str:
+    """Return the name of the run or study that wrote a checkpoint."""
+    folder = checkpoint.resolve().parent
+    return folder.parent.name if folder.name == "best" else folder.name  # a study has a folder `best`
+
+
+def _contact_sheet(
+    predictions: FramePredictions, files: Mapping[str, SequenceFile], found: Evaluation, title: str
+) -> Tensor:
+    """Draw at most twelve frames with detections and labels into one image, spread evenly over all labelled frames.
+
+    Detections have at least the score with the best F1.
+    """
+    frames = [
         (recording, frame)
         for recording in predictions.recordings()
         for frame in np.unique(recording.frames.find(recording.labels["t"])).tolist()
         if frame >= 0
     ]
-    chosen = dict.fromkeys(index * len(found) // IMAGES for index in range(IMAGES))
-    ids = predictions.class_ids.tolist()
-    return drawing.contact_sheet([_image(*found[index], files, ids, classes) for index in chosen], COLUMNS)
+    chosen = dict.fromkeys(index * len(frames) // IMAGES for index in range(IMAGES))
+    ids, score = predictions.class_ids.tolist(), found.details.operating_point.score or 0.0
+    images = [_image(*frames[index], files, ids, found.classes, score) for index in chosen]
+    title = f"{title}: frames with detections of score {score:.2f} and more (best F1); matches at IoU 0.5"
+    return drawing.contact_sheet(images, COLUMNS, title, drawing.legend_of(found.classes, True))
 
 
 def _image(
-    recording: RecordingBoxes, frame: int, files: Mapping[str, SequenceFile], ids: list[int], classes: list[str]
+    recording: RecordingBoxes,
+    frame: int,
+    files: Mapping[str, SequenceFile],
+    ids: list[int],
+    classes: list[str],
+    score: float,
 ) -> Tensor:
     """Draw one frame with its detections and labels. Labels of classes that the model does not detect are omitted.
 
@@ -264,6 +284,7 @@ def _image(
         files: tensor files by path.
         ids: label map ids by class index, with the background first.
         classes: names of the classes, without the background.
+        score: lowest score of the detections that are drawn.
     """
     file = files[recording.path]
     values = np.empty((1, file.channels, file.height, file.width), file.dtype)
@@ -273,14 +294,13 @@ def _image(
         rows[recording.frames.find(rows["t"]) == frame] for rows in (recording.detections, recording.labels)
     )
     labels = labels[(labels["t"] == labels["t"].max()) & np.isin(labels["class_id"], ids[1:])]
-    boxes, truth = (torch.as_tensor(bboxes_to_box_vectors(rows))[:, :4] for rows in (found, labels))
-    shown = {
-        "boxes": boxes,
-        "scores": torch.tensor(found["class_confidence"]),
-        "labels": torch.tensor([ids.index(key, 1) for key in found["class_id"].tolist()], dtype=torch.long),
-    }
+    boxes, truth = (torch.as_tensor(bboxes_to_box_vectors(rows))[:, :5] for rows in (found, labels))
+    for rows in (boxes, truth):
+        rows[:, 4] = torch.tensor([ids.index(int(key), 1) for key in rows[:, 4].tolist()])
+    shown = {"boxes": boxes[:, :4], "scores": torch.tensor(found["class_confidence"]), "labels": boxes[:, 4].long()}
     image = torch.from_numpy(values[0].astype(np.float32)) / file.divisor
-    return drawing.draw_detections(image, shown, classes, truth, SHEET_SCORE)
+    caption = drawing.frame_caption(file.path.name.split(".")[0], recording.frames.end_of(frame))
+    return drawing.draw_detections(image, shown, classes, truth, score, caption, legend=())
 
 
 def _recorded_run(checkpoint: Path, config: Config) -> tuple[Tracker, str | None] | None:

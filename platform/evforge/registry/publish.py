@@ -90,8 +90,7 @@ def write_video(found: Evaluation) -> Path:
 
     def images() -> Iterator[Tensor]:
         for batch, boxes in detect(model.detector, loader, VIDEO_SCORE, model.protocol.nms_thresh):
-            for frame, (rows,), (labels,) in zip(batch["inputs"], boxes, batch["labels"], strict=True):
-                yield drawing.draw_detections(frame[0], rows, model.classes, labels)
+            yield from drawing.draw_stream(batch, boxes, model.classes)
 
     return drawing.save_gif(found.folder / "detections.gif", islice(images(), VIDEO_FRAMES), config.data.delta_t)
 

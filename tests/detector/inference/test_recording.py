@@ -50,7 +50,7 @@ def test_every_kind_of_output_in_one_pass(tmp_path, exported, recording):
     np.testing.assert_array_equal(load_labels(folder / "a.npy"), expected)
     assert len((folder / "a.csv").read_text().splitlines()) == 1 + expected.size
     with Image.open(folder / "a.gif") as video:
-        assert (video.n_frames, video.size, video.info["duration"]) == (20, (640, 480), 100)
+        assert (video.n_frames, video.size[0], video.info["duration"]) == (20, 640, 100)
 
 
 def test_a_video_that_fails_does_not_take_the_boxes_with_it(tmp_path, exported, recording, monkeypatch, capsys):

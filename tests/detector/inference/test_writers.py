@@ -66,15 +66,21 @@ def test_videos_show_the_boxes(tmp_path):
     from detector.visualization.drawing import BACKGROUND, CLASS_COLORS
 
     with Image.open(write(tmp_path / "a.gif")) as video:
-        assert (video.n_frames, video.size) == (3, (640, 480))
-        frame = np.asarray(video.convert("RGB")).astype(int)
-        video.seek(1)
-        empty = np.asarray(video.convert("RGB"))
+        assert (video.n_frames, video.size[0]) == (3, 640)
+        assert video.size[1] > 480 + 2 * 20, "a caption above, a legend below"
+        frames = []
+        for number in range(3):
+            video.seek(number)
+            frames.append(np.asarray(video.convert("RGB")).astype(int))
+    caption = 32  # rows; text of 20 rows and a margin
+    frame, empty = frames[0][caption:], frames[1][caption:]
     # In this image a pixel of the sensor is a pixel: histograms have half of its size and are shown twice as large.
     assert np.abs(frame[287, 350] - CLASS_COLORS[1]).max() < 8  # the walker's lower edge
     assert np.abs(frame[20, 2] - CLASS_COLORS[0]).max() < 8  # the car's left edge
     assert (np.abs(frame[200, 500] - BACKGROUND) < 8).all()
-    assert len(np.unique(empty.reshape(-1, 3), axis=0)) == 1
+    assert len(np.unique(empty[:480].reshape(-1, 3), axis=0)) == 1
+    assert (np.abs(frames[0][:caption] - frames[1][:caption]).max(axis=(0, 2)) > 100).any(), "times differ"
+    np.testing.assert_array_equal(frame[480:] < 128, empty[480:] < 128)  # the same legend
 
 
 @pytest.mark.parametrize("kind", [kind for kind in BOX_FILES if kind != ".mp4"])

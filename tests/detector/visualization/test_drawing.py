@@ -1,7 +1,10 @@
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
 
+from detector.events.frames import Frames
 from detector.visualization.drawing import (
     BACKGROUND,
     CLASS_COLORS,
@@ -9,9 +12,12 @@ from detector.visualization.drawing import (
     ON_COLOR,
     TARGET_COLOR,
     contact_sheet,
-    draw_boxes,
     draw_detections,
+    draw_stream,
     events_to_image,
+    frame_caption,
+    legend_of,
+    match_labels,
     save_gif,
     save_png,
 )
@@ -63,28 +69,6 @@ def test_frame_of_another_shape(shape):
         events_to_image(torch.zeros(shape))
 
 
-def test_boxes_are_drawn_on_a_copy():
-    image = blank()
-    drawn = draw_boxes(image, np.array([[5.0, 6.0, 20.0, 30.0]]), color=(255, 0, 0))
-    assert color_at(drawn, 6, 10) == color_at(drawn, 30, 10) == color_at(drawn, 20, 5) == (255, 0, 0)
-    assert color_at(drawn, 20, 10) == color_at(drawn, 20, 25) == (255, 255, 255)
-    assert (image == 255).all()
-
-
-def test_each_box_has_its_color_and_the_outside_is_cut_off():
-    boxes = torch.tensor([[-30.0, -30.0, 25.0, 30.0], [35.0, 20.0, 500.0, 500.0]])
-    drawn = draw_boxes(blank(), boxes, ["a", "b"], [(255, 0, 0), (0, 0, 255)])
-    assert color_at(drawn, 30, 15) == color_at(drawn, 25, 25) == (255, 0, 0)
-    assert color_at(drawn, 39, 55) == color_at(drawn, 35, 59) == (0, 0, 255)
-
-
-def test_no_boxes_leave_the_image():
-    image = blank()
-    drawn = draw_boxes(image, torch.zeros(0, 4), [])
-    assert torch.equal(drawn, image)
-    assert drawn is not image
-
-
 def detections(*rows):
     columns = torch.tensor(rows).reshape(-1, 6)
     return {"boxes": columns[:, :4], "scores": columns[:, 4], "labels": columns[:, 5].long()}
@@ -92,19 +76,92 @@ def detections(*rows):
 
 def test_detections_and_ground_truth_on_an_enlarged_frame():
     found = detections((10.0, 10.0, 40.0, 50.0, 0.9, 2.0), (60.0, 10.0, 90.0, 50.0, 0.3, 1.0))
-    image = draw_detections(
-        torch.zeros(2, 100, 120), found, ["pedestrian", "car"], targets=torch.tensor([[70.0, 60.0, 90.0, 90.0, 1.0]])
-    )
+    truth = torch.tensor([[70.0, 60.0, 90.0, 90.0, 1.0]])
+    frame, names = torch.zeros(2, 100, 120), ["pedestrian", "car"]
+    image = draw_detections(frame, found, names, targets=truth, legend=())
     assert image.shape == (3, 500, 600)  # 5 is the smallest factor that makes 100 rows at least 480
-    assert color_at(image, 250, 100) == CLASS_COLORS[1]  # the car's lower edge
+    assert color_at(image, 250, 55) == CLASS_COLORS[1]  # the car's lower edge
     assert not has_color(image, CLASS_COLORS[0])  # below the threshold
-    assert color_at(image, 450, 400) == TARGET_COLOR
-    assert has_color(draw_detections(torch.zeros(2, 100, 120), found, ["a", "b"], score_thresh=0.3), CLASS_COLORS[0])
+    assert color_at(image, 450, 352) == TARGET_COLOR
+    assert has_color(draw_detections(frame, found, ["a", "b"], score_thresh=0.3, legend=()), CLASS_COLORS[0])
+    larger = draw_detections(frame, found, names, targets=truth, caption="a")
+    caption = (larger.shape[1] - 500) // 3
+    assert larger.shape[1] > 540 and larger.shape[2] == 600, "a caption above, a legend below"
+    assert 20 < caption < 60 and color_at(larger, 499 + 34, 599) == color_at(image, 499, 599)
+
+
+def test_line_styles_tell_correct_from_wrong_detections():
+    """A detection on a label has solid lines; one without a label has gaps, and so has a missed label."""
+    found = detections((10.0, 10.0, 50.0, 450.0, 0.9, 1.0))
+
+    def left_edge(targets):
+        """Share of the rows from 100 to 430 with the colour of the car, and with that of labels, at x = 10."""
+        image = draw_detections(torch.zeros(2, 480, 120), found, ["car", "bus"], targets, legend=())
+        return tuple(
+            (image[:, 100:430, 10] == torch.tensor(color, dtype=torch.uint8)[:, None]).all(0).float().mean().item()
+            for color in (CLASS_COLORS[0], TARGET_COLOR)
+        )
+
+    assert left_edge(None) == (1, 0)
+    assert left_edge(torch.tensor([[10.0, 10.0, 50.0, 440.0, 1.0]])) == (1, 0), "the label is below the detection"
+    false_alarm, _ = left_edge(torch.zeros(0, 5))
+    assert false_alarm == pytest.approx(12 / 19, abs=0.05)
+    missed = torch.tensor([[10.0, 10.0, 50.0, 450.0, 2.0]])
+    found = detections()
+    assert left_edge(missed) == (0, pytest.approx(4 / 10, abs=0.05))
+
+
+def test_the_best_score_takes_the_label_and_classes_do_not_mix():
+    found = detections(
+        (0.0, 0.0, 10.0, 10.0, 0.5, 1.0), (1.0, 0.0, 11.0, 10.0, 0.9, 1.0), (50.0, 0.0, 60.0, 10.0, 0.8, 2.0)
+    )
+    truth = torch.tensor([[0.0, 0.0, 10.0, 10.0, 1.0], [50.0, 0.0, 60.0, 10.0, 1.0]])
+    right, hit = match_labels(found, truth)
+    assert right.tolist() == [False, True, False]
+    assert hit.tolist() == [True, False]
+    right, hit = match_labels(found, truth[:0])
+    assert right.tolist() == [False] * 3 and hit.tolist() == []
+    assert match_labels(detections(), truth)[1].tolist() == [False, False]
 
 
 def test_no_detections_and_a_large_frame():
-    image = draw_detections(torch.zeros(2, 500, 20), detections(), ["car"], targets=torch.zeros(0, 5))
+    image = draw_detections(torch.zeros(2, 500, 20), detections(), ["car"], targets=torch.zeros(0, 5), legend=())
     assert torch.equal(image, events_to_image(torch.zeros(2, 500, 20)))
+
+
+def test_legend_names_classes_and_line_styles():
+    texts = [key.text for key in legend_of(["car", "x" * 100], with_targets=True)]
+    assert texts[0] == "car" and len(texts[1]) == 40 and texts[1].endswith("...")
+    assert {"detection, correct", "false alarm", "label, found", "label, missed", "ON events"} <= set(texts)
+    assert len({key.style for key in legend_of(["car"], True) if key.style}) == 4
+    many = [key.text for key in legend_of([f"class {k}" for k in range(80)], with_targets=False)]
+    assert "class 5" in many and "class 6" not in many and "and 74 more classes" in many
+    assert not any("label" in text for text in many)
+
+
+def test_caption_has_recording_and_time():
+    assert frame_caption("/data/street.raw", 1_250_000) == "street.raw   t = 1.25 s"
+    assert frame_caption("", 50_000) == "t = 0.05 s"
+
+
+def test_images_of_a_stream_have_one_size_with_and_without_labels():
+    class Info(NamedTuple):
+        name: str
+        frames: Frames
+
+    batch = {
+        "inputs": torch.zeros(3, 1, 2, 40, 60),
+        "labels": [[torch.tensor([[5.0, 5.0, 30.0, 30.0, 1.0]])], [torch.zeros(0, 5)], [torch.zeros(0, 5)]],
+        "frame_is_labeled": torch.tensor([[True], [False], [True]]),
+        "video_infos": [(Info("street", Frames(0, 50_000, 9)), 4)],
+    }
+    found = detections((5.0, 5.0, 30.0, 30.0, 0.9, 1.0))
+    images = list(draw_stream(batch, [[found]] * 3, ["car"]))
+    assert len({tuple(image.shape) for image in images}) == 1
+    body = [image[:, 40:520] for image in images]
+    assert not torch.equal(body[1], body[2]), "without labels nothing is a false alarm; with an empty frame, it is"
+    ended = {**batch, "video_infos": [(None, 0)], "frame_is_labeled": torch.zeros(3, 1, dtype=torch.bool)}
+    assert images[0].shape == next(draw_stream(ended, [[detections()]] * 3, ["car"])).shape
 
 
 def test_contact_sheet_places_images_in_rows():
@@ -115,6 +172,13 @@ def test_contact_sheet_places_images_in_rows():
     assert color_at(sheet, 5, 30) == (20, 20, 20)
     assert color_at(sheet, 20, 5) == (30, 30, 30)
     assert contact_sheet(images[:1], columns=4).shape == (3, 10, 20)
+    images = [torch.full((3, 240, 480), value, dtype=torch.uint8) for value in (10, 20)]
+    plain, titled = (
+        contact_sheet(images, 2, *texts) for texts in ((), ("run a, split test", legend_of(["car"], True)))
+    )
+    assert titled.shape[2] == plain.shape[2]
+    top = titled.shape[1] - plain.shape[1]
+    assert top > 30 and any(torch.equal(titled[:, k : k + plain.shape[1]], plain) for k in range(1, top))
 
 
 @pytest.mark.parametrize("images", [[], [blank(10, 10), blank(10, 12)]])

@@ -4,7 +4,7 @@ import pytest
 
 from detector.config import Config
 from evforge.evaluation.checkpoint import checkpoint_config, load_model
-from evforge.evaluation.evaluate import _recorded_run, evaluate
+from evforge.evaluation.evaluate import _recorded_run, _run_name, evaluate
 from evforge.training.run_folder import RECORD_FILE, write_text
 
 
@@ -33,6 +33,7 @@ def test_a_checkpoint_measures_as_it_did_in_training(trained):
         "calibration.png",
         "slices.png",
         "pr_curve.png",
+        "thresholds.png",
         "metrics.txt",
         "evaluation.json",
     }
@@ -40,6 +41,9 @@ def test_a_checkpoint_measures_as_it_did_in_training(trained):
     assert written <= {path.path.removeprefix("val/") for path in tracker.client.list_artifacts(run_id, "val")}
     stored = json.loads((found.folder / "evaluation.json").read_text())
     assert stored["metrics"] == found.metrics
+    best = stored["details"]["thresholds"]
+    assert best.keys() == {"(all classes)", *found.classes}
+    assert best["(all classes)"] == {"labels": 120, **stored["details"]["operating_point"]}
     assert stored["precision"] == found.precision and f"; computed in {found.precision}" in found.text()
     assert sum(part["boxes"] for part in stored["details"]["slices"]["event_rate"]) == 120, "60 frames of two boxes"
 
@@ -52,7 +56,7 @@ def test_figures_are_saved_before_anything_is_drawn(trained, monkeypatch, capsys
 
     evaluate(folder, split="val")
     (folder / "evaluate-val" / "evaluation.json").unlink()
-    for name in ("slices_figure", "pr_curve_figure"):
+    for name in ("slices_figure", "pr_curve_figure", "thresholds_figure"):
         monkeypatch.setattr(f"evforge.evaluation.report.{name}", broken)
     monkeypatch.setattr("detector.visualization.drawing.draw_detections", broken)
     found = evaluate(folder, split="val")
@@ -60,8 +64,8 @@ def test_figures_are_saved_before_anything_is_drawn(trained, monkeypatch, capsys
     names = {path.name for path in found.folder.iterdir()}
     assert names == {"evaluation.json", "metrics.txt", "confusion.png", "calibration.png"}, "no old figure stays"
     warnings = capsys.readouterr().err
-    assert warnings.count("was not drawn: RuntimeError: no fonts here") == 3
-    assert "slices.png" in warnings and "detections.png" in warnings
+    assert warnings.count("was not drawn: RuntimeError: no fonts here") == 4
+    assert "slices.png" in warnings and "thresholds.png" in warnings and "detections.png" in warnings
 
 
 @pytest.mark.parametrize("every", [20, 100])
@@ -120,6 +124,11 @@ def test_a_run_of_its_own_where_the_training_is_not_known(trained, tmp_path):
     (own,) = [run for run in runs if run.info.run_id != run_id]
     assert (own.info.run_name, own.info.status) == ("evaluate-lonely", "FINISHED")
     assert own.data.metrics["test_mean_ap"] == pytest.approx(found.metrics["mean_ap"])
+
+
+def test_figures_name_the_run_or_study(tmp_path):
+    assert _run_name(tmp_path / "train-1" / "best.ckpt") == "train-1"
+    assert _run_name(tmp_path / "study-1" / "best" / "best.ckpt") == "study-1"
 
 
 def test_a_store_that_is_gone_is_named_and_not_created(tmp_path, capsys):

@@ -4,11 +4,19 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from detector.evaluation.analysis.matches import Calibration, Confusion, OperatingPoint
-from detector.evaluation.analysis.slices import Details
+from detector.evaluation.analysis.matches import Calibration, Confusion, OperatingPoint, ThresholdCurve
+from detector.evaluation.analysis.slices import Details, Slice
 from detector.evaluation.analysis.state_leak import StateLeak
 from detector.evaluation.analysis.tracks import Reaction
-from evforge.evaluation.report import details_text, pr_curve_figure
+from evforge.display.figures import wilson_interval
+from evforge.evaluation.report import (
+    calibration_figure,
+    confusion_figure,
+    details_text,
+    pr_curve_figure,
+    slices_figure,
+    thresholds_figure,
+)
 
 
 def _draws(figure: Figure) -> None:
@@ -39,12 +47,109 @@ def test_the_state_leak_check_states_what_it_measured(leak, text):
     assert f"state leak check {text} 10 frames of 2 recordings" in details_text(details, leak)
 
 
-def test_pr_curve_draws_a_line_a_class():
+def test_pr_curve_draws_one_line_per_class():
     recall = np.linspace(0, 1, 101)
     step = np.where(recall <= 0.5, 1.0, 0.0)  # 51 of 101 points at 1: AP 0.505
-    figure = pr_curve_figure({"car": (recall, step), "pedestrian": (recall, 0 * recall)}, "test, IoU 0.5")
+    curves = {"car": (recall, step), "pedestrian " * 9: (recall, 0 * recall)}
+    figure = pr_curve_figure(curves, "run a, split test", {"car": 20, "pedestrian " * 9: 19})
     (axes,) = figure.axes
-    assert axes.get_title() == "test, IoU 0.5"
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["car (AP 0.505)", "pedestrian (AP 0.000)"]
+    assert figure.get_suptitle() == "Precision and recall at IoU 0.5\nrun a, split test"
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts[0] == "car: AP50 0.505, 20 labels"
+    assert "…" in texts[1] and texts[1].endswith(": AP50 0.000, 19 labels") and len(texts[1]) < 50
     np.testing.assert_array_equal(axes.get_lines()[0].get_ydata(), step)
+    assert axes.get_lines()[0].get_alpha() == 1 > axes.get_lines()[1].get_alpha(), "19 labels are few"
+    _draws(figure)
+    assert axes.get_window_extent().y0 > figure.legends[0].get_window_extent().y1, "the legend covers no line"
+
+
+def curve(labels, *rows):
+    """Rows (score, F1, precision, recall), of which the first is the best."""
+    best, columns = OperatingPoint(*rows[0]), np.array(sorted(rows, reverse=True)).T
+    return ThresholdCurve(labels, best, *columns)
+
+
+def make_details(**parts):
+    """Slices of 8 and 400 boxes, a confusion of two classes, and calibration bins of 5 and 90 detections."""
+    empty = [None] * 8
+    thresholds = {
+        "(all classes)": curve(408, (0.4, 0.7, 0.8, 0.62), (0.9, 0.2, 1.0, 0.1), (0.1, 0.3, 0.2, 0.9)),
+        "car": curve(400, (0.5, 0.75, 0.9, 0.64), (0.2, 0.4, 0.3, 0.8)),
+        "articulated bus of the northern line": curve(8, (0.3, 0.5, 0.5, 0.5)),
+        "tram": ThresholdCurve(0, OperatingPoint(*empty[:4]), *np.zeros((4, 0))),
+    }
+    values = {
+        "operating_point": thresholds["(all classes)"].best,
+        "slices": {"size": [Slice(None, 16, 8, 0.1, 0.2, 0.5), Slice(16, None, 400, 0.5, 0.8, 0.64)]},
+        "confusion": Confusion(["car", "articulated bus of the northern line", "(background)"], [[9, 0, 1]] * 3),
+        "calibration": Calibration(0.05, 0.1, [0] * 8 + [5, 90], [*empty, 0.85, 0.93], [*empty, 0.2, 1.0]),
+        "reaction": Reaction(0, None, None, None),
+        "thresholds": thresholds,
+    }
+    return Details(**{**values, **parts})
+
+
+def test_thresholds_figure_marks_the_best():
+    figure = thresholds_figure(make_details(), "run a, split test")
+    assert [axes.get_title() for axes in figure.axes] == ["F1", "precision", "recall"]
+    assert "run a, split test\nbest threshold of all classes together 0.400: F1 0.700" in figure.get_suptitle()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "(all classes): best F1 0.700 at 0.400, 408 labels",
+        "car: best F1 0.750 at 0.500, 400 labels",
+        "articulated…orthern line: best F1 0.500 at 0.300, 8 labels",
+    ]
+    for axes, height in zip(figure.axes, (0.7, 0.8, 0.62), strict=True):
+        line, marked, *others, vertical = axes.get_lines()
+        assert line.get_xdata().tolist() == [0.1, 0.4, 0.9], "increasing thresholds"
+        assert (marked.get_xdata(), marked.get_ydata()) == ([0.4], [height])
+        assert list(vertical.get_xdata()) == [0.4, 0.4]
+        assert [other.get_alpha() for other in others] == [1, 1, 0.35, 0.35], "8 labels are few"
+    _draws(figure)
+    _draws(thresholds_figure(make_details(thresholds={}, operating_point=OperatingPoint(None, None, None, None)), "t"))
+
+
+def test_a_single_class_is_drawn_once():
+    line = curve(30, (0.4, 0.7, 0.8, 0.62))
+    details = make_details(thresholds={"(all classes)": line, "car": line})
+    texts = [text.get_text() for text in thresholds_figure(details, "t").legends[0].get_texts()]
+    assert texts == ["car: best F1 0.700 at 0.400, 30 labels"]
+    leak = StateLeak(2, 10, 0, None, None, None)
+    assert "best F1 by class" not in details_text(details, leak)
+    lines = details_text(make_details(), leak).splitlines()
+    assert "car                                      400  0.500  0.750      0.900   0.640" in lines
+    assert "tram                                       0      -      -          -       -" in lines
+
+
+def test_slices_show_intervals_of_recall_and_few_boxes_are_faded():
+    figure = slices_figure(make_details(), "run a, split test")
+    axes = figure.axes[0]
+    assert [bar.get_alpha() for bar in axes.patches] == [0.35, 1] * 3
+    few, many = (line.get_ydata() for line in axes.get_lines())
+    assert few == pytest.approx(wilson_interval(0.5, 8)) and many == pytest.approx(wilson_interval(0.64, 400))
+    assert figure.get_suptitle() == "AP and recall by properties of boxes, run a, split test"
+    assert [text.get_text() for text in figure.legends[0].get_texts()][2] == (
+        "recall at score 0.400 (best F1), with 95 % Wilson interval"
+    )
+    _draws(figure)
+    ticks = [tick.get_window_extent() for tick in axes.get_xticklabels()]
+    assert ticks[0].x1 < ticks[1].x0 and ticks[0].y0 > figure.legends[0].get_window_extent().y1
+
+
+def test_confusion_shows_counts_and_shares_with_shortened_names():
+    figure = confusion_figure(make_details(), "run a, split test")
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.texts][:3] == ["9\n90%", "0\n0%", "1\n10%"]
+    assert len(axes.texts) == 8, "background detected as background has no count"
+    assert axes.get_xticklabels()[1].get_text() == "articulated…orthern line"
+    assert "run a, split test" in figure.get_suptitle()
+    _draws(figure)
+
+
+def test_calibration_shows_intervals_and_numbers():
+    figure = calibration_figure(make_details(), "run a, split test")
+    upper, lower = figure.axes
+    assert [text.get_text() for text in lower.texts] == ["0"] * 8 + ["5", "90"]
+    low, high = upper.containers[0].lines[2][0].get_segments()[0][:, 1]
+    assert (low, high) == pytest.approx(wilson_interval(0.2, 5))
+    assert [container.lines[0].get_alpha() for container in upper.containers] == [0.35, 1]
     _draws(figure)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from detector.evaluation.analysis.matches import best_operating_point, calibrate, confusion_matrix, match_boxes
+from detector.evaluation.analysis.matches import calibrate, confusion_matrix, match_boxes, threshold_curve
 from detector.evaluation.coco_backend import EvaluatedBoxes, FrameRows
 
 CLASSES = {3: "car", 5: "bus"}
@@ -47,14 +47,31 @@ def test_operating_point():
         [(0, 0, 3), (0, 100, 3), (0, 200, 3), (0, 300, 3)],
         [(0, 0, 3, 0.9), (0, 100, 3, 0.8), (0, 400, 3, 0.7), (0, 200, 3, 0.6)],
     )
-    found = best_operating_point([(boxes, match_boxes(boxes))])
-    assert found == pytest.approx((0.6, 0.75, 0.75, 0.75))
+    found = threshold_curve([(boxes, match_boxes(boxes))])
+    assert found.best == pytest.approx((0.6, 0.75, 0.75, 0.75))
+    assert found.labels == 4
+    assert found.scores.tolist() == [0.9, 0.8, 0.7, 0.6]
+    assert found.precision.tolist() == pytest.approx([1, 1, 2 / 3, 3 / 4])
+    assert found.recall.tolist() == [0.25, 0.5, 0.5, 0.75]
+    assert found.f1.tolist() == pytest.approx([2 / 5, 4 / 6, 4 / 7, 6 / 8])
     tied = boxes._replace(score=np.array([0.9, 0.8, 0.5, 0.5]))
-    assert best_operating_point([(tied, match_boxes(tied))]).score == 0.5
+    assert threshold_curve([(tied, match_boxes(tied))]).best.score == 0.5
     nothing = frame_boxes([], [])
-    assert best_operating_point([(nothing, match_boxes(nothing))]) == (None, None, None, None)
+    assert threshold_curve([(nothing, match_boxes(nothing))]).best == (None, None, None, None)
     missed = frame_boxes([(0, 0, 3)], [])
-    assert best_operating_point([(missed, match_boxes(missed))]) == (None, 0.0, None, 0.0)
+    assert threshold_curve([(missed, match_boxes(missed))]).best == (None, 0.0, None, 0.0)
+
+
+def test_threshold_curves_of_classes():
+    """Car: found at 0.9, one of two; bus: wrong at 0.8, found at 0.3. Bicycles have no label and no detection."""
+    first = frame_boxes([(0, 0, 3), (0, 100, 3)], [(0, 0, 3, 0.9), (0, 50, 5, 0.8)])
+    second = frame_boxes([(1, 0, 5)], [(1, 0, 5, 0.3)])
+    parts = [(boxes, match_boxes(boxes)) for boxes in (first, second)]
+    car, bus, bicycle = (threshold_curve(parts, key) for key in (3, 5, 7))
+    assert (car.labels, car.best) == (2, pytest.approx((0.9, 2 / 3, 1.0, 0.5)))
+    assert (bus.labels, bus.best) == (1, pytest.approx((0.3, 2 / 3, 0.5, 1.0)))
+    assert (bus.scores.tolist(), bus.precision.tolist(), bus.recall.tolist()) == ([0.8, 0.3], [0, 0.5], [0, 1])
+    assert (bicycle.labels, bicycle.best, len(bicycle.scores)) == (0, (None, None, None, None), 0)
 
 
 def test_confusion():
