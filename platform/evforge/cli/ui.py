@@ -14,6 +14,7 @@ HOST = "127.0.0.1"
 ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # otherwise a second service for jobs is started
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PYTHONWARNINGS": "ignore::DeprecationWarning",
 }
 
 
@@ -43,8 +44,10 @@ def server_command(uri: str, port: int) -> tuple[list[str], dict[str, str]]:
     The address is a variable, because all users of the machine can read the words of a command, and it may contain a
     password.
     """
-    words = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", HOST, "--port", str(port)]
-    return words, {**ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": with_password(uri)}
+    quiet = ["--workers", "1", "--uvicorn-opts", "--log-level warning"]
+    words = [sys.executable, "-m", "mlflow", "server", *quiet, "--host", HOST, "--port", str(port)]
+    store = with_password(uri)
+    return words, {**ENVIRONMENT, "MLFLOW_BACKEND_STORE_URI": store, "MLFLOW_REGISTRY_STORE_URI": store}
 
 
 def _check_port(port: int) -> None:

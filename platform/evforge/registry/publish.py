@@ -89,7 +89,7 @@ def _media(tracker: Tracker, run_id: str, split: str) -> str:
     figure, video = f"{split}/{SHEET}", f"{split}/{VIDEO}"
     experiment = tracker.client.get_run(run_id).info.experiment_id
     parts = {
-        figure: f"![Detections and labels](get-artifact?path={figure}&run_uuid={run_id})",
+        figure: f'<img src="get-artifact?path={figure}&run_uuid={run_id}" alt="detections and labels" width="900">',
         video: f"[Video of detections](#/experiments/{experiment}/runs/{run_id}/artifacts/{video})",
     }
     return "\n\n".join(text for path, text in parts.items() if path in stored)

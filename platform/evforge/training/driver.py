@@ -114,7 +114,7 @@ def _created(
             own = {"config_fingerprint": config.fingerprint(), PATH: str(folder), START: start}
             own[NOTE] = _note(kind, folder, config)
             run_id = tracker.start_run(folder.name, config.to_flat(), {**own, **tags})
-            tracker.log_inputs(run_id, dataset_inputs(config))
+            tracker.log_inputs(run_id, dataset_inputs(config, ("train", "val")))
             for name, text in files.items():
                 write_text(folder / name, text)
             write_record(folder, config, tracker, run_id)

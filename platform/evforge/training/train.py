@@ -192,6 +192,7 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
         checkpoint, metrics = max(result.best_checkpoints, key=lambda pair: pair[1]["val_mean_ap"])
         with checkpoint.as_directory() as source:
             copy_checkpoint(source, run.folder / BEST_CHECKPOINT)
+        run.tracker.log_metrics(run.run_id, {"best_val_mean_ap": metrics["val_mean_ap"]}, step=metrics["epoch"])
         found = f"Best epoch: {metrics['epoch']}, val_mean_ap {metrics['val_mean_ap']:.4f}."
         run.tracker.note_result(run.run_id, f"{found} Checkpoint: `{run.folder / BEST_CHECKPOINT}`.")
         return TrainResult(run.folder / BEST_CHECKPOINT, dict(metrics), run.run_id, run.folder)
