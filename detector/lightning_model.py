@@ -128,7 +128,7 @@ class LightningDetectionModel(pl.LightningModule):
         self.detector = build_ssd(self.config)
         self.measured: Measured | None = None
         self._predictions = self.new_predictions()
-        self._loss_sum = torch.zeros(())
+        self._loss_sum = torch.zeros(3)  # total, class and box loss
         self._loss_count = 0
 
     @property
@@ -150,7 +150,7 @@ class LightningDetectionModel(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Clear the recurrent state and the mean loss, so that an interrupted epoch can start again."""
         self.detector.reset_all()
-        self._loss_sum = torch.zeros((), device=self.device)
+        self._loss_sum = torch.zeros(3, device=self.device)
         self._loss_count = 0
 
     def training_step(self, batch: dict[str, Any], batch_nb: int) -> Tensor:
@@ -169,7 +169,7 @@ class LightningDetectionModel(pl.LightningModule):
                 f"the loss is {loss.item()} in epoch {self.current_epoch}, batch {batch_nb}: "
                 f"a lower optim.lr (now {self.config.optim.lr}) or optim.gradient_clip may help"
             )
-        self._loss_sum += loss.detach()
+        self._loss_sum += torch.stack([loss, losses["cls_loss"], losses["loc_loss"]]).detach()
         self._loss_count += 1
         self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=1)
         return loss
@@ -252,9 +252,12 @@ class LightningDetectionModel(pl.LightningModule):
         self._start_inference()
 
     def on_validation_epoch_end(self) -> None:
-        """Compute mAP on the validation split, and log mAP and the mean training loss of the epoch."""
+        """Compute mAP on the validation split, and log mAP and the mean training losses of the epoch."""
         if self._loss_count:
-            self.log("train_loss", self._loss_sum / self._loss_count, prog_bar=True, sync_dist=True)
+            means = zip(
+                ("train_loss", "train_cls_loss", "train_loc_loss"), self._loss_sum / self._loss_count, strict=True
+            )
+            self.log_dict(dict(means), prog_bar=True, sync_dist=True)
         self.inference_epoch_end(self._predictions, mode="val")
 
     def on_test_epoch_end(self) -> None:

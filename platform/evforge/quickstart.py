@@ -1,5 +1,6 @@
 """The complete workflow on synthetic recordings, from data to a registered model."""
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from evforge.registry.listing import verdict
 from evforge.registry.publish import publish
 from evforge.search.trial_table import trial_table
 from evforge.search.tune import tune
-from evforge.tracking.tracker import Tracker, ui_command
+from evforge.tracking.tracker import Tracker
 from evforge.training.run_folder import unique_folder
 
 __all__ = ["quickstart", "recipe"]
@@ -93,11 +94,15 @@ def quickstart(
             f"exported model: {exported / 'model.ptjit'}",
             f"detections on test recordings: {found.folder / SHEET}",
             f"best settings: {study.best_config}  (evforge train --config {study.best_config})",
-            "MLflow's pages, at http://127.0.0.1:5000:",
-            f"  {ui_command(track.tracking_uri)}",
+            f"runs, metrics and models in a browser: {ui_words(track.tracking_uri)}",
             sep="\n",
         )
     return folder
+
+
+def ui_words(uri: str | None) -> str:
+    """Return the command that shows a store in a browser; None is the database in the working folder."""
+    return "evforge ui" if uri is None else f"evforge ui --track.tracking_uri {shlex.quote(uri)}"
 
 
 @contextmanager

@@ -43,7 +43,7 @@ def test_the_whole_chain(tmp_path, tracking_uri, capfd):
     last = output[output.index("6/6 results") :]
     assert "trial-1" in last and "trial-2" in last
     assert "test mAP50 0." in last and "  mAP 0." in last
-    assert "mlflow server" in last
+    assert "runs, metrics and models in a browser: evforge ui --track.tracking_uri sqlite:" in last
     for name in ("exported/model.ptjit", "evaluate-test/detections.png"):
         assert (folder / name).is_file()
         assert str(folder / name) in last

@@ -1,5 +1,6 @@
 """Evaluation of a trained detector on a split: COCO mAP and further metrics, their protocol, figures and images."""
 
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
@@ -41,7 +42,9 @@ from evforge.evaluation.compare import (
     read_evaluation,
     write_evaluation,
 )
+from evforge.tracking.datasets import dataset_inputs
 from evforge.tracking.tracker import Tracker
+from evforge.tracking.writes import NOTE
 from evforge.training.run_folder import RECORD_FILE, read_record, write_text
 
 __all__ = ["Evaluation", "evaluate"]
@@ -321,6 +324,12 @@ def _recorded_run(checkpoint: Path, config: Config) -> tuple[Tracker, str | None
         return None
 
 
+def _note(found: Evaluation) -> str:
+    """Return the description of a run of its own for an evaluation, as Markdown."""
+    command = f"evforge evaluate {shlex.quote(str(found.checkpoint))} --split {found.split}"
+    return f"Evaluation on the {found.split} split. Reproduce it:\n\n```sh\n{command}\n```\n"
+
+
 def _log(
     found: Evaluation, config: Config, target: tuple[Tracker, str | None] | None, draw: Callable[[], list[Path]]
 ) -> None:
@@ -339,11 +348,12 @@ def _log(
         draw()
         return
     (tracker, known), checkpoint = target, found.checkpoint
-    parameters = config.to_flat(), {"checkpoint": str(checkpoint)}
+    parameters = config.to_flat(), {"checkpoint": str(checkpoint), NOTE: _note(found)}
     run: Any = nullcontext(known) if known else tracker.run(f"evaluate-{checkpoint.stem}", *parameters)
     with run as run_id:
         tracker.log_metrics(run_id, {f"{found.split}_{key}": value for key, value in found.scalars().items()}, step=0)
         tracker.set_tag(run_id, f"{found.split}_data_fingerprint", found.data_fingerprint)
+        tracker.log_inputs(run_id, dataset_inputs(config, (found.split,)))
         for name in (METRICS_FILE, EVALUATION_FILE):
             tracker.log_file(run_id, found.folder / name, found.split)
         for image in draw():

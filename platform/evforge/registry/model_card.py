@@ -1,6 +1,7 @@
 """The model card of a registered model, written as Markdown."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from detector.config import Config
@@ -29,6 +30,7 @@ def model_card(
     run_id: str,
     speed: Mapping[str, Any],
     search: str | None = None,
+    media: str = "",
 ) -> str:
     """Return the model card as Markdown.
 
@@ -39,12 +41,19 @@ def model_card(
         run_id: id of the MLflow run that trained the model.
         speed: measured speed and conditions of this measurement, as texts by label.
         search: Markdown about the search that found the model; None if there was no search.
+        media: Markdown with figures and videos of detections; empty without them.
+
+    Paths in the settings are shortened to the last name, because they exist on one machine only.
     """
+    config = _portable(config)
     classes, metrics = evaluation["classes"], evaluation["metrics"]
     sections = [
         f"# {name}",
         f"Detects {', '.join(classes)} in recordings of an event camera. A recurrent single-shot detector in "
         "TorchScript, which contains its recurrent state.",
+        *([media] if media else []),
+        "## How to run it",
+        _how_to_run(name),
         "## Metrics",
         f"Measured on the {evaluation['split']} split. Compare them only with metrics by the same protocol on the "
         "same data.",
@@ -70,8 +79,8 @@ def model_card(
         search or "None: the model was trained with the settings below.",
         "## Known failures",
         "\n".join(f"- {line}" for line in _failures(evaluation)),
-        "## How to run it",
-        _how_to_run(name),
+        "## Other ways to run it",
+        _other_ways(name),
         "## Configuration",
         f"```yaml\n{config.to_yaml().strip()}\n```",
     ]
@@ -137,25 +146,40 @@ def _row(cells: Sequence[Any], space: str = "&emsp;") -> str:
     return f"| {' | '.join([first, *(space + cell for cell in others)])} |"
 
 
+def _portable(config: Config) -> Config:
+    """Return a configuration without absolute paths and without the address of a database."""
+    local = {
+        key: Path(value).name for key, value in config.to_flat().items() if isinstance(value, str) and _is_path(value)
+    }
+    if not (config.track.tracking_uri or "").startswith("http"):
+        local["track.tracking_uri"] = None  # type: ignore[assignment]
+    return config.with_overrides(local)
+
+
+def _is_path(text: str) -> bool:
+    return Path(text).is_absolute() or text.startswith("~")
+
+
 def _how_to_run(name: str) -> str:
-    return f"""Detect in a recording and write boxes and a video:
+    return f"""```python
+import mlflow, pandas
+mlflow.set_tracking_uri("sqlite:///mlflow.db")  # or the address of a server
+model = mlflow.pyfunc.load_model("models:/{name}@champion")
+boxes = model.predict(pandas.DataFrame({{"recording": ["drive.raw"]}}))
+```
+
+With EvForge, which also draws a video:
 
 ```sh
 evforge predict RECORDING --model models:/{name}@champion --output boxes.npy video.mp4
-```
+```"""
+
+
+def _other_ways(name: str) -> str:
+    return f"""On frames (T, B, C, H, W): `model.predict({{"frames": frames}})`.
 
 Without Python, in C++: load `artifacts/model.ptjit` with `torch::jit::load`; `artifacts/info_ssd_jit.json` describes
-its input. With MLflow, on recordings or on frames (T, B, C, H, W):
-
-```python
-import mlflow
-import pandas as pd
-
-mlflow.set_tracking_uri("sqlite:///mlflow.db")  # or the address of a server
-model = mlflow.pyfunc.load_model("models:/{name}@champion")
-boxes = model.predict(pd.DataFrame({{"recording": ["drive.raw"]}}))
-boxes = model.predict({{"frames": frames}})
-```
+its input.
 
 From a shell, where `clips.csv` has a column `recording` with one path per row:
 

@@ -3,6 +3,7 @@
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -13,19 +14,19 @@ from detector.evaluation.detect import detect
 from detector.utils.decoration import decoration
 from detector.visualization import drawing
 from evforge.evaluation.checkpoint import checkpoint_config, find_checkpoint, load_model
-from evforge.evaluation.evaluate import Evaluation, evaluate
+from evforge.evaluation.evaluate import SHEET, Evaluation, evaluate
 from evforge.evaluation.export import export
 from evforge.registry.model_card import model_card
 from evforge.registry.promotion import PromotionResult, promote
-from evforge.registry.register import register
+from evforge.registry.register import describe_version, register
 from evforge.tracking.tracker import Tracker
 from evforge.training.profiling import measure_speed
 from evforge.training.run_folder import SPACE_FILE, read_record
 
 __all__ = ["publish", "register_checkpoint", "search_text"]
 
-VIDEO_FRAMES, VIDEO_SCORE = 120, 0.4
-"""Video: number of frames, lowest score of the detections that are drawn."""
+VIDEO, VIDEO_FRAMES, VIDEO_SCORE = "detections.gif", 120, 0.4
+"""Video: name of the file, number of frames, lowest score of the detections that are drawn."""
 
 
 def register_checkpoint(checkpoint: str | Path, tracker: Tracker, name: str) -> tuple[int, PromotionResult]:
@@ -67,13 +68,31 @@ def publish(tracker: Tracker, name: str, run_id: str, found: Evaluation, exporte
         ValueError: the export fails its checks; then nothing is registered.
     """
     config, speed = checkpoint_config(found.checkpoint), measure_speed(exported)
-    card = model_card(name, config, found.to_dict(), run_id, speed, search_text(tracker, run_id))
+    search = search_text(tracker, run_id)
+    card = partial(model_card, name, config, found.to_dict(), run_id, speed, search)
     tags = {"config_fingerprint": config.fingerprint(), "data_fingerprint": found.data_fingerprint}
-    version = register(tracker, run_id, exported, name, found.metrics, found.protocol, card, tags)
+    version = register(tracker, run_id, exported, name, found.metrics, found.protocol, card(), tags)
     result = version, promote(tracker, name, version)
     with decoration("the video of detections"):
         tracker.log_file(run_id, write_video(found), found.split)
+    with decoration("the detections in the model card"):
+        describe_version(tracker, name, version, card(media=_media(tracker, run_id, found.split)))
     return result
+
+
+def _media(tracker: Tracker, run_id: str, split: str) -> str:
+    """Return Markdown with the figure and a link to the video of detections, if the run has these files.
+
+    The addresses are relative to MLflow's pages, so that they are valid on every server of the store.
+    """
+    stored = {file.path for file in tracker.client.list_artifacts(run_id, split)}
+    figure, video = f"{split}/{SHEET}", f"{split}/{VIDEO}"
+    experiment = tracker.client.get_run(run_id).info.experiment_id
+    parts = {
+        figure: f'<img src="get-artifact?path={figure}&run_uuid={run_id}" alt="detections and labels" width="900">',
+        video: f"[Video of detections](#/experiments/{experiment}/runs/{run_id}/artifacts/{video})",
+    }
+    return "\n\n".join(text for path, text in parts.items() if path in stored)
 
 
 def write_video(found: Evaluation) -> Path:
@@ -92,7 +111,7 @@ def write_video(found: Evaluation) -> Path:
         for batch, boxes in detect(model.detector, loader, VIDEO_SCORE, model.protocol.nms_thresh):
             yield from drawing.draw_stream(batch, boxes, model.classes)
 
-    return drawing.save_gif(found.folder / "detections.gif", islice(images(), VIDEO_FRAMES), config.data.delta_t)
+    return drawing.save_gif(found.folder / VIDEO, islice(images(), VIDEO_FRAMES), config.data.delta_t)
 
 
 def search_text(tracker: Tracker, run_id: str) -> str | None:

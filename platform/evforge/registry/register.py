@@ -22,7 +22,7 @@ from detector.utils.checksum import sha256_of
 from evforge.tracking.models import download
 from evforge.tracking.tracker import Tracker
 
-__all__ = ["REQUIRED_TAGS", "check_registered", "register"]
+__all__ = ["REQUIRED_TAGS", "check_registered", "describe_version", "register"]
 
 REQUIRED_TAGS = ("config_fingerprint", "data_fingerprint")
 SHOWN = ("mean_ap", "mean_ap50", "mean_ap75", "mean_ap_small", "mean_ap_medium", "mean_ap_big")
@@ -30,6 +30,16 @@ SHOWN = ("mean_ap", "mean_ap50", "mean_ap75", "mean_ap_small", "mean_ap_medium",
 
 LONGEST_DESCRIPTION = 5000
 """Longest description of a version in MLflow's databases. Of these, only SQLite accepts a longer one."""
+
+MODEL_DESCRIPTION = """Event-camera detectors trained by EvForge. Each version has a model card.
+The alias `champion` is the best version on the test set, `candidate` the newest.
+
+```sh
+evforge predict RECORDING --model models:/{name}@champion --output video.mp4
+evforge registry show --name {name}
+```
+"""
+"""Description of a registered model as Markdown."""
 
 EXAMPLE_SIZE = (32, 32)
 """Height and width of the input example, which MLflow stores as text."""
@@ -125,14 +135,38 @@ def register(
     client = tracker.client
     _ensure_registered_model(client, name)
     # The source is a location of files. MLflow would look up `models:/<id>` in its process-wide store.
-    shortened = _shortened(card, f"The rest of this card is on the page of the logged model {logged.model_id}.")
     created = client.create_model_version(
-        name, logged.artifact_location, run_id, version_tags, description=shortened, model_id=logged.model_id
+        name,
+        logged.artifact_location,
+        run_id,
+        version_tags,
+        description=_description(card, logged.model_id),
+        model_id=logged.model_id,
     )
     version = int(created.version)
     _describe(client, logged, run_id, metrics, card, {"name": name, "version": version})
     client.set_registered_model_alias(name, "candidate", str(version))
     return version
+
+
+def describe_version(tracker: Tracker, name: str, version: int, card: str) -> None:
+    """Replace the model card of a registered version.
+
+    Args:
+        tracker: the store.
+        name: name of the model in the registry.
+        version: number of the version.
+        card: the model card as Markdown.
+    """
+    client = tracker.client
+    model_id = client.get_model_version(name, str(version)).tags["model_id"]
+    client.update_model_version(name, str(version), _description(card, model_id))
+    client.set_logged_model_tags(model_id, {"mlflow.note.content": card})
+
+
+def _description(card: str, model_id: str) -> str:
+    """Return the description of a version: its card, shortened if necessary."""
+    return _shortened(card, f"The rest of this card is on the page of the logged model {model_id}.")
 
 
 def _shortened(card: str, end: str) -> str:
@@ -220,7 +254,7 @@ def _save_pyfunc(path: Path, model_dir: Path, info: Mapping[str, Any], run_id: s
 
 def _ensure_registered_model(client: Any, name: str) -> None:
     try:
-        client.create_registered_model(name, description="Event-camera detectors trained by EvForge.")
+        client.create_registered_model(name, description=MODEL_DESCRIPTION.format(name=name))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise

@@ -25,10 +25,12 @@ from evforge.cluster.ray_compat import (
 from evforge.search.pareto import Candidate, front
 from evforge.search.policies.population import Population
 from evforge.search.policies.schedulers import load_scheduler_state, save_scheduler_state
+from evforge.search.trial_page import CHECKPOINT, describe_trial, trial_note
 from evforge.search.trial_table import TrialRow, trial_table
+from evforge.tracking.datasets import dataset_inputs
 from evforge.tracking.tracker import Tracker
-from evforge.tracking.writes import PATH
-from evforge.training.run_folder import CONFIG_FILE, failure_file, is_metric
+from evforge.tracking.writes import NOTE, PATH
+from evforge.training.run_folder import CONFIG_FILE, failure_file, is_metric, logged_metrics
 
 __all__ = ["FOLDER", "StudyLog", "TrialRecord"]
 
@@ -112,6 +114,7 @@ class StudyLog(Callback):
         self._scheduler_state: bytes | None = None
         self.left_out: Sequence[str] = ()
         self._avoided: dict[str, list[str]] = {}
+        self._inputs: list[dict[str, str]] | None = None
 
     def get_state(self) -> dict[str, Any]:
         """Return the state that Ray stores with the search."""
@@ -164,7 +167,11 @@ class StudyLog(Callback):
         except ValueError:  # the trial reports the reason when it fails
             config = None
         params = config.to_flat() if config else sample
-        run_id = self.tracker.start_run(name, params, {PATH: trial.path or ""}, parent=self.parent)
+        tags = {PATH: trial.path or "", NOTE: trial_note(self.folder.name, sample)}
+        run_id = self.tracker.start_run(name, params, tags, parent=self.parent)
+        if self._inputs is None:
+            self._inputs = dataset_inputs(self.base, ("train", "val"))
+        self.tracker.log_inputs(run_id, self._inputs)
         if config is not None:
             self.tracker.log_text(run_id, config.to_yaml(), CONFIG_FILE)
             self.tracker.set_tag(run_id, "config_fingerprint", config.fingerprint())
@@ -194,9 +201,8 @@ class StudyLog(Callback):
     def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any) -> None:
         """Log the metrics of a validation."""
         record = self.trials[trial.trial_id]
-        metrics = {key: value for key, value in result.items() if is_metric(key)}
         new = {
-            **metrics,
+            **{key: value for key, value in result.items() if is_metric(key)},
             "epoch": result["epoch"],
             "checkpoint": os.path.relpath(reported_checkpoint(result, record.folder), self.folder),
             "schedule": record.schedule,
@@ -213,7 +219,8 @@ class StudyLog(Callback):
         record.seconds = time.monotonic() - record.started
         if len(record.reports) == 1:
             self.tracker.set_tag(record.run_id, "model_fingerprint", result["fingerprint"])
-        self.tracker.log_metrics(record.run_id, metrics, step=result["epoch"])
+        logged = logged_metrics(result, first=len(record.reports) == 1)
+        self.tracker.log_metrics(record.run_id, logged, step=result["epoch"])
         if isinstance(self.scheduler, Population):  # Ray itself would remove checkpoints that other trials may load
             best = self._best(record)
             kept = {self.folder / best["checkpoint"]} if best else set()
@@ -231,6 +238,10 @@ class StudyLog(Callback):
         early = not record.reports or record.reports[-1]["epoch"] < epochs // every * every
         record.status = "stopped early" if early else "finished"
         self.tracker.set_tag(record.run_id, "early_stopped", early)
+        best, title = self._best(record), f"{self.folder.name}, {record.name}"
+        if best:
+            shown = best, record.reports, self.folder / best["checkpoint"], record.folder
+            describe_trial(self.tracker, record.run_id, title, self.base.tune.metric, *shown)
         self.tracker.end_run(record.run_id, "FINISHED")
         self._prune(trials)
 
@@ -276,6 +287,8 @@ class StudyLog(Callback):
             wanted = set(self.scheduler.wanted([trial for trial in trials if trial.trial_id not in over]))
         for one in ended:
             if one.name not in winners:
+                if one.checkpoint.is_dir() and one.checkpoint not in wanted:
+                    self.tracker.set_tag(one.run_id, CHECKPOINT, "removed, because other trials are better")
                 self._remove(folders[one.name], wanted)
             elif isinstance(self.scheduler, Population):
                 self._remove(folders[one.name], {*wanted, one.checkpoint})

@@ -354,6 +354,8 @@ class _Study:
         copy_checkpoint(best.checkpoint, folder / BEST_CHECKPOINT)
         write_record(folder, config, self.tracker, best.run_id)
         self.tracker.log_text(self.run_id, text, BEST_CONFIG)
+        link = f"[{best.name}](#/experiments/{self.tracker.experiment_id}/runs/{best.run_id})"
+        self.tracker.note_result(self.run_id, f"{result}, by {link}.")
         self.tracker.log_metrics(self.run_id, {**metrics, f"best_{metric}_seeds": float(len(values))}, step=0)
         paths = self.folder / BEST_CONFIG, folder / BEST_CHECKPOINT
         return StudyResult(*paths, best.run_id, score, spread, rows, self.run_id, self.folder)

@@ -5,17 +5,18 @@ explicit run id. MLflow's own `start_run` is not used, because it stores the act
 then stopped a trial, the status of the trial's run would remain RUNNING forever.
 """
 
+import getpass
 import json
 import logging
 import math
 import re
-import shlex
+import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from evforge.tracking.retry_queue import RetryQueue
 from evforge.tracking.store import checked_uri, find_experiment, require_store
 from evforge.tracking.writes import END_STATES, PARENT, WRITES
 
-__all__ = ["RunInfo", "Tracker", "ui_command"]
+__all__ = ["RunInfo", "Tracker", "source_tags"]
 
 NEW_TRIAL_PATIENCE_S = 3600.0
 """Longest time in seconds for which a search waits for the server before it starts a trial."""
@@ -61,20 +62,24 @@ class RunInfo:
     tags: dict[str, str]
 
 
-def ui_command(uri: str | None = None, port: int = 5000) -> str:
-    """Return a shell command that shows the web pages of an MLflow store.
+@cache
+def source_tags() -> dict[str, str]:
+    """Return the tags that MLflow shows as source and user of a run: command, user, and Git commit if there is one.
 
-    If `uri` is the address of a database, the command serves the pages at http://127.0.0.1:<port>. If it is the address
-    of a server, the command opens the pages of this server in a browser.
+    The commit is that of the repository that contains the package, or of the working folder.
     """
-    uri = checked_uri(uri)
-    python = shlex.quote(sys.executable)
-    if uri.startswith("http"):
-        return f"{python} -m webbrowser -t {shlex.quote(uri)}"
-    server = f"{python} -m mlflow server --workers 1 --host 127.0.0.1 --port {port}"
-    # Without the first variable the server starts a second service for jobs, which is not needed here.
-    variables = "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true"
-    return f"{variables} {server} --backend-store-uri {shlex.quote(uri)}"
+    program, *words = [Path(sys.argv[0]).name or "python", *sys.argv[1:2]]
+    if program in ("evforge", "__main__.py"):
+        program = " ".join(["evforge", *(word for word in words if word.isalpha())])
+    tags = {"mlflow.source.name": program, "mlflow.source.type": "LOCAL"}
+    with suppress(OSError, KeyError, ImportError):  # a container may have no name for its user
+        tags["mlflow.user"] = getpass.getuser()
+    for folder in (Path(__file__).parent, Path.cwd()):
+        with suppress(OSError, subprocess.SubprocessError):
+            command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+            commit = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+            return {**tags, "mlflow.source.git.commit": commit}
+    return tags
 
 
 class Tracker:
@@ -146,13 +151,13 @@ class Tracker:
         Args:
             name: name of the run.
             params: parameters. Values other than text are written as JSON.
-            tags: tags. Values other than text are written as JSON.
+            tags: tags, besides `source_tags()`. Values other than text are written as JSON.
             parent: id of the parent run.
 
         Returns:
             Id of the run.
         """
-        all_tags = {**(tags or {}), **({PARENT: parent} if parent else {})}
+        all_tags = {**source_tags(), **(tags or {}), **({PARENT: parent} if parent else {})}
         texts = {key: _shorten(_text(value), _MAX_TAG_CHARS) for key, value in all_tags.items()}
         make = partial(self.client.create_run, self.experiment_id, run_name=name, tags=texts)
         patience = {"patience_s": NEW_TRIAL_PATIENCE_S} if parent else {}
@@ -270,10 +275,19 @@ class Tracker:
         absolute = str(Path(path).absolute())
         self._send(str(path), "file", run_id=run_id, path=absolute, artifact_dir=artifact_dir)
 
+    def log_inputs(self, run_id: str, datasets: Sequence[Mapping[str, str]]) -> None:
+        """Add splits of a dataset to the inputs of a run, as `dataset_inputs` returns them."""
+        if datasets:
+            self._send("datasets", "inputs", run_id=run_id, datasets=[dict(one) for one in datasets])
+
     def set_tag(self, run_id: str, key: str, value: Any) -> None:
         """Set a tag of a run. Long text is shortened."""
         text = _shorten(_text(value), _MAX_TAG_CHARS)
         self._send(f"tag {key}", "tag", run_id=run_id, key=_name(key), value=text)
+
+    def note_result(self, run_id: str, text: str) -> None:
+        """Put one paragraph with the result before the description of a run. It replaces an earlier result."""
+        self._send("the result", "result", run_id=run_id, text=text)
 
     def run_info(self, run_id: str) -> RunInfo:
         """Read the name, status, parameters, last metrics and tags of a run."""

@@ -4,9 +4,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-__all__ = ["END_STATES", "PARENT", "PATH", "START", "WRITES"]
+__all__ = ["END_STATES", "NOTE", "PARENT", "PATH", "START", "WRITES"]
 
 END_STATES = ("FINISHED", "FAILED", "KILLED")
+
+NOTE = "mlflow.note.content"
+"""Tag of a run with its description, Markdown that MLflow shows on the page of the run."""
+
+RESULT = "**Result:**"
+"""Start of the paragraph with the result in the description of a run."""
 
 PARENT, RESUMED, PATH, START = "mlflow.parentRunId", "resumed_ms", "path", "start"
 """Tags of a run: id of its parent run, time in milliseconds at which it was last resumed, its folder, and a random text
@@ -36,6 +42,25 @@ def _text(client: Any, run_id: str, text: str, artifact_path: str) -> None:
 
 def _file(client: Any, run_id: str, path: str, artifact_dir: str) -> None:
     client.log_artifact(run_id, path, artifact_dir or None)
+
+
+def _inputs(client: Any, run_id: str, datasets: Sequence[Mapping[str, str]]) -> None:
+    """Add datasets to the inputs of a run. Each is a dict, see `datasets.dataset_inputs`."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    found = []
+    for one in datasets:
+        values = {key: value for key, value in one.items() if key != "context"}
+        found.append(DatasetInput(Dataset(**values), [InputTag("mlflow.data.context", one["context"])]))
+    client.log_inputs(run_id, found)
+
+
+def _result(client: Any, run_id: str, text: str) -> None:
+    """Put a paragraph with the result before the description of a run. It replaces an earlier result."""
+    before = client.get_run(run_id).data.tags.get(NOTE, "")
+    if before.startswith(RESULT):
+        before = before.partition("\n\n")[2]
+    client.set_tag(run_id, NOTE, f"{RESULT} {text}\n\n{before}")
 
 
 def _restart(client: Any, run_id: str) -> None:
@@ -79,6 +104,8 @@ WRITES: Mapping[str, Callable[..., None]] = {
     "tag": _tag,
     "text": _text,
     "file": _file,
+    "inputs": _inputs,
+    "result": _result,
     "restart": _restart,
     "end": _end,
     "end_dead": _end_dead,

@@ -14,12 +14,13 @@ from typing import Any
 from detector.config import Config
 from evforge.cluster.placement import serving_nodes
 from evforge.cluster.session import Resources, ray_session
+from evforge.tracking.datasets import dataset_inputs
 from evforge.tracking.guard import guarded
 from evforge.tracking.outbox import Write
 from evforge.tracking.tracker import Tracker
-from evforge.tracking.writes import PATH, START
+from evforge.tracking.writes import NOTE, PATH, START
 from evforge.training.lease import hold_lease, ownerless
-from evforge.training.run_folder import CONFIG_FILE, read_record, unique_folder, write_record, write_text
+from evforge.training.run_folder import CONFIG_FILE, SPACE_FILE, read_record, unique_folder, write_record, write_text
 
 __all__ = ["DrivenRun", "driven_run"]
 
@@ -111,7 +112,9 @@ def _created(
     try:
         with guarded(tracker, folder, _command(kind, folder), start=start) as started, hold_lease(folder):
             own = {"config_fingerprint": config.fingerprint(), PATH: str(folder), START: start}
+            own[NOTE] = _note(kind, folder, config)
             run_id = tracker.start_run(folder.name, config.to_flat(), {**own, **tags})
+            tracker.log_inputs(run_id, dataset_inputs(config, ("train", "val")))
             for name, text in files.items():
                 write_text(folder / name, text)
             write_record(folder, config, tracker, run_id)
@@ -142,6 +145,18 @@ def _end_abandoned(storage: Path) -> None:
                 print(f"the process of {folder} has died; resume with: {_command(kind, folder)}", flush=True)
                 ended = {"run_id": record.run_id, "died_ms": int(alive_s * 1000)}
                 tracker.send(Write(f"the end of run {record.run_id}", "end_dead", ended))
+
+
+def _note(kind: str, folder: Path, config: Config) -> str:
+    """Return the description of a new run as Markdown."""
+    what = "Search: the child runs are its trials." if kind == "study" else "Training of one detector."
+    space = f" {SPACE_FILE}" if kind == "study" else ""
+    return (
+        f"{what} Classes: {', '.join(config.data.classes)}. Dataset: `{Path(config.data.dataset_path).name}`.\n\n"
+        f"Reproduce it with the artifacts of this run:\n\n"
+        f"```sh\nevforge {VERBS[kind]}{space} --config {CONFIG_FILE}\n```\n\n"
+        f"Resume it:\n\n```sh\n{_command(kind, folder)}\n```\n"
+    )
 
 
 def _command(kind: str, folder: Path) -> str:

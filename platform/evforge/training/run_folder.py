@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,6 +42,7 @@ __all__ = [
     "is_metric",
     "checkpoint_after_broken_list",
     "load_config",
+    "logged_metrics",
     "note_failure",
     "read_record",
     "unique_folder",
@@ -256,3 +257,14 @@ def is_metric(name: str) -> bool:
     Other logged values are only used in the progress line.
     """
     return name in COSTS or name.startswith(("train_", "val_", "test_"))
+
+
+def logged_metrics(report: Mapping[str, Any], first: bool) -> dict[str, float]:
+    """Return the values of a report that are logged to MLflow.
+
+    Args:
+        report: dict that `ReportMetrics` reports.
+        first: whether this is the first report of the training. Only then are the costs of the detector included, as
+            they do not change.
+    """
+    return {key: value for key, value in report.items() if is_metric(key) and (first or key not in COSTS)}

@@ -1,5 +1,6 @@
 """Training: `fit` runs Lightning in this process, and `train` runs Lightning in the workers of Ray Train."""
 
+import itertools
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ from evforge.cluster.credentials import load
 from evforge.cluster.placement import selector
 from evforge.cluster.ray_compat import failure_text, torch_config, without_group_cleaner
 from evforge.cluster.session import Resources, cpu_count
+from evforge.tracking.system_metrics import system_metrics_wanted
 from evforge.training.failures import TrainingFailed, failure_printer, is_temporary
 from evforge.training.run_folder import (
     BEST_CHECKPOINT,
@@ -25,7 +27,7 @@ from evforge.training.run_folder import (
     checkpoint_after_broken_list,
     checkpoint_file,
     copy_checkpoint,
-    is_metric,
+    logged_metrics,
     note_failure,
     whole_checkpoints,
 )
@@ -132,6 +134,7 @@ def fit(
 
     from detector.lightning_model import LightningDetectionModel
     from detector.utils.precision import resolve_precision
+    from evforge.training.meter import TrainingMeter
 
     quiet()
     torch.set_num_threads(threads)
@@ -146,7 +149,7 @@ def fit(
         check_val_every_n_epoch=config.train.val_every,
         limit_train_batches=config.train.limit_train_batches,
         limit_val_batches=config.train.limit_val_batches,
-        callbacks=list(callbacks),
+        callbacks=[TrainingMeter(), *callbacks],
         use_distributed_sampler=False,  # the loader itself gives each rank its files
         logger=False,
         enable_checkpointing=False,
@@ -182,13 +185,16 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
     with driven_run("train", config, folder, require, dashboard=False) as run, without_group_cleaner():
         use_gpu = run.resources.use_gpu(config.train.use_gpu)
         with _own_interrupts():
-            log = {"tracker": run.tracker, "run_id": run.run_id}
+            log = {"tracker": run.tracker, "run_id": run.run_id, "system_metrics": system_metrics_wanted()}
             result = run_workers(config, run.folder, use_gpu, left_out=run.resources.left_out, log=log)
         if not result.best_checkpoints:
             raise EvForgeError(f"{run.folder}: the training ended without a validation and has no checkpoint")
         checkpoint, metrics = max(result.best_checkpoints, key=lambda pair: pair[1]["val_mean_ap"])
         with checkpoint.as_directory() as source:
             copy_checkpoint(source, run.folder / BEST_CHECKPOINT)
+        run.tracker.log_metrics(run.run_id, {"best_val_mean_ap": metrics["val_mean_ap"]}, step=metrics["epoch"])
+        found = f"Best epoch: {metrics['epoch']}, val_mean_ap {metrics['val_mean_ap']:.4f}."
+        run.tracker.note_result(run.run_id, f"{found} Checkpoint: `{run.folder / BEST_CHECKPOINT}`.")
         return TrainResult(run.folder / BEST_CHECKPOINT, dict(metrics), run.run_id, run.folder)
 
 
@@ -215,7 +221,8 @@ def run_workers(
         threads: number of torch threads per worker; if None, the workers of a machine share its cores.
         left_out: ids of nodes that must not be used.
         max_failures: number of retries; `train.max_failures` if None.
-        log: dict with the `tracker` and the `run_id` to which rank 0 logs; None to log nothing.
+        log: dict with the `tracker` and the `run_id` to which rank 0 logs, and `system_metrics`, which is whether the
+            use of its machine is logged too; None to log nothing.
         callbacks: callbacks of Ray Train.
 
     Raises:
@@ -294,6 +301,7 @@ def _worker_loop(job: dict[str, Any]) -> None:
     import ray.train
 
     from detector.lightning_model import NonFiniteLossError
+    from evforge.tracking.system_metrics import system_metrics
     from evforge.training.callbacks import ProgressLine, ReportMetrics
     from evforge.training.profiling import model_costs
 
@@ -304,16 +312,18 @@ def _worker_loop(job: dict[str, Any]) -> None:
     context = ray.train.get_context()
     is_first = context.get_world_rank() == 0
     log = job["log"] if is_first else None
+    number = itertools.count()
 
     def report(metrics: dict[str, Any], folder: Path) -> None:
         if log:
-            logged = {name: value for name, value in metrics.items() if is_metric(name)}
+            logged = logged_metrics(metrics, first=next(number) == 0)
             log["tracker"].log_metrics(log["run_id"], logged, step=metrics["epoch"])
         with whole_checkpoints(job["folder"], folder) if is_first else nullcontext():
             ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder) if is_first else None)
 
+    monitor = system_metrics(log["tracker"].uri, log["run_id"]) if log and log["system_metrics"] else nullcontext()
     try:
-        with checkpoint_file(ray.train.get_checkpoint()) as ckpt_path:
+        with monitor, checkpoint_file(ray.train.get_checkpoint()) as ckpt_path:
             fit(
                 Config.from_hparams(job["hparams"]),
                 [ReportMetrics(report, model_costs), *([ProgressLine()] if log else [])],

@@ -71,3 +71,21 @@ def test_a_model_of_a_single_training():
     config = Config()
     text = model_card("street", config, EVALUATION, "0123abc", {})
     assert "## Search\n\nNone: the model was trained with the settings below.\n" in text
+
+
+def test_a_card_has_no_path_and_no_database_of_a_machine():
+    local = {"data.dataset_path": "/home/ada/street", "train.storage": "/data/runs", "train.pretrained": "/x/best.ckpt"}
+    config = Config().with_overrides({**local, "track.tracking_uri": "sqlite:////home/ada/mlflow.db"})
+    text = model_card("street", config, EVALUATION, "0123abc", {})
+    assert not any(path in text for path in ("/home", "/data/runs", "/x/", "sqlite:////"))
+    assert "| dataset | &emsp;street |" in text and "pretrained: best.ckpt" in text
+    server = Config().with_overrides({"track.tracking_uri": "http://gpu-1:5000"})
+    assert "http://gpu-1:5000" in model_card("street", server, EVALUATION, "0123abc", {})
+
+
+def test_the_figure_and_four_lines_to_run_the_model_come_first():
+    text = model_card("street", Config(), EVALUATION, "0123abc", {}, media="![Detections](x.png)")
+    assert text.index("![Detections](x.png)") < text.index("## How to run it") < text.index("## Metrics")
+    code = text.partition("```python\n")[2].partition("```")[0]
+    assert len(code.splitlines()) == 4 and "models:/street@champion" in code
+    compile(code, "card", "exec")

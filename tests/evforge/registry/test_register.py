@@ -7,7 +7,7 @@ import torch
 from registered_model import NAME, PROTOCOL, TAGS, copy_export, register_version
 
 from detector.export.check import check_export
-from evforge.registry.register import _shortened, check_registered, register
+from evforge.registry.register import _shortened, check_registered, describe_version, register
 
 
 def test_damaged_model_is_refused_and_nothing_registered(export, tmp_path, tracker):
@@ -82,6 +82,15 @@ def test_registered_version_links_everything(export, tracker):
         (point,) = tracker.client.get_metric_history(found.run_id, key)
         assert point.value == value and start <= point.timestamp <= end
     assert logged.tags["mlflow.modelVersions"] == f'[{{"name": "{NAME}", "version": 1}}]'
+
+
+def test_a_card_can_be_replaced(export, tracker, checks_pass):
+    version = register_version(tracker, export)
+    describe_version(tracker, NAME, version, "# new card")
+    (logged,) = tracker.client.search_logged_models([tracker.experiment_id])
+    assert tracker.client.get_model_version(NAME, str(version)).description == "# new card"
+    assert logged.tags["mlflow.note.content"] == "# new card"
+    assert f"models:/{NAME}@champion" in tracker.client.get_registered_model(NAME).description
 
 
 def test_kept_files_are_the_export_and_the_code_and_no_pickle(export, tracker, checks_pass, tmp_path):

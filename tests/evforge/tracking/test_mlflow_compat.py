@@ -1,6 +1,9 @@
 import sqlite3
+from pathlib import Path
 
-from evforge.tracking.mlflow_compat import PATH_COLUMNS
+import mlflow
+
+from evforge.tracking.mlflow_compat import EXPERIMENT_TAGS, PATH_COLUMNS
 from evforge.tracking.tracker import Tracker
 
 
@@ -20,3 +23,14 @@ def test_no_other_column_of_a_store_names_a_file(tracking_uri, tmp_path):
                     found.add((table, column))
     known = {(table, column) for table, columns in PATH_COLUMNS.items() for column in columns}
     assert found and found <= known
+
+
+def test_the_pages_know_the_tags_of_an_experiment(tracker):
+    tags = tracker.client.get_experiment(tracker.experiment_id).tags
+    assert tags.items() >= EXPERIMENT_TAGS.items()
+    scripts = (Path(mlflow.__file__).parent / "server" / "js" / "build").rglob("*.js")
+    wanted = {text.encode() for pair in EXPERIMENT_TAGS.items() for text in pair}
+    for script in scripts:
+        content = script.read_bytes()
+        wanted = {text for text in wanted if text not in content}
+    assert not wanted

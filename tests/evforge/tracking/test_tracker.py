@@ -1,25 +1,18 @@
 import os
 import pickle
-import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import partial
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from repository import ROOT
-from waiting import wait_for
 
 from evforge.tracking import outbox, retry_queue
 from evforge.tracking import tracker as tracking
 from evforge.tracking.store import default_uri
-from evforge.tracking.tracker import Tracker, ui_command
+from evforge.tracking.tracker import Tracker, source_tags
 from evforge.tracking.writes import END_STATES
 
 
@@ -309,48 +302,45 @@ def test_error_that_is_no_outage_is_raised(tracker):
         tracker.set_tag("0" * 32, "key", "value")
 
 
-def test_command_for_a_server_opens_its_pages():
-    assert ui_command("http://gpu-1:5000/").endswith(" -m webbrowser -t http://gpu-1:5000/")
+def test_a_run_states_its_command_user_and_commit(tracker, monkeypatch):
+    source_tags.cache_clear()
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/evforge", "train", "--lr", "1"])
+    monkeypatch.setenv("LOGNAME", "ada")
+    run_id = tracker.start_run("train", {})
+    source_tags.cache_clear()
+    tags, commit = tracker.run_info(run_id).tags, ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    assert (tags["mlflow.source.name"], tags["mlflow.source.type"]) == ("evforge train", "LOCAL")
+    assert tags["mlflow.user"] == "ada" and tracker.client.get_run(run_id).info.user_id == "ada"
+    expected = subprocess.run(commit, capture_output=True, text=True, check=False)
+    assert tags.get("mlflow.source.git.commit", "") == expected.stdout.strip()
 
 
-def test_command_serves_the_pages_on_loopback(tracker, tmp_path):
-    run_id = tracker.start_run("trial", {})
-    with _served(tracker, tmp_path) as (address, page):
-        assert b"<title>MLflow</title>" in page
-        remote = Tracker(address, "exp")
-        remote.log_metrics(run_id, {"val_mean_ap": 0.5}, step=0)
-        remote.end_run(run_id, "FINISHED")
-    assert tracker.metric_history(run_id, "val_mean_ap") == [(0, 0.5)]
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [(["evforge", "--version"], "evforge"), (["/x/study.py", "train"], "study.py"), ([""], "python")],
+)
+def test_the_source_is_the_program(monkeypatch, words, name):
+    monkeypatch.setattr(sys, "argv", words)
+    assert source_tags.__wrapped__()["mlflow.source.name"] == name
 
 
-@contextmanager
-def _served(tracker: Tracker, folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Address of the started command, and its first page."""
-    for _ in range(5):  # another process may take the free port before the server does
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        command, address = ui_command(tracker.uri, port), f"http://127.0.0.1:{port}"
-        assert "--host 127.0.0.1" in command and "\n" not in command
-        server = subprocess.Popen(command, shell=True, cwd=folder, start_new_session=True, stderr=subprocess.DEVNULL)
-        try:
-            page = wait_for(partial(_page, address, server), 500)
-            if server.poll() is None:
-                yield address, page
-                return
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGTERM)
-            server.wait()
-    pytest.fail("the server ended five times")
+def test_without_git_and_user_name_a_run_starts(tracker, monkeypatch):
+    def missing(*_, **__):
+        raise FileNotFoundError("git")
+
+    def nameless():
+        raise KeyError("uid")
+
+    monkeypatch.setattr(tracking.subprocess, "run", missing)
+    monkeypatch.setattr(tracking.getpass, "getuser", nameless)
+    assert source_tags.__wrapped__().keys() == {"mlflow.source.name", "mlflow.source.type"}
 
 
-def _page(address: str, server: subprocess.Popen) -> bytes:
-    """The first page of a server; empty as long as it does not answer."""
-    try:
-        with urllib.request.urlopen(address, timeout=60) as page:
-            return page.read()
-    except OSError:
-        return b"" if server.poll() is None else b"ended"
+def test_a_later_result_replaces_the_earlier_one(tracker):
+    run_id = tracker.start_run("train", {}, {"mlflow.note.content": "Training.\n\nMore."})
+    for text in ("mAP 0.1", "mAP 0.2"):
+        tracker.note_result(run_id, text)
+    assert tracker.run_info(run_id).tags["mlflow.note.content"] == "**Result:** mAP 0.2\n\nTraining.\n\nMore."
 
 
 def _with_path() -> dict[str, str]:

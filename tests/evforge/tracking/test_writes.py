@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from evforge.tracking import writes
-from evforge.tracking.writes import END_STATES, PARENT, RESUMED, WRITES
+from evforge.tracking.writes import END_STATES, NOTE, PARENT, RESUMED, WRITES
 
 
 class Client:
@@ -65,6 +65,23 @@ def test_tags_texts_and_files():
         ("log_artifact", "a", "/x/best.yaml", "config"),
         ("log_artifact", "a", "/x/best.yaml", None),
     ]
+
+
+def test_datasets_are_inputs_with_their_context():
+    client = Client()
+    split = {"name": "gen1", "digest": "da7a", "source_type": "local", "source": "{}", "schema": "{}", "profile": "{}"}
+    WRITES["inputs"](client, "a", [{**split, "context": "train"}])
+    ((method, run_id, (one,)),) = client.calls
+    assert (method, run_id, one.dataset.name, one.dataset.digest) == ("log_inputs", "a", "gen1", "da7a")
+    assert [(tag.key, tag.value) for tag in one.tags] == [("mlflow.data.context", "train")]
+
+
+@pytest.mark.parametrize("before", ["", "Training.", "**Result:** old\n\nTraining."])
+def test_a_result_is_the_first_paragraph_of_the_description(before):
+    client = Client(a=("RUNNING", {NOTE: before} if before else {}))
+    WRITES["result"](client, "a", "new")
+    rest = "Training." if before else ""
+    assert client.calls == [("set_tag", "a", NOTE, f"**Result:** new\n\n{rest}")]
 
 
 def test_a_restarted_run_runs_and_knows_when_it_was_resumed(monkeypatch):

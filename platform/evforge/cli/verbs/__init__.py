@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from evforge.cli.verbs.cluster import completion, doctor, submit
 from evforge.cli.verbs.data import anchors, build, check, inspect, labels, synth
-from evforge.cli.verbs.models import evaluate, export, predict, registry, report
+from evforge.cli.verbs.models import evaluate, export, predict, registry, report, ui
 from evforge.cli.verbs.training import quickstart, train, tune
 
 __all__ = ["VERBS"]
@@ -29,6 +29,7 @@ VERBS: dict[str, Callable[..., int | None]] = {
     "export": export,
     "registry": registry,
     "report": report,
+    "ui": ui,
     "submit": submit,
     "doctor": doctor,
     "completion": completion,

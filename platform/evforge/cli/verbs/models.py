@@ -1,10 +1,10 @@
-"""Verbs about trained detectors: evaluate, predict, export, registry, report."""
+"""Verbs about trained detectors: evaluate, predict, export, registry, report, ui."""
 
 from typing import Annotated, Literal
 
 from evforge.cli.settings import Settings
 
-__all__ = ["evaluate", "export", "predict", "registry", "report"]
+__all__ = ["evaluate", "export", "predict", "registry", "report", "ui"]
 
 
 def evaluate(
@@ -164,3 +164,16 @@ def report(study: str, *, output: str | None = None) -> None:
     from evforge.reports.study_page import report as write
 
     print(f"report: {write(study, output)}")
+
+
+def ui(settings: Settings, *, port: int = 5000) -> None:
+    """Show runs, metrics and models in a browser: start MLflow's pages on this machine.
+
+    If track.tracking_uri is the address of a server, only its address is printed.
+
+    Args:
+        port: port of the pages at http://127.0.0.1
+    """
+    from evforge.cli.ui import show_pages
+
+    show_pages(settings.resolve().track.tracking_uri, port)
