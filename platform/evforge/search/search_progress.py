@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from evforge.display.live import time_text
+from evforge.display.live import announce, time_text
 
 if TYPE_CHECKING:
     from evforge.search.trial_log import TrialRecord
@@ -47,6 +47,11 @@ class SearchProgress:
         done, left = trained - self.before, self.count + self.further - trained
         estimate = f", about {time_text(elapsed / done * left)} left" if done > 0 and left > 0 else ""
         return f"{text}, {self.count} planned{estimate}"
+
+    def say(self, text: str) -> None:
+        """Print a line about a trial, unless a terminal shows the table of the trials."""
+        if not self.live:
+            announce(text)
 
     def trained(self, records: Sequence["TrialRecord"]) -> float:
         """Return the number of trained trials. An unfinished trial counts as the part of its epochs that is done."""

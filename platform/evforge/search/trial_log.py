@@ -21,8 +21,7 @@ from evforge.cluster.ray_compat import (
     reported_checkpoint,
     start_checkpoint,
 )
-from evforge.display.live import announce, time_text
-from evforge.display.tables import metric_text
+from evforge.display.live import announce
 from evforge.search.pareto import Candidate, front
 from evforge.search.policies.population import Population
 from evforge.search.policies.schedulers import load_scheduler_state, save_scheduler_state
@@ -159,7 +158,7 @@ class StudyLog(Callback):
         if trial.trial_id in self.trials:
             record = self.trials[trial.trial_id]
             if record.status in ("killed", "failed"):
-                announce(f"{record.name} resumes after epoch {record.reports[-1]['epoch'] if record.reports else 0}")
+                self.progress.say(f"{record.name} resumes after epoch {_last_epoch(record)}")
             record.status, record.reason = "running", ""
             self.tracker.resume_run(record.run_id)
             if isinstance(self.scheduler, Population):
@@ -184,8 +183,7 @@ class StudyLog(Callback):
             folder=Path(trial.path) if trial.path else None,
             schedule=((1, sample),),
         )
-        if not self.progress.live:
-            announce(f"{name} starts: {sample_text(sample)}")
+        self.progress.say(f"{name} starts: {sample_text(_drawn(sample, config))}")
 
     def _take_over(self, record: TrialRecord, trial: Any) -> None:
         """Record the new settings of a trial that continues from the checkpoint of another trial."""
@@ -242,17 +240,9 @@ class StudyLog(Callback):
         record.status = "stopped early" if early else "finished"
         self.tracker.set_tag(record.run_id, "early_stopped", early)
         self.tracker.end_run(record.run_id, "FINISHED")
-        self._print_end(record)
+        if record.config is not None:
+            self.progress.say(f"{result_text(self._row(record, record.config))}; {self.summary()}")
         self._prune(trials)
-
-    def _print_end(self, record: TrialRecord) -> None:
-        """Print one line about a trial that has ended, unless a terminal shows the table."""
-        if not self.progress.live and record.config is not None:
-            row = self._row(record, record.config)
-            values = "  ".join(f"{name} {metric_text(value)}" for name, value in row.metrics.items())
-            announce(
-                f"{row.name} {row.status}, epoch {row.epoch}  {values}  {time_text(row.seconds)}; {self.summary()}"
-            )
 
     def avoid_node(self, trial: Any) -> None:
         """Request that the next attempt of a failed trial does not use the node that has caused the failure.
@@ -319,18 +309,9 @@ class StudyLog(Callback):
         for record in self.trials.values():
             best = self._best(record)
             if best is not None and record.status in ENDED:
-                found.append(
-                    Candidate(
-                        record.name,
-                        best[settings.metric],
-                        best.get(settings.against, 0.0),
-                        best["epoch"],
-                        record.run_id,
-                        self.folder / best["checkpoint"],
-                        best["schedule"][-1][1],
-                        best["schedule"],
-                    )
-                )
+                values = best[settings.metric], best.get(settings.against, 0.0), best["epoch"]
+                checkpoint, schedule = self.folder / best["checkpoint"], best["schedule"]
+                found.append(Candidate(record.name, *values, record.run_id, checkpoint, schedule[-1][1], schedule))
         return found
 
     def front(self) -> list[Candidate]:
@@ -388,15 +369,25 @@ class StudyLog(Callback):
                     raise EvForgeError(f"{record.name} and {name} drew different values but trained the same model")
 
     def _row(self, record: TrialRecord, config: Config) -> TrialRow:
-        settings, best, values = self.base.tune, self._best(record) or {}, config.to_flat()
+        settings, best = self.base.tune, self._best(record) or {}
         names = [settings.metric, *([settings.against] if settings.against != "none" else [])]
         score = best.get(settings.metric)
         return TrialRow(
             record.name,
-            {key: values.get(key, value) for key, value in record.schedule[-1][1].items()},
+            _drawn(record.schedule[-1][1], config),
             {name: best.get(name) for name in names},
             -score if score is not None and settings.mode == "min" else score,
-            f"{record.reports[-1]['epoch'] if record.reports else 0}/{self.base.train.max_epochs}",
+            f"{_last_epoch(record)}/{self.base.train.max_epochs}",
             time.monotonic() - record.started if record.status == "running" else record.seconds,
             record.status,
         )
+
+
+def _drawn(sample: dict[str, Any], config: Config | None) -> dict[str, Any]:
+    """Return a sample with the values of the configuration, in which texts such as anchor lists are resolved."""
+    values = config.to_flat() if config else {}
+    return {key: values.get(key, value) for key, value in sample.items()}
+
+
+def _last_epoch(record: TrialRecord) -> int:
+    return record.reports[-1]["epoch"] if record.reports else 0

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from evforge.display.live import time_text
 from evforge.display.tables import metric_text, shorten, text_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["TrialRow", "sample_text", "trial_screen", "trial_table"]
+__all__ = ["TrialRow", "result_text", "sample_text", "trial_screen", "trial_table"]
 
 LONGEST = 20
 """Largest number of characters of a value of a sample."""
@@ -88,6 +89,12 @@ def trial_screen(rows: Sequence[TrialRow], summary: str, height: int) -> "Render
 def sample_text(sample: Mapping[str, Any]) -> str:
     """Format the settings of a sample as one line, such as "lr 0.01, feature_base 8"."""
     return ", ".join(f"{_leaf(key)} {_value(value)}" for key, value in sample.items())
+
+
+def result_text(row: TrialRow) -> str:
+    """Format the result of a trial as one line, such as "trial-1 finished, epoch 2/2  val_mean_ap 0.2500  34 s"."""
+    values = "  ".join(f"{name} {metric_text(value)}" for name, value in row.metrics.items())
+    return f"{row.name} {row.status}, epoch {row.epoch}  {values}  {time_text(row.seconds)}"
 
 
 def _ranked(rows: Sequence[TrialRow]) -> list[TrialRow]:
