@@ -8,8 +8,9 @@ import os
 import select
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # settings may name modules in the working folder by import path
-    with _interrupts() as came:
+    with _acknowledged(), _interrupts() as came:
         try:
             arguments = _set_verbosity(arguments)
             if arguments == ["--version"]:
@@ -187,6 +188,34 @@ def _interrupts() -> Iterator[list[int]]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _acknowledged() -> Iterator[None]:
+    """Context manager that prints a line at the first Ctrl-C or SIGTERM in its block, before the block can clean up.
+
+    A thread prints the line. It also works while another library, such as Ray Train, has replaced the handlers.
+    """
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+
+    def acknowledge() -> None:
+        while received := os.read(reader, 1):
+            if received[0] in (signal.SIGINT, signal.SIGTERM):
+                with suppress(OSError, ValueError):
+                    print("evforge: stopping; Ctrl-C again is ignored", file=sys.stderr, flush=True)
+                return
+
+    before = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    thread = threading.Thread(target=acknowledge, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(writer)
+        thread.join()
+        os.close(reader)
 
 
 def _help() -> str:

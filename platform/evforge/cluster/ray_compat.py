@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,9 @@ HEAD_SERVER = "gcs_server"
 PLACEMENT_GROUP_CLEANER = "PlacementGroupCleaner"
 """Actor of each training. Without a dashboard it prints a warning per second, and it has nothing to clean."""
 
+PROGRESS = "epoch "
+"""Start of the lines of a training's first worker that are printed without the name of the worker."""
+
 MOST_NODES = 100
 """Assumed largest number of nodes in an autoscaler's node group without a limit."""
 
@@ -110,8 +114,8 @@ def replace_messages() -> None:
 
     def print_rest(data: dict[str, Any], ignore_prefix: bool) -> None:
         lines = [line for line in data["lines"] if not _is_replaced(data, line)]
-        if lines:
-            ray_prints({**data, "lines": lines}, ignore_prefix)
+        for own, group in groupby(lines, lambda line: line.startswith(PROGRESS)):
+            ray_prints({**data, "lines": list(group)}, ignore_prefix or own)
 
     worker.print_to_stdstream = print_rest
 

@@ -5,6 +5,7 @@ import os
 import platform
 import signal
 import socket
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -139,6 +140,8 @@ def ray_session(dashboard: bool = False) -> Iterator[Resources]:
 
     quiet_authentication()
     replace_messages()
+    if "NO_COLOR" in os.environ or not sys.stdout.isatty():
+        os.environ.setdefault("RAY_COLOR_PREFIX", "0")  # no escape codes in front of the lines of workers
     for name in ("ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if ray.is_initialized():

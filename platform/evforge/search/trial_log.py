@@ -2,35 +2,37 @@
 
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray.tune import Callback
 
 from detector.config import Config
 from evforge import EvForgeError, last_line
-from evforge.anchors.candidates import list_name
 from evforge.cluster.placement import avoid
 from evforge.cluster.ray_compat import (
-    CHECKPOINT_FOLDERS,
     error_text,
     failed_node,
     reported_checkpoint,
     start_checkpoint,
 )
+from evforge.display.live import announce
 from evforge.search.pareto import Candidate, front
 from evforge.search.policies.population import Population
 from evforge.search.policies.schedulers import load_scheduler_state, save_scheduler_state
+from evforge.search.search_progress import SearchProgress
 from evforge.search.trial_page import CHECKPOINT, describe_trial, trial_note
-from evforge.search.trial_table import TrialRow, trial_table
+from evforge.search.trial_table import TrialRow, result_text, sample_text, trial_screen, trial_table
 from evforge.tracking.datasets import dataset_inputs
 from evforge.tracking.tracker import Tracker
 from evforge.tracking.writes import NOTE, PATH
-from evforge.training.run_folder import CONFIG_FILE, failure_file, is_metric, logged_metrics
+from evforge.training.run_folder import CONFIG_FILE, failure_file, is_metric, logged_metrics, remove_checkpoints
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
 
 __all__ = ["FOLDER", "StudyLog", "TrialRecord"]
 
@@ -39,8 +41,8 @@ ENDED = ("finished", "stopped early", "killed")
 FOLDER = "trial_"
 """Prefix of the name of a trial's folder. The id of the trial follows the prefix."""
 
-TABLE_PAUSE_S = 15.0
-"""Least number of seconds between two printed tables."""
+TABLE_PAUSE_S = 120.0
+"""Least number of seconds between two printed tables, if the output is not a terminal."""
 
 SETTLED_S = 30.0
 """Checkpoints of a running population are not removed before they have this age in seconds.
@@ -110,9 +112,10 @@ class StudyLog(Callback):
         self.tracker, self.parent, self.folder, self.base = tracker, parent, folder, base
         self.resolve, self.scheduler, self.prefix = resolve, scheduler, prefix
         self.trials: dict[str, TrialRecord] = {}
-        self._start = self._last_table = time.monotonic()
+        self._last_table = time.monotonic()
         self._scheduler_state: bytes | None = None
         self.left_out: Sequence[str] = ()
+        self.progress = SearchProgress(base.train.max_epochs)
         self._avoided: dict[str, list[str]] = {}
         self._inputs: list[dict[str, str]] | None = None
 
@@ -126,7 +129,7 @@ class StudyLog(Callback):
 
         If a trial is not in the stored state, because it started after the last save, its MLflow run is ended.
         """
-        now = self._start = self._last_table = time.monotonic()
+        now = self._last_table = time.monotonic()
         self.trials = {key: replace(record, started=now - record.seconds) for key, record in state["trials"].items()}
         self._scheduler_state = state["scheduler"]
         known = {record.run_id for record in self.trials.values()}
@@ -155,6 +158,8 @@ class StudyLog(Callback):
         """Start or resume the MLflow run of a trial."""
         if trial.trial_id in self.trials:
             record = self.trials[trial.trial_id]
+            if record.status in ("killed", "failed"):
+                self.progress.say(f"{record.name} resumes after epoch {_last_epoch(record)}")
             record.status, record.reason = "running", ""
             self.tracker.resume_run(record.run_id)
             if isinstance(self.scheduler, Population):
@@ -183,6 +188,7 @@ class StudyLog(Callback):
             folder=Path(trial.path) if trial.path else None,
             schedule=((1, sample),),
         )
+        self.progress.say(f"{name} starts: {sample_text(_drawn(sample, config))}")
 
     def _take_over(self, record: TrialRecord, trial: Any) -> None:
         """Record the new settings of a trial that continues from the checkpoint of another trial."""
@@ -224,8 +230,8 @@ class StudyLog(Callback):
         if isinstance(self.scheduler, Population):  # Ray itself would remove checkpoints that other trials may load
             best = self._best(record)
             kept = {self.folder / best["checkpoint"]} if best else set()
-            self._remove(record.folder, kept.union(self.scheduler.wanted(trials)), SETTLED_S)
-        if time.monotonic() - self._last_table >= TABLE_PAUSE_S:
+            remove_checkpoints(record.folder, kept.union(self.scheduler.wanted(trials)), SETTLED_S)
+        if not self.progress.live and time.monotonic() - self._last_table >= TABLE_PAUSE_S:
             self.print_table()
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
@@ -243,6 +249,8 @@ class StudyLog(Callback):
             shown = best, record.reports, self.folder / best["checkpoint"], record.folder
             describe_trial(self.tracker, record.run_id, title, self.base.tune.metric, *shown)
         self.tracker.end_run(record.run_id, "FINISHED")
+        if record.config is not None:
+            self.progress.say(f"{result_text(self._row(record, record.config))}; {self.summary()}")
         self._prune(trials)
 
     def avoid_node(self, trial: Any) -> None:
@@ -289,16 +297,9 @@ class StudyLog(Callback):
             if one.name not in winners:
                 if one.checkpoint.is_dir() and one.checkpoint not in wanted:
                     self.tracker.set_tag(one.run_id, CHECKPOINT, "removed, because other trials are better")
-                self._remove(folders[one.name], wanted)
+                remove_checkpoints(folders[one.name], wanted)
             elif isinstance(self.scheduler, Population):
-                self._remove(folders[one.name], {*wanted, one.checkpoint})
-
-    @staticmethod
-    def _remove(folder: Path | None, kept: set[Path], age_s: float = 0.0) -> None:
-        """Remove the checkpoints of a trial that are at least `age_s` seconds old and not in `kept`."""
-        for checkpoint in folder.rglob(CHECKPOINT_FOLDERS) if folder else ():
-            if checkpoint.is_dir() and checkpoint not in kept and time.time() - checkpoint.stat().st_mtime >= age_s:
-                shutil.rmtree(checkpoint, ignore_errors=True)
+                remove_checkpoints(folders[one.name], {*wanted, one.checkpoint})
 
     def _best(self, record: TrialRecord) -> dict[str, Any] | None:
         """Return the report with the best metric, the last one if several are equal; None without a finite metric."""
@@ -312,18 +313,9 @@ class StudyLog(Callback):
         for record in self.trials.values():
             best = self._best(record)
             if best is not None and record.status in ENDED:
-                found.append(
-                    Candidate(
-                        record.name,
-                        best[settings.metric],
-                        best.get(settings.against, 0.0),
-                        best["epoch"],
-                        record.run_id,
-                        self.folder / best["checkpoint"],
-                        best["schedule"][-1][1],
-                        best["schedule"],
-                    )
-                )
+                values = best[settings.metric], best.get(settings.against, 0.0), best["epoch"]
+                checkpoint, schedule = self.folder / best["checkpoint"], best["schedule"]
+                found.append(Candidate(record.name, *values, record.run_id, checkpoint, schedule[-1][1], schedule))
         return found
 
     def front(self) -> list[Candidate]:
@@ -340,13 +332,25 @@ class StudyLog(Callback):
     def print_table(self) -> None:
         """Print the table of all trials so far."""
         self._last_table = time.monotonic()
-        states = [record.status for record in self.trials.values()]
-        counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-        print(f"\nafter {self._last_table - self._start:.0f} s: {counts}\n{trial_table(self.rows())}\n", flush=True)
+        if self.rows():
+            announce(f"\n{self.summary()}\n{trial_table(self.rows())}\n")
+
+    def render(self, console: "Console") -> "RenderableType":
+        """Return the table of the trials for a terminal."""
+        return trial_screen(self.rows(), self.summary(), console.height)
+
+    def summary(self) -> str:
+        """Return the elapsed time, the number of trials in each state, and the time left."""
+        return self.progress.summary(list(self.trials.values()))
+
+    def expect(self, count: int, further: int) -> None:
+        """Start the clock of the search. `count` trials are planned in this step and `further` trials in the next."""
+        self.progress = SearchProgress(self.base.train.max_epochs, count, further)
+        self.progress.before = self.progress.trained(list(self.trials.values()))
 
     def rows(self) -> list[TrialRow]:
         """Return one table row per trial. Trials without a valid configuration are left out."""
-        return [self._row(record, record.config) for record in self.trials.values() if record.config is not None]
+        return [self._row(one, one.config) for one in list(self.trials.values()) if one.config is not None]
 
     def check_samples_reached_models(self) -> None:
         """Check by fingerprints that each trial has trained a model with the settings of the trial's sample.
@@ -369,16 +373,25 @@ class StudyLog(Callback):
                     raise EvForgeError(f"{record.name} and {name} drew different values but trained the same model")
 
     def _row(self, record: TrialRecord, config: Config) -> TrialRow:
-        anchors, best = config.anchors, self._best(record) or {}
-        epoch = record.reports[-1]["epoch"] if record.reports else 0
+        settings, best = self.base.tune, self._best(record) or {}
+        names = [settings.metric, *([settings.against] if settings.against != "none" else [])]
+        score = best.get(settings.metric)
         return TrialRow(
             record.name,
-            list_name(anchors.anchor_list),
-            round(anchors.fg_iou_threshold, 3),
-            round(anchors.bg_iou_threshold, 3),
-            config.model.feature_base,
-            best.get("val_mean_ap"),
-            best.get("val_mean_ap50"),
-            record.seconds if record.reports or record.status != "running" else None,
-            "failed" if record.status == "failed" else f"{record.status}, epoch {epoch}/{self.base.train.max_epochs}",
+            _drawn(record.schedule[-1][1], config),
+            {name: best.get(name) for name in names},
+            -score if score is not None and settings.mode == "min" else score,
+            f"{_last_epoch(record)}/{self.base.train.max_epochs}",
+            time.monotonic() - record.started if record.status == "running" else record.seconds,
+            record.status,
         )
+
+
+def _drawn(sample: dict[str, Any], config: Config | None) -> dict[str, Any]:
+    """Return a sample with the values of the configuration, in which texts such as anchor lists are resolved."""
+    values = config.to_flat() if config else {}
+    return {key: values.get(key, value) for key, value in sample.items()}
+
+
+def _last_epoch(record: TrialRecord) -> int:
+    return record.reports[-1]["epoch"] if record.reports else 0

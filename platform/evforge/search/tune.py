@@ -27,6 +27,7 @@ from evforge.cluster.ray_compat import (
     search_was_saved,
 )
 from evforge.cluster.session import Resources
+from evforge.display.live import live_view
 from evforge.search.pareto import Candidate, front_table, front_yaml
 from evforge.search.policies.population import Population
 from evforge.search.policies.samplers import UnseenSearch
@@ -279,8 +280,10 @@ class _Study:
                 run_config=self._run_config(name, log),
             )
         log.left_out = self.resources.left_out
+        settings = self.config.tune
+        log.expect(count, min(settings.final_top_k, count) * (settings.final_seeds - 1) if name == "search" else 0)
         try:
-            with before_retries(log.avoid_node):
+            with before_retries(log.avoid_node), live_view(log.render) as log.progress.live:
                 tuner.fit()
         finally:
             log.end_open()

@@ -1,5 +1,6 @@
 """The frame of a training or a search in the driver: start of Ray, folder and its lease, MLflow run, resuming."""
 
+import os
 import secrets
 import shlex
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 from detector.config import Config
 from evforge.cluster.placement import serving_nodes
 from evforge.cluster.session import Resources, ray_session
+from evforge.display.live import announce
 from evforge.tracking.datasets import dataset_inputs
 from evforge.tracking.guard import guarded
 from evforge.tracking.outbox import Write
@@ -81,6 +83,7 @@ def driven_run(
         EvForgeError: another process is working in the folder, or the start of Ray failed.
     """
     record = None if resume is None else read_record(resume)
+    announce("starting Ray" if "RAY_ADDRESS" not in os.environ else f"connecting to Ray at {os.environ['RAY_ADDRESS']}")
     with nullcontext() if resume is None else hold_lease(resume), ray_session(dashboard) as all_resources:
         _end_abandoned(Path(config.train.storage).absolute())
         resources = serving_nodes(config, all_resources)
@@ -88,6 +91,7 @@ def driven_run(
         if resume is None or record is None:
             created = _created(kind, config, resources, files, tags)
             with created as run, _resumable(kind, run.folder), run.tracker.ending(run.run_id):
+                announce(f"all files are written to {run.folder}")
                 yield run
         else:
             tracker = Tracker(record.tracking_uri, record.experiment, resume.parent, create=False)

@@ -9,7 +9,7 @@ import os
 import shutil
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,6 +45,7 @@ __all__ = [
     "logged_metrics",
     "note_failure",
     "read_record",
+    "remove_checkpoints",
     "unique_folder",
     "whole_checkpoints",
     "write_record",
@@ -268,3 +269,16 @@ def logged_metrics(report: Mapping[str, Any], first: bool) -> dict[str, float]:
             they do not change.
     """
     return {key: value for key, value in report.items() if is_metric(key) and (first or key not in COSTS)}
+
+
+def remove_checkpoints(folder: Path | None, kept: Container[Path], age_s: float = 0.0) -> None:
+    """Remove the checkpoints in a folder, except new ones and given ones.
+
+    Args:
+        folder: folder of a trial, with checkpoints at any depth; nothing is done if None.
+        kept: folders of checkpoints that are not removed.
+        age_s: checkpoints that are younger than this number of seconds are not removed.
+    """
+    for checkpoint in folder.rglob(CHECKPOINT_FOLDERS) if folder else ():
+        if checkpoint.is_dir() and checkpoint not in kept and time.time() - checkpoint.stat().st_mtime >= age_s:
+            shutil.rmtree(checkpoint, ignore_errors=True)

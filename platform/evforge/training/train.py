@@ -18,6 +18,7 @@ from evforge.cluster.credentials import load
 from evforge.cluster.placement import selector
 from evforge.cluster.ray_compat import failure_text, torch_config, without_group_cleaner
 from evforge.cluster.session import Resources, cpu_count
+from evforge.display.epoch_bar import epoch_bar
 from evforge.tracking.system_metrics import system_metrics_wanted
 from evforge.training.failures import TrainingFailed, failure_printer, is_temporary
 from evforge.training.run_folder import (
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainResult", "check_config", "fit", "quiet", "run_workers", "train"]
 
-FAILURE_FILE = "failure.txt"
+FAILURE_FILE, PROGRESS_FILE = "failure.txt", "progress.json"
 
 
 @dataclass(frozen=True)
@@ -184,8 +185,13 @@ def train(config: Config, resume: str | Path | None = None) -> TrainResult:
 
     with driven_run("train", config, folder, require, dashboard=False) as run, without_group_cleaner():
         use_gpu = run.resources.use_gpu(config.train.use_gpu)
-        with _own_interrupts():
-            log = {"tracker": run.tracker, "run_id": run.run_id, "system_metrics": system_metrics_wanted()}
+        with _own_interrupts(), epoch_bar(run.folder / PROGRESS_FILE) as shown:
+            log = {
+                "tracker": run.tracker,
+                "run_id": run.run_id,
+                "bar": shown,
+                "system_metrics": system_metrics_wanted(),
+            }
             result = run_workers(config, run.folder, use_gpu, left_out=run.resources.left_out, log=log)
         if not result.best_checkpoints:
             raise EvForgeError(f"{run.folder}: the training ended without a validation and has no checkpoint")
@@ -221,8 +227,9 @@ def run_workers(
         threads: number of torch threads per worker; if None, the workers of a machine share its cores.
         left_out: ids of nodes that must not be used.
         max_failures: number of retries; `train.max_failures` if None.
-        log: dict with the `tracker` and the `run_id` to which rank 0 logs, and `system_metrics`, which is whether the
-            use of its machine is logged too; None to log nothing.
+        log: dict with the `tracker` and the `run_id` to which rank 0 logs, with `system_metrics`, which is whether the
+            use of its machine is logged too, and with `bar`, which is whether an `epoch_bar` shows the progress within
+            an epoch; None to log and print nothing.
         callbacks: callbacks of Ray Train.
 
     Raises:
@@ -313,6 +320,7 @@ def _worker_loop(job: dict[str, Any]) -> None:
     is_first = context.get_world_rank() == 0
     log = job["log"] if is_first else None
     number = itertools.count()
+    bar = job["folder"] / PROGRESS_FILE if log and log["bar"] else None
 
     def report(metrics: dict[str, Any], folder: Path) -> None:
         if log:
@@ -326,7 +334,7 @@ def _worker_loop(job: dict[str, Any]) -> None:
         with monitor, checkpoint_file(ray.train.get_checkpoint()) as ckpt_path:
             fit(
                 Config.from_hparams(job["hparams"]),
-                [ReportMetrics(report, model_costs), *([ProgressLine()] if log else [])],
+                [ReportMetrics(report, model_costs), *([ProgressLine(file=bar)] if log else [])],
                 ckpt_path or job["start"],
                 threads=job["threads"] or max(1, cpu_count() // context.get_local_world_size()),
                 use_gpu=job["use_gpu"],

@@ -22,6 +22,7 @@ from evforge.training.run_folder import (
     load_config,
     note_failure,
     read_record,
+    remove_checkpoints,
     whole_checkpoints,
     write_record,
     write_text,
@@ -177,3 +178,16 @@ def test_a_run_that_was_moved_alone_names_its_old_places(project, tmp_path):
     assert read_record(run).tracking_uri == f"sqlite:///{project}/mlflow.db"
     shutil.rmtree(project / "dataset")
     assert load_config(run).data.dataset_path == str(project / "dataset")
+
+
+def test_old_checkpoints_are_removed_except_the_kept_ones(tmp_path):
+    names = ("checkpoint_1", "checkpoint_2", "attempt/checkpoint_3", "others")
+    for name in names:
+        (tmp_path / name).mkdir(parents=True)
+        os.utime(tmp_path / name, (1000, 1000))
+    os.utime(tmp_path / "checkpoint_1")  # now
+    remove_checkpoints(tmp_path, {tmp_path / "checkpoint_2"}, age_s=3600)
+    assert [(tmp_path / name).is_dir() for name in names] == [True, True, False, True]
+    remove_checkpoints(tmp_path, ())
+    assert [(tmp_path / name).is_dir() for name in names] == [False, False, False, True]
+    remove_checkpoints(None, ())

@@ -4,8 +4,11 @@ import shlex
 from typing import Annotated
 
 from evforge.cli.settings import Settings
+from evforge.display.live import announce
 
 __all__ = ["quickstart", "train", "tune"]
+
+START = "loading the libraries and checking the settings; Ray starts next"
 
 
 def quickstart(settings: Settings, *, output: str | None = None) -> None:
@@ -14,6 +17,7 @@ def quickstart(settings: Settings, *, output: str | None = None) -> None:
     Args:
         output: folder for all results; runs/quickstart-<time> if not given
     """
+    announce(START)
     from evforge import quickstart as chain
     from evforge.space.space import load_space
 
@@ -32,6 +36,7 @@ def train(
         resume: folder of a run to resume with the settings of this run; --config replaces all of them, and a flag
             replaces one setting
     """
+    announce(START)
     from evforge.training import train as training
     from evforge.training.run_folder import load_config
 
@@ -50,6 +55,8 @@ def tune(settings: Settings, space: str | None = None, *, resume: str | None = N
         resume: folder of an interrupted study to resume with the settings and the search space of this study
         dry_run: print the trials, their resources and their cost, and start nothing
     """
+    if not dry_run:
+        announce(START)
     from evforge.search import tune as search
     from evforge.search.dry_run import describe_search
     from evforge.space.space import load_space
