@@ -40,6 +40,16 @@ class Settings:
         flags = [f"--{key}={shlex.quote(text)}" for key, text in kept.items()]
         return ([] if self.file is None else ["--config", shlex.quote(self.file)]) + flags
 
+    def check(self) -> None:
+        """Check the file and the flags, without the rules that depend on further settings.
+
+        Raises:
+            ValueError: an unknown key or a value that is not allowed.
+            FileNotFoundError: the file does not exist.
+        """
+        if self.file is not None:
+            Config.load(find_config(self.file))
+
     def resolve(self, base: Config | None = None, between: Mapping[str, Any] | None = None) -> Config:
         """Build the configuration: load the file or start from `base`, then apply `between`, and then the flags.
 

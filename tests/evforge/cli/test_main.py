@@ -13,6 +13,7 @@ from evforge.cli import main as main_module
 from evforge.cli.main import main
 from evforge.cli.settings import Settings
 from evforge.cli.verbs import VERBS
+from evforge.cli.verbs.training import START
 from evforge.tracking import retry_queue
 
 
@@ -123,7 +124,7 @@ def test_errors_of_the_user_are_one_line(arguments, message, capsys, tmp_path, m
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     output = capsys.readouterr()
-    assert output.out == ""
+    assert output.out in ("", f"{START}\n")
     assert output.err.startswith("evforge: error: ")
     assert output.err.count("\n") == 1
     assert message in output.err

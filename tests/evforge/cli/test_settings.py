@@ -58,6 +58,13 @@ def test_only_the_shown_groups_are_described_and_all_are_read(monkeypatch):
     assert vars(parser.parse_args(["--data.preprocess", "lab.frames:Mine"]))["data.preprocess"] == "lab.frames:Mine"
 
 
+def test_a_wrong_file_is_found_without_the_rest(tmp_path):
+    Settings(None, {"optim.lr": "wrong"}).check()
+    (tmp_path / "a.yaml").write_text("optim.lr: -1")
+    with pytest.raises(ValueError, match=r"optim.lr: got -1"):
+        Settings(str(tmp_path / "a.yaml")).check()
+
+
 def test_print_config_prints_and_stops(capsys):
     with pytest.raises(SystemExit):
         Settings(None, {"optim.lr": "0.5"}, print_only=True).resolve()
