@@ -83,7 +83,7 @@ def table(
     Args:
         head: names of the columns.
         rows: rows with one plain text per column.
-        numbers: indices of the columns to align to the right.
+        numbers: indices of the columns to align to the right. If there are any, no row of the table is broken.
         sortable: whether a click on the name of a column sorts the rows.
     """
 
@@ -93,7 +93,9 @@ def table(
         parts = (f"<{tag}{kind}>{text}</{tag}>" for text, kind in zip(texts, kinds, strict=True))
         return f"<tr>{''.join(parts)}</tr>"
 
-    body, kind = "\n".join(line(row, "td") for row in rows), ' class="sortable"' if sortable else ""
+    body = "\n".join(line(row, "td") for row in rows)
+    kinds = [name for name, given in (("compact", numbers), ("sortable", sortable)) if given]
+    kind = f' class="{" ".join(kinds)}"' if kinds else ""
     top = f"<thead>{line(head, 'th')}</thead>\n" if any(head) else ""
     return f'<div class="wide"><table{kind}>\n{top}<tbody>\n{body}\n</tbody>\n</table></div>'
 

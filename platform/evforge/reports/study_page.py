@@ -17,7 +17,7 @@ from evforge.reports.importances import LEAST_TRIALS, Importance, measure_import
 from evforge.reports.intervals import mean_interval
 from evforge.reports.plots import figure_sections
 from evforge.reports.study_data import Study, StudyTrial, read_study, value_text
-from evforge.reports.winner import commands_section, registry_section, settings_section, test_section
+from evforge.reports.winner import commands_section, evaluation_section, registry_section, settings_section
 from evforge.training.run_folder import HARDWARE_TAG, write_text
 
 __all__ = ["report"]
@@ -133,22 +133,22 @@ def _importance_sentence(importances: Mapping[str, Importance] | str) -> str:
 
 
 def _trials(study: Study) -> str:
-    keys, metric = list(study.space.domains), study.config.tune.metric
+    keys, metric, winner = list(study.space.domains), study.config.tune.metric, study.winner
     rest = [(trial, None) for trial in study.trials if not trial.history]
     rows = [
         [
-            f"{trial.name} (winner)" if trial is study.winner else trial.name,
+            f"{trial.name} (winner)" if trial is winner else trial.name,
             metric_text(value),
-            *(value_text(trial.values[key]) if key in trial.values else "-" for key in keys),
+            trial.state,
             str(trial.epochs),
             f"{trial.seconds:.0f}",
-            trial.state,
+            *(value_text(trial.values[key]) if key in trial.values else "-" for key in keys),
         ]
         for trial, value in [*study.ranked, *rest]
     ]
-    head = ("trial", metric, *keys, "epochs", "seconds", "status")
-    numbers = [1, *(2 + index for index, key in enumerate(keys) if study.space.domains[key].is_numeric)]
-    return section("Trials", table(head, rows, [*numbers, len(keys) + 2, len(keys) + 3], sortable=True))
+    head = ("trial", metric, "status", "epochs", "seconds", *keys)
+    numbers = [1, 3, 4, *(5 + index for index, key in enumerate(keys) if study.space.domains[key].is_numeric)]
+    return section("Trials", table(head, rows, numbers, sortable=True))
 
 
 def _winner(study: Study) -> list[str]:
@@ -158,7 +158,7 @@ def _winner(study: Study) -> list[str]:
         settings_section(study, study.winner),
         commands_section(study),
         _read(study, "Registry", partial(registry_section, study, study.winner)),
-        _read(study, "Test of the winner", partial(test_section, study, study.winner)),
+        _read(study, "Test of the winner", partial(evaluation_section, study, study.winner)),
     ]
 
 

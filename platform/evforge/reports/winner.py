@@ -16,7 +16,7 @@ from evforge.reports.html import command, details, image, images, link, paragrap
 from evforge.reports.intervals import share_interval
 from evforge.reports.study_data import Study, StudyTrial, value_text
 
-__all__ = ["commands_section", "registry_section", "settings_section", "test_section"]
+__all__ = ["commands_section", "registry_section", "settings_section", "evaluation_section"]
 
 LARGEST_IMAGE = 3 * 2**20
 """Images of more bytes are not embedded in the page."""
@@ -43,7 +43,7 @@ def settings_section(study: Study, winner: StudyTrial) -> str:
     return section("Settings of the winner", *parts)
 
 
-def test_section(study: Study, winner: StudyTrial) -> str:
+def evaluation_section(study: Study, winner: StudyTrial) -> str:
     """Return the HTML of the winner's evaluation on the test split, with its figures, from MLflow.
 
     Args:
