@@ -30,6 +30,8 @@ __all__ = [
 LONGEST_LABEL = 22
 FEW = 6
 """An axis has a tick at each of its values if it has at most this many different values."""
+LEAST_COLUMN = 110
+"""Least distance between two parallel coordinates in pixels. A narrower page scrolls."""
 FEWEST_EPOCHS = 12
 """The axis of epochs has a tick at each epoch if there are at most this many."""
 REST, BEST = "#8a9bab", COLOURS[1]
@@ -131,7 +133,7 @@ def parallel_figure(
 
     columns = [*axes, Axis(label, metric)]
     positions = [_positions(axis) for axis in columns]
-    figure = _figure("", "", height=420)
+    figure = _figure("", "", height=420).update_layout(meta={"least_width": LEAST_COLUMN * len(columns)})
     scale, sign = ("Viridis_r" if mode == "max" else "Viridis"), (1 if mode == "max" else -1)
     for trial in sorted(range(len(metric)), key=lambda index: sign * metric[index]):
         heights = [heights[trial] for heights, _ in positions]
@@ -182,7 +184,7 @@ def importance_figure(importances: "Mapping[str, Importance]") -> "Figure":
     """
     ranked = sorted(importances.items(), key=lambda pair: pair[1].share)
     found = [one for _, one in ranked]
-    figure = _figure("share of the variation explained (fANOVA), with 90 % interval", "", 110 + 34 * len(ranked))
+    figure = _figure("share explained, 90 % interval", "", 110 + 34 * len(ranked))
     above, below = ([one.high - one.share for one in found], [one.share - one.low for one in found])
     hover = "%{y}<br>share %{x:.2f}<br>90 % interval %{customdata[0]:.2f} to %{customdata[1]:.2f}<extra></extra>"
     figure.add_bar(

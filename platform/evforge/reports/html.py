@@ -116,12 +116,12 @@ def images(found: Sequence[str]) -> str:
 
 
 def plot(figure: "Figure") -> str:
-    """Return the HTML of an interactive figure."""
+    """Return the HTML of an interactive figure. It scrolls if the page is narrower than `meta.least_width` pixels."""
     # The JSON of plotly contains no "<", so it cannot end the script.
-    content, height = figure.to_json(), figure.layout.height
+    content, least = figure.to_json(), (figure.layout.meta or {}).get("least_width", 0)
     return (
-        f'<div class="plot" style="min-height: {height}px">{NO_SCRIPT}'
-        f'<script type="application/json">{content}</script></div>'
+        f'<div class="wide"><div class="plot" style="min-height: {figure.layout.height}px; min-width: {least}px">'
+        f'{NO_SCRIPT}<script type="application/json">{content}</script></div></div>'
     )
 
 

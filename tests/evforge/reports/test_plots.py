@@ -28,7 +28,8 @@ def trials():
 
 def figures_of(sections):
     """The content of each figure by its title."""
-    found = re.findall(r"<h[23]>([^<]*)</h[23]>\s*<div class=\"plot\".*?json\">(.*?)</script>", "".join(sections), re.S)
+    start = r'<h[23]>([^<]*)</h[23]>\s*<div class="wide"><div class="plot"'
+    found = re.findall(start + r".*?json\">(.*?)</script>", "".join(sections), re.DOTALL)
     return {title: json.loads(content) for title, content in found}
 
 
