@@ -140,9 +140,9 @@ def parallel_figure(
         line = {"color": sample_colorscale(scale, heights[-1])[0], "width": 2}
         hover = {"text": _hover(texts[trial]), "hovertemplate": "%{text}<extra></extra>"}
         # Points between the axes show the text there, too.
-        x = [index / 4 for index in range(4 * len(heights) - 3)]
-        y = [_between(heights, position) for position in x]
-        figure.add_scatter(x=x, y=y, mode="lines", line=line, opacity=0.8, showlegend=False, **hover)
+        places = [index / 4 for index in range(4 * len(heights) - 3)]
+        between = [_between(heights, place) for place in places]
+        figure.add_scatter(x=places, y=between, mode="lines", line=line, opacity=0.8, showlegend=False, **hover)
     for x, (_, ticks) in enumerate(positions):
         figure.add_vline(x, line={"color": "#555", "width": 1}, layer="below")
         for height, text in ticks:

@@ -93,8 +93,9 @@ def _summary(study: Study, importances: Mapping[str, Importance] | str) -> str:
     winner, metric = study.winner, study.config.tune.metric
     settings = ", ".join(f"{key} {value_text(value)}" for key, value in winner.values.items())
     so_far = "" if study.best_run is not None else " so far, as the search has not ended,"
+    number = "1 trial" if len(study.trials) == 1 else f"{len(study.trials)} trials"
     sentences = [
-        f"The winner of {len(study.trials)} trials{so_far} is {winner.name} with {settings or 'unrecorded settings'}.",
+        f"The winner of {number}{so_far} is {winner.name} with {settings or 'unrecorded settings'}.",
         _metric_sentence(metric, study.seeds(winner)),
         _importance_sentence(importances),
     ]

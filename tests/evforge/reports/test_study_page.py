@@ -84,7 +84,7 @@ def test_a_study_of_one_trial(tiny_config, tmp_path):
     run = tracker.start_run("trial-1", {**tiny_config.to_flat(), "model.feature_base": 4}, {}, parent)
     tracker.log_metrics(run, {"val_mean_ap": 0.25}, 1)
     text = re.sub(r"<script.*?</script>", "", report(tmp_path).read_text(), flags=re.S)
-    assert "The winner of 1 trials so far" in text and "Its val_mean_ap is 0.2500 with one seed" in text
+    assert "The winner of 1 trial so far" in text and "Its val_mean_ap is 0.2500 with one seed" in text
     assert "Which setting matters most is not known: at least 4 trials with a value" in text
     assert "not drawn: no trial has logged parameters" in text
     assert len(parsed(text).findall(".//div[@class='plot']")) == 6
