@@ -150,6 +150,7 @@ def parallel_figure(
             figure.add_annotation(x=x, y=height, text=_text(text), bgcolor="rgba(255,255,255,0.75)", **look)
     names = [_text(axis.name).replace(".", ".<br>", 1) for axis in columns]
     figure.update_xaxes(tickvals=list(range(len(columns))), ticktext=names, showgrid=False, side="top", zeroline=False)
+    figure.update_xaxes(range=[-0.3, len(columns) - 0.7])
     return figure.update_yaxes(visible=False, range=[-0.06, 1.06])
 
 
@@ -271,7 +272,7 @@ def _figure(xlabel: str, ylabel: str, height: int = 400) -> "Figure":
 
     figure = Figure()
     figure.update_xaxes(title=_text(xlabel), automargin=True)
-    figure.update_yaxes(title=_text(ylabel), automargin=True)
+    figure.update_yaxes(title=_text(ylabel), automargin=True, rangemode="nonnegative")
     return figure.update_layout(
         template="plotly_white",
         height=height,

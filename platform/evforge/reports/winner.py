@@ -56,7 +56,7 @@ def evaluation_section(study: Study, winner: StudyTrial) -> str:
     with tempfile.TemporaryDirectory() as folder:
         files = {path.name: path for path in _download(study, winner, Path(folder))}
         if EVALUATION_FILE not in files:
-            note = "The winner was not evaluated on the test split; `evforge evaluate` below does it."
+            note = "The winner was not evaluated on the test split; see the commands above."
             return section("Test of the winner", paragraph(note))
         found = json.loads(files[EVALUATION_FILE].read_text())
         names = sorted((path.stem for path in files.values() if path.suffix == ".png"), key=_order)
