@@ -250,6 +250,7 @@ def _add_points(
             name=_text(name),
             marker={"color": colour, "symbol": symbol, "size": size, "line": {"color": "white", "width": 0.7}},
             hovertemplate="%{text}<extra></extra>",
+            cliponaxis=False,  # a point at 0 is drawn completely
             **{"mode": "markers", **look},
         )
 
