@@ -90,7 +90,8 @@ class Resources:
 
         names = sorted({torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())})
         gpus = f"{self.gpus} GPUs" + (f" ({', '.join(names)})" if names and self.gpus else "")
-        return f"{len(self.nodes)} nodes, {self.cpus} CPU cores ({platform.machine()}), {gpus}"
+        nodes = "1 node" if len(self.nodes) == 1 else f"{len(self.nodes)} nodes"
+        return f"{nodes}, {self.cpus} CPU cores ({platform.machine()}), {gpus}"
 
     def require_workers(self, workers: int, use_gpu: bool) -> None:
         """Check that all workers of a training can run at the same time, as the training would otherwise wait forever.

@@ -30,6 +30,8 @@ __all__ = [
 LONGEST_LABEL = 22
 FEW = 6
 """An axis has a tick at each of its values if it has at most this many different values."""
+LEAST_COLUMN = 110
+"""Least distance between two parallel coordinates in pixels. A narrower page scrolls."""
 FEWEST_EPOCHS = 12
 """The axis of epochs has a tick at each epoch if there are at most this many."""
 REST, BEST = "#8a9bab", COLOURS[1]
@@ -131,16 +133,16 @@ def parallel_figure(
 
     columns = [*axes, Axis(label, metric)]
     positions = [_positions(axis) for axis in columns]
-    figure = _figure("", "", height=420)
+    figure = _figure("", "", height=420).update_layout(meta={"least_width": LEAST_COLUMN * len(columns)})
     scale, sign = ("Viridis_r" if mode == "max" else "Viridis"), (1 if mode == "max" else -1)
     for trial in sorted(range(len(metric)), key=lambda index: sign * metric[index]):
         heights = [heights[trial] for heights, _ in positions]
         line = {"color": sample_colorscale(scale, heights[-1])[0], "width": 2}
         hover = {"text": _hover(texts[trial]), "hovertemplate": "%{text}<extra></extra>"}
         # Points between the axes show the text there, too.
-        x = [index / 4 for index in range(4 * len(heights) - 3)]
-        y = [_between(heights, position) for position in x]
-        figure.add_scatter(x=x, y=y, mode="lines", line=line, opacity=0.8, showlegend=False, **hover)
+        places = [index / 4 for index in range(4 * len(heights) - 3)]
+        between = [_between(heights, place) for place in places]
+        figure.add_scatter(x=places, y=between, mode="lines", line=line, opacity=0.8, showlegend=False, **hover)
     for x, (_, ticks) in enumerate(positions):
         figure.add_vline(x, line={"color": "#555", "width": 1}, layer="below")
         for height, text in ticks:
@@ -148,6 +150,7 @@ def parallel_figure(
             figure.add_annotation(x=x, y=height, text=_text(text), bgcolor="rgba(255,255,255,0.75)", **look)
     names = [_text(axis.name).replace(".", ".<br>", 1) for axis in columns]
     figure.update_xaxes(tickvals=list(range(len(columns))), ticktext=names, showgrid=False, side="top", zeroline=False)
+    figure.update_xaxes(range=[-0.3, len(columns) - 0.7])
     return figure.update_yaxes(visible=False, range=[-0.06, 1.06])
 
 
@@ -182,7 +185,7 @@ def importance_figure(importances: "Mapping[str, Importance]") -> "Figure":
     """
     ranked = sorted(importances.items(), key=lambda pair: pair[1].share)
     found = [one for _, one in ranked]
-    figure = _figure("share of the variation explained (fANOVA), with 90 % interval", "", 110 + 34 * len(ranked))
+    figure = _figure("share explained, 90 % interval", "", 110 + 34 * len(ranked))
     above, below = ([one.high - one.share for one in found], [one.share - one.low for one in found])
     hover = "%{y}<br>share %{x:.2f}<br>90 % interval %{customdata[0]:.2f} to %{customdata[1]:.2f}<extra></extra>"
     figure.add_bar(
@@ -247,6 +250,7 @@ def _add_points(
             name=_text(name),
             marker={"color": colour, "symbol": symbol, "size": size, "line": {"color": "white", "width": 0.7}},
             hovertemplate="%{text}<extra></extra>",
+            cliponaxis=False,  # a point at 0 is drawn completely
             **{"mode": "markers", **look},
         )
 
@@ -269,7 +273,7 @@ def _figure(xlabel: str, ylabel: str, height: int = 400) -> "Figure":
 
     figure = Figure()
     figure.update_xaxes(title=_text(xlabel), automargin=True)
-    figure.update_yaxes(title=_text(ylabel), automargin=True)
+    figure.update_yaxes(title=_text(ylabel), automargin=True, rangemode="nonnegative")
     return figure.update_layout(
         template="plotly_white",
         height=height,

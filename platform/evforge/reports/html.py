@@ -83,7 +83,7 @@ def table(
     Args:
         head: names of the columns.
         rows: rows with one plain text per column.
-        numbers: indices of the columns to align to the right.
+        numbers: indices of the columns to align to the right. If there are any, no row of the table is broken.
         sortable: whether a click on the name of a column sorts the rows.
     """
 
@@ -93,7 +93,9 @@ def table(
         parts = (f"<{tag}{kind}>{text}</{tag}>" for text, kind in zip(texts, kinds, strict=True))
         return f"<tr>{''.join(parts)}</tr>"
 
-    body, kind = "\n".join(line(row, "td") for row in rows), ' class="sortable"' if sortable else ""
+    body = "\n".join(line(row, "td") for row in rows)
+    kinds = [name for name, given in (("compact", numbers), ("sortable", sortable)) if given]
+    kind = f' class="{" ".join(kinds)}"' if kinds else ""
     top = f"<thead>{line(head, 'th')}</thead>\n" if any(head) else ""
     return f'<div class="wide"><table{kind}>\n{top}<tbody>\n{body}\n</tbody>\n</table></div>'
 
@@ -114,12 +116,12 @@ def images(found: Sequence[str]) -> str:
 
 
 def plot(figure: "Figure") -> str:
-    """Return the HTML of an interactive figure."""
+    """Return the HTML of an interactive figure. It scrolls if the page is narrower than `meta.least_width` pixels."""
     # The JSON of plotly contains no "<", so it cannot end the script.
-    content, height = figure.to_json(), figure.layout.height
+    content, least = figure.to_json(), (figure.layout.meta or {}).get("least_width", 0)
     return (
-        f'<div class="plot" style="min-height: {height}px">{NO_SCRIPT}'
-        f'<script type="application/json">{content}</script></div>'
+        f'<div class="wide"><div class="plot" style="min-height: {figure.layout.height}px; min-width: {least}px">'
+        f'{NO_SCRIPT}<script type="application/json">{content}</script></div></div>'
     )
 
 

@@ -4,7 +4,7 @@
 for (const place of document.querySelectorAll(".plot")) {
   const { data, layout } = JSON.parse(place.querySelector("script").textContent);
   place.replaceChildren();
-  new Promise((done) => done(Plotly.newPlot(place, data, layout, { responsive: true, displaylogo: false })))
+  new Promise((done) => done(Plotly.newPlot(place, data, layout, { responsive: true, displaylogo: false, modeBarButtons: [["toImage", "resetScale2d"]] })))
     .catch((error) => { place.textContent = `not drawn: ${error}`; place.style.minHeight = "0"; });
 }
 // Tables that a click on the name of a column sorts: numbers before text, "-" at the end.
@@ -20,7 +20,8 @@ for (const head of document.querySelectorAll(".sortable th")) {
   button.append(...head.childNodes);
   head.append(button);
   button.onclick = () => {
-    const order = head.ariaSort === "descending" ? "ascending" : "descending";
+    const orders = head.className === "number" ? ["descending", "ascending"] : ["ascending", "descending"];
+    const order = orders[Number(head.ariaSort === orders[0])];
     for (const other of head.parentNode.children) other.ariaSort = null;
     head.ariaSort = order;
     const body = head.closest("table").tBodies[0], column = head.cellIndex, sign = order === "ascending" ? 1 : -1;

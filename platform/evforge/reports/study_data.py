@@ -130,7 +130,7 @@ class Study:
 
     def shown(self, text: str) -> str:
         """Return a text without the folders of this machine: a page may be sent to others."""
-        places = {str(self.folder): self.folder.name, str(Path(self.config.data.dataset_path).absolute()): "DATASET"}
+        places = {str(self.folder): self.folder.name, self.config.data.dataset_path: "DATASET"}
         for place, name in {**places, str(self.folder.parent): "RUNS", str(Path.home()): "~"}.items():
             text = text.replace(place, name) if len(place) > 1 else text
         return text

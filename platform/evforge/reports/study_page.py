@@ -17,7 +17,7 @@ from evforge.reports.importances import LEAST_TRIALS, Importance, measure_import
 from evforge.reports.intervals import mean_interval
 from evforge.reports.plots import figure_sections
 from evforge.reports.study_data import Study, StudyTrial, read_study, value_text
-from evforge.reports.winner import commands_section, registry_section, settings_section, test_section
+from evforge.reports.winner import commands_section, evaluation_section, registry_section, settings_section
 from evforge.training.run_folder import HARDWARE_TAG, write_text
 
 __all__ = ["report"]
@@ -93,8 +93,9 @@ def _summary(study: Study, importances: Mapping[str, Importance] | str) -> str:
     winner, metric = study.winner, study.config.tune.metric
     settings = ", ".join(f"{key} {value_text(value)}" for key, value in winner.values.items())
     so_far = "" if study.best_run is not None else " so far, as the search has not ended,"
+    number = "1 trial" if len(study.trials) == 1 else f"{len(study.trials)} trials"
     sentences = [
-        f"The winner of {len(study.trials)} trials{so_far} is {winner.name} with {settings or 'unrecorded settings'}.",
+        f"The winner of {number}{so_far} is {winner.name} with {settings or 'unrecorded settings'}.",
         _metric_sentence(metric, study.seeds(winner)),
         _importance_sentence(importances),
     ]
@@ -133,22 +134,22 @@ def _importance_sentence(importances: Mapping[str, Importance] | str) -> str:
 
 
 def _trials(study: Study) -> str:
-    keys, metric = list(study.space.domains), study.config.tune.metric
+    keys, metric, winner = list(study.space.domains), study.config.tune.metric, study.winner
     rest = [(trial, None) for trial in study.trials if not trial.history]
     rows = [
         [
-            f"{trial.name} (winner)" if trial is study.winner else trial.name,
+            f"{trial.name} (winner)" if trial is winner else trial.name,
             metric_text(value),
-            *(value_text(trial.values[key]) if key in trial.values else "-" for key in keys),
+            trial.state,
             str(trial.epochs),
             f"{trial.seconds:.0f}",
-            trial.state,
+            *(value_text(trial.values[key]) if key in trial.values else "-" for key in keys),
         ]
         for trial, value in [*study.ranked, *rest]
     ]
-    head = ("trial", metric, *keys, "epochs", "seconds", "status")
-    numbers = [1, *(2 + index for index, key in enumerate(keys) if study.space.domains[key].is_numeric)]
-    return section("Trials", table(head, rows, [*numbers, len(keys) + 2, len(keys) + 3], sortable=True))
+    head = ("trial", metric, "status", "epochs", "seconds", *keys)
+    numbers = [1, 3, 4, *(5 + index for index, key in enumerate(keys) if study.space.domains[key].is_numeric)]
+    return section("Trials", table(head, rows, numbers, sortable=True))
 
 
 def _winner(study: Study) -> list[str]:
@@ -158,7 +159,7 @@ def _winner(study: Study) -> list[str]:
         settings_section(study, study.winner),
         commands_section(study),
         _read(study, "Registry", partial(registry_section, study, study.winner)),
-        _read(study, "Test of the winner", partial(test_section, study, study.winner)),
+        _read(study, "Test of the winner", partial(evaluation_section, study, study.winner)),
     ]
 
 

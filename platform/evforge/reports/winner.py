@@ -16,7 +16,7 @@ from evforge.reports.html import command, details, image, images, link, paragrap
 from evforge.reports.intervals import share_interval
 from evforge.reports.study_data import Study, StudyTrial, value_text
 
-__all__ = ["commands_section", "registry_section", "settings_section", "test_section"]
+__all__ = ["commands_section", "registry_section", "settings_section", "evaluation_section"]
 
 LARGEST_IMAGE = 3 * 2**20
 """Images of more bytes are not embedded in the page."""
@@ -43,7 +43,7 @@ def settings_section(study: Study, winner: StudyTrial) -> str:
     return section("Settings of the winner", *parts)
 
 
-def test_section(study: Study, winner: StudyTrial) -> str:
+def evaluation_section(study: Study, winner: StudyTrial) -> str:
     """Return the HTML of the winner's evaluation on the test split, with its figures, from MLflow.
 
     Args:
@@ -56,7 +56,7 @@ def test_section(study: Study, winner: StudyTrial) -> str:
     with tempfile.TemporaryDirectory() as folder:
         files = {path.name: path for path in _download(study, winner, Path(folder))}
         if EVALUATION_FILE not in files:
-            note = "The winner was not evaluated on the test split; `evforge evaluate` below does it."
+            note = "The winner was not evaluated on the test split; see the commands above."
             return section("Test of the winner", paragraph(note))
         found = json.loads(files[EVALUATION_FILE].read_text())
         names = sorted((path.stem for path in files.values() if path.suffix == ".png"), key=_order)

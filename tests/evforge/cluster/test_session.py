@@ -14,7 +14,7 @@ from waiting import wait_for
 
 from evforge import EvForgeError
 from evforge.cluster import processes, session
-from evforge.cluster.session import ray_session
+from evforge.cluster.session import Resources, ray_session
 
 SLEEP = shutil.which("sleep")
 
@@ -231,3 +231,14 @@ def test_a_cluster_that_refuses_names_the_reason_and_the_remedy(monkeypatch):
             pytest.fail("there is no connection")
         assert str(failure.value).startswith(f"RAY_ADDRESS: {message}"), failure.value
         assert "\n" not in str(failure.value)
+
+
+def test_resources_as_text(monkeypatch):
+    import torch
+
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert Resources(((4, 0), (8, 0))).text() == "2 nodes, 12 CPU cores (x86_64), 0 GPUs"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "NVIDIA X")
+    assert Resources(((16, 2),)).text() == "1 node, 16 CPU cores (x86_64), 2 GPUs (NVIDIA X)"

@@ -7,18 +7,17 @@ from matplotlib.figure import Figure
 
 from evforge.display.figures import FEW, make_figure, opacity, set_title, wilson_interval
 from evforge.evaluation.report import pr_curve_figure
-from evforge.reports.figures import learning_curves_figure
 
 
 def test_figures_without_data_say_so():
-    for figure in (pr_curve_figure({}, "t", {}), learning_curves_figure({})):
-        assert [text.get_text() for text in figure.axes[0].texts] == ["no data"]
-        _draws(figure)
+    figure = pr_curve_figure({}, "t", {})
+    assert [text.get_text() for text in figure.axes[0].texts] == ["no data"]
+    _draws(figure)
 
 
 def test_figures_need_no_pyplot():
     code = (
-        "import sys; from evforge.reports.figures import learning_curves_figure as f; f({'a': [(0, 1.0)]});"
+        "import sys; from evforge.evaluation.report import pr_curve_figure as f; f({}, 't');"
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

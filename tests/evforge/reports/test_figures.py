@@ -1,45 +1,77 @@
-import io
+import json
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from evforge.reports.figures import (
+    BEST,
     Axis,
-    coverage_scatter,
+    Point,
     importance_figure,
     learning_curves_figure,
     parallel_figure,
+    scatter_figure,
+    setting_figure,
     trade_off_figure,
 )
+from evforge.reports.importances import Importance
+
+EVIL = "<b>&\"'</script>"
 
 
-def _draws(figure: Figure) -> None:
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    assert file.getvalue().startswith(b"\x89PNG")
+def of_trials(figure):
+    return [trace for trace in figure.data if trace.x is not None]
 
 
-def test_learning_curves_leave_out_trials_without_points():
-    figure = learning_curves_figure({"a": [(0, 0.1), (1, 0.2)], "stopped": [], "b": [(0, 0.3)]})
-    (axes,) = figure.axes
-    assert [line.get_label() for line in axes.get_lines()] == ["a", "b"]
-    np.testing.assert_array_equal(axes.get_lines()[0].get_xdata(), [0, 1])
-    _draws(figure)
+def test_learning_curves_end_with_the_winner_and_leave_out_trials_without_points():
+    curves = {"a": [(1, 0.1), (2, 0.2)], "best": [(1, 0.3)], "stopped": [], "b": [(1, 0.0)]}
+    figure = learning_curves_figure(curves, "best", "mAP")
+    assert [list(trace.y) for trace in figure.data] == [[0.1, 0.2], [0.0], [0.3]]
+    assert [trace.line.color == BEST for trace in figure.data] == [False, False, True]
+    assert [trace.hovertemplate.partition("<br>")[0] for trace in figure.data] == [
+        "<b>a</b>",
+        "<b>b</b>",
+        "<b>best</b>",
+    ]
+    assert [(trace.name, trace.showlegend) for trace in figure.data] == [
+        ("other trials", True),
+        ("other trials", False),
+        ("winner", True),
+    ]
 
 
-def test_many_trials_are_told_apart():
-    figure = learning_curves_figure({f"trial_{index}": [(0, 0.1), (1, 0.2)] for index in range(20)})
-    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].get_lines()}
-    assert len(looks) == 20
+@pytest.mark.parametrize(("epochs", "step"), [(12, 1), (13, None)])
+def test_few_epochs_have_a_tick_each(epochs, step):
+    assert learning_curves_figure({"a": [(epochs, 0.5)]}, "a", "mAP").layout.xaxis.dtick == step
+
+
+def test_a_setting_has_its_winner_apart():
+    texts = [["a", "mAP 0.1"], ["b", "mAP 0.3"], ["c", "mAP 0.2"]]
+    others, best = setting_figure(Axis("lr", [1e-3, 1e-2, 1e-1], log=True), [0.1, 0.3, 0.2], texts, 1, "mAP").data
+    assert (list(others.x), list(others.y), list(best.x), list(best.y)) == ([1e-3, 1e-1], [0.1, 0.2], [1e-2], [0.3])
+    assert list(best.text) == ["<b>b</b><br>mAP 0.3"] and best.marker.symbol == "star"
+    assert len(setting_figure(Axis("lr", [1, 2]), [0.1, 0.2], texts[:2], None, "mAP").data) == 1
+
+
+@pytest.mark.parametrize(
+    ("axis", "kind", "ticks"),
+    [
+        (Axis("lr", [1e-3, 1e-2], log=True), "log", None),
+        (Axis("list", ["van", "bus"]), "category", None),
+        (Axis("width", [8, 4]), None, (4, 8)),
+    ],
+)
+def test_the_axis_of_a_setting_fits_its_values(axis, kind, ticks):
+    found = setting_figure(axis, [0.1, 0.2], [["a"], ["b"]], 0, "mAP").layout.xaxis
+    assert (found.type, found.tickvals) == (kind, ticks)
 
 
 def ticks_of(axis, values):
     """Positions of the ticks by their texts, and of the values, on the axis of a setting."""
-    plot = parallel_figure([axis], values, "mAP", "t").axes[0]
-    ticks = {text.get_text(): text.get_position()[1] for text in plot.texts if text.get_position()[0] == 0.03}
-    lines = [line.get_ydata()[0] for line in plot.get_lines() if list(line.get_xdata()) == [0, 1]]
-    return ticks, lines
+    figure = parallel_figure([axis], values, [[str(index)] for index in range(len(values))], "mAP")
+    ticks = {note.text: note.y for note in figure.layout.annotations if note.x == 0}
+    lines = {trace.text: trace.y[0] for trace in of_trials(figure)}
+    return ticks, [lines[f"<b>{index}</b>"] for index in range(len(values))]
 
 
 @pytest.mark.parametrize(
@@ -69,44 +101,42 @@ def test_an_axis_of_many_values_has_five_ticks():
     assert set(ticks_of(Axis("a", values[:6]), range(6))[0]) == {"2", "3", "4", "5", "8", "9"}
 
 
-def test_better_trials_are_in_front():
-    figure = parallel_figure([Axis("optim.lr", [3, 1, 2])], [0.5, 0.1, 0.9], "mAP", "t")
-    lines = [line for line in figure.axes[0].get_lines() if list(line.get_xdata()) == [0, 1]]
-    np.testing.assert_allclose([line.get_ydata() for line in lines], [[0, 0], [1, 0.5], [0.5, 1]])
-    brightness = [sum(line.get_color()[:3]) for line in lines]
-    assert brightness == sorted(brightness)
-    names = [text.get_text() for text in figure.axes[0].texts if text.get_position()[1] == 1.06]
-    assert names == ["optim.\nlr", "mAP"] and figure.axes[1].get_ylabel() == "mAP"
-    _draws(figure)
+@pytest.mark.parametrize(("mode", "last"), [("max", 0.9), ("min", 0.1)])
+def test_better_trials_are_darker_and_in_front(mode, last):
+    values = [0.5, 0.1, 0.9]
+    figure = parallel_figure([Axis("optim.lr", [3, 1, 2])], values, [[str(value)] for value in values], "mAP", mode)
+    traces = of_trials(figure)
+    assert traces[-1].text == f"<b>{last}</b>"
+    np.testing.assert_allclose({trace.text: trace.y for trace in traces}["<b>0.5</b>"], [1, 0.875, 0.75, 0.625, 0.5])
+    brightness = [sum(map(int, trace.line.color[4:-1].split(","))) for trace in traces]
+    assert brightness == sorted(brightness, reverse=True)
+    assert figure.layout.xaxis.ticktext == ("optim.<br>lr", "mAP")
 
 
-def test_the_most_important_setting_is_at_the_top():
-    (axes,) = importance_figure({"lr": 0.7, "width": 0.05, "anchors": 0.25}, "t").axes
-    assert [bar.get_width() for bar in axes.patches] == [0.05, 0.25, 0.7]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["width", "anchors", "lr"]
-    assert [text.get_text() for text in axes.texts] == ["0.05", "0.25", "0.70"]
+def test_the_most_important_setting_is_at_the_top_and_has_an_interval():
+    found = {"lr": Importance(0.7, 0.4, 0.8), "width": Importance(0.05, 0, 0.2), "anchors": Importance(0.25, 0.25, 0.3)}
+    (bars,) = importance_figure(found).data
+    assert (list(bars.y), list(bars.x)) == (["width", "anchors", "lr"], [0.05, 0.25, 0.7])
+    np.testing.assert_allclose(bars.error_x.array, [0.15, 0.05, 0.1])
+    np.testing.assert_allclose(bars.error_x.arrayminus, [0.05, 0, 0.3])
 
 
-@pytest.mark.parametrize(("number", "names"), [(12, 12), (13, 0)])
-def test_a_metric_against_a_cost(number, names):
-    points = {f"t{index}": (10.0 * index, 0.1 * index) for index in range(number)} | {"rest": (50.0, 0.2)}
-    front = [f"t{index}" for index in range(number)]
-    figure = trade_off_figure(points, front, "cost", "mAP", "t")
-    (axes,) = figure.axes
-    rest, best = axes.get_lines()
-    assert (rest.get_xydata().tolist(), rest.get_label()) == ([[50, 0.2]], "trials")
-    np.testing.assert_allclose(best.get_xydata(), [points[name] for name in front])
-    assert [text.get_text() for text in axes.texts] == front[:names]
-    assert len(trade_off_figure({"a": (1, 2)}, ["a"], "cost", "mAP", "t").axes[0].get_lines()) == 1
-    _draws(figure)
+def test_a_metric_against_a_cost():
+    points = {name: Point(x, y, [name]) for name, x, y in (("a", 1, 0.1), ("rest", 3, 0.05), ("b", 2, 0.3))}
+    rest, best = trade_off_figure(points, ["a", "b"], "cost", "mAP").data
+    assert (list(rest.x), list(rest.y)) == ([3], [0.05])
+    assert (list(best.x), list(best.y), best.name, best.line.shape) == ([1, 2], [0.1, 0.3], "Pareto front", "hv")
+    assert len(trade_off_figure({"a": points["a"]}, ["a"], "cost", "mAP").data) == 1
 
 
-def test_each_anchor_list_has_its_own_colour():
-    points = {"a": (0.5, 0.1), "b": (0.75, 0.2), "c": (0.25, 0.4)}
-    figure = coverage_scatter(points, {"a": "PSEE", "b": "fitted", "c": "PSEE"}, "mAP")
-    first, second = figure.axes[0].get_lines()
-    assert (first.get_label(), second.get_label()) == ("PSEE", "fitted")
-    assert first.get_xydata().tolist() == [[0.5, 0.1], [0.25, 0.4]] and second.get_xydata().tolist() == [[0.75, 0.2]]
-    assert first.get_color() != second.get_color()
-    many = coverage_scatter({str(k): (k, k) for k in range(20)}, {str(k): str(k) for k in range(20)}, "mAP")
-    assert len({(line.get_color(), line.get_marker()) for line in many.axes[0].get_lines()}) == 20
+def test_each_group_has_its_own_look():
+    figure = scatter_figure({str(k): [Point(k, k, ["a"])] for k in range(20)}, "x", "y")
+    assert len({(trace.marker.color, trace.marker.symbol) for trace in figure.data}) == 20
+
+
+def test_names_are_escaped():
+    figure = setting_figure(Axis("a", [EVIL, "b"]), [0.1, 0.2], [[EVIL], ["b"]], 1, EVIL)
+    shown = "&lt;b&gt;&amp;\"'&lt;/script&gt;"
+    assert (figure.data[0].x[0], figure.layout.yaxis.title.text) == (shown, shown)
+    assert figure.data[0].text[0] == f"<b>{shown}</b>"
+    assert "<" not in figure.to_json() and json.loads(figure.to_json())["data"][0]["x"] == [shown]

@@ -1,13 +1,18 @@
 import base64
+import re
 from xml.etree import ElementTree
 
-from evforge.reports.html import image, page, paragraph, section, table
+from plotly.graph_objects import Figure
+
+from evforge.reports.html import command, details, image, images, link, page, paragraph, plot, plots, section, table
 
 EVIL = '<b> & "quotes"'
 
 
 def parsed(text):
-    return ElementTree.fromstring(text.removeprefix("<!DOCTYPE html>\n"))
+    return ElementTree.fromstring(
+        re.sub(r"<script>.*?</script>", "", text.removeprefix("<!DOCTYPE html>\n"), flags=re.S)
+    )
 
 
 def test_a_page_has_its_title_twice_and_its_sections_in_order():
@@ -22,12 +27,20 @@ def test_a_page_has_its_title_twice_and_its_sections_in_order():
     ]
 
 
-def test_text_is_escaped_everywhere(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\x00\xff")
-    parts = [paragraph(EVIL), table([EVIL], [[EVIL]]), image(tmp_path / "a.png", EVIL)]
+def test_text_is_escaped_everywhere():
+    parts = [
+        paragraph(EVIL),
+        table([EVIL], [[EVIL]]),
+        image(b"\x89PNG\x00\xff", EVIL),
+        command(EVIL),
+        details(EVIL),
+        link(EVIL, 'http://a/"b'),
+        plots({EVIL: ""}),
+    ]
     body = parsed(page("a", [section(EVIL, *parts)])).find("body")
-    assert [body.findtext(path) for path in ("h2", "p", ".//th", ".//td", ".//figcaption")] == [EVIL] * 5
-    assert body.find(".//img").get("alt") == EVIL
+    paths = ("h2", "p", ".//th", ".//td", ".//figcaption", ".//code", ".//summary", ".//a", ".//h3")
+    assert [body.findtext(path) for path in paths] == [EVIL] * len(paths)
+    assert body.find(".//img").get("alt") == EVIL and body.find(".//a").get("href") == 'http://a/"b'
 
 
 def test_a_table_has_its_numbers_on_the_right():
@@ -40,8 +53,22 @@ def test_a_table_has_its_numbers_on_the_right():
     ]
 
 
-def test_an_image_is_embedded(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\x00\xff")
-    source = parsed(image(tmp_path / "a.png", "a")).find("img").get("src")
+def test_a_table_without_names_of_columns_has_no_head():
+    tree = parsed(table(["", ""], [["a", "b"]]))
+    assert tree.find(".//thead") is None and tree.find("table").get("class") is None
+    assert parsed(table(["a.b"], [["c"]], sortable=True)).find("table").get("class") == "sortable"
+    assert "".join(parsed(table(["a.b"], [["c"]])).find(".//th").itertext()) == "a.b"
+
+
+def test_an_image_is_embedded():
+    source = parsed(images([image(b"\x89PNG\x00\xff", "a")])).find(".//img").get("src")
     kind, _, data = source.partition(",")
     assert kind == "data:image/png;base64" and base64.b64decode(data) == b"\x89PNG\x00\xff"
+
+
+def test_plotly_is_embedded_once_and_only_for_figures():
+    figure = plot(Figure(layout_height=250).add_scatter(x=[1], y=[2], name="</script>"))
+    assert figure.count("</script>") == 1 and "min-height: 250px" in figure and "<noscript>" in figure
+    with_figures, without = page("a", [figure, figure]), page("a", ["text"])
+    assert with_figures.count("plotly.js v") == 1 and len(with_figures) > 4_000_000
+    assert "plotly.js v" not in without and len(without) < 10_000

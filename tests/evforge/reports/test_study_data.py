@@ -1,11 +1,9 @@
 from pathlib import Path
 
 import pytest
+from study_trials import study_of, trial
 
-from detector.config import Config
-from evforge.reports.study_data import Study, StudyTrial, read_study, value_text
-from evforge.space.domains import parse_domain
-from evforge.space.space import Space
+from evforge.reports.study_data import read_study, value_text
 
 
 def test_what_runs_tell(study):
@@ -17,27 +15,7 @@ def test_what_runs_tell(study):
     assert found.trials[0].config.anchors.anchor_list == [(1.0, 1.0), (2.5, 1.0)]
     assert (len(found.trials), len(found.measured)) == (8, 7)
     assert found.front("latency_ms") == ["trial-1", "trial-2"]
-    assert max(found.importances(), key=found.importances().get) == "model.feature_base"
-
-
-def trial(name="trial-1", measured=(), **changes):
-    history = list(enumerate(measured, 1))
-    fields = {
-        "config": None,
-        "values": {},
-        "status": "FINISHED",
-        "stopped_early": False,
-        "failure": "",
-        "seconds": 1.0,
-        "costs": {},
-        "run_id": "0",
-    }
-    return StudyTrial(name, history=history, **{**fields, **changes})
-
-
-def study_of(*trials, mode="max", domains=None):
-    space = Space("space.yaml", {}, {key: parse_domain(entry) for key, entry in (domains or {}).items()})
-    return Study(Path("study"), Config().with_overrides({"tune.mode": mode}), space, None, "0", list(trials))
+    assert found.started > 0 and found.best_run is None and found.winner.name == "trial-2"
 
 
 def test_the_state_of_a_trial_is_that_of_its_run_or_stopped_early():
@@ -75,15 +53,23 @@ def test_the_front_is_cheapest_first_and_leaves_out_what_was_not_measured():
     assert study_of(*trials).front("latency_ms") == []
 
 
-def test_the_setting_that_decides_has_the_highest_importance():
-    rows = [{"x": x, "kind": kind} for x in (0.1, 0.4, 0.6, 0.9) for kind in ("a", "b")]
-    domains = {"x": {"uniform": [0, 1]}, "kind": {"choice": ["a", "b"]}, "fixed": {"choice": [1]}}
-    measured = [row["x"] * 5 + (row["kind"] == "b") * 0.1 for row in rows]
-    trials = [trial("", [value], values={**row, "fixed": 1}) for value, row in zip(measured, rows, strict=True)]
-    shares = study_of(*trials, domains=domains).importances()
-    assert set(shares) == {"x", "kind"} and sum(shares.values()) == pytest.approx(1)
-    assert shares["x"] > 0.9
-    assert study_of(*trials[:3], domains=domains).importances() == {}
+def test_the_winner_is_the_trial_of_the_best_checkpoint():
+    rows = {"a": (0.5, {"x": 1}), "b": (0.4, {"x": 2}), "final-1": (0.7, {"x": 2}), "c": (0.6, {"x": 1, "y": 3})}
+    trials = [trial(name, [value], values=values) for name, (value, values) in rows.items()]
+    domains = {"x": {"uniform": [0, 9]}}
+    study = study_of(*trials, domains=domains, best_run="b")
+    assert study.winner.name == "b" and [one.name for one, _ in study.seeds(study.winner)] == ["b", "final-1"]
+    assert study_of(*trials, domains=domains).winner.name == "final-1"
+    assert study_of(trial("a")).winner is None
+    # Trials without recorded values may differ in more than their seeds.
+    study = study_of(trial("a", [0.1]), trial("b", [0.3]), domains=domains)
+    assert study.seeds(study.winner) == [(study.winner, 0.3)]
+
+
+def test_a_text_without_the_folders_of_this_machine():
+    study = study_of()
+    assert study.shown(f"{study.folder}/failures: no space") == "study/failures: no space"
+    assert study.shown(f"{study.folder.parent}/x.h5, {Path.home()}/y") == "RUNS/x.h5, ~/y"
 
 
 @pytest.mark.parametrize(
@@ -96,6 +82,8 @@ def test_the_setting_that_decides_has_the_highest_importance():
         ("car", "car"),
         ("[[1, 0.5], [2, 3]]", "1:0.5 2:3"),
         ([(1, 0.5)], "1:0.5"),
+        (["car", "bus", "van"], "car, bus, van"),
+        ([0.1, 0.2], "0.1, 0.2"),
     ],
 )
 def test_values_as_short_text(value, text):
