@@ -221,8 +221,7 @@ def run_workers(
         threads: number of torch threads per worker; if None, the workers of a machine share its cores.
         left_out: ids of nodes that must not be used.
         max_failures: number of retries; `train.max_failures` if None.
-        log: dict with the `tracker` and the `run_id` to which rank 0 logs, and `system_metrics`, which is whether the
-            use of its machine is logged too; None to log nothing.
+        log: dict with the `tracker`, `run_id` and `system_metrics` (bool) for rank 0; None to log nothing.
         callbacks: callbacks of Ray Train.
 
     Raises:
