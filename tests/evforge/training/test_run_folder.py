@@ -20,6 +20,7 @@ from evforge.training.run_folder import (
     checkpoint_file,
     copy_checkpoint,
     load_config,
+    logged_metrics,
     note_failure,
     read_record,
     whole_checkpoints,
@@ -177,3 +178,10 @@ def test_a_run_that_was_moved_alone_names_its_old_places(project, tmp_path):
     assert read_record(run).tracking_uri == f"sqlite:///{project}/mlflow.db"
     shutil.rmtree(project / "dataset")
     assert load_config(run).data.dataset_path == str(project / "dataset")
+
+
+def test_constant_costs_are_logged_with_the_first_report_only():
+    report = {"val_mean_ap": 0.5, "train_lr": 0.1, "parameters": 9.0, "latency_ms": 2.0, "epoch": 1, "fingerprint": "x"}
+    changing = {"val_mean_ap": 0.5, "train_lr": 0.1}
+    assert logged_metrics(report, first=True) == {**changing, "parameters": 9.0, "latency_ms": 2.0}
+    assert logged_metrics(report, first=False) == changing
