@@ -37,7 +37,7 @@ __all__ = [
     "read_checkpoint",
 ]
 
-
+LOSSES = ("train_loss", "train_cls_loss", "train_loc_loss")
 VIDEO_SCORE = 0.4
 """Lowest score of the detections that `demo_video` draws."""
 
@@ -257,10 +257,8 @@ class LightningDetectionModel(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Compute mAP on the validation split, and log mAP and the mean training losses of the epoch."""
         if self._loss_count:
-            means = zip(
-                ("train_loss", "train_cls_loss", "train_loc_loss"), self._loss_sum / self._loss_count, strict=True
-            )
-            self.log_dict(dict(means), prog_bar=True, sync_dist=True)
+            losses = zip(LOSSES, self._loss_sum / self._loss_count, strict=True)
+            self.log_dict(dict(losses), prog_bar=True, sync_dist=True)
         self.inference_epoch_end(self._predictions, mode="val")
 
     def on_test_epoch_end(self) -> None:

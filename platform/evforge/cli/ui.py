@@ -6,6 +6,7 @@ import sys
 from typing import NoReturn
 
 from detector.config.credentials import with_password
+from evforge.tracking.mlflow_compat import EXPERIMENTS_PAGE
 from evforge.tracking.store import checked_uri, require_store
 
 __all__ = ["server_command", "show_pages"]
@@ -14,7 +15,7 @@ HOST = "127.0.0.1"
 ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # otherwise a second service for jobs is started
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "PYTHONWARNINGS": "ignore::DeprecationWarning",
+    "PYTHONWARNINGS": "ignore",
 }
 
 
@@ -30,11 +31,12 @@ def show_pages(uri: str | None, port: int) -> None:
     """
     uri = checked_uri(uri)
     if uri.startswith("http"):
-        print(f"MLflow's pages: {uri}")
+        print(f"MLflow's pages: {uri.rstrip('/')}/{EXPERIMENTS_PAGE}")
         return
     require_store(uri, create=False)
     _check_port(port)
-    print(f"MLflow's pages: http://{HOST}:{port} in a few seconds; Ctrl-C ends the server", flush=True)
+    print(f"MLflow's pages, after a few seconds: http://{HOST}:{port}/{EXPERIMENTS_PAGE}", flush=True)
+    print("Ctrl-C ends the server", flush=True)
     _run(*server_command(uri, port))
 
 

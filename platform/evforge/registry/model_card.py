@@ -32,7 +32,7 @@ def model_card(
     search: str | None = None,
     media: str = "",
 ) -> str:
-    """Return the model card as Markdown.
+    """Return the model card as Markdown. Paths in the settings are shortened to their last name.
 
     Args:
         name: name of the model in the registry.
@@ -42,8 +42,6 @@ def model_card(
         speed: measured speed and conditions of this measurement, as texts by label.
         search: Markdown about the search that found the model; None if there was no search.
         media: Markdown with figures and videos of detections; empty without them.
-
-    Paths in the settings are shortened to the last name, because they exist on one machine only.
     """
     config = _portable(config)
     classes, metrics = evaluation["classes"], evaluation["metrics"]

@@ -7,10 +7,12 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
+from PIL import Image
 from torch import Tensor
 
 from detector.data_factory import psee_data
 from detector.evaluation.detect import detect
+from detector.utils.atomic_write import atomic_write
 from detector.utils.decoration import decoration
 from detector.visualization import drawing
 from evforge.evaluation.checkpoint import checkpoint_config, find_checkpoint, load_model
@@ -24,6 +26,9 @@ from evforge.training.profiling import measure_speed
 from evforge.training.run_folder import SPACE_FILE, read_record
 
 __all__ = ["publish", "register_checkpoint", "search_text"]
+
+SMALL_SHEET, SMALL_WIDTH = "detections_small.png", 640
+"""Figure of detections in the model card: name of the file, largest width in pixels."""
 
 VIDEO, VIDEO_FRAMES, VIDEO_SCORE = "detections.gif", 120, 0.4
 """Video: name of the file, number of frames, lowest score of the detections that are drawn."""
@@ -76,8 +81,17 @@ def publish(tracker: Tracker, name: str, run_id: str, found: Evaluation, exporte
     with decoration("the video of detections"):
         tracker.log_file(run_id, write_video(found), found.split)
     with decoration("the detections in the model card"):
+        _log_small_figure(tracker, run_id, found)
         describe_version(tracker, name, version, card(media=_media(tracker, run_id, found.split)))
     return result
+
+
+def _log_small_figure(tracker: Tracker, run_id: str, found: Evaluation) -> None:
+    """Store the figure of detections in a size that fits into MLflow's page of a model, which does not scale it."""
+    with Image.open(found.folder / SHEET) as image, atomic_write(found.folder / SMALL_SHEET) as part:
+        image.thumbnail((SMALL_WIDTH, 4 * SMALL_WIDTH))
+        image.save(part, format="PNG")
+    tracker.log_file(run_id, found.folder / SMALL_SHEET, found.split)
 
 
 def _media(tracker: Tracker, run_id: str, split: str) -> str:
@@ -86,10 +100,10 @@ def _media(tracker: Tracker, run_id: str, split: str) -> str:
     The addresses are relative to MLflow's pages, so that they are valid on every server of the store.
     """
     stored = {file.path for file in tracker.client.list_artifacts(run_id, split)}
-    figure, video = f"{split}/{SHEET}", f"{split}/{VIDEO}"
+    figure, video = f"{split}/{SMALL_SHEET}", f"{split}/{VIDEO}"
     experiment = tracker.client.get_run(run_id).info.experiment_id
     parts = {
-        figure: f'<img src="get-artifact?path={figure}&run_uuid={run_id}" alt="detections and labels" width="900">',
+        figure: f"![Detections and labels](get-artifact?path={figure}&run_uuid={run_id})",
         video: f"[Video of detections](#/experiments/{experiment}/runs/{run_id}/artifacts/{video})",
     }
     return "\n\n".join(text for path, text in parts.items() if path in stored)

@@ -135,13 +135,9 @@ def register(
     client = tracker.client
     _ensure_registered_model(client, name)
     # The source is a location of files. MLflow would look up `models:/<id>` in its process-wide store.
+    source, text = logged.artifact_location, _description(card, logged.model_id)
     created = client.create_model_version(
-        name,
-        logged.artifact_location,
-        run_id,
-        version_tags,
-        description=_description(card, logged.model_id),
-        model_id=logged.model_id,
+        name, source, run_id, version_tags, description=text, model_id=logged.model_id
     )
     version = int(created.version)
     _describe(client, logged, run_id, metrics, card, {"name": name, "version": version})

@@ -1,9 +1,9 @@
 """All uses of undocumented parts of MLflow. A test fails if MLflow changes one of these parts."""
 
-__all__ = ["EXPERIMENT_TAGS", "PATH_COLUMNS"]
+__all__ = ["EXPERIMENTS_PAGE", "PATH_COLUMNS"]
 
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Tags of an experiment for which MLflow's pages show the training of models instead of language models."""
+EXPERIMENTS_PAGE = "#/experiments?workflowType=machine_learning"
+"""Address of the list of experiments in MLflow's pages. Without the option, they show language models at first."""
 
 PATH_COLUMNS = {
     "experiments": ("artifact_location",),

@@ -11,7 +11,7 @@ from filelock import SoftFileLease
 
 from detector.config.credentials import PASSWORD, USERNAME, hide_password
 from evforge import one_line
-from evforge.tracking.mlflow_compat import EXPERIMENT_TAGS, PATH_COLUMNS
+from evforge.tracking.mlflow_compat import PATH_COLUMNS
 
 __all__ = [
     "CREDENTIALS_REMEDY",
@@ -135,7 +135,7 @@ def _create_experiment(client: Any, name: str, location: str | None) -> Any:
     from mlflow.exceptions import MlflowException
 
     try:
-        client.create_experiment(name, artifact_location=location, tags=EXPERIMENT_TAGS)
+        client.create_experiment(name, artifact_location=location)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process may have created it
             raise

@@ -227,9 +227,8 @@ def run_workers(
         threads: number of torch threads per worker; if None, the workers of a machine share its cores.
         left_out: ids of nodes that must not be used.
         max_failures: number of retries; `train.max_failures` if None.
-        log: dict with the `tracker` and the `run_id` to which rank 0 logs, with `system_metrics`, which is whether the
-            use of its machine is logged too, and with `bar`, which is whether an `epoch_bar` shows the progress within
-            an epoch; None to log and print nothing.
+        log: dict with the `tracker` and the `run_id` for rank 0, `system_metrics` (whether the use of its machine is
+            logged) and `bar` (whether an `epoch_bar` is drawn); None to log and print nothing.
         callbacks: callbacks of Ray Train.
 
     Raises:

@@ -14,12 +14,13 @@ from waiting import wait_for
 
 from evforge.cli import ui
 from evforge.cli.main import main
+from evforge.tracking.mlflow_compat import EXPERIMENTS_PAGE
 from evforge.tracking.tracker import Tracker
 
 
 def test_for_a_server_the_address_is_printed(capsys):
     assert main(["ui", "--track.tracking_uri", "http://gpu-1:5000/"]) == 0
-    assert capsys.readouterr().out == "MLflow's pages: http://gpu-1:5000/\n"
+    assert capsys.readouterr().out == f"MLflow's pages: http://gpu-1:5000/{EXPERIMENTS_PAGE}\n"
 
 
 def test_a_store_that_does_not_exist_is_one_line_and_is_not_created(tmp_path, monkeypatch, capsys):
@@ -73,7 +74,7 @@ def test_the_verb_serves_the_pages_of_a_database_on_loopback(tracker, tmp_path):
             output = server.communicate()[0]
     else:
         pytest.fail("the server ended five times")
-    assert f"MLflow's pages: {address} " in output
+    assert output.startswith(f"MLflow's pages, after a few seconds: {address}/{EXPERIMENTS_PAGE}\nCtrl-C")
     assert tracker.metric_history(run_id, "val_mean_ap") == [(0, 0.5)]
 
 

@@ -74,10 +74,10 @@ def test_a_model_of_a_single_training():
 
 
 def test_a_card_has_no_path_and_no_database_of_a_machine():
-    local = {"data.dataset_path": "/home/ada/street", "train.storage": "/data/runs", "train.pretrained": "/x/best.ckpt"}
-    config = Config().with_overrides({**local, "track.tracking_uri": "sqlite:////home/ada/mlflow.db"})
+    local = {"data.dataset_path": "/srv/ada/street", "train.storage": "/data/runs", "train.pretrained": "/x/best.ckpt"}
+    config = Config().with_overrides({**local, "track.tracking_uri": "sqlite:////srv/ada/mlflow.db"})
     text = model_card("street", config, EVALUATION, "0123abc", {})
-    assert not any(path in text for path in ("/home", "/data/runs", "/x/", "sqlite:////"))
+    assert not any(path in text for path in ("/srv", "/data/runs", "/x/", "sqlite:////"))
     assert "| dataset | &emsp;street |" in text and "pretrained: best.ckpt" in text
     server = Config().with_overrides({"track.tracking_uri": "http://gpu-1:5000"})
     assert "http://gpu-1:5000" in model_card("street", server, EVALUATION, "0123abc", {})

@@ -39,7 +39,7 @@ def test_a_checkpoint_becomes_a_champion_with_its_card(trained, tracker):
         "None: the model was trained with the settings below.",
     ):
         assert line in card.splitlines()
-    figure = f'<img src="get-artifact?path=test/detections.png&run_uuid={found.run_id}" '
+    figure = f"![Detections and labels](get-artifact?path=test/detections_small.png&run_uuid={found.run_id})"
     video = f"(#/experiments/{tracker.experiment_id}/runs/{found.run_id}/artifacts/test/detections.gif)"
     assert all(figure in text and video in text for text in (whole, found.description))
     assert str(trained.parent) not in whole and str(tracker.uri) not in whole
@@ -69,7 +69,7 @@ def test_a_video_that_cannot_be_drawn_costs_nothing(trained, tracker, monkeypatc
     assert (version, result.moved) == (1, True)
     assert "warning: the video of detections was not drawn: OSError: no space left" in capsys.readouterr().err
     description = tracker.client.get_model_version("tiny", "1").description
-    assert "detections.png" in description and "detections.gif" not in description
+    assert "detections_small.png" in description and "detections.gif" not in description
 
 
 def test_search_text(tracker):

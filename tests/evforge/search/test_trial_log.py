@@ -67,6 +67,41 @@ def test_checkpoints_of_trials_that_cannot_win_are_removed(log, tmp_path):
     assert [path.parent.name for path in tmp_path.glob("*/checkpoint_*")] == ["b"]
 
 
+def test_the_run_of_a_trial_shows_its_data_result_checkpoint_and_figure(log, tmp_path):
+    log.base = log.base.with_overrides({"tune.final_top_k": 1})
+    for name, value in (("a", 0.2), ("b", 0.3)):
+        trial = FakeTrial(name, **{"model.feature_base": 3})
+        trial.path = str(tmp_path / name)
+        (tmp_path / name / "checkpoint_000000").mkdir(parents=True)
+        log.on_trial_start(0, [], trial)
+        report(log, trial, 1, value)
+        log.on_trial_complete(0, [], trial)
+    worse, better = log.tracker.runs(log.parent)
+    assert (worse.tags["checkpoint"], better.tags["checkpoint"]) == (
+        "removed, because other trials are better",
+        str(tmp_path / "b"),  # the report of this test names no checkpoint
+    )
+    note = better.tags["mlflow.note.content"]
+    assert note.startswith(f"**Result:** val_mean_ap 0.3000 in epoch 1.\n\nTrial of {tmp_path.name}.")
+    assert "- model.feature_base: 3" in note
+    assert {file.path for file in log.tracker.client.list_artifacts(better.run_id)} == {"config.yaml", "curves.png"}
+    inputs = log.tracker.client.get_run(better.run_id).inputs.dataset_inputs
+    assert sorted(tag.value for one in inputs for tag in one.tags) == ["train", "val"]
+
+
+def test_the_costs_of_a_trial_are_logged_once(log):
+    trial = FakeTrial("a", **{"model.feature_base": 3})
+    log.on_trial_start(0, [], trial)
+    record = log.trials["a"]
+    for epoch in (1, 2):
+        result = {"epoch": epoch, "val_mean_ap": 0.5, "parameters": 100.0, "fingerprint": record.config.fingerprint()}
+        log.on_trial_result(0, [], trial, result)
+    history = log.tracker.metric_history
+    assert history(record.run_id, "parameters") == [(1, 100.0)]
+    assert history(record.run_id, "val_mean_ap") == [(1, 0.5), (2, 0.5)]
+    assert [one["parameters"] for one in record.reports] == [100.0, 100.0]
+
+
 def test_a_trial_that_left_word_of_its_failure(log, tmp_path):
     trial = FakeTrial("a", **{"model.feature_base": 3})
     log.on_trial_start(0, [], trial)

@@ -44,6 +44,11 @@ def test_a_run_has_a_folder_a_lease_and_its_files_twice(config, capfd):
         assert (run.folder / "space.yaml").read_text() == "space: {}\n"
         info = run.tracker.run_info(run.run_id)
         assert info.status == "RUNNING" and info.tags["space"] == "a.yaml" and info.tags["path"] == str(run.folder)
+        note = info.tags["mlflow.note.content"]
+        assert note.startswith("Search: the child runs are its trials. Classes: block, tower. Dataset: `dataset`.")
+        assert "evforge tune space.yaml --config config.yaml" in note and f"--resume {run.folder}" in note
+        inputs = run.tracker.client.get_run(run.run_id).inputs.dataset_inputs
+        assert sorted(tag.value for one in inputs for tag in one.tags) == ["train", "val"]
         stored = {file.path for file in run.tracker.client.list_artifacts(run.run_id)}
         assert stored == {"config.yaml", "space.yaml"}
     assert runs(config) == [(run.folder.name, "FINISHED")] and not (run.folder / LEASE_FILE).exists()

@@ -20,6 +20,7 @@ from evforge.training.run_folder import (
     checkpoint_file,
     copy_checkpoint,
     load_config,
+    logged_metrics,
     note_failure,
     read_record,
     remove_checkpoints,
@@ -191,3 +192,10 @@ def test_old_checkpoints_are_removed_except_the_kept_ones(tmp_path):
     remove_checkpoints(tmp_path, ())
     assert [(tmp_path / name).is_dir() for name in names] == [False, False, False, True]
     remove_checkpoints(None, ())
+
+
+def test_constant_costs_are_logged_with_the_first_report_only():
+    report = {"val_mean_ap": 0.5, "train_lr": 0.1, "parameters": 9.0, "latency_ms": 2.0, "epoch": 1, "fingerprint": "x"}
+    changing = {"val_mean_ap": 0.5, "train_lr": 0.1}
+    assert logged_metrics(report, first=True) == {**changing, "parameters": 9.0, "latency_ms": 2.0}
+    assert logged_metrics(report, first=False) == changing
