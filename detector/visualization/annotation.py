@@ -50,7 +50,7 @@ class Style(NamedTuple):
 DETECTION = Style(0.15)
 FALSE_ALARM = Style(0.15, (0.6, 0.35), filled=False)
 FOUND_LABEL = Style(0.05)
-MISSED_LABEL = Style(0.2, (0.2, 0.3))
+MISSED_LABEL = Style(0.2, (0.2, 0.3), filled=False)
 
 
 class Mark(NamedTuple):

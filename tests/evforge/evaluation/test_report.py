@@ -128,7 +128,7 @@ def test_slices_show_intervals_of_recall_and_few_boxes_are_faded():
     assert few == pytest.approx(wilson_interval(0.5, 8)) and many == pytest.approx(wilson_interval(0.64, 400))
     assert figure.get_suptitle() == "AP and recall by properties of boxes, run a, split test"
     assert [text.get_text() for text in figure.legends[0].get_texts()][2] == (
-        "recall at score 0.400 (best F1), with 95 % Wilson interval"
+        "recall at score 0.400 (best F1), with 95 % Wilson interval over boxes"
     )
     _draws(figure)
     ticks = [tick.get_window_extent() for tick in axes.get_xticklabels()]
