@@ -139,6 +139,8 @@ def slices_figure(details: Details, title: str) -> "Figure":
         details: further results of the evaluation.
         title: title of the figure.
     """
+    from matplotlib.patches import Patch
+
     figure, panels = make_panels("", 2, 3, (12.8, 7.6), sharey=True)
     set_title(figure, f"AP and recall by properties of boxes, {title}")
     panels = panels.ravel()
@@ -148,7 +150,7 @@ def slices_figure(details: Details, title: str) -> "Figure":
         axes.set_axis_off()
     for axes in panels[::3]:
         axes.set_ylabel("AP, AP50, recall")
-    handles, _ = panels[0].get_legend_handles_labels()
+    handles = [Patch(color=colour) for colour in COLOURS[:3]]
     score = metric_text(details.operating_point.score, 3)
     labels = [
         "AP (no interval)",
@@ -304,7 +306,11 @@ def thresholds_figure(details: Details, title: str) -> "Figure":
     set_title(figure, f"F1, precision and recall by score threshold, {title}", best)
     for axes, key in zip(panels, ("f1", "precision", "recall"), strict=True):
         for index, (name, curve) in enumerate(curves.items()):
-            style = {"color": "black", "linewidth": 2.5} if name == ALL_CLASSES else line_style(index - 1)
+            style = (
+                {"color": "black", "linewidth": 2.5}
+                if name == ALL_CLASSES
+                else line_style(index - (ALL_CLASSES in curves))
+            )
             style = {**style, "alpha": opacity(curve.labels), "drawstyle": "steps-pre", "label": texts[index]}
             axes.plot(curve.scores[::-1], getattr(curve, key)[::-1], **style)
             marker = {"marker": "o", "color": style["color"], "alpha": style["alpha"]}
