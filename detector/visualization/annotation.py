@@ -202,9 +202,9 @@ def _place(
         boxes: areas of all boxes, which count less than texts.
     """
     x1, y1, x2, y2 = box
-    corners = [(x1, y1 - height), (x2 - width, y1 - height), (x1, y2 + 1), (x2 - width, y2 + 1)]
+    corners = [(x1, y1 - height - 1), (x2 - width, y1 - height - 1), (x1, y2 + 1), (x2 - width, y2 + 1)]
     corners += [(x2 + 1, y1), (x1 - width - 1, y1), (x2 + 1, y2 - height), (x1 - width - 1, y2 - height)]
-    corners += [(x1, y1 - 2 * height - 1), (x1, y2 + height + 2), (x1, y1)]
+    corners += [(x1, y1 - 2 * height - 2), (x1, y2 + height + 2), (x1, y1)]
     best, least = (0.0, 0.0, width, height), float("inf")
     for left, top in corners:
         x, y = max(0.0, min(left, limits[0] - width)), max(0.0, min(top, limits[1] - height))

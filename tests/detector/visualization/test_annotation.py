@@ -52,7 +52,7 @@ def test_texts_avoid_each_other_and_stay_inside():
     taken = []
     for _ in range(4):  # four boxes at the same place
         taken.append(_place((60, 30, 90, 50), 25, 8, (119, 79), taken))
-    assert taken[0] == (60, 22, 85, 30), "above the box, at its left edge"
+    assert taken[0] == (60, 21, 85, 29), "above the box, at its left edge"
     for index, (x1, y1, x2, y2) in enumerate(taken):
         assert all(x2 < other[0] or other[2] < x1 or y2 < other[1] or other[3] < y1 for other in taken[:index])
     above = (60, 10, 100, 29)
