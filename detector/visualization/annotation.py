@@ -31,6 +31,8 @@ __all__ = [
 Color = tuple[int, int, int]
 Area = tuple[float, float, float, float]
 INK, PAPER = (30, 30, 30), (255, 255, 255)
+BOX_WEIGHT = 0.1
+"""Weight of a covered pixel of a box relative to a covered pixel of another text."""
 
 
 class Style(NamedTuple):
@@ -50,7 +52,7 @@ class Style(NamedTuple):
 DETECTION = Style(0.15)
 FALSE_ALARM = Style(0.15, (0.6, 0.35), filled=False)
 FOUND_LABEL = Style(0.05)
-MISSED_LABEL = Style(0.2, (0.2, 0.3))
+MISSED_LABEL = Style(0.2, (0.2, 0.3), filled=False)
 
 
 class Mark(NamedTuple):
@@ -78,8 +80,7 @@ def shorten(name: str, length: int) -> str:
 def draw_marks(image: Tensor, marks: Iterable[Mark], text_size: int) -> Tensor:
     """Draw boxes, and then their texts, on a copy of an image. The texts of later boxes are placed first.
 
-    A text is above its box, below it, or beside it, where it covers no other text. If all these places are covered, the
-    text is at the place that is covered least.
+    A text is above its box, below it, or beside it, at the place where it covers the least of other texts and boxes.
 
     Args:
         image: (3, H, W) uint8.
@@ -100,7 +101,8 @@ def draw_marks(image: Tensor, marks: Iterable[Mark], text_size: int) -> Tensor:
     taken: list[Area] = []
     for mark, area in reversed(list(zip(marks, areas, strict=True))):
         if mark.text:
-            place = _place(area, _text_width(mark.text, text_size) + 4, text_size + 2, (bounds[0], bounds[1]), taken)
+            size = _text_width(mark.text, text_size) + 4, text_size + 2
+            place = _place(area, *size, (bounds[0], bounds[1]), taken, areas)
             taken.append(place)
             colors = (mark.color, PAPER) if mark.style.filled else (PAPER, mark.color)
             draw.rectangle(place, fill=colors[0], outline=mark.color)
@@ -181,24 +183,44 @@ def _draw_box(draw: "ImageDraw", area: Area, color: Color, style: Style, text_si
             draw.rectangle((x, a, x + edge, min(a + dash - 1, y2)), fill=color)
 
 
-def _place(box: Area, width: float, height: float, limits: tuple[float, float], taken: Sequence[Area]) -> Area:
-    """Return the area of a text of a box: the first place that covers no other text, or the one that covers least."""
+def _place(
+    box: Area,
+    width: float,
+    height: float,
+    limits: tuple[float, float],
+    taken: Sequence[Area],
+    boxes: Sequence[Area] = (),
+) -> Area:
+    """Return the area of a text of a box: the first place where it covers the least of other texts and of boxes.
+
+    Args:
+        box: the box of the text.
+        width: width of the text.
+        height: height of the text.
+        limits: largest x and y.
+        taken: areas of other texts.
+        boxes: areas of all boxes, which count less than texts.
+    """
     x1, y1, x2, y2 = box
-    corners = [(x1, y1 - height), (x2 - width, y1 - height), (x1, y2 + 1), (x2 - width, y2 + 1)]
+    corners = [(x1, y1 - height - 1), (x2 - width, y1 - height - 1), (x1, y2 + 1), (x2 - width, y2 + 1)]
     corners += [(x2 + 1, y1), (x1 - width - 1, y1), (x2 + 1, y2 - height), (x1 - width - 1, y2 - height)]
-    corners += [(x1, y1 - 2 * height - 1), (x1, y2 + height + 2), (x1, y1)]
+    corners += [(x1, y1 - 2 * height - 2), (x1, y2 + height + 2), (x1, y1)]
     best, least = (0.0, 0.0, width, height), float("inf")
     for left, top in corners:
         x, y = max(0.0, min(left, limits[0] - width)), max(0.0, min(top, limits[1] - height))
         area = (x, y, x + width, y + height)
-        covered = sum(_overlap(area, other) for other in taken)
+        covered = _overlap(area, taken) + BOX_WEIGHT * _overlap(area, boxes)
         if covered < least:
             best, least = area, covered
     return best
 
 
-def _overlap(a: Area, b: Area) -> float:
-    return max(0.0, min(a[2], b[2]) - max(a[0], b[0]) + 1) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]) + 1)
+def _overlap(area: Area, others: Sequence[Area]) -> float:
+    """Return the sum of the intersections of an area with other areas, in pixels."""
+    x1, y1, x2, y2 = np.array(others).reshape(-1, 4).T
+    width = np.minimum(x2, area[2]) - np.maximum(x1, area[0]) + 1
+    height = np.minimum(y2, area[3]) - np.maximum(y1, area[1]) + 1
+    return float((width.clip(min=0) * height.clip(min=0)).sum())
 
 
 @lru_cache(maxsize=8)

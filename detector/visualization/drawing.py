@@ -203,7 +203,7 @@ def legend_of(class_names: Sequence[str], with_targets: bool) -> list[Key]:
         keys.append(Key("label, found", TARGET_COLOR, FOUND_LABEL))
         keys.append(Key("label, missed", TARGET_COLOR, MISSED_LABEL))
     else:
-        keys.append(Key("detection with class and score", STYLE_COLOR, DETECTION))
+        keys.append(Key("detection", STYLE_COLOR, DETECTION))
     return [*keys, Key("ON events", ON_COLOR), Key("OFF events", OFF_COLOR)]
 
 

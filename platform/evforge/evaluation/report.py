@@ -139,6 +139,8 @@ def slices_figure(details: Details, title: str) -> "Figure":
         details: further results of the evaluation.
         title: title of the figure.
     """
+    from matplotlib.patches import Patch
+
     figure, panels = make_panels("", 2, 3, (12.8, 7.6), sharey=True)
     set_title(figure, f"AP and recall by properties of boxes, {title}")
     panels = panels.ravel()
@@ -148,9 +150,13 @@ def slices_figure(details: Details, title: str) -> "Figure":
         axes.set_axis_off()
     for axes in panels[::3]:
         axes.set_ylabel("AP, AP50, recall")
-    handles, _ = panels[0].get_legend_handles_labels()
+    handles = [Patch(color=colour) for colour in COLOURS[:3]]
     score = metric_text(details.operating_point.score, 3)
-    labels = ["AP (no interval)", "AP50 (no interval)", f"recall at score {score} (best F1), with 95 % Wilson interval"]
+    labels = [
+        "AP (no interval)",
+        "AP50 (no interval)",
+        f"recall at score {score} (best F1), with 95 % Wilson interval over boxes",
+    ]
     figure.legend(
         handles, labels, title=f"faded: fewer than {FEW} boxes", loc="outside lower center", frameon=False, ncols=3
     )
@@ -219,21 +225,22 @@ def calibration_figure(details: Details, title: str) -> "Figure":
     figure, ((upper,), (lower,)) = make_panels("", 2, 1, (6.4, 6.6), sharex=True, height_ratios=(3, 1))
     error = metric_text(found.error, 3)
     set_title(figure, "Calibration", title, f"IoU 0.5, same class; expected calibration error {error}")
-    upper.plot([0, 1], [0, 1], color="0.5", linestyle=":")
+    upper.plot([0, 1], [0, 1], color="0.5", linestyle=":", label="score = share")
     known = [
         (score, share, count)
         for score, share, count in zip(found.scores, found.precisions, found.detections, strict=True)
         if score is not None and share is not None
     ]
-    upper.plot([row[0] for row in known], [row[1] for row in known], color=COLOURS[0], linewidth=1)
+    points = [row[0] for row in known], [row[1] for row in known]
+    upper.plot(*points, color=COLOURS[0], linewidth=1, label="share of correct detections")
     for score, share, count in known:
         low, high = wilson_interval(share, count)
         errors = [[max(share - low, 0.0)], [max(high - share, 0.0)]]
         upper.errorbar(score, share, errors, fmt="o", color=COLOURS[0], capsize=3, alpha=opacity(count))
     upper.set(ylabel="share of correct detections\nwith 95 % Wilson interval", xlim=(0, 1), ylim=(0, 1.02))
-    upper.annotate("score = share", (0.9, 0.9), (4, -10), textcoords="offset points", rotation=0, color="0.4")
     _draw_counts(lower, found.detections)
     lower.set(xlabel=f"score, from {found.floor:g}; faded: fewer than {FEW} detections")
+    _legend_below(figure, upper)
     return figure
 
 
@@ -292,23 +299,27 @@ def thresholds_figure(details: Details, title: str) -> "Figure":
         f"{curve.labels:,} labels"
         for name, curve in curves.items()
     ]
-    figure, (panels,) = make_panels("", 1, 3, (12.8, 4.6 + _legend_height(texts, 12.8)), sharey=True)
+    figure, (panels,) = make_panels("", 1, 3, (12.8, 4.8 + _legend_height(texts, 12.8)), sharey=True)
     point = details.operating_point
     values = (metric_text(value, 3) for value in (point.score, point.f1, point.precision, point.recall))
     best = "best threshold of all classes together {}: F1 {}, precision {}, recall {} (IoU 0.5)".format(*values)
     set_title(figure, f"F1, precision and recall by score threshold, {title}", best)
     for axes, key in zip(panels, ("f1", "precision", "recall"), strict=True):
         for index, (name, curve) in enumerate(curves.items()):
-            style = {"color": "black", "linewidth": 2.5} if name == ALL_CLASSES else line_style(index - 1)
+            style = (
+                {"color": "black", "linewidth": 2.5}
+                if name == ALL_CLASSES
+                else line_style(index - (ALL_CLASSES in curves))
+            )
             style = {**style, "alpha": opacity(curve.labels), "drawstyle": "steps-pre", "label": texts[index]}
             axes.plot(curve.scores[::-1], getattr(curve, key)[::-1], **style)
             marker = {"marker": "o", "color": style["color"], "alpha": style["alpha"]}
             axes.plot(curve.best.score, getattr(curve.best, key), clip_on=False, **marker)
         if point.score is not None:
-            axes.axvline(point.score, color="0.4", linestyle=":", linewidth=1.5)
+            axes.axvline(point.score, color="0.4", linestyle=":", linewidth=1.5, zorder=0)
         axes.set(xlabel="score threshold", xlim=(0, 1), ylim=(0, 1.02))
         axes.set_title("F1" if key == "f1" else key, fontsize="medium")
-    _legend_below(figure, panels[0])
+    _legend_below(figure, panels[0], "points: best F1 of each line; dotted: best threshold of all classes together")
     return figure
 
 
@@ -322,12 +333,12 @@ def _legend_height(texts: Sequence[str], width: float) -> float:
     return 0.2 * -(-len(texts) // _legend_columns(texts, width))
 
 
-def _legend_below(figure: "Figure", axes: Any) -> None:
+def _legend_below(figure: "Figure", axes: Any, title: str | None = None) -> None:
     """Add a legend of the lines of a plot below the whole figure, or the text "no data" if there are no lines."""
     handles, labels = axes.get_legend_handles_labels()
     if not handles:
         axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center")
         return
     columns = _legend_columns(labels, figure.get_figwidth())
-    options = {"frameon": False, "fontsize": "small", "handlelength": 3, "ncols": columns}
+    options = {"frameon": False, "fontsize": "small", "handlelength": 3, "ncols": columns, "title": title}
     figure.legend(handles, labels, loc="outside lower center", **options)

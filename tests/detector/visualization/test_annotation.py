@@ -52,9 +52,11 @@ def test_texts_avoid_each_other_and_stay_inside():
     taken = []
     for _ in range(4):  # four boxes at the same place
         taken.append(_place((60, 30, 90, 50), 25, 8, (119, 79), taken))
-    assert taken[0] == (60, 22, 85, 30), "above the box, at its left edge"
+    assert taken[0] == (60, 21, 85, 29), "above the box, at its left edge"
     for index, (x1, y1, x2, y2) in enumerate(taken):
         assert all(x2 < other[0] or other[2] < x1 or y2 < other[1] or other[3] < y1 for other in taken[:index])
+    above = (60, 10, 100, 29)
+    assert _place((60, 30, 90, 50), 25, 8, (119, 79), [], [above]) == (60, 51, 85, 59), "below, because of a box above"
     for box in ((-20, -20, 5, 5), (110, 70, 119, 79), (0, 0, 119, 79)):
         x1, y1, x2, y2 = _place(box, 25, 8, (119, 79), [])
         assert min(x1, y1) >= 0 and x2 <= 119 and y2 <= 79

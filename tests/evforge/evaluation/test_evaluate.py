@@ -51,7 +51,7 @@ def test_a_checkpoint_measures_as_it_did_in_training(trained):
 def test_figures_are_saved_before_anything_is_drawn(trained, monkeypatch, capsys):
     folder, _, tracker, run_id = trained
 
-    def broken(*args):
+    def broken(*args, **kwargs):
         raise RuntimeError("no fonts\nhere")
 
     evaluate(folder, split="val")

@@ -8,7 +8,7 @@ from detector.evaluation.analysis.matches import Calibration, Confusion, Operati
 from detector.evaluation.analysis.slices import Details, Slice
 from detector.evaluation.analysis.state_leak import StateLeak
 from detector.evaluation.analysis.tracks import Reaction
-from evforge.display.figures import wilson_interval
+from evforge.display.figures import COLOURS, wilson_interval
 from evforge.evaluation.report import (
     calibration_figure,
     confusion_figure,
@@ -111,7 +111,9 @@ def test_thresholds_figure_marks_the_best():
 def test_a_single_class_is_drawn_once():
     line = curve(30, (0.4, 0.7, 0.8, 0.62))
     details = make_details(thresholds={"(all classes)": line, "car": line})
-    texts = [text.get_text() for text in thresholds_figure(details, "t").legends[0].get_texts()]
+    figure = thresholds_figure(details, "t")
+    assert figure.axes[0].get_lines()[0].get_color() == COLOURS[0]
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert texts == ["car: best F1 0.700 at 0.400, 30 labels"]
     leak = StateLeak(2, 10, 0, None, None, None)
     assert "best F1 by class" not in details_text(details, leak)
@@ -128,8 +130,9 @@ def test_slices_show_intervals_of_recall_and_few_boxes_are_faded():
     assert few == pytest.approx(wilson_interval(0.5, 8)) and many == pytest.approx(wilson_interval(0.64, 400))
     assert figure.get_suptitle() == "AP and recall by properties of boxes, run a, split test"
     assert [text.get_text() for text in figure.legends[0].get_texts()][2] == (
-        "recall at score 0.400 (best F1), with 95 % Wilson interval"
+        "recall at score 0.400 (best F1), with 95 % Wilson interval over boxes"
     )
+    assert [patch.get_alpha() for patch in figure.legends[0].get_patches()] == [None] * 3, "the legend is not faded"
     _draws(figure)
     ticks = [tick.get_window_extent() for tick in axes.get_xticklabels()]
     assert ticks[0].x1 < ticks[1].x0 and ticks[0].y0 > figure.legends[0].get_window_extent().y1
