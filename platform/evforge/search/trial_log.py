@@ -26,7 +26,7 @@ from evforge.search.pareto import Candidate, front
 from evforge.search.policies.population import Population
 from evforge.search.policies.schedulers import load_scheduler_state, save_scheduler_state
 from evforge.search.search_progress import SearchProgress
-from evforge.search.trial_table import TrialRow, sample_text, trial_screen, trial_table
+from evforge.search.trial_table import TrialRow, result_text, sample_text, trial_screen, trial_table
 from evforge.tracking.tracker import Tracker
 from evforge.tracking.writes import PATH
 from evforge.training.run_folder import CONFIG_FILE, failure_file, is_metric

@@ -162,7 +162,7 @@ def _learning_rate(trainer: pl.Trainer) -> float:
 
 def _memory(trainer: pl.Trainer) -> str:
     """Return the resident memory of this process, and the largest amount of GPU memory that it has reserved."""
-    text = f"memory {psutil.Process().memory_info().rss / 1e9:.1f} GB"
+    text = f"RAM {psutil.Process().memory_info().rss / 1e9:.1f} GB"
     if trainer.strategy.root_device.type != "cuda":
         return text
     return f"{text}, GPU {torch.cuda.max_memory_reserved(trainer.strategy.root_device) / 1e9:.1f} GB"
