@@ -49,7 +49,7 @@ def trial_table(rows: Sequence[TrialRow]) -> str:
     """
     ranked = _ranked(rows)
     settings, metrics = _columns(ranked)
-    head = ["trial", *map(_leaf, settings), *metrics, "epoch", "seconds", "status"]
+    head = _head(settings, metrics)
     lines = [head, *(_cells(row, settings, metrics, row is _best(ranked)) for row in ranked)]
     numbers = range(1 + len(settings), len(head) - 1)
     return text_table(lines, numbers)
@@ -66,23 +66,27 @@ def trial_screen(rows: Sequence[TrialRow], summary: str, height: int) -> "Render
         summary: line above the table.
         height: number of lines of the terminal.
     """
+    from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    shown, hidden = _selected(rows, max(2, height - 7))  # lines of the summary, the frame, the counts and the cursor
+    if not rows:
+        return Text(summary)
+    shown, hidden = _selected(rows, max(2, height - 7))  # lines of the summary, the header, the counts and the cursor
     settings, metrics = _columns(rows)
-    table = Table()
-    for name in ("trial", *map(_leaf, settings)):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    for name in (*metrics, "epoch", "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("status", no_wrap=True)
-    for row in shown:
-        is_best = row is _best(shown)
-        *cells, status = map(Text, _cells(row, settings, metrics, is_best))
-        status.stylize(STYLES[row.status])
-        table.add_row(*cells, status, style="bold" if is_best else None)
+    lines = [_cells(row, settings, metrics, row is _best(shown)) for row in shown]
+    head = _head(settings, metrics)
+    table = Table(box=SIMPLE_HEAD)
+    for index, (name, column) in enumerate(zip(head, zip(*lines, strict=True), strict=True)):
+        if 1 <= index <= len(settings):  # only these columns become narrower on a narrow terminal
+            table.add_column(name, no_wrap=True)
+        else:
+            right, width = len(settings) < index < len(head) - 1, max(map(len, (name, *column)))
+            table.add_column(name, justify="right" if right else "left", no_wrap=True, min_width=width)
+    for row, (*cells, status) in zip(shown, lines, strict=True):
+        style = "bold" if row is _best(shown) else None
+        table.add_row(*map(Text, cells), Text(status, STYLES[row.status]), style=style)
     return Group(Text(summary), table, *([Text(_counts(hidden))] if hidden else []))
 
 
@@ -128,6 +132,10 @@ def _columns(rows: Sequence[TrialRow]) -> tuple[list[str], list[str]]:
         settings.update(dict.fromkeys(row.sample))
         metrics.update(dict.fromkeys(row.metrics))
     return list(settings), list(metrics)
+
+
+def _head(settings: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    return ["trial", *map(_leaf, settings), *metrics, "epoch", "seconds", "status"]
 
 
 def _cells(row: TrialRow, settings: Sequence[str], metrics: Sequence[str], is_best: bool) -> list[str]:

@@ -38,7 +38,17 @@ def test_no_estimate_without_work_done_or_left(clock, records):
 
 def test_lines_about_trials_are_not_printed_above_the_table(capsys):
     progress = SearchProgress(epochs=4)
-    progress.say("shown")
+    progress.say(lambda: "shown")
     progress.live = True
-    progress.say("not shown")
+    progress.say(lambda: "not shown")
     assert capsys.readouterr().out == "shown\n"
+
+
+def test_a_line_that_cannot_be_made_fails_no_trial(capsys):
+    def fail():
+        raise ValueError("no row")
+
+    SearchProgress(epochs=4).say(fail)
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == "warning: the progress of the search was not drawn: ValueError: no row\n"

@@ -125,7 +125,7 @@ def test_a_log_goes_on_with_what_it_was(log):
         ("trial-2", "FINISHED"),
         ("trial-3", "KILLED"),
     ]
-    assert [row.mean_ap for row in log.rows()] == [0.2, 0.4]
+    assert [row.metrics["val_mean_ap"] for row in log.rows()] == [0.2, 0.4]
 
 
 def test_trials_that_were_cut_off_are_killed(log):

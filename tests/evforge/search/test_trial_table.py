@@ -63,9 +63,20 @@ def test_the_screen_has_the_best_and_the_newest_trials_and_counts_the_others():
     lines = screen(rows, height=11)
     assert len(lines) < 11
     assert lines[0].rstrip() == "the summary"
-    names = [line.split()[1] for line in lines if "trial-" in line]
+    names = [line.split()[0] for line in lines if "trial-" in line]
     assert names == ["trial-1", "trial-4", "trial-7", "trial-8"]
     assert lines[-1].rstrip() == "and 4 more: 4 finished"
+
+
+def test_before_the_first_trial_there_is_only_the_summary():
+    assert [line.rstrip() for line in screen([], height=24)] == ["the summary"]
+
+
+def test_only_the_settings_become_narrower_on_a_narrow_terminal():
+    sample = {f"optim.a_setting_with_a_long_name_{index}": "value" for index in range(3)}
+    text = "\n".join(screen([row("trial-1", 0.5, "stopped early", sample)], height=24, width=80))
+    assert "…" in text
+    assert [part in text for part in ("trial-1 *", "val_mean_ap", "0.5000", "3/4", "stopped early")] == [True] * 5
 
 
 def test_all_trials_are_shown_if_there_is_room():
