@@ -10,6 +10,7 @@ from evforge.display.tables import metric_text, shorten, text_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
 __all__ = ["TrialRow", "result_text", "sample_text", "trial_screen", "trial_table"]
 
@@ -78,15 +79,13 @@ def trial_screen(rows: Sequence[TrialRow], summary: str, height: int) -> "Render
     lines = [_cells(row, settings, metrics, row is _best(shown)) for row in shown]
     head = _head(settings, metrics)
     table = Table(box=SIMPLE_HEAD)
-    for index, (name, column) in enumerate(zip(head, zip(*lines, strict=True), strict=True)):
-        if 1 <= index <= len(settings):  # only these columns become narrower on a narrow terminal
-            table.add_column(name, no_wrap=True)
-        else:
-            right, width = len(settings) < index < len(head) - 1, max(map(len, (name, *column)))
-            table.add_column(name, justify="right" if right else "left", no_wrap=True, min_width=width)
+    for index, name in enumerate(head):
+        is_setting, right = 1 <= index <= len(settings), len(settings) < index < len(head) - 1
+        # Rich makes columns narrower that may be wrapped. These are the settings, but their texts are cut off instead.
+        table.add_column(_cut(name), justify="right" if right else "left", no_wrap=not is_setting)
     for row, (*cells, status) in zip(shown, lines, strict=True):
         style = "bold" if row is _best(shown) else None
-        table.add_row(*map(Text, cells), Text(status, STYLES[row.status]), style=style)
+        table.add_row(*map(_cut, cells), Text(status, STYLES[row.status]), style=style)
     return Group(Text(summary), table, *([Text(_counts(hidden))] if hidden else []))
 
 
@@ -132,6 +131,13 @@ def _columns(rows: Sequence[TrialRow]) -> tuple[list[str], list[str]]:
         settings.update(dict.fromkeys(row.sample))
         metrics.update(dict.fromkeys(row.metrics))
     return list(settings), list(metrics)
+
+
+def _cut(text: str) -> "Text":
+    """Return a text that is cut off in a column that is too narrow, instead of wrapped."""
+    from rich.text import Text
+
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def _head(settings: Sequence[str], metrics: Sequence[str]) -> list[str]:
