@@ -335,7 +335,7 @@ class StudyLog(Callback):
 
     def render(self, console: "Console") -> "RenderableType":
         """Return the table of the trials for a terminal."""
-        return trial_screen(self.rows(), self.summary(), console.height)
+        return trial_screen(self.rows(), self.summary(), console.width, console.height)
 
     def summary(self) -> str:
         """Return the elapsed time, the number of trials in each state, and the time left."""

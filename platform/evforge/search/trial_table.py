@@ -17,6 +17,9 @@ __all__ = ["TrialRow", "result_text", "sample_text", "trial_screen", "trial_tabl
 LONGEST = 20
 """Largest number of characters of a value of a sample."""
 
+WIDE = 100
+"""Least number of columns of a terminal that shows the durations of the trials."""
+
 STYLES = {"running": "cyan", "finished": "green", "stopped early": "yellow", "failed": "red", "killed": "red"}
 
 
@@ -56,15 +59,16 @@ def trial_table(rows: Sequence[TrialRow]) -> str:
     return text_table(lines, numbers)
 
 
-def trial_screen(rows: Sequence[TrialRow], summary: str, height: int) -> "RenderableType":
+def trial_screen(rows: Sequence[TrialRow], summary: str, width: int, height: int) -> "RenderableType":
     """Return a table of the trials for a terminal.
 
     If there are more trials than lines, half of the rows are the best trials and the others are the newest trials. The
-    last line counts the trials that are left out.
+    last line counts the trials that are left out. A narrow terminal shows no durations.
 
     Args:
         rows: the trials in the order of their start.
-        summary: line above the table.
+        summary: text above the table.
+        width: number of columns of the terminal.
         height: number of lines of the terminal.
     """
     from rich.box import SIMPLE_HEAD
@@ -74,18 +78,22 @@ def trial_screen(rows: Sequence[TrialRow], summary: str, height: int) -> "Render
 
     if not rows:
         return Text(summary)
-    shown, hidden = _selected(rows, max(2, height - 7))  # lines of the summary, the header, the counts and the cursor
+    shown, hidden = _selected(rows, max(2, height - 8))  # lines of the summary, the header, the counts and the cursor
     settings, metrics = _columns(rows)
-    lines = [_cells(row, settings, metrics, row is _best(shown)) for row in shown]
-    head = _head(settings, metrics)
-    table = Table(box=SIMPLE_HEAD)
-    for index, name in enumerate(head):
-        is_setting, right = 1 <= index <= len(settings), len(settings) < index < len(head) - 1
-        # Rich makes columns narrower that may be wrapped. These are the settings, but their texts are cut off instead.
-        table.add_column(_cut(name), justify="right" if right else "left", no_wrap=not is_setting)
-    for row, (*cells, status) in zip(shown, lines, strict=True):
-        style = "bold" if row is _best(shown) else None
-        table.add_row(*map(_cut, cells), Text(status, STYLES[row.status]), style=style)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    # Rich makes columns narrower that may be wrapped. These are the settings, but their texts are cut off instead.
+    table.add_column("trial", no_wrap=True)
+    for key in settings:
+        table.add_column(_cut(_leaf(key)))
+    numbers = [*metrics, "epoch", *(["seconds"] if width >= WIDE else [])]
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    for row in shown:
+        is_best = row is _best(shown)
+        cells = _cells(row, settings, metrics, is_best)[: 1 + len(settings) + len(numbers)]
+        status = Text(row.status.removesuffix(" early"), STYLES[row.status])
+        table.add_row(*map(_cut, cells), status, style="bold" if is_best else None)
     return Group(Text(summary), table, *([Text(_counts(hidden))] if hidden else []))
 
 

@@ -15,7 +15,7 @@ def row(name, score, status="finished", sample=None, **metrics):
 
 def screen(rows, height, width=120):
     console = Console(file=io.StringIO(), width=width)
-    console.print(trial_screen(rows, "the summary", height))
+    console.print(trial_screen(rows, "the summary", width, height))
     return console.file.getvalue().splitlines()
 
 
@@ -60,8 +60,8 @@ def test_the_screen_has_the_best_and_the_newest_trials_and_counts_the_others():
     scores = [0.9, 0.1, 0.2, 0.8, 0.3, 0.4]
     rows = [row(f"trial-{index}", score) for index, score in enumerate(scores, 1)]
     rows += [row("trial-7", 0.05, "stopped early"), row("trial-8", None, "running")]
-    lines = screen(rows, height=11)
-    assert len(lines) < 11
+    lines = screen(rows, height=12)
+    assert len(lines) < 12
     assert lines[0].rstrip() == "the summary"
     names = [line.split()[0] for line in lines if "trial-" in line]
     assert names == ["trial-1", "trial-4", "trial-7", "trial-8"]
@@ -76,7 +76,11 @@ def test_only_the_settings_become_narrower_on_a_narrow_terminal():
     sample = {f"optim.a_setting_with_a_long_name_{index}": "value" for index in range(3)}
     text = "\n".join(screen([row("trial-1", 0.5, "stopped early", sample)], height=24, width=80))
     assert "…" in text
-    assert [part in text for part in ("trial-1 *", "val_mean_ap", "0.5000", "3/4", "stopped early")] == [True] * 5
+    assert [part in text for part in ("trial-1 *", "val_mean_ap", "0.5000", "3/4", "stopped", "a_s")] == [True] * 6
+
+
+def test_a_narrow_terminal_shows_no_durations():
+    assert ["81" in "".join(screen([row("trial-1", 0.5)], 24, width)) for width in (99, 100)] == [False, True]
 
 
 def test_all_trials_are_shown_if_there_is_room():

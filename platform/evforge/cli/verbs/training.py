@@ -17,7 +17,7 @@ def quickstart(settings: Settings, *, output: str | None = None) -> None:
     Args:
         output: folder for all results; runs/quickstart-<time> if not given
     """
-    announce(START)
+    _announce_start(settings)
     from evforge import quickstart as chain
     from evforge.space.space import load_space
 
@@ -36,7 +36,7 @@ def train(
         resume: folder of a run to resume with the settings of this run; --config replaces all of them, and a flag
             replaces one setting
     """
-    announce(START)
+    _announce_start(settings)
     from evforge.training import train as training
     from evforge.training.run_folder import load_config
 
@@ -56,7 +56,7 @@ def tune(settings: Settings, space: str | None = None, *, resume: str | None = N
         dry_run: print the trials, their resources and their cost, and start nothing
     """
     if not dry_run:
-        announce(START)
+        _announce_start(settings)
     from evforge.search import tune as search
     from evforge.search.dry_run import describe_search
     from evforge.space.space import load_space
@@ -76,3 +76,9 @@ def tune(settings: Settings, space: str | None = None, *, resume: str | None = N
     print(f"best settings: {result.best_config}\nbest checkpoint: {result.best_checkpoint}")
     path, config = shlex.quote(str(result.path)), shlex.quote(str(result.best_config))
     print(f"next: evforge evaluate {path}, or evforge train --config {config}")
+
+
+def _announce_start(settings: Settings) -> None:
+    """Print what happens while the libraries are imported, which takes seconds."""
+    if not settings.print_only:
+        announce(START)
