@@ -241,7 +241,8 @@ class StudyLog(Callback):
         self.tracker.set_tag(record.run_id, "early_stopped", early)
         self.tracker.end_run(record.run_id, "FINISHED")
         if record.config is not None:
-            self.progress.say(lambda: f"{result_text(self._row(record, record.config))}; {self.summary()}")
+            row = self._row(record, record.config)
+            self.progress.say(lambda: f"{result_text(row)}; {self.summary()}")
         self._prune(trials)
 
     def avoid_node(self, trial: Any) -> None:

@@ -107,7 +107,7 @@ class ProgressLine(pl.Callback):
         self._frames += math.prod(batch["inputs"].shape[:2]) * trainer.world_size
         if now - self._last_line >= self.every_s:
             text = f"loss {float(trainer.callback_metrics['loss']):.3f}  {self._rate()}"
-            self._show(trainer, "training", batch_idx + 1, trainer.num_training_batches, text)
+            self._show(trainer, "training", batch_idx + 1, int(trainer.num_training_batches), text)
 
     def on_validation_batch_end(
         self,
