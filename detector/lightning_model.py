@@ -172,8 +172,7 @@ class LightningDetectionModel(pl.LightningModule):
         self._loss_sum += torch.stack([loss, losses["cls_loss"], losses["loc_loss"]]).detach()
         self._loss_count += 1
         self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=1)
-        means = {"mean_loss": loss, "cls_loss": losses["cls_loss"], "loc_loss": losses["loc_loss"]}
-        means = {name: value.detach() for name, value in means.items()}
+        means = {name: value.detach() for name, value in {**losses, "mean_loss": loss}.items()}
         self.log_dict(means, on_step=False, on_epoch=True, logger=False, batch_size=1)
         return loss
 

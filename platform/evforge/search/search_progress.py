@@ -2,10 +2,11 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from detector.utils.decoration import decoration
 from evforge.display.live import announce, time_text
 
 if TYPE_CHECKING:
@@ -48,10 +49,14 @@ class SearchProgress:
         estimate = f", about {time_text(elapsed / done * left)} left" if done > 0 and left > 0 else ""
         return f"{text}, {self.count} planned{estimate}"
 
-    def say(self, text: str) -> None:
-        """Print a line about a trial, unless a terminal shows the table of the trials."""
+    def say(self, text: Callable[[], str]) -> None:
+        """Print the result of `text`, unless a terminal shows the table of the trials.
+
+        An error is only printed as a warning, because Ray would count it as a failure of the trial.
+        """
         if not self.live:
-            announce(text)
+            with decoration("the progress of the search"):
+                announce(text())
 
     def trained(self, records: Sequence["TrialRecord"]) -> float:
         """Return the number of trained trials. An unfinished trial counts as the part of its epochs that is done."""

@@ -19,7 +19,6 @@ from evforge.cluster.ray_compat import (
     reported_checkpoint,
     start_checkpoint,
 )
-from evforge.display.live import announce
 from evforge.search.pareto import Candidate, front
 from evforge.search.policies.population import Population
 from evforge.search.policies.schedulers import load_scheduler_state, save_scheduler_state
@@ -159,7 +158,7 @@ class StudyLog(Callback):
         if trial.trial_id in self.trials:
             record = self.trials[trial.trial_id]
             if record.status in ("killed", "failed"):
-                self.progress.say(f"{record.name} resumes after epoch {_last_epoch(record)}")
+                self.progress.say(lambda: f"{record.name} resumes after epoch {_last_epoch(record)}")
             record.status, record.reason = "running", ""
             self.tracker.resume_run(record.run_id)
             if isinstance(self.scheduler, Population):
@@ -188,7 +187,7 @@ class StudyLog(Callback):
             folder=Path(trial.path) if trial.path else None,
             schedule=((1, sample),),
         )
-        self.progress.say(f"{name} starts: {sample_text(_drawn(sample, config))}")
+        self.progress.say(lambda: f"{name} starts: {sample_text(_drawn(sample, config))}")
 
     def _take_over(self, record: TrialRecord, trial: Any) -> None:
         """Record the new settings of a trial that continues from the checkpoint of another trial."""
@@ -231,8 +230,9 @@ class StudyLog(Callback):
             best = self._best(record)
             kept = {self.folder / best["checkpoint"]} if best else set()
             remove_checkpoints(record.folder, kept.union(self.scheduler.wanted(trials)), SETTLED_S)
-        if not self.progress.live and time.monotonic() - self._last_table >= TABLE_PAUSE_S:
-            self.print_table()
+        if time.monotonic() - self._last_table >= TABLE_PAUSE_S:
+            self._last_table = time.monotonic()
+            self.progress.say(self._table)
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """End the MLflow run of a trial that finished, was stopped early, or wrote a failure file."""
@@ -250,7 +250,8 @@ class StudyLog(Callback):
             describe_trial(self.tracker, record.run_id, title, self.base.tune.metric, *shown)
         self.tracker.end_run(record.run_id, "FINISHED")
         if record.config is not None:
-            self.progress.say(f"{result_text(self._row(record, record.config))}; {self.summary()}")
+            row = self._row(record, record.config)
+            self.progress.say(lambda: f"{result_text(row)}; {self.summary()}")
         self._prune(trials)
 
     def avoid_node(self, trial: Any) -> None:
@@ -331,13 +332,15 @@ class StudyLog(Callback):
 
     def print_table(self) -> None:
         """Print the table of all trials so far."""
-        self._last_table = time.monotonic()
-        if self.rows():
-            announce(f"\n{self.summary()}\n{trial_table(self.rows())}\n")
+        self.progress.live = False
+        self.progress.say(self._table)
+
+    def _table(self) -> str:
+        return f"\n{self.summary()}\n{trial_table(self.rows())}\n"
 
     def render(self, console: "Console") -> "RenderableType":
         """Return the table of the trials for a terminal."""
-        return trial_screen(self.rows(), self.summary(), console.height)
+        return trial_screen(self.rows(), self.summary(), console.width, console.height)
 
     def summary(self) -> str:
         """Return the elapsed time, the number of trials in each state, and the time left."""
@@ -375,7 +378,7 @@ class StudyLog(Callback):
     def _row(self, record: TrialRecord, config: Config) -> TrialRow:
         settings, best = self.base.tune, self._best(record) or {}
         names = [settings.metric, *([settings.against] if settings.against != "none" else [])]
-        score = best.get(settings.metric)
+        score = None if record.status == "failed" else best.get(settings.metric)
         return TrialRow(
             record.name,
             _drawn(record.schedule[-1][1], config),

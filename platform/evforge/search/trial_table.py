@@ -10,11 +10,15 @@ from evforge.display.tables import metric_text, shorten, text_table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
 __all__ = ["TrialRow", "result_text", "sample_text", "trial_screen", "trial_table"]
 
 LONGEST = 20
 """Largest number of characters of a value of a sample."""
+
+WIDE = 100
+"""Least number of columns of a terminal that shows the durations of the trials."""
 
 STYLES = {"running": "cyan", "finished": "green", "stopped early": "yellow", "failed": "red", "killed": "red"}
 
@@ -49,40 +53,47 @@ def trial_table(rows: Sequence[TrialRow]) -> str:
     """
     ranked = _ranked(rows)
     settings, metrics = _columns(ranked)
-    head = ["trial", *map(_leaf, settings), *metrics, "epoch", "seconds", "status"]
+    head = _head(settings, metrics)
     lines = [head, *(_cells(row, settings, metrics, row is _best(ranked)) for row in ranked)]
     numbers = range(1 + len(settings), len(head) - 1)
     return text_table(lines, numbers)
 
 
-def trial_screen(rows: Sequence[TrialRow], summary: str, height: int) -> "RenderableType":
+def trial_screen(rows: Sequence[TrialRow], summary: str, width: int, height: int) -> "RenderableType":
     """Return a table of the trials for a terminal.
 
     If there are more trials than lines, half of the rows are the best trials and the others are the newest trials. The
-    last line counts the trials that are left out.
+    last line counts the trials that are left out. A narrow terminal shows no durations.
 
     Args:
         rows: the trials in the order of their start.
-        summary: line above the table.
+        summary: text above the table.
+        width: number of columns of the terminal.
         height: number of lines of the terminal.
     """
+    from rich.box import SIMPLE_HEAD
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    shown, hidden = _selected(rows, max(2, height - 7))  # lines of the summary, the frame, the counts and the cursor
+    if not rows:
+        return Text(summary)
+    shown, hidden = _selected(rows, max(2, height - 8))  # lines of the summary, the header, the counts and the cursor
     settings, metrics = _columns(rows)
-    table = Table()
-    for name in ("trial", *map(_leaf, settings)):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
-    for name in (*metrics, "epoch", "seconds"):
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    # Rich makes columns narrower that may be wrapped. These are the settings, but their texts are cut off instead.
+    table.add_column("trial", no_wrap=True)
+    for key in settings:
+        table.add_column(_cut(_leaf(key)))
+    numbers = [*metrics, "epoch", *(["seconds"] if width >= WIDE else [])]
+    for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("status", no_wrap=True)
     for row in shown:
         is_best = row is _best(shown)
-        *cells, status = map(Text, _cells(row, settings, metrics, is_best))
-        status.stylize(STYLES[row.status])
-        table.add_row(*cells, status, style="bold" if is_best else None)
+        cells = _cells(row, settings, metrics, is_best)[: 1 + len(settings) + len(numbers)]
+        status = Text(row.status.removesuffix(" early"), STYLES[row.status])
+        table.add_row(*map(_cut, cells), status, style="bold" if is_best else None)
     return Group(Text(summary), table, *([Text(_counts(hidden))] if hidden else []))
 
 
@@ -128,6 +139,17 @@ def _columns(rows: Sequence[TrialRow]) -> tuple[list[str], list[str]]:
         settings.update(dict.fromkeys(row.sample))
         metrics.update(dict.fromkeys(row.metrics))
     return list(settings), list(metrics)
+
+
+def _cut(text: str) -> "Text":
+    """Return a text that is cut off in a column that is too narrow, instead of wrapped."""
+    from rich.text import Text
+
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def _head(settings: Sequence[str], metrics: Sequence[str]) -> list[str]:
+    return ["trial", *map(_leaf, settings), *metrics, "epoch", "seconds", "status"]
 
 
 def _cells(row: TrialRow, settings: Sequence[str], metrics: Sequence[str], is_best: bool) -> list[str]:

@@ -280,8 +280,7 @@ class _Study:
                 run_config=self._run_config(name, log),
             )
         log.left_out = self.resources.left_out
-        settings = self.config.tune
-        log.expect(count, min(settings.final_top_k, count) * (settings.final_seeds - 1) if name == "search" else 0)
+        log.expect(count, self._finals(count) if name == "search" else 0)
         try:
             with before_retries(log.avoid_node), live_view(log.render) as log.progress.live:
                 tuner.fit()
@@ -290,6 +289,10 @@ class _Study:
             log.print_table()
         log.check_samples_reached_models()
         return log, self._measured(log)
+
+    def _finals(self, count: int) -> int:
+        """Return the number of final trials after a search with `count` trials."""
+        return min(self.config.tune.final_top_k, count) * (self.config.tune.final_seeds - 1)
 
     def _tune_config(self, scheduler: Any, search: dict[str, Any], count: int) -> ray_tune.TuneConfig:
         # The trials of a population run alternately. Their reserved resources limit how many run at the same time.

@@ -107,7 +107,7 @@ class ProgressLine(pl.Callback):
         self._frames += math.prod(batch["inputs"].shape[:2]) * trainer.world_size
         if now - self._last_line >= self.every_s:
             text = f"loss {float(trainer.callback_metrics['loss']):.3f}  {self._rate()}"
-            self._show(trainer, "training", batch_idx + 1, trainer.num_training_batches, text)
+            self._show(trainer, "training", batch_idx + 1, int(trainer.num_training_batches), text)
 
     def on_validation_batch_end(
         self,
@@ -162,7 +162,7 @@ def _learning_rate(trainer: pl.Trainer) -> float:
 
 def _memory(trainer: pl.Trainer) -> str:
     """Return the resident memory of this process, and the largest amount of GPU memory that it has reserved."""
-    text = f"memory {psutil.Process().memory_info().rss / 1e9:.1f} GB"
+    text = f"RAM {psutil.Process().memory_info().rss / 1e9:.1f} GB"
     if trainer.strategy.root_device.type != "cuda":
         return text
     return f"{text}, GPU {torch.cuda.max_memory_reserved(trainer.strategy.root_device) / 1e9:.1f} GB"

@@ -124,7 +124,7 @@ def test_errors_of_the_user_are_one_line(arguments, message, capsys, tmp_path, m
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2
     output = capsys.readouterr()
-    assert output.out in ("", f"{START}\n")
+    assert output.out.removeprefix(f"{START}\n") == ""
     assert output.err.startswith("evforge: error: ")
     assert output.err.count("\n") == 1
     assert message in output.err
@@ -288,6 +288,32 @@ def test_interrupts_end_with_130(monkeypatch, capsys, name):
     assert cleaned == [True]
     assert "evforge: interrupted" in capsys.readouterr().err
     assert signal.getsignal(getattr(signal, name)) is before
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_is_acknowledged_before_the_cleanup(monkeypatch, capsys, name):
+    import os
+    import signal
+
+    from waiting import wait_for
+
+    errors, number = [], getattr(signal, name)
+
+    def acknowledged() -> bool:
+        errors.append(capsys.readouterr().err)
+        return "evforge: stopping; Ctrl-C again is ignored\n" in errors
+
+    def works() -> None:
+        signal.signal(number, lambda *_: None)  # as Ray Train does
+        os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+        wait_for(acknowledged)
+        raise KeyboardInterrupt
+
+    before = signal.set_wakeup_fd(-1)
+    assert run_verb(monkeypatch, works) == 130
+    assert "".join(errors).count("stopping") == 1
+    assert signal.set_wakeup_fd(before) == -1
 
 
 def test_lightnings_exit_after_an_interrupt_is_an_interrupt(monkeypatch, capsys):

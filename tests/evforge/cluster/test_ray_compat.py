@@ -54,9 +54,9 @@ def test_the_messages_about_a_lost_node_become_one_line(capsys):
 
 def test_other_messages_are_printed(capsys):
     assert "task 3 waits" in _printed(capsys, pid="raylet", lines=["task 3 waits"]).out
-    lines = ["epoch 1/2", "Raylet is terminated. says a user"]
+    lines = ["Raylet is terminated. says a user"]
     output = _printed(capsys, pid=71, actor_name="RayTrainWorker", lines=lines).out
-    assert "RayTrainWorker pid=71" in output and "epoch 1/2" in output and "says a user" in output
+    assert "RayTrainWorker pid=71" in output and "says a user" in output
     assert _printed(capsys, pid=72, actor_name="PlacementGroupCleaner", lines=["no dashboard"]) == ("", "")
     assert _printed(capsys, pid="gcs_server", is_err=True, lines=["E gcs.cc:1: Failed to remove 1 bundle"]) == ("", "")
 
@@ -77,6 +77,18 @@ def test_the_replaced_messages_are_those_that_ray_sends():
         assert text in program
     raylet = Path(ray.__file__).parent.joinpath("core", "src", "ray", "raylet", "raylet").read_bytes()
     assert ray_compat.DEAD_WORKER.partition(" by ")[0].encode() in raylet
+
+
+def test_lines_of_the_progress_have_no_prefix(capsys, monkeypatch):
+    monkeypatch.setenv("RAY_COLOR_PREFIX", "0")
+    lines = ["a warning", "epoch 1/2  loss 1", "epoch 2/2  loss 0.5", "another warning"]
+    prefix = "(RayTrainWorker pid=71)"
+    assert _printed(capsys, pid=71, actor_name="RayTrainWorker", lines=lines).out.splitlines() == [
+        f"{prefix} a warning",
+        "epoch 1/2  loss 1",
+        "epoch 2/2  loss 0.5",
+        f"{prefix} another warning",
+    ]
 
 
 def test_a_training_without_the_cleaner_has_all_other_callbacks():

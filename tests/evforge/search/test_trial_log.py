@@ -1,7 +1,9 @@
+import io
 import pickle
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from evforge import EvForgeError
 from evforge.search import trial_log
@@ -45,11 +47,14 @@ def test_the_log_of_trials(log, tmp_path, capsys):
     log.on_trial_error(0, [], second)
     log.check_samples_reached_models()
     rows = log.rows()
-    assert [(row.name, row.feature_base, row.mean_ap, row.status) for row in rows] == [
-        ("trial-1", 3, 0.2, "finished, epoch 2/2"),
-        ("trial-2", 4, None, "failed"),
+    assert [(row.name, row.sample, row.metrics, row.epoch, row.status) for row in rows] == [
+        ("trial-1", {"model.feature_base": 3}, {"val_mean_ap": 0.2}, "2/2", "finished"),
+        ("trial-2", {"model.feature_base": 4}, {"val_mean_ap": None}, "0/2", "failed"),
     ]
-    assert capsys.readouterr().out == "trial-2 failed: ValueError: no memory\n"
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["trial-1 starts: feature_base 3", "trial-2 starts: feature_base 4"]
+    assert lines[2].startswith("trial-1 finished, epoch 2/2  val_mean_ap 0.2000  ")
+    assert lines[3:] == ["trial-2 failed: ValueError: no memory"]
     runs = log.tracker.runs(log.parent)
     assert [run.status for run in runs] == ["FINISHED", "FAILED"]
     assert log.tracker.metric_history(runs[0].run_id, "val_mean_ap") == [(1, 0.2), (2, 0.1)]
@@ -155,7 +160,7 @@ def test_a_log_goes_on_with_what_it_was(log):
         ("trial-2", "FINISHED"),
         ("trial-3", "KILLED"),
     ]
-    assert [row.mean_ap for row in log.rows()] == [0.2, 0.4]
+    assert [row.metrics["val_mean_ap"] for row in log.rows()] == [0.2, 0.4]
 
 
 def test_trials_that_were_cut_off_are_killed(log):
@@ -234,6 +239,7 @@ def test_a_table_counts_the_trials_by_their_state(log, capsys):
     log.on_trial_complete(0, [], measured(log, "a", [0.2, 0.3]))
     measured(log, "b", [0.1])
     log.on_trial_complete(0, [], measured(log, "c", [0.5, 0.4]))
+    capsys.readouterr()
     log.print_table()
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[0].partition(" s: ")[2] == "2 finished, 1 running"
@@ -244,5 +250,19 @@ def test_a_retried_trial_says_why(log, tmp_path, capsys):
     trial = measured(log, "a", [])
     trial.error_file = tmp_path / "error.txt"
     trial.error_file.write_text("Traceback ...\nray.exceptions.NodeError: the node has died. More.\n")
+    capsys.readouterr()
     log.on_trial_recover(0, [], trial)
     assert capsys.readouterr().out == "trial-1 is retried: the node has died\n"
+
+
+def test_a_terminal_shows_the_settings_and_metrics_of_the_search(log, capsys):
+    log.base = log.base.with_overrides({"tune.against": "latency_ms"})
+    log.expect(2, 0)
+    log.progress.live = True
+    measured(log, "a", [0.2])
+    console = Console(file=io.StringIO(), width=120, height=24)
+    console.print(log.render(console))
+    text = console.file.getvalue()
+    assert "1 running, 2 planned" in text and "0.2000" in text
+    assert [name in text for name in ("val_mean_ap", "latency_ms", "1/2")] == [True] * 3
+    assert capsys.readouterr().out == ""

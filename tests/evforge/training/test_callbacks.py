@@ -1,9 +1,12 @@
+import json
+import re
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from detector.config import Config
+from evforge.training import callbacks
 from evforge.training.callbacks import ProgressLine, ReportMetrics
 from evforge.training.run_folder import CHECKPOINT_NAME, is_metric
 
@@ -14,12 +17,18 @@ class FakeTrainer:
     def __init__(self, **changes):
         self.sanity_checking = False
         self.current_epoch, self.max_epochs, self.global_step = 2, 5, 30
-        self.num_training_batches, self.world_size = 8, 2
+        self.num_training_batches, self.num_val_batches, self.world_size = 8, [4], 2
+        self.check_val_every_n_epoch = 1
+        self.optimizers = [SimpleNamespace(param_groups=[{"lr": 0.00375}])]
+        self.strategy = SimpleNamespace(root_device=torch.device("cpu"))
         self.callback_metrics = {
             "train_loss": torch.tensor(0.5),
             "val_mean_ap": torch.tensor(0.25),
             "val_mean_ap50": torch.tensor(0.75),
             "loss": torch.tensor(0.125),
+            "mean_loss": torch.tensor(1.75),
+            "cls_loss": torch.tensor(1.5),
+            "loc_loss": torch.tensor(0.25),
             "map": torch.tensor(0.25),
         }
         self.__dict__.update(changes)
@@ -66,26 +75,67 @@ def test_the_sanity_check_reports_and_prints_nothing(module, capsys):
 
     trainer = FakeTrainer(sanity_checking=True)
     ReportMetrics(fail).on_validation_end(trainer, module)
-    ProgressLine().on_validation_end(trainer, module)
+    ProgressLine(every_s=0).on_validation_batch_end(trainer, module, None, None, 0)
     assert capsys.readouterr().out == ""
 
 
-def test_progress_lines(capsys):
-    progress = ProgressLine(every_s=0)
-    trainer, batch = FakeTrainer(), {"inputs": torch.zeros(10, 4, 2, 1, 1)}
+def started(progress, trainer):
+    """Start an epoch and train one batch of 10 frames of 4 streams on two ranks."""
     progress.on_train_epoch_start(trainer, None)
-    progress.on_train_batch_end(trainer, None, None, batch, 3)
-    progress.on_validation_end(trainer, None)
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("epoch 3/5  batch 4/8  loss 0.125  ")
-    assert " frames/s  " in lines[0]
-    assert lines[1].startswith("epoch 3/5  train_loss 0.500  val_mean_ap 0.250  val_mean_ap50 0.750  ")
+    progress.on_train_batch_end(trainer, None, None, {"inputs": torch.zeros(10, 4, 2, 1, 1)}, 3)
+
+
+def test_progress_lines(capsys):
+    progress, trainer = ProgressLine(every_s=0), FakeTrainer()
+    started(progress, trainer)
+    progress.on_validation_batch_end(trainer, None, None, None, 1)
+    progress.on_train_epoch_end(trainer, None)
+    first, training, validation, epoch = capsys.readouterr().out.splitlines()
+    assert first == "epoch 3/5  the training resumes here"
+    assert training.startswith("epoch 3/5  training batch 4/8  loss 0.125  ")
+    assert validation.startswith("epoch 3/5  validation batch 2/4  ")
+    start = "epoch 3/5  loss 1.750 (class 1.500, box 0.250)  lr 0.00375  mAP 0.250  mAP50 0.750  "
+    assert epoch.startswith(start)
+    assert re.fullmatch(r"\d+ frames/s  RAM \d+\.\d GB  \d+ s  \d+ s left", epoch.removeprefix(start))
+
+
+def test_an_epoch_that_was_not_validated_shows_no_map(capsys):
+    progress, trainer = ProgressLine(), FakeTrainer(current_epoch=0, check_val_every_n_epoch=2)
+    started(progress, trainer)
+    progress.on_train_epoch_end(trainer, None)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "loss 1.750" in line and "mAP" not in line
+
+
+def test_a_resumed_epoch_without_batches_has_no_line(capsys):
+    progress, trainer = ProgressLine(), FakeTrainer(current_epoch=0)
+    progress.on_train_epoch_start(trainer, None)
+    progress.on_train_epoch_end(trainer, None)
+    assert capsys.readouterr().out == ""
+
+
+def test_time_left_counts_the_epochs_of_this_process(monkeypatch):
+    clock = iter([100.0, 130.0, 130.0])
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: next(clock))
+    progress = ProgressLine()
+    progress._first_epoch, progress._start = 1, 100.0
+    next(clock)
+    # epoch 2 of 5 resumed here; now 1.5 of 4 epochs are done in 30 s
+    assert progress._left_s(FakeTrainer(), 0.5) == pytest.approx(50.0)
+
+
+def test_a_bar_replaces_the_lines_within_an_epoch(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(callbacks, "BAR_PAUSE_S", 0.0)
+    path = tmp_path / "progress.json"
+    started(ProgressLine(every_s=0, file=path), FakeTrainer(current_epoch=0))
+    found = json.loads(path.read_text())
+    assert (found["epoch"], found["epochs"], found["step"], found["done"], found["batches"]) == (1, 5, "training", 4, 8)
+    assert found["text"].startswith("loss 0.125  ")
+    assert capsys.readouterr().out == ""
 
 
 def test_no_line_before_its_time(capsys):
-    progress = ProgressLine(every_s=1e6)
-    progress.on_train_epoch_start(FakeTrainer(), None)
-    progress.on_train_batch_end(FakeTrainer(), None, None, {"inputs": torch.zeros(1, 1, 2, 1, 1)}, 0)
+    started(ProgressLine(every_s=1e6), FakeTrainer(current_epoch=0))
     assert capsys.readouterr().out == ""
 
 

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from detector.config import Config
 from evforge import EvForgeError
 from evforge.cluster.session import Resources, cpu_count
 from evforge.tracking.tracker import Tracker
-from evforge.training.callbacks import ReportMetrics
+from evforge.training.callbacks import ProgressLine, ReportMetrics
 from evforge.training.run_folder import CHECKPOINT_NAME, read_record, unique_folder
 from evforge.training.train import FAILURE_FILE, _reason, _use_node_interface, _worker_loop, check_config, fit, train
 
@@ -55,6 +56,18 @@ def test_fit_reports_every_metric_of_every_epoch_and_resumes_equal(tiny_config, 
 def test_fit_reports_only_epochs_that_were_validated(tiny_config, tmp_path):
     config = check_config(tiny_config.with_overrides({"train.max_epochs": 3, "train.val_every": 2}))
     assert [report["epoch"] for report in run_fit(config, tmp_path, "some")] == [2]
+
+
+def test_fit_prints_a_line_per_epoch(tiny_config, tmp_path, capsys):
+    config = check_config(tiny_config.with_overrides({"train.max_epochs": 3, "train.val_every": 2}))
+    fit(config, [ProgressLine(every_s=float("inf"))], threads=1)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition("  ")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert ["  mAP 0." in line for line in lines] == [False, True, False]
+    weight = config.loss.loc_weight
+    for line in lines:
+        loss, classes, boxes = map(float, re.search(r"loss (\S+) \(class (\S+), box (\S+)\)", line).groups())
+        assert loss == pytest.approx(classes + weight * boxes, abs=2e-3) and min(classes, boxes) > 0
 
 
 def test_an_epoch_is_over_in_its_checkpoint_whatever_the_number_of_batches(tiny_config, tmp_path):
