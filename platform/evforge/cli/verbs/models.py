@@ -138,6 +138,7 @@ def registry(
     name: str | None = None,
     version: int | None = None,
     checkpoint: str | None = None,
+    json: bool = False,
 ) -> int:
     """List registered models; show, register or promote one; or roll back the last promotion.
 
@@ -148,8 +149,11 @@ def registry(
         action: register evaluates a checkpoint on the test split, exports it, registers it, and tries to promote it
         name: name of the registered model; track.registered_model_name if not given
         version: version to show or to promote; the newest if not given
-        checkpoint: checkpoint, or folder of the run or study, to register
+        checkpoint: checkpoint, or folder of the run or study, to register; a folder of runs means its newest finished
+            run
+        json: print the results as one JSON document
     """
+    from evforge.display.json_output import json_text, only_json
     from evforge.evaluation.checkpoint import find_checkpoint
     from evforge.registry import listing as table
     from evforge.registry.promotion import promote, rollback
@@ -163,24 +167,49 @@ def registry(
     track = settings.resolve().track
     uri, experiment, name = track.tracking_uri, track.experiment, name or track.registered_model_name
     if checkpoint is not None:
+        checkpoint = str(_finished(checkpoint))
         record = read_record(find_checkpoint(checkpoint).parent)
         uri, experiment = uri or record.tracking_uri, record.experiment
     tracker = Tracker(uri, experiment, create=checkpoint is not None and track.tracking_uri is not None)
     if action in ("list", "show"):
+        chosen = table.newest(tracker, name) if action == "show" and version is None else version
+        if json:
+            print(json_text(table.facts(tracker) if action == "list" else table.facts(tracker, name, chosen)))
+            return 0
         print(table.overview(tracker) if action == "list" else table.describe(tracker, name, version))
+        if action == "list":
+            print_next("registry", "show", "--name", name, settings=settings, groups=("track",))
+        else:
+            words = ["promote", "--name", name, "--version", chosen]
+            print_next("registry", *words, settings=settings, groups=("track",))
         return 0
-    if checkpoint is not None:
-        from evforge.registry.publish import register_checkpoint
+    with only_json(json):
+        if checkpoint is not None:
+            from evforge.registry.publish import register_checkpoint
 
-        version, result = register_checkpoint(checkpoint, tracker, name)
-        print(f"registered as version {version}\n{table.verdict(name, result)}")
-        return 0
-    if action == "promote":
-        result = promote(tracker, name, version if version is not None else table.newest(tracker, name))
-    else:
-        result = rollback(tracker, name)
+            version, result = register_checkpoint(checkpoint, tracker, name)
+        elif action == "promote":
+            version = version if version is not None else table.newest(tracker, name)
+            result = promote(tracker, name, version)
+        else:
+            result = rollback(tracker, name)
+    code = 0 if result.moved or action == "register" else 1
+    if json:
+        print(json_text({**table.verdict_facts(name, result), "version": version}))
+        return code
+    if action == "register":
+        print(f"registered as version {version}")
     print(table.verdict(name, result))
-    return 0 if result.moved else 1
+    address = [] if settings.file or "track.tracking_uri" in settings.overrides else _tracking_words(checkpoint, uri)
+    print_next("registry", "show", "--name", name, *address, settings=settings, groups=("track",))
+    return code
+
+
+def _tracking_words(checkpoint: str | None, uri: str | None) -> list[str]:
+    """Return the flag for the store of a registered checkpoint, which may not be the default store."""
+    from detector.config.credentials import without_passwords
+
+    return [] if checkpoint is None or uri is None else ["--track.tracking_uri", without_passwords(uri)]
 
 
 def report(study: str, *, output: str | None = None) -> None:
