@@ -5,6 +5,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from detector.anchors import ANCHOR_LISTS
 from detector.config import Config
@@ -14,6 +15,7 @@ from detector.utils.atomic_write import atomic_write
 from evforge.anchors.candidates import AnchorList, coverage_of, fit_list, list_name, pyramid_of, training_boxes
 from evforge.anchors.figure import coverage_figure
 from evforge.display.figures import save_figure
+from evforge.display.json_output import json_text, only_json
 from evforge.display.tables import text_table
 from evforge.space.anchor_options import ANCHOR_LIST, fit_count
 from evforge.space.space import load_space
@@ -29,7 +31,9 @@ WORTH_A_STRIDE = 0.1
 """A finer grid is recommended if it covers at least this additional share of the boxes."""
 
 
-def anchors(config: Config, lists: Sequence[str] | None = None, output: str | None = None) -> Path:
+def anchors(
+    config: Config, lists: Sequence[str] | None = None, output: str | None = None, *, as_json: bool = False
+) -> Path:
     """Measure how well anchor lists cover the training labels. Print the results, and write a figure and a CSV file.
 
     Args:
@@ -38,6 +42,7 @@ def anchors(config: Config, lists: Sequence[str] | None = None, output: str | No
             search space, which stands for all its lists. If None: the list in `config`, all named lists and two fitted
             lists.
         output: folder to write to; a new folder in `train.storage` if None.
+        as_json: whether standard output is one JSON document instead of text.
 
     Returns:
         The folder with the figure and the CSV file.
@@ -51,14 +56,15 @@ def anchors(config: Config, lists: Sequence[str] | None = None, output: str | No
     found = {name: coverage_of(labels, config, pairs) for name, pairs in candidates.items()}
     title = f"{len(labels):,} training boxes of {config.data.dataset_path}"
     best = max(found, key=lambda name: found[name].covered + found[name].mean_iou)
-    print(
-        f"{title} in {labels.width}x{labels.height} pixels",
-        coverage_table(found, candidates, config),
-        f"share of boxes with an anchor at IoU {config.anchors.fg_iou_threshold:g}, by class and size",
-        _group_table(found, class_names(config.data)),
-        _advice(labels, config, best, candidates[best], found[best]),
-        sep="\n\n",
-    )
+    with only_json(as_json):
+        print(
+            f"{title} in {labels.width}x{labels.height} pixels",
+            coverage_table(found, candidates, config),
+            f"share of boxes with an anchor at IoU {config.anchors.fg_iou_threshold:g}, by class and size",
+            _group_table(found, class_names(config.data)),
+            _advice(labels, config, best, candidates[best], found[best]),
+            sep="\n\n",
+        )
     folder = Path(output) if output else unique_folder(config.train.storage, "anchors")
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(folder / "anchors.csv", found, class_names(config.data))
@@ -67,7 +73,43 @@ def anchors(config: Config, lists: Sequence[str] | None = None, output: str | No
     shapes = [first * 2**level for level in range(config.model.num_levels)]
     sizes, threshold = labels.boxes[:, 2:], config.anchors.fg_iou_threshold
     save_figure(folder / "anchors.png", lambda: coverage_figure(curves, threshold, sizes, shapes, best, title))
+    if as_json:
+        print(json_text({**_facts(found, candidates, config, best), "figures": folder}))
     return folder
+
+
+def _facts(
+    found: Mapping[str, Coverage], candidates: Mapping[str, AnchorList], config: Config, best: str
+) -> dict[str, Any]:
+    """Return the measured coverage as the dict that `--json` prints. Lists and groups are as in the tables."""
+    groups = [
+        {"list": name, "class": label, "size": size, "num_boxes": part.num_boxes, "covered": part.covered}
+        for (label, size), parts in _parts(found, class_names(config.data)).items()
+        for name, part in parts.items()
+    ]
+    lists = [
+        {
+            "name": name,
+            "anchor_list": candidates[name],
+            "num_anchors": len(pyramid_of(config, candidates[name]).pairs),
+            "recall": {f"{threshold:g}": share for threshold, share in zip(THRESHOLDS, coverage.recall, strict=True)},
+            "mean_iou": coverage.mean_iou,
+            "covered": coverage.covered,
+            "positives_per_box": coverage.positives,
+            "ignored_share": coverage.ignored_share,
+        }
+        for name, coverage in found.items()
+    ]
+    return {
+        "dataset": config.data.dataset_path,
+        "num_boxes": next(iter(found.values())).num_boxes,
+        "fg_iou_threshold": config.anchors.fg_iou_threshold,
+        "bg_iou_threshold": config.anchors.bg_iou_threshold,
+        "base_size": config.anchors.base_size,
+        "best": best,
+        "lists": lists,
+        "groups": groups,
+    }
 
 
 def coverage_table(found: Mapping[str, Coverage], candidates: Mapping[str, AnchorList], config: Config) -> str:

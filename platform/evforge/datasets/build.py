@@ -20,6 +20,7 @@ from detector.utils.remote import Place, find_places, to_place
 from evforge import EvForgeError, last_line
 from evforge.cluster.credentials import load
 from evforge.cluster.session import ray_session
+from evforge.datasets.folders import find_recordings
 
 __all__ = ["build", "run_on_ray", "worth_ray"]
 
@@ -46,7 +47,8 @@ def build(
     """Build a dataset folder of tensor files from recordings. Several large recordings are built in parallel with Ray.
 
     Args:
-        recordings: paths or addresses; an address may contain the wildcard `*`.
+        recordings: paths or addresses; an address may contain the wildcard `*`. A folder stands for all recordings in
+            it and its subfolders.
         output: path or address of the dataset folder.
         data: settings of the tensors.
         cuts: dict from split to (start, end) in seconds of every recording. If None or empty, each whole recording
@@ -69,7 +71,7 @@ def build(
     if timing.times is not None:
         timing = replace(timing, times=str(Path(timing.times).absolute()))
     if layout is None:
-        sources = _sources(recordings, labels)
+        sources = _sources(recordings, labels, data)
     else:
         found, root = find_layout(layout), _dataset_root(recordings, layout, labels, cuts)
         if found.find is None:
@@ -92,14 +94,20 @@ def build(
     return folder
 
 
-def _sources(recordings: Sequence[str], labels: str | None) -> list[Source]:
+def _sources(recordings: Sequence[str], labels: str | None, data: DataConfig) -> list[Source]:
     # Absolute, because the workers of a cluster have another working folder.
-    sources = [Source(place.absolute()) for text in recordings for place in find_places(text)]
+    sources = [Source(place.absolute()) for text in recordings for place in _places(text, data)]
     if labels is None:
         return sources
     if len(sources) != 1:
         raise ValueError(f"--labels: got {labels} for {len(sources)} recordings, allowed: a single recording")
     return [replace(sources[0], labels=Path(labels).absolute())]
+
+
+def _places(text: str, data: DataConfig) -> Sequence[Place]:
+    if "://" not in text and Path(text).is_dir():
+        return find_recordings(Path(text), data)
+    return find_places(text)
 
 
 def _dataset_root(folders: Sequence[str], layout: str, labels: str | None, cuts: object) -> Path:

@@ -4,13 +4,16 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from detector.config.groups import DEFAULT_DATA, DataConfig, TrainConfig
-from detector.data.check.dataset import Finding, check_dataset
+from detector.data.check.dataset import CheckedDataset, Finding, check_dataset
 from detector.data.check.inventory import Sensor
 from detector.labels import FoundLabels, LabelTiming
 from detector.utils.decoration import decoration
 from evforge.datasets.check_figures import save_findings
+from evforge.datasets.folders import expand_folders
+from evforge.display.json_output import json_text, only_json
 from evforge.training.run_folder import unique_folder
 
 __all__ = ["check", "findings_text", "labels_text"]
@@ -27,6 +30,7 @@ def check(
     output: str | None = None,
     storage: str = TrainConfig.storage,
     labels: str | None = None,
+    as_json: bool = False,
 ) -> int:
     """Check recordings, tensor files or a dataset folder for faults, print what was found, and draw figures of it.
 
@@ -38,6 +42,7 @@ def check(
         output: folder for the figures. If None, a new folder in `storage` is created if there is anything to draw.
         storage: parent of new folders.
         labels: label file or folder of a single recording; if None, labels are searched beside each recording.
+        as_json: whether standard output is one JSON document instead of text.
 
     Returns:
         1 if at least one fault is an error, 0 if there are only warnings or no faults.
@@ -46,23 +51,42 @@ def check(
         FileNotFoundError: a path does not exist.
         ValueError: a folder contains no recording or tensor file.
     """
-    checked = check_dataset(*paths, sensor=sensor, progress=True, timing=timing, data=data, labels=labels)
+    files = expand_folders(paths, data)
+    checked = check_dataset(*files, sensor=sensor, progress=True, timing=timing, data=data, labels=labels)
     findings = checked.findings
-    print(labels_text(checked.labels))
-    print(findings_text(findings, checked.num_unknown))
-    _draw(findings, Path(paths[0]), output, storage)
+    with only_json(as_json):
+        print(labels_text(checked.labels))
+        print(findings_text(findings, checked.num_unknown))
+        figures = _draw(findings, Path(paths[0]), output, storage)
+    if as_json:
+        print(json_text({**_facts(checked), "figures": figures}))
     return int(any(finding.severity == "error" for finding in findings))
 
 
-def _draw(findings: Sequence[Finding], path: Path, output: str | None, storage: str) -> None:
-    """Write the figures of the findings and print their folder. If this fails, print a warning."""
+def _facts(checked: CheckedDataset) -> dict[str, Any]:
+    """Return the result of a check as the dict that `--json` prints."""
+    counts = Counter(finding.severity for finding in checked.findings)
+    names = ("severity", "path", "kind", "found", "allowed", "cause")
+    return {
+        "num_errors": counts["error"],
+        "num_warnings": counts["warning"],
+        "num_unknown": checked.num_unknown,
+        "labels": [{"path": found.path, "format": found.label_format} for found in checked.labels],
+        "findings": [{name: getattr(finding, name) for name in names} for finding in checked.findings],
+    }
+
+
+def _draw(findings: Sequence[Finding], path: Path, output: str | None, storage: str) -> Path | None:
+    """Write the figures of the findings, print their folder and return it. If this fails, print a warning."""
     if not any(finding.evidence for finding in findings):
-        return
+        return None
     with decoration("the set of figures of the findings"):
         name = path.resolve().name.partition(".")[0]
         folder = Path(output) if output else unique_folder(storage, f"check-{name}")
         if save_findings(folder, findings):
             print(f"figures: {folder}")
+            return folder
+    return None
 
 
 def labels_text(labels: Sequence[FoundLabels]) -> str:

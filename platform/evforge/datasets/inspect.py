@@ -10,14 +10,16 @@ from tqdm import tqdm
 
 from detector.config import Config
 from detector.config.groups import DataConfig
-from detector.data.check.inventory import DataFile, Sensor, find_data, give_labels, label_names
+from detector.data.check.inventory import DataFile, Sensor, give_labels, label_names
 from detector.data.check.statistics import LabelStatistics
 from detector.data.check.survey import FileSurvey, frame_labels, sample_frames, survey_file
 from detector.labels import LabelTiming, recording_stem
 from evforge import one_line
+from evforge.datasets.folders import find_files
 from evforge.datasets.inspect_figures import Sample, boxes_figure, rate_figure, samples_figure
 from evforge.datasets.inspect_text import survey_text
 from evforge.display.figures import save_figure
+from evforge.display.json_output import json_text, only_json
 from evforge.training.run_folder import unique_folder
 
 __all__ = ["inspect"]
@@ -32,6 +34,7 @@ def inspect(
     sensor: Sensor = (None, None),
     timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
     labels: str | None = None,
+    as_json: bool = False,
 ) -> list[Path]:
     """Print statistics of recordings and datasets, and draw their figures.
 
@@ -44,6 +47,7 @@ def inspect(
         sensor: height and width in pixels, for recordings that do not state them.
         timing: how the label times of recordings are determined.
         labels: label file or folder of a single recording; if None, labels are searched beside each recording.
+        as_json: whether standard output is one JSON document instead of text.
 
     Returns:
         For each path, the folder with its figures.
@@ -54,19 +58,53 @@ def inspect(
     """
     if labels is not None and len(paths) > 1:
         raise ValueError(f"--labels: got {labels} for {len(paths)} paths, allowed: a single recording")
-    found = [(Path(path), give_labels(find_data(path, sensor, timing, config.data), labels)) for path in paths]
-    folders = []
+    found = [(Path(path), give_labels(find_files(Path(path), sensor, timing, config.data), labels)) for path in paths]
+    folders, facts = [], []
     for path, files in found:
         names = label_names(files)
         surveys, failures = _survey(files, config.data, names)
-        print(survey_text(path, surveys, names, config.data))
-        for failure in failures:
-            print(f"left out: {failure}")
+        with only_json(as_json):
+            print(survey_text(path, surveys, names, config.data))
+            for failure in failures:
+                print(f"left out: {failure}")
         name = path.resolve().name.partition(".")[0]
         folder = Path(output) if output else unique_folder(config.train.storage, f"inspect-{name}")
         folder = folder / name if output and len(paths) > 1 else folder
         folders.append(_draw(folder, str(path), surveys, names, config.data))
+        files_facts = [_facts(survey, names) for survey in surveys]
+        facts.append({"path": path, "files": files_facts, "left_out": failures, "figures": folder})
+    if as_json:
+        print(json_text({"paths": facts}))
     return folders
+
+
+def _facts(survey: FileSurvey, names: Mapping[int, str]) -> dict[str, Any]:
+    """Return the statistics of a file as the dict that `--json` prints. Times are in microseconds, sizes in pixels."""
+    labels, events = survey.labels, survey.events
+    return {
+        "path": survey.file.path,
+        "split": survey.file.split,
+        "format": survey.format,
+        "sensor_height": survey.sensor_size[0],
+        "sensor_width": survey.sensor_size[1],
+        "network_height": survey.network_size[0],
+        "network_width": survey.network_size[1],
+        "first_t": survey.span[0],
+        "last_t": survey.span[1],
+        "delta_t": survey.delta_t,
+        "num_frames": survey.num_frames,
+        "num_events": int(events.counts.sum()) if events else None,
+        "num_faulty_events": survey.faults.total if events else None,
+        "mean_active_share": float(survey.active.mean()) if survey.active.size else None,
+        "labels": labels
+        and {
+            "num_times": labels.times.size,
+            "rate_hz": labels.rate_hz,
+            "num_boxes": len(labels.sizes),
+            "num_tracks": labels.num_tracks,
+            "boxes_per_class": {names.get(key, str(key)): count for key, count in labels.class_counts().items()},
+        },
+    }
 
 
 def _survey(

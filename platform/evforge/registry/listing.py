@@ -1,13 +1,15 @@
 """Registered models as text: the output of `evforge registry list` and `show`."""
 
+from dataclasses import asdict
 from html import unescape
 from typing import Any
 
+from detector.config.credentials import without_passwords
 from evforge.display.tables import metric_text
 from evforge.registry.promotion import PromotionResult, history
 from evforge.tracking.tracker import Tracker
 
-__all__ = ["describe", "newest", "overview", "verdict"]
+__all__ = ["describe", "facts", "newest", "overview", "verdict", "verdict_facts"]
 
 
 def overview(tracker: Tracker) -> str:
@@ -19,6 +21,40 @@ def overview(tracker: Tracker) -> str:
         for version in _versions(tracker, model.name).values()
     ]
     return "\n".join(lines) or f"no registered model in {tracker.uri}"
+
+
+def facts(tracker: Tracker, name: str | None = None, version: int | None = None) -> dict[str, Any]:
+    """Return the versions and the changes of the champions of registered models, as the dict that `--json` prints.
+
+    Args:
+        tracker: the store.
+        name: name of a model; all models if None.
+        version: number of the only version to include; all versions if None.
+
+    Raises:
+        ValueError: there is no such model or version.
+    """
+    if name is not None:
+        describe(tracker, name, version)  # raises
+    names = [model.name for model in tracker.client.search_registered_models()] if name is None else [name]
+    models = [
+        {
+            "name": each,
+            "versions": [
+                _version_facts(found)
+                for number, found in _versions(tracker, each).items()
+                if version is None or number == version
+            ],
+            "champions": [asdict(move) for move in history(tracker, each)],
+        }
+        for each in names
+    ]
+    return {"tracking_uri": without_passwords(tracker.uri), "models": models}
+
+
+def _version_facts(version: Any) -> dict[str, Any]:
+    metrics = {key: float(version.tags[key]) if key in version.tags else None for key in ("mean_ap", "mean_ap50")}
+    return {"version": int(version.version), "aliases": list(version.aliases), **metrics, "run_id": version.run_id}
 
 
 def describe(tracker: Tracker, name: str, version: int | None = None) -> str:
@@ -49,6 +85,11 @@ def verdict(name: str, result: PromotionResult) -> str:
     champion = f"version {result.champion}" if result.champion is not None else "none"
     state = f"now champion is {champion}" if result.moved else f"refused, champion stays {champion}"
     return f"{name}: {state}: {result.reason}"
+
+
+def verdict_facts(name: str, result: PromotionResult) -> dict[str, Any]:
+    """Return the result of a promotion or rollback as the dict that `--json` prints."""
+    return {"name": name, "moved": result.moved, "champion": result.champion, "reason": result.reason}
 
 
 def newest(tracker: Tracker, name: str) -> int:

@@ -261,10 +261,8 @@ class _Study:
             self.resources.use_gpu(self.config.train.use_gpu),
             self.resources.left_out,
         )
-        run = run_trial if self.config.train.workers == 1 else run_trial_of_workers
-        trainable = ray_tune.with_resources(
-            functools.partial(run, setup=setup), request(limits, self.resources.left_out)
-        )
+        run = functools.partial(run_trial if self.config.train.workers == 1 else run_trial_of_workers, setup=setup)
+        trainable = ray_tune.with_resources(run, request(limits, self.resources.left_out))
         if search_was_saved(self.folder / name):
             tuner = ray_tune.Tuner.restore(str(self.folder / name), trainable, resume_errored=True)
             (log,) = restored_callbacks(tuner)

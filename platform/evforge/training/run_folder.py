@@ -6,10 +6,12 @@ This module imports no large library, because the driver and its workers share i
 import errno
 import json
 import os
+import re
 import shutil
+import sys
 import time
 import zipfile
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,10 +41,14 @@ __all__ = [
     "checkpoint_file",
     "copy_checkpoint",
     "failure_file",
+    "has_checkpoint",
     "is_metric",
+    "is_study",
+    "is_training",
     "checkpoint_after_broken_list",
     "load_config",
     "logged_metrics",
+    "newest_run",
     "note_failure",
     "read_record",
     "remove_checkpoints",
@@ -125,6 +131,56 @@ def load_config(folder: str | Path, config: Config | None = None) -> Config:
         if moved is not None and (dataset := Path(os.path.normpath(path.parent / moved))).exists():
             return config.with_overrides({"data.dataset_path": str(dataset)})
     return config
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether the folder of a run or study contains the best checkpoint, which is written at the end."""
+    return any((folder / name).is_file() for name in (BEST_CHECKPOINT, f"best/{BEST_CHECKPOINT}"))
+
+
+def is_study(folder: Path) -> bool:
+    """Return whether a folder is the folder of a study."""
+    return (folder / RECORD_FILE).is_file() and (folder / SPACE_FILE).is_file()
+
+
+def is_training(folder: Path) -> bool:
+    """Return whether a folder is the folder of a training that is not part of a study."""
+    return (folder / RECORD_FILE).is_file() and not (folder / SPACE_FILE).is_file()
+
+
+def newest_run(path: str | Path, wanted: Callable[[Path], bool], kind: str) -> Path:
+    """Return the newest run in a folder of runs, and print its name to standard error.
+
+    The age of a run is the time in its name. For a run without one, it is the time at which its record was written.
+
+    Args:
+        path: folder of runs. Any other path, such as a checkpoint or the folder of a run, is returned unchanged.
+        wanted: whether the folder of a run can be used.
+        kind: the wanted kind of run, for the error message, such as "finished run or study".
+
+    Raises:
+        FileNotFoundError: the folder contains no run that can be used.
+    """
+    path = Path(path)
+    if not path.is_dir() or wanted(path) or (path / RECORD_FILE).is_file():
+        return path
+    found = [record.parent for record in path.glob(f"*/{RECORD_FILE}") if wanted(record.parent)]
+    if not found:
+        raise FileNotFoundError(
+            f"{path}: contains no {kind}, allowed: the folder of one, or a folder that contains one"
+        )
+    newest = max(found, key=_start)
+    print(f"{path}: using the newest {kind} in it, {newest.name}", file=sys.stderr, flush=True)
+    return newest
+
+
+def _start(folder: Path) -> tuple[str, int, str]:
+    """Return the start of a run as text, the number at the end of its name, and its name, for sorting."""
+    found = re.search(r"-(\d{8}-\d{6})(?:-(\d+))?$", folder.name)
+    if found is not None:
+        return found[1], int(found[2] or 1), folder.name
+    written = time.localtime((folder / RECORD_FILE).stat().st_mtime)
+    return time.strftime("%Y%m%d-%H%M%S", written), 1, folder.name
 
 
 def unique_folder(storage: str, kind: str) -> Path:

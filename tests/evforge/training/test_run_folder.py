@@ -19,8 +19,12 @@ from evforge.training.run_folder import (
     checkpoint_after_broken_list,
     checkpoint_file,
     copy_checkpoint,
+    has_checkpoint,
+    is_study,
+    is_training,
     load_config,
     logged_metrics,
+    newest_run,
     note_failure,
     read_record,
     remove_checkpoints,
@@ -199,3 +203,48 @@ def test_constant_costs_are_logged_with_the_first_report_only():
     changing = {"val_mean_ap": 0.5, "train_lr": 0.1}
     assert logged_metrics(report, first=True) == {**changing, "parameters": 9.0, "latency_ms": 2.0}
     assert logged_metrics(report, first=False) == changing
+
+
+def _run(folder, *files):
+    for name in ("run.json", *files):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+    return folder
+
+
+def test_a_folder_of_runs_means_its_newest_run_of_the_wanted_kind(tmp_path, capsys):
+    _run(tmp_path / "train-20261101-100000", "best.ckpt")
+    trained = _run(tmp_path / "train-20261102-100000-10", "best.ckpt")
+    _run(tmp_path / "train-20261102-100000-9", "best.ckpt")
+    study = _run(tmp_path / "study-20261031-090000", "space.yaml", "best/best.ckpt")
+    unfinished = _run(tmp_path / "train-20261103-100000")
+    (tmp_path / "evaluate-20261104-100000").mkdir()
+    assert newest_run(tmp_path, has_checkpoint, "finished run or study") == trained
+    assert newest_run(tmp_path, is_training, "training") == unfinished
+    assert newest_run(tmp_path, is_study, "study") == study
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.splitlines()[0] == f"{tmp_path}: using the newest finished run or study in it, {trained.name}"
+
+
+def test_other_paths_stay_as_they_are(tmp_path, capsys):
+    unfinished = _run(tmp_path / "train-20261103-100000")
+    best = _run(tmp_path / "study-20261103-100000", "best/best.ckpt") / "best"
+    for path in (unfinished, best, best / "best.ckpt", tmp_path / "missing"):
+        assert newest_run(path, has_checkpoint, "run") == path
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_without_a_time_in_its_name_has_the_time_of_its_record(tmp_path):
+    _run(tmp_path / "train-20200101-100000", "best.ckpt")
+    renamed = _run(tmp_path / "baseline", "best.ckpt")
+    os.utime(renamed / "run.json", (1_700_000_000, 1_700_000_000))  # in 2023
+    assert newest_run(tmp_path, has_checkpoint, "run") == renamed
+    os.utime(renamed / "run.json", (1_500_000_000, 1_500_000_000))  # in 2017
+    assert newest_run(tmp_path, has_checkpoint, "run").name == "train-20200101-100000"
+
+
+def test_a_folder_without_a_run_is_one_line(tmp_path):
+    _run(tmp_path / "train-20261103-100000")
+    with pytest.raises(FileNotFoundError, match=r"contains no study, allowed: the folder of one, or a folder that"):
+        newest_run(tmp_path, is_study, "study")

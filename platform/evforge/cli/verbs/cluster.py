@@ -1,9 +1,11 @@
 """Verbs about clusters and installations: submit, doctor, completion."""
 
-from typing import Literal
+from dataclasses import asdict
+from typing import Any, Literal
 
 from evforge.cli.parser import Command, parse
-from evforge.cli.settings import Settings
+from evforge.cli.settings import GROUPS, Settings
+from evforge.cli.verbs.next_command import print_next
 
 __all__ = ["completion", "doctor", "submit"]
 
@@ -52,7 +54,7 @@ def submit(
     return jobs.submit(command, parse(command[0], VERBS[command[0]], command[1:]), address, env or ())
 
 
-def doctor(settings: Settings, *, address: str | None = None) -> int:
+def doctor(settings: Settings, *, address: str | None = None, json: bool = False) -> int:
     """Diagnose the installation: missing packages, version mismatches, unreachable services.
 
     Checks this machine. If --address or the environment variable RAY_ADDRESS names a cluster, also checks the cluster.
@@ -61,11 +63,28 @@ def doctor(settings: Settings, *, address: str | None = None) -> int:
 
     Args:
         address: address of Ray's job server on the cluster, such as http://127.0.0.1:8265
+        json: print the results as one JSON document
     """
     from evforge.cluster.diagnosis.doctor import doctor as run
+    from evforge.display.json_output import json_text, only_json
 
     config = settings.resolve()
-    return run(config if settings.file is not None or settings.overrides else None, address)
+    config_given = config if settings.file is not None or settings.overrides else None
+    if json:
+        found: Any = []
+        with only_json(True):
+            code = run(config_given, address, found)
+        print(json_text({"ok": code == 0, "checks": [asdict(check) for check in found]}))
+        return code
+    code = run(config_given, address)
+    again = [] if address is None else ["--address", address]
+    if code:
+        print_next("doctor", *again, settings=settings, groups=GROUPS)
+    elif config_given is not None:
+        print_next("train", settings=settings, groups=GROUPS)
+    else:
+        print_next("quickstart")
+    return code
 
 
 def completion(shell: Literal["bash", "zsh", "fish"]) -> None:

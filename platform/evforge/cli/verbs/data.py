@@ -1,10 +1,13 @@
 """Verbs about recordings and datasets: synth, labels, build, inspect, check, anchors."""
 
+import shlex
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal
 
 from detector.config.label_timing import LabelTiming
 from evforge.cli.settings import Settings
+from evforge.cli.verbs.next_command import print_next
 
 __all__ = ["anchors", "build", "check", "inspect", "labels", "synth"]
 
@@ -36,7 +39,8 @@ def synth(
 
     counts = {"train": train, "val": val, "test": test}
     folder = write_dataset(output, counts, duration_s, height, width, seed=seed)
-    print(f"recordings and labels: {folder}\nnext: evforge build {folder}/*/*_td.dat --output DATASET")
+    print(f"recordings and labels: {folder}")
+    print(f"next: evforge build {shlex.quote(str(folder))}/*/*_td.dat --output DATASET")
 
 
 def build(
@@ -62,8 +66,9 @@ def build(
     parallel if they have at least 1 GB in total, or any size if RAY_ADDRESS is the address of a cluster.
 
     Args:
-        recordings: files, or addresses such as 's3://bucket/*/*_td.dat'; the labels of X.raw and X_td.dat are searched
-            beside them, as X_bbox.npy, X.json (COCO), X_labels/ (YOLO), X_voc/ (Pascal VOC) and in other formats
+        recordings: files, folders with recordings at any depth, or addresses such as 's3://bucket/*/*_td.dat'; the
+            labels of X.raw and X_td.dat are searched beside them, as X_bbox.npy, X.json (COCO), X_labels/ (YOLO),
+            X_voc/ (Pascal VOC) and in other formats
         output: dataset folder to write, or its address
         train: range of seconds of each recording to train on, such as 0-20
         val: range of seconds of each recording to validate on
@@ -98,7 +103,9 @@ def build(
     )
     mounted = folder if isinstance(folder, Path) else "FOLDER, a copy of it or where it is mounted"
     settings_given = "".join(f" {word}" for word in settings.words("data"))
-    print(f"dataset: {folder}\nnext: evforge train{settings_given} --data.dataset_path {mounted}")
+    print(f"dataset: {folder}")
+    path = shlex.quote(str(mounted)) if isinstance(folder, Path) else mounted
+    print(f"next: evforge train{settings_given} --data.dataset_path {path}")
 
 
 def inspect(
@@ -110,6 +117,7 @@ def inspect(
     sensor_width: int | None = None,
     labels: str | None = None,
     timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
+    json: bool = False,
 ) -> None:
     """Print and plot the contents of recordings or datasets: event rates, boxes, sample frames.
 
@@ -120,11 +128,16 @@ def inspect(
         sensor_width: width of the sensor in pixels, for recordings that do not contain it
         labels: label file, or folder of label files, of a single recording
         timing: how the label times of recordings are determined; datasets always use microseconds
+        json: print the results as one JSON document
     """
     from evforge.datasets.inspect import inspect as run
 
-    for folder in run(paths, settings.resolve(), output, (sensor_height, sensor_width), timing, labels):
-        print(f"figures: {folder}")
+    sensor = sensor_height, sensor_width
+    folders = run(paths, settings.resolve(), output, sensor, timing, labels, as_json=json)
+    if not json:
+        for folder in folders:
+            print(f"figures: {folder}")
+        print_next("check", *paths, *_flags(sensor, labels, timing), settings=settings, groups=("data", "train"))
 
 
 def check(
@@ -136,6 +149,7 @@ def check(
     sensor_width: int | None = None,
     labels: str | None = None,
     timing: LabelTiming = LabelTiming(),  # noqa: B008  # it cannot be changed
+    json: bool = False,
 ) -> int:
     """Check recordings or a dataset for faults of labels, events, times, classes, splits and files, and draw them.
 
@@ -149,12 +163,26 @@ def check(
         sensor_width: width of the sensor in pixels, for recordings that do not contain it
         labels: label file, or folder of label files, of a single recording
         timing: how the label times of recordings are determined; datasets always use microseconds
+        json: print the results as one JSON document
     """
     from evforge.datasets.check import check as run
 
     config = settings.resolve()
     sensor = sensor_height, sensor_width
-    return run(paths, sensor, timing, data=config.data, output=output, storage=config.train.storage, labels=labels)
+    storage = config.train.storage
+    code = run(paths, sensor, timing, data=config.data, output=output, storage=storage, labels=labels, as_json=json)
+    if json:
+        return code
+    if code:
+        words = [*paths, *_flags(sensor, labels, timing)]
+        print("to mend: the errors above; each names what is allowed")
+        print_next("check", *words, settings=settings, groups=("data", "train"))
+    elif len(paths) == 1 and _is_dataset(Path(paths[0])):
+        print_next("train", "--data.dataset_path", paths[0], settings=settings, groups=("data", "train"))
+    else:
+        words = [*paths, "--output", "DATASET", *_flags(sensor, labels, timing)]
+        print_next("build", *words, settings=settings, groups=("data",))
+    return code
 
 
 def labels(
@@ -202,6 +230,9 @@ def labels(
         timing=timing,
         overwrite=overwrite,
     )
+    if recording is not None:
+        flags = _flags(sensor, target, LabelTiming())
+        print_next("check", recording, *flags)
 
 
 def anchors(
@@ -210,6 +241,7 @@ def anchors(
     *,
     lists: list[str] | None = None,
     output: str | None = None,
+    json: bool = False,
 ) -> None:
     """Compare anchor lists without a training: measure how well they match the training labels, and fit new lists.
 
@@ -218,11 +250,34 @@ def anchors(
         lists: lists to compare: names of lists, fit:K for K fitted anchors, literal lists such as '[[1, 1], [2, 1]]',
             or YAML files of search spaces; if not given, the list of the settings, all named lists and two fitted lists
         output: folder for the figure and the CSV file; runs/anchors-<time> if not given
+        json: print the results as one JSON document
     """
     from evforge.anchors.report import anchors as run
 
-    folder = run(settings.resolve(between={"data.dataset_path": dataset}), lists, output)
-    print(f"figure and CSV file: {folder}")
+    folder = run(settings.resolve(between={"data.dataset_path": dataset}), lists, output, as_json=json)
+    if not json:
+        print(f"figure and CSV file: {folder}")
+        groups = "data", "model", "anchors", "train"
+        print_next("train", "--data.dataset_path", dataset, settings=settings, groups=groups)
+
+
+def _flags(sensor: tuple[int | None, int | None], labels: str | None, timing: LabelTiming) -> list[str]:
+    """Return the words of flags that were given for recordings."""
+    given: dict[str, object] = {"sensor_height": sensor[0], "sensor_width": sensor[1], "labels": labels}
+    for entry in fields(LabelTiming):
+        value = getattr(timing, entry.name)
+        given[f"label_{entry.name}"] = None if value == entry.default else value
+    return [f"--{name}={value}" for name, value in given.items() if value is not None]
+
+
+def _is_dataset(path: Path) -> bool:
+    """Return whether a folder is a dataset of tensor files, which `evforge build` writes."""
+    from detector.data.check.inventory import find_data
+
+    try:
+        return path.is_dir() and all(file.is_tensor for file in find_data(path))
+    except ValueError:  # the recordings are in subfolders
+        return False
 
 
 def _seconds(split: str, text: str) -> tuple[float, float]:

@@ -1,8 +1,10 @@
 """Verbs about trained detectors: evaluate, predict, export, registry, report, ui."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from evforge.cli.settings import Settings
+from evforge.cli.verbs.next_command import print_next
 
 __all__ = ["evaluate", "export", "predict", "registry", "report", "ui"]
 
@@ -13,20 +15,29 @@ def evaluate(
     *,
     split: Literal["val", "test"] = "test",
     compare: str | None = None,
+    json: bool = False,
 ) -> None:
     """Evaluate a trained detector: COCO mAP, AP by groups of boxes, reaction time, calibration, confusion.
 
     Args:
-        checkpoint: checkpoint, or folder of a run or study
+        checkpoint: checkpoint, folder of a run or study, or a folder of runs, which means its newest finished run
         split: split to evaluate on
         compare: evaluation.json to compare with, or the folder of an evaluation, run or study; both evaluations must
             have the same data and protocol
+        json: print the results as one JSON document
     """
+    from evforge.display.json_output import json_text, only_json
     from evforge.evaluation import evaluate as measuring
 
-    config = settings.resolve(measuring.checkpoint_config(measuring.find_checkpoint(checkpoint)))
-    found = measuring.evaluate(checkpoint, config, split, compare_with=compare)
+    path = _finished(checkpoint)
+    config = settings.resolve(measuring.checkpoint_config(measuring.find_checkpoint(path)))
+    with only_json(json):
+        found = measuring.evaluate(path, config, split, compare_with=compare)
+    if json:
+        print(json_text({**found.to_dict(), "folder": found.folder}))
+        return
     print(f"{found.text()}\nfigures, curves and evaluation.json: {found.folder}")
+    print_next("export", path, found.checkpoint.parent / "export")
 
 
 def predict(
@@ -44,18 +55,22 @@ def predict(
 
     Args:
         recording: DAT, RAW (EVT2, EVT2.1, EVT3), HDF5, CSV or NPY file
-        model: model.ptjit or its folder, a checkpoint, folder of a run or study, models:/NAME@ALIAS, or models:/NAME/3
+        model: model.ptjit or its folder, a checkpoint, folder of a run or study, or a folder of runs, which means its
+            newest finished run, models:/NAME@ALIAS, or models:/NAME/3
         output: files to write: .npy (format of label files), .csv, .json (COCO), .gif, .mp4
         score_thresh: minimum score of a box; if not given, the score that is stored in the export
         sensor_height: height of the sensor in pixels, for recordings that do not contain it
         sensor_width: width of the sensor in pixels, for recordings that do not contain it
         downsampling: exponent N, the sensor size is divided by 2^N; chosen to match the training if not given
     """
+    from detector.export.form import INFO_NAME
     from evforge.evaluation import predict as predicting
 
+    is_export = (Path(model) / INFO_NAME).is_file()
+    chosen = model if is_export or not Path(model).is_dir() else str(_finished(model))
     found = predicting.predict(
         recording,
-        model,
+        chosen,
         output,
         settings.resolve(),
         score_thresh=score_thresh,
@@ -63,6 +78,19 @@ def predict(
         downsampling=downsampling,
     )
     print(f"{found.text()}\nwritten: {' '.join(output)}")
+    if chosen.startswith("models:"):
+        print_next(
+            "registry",
+            "show",
+            "--name",
+            chosen.removeprefix("models:/").split("@")[0].split("/")[0],
+            settings=settings,
+            groups=("track",),
+        )
+    elif is_export or Path(chosen).is_file():
+        print_next("inspect", recording, settings=settings, groups=("data",))
+    else:
+        print_next("export", chosen, Path(chosen) / "export")
 
 
 def export(
@@ -89,7 +117,7 @@ def export(
     support all precisions. half is meant for GPUs and is slow on most CPUs.
 
     Args:
-        checkpoint: checkpoint, or folder of a run or study
+        checkpoint: checkpoint, folder of a run or study, or a folder of runs, which means its newest finished run
         output: folder to write to
         score_thresh: recommended minimum score of a box, stored in the export
         form: one of the forms above, or the import path of your own ExportForm, such as mylab.forms:MINE
@@ -98,8 +126,9 @@ def export(
     from detector.config.extensions import EXPORT_FORMS
     from evforge.evaluation import export as exporting
 
-    folder = exporting.export(checkpoint, output, score_thresh, form, precision)
+    folder = exporting.export(_finished(checkpoint), output, score_thresh, form, precision)
     print(f"exported model, checked: {folder / EXPORT_FORMS[form].file}")
+    print_next("predict", "RECORDING", "--model", folder, "--output", "boxes.csv")
 
 
 def registry(
@@ -109,6 +138,7 @@ def registry(
     name: str | None = None,
     version: int | None = None,
     checkpoint: str | None = None,
+    json: bool = False,
 ) -> int:
     """List registered models; show, register or promote one; or roll back the last promotion.
 
@@ -119,8 +149,11 @@ def registry(
         action: register evaluates a checkpoint on the test split, exports it, registers it, and tries to promote it
         name: name of the registered model; track.registered_model_name if not given
         version: version to show or to promote; the newest if not given
-        checkpoint: checkpoint, or folder of the run or study, to register
+        checkpoint: checkpoint, or folder of the run or study, to register; a folder of runs means its newest finished
+            run
+        json: print the results as one JSON document
     """
+    from evforge.display.json_output import json_text, only_json
     from evforge.evaluation.checkpoint import find_checkpoint
     from evforge.registry import listing as table
     from evforge.registry.promotion import promote, rollback
@@ -134,36 +167,67 @@ def registry(
     track = settings.resolve().track
     uri, experiment, name = track.tracking_uri, track.experiment, name or track.registered_model_name
     if checkpoint is not None:
+        checkpoint = str(_finished(checkpoint))
         record = read_record(find_checkpoint(checkpoint).parent)
         uri, experiment = uri or record.tracking_uri, record.experiment
     tracker = Tracker(uri, experiment, create=checkpoint is not None and track.tracking_uri is not None)
     if action in ("list", "show"):
+        chosen = table.newest(tracker, name) if action == "show" and version is None else version
+        if json:
+            print(json_text(table.facts(tracker) if action == "list" else table.facts(tracker, name, chosen)))
+            return 0
         print(table.overview(tracker) if action == "list" else table.describe(tracker, name, version))
+        if action == "list":
+            print_next("registry", "show", "--name", name, settings=settings, groups=("track",))
+        else:
+            words = ["promote", "--name", name, "--version", chosen]
+            print_next("registry", *words, settings=settings, groups=("track",))
         return 0
-    if checkpoint is not None:
-        from evforge.registry.publish import register_checkpoint
+    with only_json(json):
+        if checkpoint is not None:
+            from evforge.registry.publish import register_checkpoint
 
-        version, result = register_checkpoint(checkpoint, tracker, name)
-        print(f"registered as version {version}\n{table.verdict(name, result)}")
-        return 0
-    if action == "promote":
-        result = promote(tracker, name, version if version is not None else table.newest(tracker, name))
-    else:
-        result = rollback(tracker, name)
+            version, result = register_checkpoint(checkpoint, tracker, name)
+        elif action == "promote":
+            version = version if version is not None else table.newest(tracker, name)
+            result = promote(tracker, name, version)
+        else:
+            result = rollback(tracker, name)
+    code = 0 if result.moved or action == "register" else 1
+    if json:
+        print(json_text({**table.verdict_facts(name, result), "version": version}))
+        return code
+    if action == "register":
+        print(f"registered as version {version}")
     print(table.verdict(name, result))
-    return 0 if result.moved else 1
+    address = [] if settings.file or "track.tracking_uri" in settings.overrides else _tracking_words(checkpoint, uri)
+    print_next("registry", "show", "--name", name, *address, settings=settings, groups=("track",))
+    return code
+
+
+def _tracking_words(checkpoint: str | None, uri: str | None) -> list[str]:
+    """Return the flag for the store of a registered checkpoint, which may not be the default store."""
+    from detector.config.credentials import without_passwords
+
+    return [] if checkpoint is None or uri is None else ["--track.tracking_uri", without_passwords(uri)]
 
 
 def report(study: str, *, output: str | None = None) -> None:
     """Write the report of a study as one HTML page with figures, and store it in MLflow.
 
     Args:
-        study: folder of a finished or running study
+        study: folder of a finished or running study, or a folder of runs, which means its newest study
         output: folder to write to; "report" in the folder of the study if not given
     """
     from evforge.reports.study_page import report as write
+    from evforge.training.run_folder import has_checkpoint, is_study, newest_run
 
-    print(f"report: {write(study, output)}")
+    folder = newest_run(study, is_study, "study")
+    print(f"report: {write(folder, output)}")
+    if has_checkpoint(folder):
+        print_next("evaluate", folder)
+    else:
+        print_next("tune", "--resume", folder)
 
 
 def ui(settings: Settings, *, port: int = 5000) -> None:
@@ -177,3 +241,10 @@ def ui(settings: Settings, *, port: int = 5000) -> None:
     from evforge.cli.ui import show_pages
 
     show_pages(settings.resolve().track.tracking_uri, port)
+
+
+def _finished(path: str) -> Path:
+    """Return the newest finished run if `path` is a folder of runs, else `path`."""
+    from evforge.training.run_folder import has_checkpoint, newest_run
+
+    return newest_run(path, has_checkpoint, "finished run or study")

@@ -34,13 +34,15 @@ def train(
     """Train a detector.
 
     Args:
-        resume: folder of a run to resume with the settings of this run; --config replaces all of them, and a flag
-            replaces one setting
+        resume: folder of a run to resume with the settings of this run, or a folder of runs, which means its newest
+            training; --config replaces all settings, and a flag replaces one setting
     """
     _announce_start(settings)
     from evforge.training import train as training
-    from evforge.training.run_folder import load_config
+    from evforge.training.run_folder import is_training, load_config, newest_run
 
+    if resume is not None:
+        resume = str(newest_run(resume, is_training, "training"))
     base = load_config(resume) if resume is not None else None
     result = training.train(settings.resolve(base), resume)
     metrics = f"mAP {result.metrics['val_mean_ap']:.3f}  mAP50 {result.metrics['val_mean_ap50']:.3f}"
@@ -53,7 +55,8 @@ def tune(settings: Settings, space: str | None = None, *, resume: str | None = N
 
     Args:
         space: YAML file of the search space, see tune_spaces/ for examples
-        resume: folder of an interrupted study to resume with the settings and the search space of this study
+        resume: folder of an interrupted study to resume with the settings and the search space of this study, or a
+            folder of runs, which means its newest study
         dry_run: print the trials, their resources and their cost, and start nothing
     """
     if not dry_run:
@@ -61,11 +64,12 @@ def tune(settings: Settings, space: str | None = None, *, resume: str | None = N
     from evforge.search import tune as search
     from evforge.search.dry_run import describe_search
     from evforge.space.space import load_space
+    from evforge.training.run_folder import is_study, newest_run
 
     if resume is not None:
         if dry_run or space is not None or settings.file is not None or settings.overrides:
             raise ValueError("--resume: the study has its own space and settings, allowed: no other arguments")
-        result = search.resume(resume)
+        result = search.resume(str(newest_run(resume, is_study, "study")))
     elif space is None:
         raise ValueError("space: got nothing, allowed: a YAML file of a search space, or --resume FOLDER")
     else:

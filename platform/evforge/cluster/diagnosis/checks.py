@@ -33,17 +33,23 @@ def outcome(name: str, fits: bool, detail: str, problem: str, status: Status = "
 Probe = Callable[[], Iterator[Check]]
 
 
-def print_checks(name: str, probe: Probe) -> int:
+def print_checks(name: str, probe: Probe, found: list[Check] | None = None) -> int:
     """Run a function that yields checks, and print one line per check.
 
     Args:
         name: name of the check that is printed if the function raises an exception.
         probe: the function that yields checks.
+        found: list to which the checks are appended.
 
     Returns:
         Number of checks with the status FAIL.
     """
-    return sum(map(print_check, checks_of(name, probe)))
+    failed = 0
+    for check in checks_of(name, probe):
+        failed += print_check(check)
+        if found is not None:
+            found.append(check)
+    return failed
 
 
 def print_check(check: Check) -> bool:

@@ -30,13 +30,14 @@ GIB = 2**30
 IMPORTED = ("pytorch_lightning", "ray", "mlflow", "optuna")
 
 
-def doctor(config: Config | None = None, address: str | None = None) -> int:
+def doctor(config: Config | None = None, address: str | None = None, found: list[Check] | None = None) -> int:
     """Check everything that EvForge needs and print one line per check.
 
     Args:
         config: settings of the planned command; None to check no settings.
         address: address of the cluster on which the command will run; RAY_ADDRESS if None. If neither is given, no
             cluster is checked.
+        found: list to which the results of all checks in this process are appended; a job prints its results only.
 
     Returns:
         1 if a check has the status FAIL, else 0.
@@ -44,17 +45,17 @@ def doctor(config: Config | None = None, address: str | None = None) -> int:
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
         use_token()  # before a check imports ray
-    failed = sum(print_checks(name, probe) for name, probe in PROBES.items())
+    failed = sum(print_checks(name, probe, found) for name, probe in PROBES.items())
     if address:
         print(f"\ncluster at {without_passwords(address)}", flush=True)
-        failed += _on_cluster(config, address)
+        failed += _on_cluster(config, address, found)
     elif config is not None:
-        failed += print_checks("settings", partial(preflight.local_checks, config))
+        failed += print_checks("settings", partial(preflight.local_checks, config), found)
     print(f"{failed} problem(s): see the lines with FAIL" if failed else "everything that EvForge needs is available")
     return 1 if failed else 0
 
 
-def _on_cluster(config: Config | None, address: str) -> int:
+def _on_cluster(config: Config | None, address: str, found: list[Check] | None = None) -> int:
     """Check a cluster, and return the number of checks with the status FAIL.
 
     If `address` is an HTTP address of a job server, a job runs the checks. Otherwise this process connects to the
@@ -62,7 +63,7 @@ def _on_cluster(config: Config | None, address: str) -> int:
     """
     versions = preflight.installed()
     if not address.startswith(("http://", "https://")):
-        return print_checks("cluster", partial(preflight.cluster_checks, config, versions))
+        return print_checks("cluster", partial(preflight.cluster_checks, config, versions), found)
     problems = [problem.partition(": ") for problem in unshared(config)] if config is not None else []
     failed = sum(print_check(Check(key, "FAIL", text)) for key, _, text in problems)
     if not failed:  # otherwise the job would look for the rejected paths in its temporary folder
