@@ -216,7 +216,7 @@ def run_workers(
         threads: number of torch threads per worker; if None, the workers of a machine share its cores.
         left_out: ids of nodes that must not be used.
         max_failures: number of retries; `train.max_failures` if None.
-        log: dict with `tracker` and `run_id`, to which rank 0 logs, and `bar`: whether an `epoch_bar` is shown; or None.
+        log: dict with `tracker` and `run_id`, to which rank 0 logs, and `bar`: whether an `epoch_bar` is shown.
         callbacks: callbacks of Ray Train.
 
     Raises:
