@@ -16,7 +16,6 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 for _name, _value in {
     "OMP_NUM_THREADS": 1,  # before torch is imported: threads slow each other down
-    "GOMP_SPINCOUNT": 2000,  # threads of tiny trials do not wait actively while other work needs the core
     "RAY_worker_niceness": 0,  # with Ray's 15 the workers get 3 % of a busy core
     # Ray gives up processes that do not start within 30 to 60 s; on a busy machine they need longer.
     "RAY_agent_register_timeout_ms": 500_000,

@@ -4,8 +4,10 @@ import os
 
 __all__ = ["RAY_ENVIRONMENT", "EvForgeError", "last_line", "one_line"]
 
-# Ray reads these variables when it is imported. Workers on this machine inherit them. A job sends them to its cluster.
+# Ray and OpenMP read these variables when they are loaded. Workers on this machine inherit them. A job sends them to its
+# cluster.
 RAY_ENVIRONMENT = {
+    "GOMP_SPINCOUNT": "2000",  # torch's threads wait actively only briefly, as other programs may need the cores
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # otherwise Ray starts its workers by another `uv run`, which crashes
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of a configuration refer to the working folder, in workers too
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # otherwise every line that a worker prints appears twice

@@ -149,10 +149,10 @@ def test_what_does_not_fit_is_refused_before_work_starts(tiny_config, key, name,
 def test_help_lists_the_stranger_that_was_given(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--help"])
-    assert "Vanilla, Vanilla_VGG, Vanilla_VGGRU, " in capsys.readouterr().out
+    assert "Vanilla, Vanilla_VGG, Vanilla_VGGRU, " in " ".join(capsys.readouterr().out.split())
     with pytest.raises(SystemExit):
         main(["train", "--model.feature_extractor", "mylab.nets:TinyNet", "--help"])
-    output = capsys.readouterr().out
+    output = " ".join(capsys.readouterr().out.split())
     assert output.count("mylab.nets:TinyNet") == 2 and "given: mylab.nets:TinyNet" in output
 
 

@@ -73,7 +73,10 @@ def test_a_live_stream_is_written_as_the_recording(tmp_path, exported, recording
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
 
 
-def test_speed_is_shown(exported, recording, capsys):
+def test_speed_is_shown_on_a_terminal_only(exported, recording, capsys, monkeypatch):
+    predict(recording, Predictor(exported), [])
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     found = predict(recording, Predictor(exported), [])
     assert found.real_time_factor == pytest.approx(2.0 / found.seconds)
     progress = capsys.readouterr().err
