@@ -4,8 +4,7 @@ import os
 
 __all__ = ["RAY_ENVIRONMENT", "EvForgeError", "last_line", "one_line"]
 
-# Ray and OpenMP read these variables when they are loaded. Workers on this machine inherit them. A job sends them to its
-# cluster.
+# Ray and OpenMP read these variables when they are loaded. Workers on this machine inherit them. A job sends them on.
 RAY_ENVIRONMENT = {
     "GOMP_SPINCOUNT": "2000",  # torch's threads wait actively only briefly, as other programs may need the cores
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # otherwise Ray starts its workers by another `uv run`, which crashes
