@@ -155,6 +155,11 @@ def test_the_version_is_printed(capsys):
     assert re.fullmatch(r"evforge \d+\.\d+\.\d+\n", capsys.readouterr().out)
 
 
+def test_the_package_runs_as_the_command():
+    command = [sys.executable, "-m", "evforge", "--version"]
+    assert subprocess.check_output(command, text=True).startswith("evforge ")
+
+
 def test_quiet_and_verbose_may_be_anywhere_before_two_dashes(monkeypatch):
     monkeypatch.setattr("os.environ", {})
     received = []
