@@ -150,6 +150,7 @@ def test_a_password_in_the_command_reaches_the_job_as_variables(launched, monkey
         }
     printed = "".join(capsys.readouterr())
     assert "http://h:5000" in printed and "pw7" not in printed and "Kx9" not in printed
+    assert "\nnext: evforge submit --logs job-1\n" in printed
 
 
 def test_variables_that_are_not_named_stay_here(launched, monkeypatch):

@@ -1,7 +1,7 @@
 """Verbs about recordings and datasets: synth, labels, build, inspect, check, anchors."""
 
 import shlex
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -101,11 +101,7 @@ def build(
         layout=layout,
         timing=timing,
     )
-    mounted = folder if isinstance(folder, Path) else "FOLDER, a copy of it or where it is mounted"
-    settings_given = "".join(f" {word}" for word in settings.words("data"))
-    print(f"dataset: {folder}")
-    path = shlex.quote(str(mounted)) if isinstance(folder, Path) else mounted
-    print(f"next: evforge train{settings_given} --data.dataset_path {path}")
+    _print_dataset(folder, settings)
 
 
 def inspect(
@@ -230,9 +226,9 @@ def labels(
         timing=timing,
         overwrite=overwrite,
     )
-    if recording is not None:
-        flags = _flags(sensor, target, LabelTiming())
-        print_next("check", recording, *flags)
+    kept = {key: text for key, text in settings.overrides.items() if key != "data.label_format"}  # that of the source
+    words = [recording or "RECORDING", *_flags(sensor, target, LabelTiming())]
+    print_next("check", *words, settings=replace(settings, overrides=kept), groups=("data",))
 
 
 def anchors(
@@ -259,6 +255,15 @@ def anchors(
         print(f"figure and CSV file: {folder}")
         groups = "data", "model", "anchors", "train"
         print_next("train", "--data.dataset_path", dataset, settings=settings, groups=groups)
+
+
+def _print_dataset(folder: object, settings: Settings) -> None:
+    """Print the path or address of a built dataset, and the command that trains with it."""
+    print(f"dataset: {folder}")
+    if not isinstance(folder, Path):
+        print("to train: copy the dataset to a folder, or mount it; FOLDER is the path of this folder")
+    path = folder if isinstance(folder, Path) else "FOLDER"
+    print_next("train", "--data.dataset_path", path, settings=settings, groups=("data",))
 
 
 def _flags(sensor: tuple[int | None, int | None], labels: str | None, timing: LabelTiming) -> list[str]:
