@@ -169,15 +169,17 @@ def check(
     code = run(paths, sensor, timing, data=config.data, output=output, storage=storage, labels=labels, as_json=json)
     if json:
         return code
+    flags, both = _flags(sensor, labels, timing), ("data", "train")
+    are_tensors = all(map(_has_tensors, map(Path, paths)))
     if code:
-        words = [*paths, *_flags(sensor, labels, timing)]
         print("to mend: the errors above; each names what is allowed")
-        print_next("check", *words, settings=settings, groups=("data", "train"))
-    elif len(paths) == 1 and _is_dataset(Path(paths[0])):
-        print_next("train", "--data.dataset_path", paths[0], settings=settings, groups=("data", "train"))
+        print_next("check", *paths, *flags, settings=settings, groups=both)
+    elif not are_tensors:
+        print_next("build", *paths, "--output", "DATASET", *flags, settings=settings, groups=("data",))
+    elif len(paths) == 1 and all((Path(paths[0]) / split).is_dir() for split in ("train", "val")):
+        print_next("train", "--data.dataset_path", paths[0], settings=settings, groups=both)
     else:
-        words = [*paths, "--output", "DATASET", *_flags(sensor, labels, timing)]
-        print_next("build", *words, settings=settings, groups=("data",))
+        print_next("inspect", *paths, settings=settings, groups=both)
     return code
 
 
@@ -275,13 +277,13 @@ def _flags(sensor: tuple[int | None, int | None], labels: str | None, timing: La
     return [f"--{name}={value}" for name, value in given.items() if value is not None]
 
 
-def _is_dataset(path: Path) -> bool:
-    """Return whether a folder is a dataset of tensor files, which `evforge build` writes."""
+def _has_tensors(path: Path) -> bool:
+    """Return whether a path is a tensor file, or a folder of tensor files, which `evforge build` writes."""
     from detector.data.check.inventory import find_data
 
     try:
-        return path.is_dir() and all(file.is_tensor for file in find_data(path))
-    except ValueError:  # the recordings are in subfolders
+        return all(file.is_tensor for file in find_data(path))
+    except (ValueError, FileNotFoundError):  # addresses, or recordings in subfolders
         return False
 
 

@@ -118,13 +118,19 @@ def test_check_returns_the_exit_code_and_names_itself_after_errors(calls, capsys
 def test_after_a_check_without_errors_recordings_are_built_and_datasets_are_used(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(check, "check", lambda *_, **__: 0)
     timing = LabelTiming(offset=3)
-    assert data.check(["a.raw"], SETTINGS, timing=timing) == 0
+    recording = tmp_path / "a.raw"
+    recording.touch()
+    assert data.check([str(recording)], SETTINGS, timing=timing) == 0
     flags = "--label_offset=3 --data.delta_t=10000"
-    assert capsys.readouterr().out == f"next: evforge build a.raw --output DATASET {flags}\n"
-    monkeypatch.setattr(data, "_is_dataset", lambda path: path == tmp_path)
-    assert data.check([str(tmp_path)], SETTINGS) == 0
+    assert capsys.readouterr().out == f"next: evforge build {recording} --output DATASET {flags}\n"
     flags = "--data.delta_t=10000 --train.storage=/runs"
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "a.h5").touch()
+    assert data.check([str(tmp_path)], SETTINGS) == 0
     assert capsys.readouterr().out == f"next: evforge train --data.dataset_path {tmp_path} {flags}\n"
+    assert data.check([str(tmp_path / "val")], SETTINGS) == 0  # it cannot be trained with
+    assert capsys.readouterr().out == f"next: evforge inspect {tmp_path / 'val'} {flags}\n"
 
 
 @pytest.mark.parametrize("verb", ["inspect", "check", "anchors"])
