@@ -9,6 +9,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from detector.config import Config
+from detector.config.credentials import USERNAME, split_password
 from detector.config.extensions import TABLES, Table
 from evforge.cli.docs import argument_docs, summary
 from evforge.recipes import find_config
@@ -35,8 +36,12 @@ class Settings:
     print_only: bool = False
 
     def words(self, *groups: str) -> list[str]:
-        """Return words for a shell command that has the same `--config` and the same flags of some groups."""
-        kept = {key: text for key, text in self.overrides.items() if key.partition(".")[0] in groups}
+        """Return words for a shell command that has the same `--config` and the same flags of some groups.
+
+        Passwords are removed from addresses. The user sets them as environment variables, such as
+        MLFLOW_TRACKING_PASSWORD.
+        """
+        kept = {key: _without_password(text) for key, text in self.overrides.items() if key.partition(".")[0] in groups}
         flags = [f"--{key}={shlex.quote(text)}" for key, text in kept.items()]
         return ([] if self.file is None else ["--config", shlex.quote(self.file)]) + flags
 
@@ -70,6 +75,12 @@ class Settings:
             print(config.to_yaml(), end="")
             sys.exit(0)
         return config
+
+
+def _without_password(text: str) -> str:
+    """Remove the password from the value of a flag if it is an address with a password."""
+    address, removed = split_password(text) if "//" in text else (text, {})
+    return address if removed.keys() - {USERNAME} else text
 
 
 class _Open(tuple[str, ...]):

@@ -57,9 +57,10 @@ def submit(
     server = server_address(address)
     client = connect(server)
     job_id = launch(client, command[0], ["evforge", *arguments], files, packages, credentials)
-    flag = f" --address {without_passwords(address)}" if address else ""
+    flag = f" --address {shlex.quote(without_passwords(address))}" if address else ""
     try:
         print(f"job {job_id} at {without_passwords(server)}: evforge {shlex.join(arguments)}", flush=True)
+        print(f"next: evforge submit{flag} --logs {job_id}", flush=True)
         return follow(client, job_id)
     except KeyboardInterrupt:
         print(

@@ -47,8 +47,7 @@ def build(
     """Build a dataset folder of tensor files from recordings. Several large recordings are built in parallel with Ray.
 
     Args:
-        recordings: paths or addresses; an address may contain the wildcard `*`. A folder stands for all recordings in
-            it and its subfolders.
+        recordings: paths or addresses, which may contain the wildcard `*`, or folders with recordings at any depth.
         output: path or address of the dataset folder.
         data: settings of the tensors.
         cuts: dict from split to (start, end) in seconds of every recording. If None or empty, each whole recording

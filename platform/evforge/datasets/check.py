@@ -1,5 +1,6 @@
 """`evforge check`: prints the faults of a dataset and returns an exit code."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -52,7 +53,9 @@ def check(
         ValueError: a folder contains no recording or tensor file.
     """
     files = expand_folders(paths, data)
-    checked = check_dataset(*files, sensor=sensor, progress=True, timing=timing, data=data, labels=labels)
+    checked = check_dataset(
+        *files, sensor=sensor, progress=sys.stderr.isatty(), timing=timing, data=data, labels=labels
+    )
     findings = checked.findings
     with only_json(as_json):
         print(labels_text(checked.labels))

@@ -118,7 +118,7 @@ def _survey(
     chosen = [file for file in files if file.is_tensor] or list(files)
     surveys, failures = [], []
     total = sum(file.path.stat().st_size for file in chosen)
-    with tqdm(total=total, unit="B", unit_scale=True, desc="inspect") as bar:
+    with tqdm(total=total, unit="B", unit_scale=True, desc="inspect", disable=None) as bar:
         for file in chosen:
             bar.set_postfix_str(file.path.name)
             size, start = file.path.stat().st_size, bar.n

@@ -222,8 +222,7 @@ def run_workers(
         config: checked configuration.
         folder: folder of the checkpoints.
         use_gpu: give each worker a GPU.
-        best: name of a metric and its mode ("max" or "min"). The best checkpoint by this metric and the last checkpoint
-            are kept.
+        best: name of a metric and its mode ("max" or "min"). The best and the last checkpoint are kept.
         threads: number of torch threads per worker; if None, the workers of a machine share its cores.
         left_out: ids of nodes that must not be used.
         max_failures: number of retries; `train.max_failures` if None.

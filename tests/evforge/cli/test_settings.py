@@ -18,6 +18,12 @@ def test_words_that_repeat_the_settings_of_a_group_for_a_shell():
     settings = Settings("my file.yaml", {"data.classes": "[a b]", "model.nlayers": "1", "data.height": "3"})
     assert settings.words("data") == ["--config", "'my file.yaml'", "--data.classes='[a b]'", "--data.height=3"]
     assert Settings(None, {"data.height": "3"}).words("model") == []
+    for address, shown in (
+        ("postgresql://ada:p w@db/mlflow", "postgresql://ada@db/mlflow"),
+        ("http://ada:pw@h:5000", "http://h:5000"),
+        ("http://ada@h:5000", "http://ada@h:5000"),
+    ):
+        assert Settings(None, {"track.tracking_uri": address}).words("track") == [f"--track.tracking_uri={shown}"]
     assert settings.words("model", "data") == [*settings.words("data")[:3], "--model.nlayers=1", "--data.height=3"]
 
 

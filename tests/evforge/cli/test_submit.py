@@ -150,6 +150,7 @@ def test_a_password_in_the_command_reaches_the_job_as_variables(launched, monkey
         }
     printed = "".join(capsys.readouterr())
     assert "http://h:5000" in printed and "pw7" not in printed and "Kx9" not in printed
+    assert "\nnext: evforge submit --logs job-1\n" in printed
 
 
 def test_variables_that_are_not_named_stay_here(launched, monkeypatch):
@@ -410,6 +411,9 @@ def test_doctor_asks_the_cluster_and_no_file_of_ray_holds_the_password(head, wor
     expected = ("nodes", "python", "ray", "torch", "mlflow", "train.use_gpu", "train.storage", "track.tracking_uri")
     assert {lines[key] for key in expected} == {"ok"}
     assert {key for key, status in lines.items() if status == "FAIL"} == {"data.dataset_path"}
-    assert done.stdout.splitlines()[-1] == "1 problem(s): see the lines with FAIL"
+    *_, summary, following = done.stdout.splitlines()
+    assert summary == "1 problem(s): see the lines with FAIL"
+    assert following.startswith(f"next: evforge doctor --address {head.address} --config config.yaml ")
+    assert following.endswith(f" --track.tracking_uri=http://{locked_server}")
     assert f"http://{locked_server} answers" in done.stdout and SECRET[:6] not in done.stdout + done.stderr
     assert _leaks(head.folder) == []

@@ -44,7 +44,7 @@ def test_broken_recordings_are_listed_at_the_end(tmp_path, capsys):
     assert main([*arguments, "--skip-broken"]) == 0
     output = capsys.readouterr()
     assert output.out.startswith(
-        f"dataset: {tmp_path}/out\nnext: evforge train --data.delta_t=100000 --data.dataset_path {tmp_path}/out"
+        f"dataset: {tmp_path}/out\nnext: evforge train --data.dataset_path {tmp_path}/out --data.delta_t=100000"
     )
     first, second = output.err.splitlines()[-2:]
     assert first == "1 of 2 recordings skipped:"

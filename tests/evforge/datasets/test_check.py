@@ -20,7 +20,8 @@ def test_exit_code_says_whether_there_are_errors(tiny_dataset, tmp_path, capsys)
     assert main(["check", str(tiny_dataset / "train")]) == 0
     lines = capsys.readouterr().out.splitlines()
     names = [f"labels in the format npy: {tiny_dataset}/train/rec{index}_bbox.npy" for index in range(4)]
-    assert lines == [*names, "no findings: labels and recordings fit together"]
+    following = f"next: evforge inspect {tiny_dataset / 'train'}"
+    assert lines == [*names, "no findings: labels and recordings fit together", following]
     folder = tmp_path / "train"
     folder.mkdir()
     (folder / "a.h5").symlink_to(tiny_dataset / "train" / "rec0.h5")
@@ -31,10 +32,10 @@ def test_exit_code_says_whether_there_are_errors(tiny_dataset, tmp_path, capsys)
     assert "\n\n0 error(s), 1 warning(s)\n" in capsys.readouterr().out
     copy_labels(source, folder / "a_bbox.npy", x=-1000)
     assert main(["check", str(tmp_path)]) == 1
-    (labels, line, _, total) = capsys.readouterr().out.splitlines()
+    (labels, line, _, total, _, following) = capsys.readouterr().out.splitlines()
     assert labels == f"labels in the format npy: {folder / 'a_bbox.npy'}"
     assert line.startswith(f"error    {folder / 'a_bbox.npy'}: box outside the sensor: x -1000, y ")
-    assert total == "1 error(s), 0 warning(s)"
+    assert total == "1 error(s), 0 warning(s)" and following == f"next: evforge check {tmp_path}"
 
 
 def test_what_cannot_be_checked_is_an_error_of_the_user(tmp_path, capsys):

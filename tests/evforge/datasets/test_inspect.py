@@ -67,7 +67,7 @@ def test_verb_prints_and_draws(dataset, tmp_path, capsys):
     assert main(["inspect", str(dataset), "--output", str(output)]) == 0
     text = capsys.readouterr().out
     assert "labelled times" in text
-    assert text.endswith(f"figures: {output}\n")
+    assert text.endswith(f"figures: {output}\nnext: evforge check {dataset}\n")
     assert sorted(path.name for path in output.iterdir()) == [
         "boxes.png",
         "event_rate.png",

@@ -43,13 +43,20 @@ def test_no_models(tracking_uri):
 def test_verb(tracker, tracking_uri, capsys, monkeypatch):
     monkeypatch.setattr(promotion, "_check_files", lambda tracker, version: None)
 
+    following, store = [], f"--track.tracking_uri={tracking_uri}"
+
     def run(action, *more):
         code = main(["registry", action, "--track.tracking_uri", tracking_uri, "--name", "street", *more])
         said = capsys.readouterr()
-        return code, said.out + said.err
+        lines = (said.out + said.err).splitlines(keepends=True)
+        following.extend(line.removeprefix("next: evforge ").rstrip() for line in lines if line.startswith("next: "))
+        return code, "".join(line for line in lines if not line.startswith("next: "))
 
     code, text = run("list")
     assert code == 0 and "street 2  candidate" in text
+    assert following == [f"registry show --name street {store}"]
+    run("show", "--version", "2")
+    assert following[-1] == f"registry promote --name street --version 2 {store}"
     code, text = run("promote", "--version", "1")
     assert (code, text) == (0, "street: now champion is version 1: it is the first champion\n")
     code, text = run("promote")
@@ -63,6 +70,7 @@ def test_verb(tracker, tracking_uri, capsys, monkeypatch):
     assert (code, text) == (0, "street: now champion is version 1: version 1 was champion before version 3\n")
     code, text = run("show", "--version", "1")
     assert code == 0 and "card 1" in text
+    assert following[-1] == f"predict RECORDING --model models:/street@champion --output boxes.csv {store}"
     lines = text.splitlines()
     assert [line.partition("  ")[2] for line in lines[lines.index("champions:") + 1 :]] == [
         "promoted: none -> 1, it is the first champion",

@@ -81,7 +81,7 @@ def doctor(settings: Settings, *, address: str | None = None, json: bool = False
     if code:
         print_next("doctor", *again, settings=settings, groups=GROUPS)
     elif config_given is not None:
-        print_next("train", settings=settings, groups=GROUPS)
+        print_next("train", settings=settings, groups=tuple(group for group in GROUPS if group != "tune"))
     else:
         print_next("quickstart")
     return code

@@ -1,7 +1,7 @@
 """Verbs about recordings and datasets: synth, labels, build, inspect, check, anchors."""
 
 import shlex
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -101,11 +101,7 @@ def build(
         layout=layout,
         timing=timing,
     )
-    mounted = folder if isinstance(folder, Path) else "FOLDER, a copy of it or where it is mounted"
-    settings_given = "".join(f" {word}" for word in settings.words("data"))
-    print(f"dataset: {folder}")
-    path = shlex.quote(str(mounted)) if isinstance(folder, Path) else mounted
-    print(f"next: evforge train{settings_given} --data.dataset_path {path}")
+    _print_dataset(folder, settings)
 
 
 def inspect(
@@ -173,15 +169,17 @@ def check(
     code = run(paths, sensor, timing, data=config.data, output=output, storage=storage, labels=labels, as_json=json)
     if json:
         return code
+    flags, both = _flags(sensor, labels, timing), ("data", "train")
+    are_tensors = all(map(_has_tensors, map(Path, paths)))
     if code:
-        words = [*paths, *_flags(sensor, labels, timing)]
         print("to mend: the errors above; each names what is allowed")
-        print_next("check", *words, settings=settings, groups=("data", "train"))
-    elif len(paths) == 1 and _is_dataset(Path(paths[0])):
-        print_next("train", "--data.dataset_path", paths[0], settings=settings, groups=("data", "train"))
+        print_next("check", *paths, *flags, settings=settings, groups=both)
+    elif not are_tensors:
+        print_next("build", *paths, "--output", "DATASET", *flags, settings=settings, groups=("data",))
+    elif len(paths) == 1 and all((Path(paths[0]) / split).is_dir() for split in ("train", "val")):
+        print_next("train", "--data.dataset_path", paths[0], settings=settings, groups=both)
     else:
-        words = [*paths, "--output", "DATASET", *_flags(sensor, labels, timing)]
-        print_next("build", *words, settings=settings, groups=("data",))
+        print_next("inspect", *paths, settings=settings, groups=both)
     return code
 
 
@@ -230,9 +228,9 @@ def labels(
         timing=timing,
         overwrite=overwrite,
     )
-    if recording is not None:
-        flags = _flags(sensor, target, LabelTiming())
-        print_next("check", recording, *flags)
+    kept = {key: text for key, text in settings.overrides.items() if key != "data.label_format"}  # that of the source
+    words = [recording or "RECORDING", *_flags(sensor, target, LabelTiming())]
+    print_next("check", *words, settings=replace(settings, overrides=kept), groups=("data",))
 
 
 def anchors(
@@ -261,6 +259,15 @@ def anchors(
         print_next("train", "--data.dataset_path", dataset, settings=settings, groups=groups)
 
 
+def _print_dataset(folder: object, settings: Settings) -> None:
+    """Print the path or address of a built dataset, and the command that trains with it."""
+    print(f"dataset: {folder}")
+    if not isinstance(folder, Path):
+        print("to train: copy the dataset to a folder, or mount it; FOLDER is the path of this folder")
+    path = folder if isinstance(folder, Path) else "FOLDER"
+    print_next("train", "--data.dataset_path", path, settings=settings, groups=("data",))
+
+
 def _flags(sensor: tuple[int | None, int | None], labels: str | None, timing: LabelTiming) -> list[str]:
     """Return the words of flags that were given for recordings."""
     given: dict[str, object] = {"sensor_height": sensor[0], "sensor_width": sensor[1], "labels": labels}
@@ -270,13 +277,13 @@ def _flags(sensor: tuple[int | None, int | None], labels: str | None, timing: La
     return [f"--{name}={value}" for name, value in given.items() if value is not None]
 
 
-def _is_dataset(path: Path) -> bool:
-    """Return whether a folder is a dataset of tensor files, which `evforge build` writes."""
+def _has_tensors(path: Path) -> bool:
+    """Return whether a path is a tensor file, or a folder of tensor files, which `evforge build` writes."""
     from detector.data.check.inventory import find_data
 
     try:
-        return path.is_dir() and all(file.is_tensor for file in find_data(path))
-    except ValueError:  # the recordings are in subfolders
+        return all(file.is_tensor for file in find_data(path))
+    except (ValueError, FileNotFoundError):  # addresses, or recordings in subfolders
         return False
 
 

@@ -1,10 +1,13 @@
 """Verbs about trained detectors: evaluate, predict, export, registry, report, ui."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from evforge.cli.settings import Settings
 from evforge.cli.verbs.next_command import print_next
+
+if TYPE_CHECKING:
+    from evforge.tracking.tracker import Tracker
 
 __all__ = ["evaluate", "export", "predict", "registry", "report", "ui"]
 
@@ -153,10 +156,7 @@ def registry(
             run
         json: print the results as one JSON document
     """
-    from evforge.display.json_output import json_text, only_json
     from evforge.evaluation.checkpoint import find_checkpoint
-    from evforge.registry import listing as table
-    from evforge.registry.promotion import promote, rollback
     from evforge.tracking.tracker import Tracker
     from evforge.training.run_folder import read_record
 
@@ -172,44 +172,77 @@ def registry(
         uri, experiment = uri or record.tracking_uri, record.experiment
     tracker = Tracker(uri, experiment, create=checkpoint is not None and track.tracking_uri is not None)
     if action in ("list", "show"):
-        chosen = table.newest(tracker, name) if action == "show" and version is None else version
-        if json:
-            print(json_text(table.facts(tracker) if action == "list" else table.facts(tracker, name, chosen)))
-            return 0
-        print(table.overview(tracker) if action == "list" else table.describe(tracker, name, version))
-        if action == "list":
-            print_next("registry", "show", "--name", name, settings=settings, groups=("track",))
-        else:
-            words = ["promote", "--name", name, "--version", chosen]
-            print_next("registry", *words, settings=settings, groups=("track",))
+        _show(tracker, name if action == "show" else None, version, settings, json)
         return 0
-    with only_json(json):
+    address = [] if track.tracking_uri or checkpoint is None or uri is None else ["--track.tracking_uri", uri]
+    words = ["show", "--name", name, *address]
+    return _change(action, tracker, name, version, checkpoint, None if json else (words, settings))
+
+
+def _show(tracker: "Tracker", name: str | None, version: int | None, settings: Settings, json: bool) -> None:
+    """Print all models, or a version of a model (the newest if None), as text with a next command or as JSON."""
+    from evforge.display.json_output import json_text
+    from evforge.registry import listing
+
+    chosen = listing.newest(tracker, name) if name is not None and version is None else version
+    if json:
+        print(json_text(listing.facts(tracker, name, chosen)))
+        return
+    print(listing.overview(tracker) if name is None else listing.describe(tracker, name, chosen))
+    words: list[object] = ["registry", "promote", "--name", name, "--version", chosen]
+    if name is None:
+        names = [model.name for model in tracker.client.search_registered_models()]
+        words = ["registry", "show", "--name", names[0]] if names else ["registry", "register", "--checkpoint", "RUN"]
+    elif "champion" in tracker.client.get_model_version(name, str(chosen)).aliases:
+        words = ["predict", "RECORDING", "--model", f"models:/{name}@champion", "--output", "boxes.csv"]
+    verb, *others = words
+    print_next(str(verb), *others, settings=settings, groups=("track",))
+
+
+def _change(
+    action: str,
+    tracker: "Tracker",
+    name: str,
+    version: int | None,
+    checkpoint: str | None,
+    following: tuple[list[str], Settings] | None,
+) -> int:
+    """Register, promote or roll back, and print the result.
+
+    Args:
+        action: "register", "promote" or "rollback".
+        tracker: the store.
+        name: name of the model.
+        version: version to promote; the newest if None.
+        checkpoint: checkpoint to register.
+        following: words and settings of the next command; None to print the result as JSON.
+
+    Returns:
+        The exit code: 1 if a promotion or rollback is refused.
+    """
+    from evforge.display.json_output import json_text, only_json
+    from evforge.registry import listing
+    from evforge.registry.promotion import promote, rollback
+
+    with only_json(following is None):
         if checkpoint is not None:
             from evforge.registry.publish import register_checkpoint
 
             version, result = register_checkpoint(checkpoint, tracker, name)
         elif action == "promote":
-            version = version if version is not None else table.newest(tracker, name)
+            version = version if version is not None else listing.newest(tracker, name)
             result = promote(tracker, name, version)
         else:
             result = rollback(tracker, name)
-    code = 0 if result.moved or action == "register" else 1
-    if json:
-        print(json_text({**table.verdict_facts(name, result), "version": version}))
-        return code
-    if action == "register":
-        print(f"registered as version {version}")
-    print(table.verdict(name, result))
-    address = [] if settings.file or "track.tracking_uri" in settings.overrides else _tracking_words(checkpoint, uri)
-    print_next("registry", "show", "--name", name, *address, settings=settings, groups=("track",))
-    return code
-
-
-def _tracking_words(checkpoint: str | None, uri: str | None) -> list[str]:
-    """Return the flag for the store of a registered checkpoint, which may not be the default store."""
-    from detector.config.credentials import without_passwords
-
-    return [] if checkpoint is None or uri is None else ["--track.tracking_uri", without_passwords(uri)]
+    if following is None:
+        print(json_text({**listing.verdict_facts(name, result), "version": version}))
+    else:
+        if action == "register":
+            print(f"registered as version {version}")
+        print(listing.verdict(name, result))
+        words, settings = following
+        print_next("registry", *words, settings=settings, groups=("track",))
+    return 0 if result.moved or action == "register" else 1
 
 
 def report(study: str, *, output: str | None = None) -> None:

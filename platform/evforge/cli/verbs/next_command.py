@@ -2,6 +2,7 @@
 
 import shlex
 
+from detector.config.credentials import without_passwords
 from evforge.cli.settings import Settings
 
 __all__ = ["print_next"]
@@ -12,9 +13,12 @@ def print_next(verb: str, *words: object, settings: Settings | None = None, grou
 
     Args:
         verb: verb of the command.
-        words: its arguments, which are quoted if needed.
+        words: its arguments, which are quoted if needed. Passwords are removed from addresses.
         settings: settings of the current command.
         groups: groups of these settings that the next command also needs; `--config` is included if it was given.
+            A flag that is in `words` is not repeated.
     """
     given = settings.words(*groups) if settings is not None else []
-    print(" ".join(["next: evforge", verb, *(shlex.quote(str(word)) for word in words), *given]), flush=True)
+    given = [word for word in given if word.partition("=")[0] not in words]
+    quoted = [shlex.quote(without_passwords(str(word))) for word in words]
+    print(" ".join(["next: evforge", verb, *quoted, *given]), flush=True)

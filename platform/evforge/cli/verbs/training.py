@@ -1,9 +1,9 @@
 """Verbs that train: quickstart, train, tune."""
 
-import shlex
 from typing import Annotated
 
-from evforge.cli.settings import Settings
+from evforge.cli.settings import GROUPS, Settings
+from evforge.cli.verbs.next_command import print_next
 from evforge.display.live import announce
 
 __all__ = ["START", "quickstart", "train", "tune"]
@@ -23,7 +23,8 @@ def quickstart(settings: Settings, *, output: str | None = None) -> None:
     from evforge.space.space import load_space
 
     config = settings.resolve(chain.recipe(), load_space(chain.space_file()).settings)
-    chain.quickstart(config, output, settings.overrides)
+    folder = chain.quickstart(config, output, settings.overrides)
+    print_next("report", folder)
 
 
 def train(
@@ -47,7 +48,7 @@ def train(
     result = training.train(settings.resolve(base), resume)
     metrics = f"mAP {result.metrics['val_mean_ap']:.3f}  mAP50 {result.metrics['val_mean_ap50']:.3f}"
     print(f"val {metrics}\nbest checkpoint: {result.best_checkpoint}")
-    print(f"next: evforge evaluate {shlex.quote(str(result.path))}")
+    print_next("evaluate", result.path)
 
 
 def tune(settings: Settings, space: str | None = None, *, resume: str | None = None, dry_run: bool = False) -> None:
@@ -59,6 +60,10 @@ def tune(settings: Settings, space: str | None = None, *, resume: str | None = N
             folder of runs, which means its newest study
         dry_run: print the trials, their resources and their cost, and start nothing
     """
+    if resume is not None and (dry_run or space is not None or settings.file is not None or settings.overrides):
+        raise ValueError("--resume: the study has its own space and settings, allowed: no other arguments")
+    if resume is None and space is None:
+        raise ValueError("space: got nothing, allowed: a YAML file of a search space, or --resume FOLDER")
     if not dry_run:
         _announce_start(settings)
     from evforge.search import tune as search
@@ -66,21 +71,17 @@ def tune(settings: Settings, space: str | None = None, *, resume: str | None = N
     from evforge.space.space import load_space
     from evforge.training.run_folder import is_study, newest_run
 
-    if resume is not None:
-        if dry_run or space is not None or settings.file is not None or settings.overrides:
-            raise ValueError("--resume: the study has its own space and settings, allowed: no other arguments")
-        result = search.resume(str(newest_run(resume, is_study, "study")))
-    elif space is None:
-        raise ValueError("space: got nothing, allowed: a YAML file of a search space, or --resume FOLDER")
+    if space is None:
+        result = search.resume(str(newest_run(str(resume), is_study, "study")))
     else:
         settings.resolve(between=load_space(space).settings)
         if dry_run:
             print(describe_search(*search.prepare(settings.resolve(), space, settings.overrides)))
+            print_next("tune", space, settings=settings, groups=GROUPS)
             return
         result = search.tune(settings.resolve(), space, settings.overrides)
     print(f"best settings: {result.best_config}\nbest checkpoint: {result.best_checkpoint}")
-    path, config = shlex.quote(str(result.path)), shlex.quote(str(result.best_config))
-    print(f"next: evforge evaluate {path}, or evforge train --config {config}")
+    print_next("evaluate", result.path)
 
 
 def _announce_start(settings: Settings) -> None:

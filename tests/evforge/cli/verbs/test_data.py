@@ -52,7 +52,17 @@ def test_build_passes_on_what_was_given_and_names_the_next_command(calls, capsys
         "timing": timing,
     }
     lines = capsys.readouterr().out.splitlines()
-    assert lines == ["dataset: dataset", "next: evforge train --data.delta_t=10000 --data.dataset_path dataset"]
+    assert lines == ["dataset: dataset", "next: evforge train --data.dataset_path dataset --data.delta_t=10000"]
+
+
+def test_the_next_command_after_a_build_in_a_bucket_names_a_folder_to_fill_in(calls, monkeypatch, capsys):
+    monkeypatch.setattr(build, "build", lambda *_, **__: "s3://bucket/dataset")
+    data.build(["a.raw"], Settings(), output="s3://bucket/dataset")
+    assert capsys.readouterr().out.splitlines() == [
+        "dataset: s3://bucket/dataset",
+        "to train: copy the dataset to a folder, or mount it; FOLDER is the path of this folder",
+        "next: evforge train --data.dataset_path FOLDER",
+    ]
 
 
 @pytest.mark.parametrize("text", ["20", "a-b", "0..20", ""])
@@ -85,18 +95,51 @@ def test_inspect_prints_the_folder_of_every_path(calls, capsys):
     ((_, (paths, config, output, sensor, timing, labels), _),) = calls
     assert (paths, config.data.delta_t, output, labels) == (["a", "b"], 10_000, "o", "l.json")
     assert (sensor, timing) == ((48, 64), LabelTiming())
-    assert capsys.readouterr().out == "figures: figures-a\nfigures: figures-b\n"
+    assert capsys.readouterr().out.splitlines() == [
+        "figures: figures-a",
+        "figures: figures-b",
+        "next: evforge check a b --sensor_height=48 --sensor_width=64 --labels=l.json --data.delta_t=10000"
+        " --train.storage=/runs",
+    ]
 
 
-def test_check_returns_the_exit_code(calls):
+def test_check_returns_the_exit_code_and_names_itself_after_errors(calls, capsys):
     assert data.check(["a"], SETTINGS, output="o", labels="l.json", **SENSOR) == 1
     ((_, (paths, sensor, timing), options),) = calls
     assert (paths, sensor, timing) == (["a"], (48, 64), LabelTiming())
     assert (options["output"], options["storage"], options["labels"]) == ("o", "/runs", "l.json")
     assert options["data"].delta_t == 10_000
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "next: evforge check a --sensor_height=48 --sensor_width=64 --labels=l.json --data.delta_t=10000"
+        " --train.storage=/runs"
+    )
 
 
-def test_labels_are_converted_with_what_was_given(calls):
+def test_after_a_check_without_errors_recordings_are_built_and_datasets_are_used(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(check, "check", lambda *_, **__: 0)
+    timing = LabelTiming(offset=3)
+    recording = tmp_path / "a.raw"
+    recording.touch()
+    assert data.check([str(recording)], SETTINGS, timing=timing) == 0
+    flags = "--label_offset=3 --data.delta_t=10000"
+    assert capsys.readouterr().out == f"next: evforge build {recording} --output DATASET {flags}\n"
+    flags = "--data.delta_t=10000 --train.storage=/runs"
+    for split in ("train", "val"):
+        (tmp_path / split).mkdir()
+        (tmp_path / split / "a.h5").touch()
+    assert data.check([str(tmp_path)], SETTINGS) == 0
+    assert capsys.readouterr().out == f"next: evforge train --data.dataset_path {tmp_path} {flags}\n"
+    assert data.check([str(tmp_path / "val")], SETTINGS) == 0  # it cannot be trained with
+    assert capsys.readouterr().out == f"next: evforge inspect {tmp_path / 'val'} {flags}\n"
+
+
+@pytest.mark.parametrize("verb", ["inspect", "check", "anchors"])
+def test_with_json_no_next_command_is_printed(calls, capsys, verb):
+    getattr(data, verb)("folder" if verb == "anchors" else ["folder"], Settings(), json=True)
+    assert calls[0][2]["as_json"] is True and capsys.readouterr().out == ""
+
+
+def test_labels_are_converted_with_what_was_given(calls, capsys):
     data.labels("convert", "a.json", "b.npy", SETTINGS, to="npy", recording="a.raw", label_map='{"2": "car"}', **SENSOR)
     ((_, (source, target, config), options),) = calls
     assert (source, target, config.delta_t) == ("a.json", "b.npy", 10_000)
@@ -108,10 +151,20 @@ def test_labels_are_converted_with_what_was_given(calls):
         "timing": LabelTiming(),
         "overwrite": False,
     }
+    flags = "--sensor_height=48 --sensor_width=64 --labels=b.npy --data.delta_t=10000"
+    assert capsys.readouterr().out == f"next: evforge check a.raw {flags}\n"
+
+
+def test_the_check_of_converted_labels_does_not_get_the_format_of_their_source(calls, capsys):
+    data.labels("convert", "a.json", "b.npy", Settings(None, {"data.label_format": "coco", "data.delta_t": "5"}))
+    assert capsys.readouterr().out == "next: evforge check RECORDING --labels=b.npy --data.delta_t=5\n"
 
 
 def test_anchors_are_compared_on_the_dataset_that_is_given(calls, capsys):
     data.anchors("folder", SETTINGS, lists=["fit:3"], output="out")
     ((_, (config, lists, output), _),) = calls
     assert (config.data.dataset_path, config.data.delta_t, lists, output) == ("folder", 10_000, ["fit:3"], "out")
-    assert capsys.readouterr().out == "figure and CSV file: out\n"
+    assert capsys.readouterr().out.splitlines() == [
+        "figure and CSV file: out",
+        "next: evforge train --data.dataset_path folder --data.delta_t=10000 --train.storage=/runs",
+    ]

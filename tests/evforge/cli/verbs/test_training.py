@@ -28,7 +28,7 @@ def calls(monkeypatch):
     def replace(owner, name, result):
         monkeypatch.setattr(owner, name, lambda *arguments: found.append((name, *arguments)) or result)
 
-    replace(chain, "quickstart", None)
+    replace(chain, "quickstart", Path("my runs/quickstart"))
     replace(training_module, "train", RESULT)
     replace(search, "tune", RESULT)
     replace(search, "resume", RESULT)
@@ -49,6 +49,7 @@ def test_train_prints_the_metrics_and_the_next_command(calls, capsys):
     ((_, config, resume),) = calls
     assert (config.model.feature_base, resume) == (24, None)
     assert capsys.readouterr().out.splitlines() == [
+        training.START,
         "val mAP 0.251  mAP50 0.500",
         "best checkpoint: best.ckpt",
         "next: evforge evaluate 'runs/my run'",
@@ -66,14 +67,15 @@ def test_a_resumed_training_keeps_its_settings_where_no_flag_replaces_them(calls
     assert (config.model.feature_base, config.model.nlayers, resume) == (24, 2, "runs/a")
 
 
-def test_tune_prints_the_best_settings_and_the_next_commands(calls, space, capsys):
+def test_tune_prints_the_best_settings_and_one_next_command(calls, space, capsys):
     training.tune(SETTINGS, space)
     ((name, config, path, overrides),) = calls
     assert (name, config.model.feature_base, path, overrides) == ("tune", 24, space, SETTINGS.overrides)
     assert capsys.readouterr().out.splitlines() == [
+        training.START,
         "best settings: runs/my run/best.yaml",
         "best checkpoint: best.ckpt",
-        "next: evforge evaluate 'runs/my run', or evforge train --config 'runs/my run/best.yaml'",
+        "next: evforge evaluate 'runs/my run'",
     ]
 
 
@@ -81,7 +83,10 @@ def test_a_dry_run_describes_the_search_and_starts_nothing(calls, space, capsys)
     training.tune(SETTINGS, space, dry_run=True)
     assert [call[0] for call in calls] == ["prepare", "describe_search"]
     assert calls[1][1:] == ("prepared", 3)
-    assert capsys.readouterr().out == "the description\n"
+    assert capsys.readouterr().out.splitlines() == [
+        "the description",
+        f"next: evforge tune {space} --model.feature_base=24",
+    ]
 
 
 def test_print_config_prints_the_settings_of_the_space_and_the_flags(calls, space, capsys):
@@ -110,15 +115,16 @@ def test_a_resumed_search_has_its_own_settings(calls):
         (Settings(), {"resume": "a", "space": "b.yaml"}, "^--resume: the study has its own"),
     ],
 )
-def test_a_search_needs_a_space_or_a_folder_to_resume(calls, settings, arguments, message):
+def test_a_search_needs_a_space_or_a_folder_to_resume(calls, capsys, settings, arguments, message):
     with pytest.raises(ValueError, match=message):
         training.tune(settings, **arguments)
-    assert calls == []
+    assert calls == [] and capsys.readouterr().out == ""
 
 
-def test_quickstart_begins_with_its_recipe_and_the_settings_of_its_space(calls):
+def test_quickstart_begins_with_its_recipe_and_the_settings_of_its_space(calls, capsys):
     training.quickstart(Settings(None, {"model.nlayers": "2"}), output="out")
     ((_, config, output, overrides),) = calls
     assert (config.model.nlayers, output, overrides) == (2, "out", {"model.nlayers": "2"})
     assert config.model.feature_extractor == chain.recipe().model.feature_extractor
     assert config.tune.num_samples == search.load_space(chain.space_file()).settings["tune.num_samples"]
+    assert capsys.readouterr().out.splitlines() == [training.START, "next: evforge report 'my runs/quickstart'"]
