@@ -153,6 +153,11 @@ class LightningDetectionModel(pl.LightningModule):
         self._loss_sum = torch.zeros(3, device=self.device)
         self._loss_count = 0
 
+    @property
+    def mean_losses(self) -> Tensor:
+        """Mean total, class and box loss of the batches of this epoch on this rank, of shape (3,)."""
+        return self._loss_sum / self._loss_count
+
     def training_step(self, batch: dict[str, Any], batch_nb: int) -> Tensor:
         """Return the loss of a batch: the classification loss plus `loss.loc_weight` times the box loss.
 
@@ -172,8 +177,6 @@ class LightningDetectionModel(pl.LightningModule):
         self._loss_sum += torch.stack([loss, losses["cls_loss"], losses["loc_loss"]]).detach()
         self._loss_count += 1
         self.log("loss", loss.detach(), prog_bar=True, logger=False, batch_size=1)
-        means = {name: value.detach() for name, value in {**losses, "mean_loss": loss}.items()}
-        self.log_dict(means, on_step=False, on_epoch=True, logger=False, batch_size=1)
         return loss
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -256,8 +259,7 @@ class LightningDetectionModel(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Compute mAP on the validation split, and log mAP and the mean training losses of the epoch."""
         if self._loss_count:
-            losses = zip(LOSSES, self._loss_sum / self._loss_count, strict=True)
-            self.log_dict(dict(losses), prog_bar=True, sync_dist=True)
+            self.log_dict(dict(zip(LOSSES, self.mean_losses, strict=True)), prog_bar=True, sync_dist=True)
         self.inference_epoch_end(self._predictions, mode="val")
 
     def on_test_epoch_end(self) -> None:

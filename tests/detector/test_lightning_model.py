@@ -324,13 +324,13 @@ def test_an_epoch_begins_with_a_clear_state_and_an_empty_mean_loss(dataset):
     seen, recorder = [], Recorder()
 
     def begin(trainer, module, batch, batch_idx):
-        seen.append(([len(cell.state) for cell in stateful_modules(module)], float(module._loss_sum)))
+        seen.append(([len(cell.state) for cell in stateful_modules(module)], module._loss_sum.tolist()))
         module(torch.ones(1, 1, 2, 64, 96))
-        module._loss_sum += 2
+        module._loss_sum += torch.tensor([2.0, 3.0, 5.0])
 
     recorder.on_train_batch_start = begin
     idle(dataset, recorder, batches=2, trainer={"max_epochs": 2})
-    assert seen == [([0, 0], 0), ([2, 2], 2), ([0, 0], 0), ([2, 2], 2)]
+    assert seen == [([0, 0], [0.0, 0.0, 0.0]), ([2, 2], [2.0, 3.0, 5.0])] * 2
 
 
 def test_steps_alone_bound_a_training(dataset):

@@ -1,4 +1,5 @@
 import resource
+import sys
 
 import pytest
 from toy_dataset import TINY, write_toy_dataset
@@ -55,8 +56,9 @@ def checks_pass(monkeypatch):
 
 
 @pytest.fixture
-def small_disk():
-    """Files of this process can have 1 KB."""
+def small_disk(monkeypatch):
+    """Files of this process can have 1 KB. Python writes no bytecode, because it would not notice that it is cut."""
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
     yield

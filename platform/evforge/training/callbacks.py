@@ -123,13 +123,14 @@ class ProgressLine(pl.Callback):
             batches = trainer.num_val_batches[dataloader_idx]
             self._show(trainer, "validation", batch_idx + 1, int(batches), self._rate())
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Print the line of the epoch. A resumed epoch that was already trained has no line."""
         if not self._frames:
             return
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        parts = f"(class {values['cls_loss']:.3f}, box {values['loc_loss']:.3f})"
-        fields = [f"loss {values['mean_loss']:.3f} {parts}", f"lr {_learning_rate(trainer):.3g}"]
+        loss, of_classes, of_boxes = pl_module.mean_losses.tolist()
+        parts = f"(class {of_classes:.3f}, box {of_boxes:.3f})"
+        fields = [f"loss {loss:.3f} {parts}", f"lr {_learning_rate(trainer):.3g}"]
         if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0:
             fields += [f"{name} {values[f'val_{key}']:.3f}" for key, name in SHOWN.items() if f"val_{key}" in values]
         left = self._left_s(trainer, 1.0)

@@ -26,9 +26,6 @@ class FakeTrainer:
             "val_mean_ap": torch.tensor(0.25),
             "val_mean_ap50": torch.tensor(0.75),
             "loss": torch.tensor(0.125),
-            "mean_loss": torch.tensor(1.75),
-            "cls_loss": torch.tensor(1.5),
-            "loc_loss": torch.tensor(0.25),
             "map": torch.tensor(0.25),
         }
         self.__dict__.update(changes)
@@ -39,7 +36,8 @@ class FakeTrainer:
 
 @pytest.fixture
 def module():
-    return SimpleNamespace(hparams=vars(Config.load().to_hparams()))
+    losses = torch.tensor([1.75, 1.5, 0.25])
+    return SimpleNamespace(hparams=vars(Config.load().to_hparams()), mean_losses=losses)
 
 
 def test_every_metric_is_reported_with_a_checkpoint(module):
@@ -85,11 +83,11 @@ def started(progress, trainer):
     progress.on_train_batch_end(trainer, None, None, {"inputs": torch.zeros(10, 4, 2, 1, 1)}, 3)
 
 
-def test_progress_lines(capsys):
+def test_progress_lines(module, capsys):
     progress, trainer = ProgressLine(every_s=0), FakeTrainer()
     started(progress, trainer)
     progress.on_validation_batch_end(trainer, None, None, None, 1)
-    progress.on_train_epoch_end(trainer, None)
+    progress.on_train_epoch_end(trainer, module)
     first, training, validation, epoch = capsys.readouterr().out.splitlines()
     assert first == "epoch 3/5  the training resumes here"
     assert training.startswith("epoch 3/5  training batch 4/8  loss 0.125  ")
@@ -99,18 +97,18 @@ def test_progress_lines(capsys):
     assert re.fullmatch(r"\d+ frames/s  RAM \d+\.\d GB  \d+ s  \d+ s left", epoch.removeprefix(start))
 
 
-def test_an_epoch_that_was_not_validated_shows_no_map(capsys):
+def test_an_epoch_that_was_not_validated_shows_no_map(module, capsys):
     progress, trainer = ProgressLine(), FakeTrainer(current_epoch=0, check_val_every_n_epoch=2)
     started(progress, trainer)
-    progress.on_train_epoch_end(trainer, None)
+    progress.on_train_epoch_end(trainer, module)
     (line,) = capsys.readouterr().out.splitlines()
     assert "loss 1.750" in line and "mAP" not in line
 
 
-def test_a_resumed_epoch_without_batches_has_no_line(capsys):
+def test_a_resumed_epoch_without_batches_has_no_line(module, capsys):
     progress, trainer = ProgressLine(), FakeTrainer(current_epoch=0)
     progress.on_train_epoch_start(trainer, None)
-    progress.on_train_epoch_end(trainer, None)
+    progress.on_train_epoch_end(trainer, module)
     assert capsys.readouterr().out == ""
 
 

@@ -2,6 +2,7 @@ import errno
 import pickle
 
 import pytest
+import pytorch_lightning as pl
 
 from evforge import EvForgeError
 from evforge.tracking.tracker import Tracker
@@ -55,15 +56,29 @@ def full_disk(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_training_whose_checkpoint_finds_no_room_says_so(tiny_config, tmp_path, monkeypatch, small_disk):
+class FullDisk(pl.Callback):
+    """Fills the disk after the validation: earlier, numba could not write its cache."""
+
+    def __init__(self, fill):
+        self.fill = fill
+
+    def on_validation_end(self, trainer, pl_module):
+        self.fill()
+
+
+def test_a_training_whose_checkpoint_finds_no_room_says_so(tiny_config, tmp_path, monkeypatch, request):
     monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
     monkeypatch.setattr("tempfile.tempdir", None)
     (tmp_path / "scratch").mkdir()
     reports = []
+    callbacks = [
+        FullDisk(lambda: request.getfixturevalue("small_disk")),
+        ReportMetrics(lambda *report: reports.append(report)),
+    ]
     with pytest.raises(
         CheckpointError, match=r"scratch/evforge-\w+: a checkpoint cannot be written: File too large; free"
     ):
-        fit(check_config(tiny_config), [ReportMetrics(lambda *report: reports.append(report))], threads=1)
+        fit(check_config(tiny_config), callbacks, threads=1)
     assert reports == [] and list((tmp_path / "scratch").iterdir()) == []
 
 
