@@ -17,7 +17,7 @@ def test_figures_without_data_say_so():
 
 def test_figures_need_no_pyplot():
     code = (
-        "import sys; from evforge.evaluation.report import pr_curve_figure as f; f({}, 't');"
+        "import sys; from evforge.evaluation.report import pr_curve_figure as f; f({}, 't', {});"
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
