@@ -308,7 +308,8 @@ def read_tensor_header(path: Path) -> TensorHeader:
 
 def stray_labels(files: list[DataFile]) -> Iterator[Path]:
     """Yield label files that are in the folders of `files` but belong to none of these files."""
-    known = {file.labels_path for file in files}
+    beside = {labels_path(file.path, file.data.label_format) for file in files if not file.is_tensor}
+    known = beside | {file.labels_path for file in files}
     for folder, suffix in dict.fromkeys((file.path.parent, file.labels_suffix) for file in files):
         yield from (path for path in sorted(folder.glob(f"*{suffix}")) if path not in known)
 

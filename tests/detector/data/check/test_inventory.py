@@ -1,10 +1,11 @@
 import json
+from dataclasses import replace
 
 import h5py
 import numpy as np
 import pytest
 
-from detector.data.check.inventory import find_data, read_tensor_header
+from detector.data.check.inventory import find_data, read_tensor_header, stray_labels
 from detector.labels import LabelTiming
 
 
@@ -56,3 +57,11 @@ def test_labels_without_image_numbers(tmp_path):
     assert found.image_numbers().tolist() == [0, 1]
     (without,) = find_data(tmp_path / "a.raw")
     assert without.image_numbers() is None
+
+
+def test_own_labels_that_are_not_used_are_not_stray(tmp_path):
+    for name in ("a_td.dat", "a_bbox.npy", "b_bbox.npy", "other.csv"):
+        (tmp_path / name).write_bytes(b"")
+    (found,) = find_data(tmp_path / "a_td.dat")
+    used = replace(found, labels=tmp_path / "other.csv")
+    assert list(stray_labels([found])) == list(stray_labels([used])) == [tmp_path / "b_bbox.npy"]
