@@ -4,7 +4,6 @@ from typing import Annotated
 
 from evforge.cli.settings import GROUPS, Settings
 from evforge.cli.verbs.next_command import print_next
-from evforge.display.json_output import json_text, only_json
 from evforge.display.live import announce
 
 __all__ = ["START", "quickstart", "train", "tune"]
@@ -77,6 +76,7 @@ def tune(
         raise ValueError("space: got nothing, allowed: a YAML file of a search space, or --resume FOLDER")
     if not dry_run:
         _announce_start(settings)
+    from evforge.display.json_output import json_text, only_json
     from evforge.search import tune as search
     from evforge.search.dry_run import describe_search, search_facts
     from evforge.space.space import load_space
