@@ -79,6 +79,10 @@ def test_times_of_the_images_in_the_recording():
     assert times([2], LabelTiming(fps=10), frame_times=[5, 40, 95]) == [200_000]  # a stated rate takes precedence
     with pytest.raises(ValueError, match="there is no time of image 3, allowed: images 0 to 2"):
         times([0, 3], LabelTiming(), frame_times=[5, 40, 95])
+    with pytest.raises(ValueError, match="there is no time of image 9, allowed: images 6 to 8;"):
+        times([6, 9], LabelTiming(first_image=6), frame_times=[5, 40, 95])
+    with pytest.raises(ValueError, match="there is no time of image 5, allowed: images 6 to 8;"):
+        times([5, 8], LabelTiming(first_image=6), frame_times=[5, 40, 95])
 
 
 def test_image_numbers_that_are_times():

@@ -125,6 +125,10 @@ IMAGES = [{"id": 1, "t": 0}]
         (dataset(IMAGES, annotation(bbox=None)), r"annotation 1 has no bbox, needed: bbox"),
         (dataset(IMAGES, annotation(category_id=1.5)), r"category_id: got 1.5, allowed: a whole number"),
         (dataset(IMAGES, annotation(bbox=[1, 2, 3, 10**400])), r"a number is too large"),
+        (
+            {**dataset(IMAGES), "categories": [{"id": 1.5, "name": "a"}]},
+            r"entry 0 of 'categories': id: got 1.5, allowed",
+        ),
         ({**dataset(IMAGES), "categories": [{"id": 1, "name": 3}]}, r"got the name 3, allowed: a text"),
         (
             {**dataset(IMAGES), "categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]},
@@ -202,3 +206,19 @@ def test_no_labels_are_not_written(tmp_path):
     with pytest.raises(ValueError, match="there are no labels to write"):
         COCO.write(tmp_path / "a.json", LabelFile(sample()[:0], {1: "car"}))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', True),
+        ('[{"image_id": 1}]', False),
+        ('[{"bbox": [1, 2, 3, 4]}]', False),
+        ('{"annotations"\t:\n [', True),
+        ('{"info": {"categories": 3}}', False),
+        ('"image_id" "bbox"', False),
+    ],
+)
+def test_the_beginning_of_a_coco_file(tmp_path, text, expected):
+    (tmp_path / "a.json").write_text(text)
+    assert COCO.matches(tmp_path / "a.json") == expected
