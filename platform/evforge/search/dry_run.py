@@ -2,8 +2,9 @@
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 from detector.config import Config
@@ -17,7 +18,7 @@ from evforge.space.domains import Domain
 from evforge.space.space import Space
 from evforge.training.profiling import measure_rate
 
-__all__ = ["describe_search"]
+__all__ = ["describe_search", "search_facts"]
 
 SHOWN_SAMPLES = 3
 LONG = 20
@@ -38,10 +39,36 @@ def describe_search(config: Config, space: Space) -> str:
             _samples_text(config, space),
             _trials_text(config, count),
             _resources_text(config, resources, count),
-            _cost_text(config, resources, count),
+            _cost_text(_cost(config, resources, count)),
             _coverage_text(config, space),
         ]
     return "\n\n".join(sections)
+
+
+def search_facts(config: Config, space: Space) -> dict[str, Any]:
+    """Return what `describe_search` describes, as a dict of numbers, names and lists.
+
+    The arguments are the same as for `describe_search`.
+    """
+    count = trial_count(config, space)
+    with _resources() as resources:
+        threads, limits = trial_limits(config, resources, count)
+        return {
+            "space": str(space.path),
+            "domains": {key: asdict(domain) for key, domain in space.domains.items()},
+            "constraints": [list(pair) for pair in space.constraints],
+            "trials": count,
+            "final_trials": _trials_again(config, count),
+            "searcher": config.tune.searcher,
+            "scheduler": config.tune.scheduler,
+            "metric": config.tune.metric,
+            "per_trial": {**limits, "workers": config.train.workers, "threads": threads},
+            "concurrent_trials": concurrent_trials(config, resources, count),
+            "cpus": resources.cpus,
+            "gpus": resources.gpus,
+            "cost": _cost(config, resources, count),
+            "training_boxes": _coverage(config, space)[2],
+        }
 
 
 @contextmanager
@@ -145,26 +172,43 @@ def _resources_text(config: Config, resources: Resources, count: int) -> str:
     )
 
 
-def _cost_text(config: Config, resources: Resources, count: int) -> str:
+def _cost(config: Config, resources: Resources, count: int) -> dict[str, Any]:
+    """Return the numbers of frames and steps of a search, and its hours if they can be measured on this machine."""
     train, val = _frames(config, "train"), _frames(config, "val")
-    workers = config.train.workers
-    steps = train // (config.data.num_tbins * config.data.batch_size * workers)
-    validations, epochs = _validations(config), config.train.max_epochs
+    workers, epochs, validations = config.train.workers, config.train.max_epochs, _validations(config)
     per_trial = epochs * train + validations * val
     again = _trials_again(config, count) * per_trial
-    most = count * per_trial + again
-    expected = round(count * per_trial * _share_with_asha(config)) + again
+    cost: dict[str, Any] = {
+        "epochs": epochs,
+        "steps_per_epoch": train // (config.data.num_tbins * config.data.batch_size * workers),
+        "train_frames": train,
+        "validations": validations,
+        "val_frames": val,
+        "frames_per_trial": per_trial,
+        "most_frames": count * per_trial + again,
+        "expected_frames": round(count * per_trial * _share_with_asha(config)) + again,
+        "frames_per_s": None,
+    }
+    if not resources.grown:
+        threads, _ = trial_limits(config, resources, count)
+        cost["frames_per_s"] = rate = workers * measure_rate(config, threads, resources.use_gpu(config.train.use_gpu))
+        together = rate * concurrent_trials(config, resources, count)
+        cost["hours"] = [cost[name] / together / 3600 for name in ("expected_frames", "most_frames")]
+    return cost
+
+
+def _cost_text(cost: Mapping[str, Any]) -> str:
+    expected, most = cost["expected_frames"], cost["most_frames"]
     lines = [
-        f"cost: {epochs} epochs of {steps:,} steps ({train:,} frames), {validations} validations of {val:,} frames: "
-        f"{per_trial:,} frames per trial",
+        f"cost: {cost['epochs']} epochs of {cost['steps_per_epoch']:,} steps ({cost['train_frames']:,} frames), "
+        f"{cost['validations']} validations of {cost['val_frames']:,} frames: "
+        f"{cost['frames_per_trial']:,} frames per trial",
         f"  at most {most:,} frames" + (f", about {expected:,} with asha" if expected < most else ""),
     ]
-    threads, _ = trial_limits(config, resources, count)
-    if not resources.grown:
-        rate = workers * measure_rate(config, threads, resources.use_gpu(config.train.use_gpu))
-        together = rate * concurrent_trials(config, resources, count)
-        hours = [f"{frames / together / 3600:.2g} h" for frames in dict.fromkeys([expected, most])]
-        lines.append(f"  {' to '.join(hours)} at {rate:.0f} frames/s per trial, measured in a step with these settings")
+    if cost["frames_per_s"] is not None:
+        hours = " to ".join(f"{value:.2g} h" for value in dict.fromkeys(cost["hours"]))
+        rate = f"{cost['frames_per_s']:.0f} frames/s per trial"
+        lines.append(f"  {hours} at {rate}, measured in a step with these settings")
     return "\n".join(lines)
 
 
@@ -216,12 +260,17 @@ def _share_with_asha(config: Config) -> float:
     return reached / last
 
 
-def _coverage_text(config: Config, space: Space) -> str:
+def _coverage(config: Config, space: Space) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """Return the coverage of each list of anchors, the lists, both by name, and the number of training boxes."""
     if ANCHOR_LIST in space.domains:
         lists = [anchors_of(option) for option in space.domains[ANCHOR_LIST].options]
     else:
         lists = [config.anchors.anchor_list]
     labels, candidates = training_boxes(config), {list_name(anchors): anchors for anchors in lists}
-    found = {name: coverage_of(labels, config, anchors) for name, anchors in candidates.items()}
+    return {name: coverage_of(labels, config, anchors) for name, anchors in candidates.items()}, candidates, len(labels)
+
+
+def _coverage_text(config: Config, space: Space) -> str:
+    found, candidates, count = _coverage(config, space)
     table = coverage_table(found, candidates, config).replace("\n", "\n  ")
-    return f"anchors: coverage of {len(labels):,} training boxes\n  {table}"
+    return f"anchors: coverage of {count:,} training boxes\n  {table}"

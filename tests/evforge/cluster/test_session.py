@@ -64,6 +64,14 @@ def _ended(replaced):
 TIMED_OUT = Exception("The current node timed out during startup. This could happen because\nthe raylet failed.")
 
 
+def test_the_cores_of_the_process_count(monkeypatch):
+    monkeypatch.setattr(session.os, "sched_getaffinity", lambda process: {0, 2, 5}, raising=False)
+    assert session.cpu_count() == 3
+    monkeypatch.delattr(session.os, "sched_getaffinity")  # other systems do not have it
+    monkeypatch.setattr(session.os, "cpu_count", lambda: 7)
+    assert session.cpu_count() == 7
+
+
 def test_a_failed_start_is_repeated_once(start):
     replaced = start(TIMED_OUT, None)
     with ray_session() as resources:

@@ -101,5 +101,5 @@ def test_things_that_are_no_model(tmp_path, recording, make, capsys):
     elif make == "file":
         path.write_text("no model")
     assert main(["predict", recording, "--model", str(path), "--output", str(tmp_path / "a.npy")]) == 2
-    message = {None: "no such model", "folder": "no checkpoint", "file": "no exported model"}[make]
+    message = {None: "no such model", "folder": "contains no finished run or study", "file": "no exported model"}[make]
     assert f"{path}: {message}, allowed: " in capsys.readouterr().err

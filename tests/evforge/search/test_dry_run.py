@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from repository import ROOT
 
@@ -49,6 +51,23 @@ def test_the_description_of_a_search(tiny_config, tmp_path, machine):
     assert "anchors: coverage of 480 training boxes\n" in text
     assert {line.split()[0] for line in text.splitlines()[-2:]} == {"PSEE_ANCHORS", "1:1.25"}
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_facts_of_a_search_as_json(tiny_config, tmp_path, machine, capsys):
+    (tmp_path / "space.yaml").write_text(SPACE)
+    (tmp_path / "settings.yaml").write_text(tiny_config.to_yaml())
+    command = ["tune", str(tmp_path / "space.yaml"), "--config", str(tmp_path / "settings.yaml")]
+    assert main([*command, "--dry_run", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["domains"]["model.feature_base"] == {"kind": "randint", "options": [], "low": 2, "high": 4}
+    assert (facts["trials"], facts["final_trials"], facts["concurrent_trials"], facts["cpus"]) == (5, 2, 5, 8)
+    assert facts["per_trial"] == {"cpu": 1, "workers": 1, "threads": 1}
+    cost = facts["cost"]
+    assert (cost["steps_per_epoch"], cost["frames_per_trial"], cost["most_frames"]) == (24, 600, 4200)
+    assert cost["hours"] == pytest.approx([84 / 3600] * 2)
+    assert facts["training_boxes"] == 480
+    assert main([*command, "--json"]) == 2
+    assert capsys.readouterr().err == "evforge: error: --json: allowed with --dry_run only\n"
 
 
 def test_asha_costs_less(tiny_config, tmp_path, machine):

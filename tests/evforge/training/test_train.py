@@ -45,7 +45,12 @@ def test_fit_reports_every_metric_of_every_epoch_and_resumes_equal(tiny_config, 
         assert expected <= report.keys()
         assert report["fingerprint"] == config.fingerprint()
     resumed = run_fit(config, tmp_path, "resumed", str(tmp_path / "whole-1.ckpt"))
-    assert resumed == whole[1:]
+    measured = {"train_frames_per_s", "train_epoch_s", "train_memory_mb"}  # differ from run to run
+    (again,), (_, second) = resumed, whole
+    assert again.keys() == second.keys() > measured
+    assert {key: again[key] for key in again.keys() - measured} == {
+        key: second[key] for key in second.keys() - measured
+    }
     assert 0 < whole[0]["val_mean_ap"] != whole[1]["val_mean_ap"]
     first, second = (torch.load(tmp_path / f"{name}-2.ckpt", weights_only=True) for name in ("whole", "resumed"))
     assert all(torch.equal(value, second["state_dict"][key]) for key, value in first["state_dict"].items())

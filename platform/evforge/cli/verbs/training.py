@@ -4,6 +4,7 @@ from typing import Annotated
 
 from evforge.cli.settings import GROUPS, Settings
 from evforge.cli.verbs.next_command import print_next
+from evforge.display.json_output import json_text, only_json
 from evforge.display.live import announce
 
 __all__ = ["START", "quickstart", "train", "tune"]
@@ -51,7 +52,14 @@ def train(
     print_next("evaluate", result.path)
 
 
-def tune(settings: Settings, space: str | None = None, *, resume: str | None = None, dry_run: bool = False) -> None:
+def tune(
+    settings: Settings,
+    space: str | None = None,
+    *,
+    resume: str | None = None,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
     """Search for the best anchors, thresholds, widths, or other settings.
 
     Args:
@@ -59,15 +67,18 @@ def tune(settings: Settings, space: str | None = None, *, resume: str | None = N
         resume: folder of an interrupted study to resume with the settings and the search space of this study, or a
             folder of runs, which means its newest study
         dry_run: print the trials, their resources and their cost, and start nothing
+        json: with --dry_run, print this as one JSON document
     """
     if resume is not None and (dry_run or space is not None or settings.file is not None or settings.overrides):
         raise ValueError("--resume: the study has its own space and settings, allowed: no other arguments")
+    if json and not dry_run:
+        raise ValueError("--json: allowed with --dry_run only")
     if resume is None and space is None:
         raise ValueError("space: got nothing, allowed: a YAML file of a search space, or --resume FOLDER")
     if not dry_run:
         _announce_start(settings)
     from evforge.search import tune as search
-    from evforge.search.dry_run import describe_search
+    from evforge.search.dry_run import describe_search, search_facts
     from evforge.space.space import load_space
     from evforge.training.run_folder import is_study, newest_run
 
@@ -76,7 +87,12 @@ def tune(settings: Settings, space: str | None = None, *, resume: str | None = N
     else:
         settings.resolve(between=load_space(space).settings)
         if dry_run:
-            print(describe_search(*search.prepare(settings.resolve(), space, settings.overrides)))
+            with only_json(json):
+                prepared = search.prepare(settings.resolve(), space, settings.overrides)
+                text = json_text(search_facts(*prepared)) if json else describe_search(*prepared)
+            print(text)
+            if json:
+                return
             print_next("tune", space, settings=settings, groups=GROUPS)
             return
         result = search.tune(settings.resolve(), space, settings.overrides)

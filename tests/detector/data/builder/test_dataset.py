@@ -234,10 +234,13 @@ def test_label_maps(tmp_path):
         build_dataset([recording], output, config(), {"train": (0, 2)}, NAMES, progress=False)
 
 
-def test_progress_is_shown_when_asked_for(tmp_path, capsys):
+def test_progress_is_shown_on_a_terminal_when_asked_for(tmp_path, capsys, monkeypatch):
     recording = make_recording(tmp_path / "train")
     build_dataset([recording], tmp_path / "quiet", config(), None, NAMES, progress=False)
     assert capsys.readouterr().err == ""
+    build_dataset([recording], tmp_path / "file", config(), None, NAMES)
+    assert "20/20" not in capsys.readouterr().err
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     build_dataset([recording], tmp_path / "loud", config(), None, NAMES)
     assert "20/20" in capsys.readouterr().err
 

@@ -75,4 +75,5 @@ def test_tracks_of_the_skipped_start_are_not_waited_for():
 def test_summary():
     found = summarize_waits([Waits(3, np.array([50_000, 150_000])), Waits(1, np.array([], np.int64))])
     assert found == Reaction(4, 0.5, pytest.approx(100), pytest.approx(140))
+    assert summarize_waits([Waits(2, np.array([], np.int64))]) == Reaction(2, 0.0, None, None)
     assert summarize_waits([]) == Reaction(0, None, None, None)

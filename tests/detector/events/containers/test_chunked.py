@@ -86,6 +86,14 @@ def test_a_small_recording_is_read_whole_before_its_first_search():
 
 
 @pytest.mark.usefixtures("_never_small")
+@pytest.mark.parametrize("times", [[2, 3, 5, 7, 11], [2, 3, 5, 7], [2, 3]])
+def test_the_first_and_last_time_need_one_block_each(times):
+    reader = Blocks(times)
+    assert (reader.first_t, reader.last_t) == (2, times[-1])
+    assert set(reader.loaded) == {0, (len(times) - 1) // 4 * 4}
+
+
+@pytest.mark.usefixtures("_never_small")
 def test_times_out_of_order_lead_to_the_mended_recording():
     times = np.arange(0, 400, 10)
     times[21] = 180  # one event late, in the middle
@@ -97,6 +105,15 @@ def test_times_out_of_order_lead_to_the_mended_recording():
     reader = Blocks(times)
     assert reader.read(190, 230)["t"].tolist() == [190, 210, 220]
     assert reader.faults == Faults(ahead=1)
+
+
+def test_batches_end_when_the_reader_is_closed():
+    reader = Blocks(np.arange(4000))
+    batches = reader.batches(4)
+    assert next(batches)["t"].tolist() == [0, 1, 2, 3]
+    reader.close()
+    with pytest.raises(ValueError, match="a: the reader is closed"):
+        list(batches)
 
 
 def test_windows_over_several_blocks_of_a_file(tmp_path):

@@ -53,6 +53,14 @@ def test_bytes_by_hand(body, layout, expected):
     assert decoded(chunk) == expected
 
 
+def test_an_event_at_the_last_time():
+    last = (1 << 62) - 1
+    body = b"\x01" + struct.pack("<HH", 3 << 5 | 1, 7 << 5) + b"\x81"
+    assert decoded(HEADER.pack(1 << 2, last) + body) == [(7, 3, 1, last)]
+    with pytest.raises(ValueError, match="times"):
+        decoded(HEADER.pack(1 << 2, last + 1) + body)
+
+
 def test_long_runs_follow_as_two_bytes():
     body = b"\x0f\x2c\x01" + struct.pack("<HH", 9 << 5 | 31, 300) + struct.pack("<H", 4 << 5) * 300 + b"\xff\x2c\x01"
     assert decoded(HEADER.pack(300 << 2, 5) + body) == [(4, 9, 1, 5)] * 300

@@ -10,6 +10,13 @@ def test_the_nearest_usual_rate(rate, expected):
     assert nearest_rate(rate) == expected
 
 
+@pytest.mark.parametrize(
+    "camera", [1, 2, 4, 5, 8, 10, 12, 12.5, 15, 16, 20, 24, 25, 30, 40, 48, 50, 60, 75, 90, 100, 120]
+)
+def test_rates_of_cameras_are_usual(camera):
+    assert nearest_rate(camera * 1.002) == camera
+
+
 def test_images_that_cover_another_time_than_the_recording():
     expected = "300 images at 25 per second cover 12.0 s of a recording of 30.0 s"
     assert span_text(300, 0, 25, 30_000_000) == expected

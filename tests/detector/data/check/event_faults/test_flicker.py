@@ -30,6 +30,11 @@ def test_lamps(hz):
     assert found.evidence[0].marks == {f"{hz} Hz": hz}
 
 
+def test_the_recording_may_begin_at_any_time():
+    (found,) = find({100: 0.5}, start=10**12)
+    assert found.found.startswith("the event rate oscillates at 100 Hz by ")
+
+
 def test_a_lamp_whose_events_come_twice_per_cycle():
     (found,) = find({100: 0.3, 200: 0.6})
     assert "at 100 Hz by 30%" in found.found.replace("29%", "30%").replace("31%", "30%")
