@@ -107,11 +107,12 @@ def test_the_plugin_is_not_imported_for_filters_that_are_available(tmp_path, mon
     assert (tmp_path / "out" / "val" / "a.h5").is_file()
 
 
-def test_progress_is_shown_only_if_asked_for(tmp_path, capsys, monkeypatch):
-    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+@pytest.mark.parametrize("progress", [False, True])
+def test_progress_is_shown_on_a_terminal_when_asked_for(tmp_path, capsys, monkeypatch, progress):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     make_sequence(tmp_path / "in" / "val" / "a")
-    find_layout("rvt_gen1").convert(tmp_path / "in", tmp_path / "out", False)
-    assert capsys.readouterr().err == ""
+    find_layout("rvt_gen1").convert(tmp_path / "in", tmp_path / "out", progress)
+    assert ("1/1" in capsys.readouterr().err) == progress
 
 
 def test_blosc_is_read_where_its_filter_is_installed(tmp_path):
