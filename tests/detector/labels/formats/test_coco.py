@@ -122,6 +122,11 @@ IMAGES = [{"id": 1, "t": 0}]
         (dataset(IMAGES, annotation(image=[])), r"annotation 1: image_id: got a list, allowed: a whole number"),
         (dataset(IMAGES, annotation(bbox=[1, 2, 3])), r"annotation 1: the bbox is not a list of 4 numbers"),
         (dataset(IMAGES, annotation(bbox=[1, 2, 3, "4"])), r"annotation 1: bbox: got '4', allowed: a number"),
+        (
+            dataset(IMAGES, annotation(bbox=None, segmentation=[[1, 2, 3]])),
+            r"polygons have 2 x and 1 y, allowed: pairs",
+        ),
+        (dataset(IMAGES, annotation(bbox=None, segmentation=[[]])), r"polygons have 0 x and 0 y, allowed: pairs"),
         (dataset(IMAGES, annotation(bbox=None)), r"annotation 1 has no bbox, needed: bbox"),
         (dataset(IMAGES, annotation(category_id=1.5)), r"category_id: got 1.5, allowed: a whole number"),
         (dataset(IMAGES, annotation(bbox=[1, 2, 3, 10**400])), r"a number is too large"),
@@ -158,6 +163,9 @@ def test_round_trip_and_pycocotools(tmp_path):
         assert np.array_equal(found.boxes[name].astype(BBOX_dtype[name]), sample()[name]), name
     assert (found.names, found.image_size, found.time_unit) == ({1: "car", 5: "bus"}, (240, 304), "us")
     assert found.empty.tolist() == [100]
+    written = json.loads(path.read_text())["annotations"]
+    assert [(row["id"], row["image_id"], row["iscrowd"]) for row in written] == [(1, 1, 0), (2, 1, 0), (3, 3, 0)]
+    assert [row["area"] for row in written] == pytest.approx([150, 500, 1060.5])
     loaded = Dataset(str(path))
     assert [image["t"] for image in loaded.loadImgs(loaded.getImgIds())] == [50, 100, 150]
     assert len(loaded.getAnnIds(imgIds=1)) == 2
