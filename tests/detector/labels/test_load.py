@@ -115,6 +115,13 @@ def test_the_id_of_the_class_empty_is_not_that_of_a_box():
     file = LabelFile(boxes, empty=np.zeros(1))
     assert add_empty({0: "car"}, [file]) == {0: "car", 5: "empty"}
     assert add_empty({}, [file]) == {5: "empty"}
+    assert add_empty({}, [LabelFile(boxes, {4: "car"}, empty=np.zeros(1))]) == {0: "empty"}  # `names` has its classes
+    assert add_empty({}, [LabelFile(boxes[:0], empty=np.zeros(1))]) == {0: "empty"}
+    boxes["class_id"] = 2**31 - 1
+    assert add_empty({}, [file]) == {2**31: "empty"}
+    for largest in (2**31, np.inf):
+        boxes["class_id"] = largest
+        assert add_empty({}, [file]) == {0: "empty"}
 
 
 def test_classes_that_are_not_in_the_label_map_are_named(tmp_path, module):
