@@ -77,6 +77,11 @@ def test_crowds_polygons_and_unusual_track_ids(tmp_path):
     )
 
 
+def test_a_track_id_of_minus_one_is_none(tmp_path):
+    rows = [annotation(track_id=-1), annotation(track_id=-2), annotation(track_id=3)]
+    assert read(tmp_path, dataset([{"id": 1, "t": 10}], *rows)).boxes["track_id"].tolist() == [0, -2, 3]
+
+
 def test_list_of_results(tmp_path):
     found = read(tmp_path, [annotation(image=42, score=0.5), annotation(image=7, score=0.75)])
     assert found.boxes[["t", "class_confidence"]].tolist() == [(42, 0.5), (7, 0.75)]
