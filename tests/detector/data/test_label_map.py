@@ -41,6 +41,7 @@ def test_a_missing_label_map_shows_what_one_contains(tmp_path):
 
 def test_label_map_of_a_text():
     assert parse_label_map('{"1": "car", "0": "bus"}', "--label_map") == {0: "bus", 1: "car"}
+    assert parse_label_map('{"999999": "car"}', "--label_map") == {999_999: "car"}
     with pytest.raises(ValueError, match="--label_map: not a label map"):
         parse_label_map("{", "--label_map")
 
@@ -50,6 +51,7 @@ def test_label_map_of_a_text():
     [
         ('{"0": "car", "1": "car"}', r"classes are \{0: 'car', 1: 'car'\}, allowed: distinct names for ids from 0 to"),
         ('{"-1": "car"}', r"classes are \{-1: 'car'\}, allowed: distinct names for ids from 0 to 999999"),
+        ('{"1000000": "car"}', "classes are .*allowed: distinct names for ids from 0 to 999999"),
         ('{"4294967295": "car"}', "classes are .*allowed: distinct names for ids from 0 to 999999"),
         ('{"0": "car", "0": "bus"}', "class id 0 has several names, allowed: one name per id"),
         ('{"0": "car", "00": "bus"}', "class id 0 has several names"),

@@ -168,3 +168,14 @@ def test_files_are_replaced_if_that_is_allowed(tmp_path, source):
 def test_sources_that_do_not_exist(tmp_path):
     with pytest.raises(FileNotFoundError, match="none.json: no such label file"):
         convert_labels(tmp_path / "none.json", tmp_path / "a.npy")
+
+
+def test_the_folder_exists_when_a_format_outside_the_product_writes(tmp_path, source, monkeypatch):
+    name = f"convert_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(
+        "import numpy as np\nfrom detector.labels import LabelFormat\n"
+        "OWN = LabelFormat('_own.npy', np.load, write=lambda path, content: np.save(path, content.boxes))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    convert_labels(source, tmp_path / "new" / "a_own.npy", label_format=f"{name}:OWN", names=NAMES)
+    assert read_labels(tmp_path / "new" / "a_own.npy", f"{name}:OWN").boxes["t"].tolist() == [10_000, 10_000, 30_000]

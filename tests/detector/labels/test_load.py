@@ -63,6 +63,8 @@ def test_classes_are_found_by_name_and_images_without_boxes_become_class_empty(t
     assert boxes["t"].tolist() == [200_000, 200_000, 300_000, 400_000, 700_000]
     assert boxes["class_id"].tolist() == [3, 0, 2, 0, 2]  # car is not in the label map, and neither is the id 3
     assert boxes["w"].tolist() == [4, 8, 0, 2, 0]
+    gaps = recording_labels(tmp_path / "a.txt", f"{module}:RELATIVE", RECORDING, FPS, {7: "car", 2: "bike"}).boxes
+    assert gaps["class_id"].tolist() == [7, 9, 9]  # bus is the second class of the file, 8 + 1
     without = recording_labels(tmp_path / "a.txt", f"{module}:RELATIVE", RECORDING, FPS, {0: "bus"}).boxes
     assert without["t"].tolist() == [200_000, 200_000, 400_000]
 
@@ -113,6 +115,13 @@ def test_the_id_of_the_class_empty_is_not_that_of_a_box():
     file = LabelFile(boxes, empty=np.zeros(1))
     assert add_empty({0: "car"}, [file]) == {0: "car", 5: "empty"}
     assert add_empty({}, [file]) == {5: "empty"}
+    assert add_empty({}, [LabelFile(boxes, {4: "car"}, empty=np.zeros(1))]) == {0: "empty"}  # `names` has its classes
+    assert add_empty({}, [LabelFile(boxes[:0], empty=np.zeros(1))]) == {0: "empty"}
+    boxes["class_id"] = 2**31 - 1
+    assert add_empty({}, [file]) == {2**31: "empty"}
+    for largest in (2**31, np.inf):
+        boxes["class_id"] = largest
+        assert add_empty({}, [file]) == {0: "empty"}
 
 
 def test_classes_that_are_not_in_the_label_map_are_named(tmp_path, module):

@@ -79,6 +79,10 @@ def test_times_of_the_images_in_the_recording():
     assert times([2], LabelTiming(fps=10), frame_times=[5, 40, 95]) == [200_000]  # a stated rate takes precedence
     with pytest.raises(ValueError, match="there is no time of image 3, allowed: images 0 to 2"):
         times([0, 3], LabelTiming(), frame_times=[5, 40, 95])
+    with pytest.raises(ValueError, match="there is no time of image 9, allowed: images 6 to 8;"):
+        times([6, 9], LabelTiming(first_image=6), frame_times=[5, 40, 95])
+    with pytest.raises(ValueError, match="there is no time of image 5, allowed: images 6 to 8;"):
+        times([5, 8], LabelTiming(first_image=6), frame_times=[5, 40, 95])
 
 
 def test_image_numbers_that_are_times():
@@ -110,6 +114,10 @@ def test_unit_of_a_format():
         ("timestamp,name\n5,a.png\n9,b.png\n", None, [5, 9]),
         ("0 0.5\n1 0.75\n2 1.5\n", "s", [500_000, 750_000, 1_500_000]),
         ("1;100\n2;190\n", None, [100, 190]),
+        ("5 100\n6 190\n", None, [100, 190]),
+        ("0 500\n", None, [500]),
+        ("1 500\n", None, [500]),
+        ("5 9\n7 3\n", None, [5, 7]),  # the second column is not the times
         ("1513567123456789000\n1513567123457789000\n", "ns", [1513567123456789, 1513567123457789]),
         ("\ufeff5\r\n7\r\n", None, [5, 7]),
     ],
@@ -119,7 +127,7 @@ def test_files_of_image_times(tmp_path, text, unit, wanted):
     assert read_image_times(tmp_path / "t.txt", unit).tolist() == wanted
 
 
-@pytest.mark.parametrize("text", ["0 100\n1 133\n3 200\n", "5 9\n", "0,033\n0,066\n"])
+@pytest.mark.parametrize("text", ["0 100\n1 133\n3 200\n", "5 9\n", "2 500\n", "0,033\n0,066\n"])
 def test_two_columns_that_could_both_be_times(tmp_path, text):
     (tmp_path / "t.txt").write_text(text)
     with pytest.raises(
@@ -137,6 +145,16 @@ def test_numbers_that_leave_open_where_they_begin():
     assert text([1, 3], LabelTiming(fps=10)).endswith("if not from 1, give --label_first_image 0")
     assert text([1, 2], LabelTiming(), frame_times=[5, 7, 9]).endswith("if not from 0, give --label_first_image 1")
     assert "open" not in text([1, 3], LabelTiming(), frame_times=[5, 7, 9])
+
+
+def test_the_first_image_and_its_time_are_named():
+    timing = LabelTiming(fps=10, first_image=5, offset=3)
+    text = to_times(np.array([7]), NUMBERED, PATH, timing, recording(1_234_567))[1]
+    assert text == "image 5 is at 1200000 us, 10 images per second"
+    text = to_times(np.array([7]), NUMBERED, PATH, timing, None)[1]
+    assert text == "image 5 is at 0 us, 10 images per second, counted from 0 because no recording is given"
+    text = to_times(np.array([1]), NUMBERED, PATH, LabelTiming(first_image=1), recording(frame_times=[40, 95]))[1]
+    assert text == "image 1 is at 40 us, times of the images in the recording"
 
 
 def test_npy_file_of_image_times(tmp_path):

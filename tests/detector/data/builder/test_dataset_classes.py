@@ -64,6 +64,11 @@ def test_damaged_labels_among_sound_ones_are_left_to_the_build_of_their_recordin
             """(class ids: 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, ...); give --label_map '{"5": "pedestrian", """
             """"6": "car", ...}' with""",
         ),
+        (
+            range(5, 15),
+            """(class ids: 5, 6, 7, 8, 9, 10, 11, 12, 13, 14); give --label_map '{"5": "pedestrian", """
+            """"6": "car", ...}' with""",
+        ),
         ([], """do not name classes; give --label_map '{"0": "pedestrian"}' with the names of your classes"""),
     ],
 )

@@ -1,9 +1,17 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from detector.data.builder.label_counts import count_labels, layout_cause, report_lines, size_cause, time_cause
+from detector.data.builder.label_counts import (
+    LabelCounts,
+    count_labels,
+    layout_cause,
+    report_lines,
+    size_cause,
+    time_cause,
+)
 from detector.events.frames import Frames
 from detector.events.types import BBOX_dtype
 
@@ -58,6 +66,35 @@ def test_cuts_start_streams_of_their_own():
     assert counts.kept == 3
     assert (counts.before, counts.after, counts.uncut) == (0, 0, 2)  # 1.0 s is the start of the second cut
     assert not counts.faulty
+    assert report_lines([counts]) == ["labels: 3 of 5 boxes kept", "  2 boxes in none of the cuts"]
+    assert report_lines([counts], faults_only=True) == []
+
+
+def test_the_files_formats_and_notes_are_named():
+    formats, notes = ("npy", "coco", "coco", ""), ("one", "two", "three")
+    counts = [
+        LabelCounts(name, label_format=label_format, notes=(f"note of {name}",) * (name in notes))
+        for name, label_format in zip(("one", "two", "three", "four"), formats, strict=True)
+    ]
+    lines = [
+        "labels in the format npy: one",
+        "labels in the format coco: 2 files, the first two",
+        *(f"  {name}: note of {name}" for name in notes),
+    ]
+    assert report_lines(counts) == lines
+    many = LabelCounts("many", notes=tuple(f"note {k}" for k in range(8)))
+    assert report_lines([*counts, many])[-2:] == ["  many: note 6", "  ... and 1 more notes"]
+    assert report_lines([*counts, replace(many, notes=many.notes[:7])])[-1] == "  many: note 6"
+
+
+def test_at_most_ten_causes_are_listed():
+    counts = [LabelCounts(f"file {k}", boxes=2, kept=1, causes=("late",)) for k in range(11)]
+    assert report_lines(counts[:10])[-2:] == ["  file 8: late", "  file 9: late"]
+    assert report_lines(counts) == [
+        "labels: 11 of 22 boxes kept",
+        *(f"  file {k}: late" for k in range(10)),
+        "  ... and 1 more of such recordings",
+    ]
 
 
 def test_sizes_are_those_of_the_network():
@@ -157,6 +194,19 @@ def test_few_boxes_outside_are_told_too_if_they_are_of_many_times():
     assert cause is not None and "seem about 0.4 s earlier" in cause
 
 
+@pytest.mark.parametrize(("last", "found"), [(10_189_799, True), (10_189_800, False)])
+def test_times_count_from_the_first_event_within_a_fiftieth_of_the_duration(last, found):
+    grid, events = Frames(2 * SECOND, 50_000, 200), (2_010_000, 12 * SECOND - 1)  # a fiftieth is 199,799 us
+    cause = time_cause(boxes_at([*range(150_000, 10_150_001, 50_000), last]), grid, events)
+    assert cause is not None and ("as if they counted from its first event" in cause) == found, cause
+
+
+@pytest.mark.parametrize(("number", "found"), [(49, True), (50, False)])
+def test_two_percent_of_the_times_outside_have_a_cause(number, found):
+    cause = time_cause(boxes_at([*np.arange(1, number + 1) * 190_000, 10_000_001]), GRID, (0, 10 * SECOND - 1))
+    assert (cause is not None) == found
+
+
 def test_causes_of_places():
     rng = np.random.default_rng(0)
     x, y = rng.uniform(0, 60, 100), rng.uniform(0, 40, 100)
@@ -208,4 +258,6 @@ def test_the_likely_image_size():
     assert cause(300, 235, number=0) == ""
     assert size_cause(boxes(*((50_000, 230, 1, 30, 9, 0, k) for k in range(20))), (180, 240)) is None  # partly outside
     assert size_cause(boxes((50_000, -50, 1, 30, 9, 0, 1), (50_000, 9, 1, 30, 9, 0, 1)), (180, 240)) is None
+    outside, corner = (50_000, -50, 1, 30, 9, 0, 1), (50_000, 230, 170, 10, 10, 0, 2)
+    assert size_cause(boxes(outside, corner), (180, 240)) is None  # the boxes reach the edges and not farther
     assert size_cause(boxes(), (180, 240)) is None

@@ -1,13 +1,15 @@
 """Counts of labels, as the plan of a recording returns them and a build prints them."""
 
+import json
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
-from small_recordings import NAMES, START, WIDTH, config, make_events, make_labels, make_recording
+from small_recordings import DELTA_T, NAMES, START, WIDTH, config, make_events, make_labels, make_recording
 
 from detector.data.builder.dataset import build_dataset
-from detector.data.builder.plan import Plan, plan_pieces
+from detector.data.builder.plan import Plan, check_plan, plan_pieces
 from detector.data.builder.source import Source
 from detector.events import BBOX_dtype
 from detector.labels import LabelTiming, load_labels, save_labels
@@ -38,6 +40,68 @@ def test_labels_that_are_not_kept_are_counted(tmp_path, capsys):
         "  4 boxes outside the recordings: 2 at or before their start, 2 after their last frame",
     ]
     assert lines[-1] == "train: 1 tensor file, 20 frames, 3 labelled times, 1 box"
+
+
+def test_detections_and_other_labels_are_noted(tmp_path):
+    recording = make_recording(tmp_path / "train")
+    plan = Plan(tmp_path / "out", config(), None, NAMES)
+    assert plan_pieces(Source(recording), plan)[1].notes == ()
+    other = tmp_path / "train" / "street.csv"
+    other.write_text("t,x,y,w,h,class_id\n2000000,1,2,3,4,0\n")
+    others = "not used: street.csv; select one by --labels PATH"
+    assert plan_pieces(Source(recording), plan)[1].notes == (others,)
+    other.unlink()
+    frames = {"first_t": START, "delta_t": DELTA_T, "num_frames": 20}
+    (tmp_path / "train" / "street_bbox.npy.frames.json").write_text(json.dumps(frames))
+    note = "these boxes are detections of a model; other labels are used by --labels PATH"
+    assert plan_pieces(Source(recording), plan)[1].notes[-1] == note
+
+
+def test_a_split_is_that_of_the_source_or_its_folder(tmp_path):
+    plan = Plan(tmp_path / "out", config(), None, NAMES)
+    check_plan([Source(tmp_path / "val" / "a.raw"), Source(tmp_path / "in" / "b.raw", split="test")], plan)
+    with pytest.raises(
+        ValueError, match=r"a\.raw: its folder in is not a split, allowed: train, val, test, or cuts by"
+    ):
+        check_plan([Source(tmp_path / "in" / "a.raw")], plan)
+    check_plan([Source(tmp_path / "in" / "a.raw")], replace(plan, cuts={"val": (0, 1), "train": (1, 2)}))
+
+
+@pytest.mark.parametrize(
+    ("cuts", "message"),
+    [
+        ({"val": (1, 2), "train": (0, 1.1)}, "cuts: train ends at 1.1 s, val starts at 1 s, allowed: no overlap"),
+        ({"val": (1, 1)}, "cut val: got 1 to 1 s, allowed: 0 <= start < end"),
+        ({"val": (-0.1, 1)}, "cut val: got -0.1 to 1 s"),
+        ({"val": (0, float("inf"))}, "cut val: got 0 to inf s"),
+        ({"valid": (0, 1)}, "cuts: unknown split valid, allowed: train, val, test"),
+    ],
+)
+def test_cuts_that_are_not_allowed(tmp_path, cuts, message):
+    with pytest.raises(ValueError, match=message):
+        check_plan([Source(tmp_path / "a.raw")], Plan(tmp_path / "out", config(), cuts, NAMES))
+
+
+def test_a_cut_ends_at_most_a_second_after_the_last_frame(tmp_path):
+    source, plan = Source(make_recording(tmp_path)), Plan(tmp_path / "out", config(), None, NAMES)
+    ((piece,), _) = plan_pieces(source, replace(plan, cuts={"val": (1.9, 3)}))  # the recording has 20 frames, 2 s
+    assert (piece.frames.first_t, piece.frames.num_frames) == (3_100_000, 11)
+    for cut in ((1.9, 3.1), (2, 2.5)):
+        with pytest.raises(ValueError, match="cut val .* s, allowed: within the recording, 0 to 2 s"):
+            plan_pieces(source, replace(plan, cuts={"val": cut}))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "shape"),
+    [({}, (20, 2, 8, 12)), ({"height": 4}, (20, 2, 4, 6)), ({"width": 3}, (20, 2, 2, 3))],
+)
+def test_the_shape_of_the_tensors(tmp_path, sizes, shape):
+    recording = make_recording(tmp_path / "train")
+    ((piece,), _) = plan_pieces(Source(recording), Plan(tmp_path / "out", config(**sizes), None, NAMES))
+    assert piece.shape == shape
+    assert (piece.target, piece.labels_target) == tuple(
+        tmp_path / "out" / "train" / name for name in ("street.h5", "street_bbox.npy")
+    )
 
 
 def test_a_split_without_boxes_is_no_error_but_has_a_warning(tmp_path, capsys):

@@ -306,6 +306,25 @@ def test_label_map_is_needed_by_tensors_and_wished_for_by_recordings(tmp_path):
     only(tmp_path / "b" / "x.raw", "warning", "no label map")
 
 
+def test_classes_of_label_files_replace_a_missing_label_map_of_recordings(tmp_path):
+    write_recording(tmp_path / "x.raw")
+    (tmp_path / "x_bbox.npy").unlink()
+    rows = "".join(f"{t},1,1,3,3,0,car\n" for t in range(100_000, 900_000, 100_000))
+    (tmp_path / "x_bbox.csv").write_text(f"t,x,y,w,h,class_id,class_name\n{rows}")
+    assert "no label map" not in [finding.kind for finding in check_dataset(tmp_path).findings]
+
+
+def test_evidence_is_kept_for_three_findings_of_a_kind(tmp_path):
+    (tmp_path / "label_map_dictionary.json").write_text(json.dumps(NAMES))
+    for seed in range(5):
+        events = make_events()
+        often = np.arange(events.size) % 5 > 0
+        events["x"][often], events["y"][often] = seed, 1  # four of five events are in one pixel
+        write_recording(tmp_path / f"{seed}_td.dat", events, seed)
+    found = [bool(each.evidence) for each in check_dataset(tmp_path).findings if each.kind == "hot pixels"]
+    assert found == [True, True, True, False, False]
+
+
 def test_one_time_of_a_source_in_two_splits(tensors):
     labels = make_labels([*range(1_000_000, 1_900_001, 100_000)])
     write_tensors(tensors / "val" / "val0.h5", sha256="train0", first_t=900_000)

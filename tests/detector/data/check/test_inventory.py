@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from detector.data.check.inventory import find_data, read_tensor_header, stray_labels
+from detector.events.frames import Frames
 from detector.labels import LabelTiming
 
 
@@ -25,6 +26,32 @@ def test_hdf5_recordings_are_told_from_tensor_files(tmp_path, place, is_tensor):
         file[place] = np.zeros(3)
     (found,) = find_data(tmp_path / "a.h5")
     assert found.is_tensor == is_tensor
+
+
+def test_header_of_a_tensor_file(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"] = np.zeros((5, 2, 3, 4), "uint8")
+        file["data"].attrs.update(delta_t=50_000, first_t=200_000, event_input_height=6, event_input_width=8)
+    header = read_tensor_header(tmp_path / "a.h5")
+    assert header.grid == Frames(200_000, 50_000, 5)
+    assert header.sensor_size == (6, 8)
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file["data"] = np.zeros((5, 2, 3, 4), "uint8")
+        file["data"].attrs["delta_t"] = 50_000
+    header = read_tensor_header(tmp_path / "b.h5")
+    assert (header.grid, header.sensor_size) == (Frames(0, 50_000, 5), (3, 4))
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        file["data"] = np.zeros((5, 2, 3, 4), "int16")
+    with pytest.raises(ValueError, match="c.h5: data has dtype int16, allowed: uint8, int8, float16, float32"):
+        read_tensor_header(tmp_path / "c.h5")
+
+
+def test_tables_of_events_are_recordings_and_tables_of_labels_are_not(tmp_path):
+    (tmp_path / "a.csv").write_text("t,x,y,p\n1,2,3,1\n")
+    (tmp_path / "labels.csv").write_text("t,x,y,w,h,class_id\n1,2,3,4,5,0\n")
+    (tmp_path / ".b.raw").touch()
+    (tmp_path / "c.json").touch()
+    assert [file.path.name for file in find_data(tmp_path)] == ["a.csv"]
 
 
 def write_coco(path, ids):

@@ -4,6 +4,7 @@ import pytest
 from detector.data.check.inventory import DataFile, FileContent
 from detector.data.check.label_file import check_labels, near_duplicates
 from detector.events import BBOX_dtype, EventCD, write_dat
+from detector.events.frames import Frames
 
 
 def boxes(*rows):
@@ -81,3 +82,78 @@ def test_unknown_classes_have_the_ids_of_the_file(tmp_path):
     found = check_labels(file, FileContent(), {4: "car", 7: "tram"}).findings
     (finding,) = (each for each in found if each.kind == "class not in the label map")
     assert (finding.found, finding.allowed) == ("3 times, first class bus at t 2000 us", "4 car, 7 tram")
+
+
+def rows(**changes):
+    """Boxes of 8 x 6 px of two tracks, at 100, 200, 300 and 400 us; `changes` apply to the box with the index 4."""
+    labels = boxes(*((t, 10 + 40 * k, t / 10, 8, 6, k, k) for t in (100, 200, 300, 400) for k in (0, 1)))
+    for name, value in changes.items():
+        labels[name][4] = value
+    return labels
+
+
+def kinds_of(labels, folder):
+    """Kinds of the findings for a sensor of 80 x 60 px, and frames that begin at 50 us and end at 450 us."""
+    np.save(folder / "a_bbox.npy", labels)
+    content = FileContent((60, 80), Frames(50, 100, 4))
+    found = check_labels(DataFile(folder / "a.h5", None, True), content, {0: "car", 1: "bus"})
+    return [(each.severity, each.kind, each.found) for each in found.findings]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, None),
+        ({"x": 73}, None),  # a pixel beyond the sensor
+        ({"x": 73.5}, ("warning", "box reaches beyond the sensor", "x 73.5, y 30, w 8, h 6 at t 300 us")),
+        ({"x": 80}, ("error", "box outside the sensor", "x 80, y 30, w 8, h 6 at t 300 us")),
+        ({"x": -8}, ("error", "box outside the sensor", "x -8, y 30, w 8, h 6 at t 300 us")),
+        ({"x": -1}, None),
+        ({"x": -1.5}, ("warning", "box reaches beyond the sensor", "x -1.5, y 30, w 8, h 6 at t 300 us")),
+        ({"y": 55}, None),
+        ({"y": 55.5}, ("warning", "box reaches beyond the sensor", "x 10, y 55.5, w 8, h 6 at t 300 us")),
+        ({"y": 60}, ("error", "box outside the sensor", "x 10, y 60, w 8, h 6 at t 300 us")),
+        ({"y": -6}, ("error", "box outside the sensor", "x 10, y -6, w 8, h 6 at t 300 us")),
+        ({"y": -1}, None),
+        ({"w": 0, "x": 90}, ("error", "box of no area", "x 90, y 30, w 0, h 6 at t 300 us")),
+        ({"h": 0}, ("error", "box of no area", "x 10, y 30, w 8, h 0 at t 300 us")),
+        ({"class_id": 1, "track_id": 5}, None),
+        (
+            {"class_id": 1},
+            ("warning", "track changes its class", "2 times, first track_id 0 is of class_id 1 from t 300 us"),
+        ),
+        ({"track_id": 1}, ("error", "track twice at one time", "track_id 1 at t 300 us")),
+        ({"t": 199}, ("error", "label times fall", "from 200 to 199 us at box 4")),
+    ],
+)
+def test_one_fault_of_a_label_file(tmp_path, changes, expected):
+    found = kinds_of(rows(**changes), tmp_path)
+    if expected is None:
+        assert found == []
+    else:
+        assert expected in found
+
+
+@pytest.mark.parametrize(
+    ("move", "expected"),
+    [
+        (-51, [("error", "label before the start", "2 times, first t 49 us")]),
+        (-50, [("warning", "label at the start", "2 times, first t 50 us")]),
+        (-49, []),
+        (50, []),
+        (51, [("error", "label after the end", "2 times, first t 451 us")]),
+    ],
+)
+def test_labels_at_the_borders_of_the_frames(tmp_path, move, expected):
+    labels = rows()
+    labels["t"] += move
+    assert kinds_of(labels, tmp_path) == expected
+
+
+def test_boxes_twice_and_boxes_without_tracks(tmp_path):
+    labels = rows()
+    twice = np.concatenate([labels[:3], labels[2:]])
+    twice["track_id"][3] = 9
+    assert kinds_of(twice, tmp_path) == [("warning", "box twice", "x 10, y 20 at t 200 us")]
+    labels["track_id"] = 7
+    assert kinds_of(labels, tmp_path) == [("warning", "no track ids", "all 8 boxes have track_id 7")]

@@ -61,6 +61,14 @@ def test_times_that_are_no_microseconds(tmp_path):
         scan_events(reader)
 
 
+def test_the_largest_number_of_bins(tmp_path, monkeypatch):
+    monkeypatch.setattr("detector.data.check.statistics.MAX_BINS", 3)
+    found, _ = scan(tmp_path / "a", [(60_000, 0, 0, 0), (199_999, 0, 0, 0)])
+    assert found.counts.tolist() == [1, 0, 1]
+    with pytest.raises(ValueError, match="events from 60000 to 200000 us, allowed: growing times, at most 30 days"):
+        scan(tmp_path / "b", [(60_000, 0, 0, 0), (200_000, 0, 0, 0)])
+
+
 def make_labels(rows):
     return np.array([(t, x, y, w, h, kind, track, 1) for t, x, y, w, h, kind, track in rows], BBOX_dtype)
 

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import h5py
 import numpy as np
@@ -97,6 +98,23 @@ def test_a_missing_filter_is_named(tmp_path, monkeypatch):
         find_layout("rvt_gen1").convert(tmp_path / "in", tmp_path / "out", False)
 
 
+def test_the_plugin_is_not_imported_for_filters_that_are_available(tmp_path, monkeypatch):
+    (tmp_path / "hdf5plugin.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "hdf5plugin", raising=False)
+    make_sequence(tmp_path / "in" / "val" / "a", compression="gzip")
+    find_layout("rvt_gen1").convert(tmp_path / "in", tmp_path / "out", False)
+    assert (tmp_path / "out" / "val" / "a.h5").is_file()
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_progress_is_shown_on_a_terminal_when_asked_for(tmp_path, capsys, monkeypatch, progress):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    make_sequence(tmp_path / "in" / "val" / "a")
+    find_layout("rvt_gen1").convert(tmp_path / "in", tmp_path / "out", progress)
+    assert ("1/1" in capsys.readouterr().err) == progress
+
+
 def test_blosc_is_read_where_its_filter_is_installed(tmp_path):
     plugin = pytest.importorskip("hdf5plugin")
     make_sequence(tmp_path / "in" / "val" / "a", **plugin.Blosc("zstd", 1, plugin.Blosc.SHUFFLE))
@@ -121,6 +139,14 @@ def test_labels_that_do_not_fit_the_frames_are_refused(tmp_path):
     make_sequence(tmp_path / "in" / "val" / "a")
     np.save(tmp_path / "in" / "val" / "a" / REPRESENTATION / "objframe_idx_2_repr_idx.npy", np.array([1, 4]))
     with pytest.raises(ValueError, match=r"labels\.npz: labels of 2 times, expected: 2 of 4 frames"):
+        find_layout("rvt_gen1").convert(tmp_path / "in", tmp_path / "out", False)
+
+
+@pytest.mark.parametrize("name", ["labels_v2/labels.npz", f"{REPRESENTATION}/timestamps_us.npy"])
+def test_missing_files_are_named(tmp_path, name):
+    make_sequence(tmp_path / "in" / "val" / "a")
+    (tmp_path / "in" / "val" / "a" / name).unlink()
+    with pytest.raises(FileNotFoundError, match=name.rpartition("/")[2]):
         find_layout("rvt_gen1").convert(tmp_path / "in", tmp_path / "out", False)
 
 

@@ -77,6 +77,11 @@ def test_crowds_polygons_and_unusual_track_ids(tmp_path):
     )
 
 
+def test_a_track_id_of_minus_one_is_none(tmp_path):
+    rows = [annotation(track_id=-1), annotation(track_id=-2), annotation(track_id=3)]
+    assert read(tmp_path, dataset([{"id": 1, "t": 10}], *rows)).boxes["track_id"].tolist() == [0, -2, 3]
+
+
 def test_list_of_results(tmp_path):
     found = read(tmp_path, [annotation(image=42, score=0.5), annotation(image=7, score=0.75)])
     assert found.boxes[["t", "class_confidence"]].tolist() == [(42, 0.5), (7, 0.75)]
@@ -122,9 +127,18 @@ IMAGES = [{"id": 1, "t": 0}]
         (dataset(IMAGES, annotation(image=[])), r"annotation 1: image_id: got a list, allowed: a whole number"),
         (dataset(IMAGES, annotation(bbox=[1, 2, 3])), r"annotation 1: the bbox is not a list of 4 numbers"),
         (dataset(IMAGES, annotation(bbox=[1, 2, 3, "4"])), r"annotation 1: bbox: got '4', allowed: a number"),
+        (
+            dataset(IMAGES, annotation(bbox=None, segmentation=[[1, 2, 3]])),
+            r"polygons have 2 x and 1 y, allowed: pairs",
+        ),
+        (dataset(IMAGES, annotation(bbox=None, segmentation=[[]])), r"polygons have 0 x and 0 y, allowed: pairs"),
         (dataset(IMAGES, annotation(bbox=None)), r"annotation 1 has no bbox, needed: bbox"),
         (dataset(IMAGES, annotation(category_id=1.5)), r"category_id: got 1.5, allowed: a whole number"),
         (dataset(IMAGES, annotation(bbox=[1, 2, 3, 10**400])), r"a number is too large"),
+        (
+            {**dataset(IMAGES), "categories": [{"id": 1.5, "name": "a"}]},
+            r"entry 0 of 'categories': id: got 1.5, allowed",
+        ),
         ({**dataset(IMAGES), "categories": [{"id": 1, "name": 3}]}, r"got the name 3, allowed: a text"),
         (
             {**dataset(IMAGES), "categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}]},
@@ -154,6 +168,9 @@ def test_round_trip_and_pycocotools(tmp_path):
         assert np.array_equal(found.boxes[name].astype(BBOX_dtype[name]), sample()[name]), name
     assert (found.names, found.image_size, found.time_unit) == ({1: "car", 5: "bus"}, (240, 304), "us")
     assert found.empty.tolist() == [100]
+    written = json.loads(path.read_text())["annotations"]
+    assert [(row["id"], row["image_id"], row["iscrowd"]) for row in written] == [(1, 1, 0), (2, 1, 0), (3, 3, 0)]
+    assert [row["area"] for row in written] == pytest.approx([150, 500, 1060.5])
     loaded = Dataset(str(path))
     assert [image["t"] for image in loaded.loadImgs(loaded.getImgIds())] == [50, 100, 150]
     assert len(loaded.getAnnIds(imgIds=1)) == 2
@@ -202,3 +219,19 @@ def test_no_labels_are_not_written(tmp_path):
     with pytest.raises(ValueError, match="there are no labels to write"):
         COCO.write(tmp_path / "a.json", LabelFile(sample()[:0], {1: "car"}))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', True),
+        ('[{"image_id": 1}]', False),
+        ('[{"bbox": [1, 2, 3, 4]}]', False),
+        ('{"annotations"\t:\n [', True),
+        ('{"info": {"categories": 3}}', False),
+        ('"image_id" "bbox"', False),
+    ],
+)
+def test_the_beginning_of_a_coco_file(tmp_path, text, expected):
+    (tmp_path / "a.json").write_text(text)
+    assert COCO.matches(tmp_path / "a.json") == expected

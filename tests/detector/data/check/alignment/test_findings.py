@@ -1,14 +1,122 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from detector.data.check.alignment.activity import ActivityBuilder
-from detector.data.check.alignment.findings import check_alignment
+from detector.data.check.alignment.displacement import Displacement
+from detector.data.check.alignment.findings import (
+    check_alignment,
+    is_displaced,
+    is_edge,
+    is_layout_fault,
+    is_shift_fault,
+)
+from detector.data.check.alignment.score import Significance
+from detector.data.check.alignment.search import LayoutFit, ShiftFit
 from detector.data.check.evidence import Bars, Curves, PixelMap
 from detector.events import BBOX_dtype
 
 PATH = Path("a_bbox.npy")
+
+
+GOOD = Significance(0.3, 4.0, 8)
+"""Exactly the smallest values for which a displacement of the score 1 is reported."""
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"move": (1.6, -1.1)}, False),
+        ({"score": 0.09, "gain": GOOD._replace(mean=0.05)}, False),
+        ({"gain": GOOD._replace(mean=0.29)}, False),
+        ({"gain": GOOD._replace(ratio=3.9)}, False),
+        ({"gain": GOOD._replace(num_blocks=7)}, False),
+        ({"lead": Significance(0.09, 3.0, 8)}, False),
+        ({"lead": Significance(0.1, 2.9, 8)}, False),
+    ],
+)
+def test_the_smallest_displacement(changes, expected):
+    smallest = Displacement((1.2, -1.6), 1.0, GOOD, Significance(0.1, 3.0, 8))
+    assert is_displaced(replace(smallest, **changes)) == expected
+    weakest = replace(smallest, score=0.1, gain=GOOD._replace(mean=0.2), lead=Significance(0.2, 3.0, 8))
+    assert is_displaced(weakest)
+
+
+@pytest.mark.parametrize(
+    ("move", "ratio", "blocks", "expected"),
+    [(-0.4, -2.0, 2, True), (0.39, -2.0, 2, False), (0.4, -2.1, 2, False), (0.4, -2.0, 1, False)],
+)
+def test_the_smallest_displacement_of_an_edge(move, ratio, blocks, expected):
+    found = Displacement((move, 0.0), 1.0, GOOD, Significance(-0.1, ratio, blocks))
+    assert is_edge(found) == expected
+
+
+SHIFTS = np.arange(-2_000_000, 2_000_001, 100_000)
+
+
+def fit_of(best, error, mean=0.025, ratio=2.0, blocks=8, score=1.0, far=0.0, number=SHIFTS.size):
+    """A time offset with scores of `far` at all offsets."""
+    shifts = SHIFTS[:number]
+    return ShiftFit(shifts, np.full(number, far), best, score, Significance(mean, ratio, blocks), error)
+
+
+@pytest.mark.parametrize(
+    ("fit", "step", "expected"),
+    [
+        (fit_of(-50_000, 1_600), 10_000, True),
+        (fit_of(49_999, 1_000), 10_000, False),
+        (fit_of(60_000, 1_600), 40_000, True),
+        (fit_of(59_999, 1_600), 40_000, False),  # below 1.5 steps
+        (fit_of(50_000, 1_700), 10_000, False),  # 3 errors less are below 45 ms
+        (fit_of(100_000, 18_300), 10_000, True),
+        (fit_of(100_000, 18_400), 10_000, False),
+        (fit_of(120_000, 20_000), 10_000, True),
+        (fit_of(120_000, 20_001), 10_000, False),
+        (fit_of(400_000, 40_000), 10_000, True),
+        (fit_of(400_000, 40_001), 10_000, False),  # above a tenth
+        (fit_of(1_000_000, 60_000, ratio=3.0), 10_000, True),
+        (fit_of(1_000_000, 60_001, ratio=3.0), 10_000, False),
+        (fit_of(499_999, 1_000), 10_000, True),
+        (fit_of(500_000, 1_000, ratio=2.9), 10_000, False),
+        (fit_of(500_000, 1_000, ratio=3.0), 10_000, True),
+        (fit_of(100_000, 1_000, ratio=1.9), 10_000, False),
+        (fit_of(100_000, 1_000, mean=0.024), 10_000, False),
+        (fit_of(100_000, 1_000, blocks=7), 10_000, False),
+        (fit_of(100_000, 1_000, score=0.1), 10_000, True),
+        (fit_of(100_000, 1_000, score=0.09), 10_000, False),
+        (fit_of(100_000, 1_000, score=0.75, far=0.5), 10_000, True),
+        (fit_of(100_000, 1_000, score=0.74, far=0.5), 10_000, False),
+        (fit_of(-1_000_000, 1_000, ratio=3.0, number=21), 10_000, True),  # 10 offsets are farther than 0.5 s
+        (fit_of(-1_000_000, 1_000, ratio=3.0, number=20), 10_000, False),
+    ],
+)
+def test_the_smallest_offset(fit, step, expected):
+    assert is_shift_fault(fit, step) == expected
+
+
+@pytest.mark.parametrize(
+    ("best", "score", "gain", "lead", "expected"),
+    [
+        ("mirrored in x", 1.0, (0.3, 4.0, 8), 0.2, True),
+        ("mirrored in x", 1.0, (0.29, 4.0, 8), 0.2, False),
+        ("mirrored in x", 1.0, (0.3, 3.9, 8), 0.2, False),
+        ("mirrored in x", 1.0, (0.3, 4.0, 7), 0.2, False),
+        ("mirrored in x", 1.0, (0.3, 4.0, 8), 0.19, False),
+        ("mirrored in x", 0.16, (0.3, 4.0, 8), 0.2, True),
+        ("mirrored in x", 0.14, (0.3, 4.0, 8), 0.2, False),
+        ("w, h times 2", 1.0, (0.2, 4.5, 30), 0.25, True),
+        ("w, h times 2", 1.0, (0.19, 4.5, 30), 0.25, False),
+        ("w, h times 2", 1.0, (0.2, 4.4, 30), 0.25, False),
+        ("w, h times 2", 1.0, (0.2, 4.5, 29), 0.25, False),
+        ("w, h times 2", 1.0, (0.2, 4.5, 30), 0.24, False),
+        ("as stored", 1.0, (0.3, 4.5, 30), 0.25, False),
+    ],
+)
+def test_the_smallest_lead_of_a_layout(best, score, gain, lead, expected):
+    assert is_layout_fault(LayoutFit({best: score}, best, Significance(*gain), lead)) == expected
 
 
 def find(labels, activity, offset=0):

@@ -126,3 +126,11 @@ def test_moving_boxes_by_hand():
     labels["w"], labels["h"] = 6, 6  # 4 px
     assert find_moving(labels).tolist() == [True, True, False, False, False, False, False]
     assert find_moving(labels[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("later", "expected"), [(899_999, False), (900_000, True), (2_000_000, True), (2_000_001, False)]
+)
+def test_times_of_boxes_that_are_compared(later, expected):
+    labels = np.array([(t, x, 9, 6, 6, 0, 0, 1.0) for t, x in ((0, 10), (later, 30))], BBOX_dtype)
+    assert find_moving(labels).tolist() == [expected, False]

@@ -27,6 +27,12 @@ def test_layouts_by_hand(name, expected):
     assert all_layouts(SIZE)[name](np.array([[10.0, 4, 20, 8]])).tolist() == [list(expected)]
 
 
+@pytest.mark.parametrize("factor", [1 / 4, 1 / 3, 1 / 2, 2 / 3, 3 / 4, 4 / 3, 3 / 2, 2, 3, 4])
+def test_factors_of_all_values(factor):
+    change = all_layouts(SIZE)[f"all values times {factor:.4g}"]
+    assert change(np.array([[12.0, 24, 36, 48]])) == pytest.approx(np.array([[12.0, 24, 36, 48]]) * factor)
+
+
 def test_the_first_layout_is_no_change():
     assert next(iter(all_layouts(SIZE))) == STORED
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from detector.data.check.alignment.activity import ActivityBuilder
-from detector.data.check.alignment.score import BoxSet, box_scores, choose_boxes, significance
+from detector.data.check.alignment.score import BoxSet, box_scores, choose_boxes, is_large, significance
 from detector.events import BBOX_dtype
 
 
@@ -58,6 +58,20 @@ def test_significance_by_hand():
 def test_nothing_is_significant_in_one_group():
     assert significance(np.array([1.0, 2]), np.array([5, 5])) == (1.5, 0.0, 1)
     assert significance(np.empty(0), np.empty(0)) == (0.0, 0.0, 0)
+
+
+def test_two_groups_are_enough_for_a_significance():
+    # Sums of the groups are 2 and 9 of 2 and 3 values; the mean is 2.2, deviations are -2.4 and 2.4.
+    found = significance(np.array([1.0, 1, 2, 3, 4]), np.array([0, 0, 1, 1, 1]))
+    assert found == (2.2, pytest.approx(2.2 / (np.sqrt(2 * 2.4**2 * 2) / 5)), 2)
+
+
+def test_boxes_of_the_size_of_a_cell_are_large():
+    activity = activity_of([20], [10])
+    height, width = activity.cell
+    labels = np.zeros(3, BBOX_dtype)
+    labels["w"], labels["h"] = (width, width - 0.25, width), (height, height, height - 0.25)
+    assert is_large(labels, activity).tolist() == [True, False, False]
 
 
 def test_boxes_of_a_track_in_a_second_are_one_group():

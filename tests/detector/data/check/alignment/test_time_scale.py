@@ -73,10 +73,31 @@ def test_labels_outside_the_recording_have_no_factor(scene, activity):
     assert find_scale(activity, BoxSet.of(labels), WINDOW, 0, (0,)) is None
 
 
-def fit(best=2.5, score=0.6, gain=(0.5, 9.0, 20), lead=(0.4, 8.0, 20), elsewhere=0.1):
-    scales = np.append(np.linspace(0.5, 2, 40), 2.5)
-    scores = np.append(np.full(40, elsewhere), 0.6)
+def fit(best=2.5, score=0.6, gain=(0.5, 9.0, 20), lead=(0.4, 8.0, 20), elsewhere=0.1, number=40):
+    scales = np.append(np.linspace(0.5, 2, number), 2.5)
+    scores = np.append(np.full(number, elsewhere), 0.6)
     return ScaleFit(scales, scores, best, score, Significance(*gain), Significance(*lead))
+
+
+@pytest.mark.parametrize(
+    ("changes", "shift_score", "expected"),
+    [
+        ({"gain": (0.12, 4.0, 8), "lead": (0.12, 4.0, 8)}, 0.2, True),
+        ({"lead": (0.119, 4.0, 8)}, 0.2, False),
+        ({"number": 10}, 0.2, True),
+        ({"number": 9}, 0.2, False),
+        ({"score": 0.75}, 0.6, True),  # 1.25 times the score at a constant offset
+        ({"score": 0.74}, 0.6, False),
+        ({"score": 0.75, "elsewhere": 0.5}, 0.2, True),  # 1.5 times the highest of the others
+        ({"score": 0.74, "elsewhere": 0.5}, 0.2, False),
+        ({"score": 0.15, "elsewhere": 0.01}, 0.0, True),
+        ({"score": 0.75, "elsewhere": 0.7}, 0.2, False),
+        ({"best": 0.984, "score": 0.91}, 0.2, True),
+        ({"best": 0.986, "score": 0.91}, 0.2, False),
+    ],
+)
+def test_the_smallest_fault(changes, shift_score, expected):
+    assert is_scale_fault(fit(**changes), shift_score) == expected
 
 
 def test_what_a_fault_needs():

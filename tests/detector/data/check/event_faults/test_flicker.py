@@ -66,3 +66,22 @@ def test_fine_times_are_not_in_steps():
     assert time_step(np.arange(0, 98 * 10, 10)) is None  # too few
     assert time_step(np.sort(np.random.default_rng(0).choice(10_000, 1000, replace=False))) is None  # few events
     assert time_step(np.concatenate([np.arange(100), np.arange(9000, 9100)])) is None  # a pause
+
+
+@pytest.mark.parametrize(
+    ("gaps", "expected"),
+    [
+        ([10] * 99, 10),
+        ([10] * 98, None),  # 99 milliseconds with events
+        ([2] * 199 + [4], 2),
+        ([2] * 199, None),  # 200 of 399 milliseconds have events
+        ([10] * 99 + [15], 10),
+        ([10] * 98 + [15] * 2, None),  # 2 % are not on the grid
+        ([10] * 99 + [1], 10),
+        ([10] * 98 + [1] * 2, None),
+        ([10] * 90 + [20, 30, 40, 21, 39] * 2, 10),
+        ([16, 17, 17] * 40, 50 / 3),
+    ],
+)
+def test_the_grid_of_event_times(gaps, expected):
+    assert time_step(np.cumsum([7, *gaps])) == (None if expected is None else pytest.approx(expected))

@@ -33,6 +33,30 @@ def test_hot_pixels_by_hand(counts):
     assert factors.tolist() == [100, 20]
 
 
+def test_a_hot_pixel_has_more_than_ten_times_the_events_of_its_neighbours():
+    counts = np.full((20, 30), 4)
+    counts[5, 7] = 40
+    assert hot_pixels(counts)[0].tolist() == []
+    counts[5, 7] = 41
+    points, factors = hot_pixels(counts)
+    assert (points.tolist(), factors.tolist()) == ([[7, 5]], [10.25])
+
+
+@pytest.mark.parametrize(("others", "own", "shape"), [(49, 599, (20, 30)), (9, 109, (10, 10))])
+def test_a_hot_pixel_has_two_percent_of_at_least_1000_events(others, own, shape):
+    counts = np.full(shape, others)
+    for count, expected in ((own - 1, 0), (own, 1)):  # 599 of 29,950 events are 2 %; 891 + 109 are 1000 events
+        counts[3, 2] = count
+        assert len(list(counter_of(counts).findings(PATH, 10.0))) == expected
+
+
+@pytest.mark.parametrize(("own", "seconds", "expected"), [(500, 2, 1), (499, 1, 0), (500, 2.01, 0)])
+def test_one_pixel_with_100_times_the_events_of_the_others_and_250_hz(own, seconds, expected):
+    counts = np.full((100, 80), 5)
+    counts[30, 20] = own  # 1.2 % of the events
+    assert len(list(counter_of(counts).findings(PATH, seconds))) == expected
+
+
 def test_edges_of_objects_are_not_hot(counts):
     counts[:, 10:14] = 300
     assert hot_pixels(counts)[0].tolist() == []
@@ -66,4 +90,7 @@ def test_one_polarity(counts):
     assert found.evidence[0].values == {"ON": counts.sum(), "OFF": 0}
     (found,) = counter_of(counts, 0).findings(PATH, 10.0)
     assert found.found == f"all {counts.sum()} events are OFF"
-    assert list(counter_of(counts[:5], 1).findings(PATH, 10.0)) == []  # too few to tell
+    counts[:] = 4
+    assert len(list(counter_of(counts[:, :25], 0).findings(PATH, 10.0))) == 1  # 2000 events
+    counts[0, 0] = 3
+    assert list(counter_of(counts[:, :25], 0).findings(PATH, 10.0)) == []  # too few to tell

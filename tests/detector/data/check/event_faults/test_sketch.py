@@ -49,6 +49,8 @@ def test_pairs_with_common_hashes():
     sketches = [sketch_of(hashes[:100]), None, sketch_of(hashes[200:]), sketch_of(hashes[50:150])]
     assert similar_pairs(sketches) == [(0, 3, 0.5, 100)]
     assert similar_pairs([]) == []
+    assert similar_pairs([sketch_of(hashes[:40]), sketch_of(hashes[30:50])]) == [(0, 1, 0.5, 20)]
+    assert similar_pairs([sketch_of(hashes[:39]), sketch_of(hashes[30:50])]) == []  # 9 common hashes
 
 
 def test_events_are_hashed_without_their_absolute_time():
