@@ -118,6 +118,29 @@ def test_the_coverage_is_the_share_of_boxes_with_an_anchor(fg, anchors, share):
     assert coverage_of(LABELS, config, anchors).covered == pytest.approx(share)
 
 
+@pytest.mark.parametrize(
+    ("lists", "kept"),
+    [
+        ([[[1, 1]], [[4, 1]]], ["[[1, 1]]", "[[4, 1]]"]),  # 1/3 is half of 2/3
+        ([[[4, 1], [1, 1]], [[4, 1]]], ["[[4, 1], [1, 1]]"]),  # 1/3 is less than half of 1
+        ([[[4, 1]]], ["[[4, 1]]"]),
+    ],
+)
+def test_a_list_with_at_least_half_of_the_best_coverage_is_kept(tmp_path, monkeypatch, lists, kept):
+    monkeypatch.setattr(candidates, "training_boxes", lambda config: LABELS)
+    space = space_of(tmp_path, f"space: {{{LIST}: {{choice: {lists}}}}}")
+    assert options(resolve_lists(space, CONFIG)) == kept
+
+
+def test_a_list_is_measured_at_the_lowest_foreground_threshold(tmp_path, monkeypatch):
+    monkeypatch.setattr(candidates, "training_boxes", lambda config: LABELS)
+    # The tall shape covers one of three boxes at an IoU of 0.5, and all at 0.3, as its IoU with a square is 128 / 384.
+    lists = "[[[4, 1], [1, 1]], [[4, 1]]]"
+    for thresholds, number in (("[0.3, 0.7]", 2), ("[0.5, 0.7]", 1)):
+        keys = f"{LIST}: {{choice: {lists}}}, anchors.fg_iou_threshold: {{uniform: {thresholds}}}"
+        assert len(options(resolve_lists(space_of(tmp_path, f"space: {{{keys}}}"), CONFIG))) == number
+
+
 def test_a_pyramid_has_the_geometry_of_the_settings():
     pyramid = pyramid_of(CONFIG.with_overrides({"model.num_levels": 3}), [(4, 1)])
     assert (pyramid.base_size, pyramid.first_stride, pyramid.num_levels) == (16, 8, 3)

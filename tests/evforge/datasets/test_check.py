@@ -54,6 +54,7 @@ def test_many_files_with_one_fault_are_cut_short():
         "warning  data: label rates differ: a, allowed: b",
     ]
     assert lines[-1] == "13 error(s), 1 warning(s)"
+    assert findings_text(findings[:10]).splitlines()[9:] == [lines[9], "", "10 error(s), 0 warning(s)"]
 
 
 def test_what_is_said_without_findings():

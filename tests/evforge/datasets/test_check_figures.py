@@ -34,6 +34,43 @@ def test_every_kind_of_evidence_is_a_panel():
     assert bars.patches[0].get_facecolor() != bars.patches[1].get_facecolor()
 
 
+def test_curves_leave_room_for_the_legend():
+    lines = {"few": (np.arange(29), np.arange(29) * 10.0), "many": (np.arange(30), np.full(30, 5.0))}
+    (axes,) = finding_figure(finding(evidence=(Curves("t", "s", "score", lines, {"best": 3}),))).axes
+    few, many, mark = axes.get_lines()
+    assert [line.get_label() for line in (few, many, mark)] == ["few", "many", "best"]
+    assert (few.get_marker(), many.get_marker()) == (".", "None")
+    assert few.get_color() != many.get_color() != mark.get_color()
+    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("t", "s", "score")
+    # Values from 0 to 280 have margins of 14. The height of 308 grows by 15 %.
+    assert axes.get_ylim() == pytest.approx((-14, 294 + 0.15 * 308))
+    high = Curves("t", "s", "score", {"a": (np.arange(2), np.array([100.0, 200.0]))}, {})
+    assert finding_figure(finding(evidence=(high,))).axes[0].get_ylim() == pytest.approx((0, 205 * 1.15))
+
+
+def test_bars_have_their_numbers_and_the_first_is_at_the_top():
+    bars = Bars("layouts", "score", {"a": 99.994, "b": 100, "c": 12345.6}, ("b",))
+    (axes,) = finding_figure(finding(evidence=(bars,))).axes
+    assert [text.get_text() for text in axes.texts] == ["99.99", "100", "12,346"]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1] and axes.get_xlabel() == "score"
+    first, marked, last = (patch.get_facecolor() for patch in axes.patches)
+    assert first == last != marked
+
+
+def test_a_map_shows_the_root_of_the_counts_up_to_their_99th_percentile():
+    counts = np.zeros((2, 101))
+    counts[0], counts[1, 0] = 4, 900  # 4 is the 99th percentile of the 102 active pixels
+    (axes,) = finding_figure(finding(evidence=(PixelMap("events", counts, (2, 101)),))).axes
+    shown = axes.images[0].get_array()
+    assert (shown[0] == 2).all() and shown[1, 0] == pytest.approx(2) and shown[1, 1] == 0
+    assert axes.get_legend() is None and axes.images[0].get_clim()[0] == 0
+
+
+def test_one_panel_is_wider_than_each_of_several():
+    widths = [finding_figure(finding(evidence=(BARS,) * count)).get_size_inches().tolist() for count in (1, 2)]
+    assert widths == [pytest.approx([7.6, 5.6]), pytest.approx([12.8, 5.6])]
+
+
 def test_a_map_without_events():
     figure = finding_figure(finding(evidence=(PixelMap("boxes", None, (6, 8), PIXELS.boxes),)))
     assert not figure.axes[0].images

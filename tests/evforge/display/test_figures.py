@@ -5,13 +5,26 @@ import sys
 import pytest
 from matplotlib.figure import Figure
 
-from evforge.display.figures import FEW, make_figure, opacity, set_title, wilson_interval
+from evforge.display.figures import (
+    FEW,
+    add_legend,
+    line_style,
+    make_axes,
+    make_figure,
+    make_panels,
+    opacity,
+    save_figure,
+    set_title,
+    wilson_interval,
+)
 from evforge.evaluation.report import pr_curve_figure
 
 
 def test_figures_without_data_say_so():
     figure = pr_curve_figure({}, "t", {})
-    assert [text.get_text() for text in figure.axes[0].texts] == ["no data"]
+    (text,) = figure.axes[0].texts
+    assert (text.get_text(), text.get_position()) == ("no data", (0.5, 0.5))
+    assert text.get_transform() == figure.axes[0].transAxes
     _draws(figure)
 
 
@@ -31,7 +44,8 @@ def test_wilson_interval():
 
 
 def test_few_boxes_are_faded():
-    assert opacity(FEW) == 1 > opacity(FEW - 1) > 0
+    assert FEW == 20
+    assert (opacity(20), opacity(19)) == (1, 0.35)
 
 
 def test_long_titles_are_wrapped():
@@ -39,6 +53,56 @@ def test_long_titles_are_wrapped():
     set_title(figure, "Calibration", "run " + "long-name " * 20)
     lines = figure.get_suptitle().split("\n")
     assert lines[0] == "Calibration" and len(lines) > 2 and max(map(len, lines)) <= 77
+    set_title(figure, "a" * 76, "b" * 77)  # 6.4 inches are 76 characters
+    assert figure.get_suptitle().split("\n") == ["a" * 76, "b" * 76, "b"]
+
+
+def is_styled(axes):
+    axes.figure.canvas.draw()
+    ticks, spines = [*axes.xaxis.get_gridlines(), *axes.yaxis.get_gridlines()], axes.spines
+    grid = {(line.get_visible(), line.get_alpha()) for line in ticks}
+    shown = {side: spine.get_visible() for side, spine in spines.items()}
+    frame = {"top": False, "right": False, "left": True, "bottom": True}
+    return grid == {(True, 0.3)} and axes.get_axisbelow() is True and shown == frame
+
+
+def test_plots_have_the_common_style():
+    figure, axes = make_axes("t", "x", "y", (3, 2))
+    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("t", "x", "y")
+    assert (tuple(figure.get_size_inches()), figure.dpi) == ((3, 2), 120)
+    assert is_styled(axes)
+
+
+def test_panels_are_a_grid_in_the_common_style():
+    figure, panels = make_panels("title", 2, 1, (4, 3), sharex=True)
+    assert (figure.get_suptitle(), panels.shape, tuple(figure.get_size_inches())) == ("title", (2, 1), (4, 3))
+    assert all(map(is_styled, panels.flat))
+    assert panels[0, 0].get_shared_x_axes().joined(*panels.flat)
+
+
+def test_the_first_28_curves_look_different():
+    styles = [tuple(line_style(index).values()) for index in range(29)]
+    assert len(set(styles)) == 28 and styles[28] == styles[0] == ("#0072B2", "-")
+    assert (styles[6], styles[7], styles[15]) == (("#000000", "-"), ("#0072B2", "--"), ("#D55E00", "-."))
+
+
+@pytest.mark.parametrize(("lines", "columns"), [(1, 1), (24, 1), (25, 2), (48, 2), (49, 3)])
+def test_a_column_of_the_legend_has_up_to_24_curves(lines, columns):
+    figure, axes = make_axes("t", "x", "y")
+    for index in range(lines):
+        axes.plot([0, 1], label=str(index))
+    add_legend(axes)
+    (legend,) = figure.legends
+    assert (len(legend.get_texts()), legend._ncols, len(axes.texts)) == (lines, columns, 0)
+
+
+def test_a_failed_figure_leaves_no_old_file(tmp_path, capsys):
+    path = tmp_path / "a.png"
+    save_figure(path, lambda: make_figure((1, 1)))
+    assert path.read_bytes().startswith(b"\x89PNG")
+    save_figure(path, lambda: 1 // 0)
+    assert list(tmp_path.iterdir()) == []
+    assert "a.png was not drawn: ZeroDivisionError" in capsys.readouterr().err
 
 
 def _draws(figure: Figure) -> None:

@@ -18,6 +18,9 @@ from evforge.evaluation.report import (
     thresholds_figure,
 )
 
+SHORT = ["articulated…orthern line"]
+"""The name of the longest class in figures."""
+
 
 def _draws(figure: Figure) -> None:
     file = io.BytesIO()
@@ -126,6 +129,13 @@ def test_slices_show_intervals_of_recall_and_few_boxes_are_faded():
     figure = slices_figure(make_details(), "run a, split test")
     axes = figure.axes[0]
     assert [bar.get_alpha() for bar in axes.patches] == [0.35, 1] * 3
+    assert [bar.get_height() for bar in axes.patches] == [0.1, 0.5, 0.2, 0.8, 0.5, 0.64]
+    assert [bar.get_center()[0] for bar in axes.patches] == pytest.approx([-0.27, 0.73, 0, 1, 0.27, 1.27])
+    assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.25] * 6)
+    assert [list(line.get_xdata()) for line in axes.get_lines()] == [[0.27] * 2, [1.27] * 2]
+    assert (axes.get_ylim(), axes.get_title()) == ((0, 1.02), "box size, square root of the area (px)")
+    assert [panel.axison for panel in figure.axes] == [True] + [False] * 5
+    assert [bool(panel.get_ylabel()) for panel in figure.axes] == [True, False, False] * 2
     few, many = (line.get_ydata() for line in axes.get_lines())
     assert few == pytest.approx(wilson_interval(0.5, 8)) and many == pytest.approx(wilson_interval(0.64, 400))
     assert figure.get_suptitle() == "AP and recall by properties of boxes, run a, split test"
@@ -143,14 +153,36 @@ def test_confusion_shows_counts_and_shares_with_shortened_names():
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.texts][:3] == ["9\n90%", "0\n0%", "1\n10%"]
     assert len(axes.texts) == 8, "background detected as background has no count"
-    assert axes.get_xticklabels()[1].get_text() == "articulated…orthern line"
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["car", *SHORT, "nothing (missed)"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["car", *SHORT, "nothing\n(false alarm)"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("detected as", "labelled as")
+    assert axes.images[0].get_clim() == (0, 1)
     assert "run a, split test" in figure.get_suptitle()
     _draws(figure)
+
+
+def test_a_row_of_the_confusion_is_a_labelled_class():
+    counts = [[6, 2, 4], [0, 0, 0], [5, 5, 0]]
+    axes = confusion_figure(make_details(confusion=Confusion(["car", "bus", "(background)"], counts)), "").axes[0]
+    cells = {text.get_position(): (text.get_text(), text.get_color()) for text in axes.texts}
+    assert [cells[x, 0] for x in range(3)] == [("6\n50%", "black"), ("2\n17%", "black"), ("4\n33%", "black")]
+    assert cells[0, 1] == ("0\n0%", "black") and (2, 2) not in cells
+    np.testing.assert_allclose(axes.images[0].get_array(), [[1 / 2, 1 / 6, 1 / 3], [0, 0, 0], [1 / 2, 1 / 2, 0]])
+    counts[0] = [7, 2, 4]  # 7 of 13 are more than half
+    axes = confusion_figure(make_details(confusion=Confusion(["car", "bus", "(background)"], counts)), "").axes[0]
+    assert {text.get_position(): text.get_color() for text in axes.texts}[0, 0] == "white"
 
 
 def test_calibration_shows_intervals_and_numbers():
     figure = calibration_figure(make_details(), "run a, split test")
     upper, lower = figure.axes
+    diagonal, line = upper.get_lines()[:2]
+    assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
+    assert line.get_xydata().tolist() == [[0.85, 0.2], [0.93, 1.0]]
+    assert (upper.get_xlim(), upper.get_ylim(), lower.get_ylim()) == ((0, 1), (0, 1.02), (0, 1800))
+    assert [bar.get_center()[0] for bar in lower.patches] == pytest.approx([0.05 + 0.1 * index for index in range(10)])
+    assert [bar.get_width() for bar in lower.patches] == pytest.approx([0.09] * 10)
+    assert [bar.get_alpha() for bar in lower.patches] == [0.35] * 9 + [1]
     assert [text.get_text() for text in lower.texts] == ["0"] * 8 + ["5", "90"]
     low, high = upper.containers[0].lines[2][0].get_segments()[0][:, 1]
     assert (low, high) == pytest.approx(wilson_interval(0.2, 5))

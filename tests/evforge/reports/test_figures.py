@@ -59,10 +59,13 @@ def test_a_setting_has_its_winner_apart():
         (Axis("lr", [1e-3, 1e-2], log=True), "log", None),
         (Axis("list", ["van", "bus"]), "category", None),
         (Axis("width", [8, 4]), None, (4, 8)),
+        (Axis("width", [6, 5, 4, 3, 2, 1, 1]), None, (1, 2, 3, 4, 5, 6)),
+        (Axis("width", [7, 6, 5, 4, 3, 2, 1]), None, None),
     ],
 )
 def test_the_axis_of_a_setting_fits_its_values(axis, kind, ticks):
-    found = setting_figure(axis, [0.1, 0.2], [["a"], ["b"]], 0, "mAP").layout.xaxis
+    values, texts = [index / 10 for index in range(len(axis.values))], [["a"]] * len(axis.values)
+    found = setting_figure(axis, values, texts, 0, "mAP").layout.xaxis
     assert (found.type, found.tickvals) == (kind, ticks)
 
 
@@ -131,7 +134,11 @@ def test_a_metric_against_a_cost():
 
 def test_each_group_has_its_own_look():
     figure = scatter_figure({str(k): [Point(k, k, ["a"])] for k in range(20)}, "x", "y")
-    assert len({(trace.marker.color, trace.marker.symbol) for trace in figure.data}) == 20
+    looks = [(trace.marker.color, trace.marker.symbol) for trace in figure.data]
+    assert len(set(looks)) == 20 and [symbol for _, symbol in looks[6:8]] == ["circle", "square"]
+    assert [trace.name for trace in figure.data[:3]] == ["0", "1", "2"]
+    (trace,) = scatter_figure({"g" * 45: [Point(1, 2, ["a"])]}, "x", "y").data
+    assert len(trace.name) == 44 and (list(trace.x), list(trace.y)) == ([1], [2])
 
 
 def test_names_are_escaped():

@@ -18,6 +18,22 @@ def test_what_runs_tell(study):
     assert found.started > 0 and found.best_run is None and found.winner.name == "trial-2"
 
 
+def test_times_tags_and_finite_values_of_trials(study):
+    folder, tracker, parent = study
+    runs = {run.name: run.run_id for run in tracker.runs(parent)}
+    start = {name: tracker.client.get_run(run_id).info.start_time for name, run_id in runs.items()}
+    for name, duration_ms in (("trial-1", 2500), ("trial-2", -500)):  # the clocks of two machines can differ
+        tracker.client.set_terminated(runs[name], "FINISHED", start[name] + duration_ms)
+    tracker.set_tag(runs["trial-1"], "early_stopped", "true")
+    tracker.log_metrics(runs["trial-1"], {"val_mean_ap": float("nan")}, 3)
+    first, second, *_, last = read_study(folder).trials
+    assert (first.seconds, second.seconds) == (2.5, 0.0)
+    assert (first.state, second.state, last.state, last.is_failed) == ("stopped early", "finished", "failed", True)
+    assert (first.failure, last.failure) == ("", "NonFiniteLossError: the loss is <nan> & more")
+    assert first.epochs == 2 and first.run_id == runs["trial-1"]
+    assert second.costs == {"parameters": 4e6, "latency_ms": 5.0} and last.costs == {}
+
+
 def test_the_state_of_a_trial_is_that_of_its_run_or_stopped_early():
     assert trial(status="FAILED").state == "failed"
     assert trial(stopped_early=True).state == "stopped early"

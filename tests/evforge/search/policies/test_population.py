@@ -8,6 +8,7 @@ import yaml
 from ray.tune.experiment import Trial
 
 from detector.config import Config
+from evforge.search.policies import population as module
 from evforge.search.policies.population import MUTABLE, Population
 from evforge.search.policies.schedulers import load_scheduler_state, save_scheduler_state
 from evforge.search.trial_log import StudyLog
@@ -93,6 +94,22 @@ def test_what_a_population_cannot_do_is_refused_before_anything_starts(tiny_conf
     with pytest.raises(ValueError, match=message):
         tune(tiny_config, path, changes)
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_population_has_the_settings_of_the_study(tiny_config, tmp_path):
+    path = tmp_path / "space.yaml"
+    path.write_text(SPACE)
+    changes = {"tune.searcher": "random", "tune.num_samples": 2, "tune.final_seeds": 1, "tune.reduction_factor": 4}
+    epochs = {"train.max_epochs": 11, "train.val_every": 3, "tune.grace_epochs": 2}  # 3 validations, the last after 9
+    config = tiny_config.with_overrides({**changes, **epochs})
+    found = module.population(config, load_space(path))
+    assert (found._time_attr, found._metric, found._perturbation_interval) == ("epoch", config.tune.metric, 6)
+    assert (found._quantile_fraction, found._last_epoch, found._log_config) == (0.25, 9, False)
+    sample = {"optim.lr": 1e-4, "anchors.fg_iou_threshold": 0.5}
+    drawn = [found._custom_explore_fn({"sample": sample, "other": 1}) for _ in range(100)]
+    assert {one["other"] for one in drawn} == {1}
+    near = sum(min(abs(one["sample"]["optim.lr"] - lr) for lr in (0.8e-4, 1.2e-4)) < 1e-9 for one in drawn)
+    assert 60 <= near <= 90  # a quarter is drawn from the whole range
 
 
 def test_what_may_change_is_no_shape():
