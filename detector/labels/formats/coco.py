@@ -250,7 +250,7 @@ def _matches(path: Path) -> bool:
 
 def _has_list(head: str, name: str) -> bool:
     _, found, rest = head.partition(f'"{name}"')
-    return bool(found) and rest[:100].replace(" ", "").replace("\n", "").lstrip("\r\t").startswith(":[")
+    return bool(found) and "".join(rest[:100].split()).startswith(":[")
 
 
 def _write(path: Path, content: LabelFile) -> None:

@@ -227,7 +227,7 @@ def test_no_labels_are_not_written(tmp_path):
         ('[{"image_id": 1, "bbox": [1, 2, 3, 4]}]', True),
         ('[{"image_id": 1}]', False),
         ('[{"bbox": [1, 2, 3, 4]}]', False),
-        ('{"annotations"\t:\n [', True),
+        ('{"annotations"\t:\t\n [', True),
         ('{"info": {"categories": 3}}', False),
         ('"image_id" "bbox"', False),
     ],
