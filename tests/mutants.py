@@ -34,8 +34,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[1]
 PRODUCT = ("detector", "platform/evforge")
 TIMEOUT_FACTOR, LEAST_TIMEOUT_S, BASELINE_TIMEOUT_S = 4, 60, 1200
-SYMMETRIC = {"min", "max", "minimum", "maximum", "gcd", "array_equal", "allclose", "equal"}
-"""Functions whose result does not depend on the order of the arguments."""
+SYMMETRIC, SYMMETRIC_BUILTINS = {"minimum", "maximum", "gcd"}, {"min", "max"}
+"""Functions of two arguments whose order does not matter; the second ones only as functions, not as methods."""
 OPERATORS: dict[type[ast.AST], tuple[str, str]] = {  # pattern and replacement
     **{ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">")},
     **{ast.Eq: ("==", "!="), ast.NotEq: ("!=", "=="), ast.Is: ("is", "is not"), ast.IsNot: ("is not", "is")},
@@ -99,8 +99,7 @@ def mutants_of(path: str, source: str) -> Iterator[Mutant]:
             value = node.value
             new = not value if isinstance(value, bool) else value + 1 if value < 10 else value * 2
             yield change("constant", *span(node), str(new))
-        ordered = isinstance(node, ast.Call) and _name(node.func) not in SYMMETRIC
-        for left, right in pairwise(node.args if ordered else []):
+        for left, right in pairwise(node.args if isinstance(node, ast.Call) and not _is_symmetric(node) else []):
             (start, end), (begin, stop) = span(left), span(right)
             first, gap, second = text(start, end), text(end, begin), text(begin, stop)
             if first != second and "*" not in (first[0], second[0]):
@@ -110,6 +109,11 @@ def mutants_of(path: str, source: str) -> Iterator[Mutant]:
         tests = node.ifs if isinstance(node, ast.comprehension) else [getattr(node, "test", None)]
         for test in filter(None, tests):  # of `if`, `while`, conditional expressions and comprehensions
             yield change("negated condition", *span(test), f"not ({text(*span(test))})")
+
+
+def _is_symmetric(call: ast.Call) -> bool:
+    builtin = isinstance(call.func, ast.Name) and call.func.id in SYMMETRIC_BUILTINS
+    return len(call.args) == 2 and (builtin or _name(call.func) in SYMMETRIC)
 
 
 def _operations(node: ast.AST) -> Iterator[tuple[str, ast.expr, ast.AST, ast.expr]]:

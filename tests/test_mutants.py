@@ -61,6 +61,8 @@ def test_every_place_that_can_change_a_result_is_found_once(mutants):
 def test_arguments_of_symmetric_functions_are_not_swapped(mutants):
     found = mutants.mutants_of("detector/a.py", "x = min(a, b)\ny = np.maximum(a, b)\nz = divmod(a, b)\n")
     assert [one.line for one in found if one.kind == "swapped arguments"] == [3]
+    found = mutants.mutants_of("detector/a.py", "x = torch.min(a, 1)\ny = np.allclose(a, b)\nz = np.maximum(a, b, c)\n")
+    assert {one.line for one in found if one.kind == "swapped arguments"} == {1, 2, 3}
 
 
 def test_a_mutant_differs_in_its_place_only_and_lines_keep_their_numbers(mutants):

@@ -96,8 +96,9 @@ def predict(
         for path in videos:  # if there are files of boxes, too, an error in a video must not lose the boxes
             writer = _open(path, scene)
             writers.append(stack.enter_context(_decorative(path, writer) if len(videos) < len(paths) else writer))
-        hidden = None if progress else True  # None: on a terminal only
-        bar = stack.enter_context(tqdm(total=_length(events, scene.delta_t), unit="frame", disable=hidden))
+        bar = stack.enter_context(
+            tqdm(total=_length(events, scene.delta_t), unit="frame", disable=not progress or None)
+        )
         found = _follow(steps, writers, scene.delta_t, bar)
         if not found.frames:
             raise ValueError(f"{source or 'events'}: no events, allowed: at least one")

@@ -79,7 +79,7 @@ def write_dataset(
     _check(num_recordings, duration_s, height, width, seed, label_period_us)
     output = Path(output)
     jobs = [(split, index) for split, count in num_recordings.items() for index in range(count)]
-    for split, index in tqdm(jobs, desc="synthetic recordings", unit="recording", disable=None if progress else True):
+    for split, index in tqdm(jobs, desc="synthetic recordings", unit="recording", disable=not progress or None):
         rng = np.random.default_rng([seed, zlib.crc32(split.encode()), index])
         events, labels = make_recording(rng, duration_s, height, width, label_period_us)
         path = output / split / f"synthetic_{split}_{index:03d}"

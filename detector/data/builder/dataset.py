@@ -128,7 +128,7 @@ def _build(sources: Sequence[Source], plan: Plan, tally: "_Tally", run: Runner, 
     with _tidy(plan.output):
         with (
             closing(run(usable, plan)) as steps,  # type: ignore[type-var]
-            tqdm(total=frames, unit="frame", desc="build", disable=None if progress else True) as bar,
+            tqdm(total=frames, unit="frame", desc="build", disable=not progress or None) as bar,
         ):
             for step in steps:
                 bar.update(step.frames)
@@ -181,7 +181,7 @@ def _survey(sources: Sequence[Source], plan: Plan, tally: _Tally, progress: bool
     """
     usable: list[Source] = []
     total = 0
-    for source in tqdm(sources, unit="recording", desc="plan", leave=False, disable=None if progress else True):
+    for source in tqdm(sources, unit="recording", desc="plan", leave=False, disable=not progress or None):
         try:
             if isinstance(source.recording, Path):
                 pieces, counts = plan_pieces(source, plan)

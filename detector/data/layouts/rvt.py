@@ -93,7 +93,7 @@ def _convert(folder: Path, output: Path, progress: bool, kind: Kind, names: Mapp
     output.mkdir(parents=True, exist_ok=True)
     with atomic_write(output / LABEL_MAP_NAME) as part:
         part.write_text(json.dumps({str(key): name for key, name in names.items()}), encoding="utf-8")
-    for sequence in tqdm(sequences, unit="sequence", desc="convert", disable=None if progress else True):
+    for sequence in tqdm(sequences, unit="sequence", desc="convert", disable=not progress or None):
         target = output / sequence.parent.name / f"{sequence.name}.h5"
         target.parent.mkdir(exist_ok=True)
         _convert_sequence(sequence, target, kind)

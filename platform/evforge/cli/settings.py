@@ -46,10 +46,10 @@ class Settings:
         return ([] if self.file is None else ["--config", shlex.quote(self.file)]) + flags
 
     def check(self) -> None:
-        """Check the file and the flags, without the rules that depend on further settings.
+        """Check the file, if there is one, without the flags.
 
         Raises:
-            ValueError: an unknown key or a value that is not allowed.
+            ValueError: the file has an unknown key or a value that is not allowed.
             FileNotFoundError: the file does not exist.
         """
         if self.file is not None:

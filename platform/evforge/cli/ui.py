@@ -14,7 +14,6 @@ __all__ = ["server_command", "show_pages"]
 HOST = "127.0.0.1"
 ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # otherwise a second service for jobs is started
-    "MLFLOW_DISABLE_TELEMETRY": "true",
     "PYTHONWARNINGS": "ignore",
 }
 

@@ -3,7 +3,6 @@
 Matplotlib is imported only when a figure is drawn, so that a missing or broken installation affects only figures.
 """
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from textwrap import wrap
@@ -26,7 +25,6 @@ __all__ = [
     "opacity",
     "save_figure",
     "set_title",
-    "wilson_interval",
 ]
 
 # Okabe-Ito: colour-blind readers can distinguish these colours.
@@ -117,19 +115,6 @@ def set_title(figure: "Figure", *lines: str) -> None:
 def opacity(count: int) -> float:
     """Return the opacity of a value that was computed from `count` boxes: faded if there are fewer than `FEW`."""
     return 0.35 if count < FEW else 1.0
-
-
-def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a proportion (Wilson 1927), for independent samples.
-
-    Args:
-        share: measured proportion, 0 to 1.
-        count: number of samples, at least 1.
-    """
-    z = 1.959964
-    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
-    half = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def save_figure(path: Path, draw: Callable[[], "Figure"]) -> None:

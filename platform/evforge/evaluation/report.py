@@ -14,8 +14,8 @@ from evforge.display.figures import (
     make_panels,
     opacity,
     set_title,
-    wilson_interval,
 )
+from evforge.display.intervals import share_interval
 from evforge.display.tables import metric_text, range_text, shorten, text_table
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def _draw_slices(axes: Any, name: str, parts: list[Slice]) -> None:
             bar.set_alpha(opacity(part.boxes))
     for number, part in enumerate(parts):
         if part.recall is not None:
-            interval = wilson_interval(part.recall, part.boxes)
+            interval = share_interval(part.recall, part.boxes) or (part.recall, part.recall)
             axes.plot([number + 0.27] * 2, interval, color="black", alpha=opacity(part.boxes), marker="_", linewidth=1)
     ticks = [f"{_range(part)}\n{part.boxes:,} boxes" for part in parts]
     axes.set_xticks(range(len(parts)), ticks, fontsize="x-small")
@@ -234,7 +234,7 @@ def calibration_figure(details: Details, title: str) -> "Figure":
     points = [row[0] for row in known], [row[1] for row in known]
     upper.plot(*points, color=COLOURS[0], linewidth=1, label="share of correct detections")
     for score, share, count in known:
-        low, high = wilson_interval(share, count)
+        low, high = share_interval(share, count) or (share, share)
         errors = [[max(share - low, 0.0)], [max(high - share, 0.0)]]
         upper.errorbar(score, share, errors, fmt="o", color=COLOURS[0], capsize=3, alpha=opacity(count))
     upper.set(ylabel="share of correct detections\nwith 95 % Wilson interval", xlim=(0, 1), ylim=(0, 1.02))

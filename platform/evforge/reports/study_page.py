@@ -10,11 +10,11 @@ from pathlib import Path
 
 from detector.utils.decoration import warn
 from evforge import one_line
+from evforge.display.intervals import mean_interval
 from evforge.display.tables import metric_text
 from evforge.evaluation.report import rules_text
 from evforge.reports.html import page, paragraph, section, table
 from evforge.reports.importances import LEAST_TRIALS, Importance, measure_importances
-from evforge.reports.intervals import mean_interval
 from evforge.reports.plots import figure_sections
 from evforge.reports.study_data import Study, StudyTrial, read_study, value_text
 from evforge.reports.winner import commands_section, evaluation_section, registry_section, settings_section

@@ -9,11 +9,11 @@ from typing import Any
 from urllib.parse import quote
 
 from detector.evaluation.analysis.slices import SLICES
+from evforge.display.intervals import share_interval
 from evforge.display.tables import metric_text, range_text
 from evforge.evaluation.compare import EVALUATION_FILE
 from evforge.evaluation.report import rules_text
 from evforge.reports.html import command, details, image, images, link, paragraph, section, table
-from evforge.reports.intervals import share_interval
 from evforge.reports.study_data import Study, StudyTrial, value_text
 
 __all__ = ["commands_section", "registry_section", "settings_section", "evaluation_section"]

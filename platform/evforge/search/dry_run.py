@@ -12,7 +12,7 @@ from evforge.anchors.candidates import anchors_of, coverage_of, list_name, train
 from evforge.anchors.report import coverage_table
 from evforge.cluster.session import Resources, local_resources, ray_session
 from evforge.search.policies.tables import make_sampler
-from evforge.search.trial_resources import concurrent_trials, trial_count, trial_limits
+from evforge.search.trial_resources import concurrent_trials, final_trials, trial_count, trial_limits
 from evforge.space.anchor_options import ANCHOR_LIST
 from evforge.space.domains import Domain
 from evforge.space.space import Space
@@ -58,7 +58,7 @@ def search_facts(config: Config, space: Space) -> dict[str, Any]:
             "domains": {key: asdict(domain) for key, domain in space.domains.items()},
             "constraints": [list(pair) for pair in space.constraints],
             "trials": count,
-            "final_trials": _trials_again(config, count),
+            "final_trials": final_trials(config, count),
             "searcher": config.tune.searcher,
             "scheduler": config.tune.scheduler,
             "metric": config.tune.metric,
@@ -67,7 +67,7 @@ def search_facts(config: Config, space: Space) -> dict[str, Any]:
             "cpus": resources.cpus,
             "gpus": resources.gpus,
             "cost": _cost(config, resources, count),
-            "training_boxes": _coverage(config, space)[2],
+            "training_boxes": len(training_boxes(config)),
         }
 
 
@@ -135,7 +135,7 @@ def _samples_text(config: Config, space: Space) -> str:
 
 
 def _trials_text(config: Config, count: int) -> str:
-    settings, again = config.tune, _trials_again(config, count)
+    settings, again = config.tune, final_trials(config, count)
     against = "" if settings.against == "none" else f", {settings.metric} against {settings.against}"
     text = f"trials: {count}, by {settings.searcher}{against}"
     if settings.scheduler == "asha":
@@ -177,7 +177,7 @@ def _cost(config: Config, resources: Resources, count: int) -> dict[str, Any]:
     train, val = _frames(config, "train"), _frames(config, "val")
     workers, epochs, validations = config.train.workers, config.train.max_epochs, _validations(config)
     per_trial = epochs * train + validations * val
-    again = _trials_again(config, count) * per_trial
+    again = final_trials(config, count) * per_trial
     cost: dict[str, Any] = {
         "epochs": epochs,
         "steps_per_epoch": train // (config.data.num_tbins * config.data.batch_size * workers),
@@ -234,16 +234,6 @@ def _validations(config: Config) -> int:
     return config.train.max_epochs // config.train.val_every
 
 
-def _trials_again(config: Config, count: int) -> int:
-    """Return the number of additional trainings after a search, in which the best trials are repeated with other seeds.
-
-    Args:
-        config: settings of the study.
-        count: number of trials of the search.
-    """
-    return min(config.tune.final_top_k, count) * (config.tune.final_seeds - 1)
-
-
 def _share_with_asha(config: Config) -> float:
     """Estimate which share of all validations remains if ASHA stops weak trials; 1 without ASHA.
 
@@ -260,17 +250,12 @@ def _share_with_asha(config: Config) -> float:
     return reached / last
 
 
-def _coverage(config: Config, space: Space) -> tuple[dict[str, Any], dict[str, Any], int]:
-    """Return the coverage of each list of anchors, the lists, both by name, and the number of training boxes."""
+def _coverage_text(config: Config, space: Space) -> str:
     if ANCHOR_LIST in space.domains:
         lists = [anchors_of(option) for option in space.domains[ANCHOR_LIST].options]
     else:
         lists = [config.anchors.anchor_list]
     labels, candidates = training_boxes(config), {list_name(anchors): anchors for anchors in lists}
-    return {name: coverage_of(labels, config, anchors) for name, anchors in candidates.items()}, candidates, len(labels)
-
-
-def _coverage_text(config: Config, space: Space) -> str:
-    found, candidates, count = _coverage(config, space)
+    found = {name: coverage_of(labels, config, anchors) for name, anchors in candidates.items()}
     table = coverage_table(found, candidates, config).replace("\n", "\n  ")
-    return f"anchors: coverage of {count:,} training boxes\n  {table}"
+    return f"anchors: coverage of {len(labels):,} training boxes\n  {table}"

@@ -7,7 +7,7 @@ from evforge.cluster.session import Resources
 from evforge.search.policies.tables import make_sampler
 from evforge.space.space import Space
 
-__all__ = ["concurrent_trials", "trial_count", "trial_limits", "trial_reserves"]
+__all__ = ["concurrent_trials", "final_trials", "trial_count", "trial_limits", "trial_reserves"]
 
 RESOLUTION = 10_000
 """Ray counts resources in units of 1 / RESOLUTION."""
@@ -17,6 +17,16 @@ def trial_count(config: Config, space: Space) -> int:
     """Return the number of trials of a search, without the final trials with further seeds."""
     sampler = make_sampler(config, space)
     return len(sampler) if isinstance(sampler, list) else config.tune.num_samples
+
+
+def final_trials(config: Config, count: int) -> int:
+    """Return the number of additional trainings after a search, in which the best trials are repeated with other seeds.
+
+    Args:
+        config: settings of the study.
+        count: number of trials of the search.
+    """
+    return min(config.tune.final_top_k, count) * (config.tune.final_seeds - 1)
 
 
 def concurrent_trials(config: Config, resources: Resources, count: int) -> int:

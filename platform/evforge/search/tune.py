@@ -35,7 +35,7 @@ from evforge.search.policies.schedulers import save_scheduler_state
 from evforge.search.policies.tables import make_sampler, make_scheduler
 from evforge.search.trial import SEED, TrialSetup, run_trial, run_trial_of_workers, trial_config
 from evforge.search.trial_log import FOLDER, StudyLog
-from evforge.search.trial_resources import concurrent_trials, trial_limits, trial_reserves
+from evforge.search.trial_resources import concurrent_trials, final_trials, trial_limits, trial_reserves
 from evforge.search.trial_table import TrialRow
 from evforge.space.space import Space, load_space, space_text
 from evforge.tracking.tracker import Tracker
@@ -278,7 +278,7 @@ class _Study:
                 run_config=self._run_config(name, log),
             )
         log.left_out = self.resources.left_out
-        log.expect(count, self._finals(count) if name == "search" else 0)
+        log.expect(count, final_trials(self.config, count) if name == "search" else 0)
         try:
             with before_retries(log.avoid_node), live_view(log.render) as log.progress.live:
                 tuner.fit()
@@ -287,10 +287,6 @@ class _Study:
             log.print_table()
         log.check_samples_reached_models()
         return log, self._measured(log)
-
-    def _finals(self, count: int) -> int:
-        """Return the number of final trials after a search with `count` trials."""
-        return min(self.config.tune.final_top_k, count) * (self.config.tune.final_seeds - 1)
 
     def _tune_config(self, scheduler: Any, search: dict[str, Any], count: int) -> ray_tune.TuneConfig:
         # The trials of a population run alternately. Their reserved resources limit how many run at the same time.

@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -153,6 +155,15 @@ def test_a_binary_file_is_no_configuration(tmp_path, capsys):
 def test_the_version_is_printed(capsys):
     assert main(["--version"]) == 0
     assert re.fullmatch(r"evforge \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_a_command_leaves_no_thread_and_no_open_file(capsys):
+    def state():
+        return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+
+    before = state()
+    assert main(["--version"]) == 0
+    assert state() == before
 
 
 def test_the_package_runs_as_the_command():

@@ -15,7 +15,6 @@ from evforge.display.figures import (
     opacity,
     save_figure,
     set_title,
-    wilson_interval,
 )
 from evforge.evaluation.report import pr_curve_figure
 
@@ -34,13 +33,6 @@ def test_figures_need_no_pyplot():
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_wilson_interval():
-    """Of 10 samples, 8 hits: 0.490 to 0.943 (Brown, Cai and DasGupta 2001, method of Wilson)."""
-    assert wilson_interval(0.8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert wilson_interval(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
-    assert wilson_interval(1.0, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
 
 
 def test_few_boxes_are_faded():

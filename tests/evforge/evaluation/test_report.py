@@ -8,7 +8,8 @@ from detector.evaluation.analysis.matches import Calibration, Confusion, Operati
 from detector.evaluation.analysis.slices import Details, Slice
 from detector.evaluation.analysis.state_leak import StateLeak
 from detector.evaluation.analysis.tracks import Reaction
-from evforge.display.figures import COLOURS, wilson_interval
+from evforge.display.figures import COLOURS
+from evforge.display.intervals import share_interval
 from evforge.evaluation.report import (
     calibration_figure,
     confusion_figure,
@@ -137,7 +138,7 @@ def test_slices_show_intervals_of_recall_and_few_boxes_are_faded():
     assert [panel.axison for panel in figure.axes] == [True] + [False] * 5
     assert [bool(panel.get_ylabel()) for panel in figure.axes] == [True, False, False] * 2
     few, many = (line.get_ydata() for line in axes.get_lines())
-    assert few == pytest.approx(wilson_interval(0.5, 8)) and many == pytest.approx(wilson_interval(0.64, 400))
+    assert few == pytest.approx(share_interval(0.5, 8)) and many == pytest.approx(share_interval(0.64, 400))
     assert figure.get_suptitle() == "AP and recall by properties of boxes, run a, split test"
     assert [text.get_text() for text in figure.legends[0].get_texts()][2] == (
         "recall at score 0.400 (best F1), with 95 % Wilson interval over boxes"
@@ -185,6 +186,6 @@ def test_calibration_shows_intervals_and_numbers():
     assert [bar.get_alpha() for bar in lower.patches] == [0.35] * 9 + [1]
     assert [text.get_text() for text in lower.texts] == ["0"] * 8 + ["5", "90"]
     low, high = upper.containers[0].lines[2][0].get_segments()[0][:, 1]
-    assert (low, high) == pytest.approx(wilson_interval(0.2, 5))
+    assert (low, high) == pytest.approx(share_interval(0.2, 5))
     assert [container.lines[0].get_alpha() for container in upper.containers] == [0.35, 1]
     _draws(figure)

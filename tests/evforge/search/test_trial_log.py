@@ -60,27 +60,27 @@ def test_the_log_of_trials(log, tmp_path, capsys):
     assert log.tracker.metric_history(runs[0].run_id, "val_mean_ap") == [(1, 0.2), (2, 0.1)]
 
 
+def run_to_its_end(log, name, value, folder):
+    """A trial with one checkpoint, which has this value of the metric after its only epoch."""
+    trial = FakeTrial(name, **{"model.feature_base": 3})
+    trial.path = str(folder / name)
+    (folder / name / "checkpoint_000000").mkdir(parents=True)
+    log.on_trial_start(0, [], trial)
+    report(log, trial, 1, value)
+    log.on_trial_complete(0, [], trial)
+
+
 def test_checkpoints_of_trials_that_cannot_win_are_removed(log, tmp_path):
     log.base = log.base.with_overrides({"tune.final_top_k": 1})
     for name, value in (("a", 0.2), ("b", 0.3), ("c", 0.1)):
-        trial = FakeTrial(name, **{"model.feature_base": 3})
-        trial.path = str(tmp_path / name)
-        (tmp_path / name / "checkpoint_000000").mkdir(parents=True)
-        log.on_trial_start(0, [], trial)
-        report(log, trial, 1, value)
-        log.on_trial_complete(0, [], trial)
+        run_to_its_end(log, name, value, tmp_path)
     assert [path.parent.name for path in tmp_path.glob("*/checkpoint_*")] == ["b"]
 
 
 def test_the_run_of_a_trial_shows_its_data_result_checkpoint_and_figure(log, tmp_path):
     log.base = log.base.with_overrides({"tune.final_top_k": 1})
     for name, value in (("a", 0.2), ("b", 0.3)):
-        trial = FakeTrial(name, **{"model.feature_base": 3})
-        trial.path = str(tmp_path / name)
-        (tmp_path / name / "checkpoint_000000").mkdir(parents=True)
-        log.on_trial_start(0, [], trial)
-        report(log, trial, 1, value)
-        log.on_trial_complete(0, [], trial)
+        run_to_its_end(log, name, value, tmp_path)
     worse, better = log.tracker.runs(log.parent)
     assert (worse.tags["checkpoint"], better.tags["checkpoint"]) == (
         "removed, because other trials are better",

@@ -1,6 +1,6 @@
 import pytest
 
-from evforge.reports.intervals import mean_interval, share_interval
+from evforge.display.intervals import mean_interval, share_interval
 
 
 def test_the_interval_of_a_mean():
@@ -14,3 +14,10 @@ def test_the_interval_of_a_share():
     assert share_interval(0.8, 10) == pytest.approx((0.49016, 0.94331), abs=1e-4)
     assert share_interval(0.0, 5)[0] == 0 and share_interval(1.0, 5)[1] == 1
     assert share_interval(0.5, 0) is None
+
+
+def test_wilson_interval():
+    """Of 10 samples, 8 hits: 0.490 to 0.943 (Brown, Cai and DasGupta 2001, method of Wilson)."""
+    assert share_interval(0.8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert share_interval(0.0, 10) == pytest.approx((0.0, 0.2775), abs=1e-4)
+    assert share_interval(1.0, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
