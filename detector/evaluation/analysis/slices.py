@@ -1,4 +1,4 @@
-"""Details of an evaluation: average precision by properties of boxes, reaction time, confusion and calibration."""
+"""Details of an evaluation: AP by properties of boxes, intervals of mAP, reaction time, confusion and calibration."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from detector.evaluation.analysis.bootstrap import MapIntervals, map_intervals
 from detector.evaluation.analysis.matches import (
     Calibration,
     Confusion,
@@ -92,6 +93,7 @@ class Details:
         reaction: time from the first label of a track to the first detection of the track, measured in the recording.
             The time that the detector needs for its computations is not included.
         thresholds: F1, precision and recall by score threshold, by class name; first `ALL_CLASSES` together.
+        intervals: intervals of mAP.
     """
 
     operating_point: OperatingPoint
@@ -100,11 +102,13 @@ class Details:
     calibration: Calibration
     reaction: Reaction
     thresholds: dict[str, ThresholdCurve] = field(default_factory=dict)
+    intervals: MapIntervals = MapIntervals()
 
     def to_dict(self) -> dict[str, Any]:
         """Return all results as a dict that can be written as JSON. Of curves, it contains the best thresholds."""
         best = {name: {"labels": curve.labels, **curve.best._asdict()} for name, curve in self.thresholds.items()}
-        return {**asdict(self), "operating_point": self.operating_point._asdict(), "thresholds": best}
+        tuples = {"operating_point": self.operating_point._asdict(), "intervals": self.intervals._asdict()}
+        return {**asdict(self), **tuples, "thresholds": best}
 
 
 def measure_details(
@@ -141,7 +145,8 @@ def measure_details(
     }
     boxes = [part for part, _ in parts]
     confusion = confusion_matrix(boxes, evaluator.classes, point.score)
-    return Details(point, slices, confusion, calibrate(parts), summarize_waits(waits), thresholds)
+    intervals = map_intervals(boxes, evaluator.classes)
+    return Details(point, slices, confusion, calibrate(parts), summarize_waits(waits), thresholds, intervals)
 
 
 def _quantities(recording: RecordingBoxes, rates: Rates | None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

@@ -90,7 +90,11 @@ class Evaluation:
 
     def text(self) -> str:
         """Format the metrics, the protocol and the details as text."""
-        lines = [f"{NAMES.get(name, name):<24} {metric_text(value)}" for name, value in self.metrics.items()]
+        intervals = self.details.intervals._asdict()
+        lines = [
+            f"{NAMES.get(name, name):<24} {metric_text(value)}{report.interval_text(intervals.get(name))}"
+            for name, value in self.metrics.items()
+        ]
         lines.append(f"{report.protocol_text(self.protocol, self.split)}; computed in {self.precision}")
         if self.left_out:
             lines.append("left out: " + "; ".join(f"{count:,} {what}" for what, count in self.left_out.items()))

@@ -26,6 +26,7 @@ __all__ = [
     "calibration_figure",
     "confusion_figure",
     "details_text",
+    "interval_text",
     "pr_curve_figure",
     "protocol_text",
     "rules_text",
@@ -65,6 +66,11 @@ def protocol_text(protocol: Mapping[str, Any], split: str) -> str:
     )
 
 
+def interval_text(interval: Sequence[float] | None) -> str:
+    """Format the lower and upper bound of a metric, such as "  (0.41 to 0.45)"; an empty text for None."""
+    return "" if interval is None else f"  ({interval[0]:.3f} to {interval[1]:.3f})"
+
+
 def details_text(details: Details, leak: StateLeak) -> str:
     """Format the further results of an evaluation: one line per measurement and its method, then a table.
 
@@ -87,6 +93,8 @@ def details_text(details: Details, leak: StateLeak) -> str:
     change = "" if leak.max_score_change is None else f", largest score change {leak.max_score_change:.1g}"
     return "\n".join(
         [
+            f"intervals of 95 %: bootstrap over {details.intervals.blocks} blocks of frames, recordings: "
+            f"{details.intervals.recordings}; other recordings and trainings may vary more",
             f"best F1 {f1} at score {score}: precision {precision}, recall {recall} (IoU 0.5, all classes together); "
             "recall below and reaction time are measured at this score",
             f"reaction time: of {reaction.tracks} tracks {found} (from the first labelled box that counts to the end "

@@ -3,7 +3,7 @@
 import json
 import shlex
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -77,7 +77,10 @@ def _download(study: Study, winner: StudyTrial, folder: Path) -> Iterator[Path]:
 
 
 def _evaluation(found: dict[str, Any]) -> Iterator[str]:
-    yield table(("metric", "value"), [(name, metric_text(value)) for name, value in found["metrics"].items()], (1,))
+    intervals = found["details"].get("intervals", {})  # evaluations of older versions have none
+    metrics = [(key, metric_text(value), _range(intervals.get(key))) for key, value in found["metrics"].items()]
+    yield table(("metric", "value", "95 % interval"), metrics, (1, 2))
+    yield paragraph("The intervals come from a bootstrap over blocks of frames; other recordings may vary more.")
     point = found["details"]["operating_point"]
     f1, score, precision, recall = (metric_text(point[key], 3) for key in ("f1", "score", "precision", "recall"))
     rules = f"best F1 {f1} at score {score}: precision {precision}, recall {recall}; {rules_text(found['protocol'])}"
@@ -94,8 +97,11 @@ def _evaluation(found: dict[str, Any]) -> Iterator[str]:
 
 def _slice(part: dict[str, Any]) -> tuple[str, ...]:
     bounds = None if part["recall"] is None else share_interval(part["recall"], part["boxes"])
-    interval = "-" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
-    return f"{part['boxes']:,}", *(metric_text(part[key], 3) for key in ("ap", "ap50", "recall")), interval
+    return f"{part['boxes']:,}", *(metric_text(part[key], 3) for key in ("ap", "ap50", "recall")), _range(bounds)
+
+
+def _range(bounds: Sequence[float] | None) -> str:
+    return "-" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
 
 
 def registry_section(study: Study, winner: StudyTrial) -> str:

@@ -16,6 +16,7 @@ EVALUATION = {
     "protocol": {"skip_us": 0, "min_box_diag": 5, "min_box_side": 3, "empty_frames": "count", "score_thresh": 0.05},
     "details": {
         "operating_point": {"f1": 0.5, "score": 0.3, "precision": 0.4, "recall": 0.6},
+        "intervals": {"ap/<car>": [0.4, 0.625], "mean_ap_big": None},
         "slices": {
             "size": [
                 {"start": None, "stop": 16, "boxes": 10, "ap": 0.2, "ap50": 0.4, "recall": 0.8},
@@ -83,12 +84,18 @@ def test_an_evaluation_with_intervals_and_images(tmp_path):
     (tmp_path / "huge.png").write_bytes(bytes(3 * 2**20 + 1))
     text = evaluation_section(study_with(Client(tmp_path)), WINNER)
     rows = rows_of(text)
-    assert ["ap/<car>", "0.5000"] in rows and ["mean_ap_big", "-"] in rows
+    assert ["ap/<car>", "0.5000", "0.400 to 0.625"] in rows and ["mean_ap_big", "-", "-"] in rows
     found = [row for row in rows if row[0].startswith("box size")]
     # Wilson, 8 of 10
     assert found == [[found[0][0], "below 16 px", "10", "0.200", "0.400", "0.800", "0.490 to 0.943"]]
     assert "best F1 0.500 at score 0.300: precision 0.400, recall 0.600; " in text
     assert re.findall(r"<figcaption>(.*?)<", text) == ["detections", "confusion", "slices", "own"]
+
+
+def test_an_evaluation_of_an_older_version_has_no_intervals(tmp_path):
+    details = {key: value for key, value in EVALUATION["details"].items() if key != "intervals"}
+    (tmp_path / "evaluation.json").write_text(json.dumps({**EVALUATION, "details": details}))
+    assert ["ap/<car>", "0.5000", "-"] in rows_of(evaluation_section(study_with(Client(tmp_path)), WINNER))
 
 
 def test_without_an_evaluation(tmp_path):

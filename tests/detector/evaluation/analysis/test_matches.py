@@ -2,21 +2,9 @@ import numpy as np
 import pytest
 
 from detector.evaluation.analysis.matches import calibrate, confusion_matrix, match_boxes, threshold_curve
-from detector.evaluation.coco_backend import EvaluatedBoxes, FrameRows
+from tests.helpers.measured_boxes import frame_boxes
 
 CLASSES = {3: "car", 5: "bus"}
-
-
-def frame_boxes(labels, detections, num_frames=2):
-    """Labels (frame, x, class) and detections (frame, x, class, score) of 10 x 10 boxes at y = 0."""
-
-    def columns(rows, width):
-        table = np.array(rows, np.float64).reshape(-1, width)
-        corners = np.stack([table[:, 1], 0 * table[:, 1], 0 * table[:, 1] + 10, 0 * table[:, 1] + 10], axis=1)
-        return FrameRows(table[:, 0].astype(int), corners, table[:, 2].astype(int), np.arange(len(table)))
-
-    scores = np.array([row[3] for row in detections], np.float64)
-    return EvaluatedBoxes(num_frames, columns(labels, 3), columns(detections, 4), scores)
 
 
 def test_the_higher_score_chooses_first_and_takes_the_larger_overlap():
