@@ -57,8 +57,10 @@ def map_intervals(
         seed: seed of the random generator.
     """
     block_of, count = _blocks([part.num_frames for part in parts])
-    drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples) if count else []
-    weights = np.array([np.ones(count), *drawn])
+    weights = np.ones((1, count))
+    if count:
+        drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples)
+        weights = np.concatenate((weights, drawn))
     precision = resampled_precision(parts, classes, block_of, weights)
     ap50, ap75 = (precision[np.isclose(IOUS, iou)] for iou in (0.5, 0.75))
     all_ious, at_50, at_75 = (None if count < 2 else _bounds(values) for values in (precision, ap50, ap75))
