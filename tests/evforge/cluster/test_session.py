@@ -64,6 +64,16 @@ def _ended(replaced):
 TIMED_OUT = Exception("The current node timed out during startup. This could happen because\nthe raylet failed.")
 
 
+@pytest.mark.parametrize(
+    ("given", "niceness"),
+    [({}, "0"), ({"RAY_worker_niceness": "7"}, "7"), ({"RAY_ADDRESS": "http://10.0.0.1:8265"}, "None")],
+)
+def test_workers_of_a_ray_on_this_machine_have_normal_priority(given, niceness):
+    code = "import evforge, os; print(os.environ.get('RAY_worker_niceness'))"
+    known = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    assert subprocess.check_output([sys.executable, "-c", code], env={**known, **given}, text=True).strip() == niceness
+
+
 def test_the_cores_of_the_process_count(monkeypatch):
     monkeypatch.setattr(session.os, "sched_getaffinity", lambda process: {0, 2, 5}, raising=False)
     assert session.cpu_count() == 3
