@@ -142,6 +142,8 @@ def read_text_header(path: Path) -> Header:
 
 
 def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder, allowed: the file of a recording")
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such recording")
 

@@ -138,7 +138,8 @@ class _Parser(argparse.ArgumentParser):
         flags = [flag for action in self._actions for flag in action.option_strings if flag.startswith("--")]
         name = argument.partition("=")[0]
         if not name.startswith("-"):
-            return _place_of(argument, flags)
+            takes_path = any(not action.option_strings for action in self._actions)
+            return _place_of(argument, flags, takes_path)
         same_leaf = [flag for flag in flags if flag.partition(".")[2] == name.lstrip("-")]
         close = same_leaf or get_close_matches(name, flags, n=1)
         return f"did you mean {close[0]}?" if close else "see --help"
@@ -248,12 +249,18 @@ def _end(words: Sequence[str], place: int) -> int:
     return place + 1 + (place + 1 < len(words) and _is_value(words, place + 1))
 
 
-def _place_of(word: str, flags: Sequence[str]) -> str:
-    """Return the hint for a positional word that the verb does not take."""
+def _place_of(word: str, flags: Sequence[str], takes_path: bool) -> str:
+    """Return the hint for a positional word that the verb does not take.
+
+    Args:
+        word: the word.
+        flags: all flags of the verb.
+        takes_path: whether the verb has positional arguments.
+    """
     path = Path(word)
     if path.suffix in (".yaml", ".yml") and "--config" in flags:
         return f"did you mean --config {word}?"
-    if path.is_dir() and "--data.dataset_path" in flags:
+    if "--data.dataset_path" in flags and (path.is_dir() or not takes_path):
         return f"did you mean --data.dataset_path {word}?"
     return "see --help"
 

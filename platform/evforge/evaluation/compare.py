@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evforge.display.tables import metric_text, range_text, text_table
-from evforge.training.run_folder import write_text
+from evforge.training.run_folder import RECORD_FILE, write_text
 
 __all__ = [
     "EVALUATION_FILE",
@@ -39,6 +39,9 @@ def find_evaluation(path: str | Path, split: str) -> Path:
     for candidate in (path, *(folder / EVALUATION_FILE for folder in folders)):
         if candidate.is_file() and candidate.suffix == ".json":
             return candidate
+    if next(path.glob(f"*/{RECORD_FILE}"), None):
+        allowed = f"the folder of one of them, or an {EVALUATION_FILE}"
+        raise FileNotFoundError(f"{path}: is a folder of several runs, allowed: {allowed}")
     raise FileNotFoundError(f"{path}: no evaluation on {split}; `evforge evaluate {path} --split {split}` makes one")
 
 

@@ -115,11 +115,23 @@ def test_settings_are_a_file_and_flags_with_a_dot():
         (["--model.feature_base"], "^--model.feature_base: expects a value$"),
         (["--model.feature_base", "--optim.lr", "3"], "^--model.feature_base: expects a value$"),
         (["--feature_base", "3"], r"^unknown argument --feature_base, did you mean --model.feature_base\?$"),
+        (["x", "dataset"], "^unknown argument dataset, see --help$"),
     ],
 )
 def test_wrong_flags_of_settings_are_a_value_error(words, message):
     with pytest.raises(ValueError, match=message):
         parse("verb", configured, words)
+
+
+def only_flags(settings: Settings) -> None:
+    """Use settings."""
+
+
+@pytest.mark.parametrize("word", ["street.yaml", "dataset"])
+def test_a_positional_word_where_a_flag_belongs(word):
+    flag = {"street.yaml": "--config", "dataset": "--data.dataset_path"}[word]
+    with pytest.raises(ValueError, match=rf"^unknown argument {word}, did you mean {flag} {word}\?$"):
+        parse("verb", only_flags, [word])
 
 
 def frugal(settings: Annotated[Settings, "data", "eval"]) -> None:

@@ -4,6 +4,7 @@ import json
 import pytest
 
 from evforge.evaluation.compare import compare, find_evaluation, read_evaluation, write_evaluation
+from evforge.training.run_folder import RECORD_FILE, write_text
 
 PARTS = [{"start": None, "stop": 16, "ap": None}, {"start": 16, "stop": None, "ap": 0.5}]
 FOUND = {
@@ -57,6 +58,12 @@ def test_files_are_found_in_folders_of_evaluations_runs_and_studies(tmp_path):
         assert find_evaluation(place, "val") == path
     assert read_evaluation(path) == FOUND
     with pytest.raises(FileNotFoundError, match="no evaluation on test"):
+        find_evaluation(tmp_path, "test")
+
+
+def test_one_of_several_runs_is_named(tmp_path):
+    write_text(tmp_path / "train-1" / RECORD_FILE, "{}")
+    with pytest.raises(FileNotFoundError, match="is a folder of several runs, allowed: the folder of one of them"):
         find_evaluation(tmp_path, "test")
 
 

@@ -76,9 +76,10 @@ def test_what_is_no_recording(tmp_path, content, message):
 
 
 def test_missing_file_and_folder(tmp_path):
-    for path in (tmp_path / "none.raw", tmp_path):
-        with pytest.raises(FileNotFoundError, match="no such recording"):
-            read_header(path)
+    with pytest.raises(FileNotFoundError, match="none.raw: no such recording"):
+        read_header(tmp_path / "none.raw")
+    with pytest.raises(ValueError, match="is a folder, allowed: the file of a recording"):
+        read_header(tmp_path)
 
 
 @pytest.mark.parametrize("note", [b"caf\xe9", b"caf\xc3\xa9", b"\xe0 la carte", b"5\xa0V\t\xb5s"])
