@@ -26,10 +26,10 @@ def frames_of(source, delta_t=DELTA_T):
 
 def test_frames_by_hand():
     chunks = [events_at(), events_at(1_250, 1_299), events_at(), events_at(1_300, 1_301, 1_520), events_at(1_520)]
-    found = frames_of(iter(chunks), 100)
-    assert [start for start, _ in found] == [1_200, 1_300, 1_400, 1_500]
-    assert [columns[3].tolist() for _, columns in found] == [[50, 99], [0, 1], [], [20, 20]]
-    assert [columns[0].tolist() for _, columns in found] == [[0, 1], [0, 1], [], [2, 0]]
+    found = frames_of(iter([*chunks, events_at(1_600)]), 100)  # the last event begins a frame
+    assert [start for start, _ in found] == [1_200, 1_300, 1_400, 1_500, 1_600]
+    assert [columns[3].tolist() for _, columns in found] == [[50, 99], [0, 1], [], [20, 20], [0]]
+    assert [columns[0].tolist() for _, columns in found] == [[0, 1], [0, 1], [], [2, 0], [0]]
 
 
 def test_no_events_no_frames():

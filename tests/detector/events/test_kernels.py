@@ -68,6 +68,28 @@ def test_the_same_as_plain_python(name):
     assert compiled[0] == {"decode_dat": 2, "decode_evt2": 2, "decode_evt21": 3, "decode_evt3": 6}[name]
 
 
+WORDS = {  # two events at times 2 and `time`, the second one at (x, y)
+    "decode_dat": lambda time, x, y: np.array([2, time | x << 32 | y << 46], np.int64),
+    "decode_evt2": lambda time, x, y: np.array([2 << 22, time << 22 | x << 11 | y], np.uint32),
+    "decode_evt21": lambda time, x, y: np.array([1 << 32 | 2 << 22, 1 << 32 | time << 22 | x << 11 | y], np.int64),
+}
+
+
+@pytest.mark.parametrize("name", WORDS)
+@pytest.mark.parametrize(
+    ("time", "x", "y", "suspect"),
+    [(2, 639, 479, 0), (3, 0, 0, 0), (1, 9, 9, 1), (2, 640, 9, 1), (2, 9, 480, 1), (1, 640, 480, 1)],
+)
+def test_faulty_events_are_suspect(name, time, x, y, suspect):
+    loop = getattr(kernels, name)
+    more = (0,) if name == "decode_evt21" else ()
+    for each in (loop, plain(loop)):
+        columns, state = ColumnBuffer().take(40), kernels.new_state(0)
+        assert each(WORDS[name](time, x, y), state, *columns, 0, 640, 480, *more) == 2
+        assert [column[1] for column in columns] == [x, y, 0, time]
+        assert state[kernels.SUSPECT] == suspect
+
+
 @pytest.mark.parametrize("time", [4, 1 << 31])
 def test_dat_that_is_unusual_in_plain_python(time):
     words = np.array([1 << 14, time, 640 << 32 | 1 << 14][: 2 + (time == 4)], np.int64)  # 1 << 31 is in order
