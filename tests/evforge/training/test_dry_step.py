@@ -12,6 +12,11 @@ from evforge.training.dry_step import check_parts, check_representation
     ("key", "name", "message"),
     [
         ("model.feature_extractor", "mylab.wrong:Narrow", r"shapes: got \[\(2, 8, 6, 8\), .*allowed: \[\(2, 8, 6, 9\)"),
+        (
+            "model.feature_extractor",
+            "mylab.wrong:Double",
+            r"^model.feature_extractor mylab.wrong:Double: types: got \['torch.float64', .*allowed: \['torch.float32'",
+        ),
         ("loss.cls_loss_func", "mylab.wrong:constant", "loss.cls_loss_func: result: got 3.0, allowed: a finite scalar"),
         (
             "loss.box_loss_func",

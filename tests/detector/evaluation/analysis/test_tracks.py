@@ -45,10 +45,12 @@ def test_markers_are_no_labels():
     assert np.isnan(track_motion(labels[:0], marker, 50_000).age).all()
 
 
-def waits(all_labels, detections, score=0.5):
-    """Evaluate boxes that all lie at the places of the labels."""
-    frames = Frames(0, 50_000, 10)
-    recording = RecordingBoxes("a.h5", frames, all_labels, all_labels, np.array(detections, BBOX_dtype))
+def waits(all_labels, detections, score=0.5, first_t=0):
+    """Evaluate boxes that all lie at the places of the labels. All times are moved by `first_t` microseconds."""
+    frames, all_labels, found = Frames(first_t, 50_000, 10), all_labels.copy(), np.array(detections, BBOX_dtype)
+    for boxes in (all_labels, found):
+        boxes["t"] += first_t
+    recording = RecordingBoxes("a.h5", frames, all_labels, all_labels, found)
     evaluator = PROTOCOL.evaluator({1: "car"}, (100, 100))
     evaluator.partial_eval([recording.labels], [recording.detections], [frames])
     (boxes,) = evaluator.recordings
@@ -69,7 +71,8 @@ def test_a_track_waits_from_its_first_label_that_counts():
 
 def test_tracks_of_the_skipped_start_are_not_waited_for():
     labels = rows((100, 0, 20, 1, 7), (200, 0, 20, 1, 7), (200, 50, 20, 1, 8))
-    assert waits(labels, [detection(200)]).tracks == 1
+    for first_t in (0, 5_000_000):  # the start is skipped from the first frame on
+        assert waits(labels, [detection(200)], first_t=first_t).tracks == 1
 
 
 def test_summary():
