@@ -28,6 +28,7 @@ _MLFLOW_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the default of 7 blocks a training; `RetryQueue` retries too
     "MLFLOW_UV_AUTO_DETECT": "false",  # otherwise the uv.lock of the working folder is copied into every model
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # hides messages about created tables and finished uploads
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }

@@ -35,7 +35,6 @@ NEW_TRIAL_PATIENCE_S = 3600.0
 _MAX_PARAMS, _MAX_METRICS = 100, 1000  # per request
 _MAX_PARAM_CHARS, _MAX_TAG_CHARS = 6000, 5000
 _LOG_LEVELS = {
-    "mlflow": logging.WARNING,  # hides messages about created tables and finished uploads
     "urllib3.connectionpool": logging.ERROR,  # hides a message per attempt, as `RetryQueue` reports outages
     "mlflow.utils.environment": logging.ERROR,  # hides the message that an environment of uv has no pip
 }

@@ -81,6 +81,11 @@ def damage_the_directory(file):
     file.write_bytes(data)
 
 
+def test_a_training_from_the_start_has_no_checkpoint():
+    with checkpoint_file(None) as found:
+        assert found is None
+
+
 @pytest.mark.parametrize("damage", [cut, flip_a_byte, damage_the_directory, Path.unlink])
 def test_a_damaged_checkpoint_gives_way_to_an_older_one(tmp_path, damage, capsys):
     files = [tmp_path / f"checkpoint_00000{number}" / CHECKPOINT_NAME for number in (1, 3, 4)]
