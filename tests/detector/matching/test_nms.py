@@ -36,6 +36,12 @@ def test_an_overlap_at_the_threshold_is_kept_by_exact_arithmetic():
     )
 
 
+def test_boxes_without_area_are_dropped_wherever_they_are():
+    boxes = torch.tensor([[0.0, 50, 10, 60], [60, 0, 70, 10], [5, 5, 5, 9], [5, 5, 9, 5], [9, 5, 5, 9], [5, 9, 9, 5]])
+    (found,) = suppress(torch.zeros(6).long(), boxes, torch.arange(6, 0, -1) / 6, torch.ones(6).long(), 0.5, 1)
+    assert torch.equal(found["boxes"], boxes[:2])
+
+
 def test_suppression_by_hand():
     rows = torch.tensor(
         [

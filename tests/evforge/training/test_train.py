@@ -18,7 +18,16 @@ from evforge.cluster.session import Resources, cpu_count
 from evforge.tracking.tracker import Tracker
 from evforge.training.callbacks import ProgressLine, ReportMetrics
 from evforge.training.run_folder import CHECKPOINT_NAME, read_record, unique_folder
-from evforge.training.train import FAILURE_FILE, _reason, _use_node_interface, _worker_loop, check_config, fit, train
+from evforge.training.train import (
+    FAILURE_FILE,
+    _reason,
+    _use_node_interface,
+    _worker_loop,
+    check_config,
+    fit,
+    run_workers,
+    train,
+)
 
 
 def run_fit(config, tmp_path, name, ckpt_path=None, threads=1):
@@ -255,6 +264,28 @@ def test_two_ranks_survive_a_kill_and_the_run_is_resumed(tiny_config, ray_head):
     with pytest.raises(EvForgeError, match=r"training failed: the loss is inf in epoch 4, batch 0"):
         train(config.with_overrides(overflow), resume=result.path)
     assert tracker.run_info(result.run_id).status == "FAILED"
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, 7), (2, 2), (0, 0)])
+def test_the_number_of_retries_is_that_of_the_settings_or_of_the_caller(
+    tiny_config, tmp_path, monkeypatch, given, used
+):
+    made = []
+
+    class Trainer:
+        def __init__(self, loop, **options):
+            made.append(options)
+
+        def fit(self):
+            return "result"
+
+    monkeypatch.setattr("ray.train.torch.TorchTrainer", Trainer)
+    config = tiny_config.with_overrides({"train.max_failures": 7, "train.workers": 3, "train.min_workers": 2})
+    assert run_workers(config, tmp_path, False, max_failures=given) == "result"
+    (options,) = made
+    failures = options["run_config"].failure_config
+    assert (failures.max_failures, failures.controller_failure_limit) == (used, used)
+    assert options["scaling_config"].num_workers == (2, 3)
 
 
 def test_a_failure_that_would_come_again_is_not_waited_for(tmp_path):
