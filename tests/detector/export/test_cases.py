@@ -26,6 +26,13 @@ def test_a_sound_export_passes(exported, testcase):
     testcase(str(exported), 64, 96)
 
 
+def test_every_row_of_boxes_is_checked_against_the_frame_and_the_classes(exported, monkeypatch):
+    seen = []
+    monkeypatch.setattr(cases, "_check_rows", lambda *arguments: seen.append(arguments[1:]))
+    cases.testcase_forward_network_with_and_without_box_decoding_cpu(str(exported), 64, 96)
+    assert seen == [(64, 96, 2)] * (2 * 3 * 2)  # with and without gradients, 3 frames of 2 streams, 2 classes
+
+
 def test_they_catch_a_model_without_memory(detector, tmp_path):
     class Forgetful(SSD):
         def forward_network_without_box_decoding(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
