@@ -205,7 +205,7 @@ def _measure(
     arithmetic: AbstractContextManager = nullcontext()
     if precision in AUTOCAST:
         arithmetic = torch.autocast(device.type, AUTOCAST[precision])
-    batches, limits = tqdm(loader, "detect", unit="batch"), (protocol.score_thresh, protocol.nms_thresh)
+    batches, limits = tqdm(loader, "detect", unit="batch", disable=None), (protocol.score_thresh, protocol.nms_thresh)
     for batch, boxes in detect(detector, batches, *limits, device, arithmetic):
         predictions.add(boxes, batch["video_infos"], batch["frame_is_labeled"])
     measured = predictions.measure()
