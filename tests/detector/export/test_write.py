@@ -8,7 +8,7 @@ from small_detector import PARAMS, clip, small_ssd
 from detector import jitting_test
 from detector.config.extensions import EXPORT_FORMS
 from detector.export.bundle import load_exported
-from detector.export.form import PRECISIONS
+from detector.export.form import PRECISIONS, ExportForm
 from detector.export.parity import compare_rows
 from detector.jitting import INFO_NAME, export_ssd
 
@@ -51,6 +51,18 @@ def test_every_form_answers_as_the_detector_before_and_after_reset(ssd, exported
             assert found.detections > 50 and found.fault(EXPORT_FORMS[name].exact(precision)) == ""
             for each in (ssd, model):
                 each.reset(keep) if seed < 2 else each.reset_all()
+
+
+def _touch(ssd, path, height, width):
+    path.write_text(path.suffix)
+    return {}
+
+
+OWN = ExportForm("model.own", ("float32",), _touch, None)
+
+
+def test_a_form_writes_to_a_path_with_the_suffix_of_its_file(ssd, tmp_path):
+    assert export_ssd(ssd, PARAMS, tmp_path, 0.5, 0.3, form=f"{__name__}:OWN").read_text() == ".own"
 
 
 @pytest.mark.parametrize(("name", "precision"), [case for case in QUICK if case[1] == "float32"])

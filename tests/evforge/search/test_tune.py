@@ -290,3 +290,11 @@ def test_the_winner_has_the_best_mean_over_seeds(log, tmp_path):
 def test_last_line():
     assert last_line("a\n b: c \n\n") == "b: c"
     assert last_line("") == "no reason was given"
+
+
+@pytest.mark.parametrize(("workers", "reused", "concurrent"), [(1, True, 4), (2, False, 2)])
+def test_the_processes_of_trials_without_own_workers_are_used_again(tiny_config, workers, reused, concurrent):
+    config = tiny_config.with_overrides({"train.workers": workers, "train.use_gpu": "false"})
+    study = _Study(config, None, None, "run", Path(), Resources(((4, 0),)))
+    found = study._tune_config(None, {}, 5)
+    assert (found.reuse_actors, found.max_concurrent_trials) == (reused, concurrent)
