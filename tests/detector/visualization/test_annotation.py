@@ -62,6 +62,19 @@ def test_texts_avoid_each_other_and_stay_inside():
         assert min(x1, y1) >= 0 and x2 <= 119 and y2 <= 79
 
 
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        *((60, 21), (65, 21), (60, 51), (65, 51), (91, 30), (34, 30), (91, 42), (34, 42)),
+        *((60, 12), (60, 60), (60, 30)),  # two lines above, two lines below, inside
+    ],
+)
+def test_places_of_the_text_of_a_box(x, y):
+    """All other places are covered."""
+    around = [(0, 0, x, 200), (x + 25, 0, 300, 200), (0, 0, 300, y), (0, y + 8, 300, 200)]
+    assert _place((60, 30, 90, 50), 25, 8, (300, 200), around) == (x, y, x + 25, y + 8)
+
+
 def test_text_of_the_box_is_filled_only_for_correct_detections():
     def ink(style):
         return is_red(draw_marks(blank(), [Mark((20, 40, 100, 70), RED, style, "car")], 12))[:38].float().mean()

@@ -41,6 +41,7 @@ def test_gif_holds_every_image(tmp_path):
             video.seek(number)
             np.testing.assert_array_equal(np.asarray(video.convert("RGB")), image.permute(1, 2, 0).numpy())
     assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
+    assert (tmp_path / "a.gif").read_bytes().endswith(b"\0;"), "the end of the last image and of the file"
 
 
 def test_gif_keeps_time_in_hundredths_of_a_second(tmp_path):

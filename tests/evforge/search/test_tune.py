@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,7 @@ from evforge.cluster.session import Resources
 from evforge.search.pareto import Candidate
 from evforge.search.trial import trial_config
 from evforge.search.trial_log import StudyLog
-from evforge.search.tune import _Study, resolve, resume, tune
+from evforge.search.tune import _schedule_text, _Study, resolve, resume, tune
 from evforge.space.space import load_space
 from evforge.tracking.tracker import Tracker
 from evforge.training.run_folder import CHECKPOINT_NAME
@@ -298,3 +299,14 @@ def test_the_processes_of_trials_without_own_workers_are_used_again(tiny_config,
     study = _Study(config, None, None, "run", Path(), Resources(((4, 0),)))
     found = study._tune_config(None, {}, 5)
     assert (found.reuse_actors, found.max_concurrent_trials) == (reused, concurrent)
+
+
+def test_only_a_schedule_that_changed_is_described():
+    first, second = (1, {"optim.lr": 0.1, "train.seed": 3}), (4, {"optim.lr": 0.2, "train.seed": 3})
+    best = Candidate("a", 0.5, 0.0, 4, "run", Path(), {}, (first,))
+    assert _schedule_text(best) == ""
+    assert _schedule_text(replace(best, schedule=(first, second))) == (
+        "# schedule of the population, which ends with the settings below:\n"
+        "# from epoch 1: optim.lr 0.1, train.seed 3\n"
+        "# from epoch 4: optim.lr 0.2, train.seed 3\n"
+    )

@@ -102,6 +102,26 @@ def test_small_machines_are_warned(monkeypatch):
     assert checks["memory"].status == "warn" and checks["memory"].detail.startswith("4.0 GiB, below 8 GiB")
 
 
+@pytest.mark.parametrize(
+    ("names", "tool", "gpu"),
+    [
+        ([], None, Check("GPU", "ok", "none, training uses the CPU")),
+        ([], "/usr/bin/nvidia-smi", Check("GPU", "warn", "nvidia-smi exists, but torch finds no GPU: driver and CUDA")),
+        (["A", "B"], "/usr/bin/nvidia-smi", Check("GPU", "ok", "A, B")),
+    ],
+)
+def test_gpus(monkeypatch, names, tool, gpu):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(names))
+    monkeypatch.setattr(torch.cuda, "get_device_name", names.__getitem__)
+    monkeypatch.setattr(module.shutil, "which", lambda name: tool)
+    found = _by_name(module._accelerators)
+    assert (found["GPU"].status, found["GPU"].detail[: len(gpu.detail)]) == (gpu.status, gpu.detail)
+    assert found.keys() == {"GPU", "bf16"}
+
+
 @pytest.mark.parametrize(("gib", "status"), [(50, "ok"), (3, "warn"), (0.5, "FAIL")])
 def test_disk(monkeypatch, gib, status):
     usage = module.shutil.disk_usage("/")._replace(free=int(gib * 2**30))
