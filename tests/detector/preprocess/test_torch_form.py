@@ -68,3 +68,11 @@ def test_memory_that_is_used_again():
     out = torch.full((1, 2, 3, 4), 7.0)
     assert histo(columns, out, 10) is out
     assert out.sum() == pytest.approx(3 / 5)
+
+
+def test_a_representation_without_a_form_in_torch_is_refused():
+    data = DataConfig(preprocess="mylab.representations:levels_representation")
+    with pytest.raises(
+        ValueError, match=r"^data.preprocess: got 'mylab.*, allowed: a representation with a torch_form"
+    ):
+        EventsToTensor(data, 1, 8, 8)

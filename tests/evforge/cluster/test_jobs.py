@@ -122,3 +122,73 @@ def _mode(monkeypatch) -> str | None:
         patch.delenv("RAY_AUTH_MODE")
         jobs.use_token()
         return os.environ.get("RAY_AUTH_MODE")
+
+
+def job(job_id, start_time, status="RUNNING", **changes):
+    """A job that started `start_time` milliseconds after 1970."""
+    details = FakeClient([], status, message="is\n running").details
+    return details.model_copy(update={"submission_id": job_id, "start_time": start_time, **changes})
+
+
+class Server:
+    """A job server whose jobs end after a number of questions for their state."""
+
+    def __init__(self, *known, questions=0):
+        self.known, self.questions, self.stopped = known, questions, []
+
+    def list_jobs(self):
+        return self.known
+
+    def get_job_info(self, job_id):
+        found = [one for one in self.known if one.submission_id == job_id]
+        if not found:
+            raise RuntimeError("404")
+        return found[0]
+
+    def stop_job(self, job_id):
+        self.stopped.append(job_id)
+
+    def get_job_status(self, job_id):
+        self.questions -= 1
+        return type(self.known[0].status)("RUNNING" if self.questions >= 0 else "STOPPED")
+
+
+@pytest.fixture
+def _utc(monkeypatch):
+    monkeypatch.setattr(jobs.time, "localtime", jobs.time.gmtime)
+
+
+@pytest.mark.usefixtures("_utc")
+def test_jobs_are_listed_by_their_start():
+    server = Server(job("b", 86_400_000), job(None, 5), job("a", 3_723_000, "FAILED"), job("c", None))
+    assert jobs.overview(server).splitlines() == [
+        "c  RUNNING    1970-01-01 00:00:00  python -m evforge train",
+        "a  FAILED     1970-01-01 01:02:03  python -m evforge train",
+        "b  RUNNING    1970-01-02 00:00:00  python -m evforge train",
+    ]
+    assert jobs.overview(Server(job(None, 5))) == "no jobs"
+
+
+@pytest.mark.usefixtures("_utc")
+def test_the_state_of_a_job():
+    found = jobs.status(Server(job("a", 1000)), "a")
+    assert found == "a  RUNNING    1970-01-01 00:00:01  python -m evforge train\nis running"
+
+
+def test_a_stop_waits_until_the_job_has_ended(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(jobs.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(jobs.time, "sleep", lambda seconds: now.append(now.pop() + seconds))
+    server = Server(job("a", 1000), questions=3)
+    assert jobs.stop(server, "a") == "job a stopped"
+    assert (server.stopped, now) == (["a"], [1.5])
+    assert jobs.stop(Server(job("a", 1000), questions=10**6), "a") == "job a running"
+    assert now == [1.5 + jobs.STOP_S]
+
+
+@pytest.mark.parametrize("call", [jobs.status, jobs.stop])
+def test_a_job_that_the_cluster_does_not_know(call):
+    server = Server(job("a", 1000))
+    with pytest.raises(EvForgeError, match="^job b: not known to the cluster; `evforge submit --list` shows its jobs"):
+        call(server, "b")
+    assert server.stopped == []
