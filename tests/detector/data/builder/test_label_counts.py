@@ -160,6 +160,13 @@ def test_the_advised_unit_is_that_of_the_file(unit, length, given, given_length)
         assert cause is not None and cause.endswith(f"give --label_time_unit {unit}"), cause
 
 
+@pytest.mark.parametrize(("last", "found"), [(10_560, True), (10_561, False)])
+def test_times_in_another_unit_may_last_a_twentieth_and_a_frame_longer_than_the_events(last, found):
+    times = [*range(10, 10_500, 50), last]  # milliseconds, from 10 ms on
+    cause = time_cause(boxes_at(times), Frames.of_events(0, 10 * SECOND, 50_000), (0, 10 * SECOND))
+    assert ("look like milliseconds" in str(cause)) == found
+
+
 @pytest.mark.parametrize(
     "times",
     [
