@@ -5,6 +5,7 @@ import json
 import logging
 import statistics
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from evforge.search.trial_log import FOLDER, StudyLog
 from evforge.search.trial_resources import concurrent_trials, final_trials, trial_limits, trial_reserves
 from evforge.search.trial_table import TrialRow
 from evforge.space.space import Space, load_space, space_text
+from evforge.tracking.system_metrics import system_metrics, system_metrics_wanted
 from evforge.tracking.tracker import Tracker
 from evforge.training.driver import driven_run
 from evforge.training.dry_step import check_parts
@@ -174,7 +176,9 @@ def _run_study(config: Config, space: Space, folder: Path | None, **new: Any) ->
     """
     fits = functools.partial(concurrent_trials, config, count=1)  # raises if no trial could ever start
     with driven_run("study", config, folder, fits, dashboard=config.train.workers > 1, **new) as run:
-        return _Study(config, space, run.tracker, run.run_id, run.folder, run.resources).run()
+        study = _Study(config, space, run.tracker, run.run_id, run.folder, run.resources)
+        with system_metrics(run.tracker.uri, run.run_id) if system_metrics_wanted() else nullcontext():
+            return study.run()
 
 
 @dataclass

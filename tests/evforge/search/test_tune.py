@@ -37,8 +37,9 @@ METRIC = "val_ap/block"
 """A metric of a class: its slash must go through Ray, Optuna, MLflow and file names."""
 
 
-def test_a_search_from_samples_to_best_yaml(tiny_config, space_file, ray_head, tmp_path, capsys):
+def test_a_search_from_samples_to_best_yaml(tiny_config, space_file, ray_head, tmp_path, capsys, monkeypatch):
     """One search for everything that needs one: it takes a while to start its processes."""
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "1")
     base = tiny_config.with_overrides({"optim.gradient_clip": 0})
     result = tune(base, space_file, {"tune.space_seed": 6, "tune.against": "latency_ms", "tune.metric": METRIC})
     tracker = Tracker(base.track.tracking_uri, base.track.experiment)
@@ -46,6 +47,7 @@ def test_a_search_from_samples_to_best_yaml(tiny_config, space_file, ray_head, t
     trials = [run for run in runs if run.name.startswith("trial-")]
     assert len(trials) == 4
     assert tracker.run_info(result.run_id).status == "FINISHED"
+    assert "system/cpu_utilization_percentage" in tracker.run_info(result.run_id).metrics
 
     # The samples reached the models, and different samples made different ones.
     finished = [run for run in runs if run.status == "FINISHED"]
