@@ -3,7 +3,7 @@ from dataclasses import FrozenInstanceError, fields, is_dataclass
 
 import pytest
 
-from detector.config import credentials, groups
+from detector.config import Config, credentials, groups
 from detector.config.groups import (
     AnchorConfig,
     DataConfig,
@@ -94,3 +94,103 @@ def test_a_password_in_the_address_of_the_store_moves_to_the_environment(monkeyp
         monkeypatch.delenv(name)
     assert TrackConfig(tracking_uri="https://ada:pw7@host.org/x").tracking_uri == "https://host.org/x"
     assert (os.environ[credentials.USERNAME], os.environ[credentials.PASSWORD]) == ("ada", "pw7")
+
+
+DEFAULTS = {
+    "data": {
+        "dataset_path": "",
+        "preprocess": "histo",
+        "max_incr_per_pixel": 5.0,
+        "num_utbins": 3,
+        "split_polarity": True,
+        "delta_t": 50000,
+        "height": None,
+        "width": None,
+        "num_tbins": 12,
+        "batch_size": 4,
+        "num_workers": 2,
+        "classes": [],
+        "min_box_diag": 30.0,
+        "min_box_side": 10.0,
+        "skip_us": 500000,
+        "interpolation": False,
+        "augment": True,
+        "reversal": 0.0,
+        "max_faulty_events": 0.001,
+        "event_format": "auto",
+        "event_columns": None,
+        "label_format": "auto",
+    },
+    "model": {
+        "feature_extractor": "Vanilla",
+        "feature_base": 16,
+        "feature_channels_out": 256,
+        "first_stride": 16,
+        "num_levels": 5,
+        "nlayers": 0,
+        "max_boxes_per_input": 500,
+    },
+    "anchors": {
+        "anchor_list": "PSEE_ANCHORS",
+        "base_size": 32,
+        "fg_iou_threshold": 0.5,
+        "bg_iou_threshold": 0.3,
+        "allow_low_quality_matches": True,
+        "variances": (0.1, 0.2),
+    },
+    "loss": {
+        "cls_loss_func": "softmax_focal_loss",
+        "box_loss_func": "smooth_l1_loss",
+        "focal_alpha": 0.25,
+        "focal_gamma": 2.0,
+        "loc_beta": 0.11,
+        "loc_weight": 1.0,
+        "normalizer": "positives",
+    },
+    "optim": {
+        "optimizer": "adam",
+        "lr": 0.0002,
+        "weight_decay": 1e-05,
+        "lr_scheduler": "exponential",
+        "lr_scheduler_step_gamma": 0.98,
+        "warmup_epochs": 0.0,
+        "gradient_clip": 1.0,
+    },
+    "eval": {"score_thresh": 0.001, "nms_thresh": 0.5, "empty_frames": "count"},
+    "train": {
+        "max_epochs": 20,
+        "precision": "auto",
+        "workers": 1,
+        "min_workers": None,
+        "use_gpu": "auto",
+        "seed": 0,
+        "val_every": 1,
+        "storage": "runs",
+        "max_failures": 2,
+        "pretrained": None,
+        "limit_train_batches": None,
+        "limit_val_batches": None,
+    },
+    "tune": {
+        "num_samples": 8,
+        "searcher": "optuna",
+        "scheduler": "asha",
+        "metric": "val_mean_ap",
+        "mode": "max",
+        "against": "none",
+        "max_concurrent": "auto",
+        "grace_epochs": 1,
+        "reduction_factor": 3,
+        "final_seeds": 3,
+        "final_top_k": 2,
+        "space_seed": 0,
+    },
+    "track": {"tracking_uri": None, "experiment": "evforge", "registered_model_name": "evforge-detector"},
+}
+"""A change of a default changes the results of users who do not set it, so it is made here, too."""
+
+
+def test_defaults():
+    assert Config().to_flat() == {
+        f"{group}.{key}": value for group, leaves in DEFAULTS.items() for key, value in leaves.items()
+    }

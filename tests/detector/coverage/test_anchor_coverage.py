@@ -45,6 +45,22 @@ def test_one_box_worked_by_hand():
     assert (strict.covered, strict.positives, strict.ignored_share) == (0, 0, 1)
 
 
+@pytest.mark.parametrize("side", [8, 32])
+def test_a_box_of_another_size_at_exactly_the_lower_threshold_is_ignored(side):
+    # The box is in the middle of an anchor of 16 x 16, or around it: IoU 1/4.
+    corner = 24 - side / 2
+    found = measure_coverage(
+        boxes_of([[corner, corner] + [corner + side] * 2]), AnchorPyramid(SQUARE, 16, 16, 1), 0.5, 0.25
+    )
+    assert (found.mean_iou, found.covered, found.positives, found.ignored_share) == (0.25, 0, 0, 1)
+
+
+def test_a_selection_keeps_everything_else():
+    labels = boxes_of([[0, 0, 8, 8], [4, 4, 20, 24]], np.array([1, 2]), 2, 48, 64).take(np.array([1]))
+    assert (labels.num_classes, labels.height, labels.width) == (2, 48, 64)
+    assert (labels.boxes.tolist(), labels.groups.tolist()) == ([[12, 14, 16, 20]], [3])
+
+
 def test_a_finer_grid_finds_the_box():
     # In cells of 8 an anchor of 16 lies exactly on the box; its four neighbours in x and y share half of it (IoU 1/3),
     # those at the corners a quarter (IoU 1/7).
