@@ -86,8 +86,10 @@ def mutants_of(path: str, source: str) -> Iterator[Mutant]:
     def change(kind: str, start: int, stop: int, new: str) -> Mutant:
         return Mutant(path, data.count(b"\n", 0, start) + 1, kind, start, stop, text(start, stop), new)
 
-    for node in _visited(ast.parse(source)):
-        for kind, left, op, right in _operations(node):
+    tree = ast.parse(source)
+    choices = [node.test for node in ast.walk(tree) if isinstance(node, ast.IfExp) and _is_minimum(node)]
+    for node in _visited(tree):
+        for kind, left, op, right in [] if node in choices else _operations(node):
             start, stop = span(left)[1], span(right)[0]
             old, new = OPERATORS[type(op)]
             found = re.search(old.replace(" ", r"\s+"), text(start, stop))  # brackets and comments may surround it
@@ -114,6 +116,14 @@ def mutants_of(path: str, source: str) -> Iterator[Mutant]:
 def _is_symmetric(call: ast.Call) -> bool:
     builtin = isinstance(call.func, ast.Name) and call.func.id in SYMMETRIC_BUILTINS
     return len(call.args) == 2 and (builtin or _name(call.func) in SYMMETRIC)
+
+
+def _is_minimum(choice: ast.IfExp) -> bool:
+    """Return whether an expression is `a if a < b else b` or alike, which has the same result with <=."""
+    match choice.test:
+        case ast.Compare(left, [ast.Lt() | ast.LtE() | ast.Gt() | ast.GtE()], [right]):
+            return {*map(ast.dump, (left, right))} == {*map(ast.dump, (choice.body, choice.orelse))}
+    return False
 
 
 def _operations(node: ast.AST) -> Iterator[tuple[str, ast.expr, ast.AST, ast.expr]]:

@@ -65,6 +65,12 @@ def test_arguments_of_symmetric_functions_are_not_swapped(mutants):
     assert {one.line for one in found if one.kind == "swapped arguments"} == {1, 2, 3}
 
 
+def test_ties_of_a_minimum_are_not_changed(mutants):
+    source = "x = a if a < b else b\ny = a[1] if b >= a[1] else b\nz = a if a < b else c\nw = a if a == b else b\n"
+    found = mutants.mutants_of("detector/a.py", source)
+    assert [one.line for one in found if one.kind == "comparison"] == [3, 4]
+
+
 def test_a_mutant_differs_in_its_place_only_and_lines_keep_their_numbers(mutants):
     lines = SOURCE.splitlines()
     for one in mutants.mutants_of("detector/a.py", SOURCE):
