@@ -87,7 +87,7 @@ class ProgressLine(pl.Callback):
         self.file = file
         self._first_epoch: int | None = None
         self._start = self._epoch_start = self._last_line = time.monotonic()
-        self._frames = self._trained_s = 0.0
+        self._frames = self._trained_s = self._rate_used = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Store the start time of the epoch. In a resumed training, print the first epoch."""
@@ -97,6 +97,10 @@ class ProgressLine(pl.Callback):
             self._first_epoch, self._start = trainer.current_epoch, self._epoch_start
             if trainer.current_epoch:
                 announce(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  the training resumes here")
+
+    def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
+        """Store the learning rate of the step, as the schedule changes it after the step."""
+        self._rate_used = float(optimizer.param_groups[0]["lr"])
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -130,7 +134,7 @@ class ProgressLine(pl.Callback):
         values = {name: float(value) for name, value in trainer.callback_metrics.items()}
         loss, of_classes, of_boxes = pl_module.mean_losses.tolist()
         parts = f"(class {of_classes:.3f}, box {of_boxes:.3f})"
-        fields = [f"loss {loss:.3f} {parts}", f"lr {_learning_rate(trainer):.3g}"]
+        fields = [f"loss {loss:.3f} {parts}", f"lr {self._rate_used:.3g}"]
         if (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0:
             fields += [f"{name} {values[f'val_{key}']:.3f}" for key, name in SHOWN.items() if f"val_{key}" in values]
         left = self._left_s(trainer, 1.0)
@@ -155,10 +159,6 @@ class ProgressLine(pl.Callback):
 
     def _rate(self) -> str:
         return f"{self._frames / max(self._trained_s, 1e-9):.0f} frames/s"
-
-
-def _learning_rate(trainer: pl.Trainer) -> float:
-    return float(trainer.optimizers[0].param_groups[0]["lr"])
 
 
 def _memory(trainer: pl.Trainer) -> str:

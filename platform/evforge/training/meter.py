@@ -17,8 +17,8 @@ NORM_EVERY = 10
 class TrainingMeter(pl.Callback):
     """Lightning callback that measures each training epoch and logs the values before the end of the validation.
 
-    The values are `train_lr` (at the end of the epoch), `train_grad_norm` (mean of the norm before clipping, of every
-    tenth optimizer step), `train_frames_per_s` (of all ranks), `train_epoch_s` (without the validation) and
+    The values are `train_lr` (of the last optimizer step), `train_grad_norm` (mean of the norm before clipping, of
+    every tenth optimizer step), `train_frames_per_s` (of all ranks), `train_epoch_s` (without the validation) and
     `train_memory_mb` (peak of this process; on a GPU, of its tensors).
     """
 
@@ -26,6 +26,7 @@ class TrainingMeter(pl.Callback):
         self._start = 0.0
         self._frames = 0
         self._steps = 0
+        self._rate = 0.0
         self._norms: list[torch.Tensor] = []
         self._values: dict[str, float] = {}
 
@@ -36,6 +37,7 @@ class TrainingMeter(pl.Callback):
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Any) -> None:
         """Measure the norm of the gradients. It stays on the device, so that the training does not wait for it."""
+        self._rate = float(optimizer.param_groups[0]["lr"])
         if self._steps % NORM_EVERY == 0:
             gradients = [value.grad for value in pl_module.parameters() if value.grad is not None]
             self._norms.append(torch.nn.utils.get_total_norm(gradients).detach())
@@ -52,7 +54,7 @@ class TrainingMeter(pl.Callback):
             torch.cuda.synchronize(pl_module.device)
         seconds = max(time.monotonic() - self._start, 1e-9)
         self._values = {
-            "train_lr": float(trainer.optimizers[0].param_groups[0]["lr"]),
+            "train_lr": self._rate,
             "train_frames_per_s": self._frames * trainer.world_size / seconds,
             "train_epoch_s": seconds,
             "train_memory_mb": memory_mb(pl_module.device),

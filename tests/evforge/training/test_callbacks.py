@@ -19,7 +19,6 @@ class FakeTrainer:
         self.current_epoch, self.max_epochs, self.global_step = 2, 5, 30
         self.num_training_batches, self.num_val_batches, self.world_size = 8, [4], 2
         self.check_val_every_n_epoch = 1
-        self.optimizers = [SimpleNamespace(param_groups=[{"lr": 0.00375}])]
         self.strategy = SimpleNamespace(root_device=torch.device("cpu"))
         self.callback_metrics = {
             "train_loss": torch.tensor(0.5),
@@ -80,6 +79,7 @@ def test_the_sanity_check_reports_and_prints_nothing(module, capsys):
 def started(progress, trainer):
     """Start an epoch and train one batch of 10 frames of 4 streams on two ranks."""
     progress.on_train_epoch_start(trainer, None)
+    progress.on_before_optimizer_step(trainer, None, SimpleNamespace(param_groups=[{"lr": 0.00375}]))
     progress.on_train_batch_end(trainer, None, None, {"inputs": torch.zeros(10, 4, 2, 1, 1)}, 3)
 
 

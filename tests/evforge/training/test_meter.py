@@ -28,8 +28,11 @@ class Module(torch.nn.Module):
 
 @pytest.fixture
 def trainer():
-    optimizer = SimpleNamespace(param_groups=[{"lr": 0.25}])
-    return SimpleNamespace(optimizers=[optimizer], num_training_batches=2, world_size=3, sanity_checking=False)
+    return SimpleNamespace(num_training_batches=2, world_size=3, sanity_checking=False)
+
+
+def optimizer(rate):
+    return SimpleNamespace(param_groups=[{"lr": rate}])
 
 
 def test_the_values_of_an_epoch(trainer, monkeypatch):
@@ -37,10 +40,12 @@ def test_the_values_of_an_epoch(trainer, monkeypatch):
     monkeypatch.setattr(meter.time, "monotonic", lambda: next(now))
     found, module, batch = TrainingMeter(), Module(), {"inputs": torch.zeros(5, 4, 2, 1, 1)}
     found.on_train_epoch_start(trainer, module)
-    for index in range(2):
+    for index, rate in enumerate((0.5, 0.25)):
+        found.on_before_optimizer_step(trainer, module, optimizer(rate))
         found.on_train_batch_end(trainer, module, None, batch, index)
     found.on_validation_epoch_end(trainer, module)
     memory = module.logged.pop("train_memory_mb")
+    assert module.logged.pop("train_grad_norm") == 5.0
     # two batches of 5 x 4 frames on each of 3 ranks, in 4 seconds
     assert module.logged == {"train_lr": 0.25, "train_frames_per_s": 30.0, "train_epoch_s": 4.0}
     assert 10 < memory <= memory_mb(torch.device("cpu"))
@@ -51,7 +56,7 @@ def test_the_gradient_norm_is_the_mean_of_every_tenth_step(trainer):
     found.on_train_epoch_start(trainer, module)
     for step in range(NORM_EVERY + 1):
         module.scale(1.0 if step == 0 else 3.0)
-        found.on_before_optimizer_step(trainer, module, None)
+        found.on_before_optimizer_step(trainer, module, optimizer(0.5))
     found.on_train_batch_end(trainer, module, None, batch, 1)
     found.on_validation_epoch_end(trainer, module)
     assert module.logged["train_grad_norm"] == pytest.approx((5.0 + 15.0) / 2)
