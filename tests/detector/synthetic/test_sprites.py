@@ -96,3 +96,70 @@ def test_noise_is_periodic_smooth_and_normalised():
 def test_the_same_generator_draws_the_same():
     for draw in (lambda g: draw_car(g, 0.3, 1, 1), lambda g: draw_pedestrian(g, 0.3, 1)):
         assert np.array_equal(draw(rng(5)), draw(rng(5))) and draw(rng(5)).tobytes() != draw(rng(6)).tobytes()
+
+
+def blocks(image, rows=4, columns=5):
+    """Means of rows x columns parts of an image."""
+    bands = np.array_split(image, rows, axis=0)
+    return [[part.mean() for part in np.array_split(band, columns, axis=1)] for band in bands]
+
+
+def test_the_drawings_of_a_seed():
+    """Published results were measured on such drawings, so they must not change unnoticed."""
+    light, opacity = draw_car(rng(3), 0.6, 2.0, 1)[0]
+    assert light.shape == (48, 88)
+    np.testing.assert_allclose(
+        blocks(light),
+        [
+            [0.002, 0.408, 0.43, 0.206, 0.0],
+            [0.117, 0.547, 0.474, 0.393, 0.044],
+            [0.184, 0.19, 0.158, 0.13, 0.295],
+            [0.136, 0.113, 0.037, 0.115, 0.1],
+        ],
+        atol=0.002,
+    )
+    np.testing.assert_allclose(
+        blocks(opacity),
+        [
+            [0.008, 0.892, 1.0, 0.473, 0.0],
+            [0.412, 1.0, 1.0, 0.908, 0.286],
+            [0.972, 1.0, 1.0, 1.0, 0.974],
+            [0.585, 0.556, 0.278, 0.614, 0.561],
+        ],
+        atol=0.002,
+    )
+    walking = draw_pedestrian(rng(4), 0.5, 2.0)
+    assert walking.shape == (24, 2, 68, 30)
+    np.testing.assert_allclose(
+        blocks(walking[1, 0]),
+        [
+            [0.0, 0.403, 0.655, 0.372, 0.0],
+            [0.0, 0.616, 0.659, 0.867, 0.0],
+            [0.0, 0.316, 0.566, 0.412, 0.0],
+            [0.0, 0.08, 0.148, 0.089, 0.0],
+        ],
+        atol=0.002,
+    )
+    np.testing.assert_allclose(
+        blocks(walking[5, 0]),
+        [
+            [0.0, 0.402, 0.655, 0.372, 0.0],
+            [0.046, 0.535, 0.751, 0.868, 0.045],
+            [0.078, 0.343, 0.597, 0.46, 0.079],
+            [0.083, 0.103, 0.033, 0.137, 0.113],
+        ],
+        atol=0.002,
+    )
+    street = draw_background(rng(5), 120, 320)
+    np.testing.assert_allclose(
+        blocks(street, 6, 8),
+        [
+            [0.499, 0.515, 0.522, 0.546, 0.534, 0.518, 0.48, 0.638],
+            [0.344, 0.424, 0.48, 0.418, 0.524, 0.387, 0.42, 0.441],
+            [0.412, 0.382, 0.438, 0.399, 0.409, 0.397, 0.411, 0.407],
+            [0.464, 0.385, 0.384, 0.36, 0.382, 0.408, 0.381, 0.424],
+            [0.401, 0.39, 0.448, 0.36, 0.446, 0.456, 0.39, 0.45],
+            [0.381, 0.422, 0.437, 0.4, 0.418, 0.44, 0.372, 0.416],
+        ],
+        atol=0.002,
+    )
