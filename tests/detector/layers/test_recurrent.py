@@ -52,6 +52,15 @@ def test_gru_is_that_of_the_paper(scripted):
     torch.testing.assert_close(found.flatten(1).double(), torch.stack(expected), atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (6, 1), (1, 6), (6, 6)])
+def test_an_input_of_a_single_pixel_is_convolved_like_any_other(size):
+    torch.manual_seed(0)
+    cell, x = ConvGRU(2, 3, stride=2), torch.randn(4, 2, *size)
+    found = cell.convolve_input(x)
+    assert found.shape == (4, 9, *(-(-side // 2) for side in size))
+    torch.testing.assert_close(found, cell.x2h(x))
+
+
 @pytest.mark.parametrize("make", [ConvLSTM, ConvGRU])
 @pytest.mark.parametrize("scripted", [False, True])
 def test_state(make, scripted):
