@@ -7,7 +7,7 @@ import torch
 from registered_model import NAME, PROTOCOL, TAGS, copy_export, register_version
 
 from detector.export.check import check_export
-from evforge.registry.register import _shortened, check_registered, describe_version, register
+from evforge.registry.register import LONGEST_DESCRIPTION, _shortened, check_registered, describe_version, register
 
 
 def test_damaged_model_is_refused_and_nothing_registered(export, tmp_path, tracker):
@@ -49,6 +49,9 @@ def test_a_long_card_is_cut_in_the_description_only(section):
     assert short.endswith("\n\nMore: there.\n") and card.startswith(short.removesuffix("More: there.\n").rstrip())
     assert short.count("## Section") == (4 if section == 1000 else 0)
     assert _shortened("# car", "More: there.") == "# car"
+    longest = "x" * LONGEST_DESCRIPTION
+    assert _shortened(longest, "end") == longest
+    assert _shortened(f"{longest}x", "end") == f"{longest[:-6]}\n\nend\n", "as long as a description may be"
 
 
 def test_registered_version_links_everything(export, tracker):
