@@ -222,3 +222,15 @@ def test_a_tree_is_a_disc_on_a_trunk():
     assert image[13, 4] == pytest.approx(house) and image[21, -9] > crown + 0.05
     assert image[50, 0] == pytest.approx((2 * trunk + ground) / 3)
     assert image[51, 0] == pytest.approx(ground)
+
+
+def test_a_street_in_a_frame_of_twice_the_size():
+    image = draw_background(Plain(integer=200), 240, 640)
+    sky, house, ground, mark, post = 0.55, 0.425, 0.375, 0.7, 0.225
+    assert image[60, [106, 109, 113]] == pytest.approx([house, sky, house])  # houses of 52 px, 56 px apart
+    assert image[[31, 32], 76] == pytest.approx([sky, house])
+    assert image[174, [1, 16, 19, 38, 41]] == pytest.approx([mark, mark, ground, ground, mark])
+    assert image[[39, 106, 107], 203] == pytest.approx([post, post, ground])
+    tree = draw_background(Plain(share=0.25), 240, 640)
+    assert tree[41, [-14, 14]] == pytest.approx(0.22) and tree[[26, 56], 2] == pytest.approx(0.22)  # a radius of 16 px
+    assert (np.abs(tree[41, [-17, 17]] - 0.22) > 0.05).all()
