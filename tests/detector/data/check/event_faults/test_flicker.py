@@ -120,3 +120,12 @@ def test_lines_of_a_spectrum(peaks, floor, expected):
     amplitudes = np.full(501, floor)
     amplitudes[list(peaks)] = list(peaks.values())
     assert flicker_lines(np.arange(501.0), amplitudes) == expected
+
+
+def test_a_single_whole_second_is_enough():
+    t = np.arange(0, 1_000_000, 500)
+    lamp = t[(t // 5_000) % 2 == 0]
+    for end, number in ((999_999, 1), (998_999, 0)):  # the last event is in the last millisecond, or in the one before
+        counter = RateCounter(0)
+        counter.add(np.append(np.sort(np.append(lamp, np.arange(0, 998_000, 1_000))), end))
+        assert len(list(counter.findings(PATH))) == number
