@@ -75,6 +75,7 @@ def test_eval_plan_streams_whole_files_longest_first():
         [RowStep(0, 0, True, 0), RowStep(0, 4, False, 0), RowStep(2, 0, True, 1)],
     ]
     assert eval_plan([9], 4, 2)[1] == [RowStep(None, 0, True, 0)] * 3
+    assert eval_plan([9, 4], 4, 2)[1] == [RowStep(1, 0, True, 0), *[RowStep(None, 0, True, 1)] * 2]
 
 
 def test_some_segments_run_backwards_as_a_whole():

@@ -208,3 +208,20 @@ def test_times_of_frames_are_whole_microseconds(tmp_path, name: str):
         file["data"].attrs[name] = 1.25
     with pytest.raises(ValueError, match=f"a.h5: attribute {name} is 1.25, allowed: whole microseconds"):
         read_attributes(path)
+
+
+@pytest.mark.parametrize("compression", ["lzf", None])
+def test_frames_outside_the_file_are_zero(tmp_path, compression):
+    data = np.arange(1, 4, dtype=np.uint8).reshape(3, 1, 1, 1) * np.ones((1, 2, 12, 40), np.uint8)
+    path = tmp_path / "a.h5"
+    if compression:
+        write(path, data)
+    else:
+        with h5py.File(path, "w") as file:
+            file["data"] = data
+    reader = open_tensors(path)
+    for start, expected in ((0, [1, 2, 3, 0]), (-1, [0, 1, 2, 3]), (2, [3, 0, 0, 0]), (3, [0] * 4), (-4, [0] * 4)):
+        out = np.full((4, 2, 12, 40), 9, np.uint8)
+        reader.read(start, out)
+        assert out.min((1, 2, 3)).tolist() == out.max((1, 2, 3)).tolist() == expected
+    reader.close()

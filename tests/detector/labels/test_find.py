@@ -7,7 +7,7 @@ import pytest
 
 from detector.events import BBOX_dtype
 from detector.labels import detect_format, find_labels, labels_path, save_labels
-from detector.labels.find import searched_names
+from detector.labels.find import frames_file, is_prediction, searched_names
 from detector.utils.remote import Address
 
 YOLO = "0 0.5 0.25 0.125 0.0625\n"
@@ -142,3 +142,16 @@ def test_labels_of_one_of_several_recordings_are_named_in_error_messages(
     )
     (tmp_path / given.rstrip("/")).rename(tmp_path / wanted.rstrip("/"))
     assert find_labels(recording).path == tmp_path / wanted.rstrip("/")
+
+
+def test_boxes_of_a_detector_have_its_frames(tmp_path):
+    write(tmp_path / "a.json", '{"num_frames": 3, "annotations": []}')
+    write(tmp_path / "b.json", COCO)
+    (tmp_path / "c.json").touch()
+    write(tmp_path / "d.csv", CSV)
+    write(tmp_path / "e.csv", CSV)
+    frames_file(tmp_path / "e.csv").touch()
+    (tmp_path / "f.json").mkdir()
+    names = ("a.json", "b.json", "c.json", "d.csv", "e.csv", "f.json", "none.json")
+    assert [is_prediction(tmp_path / name) for name in names] == [True, False, False, False, True, False, False]
+    assert is_prediction(Address("s3://bucket/a.json")) is False

@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 
 from detector.synthetic.scene import Scene, SceneObject, _plan_camera, make_scene
+from detector.synthetic.sprites import CAR, PEDESTRIAN
 
 HEIGHT, WIDTH = 120, 160
 
@@ -96,3 +98,106 @@ def test_the_camera_and_the_objects_of_a_seed():
         ],
         atol=0.006,
     )
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    """10 s at 200 Hz, twice as large as the frame of 160 x 120 pixels in which speeds are defined."""
+    return [make_scene(np.random.default_rng(seed), 2001, 200, 240, 320) for seed in range(4)]
+
+
+def plateaus(values):
+    """Value and length of each run of equal values, without the first and the last one, which may be cut off."""
+    bounds = np.flatnonzero(np.abs(np.diff(values)) > 1e-9) + 1
+    return [(values[begin], end - begin) for begin, end in zip(bounds, bounds[1:], strict=False)]
+
+
+def test_the_camera_pans_and_pauses(scenes):
+    for scene in scenes:
+        assert scene.background.shape == (240, 640) and scene.pan.shape == (2001,)
+        parts = [(abs(speed), length) for speed, length in plateaus(np.diff(scene.pan) * 200) if length > 50]
+        assert len(parts) >= 2
+        for speed, length in parts:
+            if speed < 1e-6:
+                assert 2.0 * 200 - 41 <= length <= 2.6 * 200 - 38  # the camera needs 0.2 s to stop
+            else:
+                assert 8 <= speed <= 16 and 2.0 * 200 - 41 <= length <= 3.5 * 200 - 38
+
+
+def test_objects_cross_the_frame_at_their_speed(scenes):
+    objects = [(scene, thing) for scene in scenes for thing in scene.objects]
+    for scene, thing in objects:
+        height, width = thing.sprite.shape[2:]
+        drift = scene.pan[thing.first : thing.first + len(thing.x)] - scene.pan[thing.first]
+        way = thing.x - thing.x[0] + drift
+        np.testing.assert_allclose(way, 0.8 * height * (thing.phase - thing.phase[0]), atol=1e-6)  # a cycle's length
+        steps = np.abs(np.diff(way))
+        least, most = {PEDESTRIAN: (16, 32), CAR: (25, 60)}[thing.class_id]
+        if steps.size:
+            assert 2 * least / 200 <= steps.max() + 1e-9 and steps.max() <= 2 * most / 200 + 1e-9
+            assert thing.stops or steps.min() == pytest.approx(steps.max())
+        assert -width <= thing.x.min() and thing.x.max() <= 320
+        enters = thing.x[0] == (-width if way[-1] > 0 else 320)  # at the side from which it moves
+        assert enters or thing.first == 0 and -0.3 * width <= thing.x[0] <= 320 - 0.7 * width
+    assert min(thing.first for _, thing in objects) == 0 < max(thing.first for _, thing in objects) < 2000
+
+
+def test_near_objects_are_lower_and_drawn_last(scenes):
+    for scene in scenes:
+        depths = [thing.depth for thing in scene.objects]
+        assert depths == sorted(depths)
+        arrivals = [thing.first for thing in sorted(scene.objects, key=lambda thing: thing.track_id)]
+        assert arrivals == sorted(arrivals)
+        for thing in scene.objects:
+            height = thing.sprite.shape[2]
+            bob = 0.012 * height * np.abs(np.sin(2 * np.pi * thing.phase)) if thing.class_id == PEDESTRIAN else 0
+            foot = thing.y + height + bob
+            assert foot[0] == pytest.approx(240 * (0.42 + 0.53 * thing.depth))
+            way = np.abs(thing.phase - thing.phase[0]) * 0.8 * height
+            assert (np.abs(foot - foot[0]) <= 0.05 * way + 1e-6).all()
+            slope = np.polyfit(way, foot, 1) if way[-1] > 1 else (0, foot[0])
+            np.testing.assert_allclose(foot, np.polyval(slope, way), atol=1e-6)
+
+
+def test_objects_stop_with_the_camera(scenes):
+    stopped = [(scene, thing) for scene in scenes for thing in scene.objects if thing.stops]
+    assert stopped
+    for scene, thing in stopped:
+        begin = int(np.argmax(np.diff(thing.phase) == 0))
+        moment = thing.first + begin
+        assert scene.pan[moment] == pytest.approx(scene.pan[moment + 1], abs=1e-9)
+        assert scene.pan[moment - 3] != scene.pan[moment] or moment == 40  # the camera has just stopped
+        width = thing.sprite.shape[3]
+        inside = min(thing.x[begin] + width, 320) - max(thing.x[begin], 0)
+        assert inside > 0.6 * width
+        still = np.count_nonzero(np.diff(thing.phase) == 0)
+        assert still <= 1.7 * 200 + 2 and (still >= 1.2 * 200 - 2 or begin + still >= len(thing.x) - 2)
+
+
+def test_classes_arrive_at_their_mean_intervals(scenes):
+    for class_id, interval in ((PEDESTRIAN, 3.0), (CAR, 2.2)):
+        later = [sum(thing.first > 0 and thing.class_id == class_id for thing in scene.objects) for scene in scenes]
+        assert np.mean(later) == pytest.approx(10 / interval, abs=2)
+        first = [sum(thing.first == 0 and thing.class_id == class_id for thing in scene.objects) for scene in scenes]
+        assert set(first) <= {1, 2}
+
+
+def test_drawings_between_two_phases_are_mixed():
+    sprite = np.zeros((4, 2, 1, 1), np.float32)
+    sprite[:, 0, 0, 0] = [1, 3, 7, 15]
+    phase = np.array([0.0, 0.0625, 0.25, 0.9375, 1.125, -0.125])
+    thing = SceneObject(PEDESTRIAN, 0, sprite, 0.5, 0, np.zeros(6), np.zeros(6), phase, False)
+    assert [thing.drawing(age)[0, 0, 0] for age in range(6)] == [1, 1.5, 3, 4.5, 2, 8]
+
+
+def test_an_object_at_the_lower_right_corner_is_cut_off():
+    image = box_scene(box_object([27.0], [18.0])).render(0)
+    np.testing.assert_array_equal(image[18:, 27:], np.float32(0.9))
+    assert (image[:18] == 0.5).all() and (image[:, :27] == 0.5).all()
+    shifted = box_scene(box_object([9.0], [5.25])).render(0)
+    np.testing.assert_allclose(shifted[4:11, 10], [0.5, 0.8, 0.9, 0.9, 0.9, 0.6, 0.5], rtol=1e-6)
+
+
+def test_objects_exist_from_their_first_moment():
+    scene = box_scene(box_object([3.0, 4.0], [5.0, 5.0], first=1), moments=4)
+    assert [[age for _, _, age in scene.present(moment)] for moment in range(4)] == [[], [0], [1], []]

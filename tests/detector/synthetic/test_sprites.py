@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -163,3 +165,139 @@ def test_the_drawings_of_a_seed():
         ],
         atol=0.002,
     )
+
+
+class Plain:
+    """A generator of chosen numbers: shares of the ranges, 0.5 by default, noise of 0 and one integer."""
+
+    def __init__(self, *shares, share=0.5, integer=0):
+        self.shares, self.share, self.integer = list(shares), share, integer
+
+    def uniform(self, low=0.0, high=1.0):
+        return low + (self.shares.pop(0) if self.shares else self.share) * (high - low)
+
+    def standard_normal(self, shape):
+        return np.zeros(shape)
+
+    def integers(self, stop):
+        return self.integer % stop
+
+
+def runs(line):
+    """Runs of equal intensity along a line of a drawing: intensity, and begin and end relative to its length."""
+    light = np.where(line[1] > 0.5, line[0] / np.maximum(line[1], 0.5), 0)
+    bounds = [0, *(np.flatnonzero(np.abs(np.diff(light)) > 0.005) + 1), light.size]
+    parts = [(light[(begin + end) // 2], begin, end) for begin, end in pairwise(bounds) if end - begin > 1]
+    return [(tone, begin / light.size, end / light.size) for tone, begin, end in parts if tone > 0]
+
+
+def assert_runs(line, expected):
+    found = runs(line)
+    assert len(found) == len(expected), found
+    np.testing.assert_allclose(found, expected, atol=0.012)
+
+
+@pytest.mark.parametrize(
+    ("y", "expected"),
+    [
+        (0.05, [(0.8, 0.246, 0.678)]),
+        (0.3, [(0.8, 0.176, 0.234), (0.12, 0.234, 0.44), (0.8, 0.44, 0.49), (0.12, 0.49, 0.705), (0.8, 0.705, 0.768)]),
+        (0.55, [(0.8, 0.007, 0.92), (1, 0.92, 0.99)]),
+        (
+            0.8,
+            [
+                *(
+                    (0.8, 0, 0.097),
+                    (0.06, 0.097, 0.154),
+                    (0.6, 0.154, 0.246),
+                    (0.06, 0.246, 0.303),
+                    (0.8, 0.303, 0.697),
+                ),
+                *((0.06, 0.697, 0.754), (0.6, 0.754, 0.846), (0.06, 0.846, 0.903), (0.8, 0.903, 1)),
+            ],
+        ),
+        (0.95, [(0.06, 0.132, 0.268), (0.06, 0.732, 0.868)]),
+    ],
+)
+def test_rows_of_a_car(y, expected):
+    """Worked by hand from the shapes; a bright body has dark windows."""
+    ((light, opacity),) = draw_car(Plain(), 1, 4, 1)
+    assert light.shape == (120, 234)
+    row = int(y * 120)
+    assert_runs((light[row], opacity[row]), expected)
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        (0.19, [(0.13, 0.25, 0.6), (0.06, 0.6, 0.71), (0.6, 0.71, 0.89), (0.06, 0.89, 1)]),
+        (0.36, [(0.13, 0, 0.1), (0.75, 0.1, 0.42), (0.13, 0.42, 0.82)]),
+        (0.955, [(0.13, 0.42, 0.5), (1, 0.5, 0.6), (0.13, 0.6, 0.82)]),
+    ],
+)
+def test_columns_of_a_car(x, expected):
+    """A dark body has bright windows."""
+    ((light, opacity),) = draw_car(Plain(share=0.25), 1, 4, 1)
+    assert light.shape == (120, 225)
+    column = int(x * 225)
+    assert_runs((light[:, column], opacity[:, column]), expected)
+
+
+def test_limbs_of_a_pedestrian():
+    drawings = draw_pedestrian(Plain(0.5, 0.5, 0.5, 0, 0.5), 1, 4)  # a bright coat and dark trousers
+    assert drawings.shape == (GAIT_PHASES, 2, 176, 74)
+    upper = [(0.7, 0, 0.17), (0.8, 0.17, 0.19), (0.6, 0.19, 0.57), (0.8, 0.57, 0.65)]
+    near_is_lifted, far_is_lifted = drawings[0, :, :, 37], drawings[GAIT_PHASES // 2, :, :, 37]
+    assert_runs(near_is_lifted, [*upper, (0.16, 0.65, 0.94), (0.112, 0.94, 1)])
+    assert_runs(far_is_lifted, [*upper, (0.16, 0.65, 1)])
+    assert_runs(drawings[0, :, 61], [(0.8, 0.191, 0.381), (0.6, 0.381, 0.619), (0.8, 0.619, 0.809)])
+    apart = drawings[GAIT_PHASES // 4]  # the near foot and the far arm are in front
+    assert_runs(apart[:, 88], [(0.6, 0.102, 0.361), (0.8, 0.361, 0.809), (0.48, 0.809, 0.898)])
+    assert_runs(apart[:, 162], [(0.112, 0, 0.367), (0.16, 0.633, 1)])
+
+
+def test_a_street_of_equal_houses_and_a_post():
+    image = draw_background(Plain(integer=100), 120, 320)
+    sky, house, window, ground, mark, post = 0.55, 0.425, 0.5, 0.375, 0.7, 0.225
+
+    def column(x, *rows):
+        return pytest.approx([float(image[row, x]) for row in rows], abs=1e-6)
+
+    assert column(38, 15, 16, 45, 46) == [sky, house, house, ground]
+    assert column(34, 19, 20, 23, 24, 28, 31, 32, 39, 40, 44) == [house, *[window] * 2, house, *[window] * 2] + [
+        house,
+        window,
+        house,
+        house,
+    ]
+    assert image[21, 32] == pytest.approx((house * 2 + window) / 3)  # a window has the columns 33 to 35
+    assert column(2, 21, 26) == [window, house]  # the last house continues at the left edge
+    assert image[30, 54:56] == pytest.approx((2 * sky + house) / 3)  # the gap to the next house
+    assert column(4, 85, 86, 88, 89) == [ground, mark, mark, ground]
+    assert image[87, [8, 9, 19, 20]] == pytest.approx(
+        [(2 * mark + ground) / 3, (mark + 2 * ground) / 3, (mark + 2 * ground) / 3, (2 * mark + ground) / 3]
+    )
+    assert column(101, 19, 20, 53, 54) == [house, post, post, ground]
+    assert image[50, [99, 103]] == pytest.approx((2 * ground + post) / 3)
+
+
+def test_a_tree_is_a_disc_on_a_trunk():
+    image = draw_background(Plain(share=0.25), 120, 320)
+    house, crown, trunk, ground = 0.3375, 0.22, 0.1875, 0.3375
+    assert image[21, [-6, 0, 6]] == pytest.approx(crown)  # 8 px around row 21 of column 0
+    assert image[[14, 28], 1] == pytest.approx(crown) and image[[14, 28], -2] == pytest.approx(crown)
+    assert image[13, 4] == pytest.approx(house) and image[21, -9] > crown + 0.05
+    assert image[50, 0] == pytest.approx((2 * trunk + ground) / 3)
+    assert image[51, 0] == pytest.approx(ground)
+
+
+def test_a_street_in_a_frame_of_twice_the_size():
+    image = draw_background(Plain(integer=200), 240, 640)
+    sky, house, ground, mark, post = 0.55, 0.425, 0.375, 0.7, 0.225
+    assert image[60, [106, 109, 113]] == pytest.approx([house, sky, house])  # houses of 52 px, 56 px apart
+    assert image[[31, 32], 76] == pytest.approx([sky, house])
+    assert image[174, [1, 16, 19, 38, 41]] == pytest.approx([mark, mark, ground, ground, mark])
+    assert image[[39, 106, 107], 203] == pytest.approx([post, post, ground])
+    tree = draw_background(Plain(share=0.25), 240, 640)
+    assert tree[41, [-14, 14]] == pytest.approx(0.22) and tree[[26, 56], 2] == pytest.approx(0.22)  # a radius of 16 px
+    assert (np.abs(tree[41, [-17, 17]] - 0.22) > 0.05).all()

@@ -1,4 +1,5 @@
 import json
+import random
 from dataclasses import replace
 
 import optuna
@@ -240,3 +241,16 @@ def test_a_space_is_written_with_the_lists_that_are_left(tmp_path):
     resolved = replace(space, domains={**space.domains, "anchors.anchor_list": lists})
     target.write_text(space_text(space.path, resolved))
     assert load_space(target).domains == resolved.domains
+
+
+def test_a_sample_near_another_one_is_near_or_random_for_each_key(tmp_path):
+    space, config = load(tmp_path, "space: {optim.lr: {loguniform: [1e-4, 1e-2]}}"), Config()
+
+    def factors(redrawn):
+        generator = random.Random(0)
+        drawn = [space.draw_near(config, {"optim.lr": 1e-3}, generator, redrawn)["optim.lr"] for _ in range(40)]
+        return [round(rate / 1e-3, 9) for rate in drawn]
+
+    assert set(factors(0.0)) == {0.8, 1.2}
+    assert not {0.8, 1.2} & set(factors(1.0))
+    assert 2 <= sum(factor not in (0.8, 1.2) for factor in factors(0.25)) <= 18

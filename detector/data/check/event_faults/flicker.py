@@ -156,11 +156,11 @@ def flicker_lines(frequencies: np.ndarray, amplitudes: np.ndarray) -> list[tuple
 
 def _is_line(frequencies: np.ndarray, amplitudes: np.ndarray, line: int) -> bool:
     around = amplitudes[(frequencies > line / 2) & (frequencies < 2 * line)]
-    return bool(around.size) and _height(amplitudes, line) >= MIN_RATIO * max(float(np.median(around)), 1e-9)
+    return _height(amplitudes, line) >= MIN_RATIO * max(float(np.median(around)), 1e-9)
 
 
 def _height(amplitudes: np.ndarray, line: int) -> float:
-    return float(amplitudes[line - 1 : line + 2].max()) if amplitudes.size > line else 0.0
+    return float(amplitudes[line - 1 : line + 2].max())
 
 
 def _spectrum(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

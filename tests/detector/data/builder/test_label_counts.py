@@ -137,6 +137,7 @@ LABELS_20_HZ = np.arange(1, 201) * 50_000
         (LABELS_20_HZ // 1000, 0, 10 * SECOND, r"look like milliseconds, .*--label_time_unit ms$"),
         (LABELS_20_HZ * 1000, 0, 10 * SECOND, r"look like nanoseconds, .*--label_time_unit ns$"),
         (np.append(LABELS_20_HZ, 10**15), 2 * SECOND, 12 * SECOND - 1, r"about 2\.0 s earlier"),  # and a wild time
+        ([-(10**15), *LABELS_20_HZ, 10**15], 2 * SECOND, 12 * SECOND - 1, r"about 2\.0 s earlier"),
         (LABELS_20_HZ * 2, 0, 10 * SECOND - 1, r"labels last 19\.900 s, events 10\.000 s: no constant offset fits"),
     ],
 )
@@ -172,6 +173,7 @@ def test_times_in_another_unit_may_last_a_twentieth_and_a_frame_longer_than_the_
     [
         LABELS_20_HZ,
         [0, *LABELS_20_HZ],  # one at the start
+        np.arange(11) * SECOND,  # the first at the start, the last at the end
         [round(k * 1e6 / 60) for k in range(1, 601)],
         [16_667, 33_333, 50_000],  # the first frame only
         [*LABELS_20_HZ, 10**15],  # one wild time
@@ -208,6 +210,74 @@ def test_times_count_from_the_first_event_within_a_fiftieth_of_the_duration(last
     assert cause is not None and ("as if they counted from its first event" in cause) == found, cause
 
 
+@pytest.mark.parametrize(
+    ("times", "frames", "unit"),
+    [
+        ([*range(0, 10_501, 50), 10_550], 200, "ms"),  # 1.05 times the duration and one frame
+        ([*range(0, 10_501, 50), 10_551], 200, None),
+        ([0, 1, 3], 20, "ms"),  # an interval of 1.5 ms
+        ([0, 1, 2], 20, None),
+        ([0, 1_499], 200, "ms"),
+        ([0, 1_500], 200, None),  # a plausible interval in microseconds
+        ([2_000_000, 998_000_000, 1_000_000_000, 1_002_000_000], 200, "ns"),  # a tenth of the duration
+        ([2_000_000, 998_000_000, 1_000_000_000, 1_001_999_999], 200, None),
+        ([2_000_000, 4_000_000, 1_002_000_000, 1_004_000_000], 200, None),  # half of them are inside
+    ],
+)
+def test_times_in_another_unit_fill_the_recording_at_plausible_intervals(times, frames, unit):
+    cause = time_cause(boxes_at(times), Frames(0, 50_000, frames), (0, frames * 50_000)) or ""
+    assert ("look like" in cause, cause[-2:] == unit) == (unit is not None,) * 2, cause
+
+
+def test_times_are_stated_in_the_unit_in_which_they_were_read():
+    assert time_cause(boxes_at(np.arange(1, 11) * 1000), GRID, (0, 10 * SECOND), "ms") == (
+        "label times 1 to 10 look like seconds and not milliseconds, events last 10 s: give --label_time_unit s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "expected"),
+    [
+        (
+            100_001,  # exactly as long as the recording
+            10_100_000,
+            "labels (0.100 to 10.100 s) seem about 0.1 s later than the events (0.000 to 10.000 s), -0.100 to -0.100 s "
+            "bring all of them inside: give `build` --label_offset -100000",
+        ),
+        (
+            1,  # a fiftieth longer
+            10_200_000,
+            "labels (0.000 to 10.200 s) seem about 0.1 s later than the events (0.000 to 10.000 s), as far as their "
+            "ranges tell: give `build` --label_offset -100000",
+        ),
+        (
+            1,
+            10_200_001,
+            "labels last 10.200 s, events 10.000 s: no constant offset fits, the recording may be cut short or another "
+            "one",
+        ),
+    ],
+)
+def test_an_offset_fits_labels_that_are_hardly_longer_than_the_recording(first, last, expected):
+    times = [first, *range(500_000, 10_000_001, 500_000), last]
+    assert time_cause(boxes_at(times), GRID, (0, 10 * SECOND)) == expected
+
+
+@pytest.mark.parametrize(
+    ("grid", "start", "first", "last", "found"),
+    [
+        (Frames(2 * SECOND, 50_000, 200), 2_010_000, -209_798, 9_000_000, True),  # a fiftieth is 199,799 us
+        (Frames(2 * SECOND, 50_000, 200), 2_010_000, -209_799, 9_000_000, False),
+        (GRID, 50_001, -49_999, 9_950_000, True),
+        (GRID, 50_000, -49_999, 9_950_000, False),  # the first event is in the first frame
+    ],
+)
+def test_times_that_begin_before_the_recording_count_from_the_first_event(grid, start, first, last, found):
+    times = [first, *range(500_000, 9_000_000, 500_000), last]
+    cause = time_cause(boxes_at(times), grid, (start, int(grid.end) - 1))
+    assert cause is not None and ("as if they counted from its first event" in cause) == found, cause
+
+
 @pytest.mark.parametrize(("number", "found"), [(49, True), (50, False)])
 def test_two_percent_of_the_times_outside_have_a_cause(number, found):
     cause = time_cause(boxes_at([*np.arange(1, number + 1) * 190_000, 10_000_001]), GRID, (0, 10 * SECOND - 1))
@@ -236,6 +306,44 @@ def test_a_bottom_right_corner_is_at_most_one_pixel_beyond_the_sensor(right, bot
     assert (cause is not None and "look like the bottom-right corner" in cause) == found
 
 
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([(0, 0, 1, 1)], "relative to the image"),
+        ([(-0.1, 0, 1, 1)], None),
+        ([(0, -0.1, 1, 1)], None),
+        ([(0, 0, 0, 1)], None),
+        ([(0, 0, 1, 1), (1.5, 0, 1, 1)], None),
+        ([(0, 0, 1, 1), (0, 1.5, 1, 1)], None),
+        ([(0, 0, 1, 1), (0, 0, 1.5, 1)], None),
+        ([(0, 0, 1, 1), (0, 0, 1, 1.5)], None),
+        ([(71, 20, 30, 10)], None),  # one pixel beyond the sensor
+        ([(71.5, 20, 30, 10)], "centres"),
+        ([(10, 61, 10, 20)], None),
+        ([(10, 61.5, 10, 20)], "centres"),
+        ([(9, 9, 9, 9)] * 19 + [(80, 20, 30, 10)], "centres"),
+        ([(9, 9, 9, 9)] * 20 + [(80, 20, 30, 10)], None),  # less than 5 % are beyond the sensor
+        ([(60, 50, 61, 70)], "corner"),
+        ([(60, 50, 60, 70)], None),  # a corner would be at the same x
+        ([(60, 50, 90, 51)], "corner"),
+        ([(60, 50, 90, 50)], None),
+        ([(10, 60, 22, 30)], "centres"),  # from x = -1
+        ([(10, 60, 22.5, 30)], None),
+        ([(80, 10, 30, 22)], "centres"),  # from y = -1
+        ([(80, 10, 30, 22.5)], None),
+        ([(80, 30, 42, 10)], "centres"),  # to x = 101
+        ([(80, 30, 43, 10)], None),
+        ([(30, 60, 10, 42)], "centres"),  # to y = 81
+        ([(30, 60, 10, 43)], None),
+        ([(80, 30, 30, 10)] * 100 + [(80, 30, 60, 10)], "centres"),
+        ([(80, 30, 30, 10)] * 99 + [(80, 30, 60, 10)], None),  # one of 100 does not fit
+    ],
+)
+def test_layouts_have_borders(rows, expected):
+    cause = layout_cause(boxes(*((0, *row, 0, 1) for row in rows)), (80, 100))
+    assert cause is None if expected is None else cause is not None and expected in cause, cause
+
+
 def test_boxes_of_larger_images_are_not_kept_and_have_a_cause():
     labels = boxes(
         (50_000, 10, 20, 30, 40, 0, 1),  # on the sensor
@@ -259,6 +367,12 @@ def test_the_likely_image_size():
         return size_cause(boxes(*inside, *outside), (180, 240)) or ""
 
     assert "images of 304 x 240 px" in cause(304, 201)
+    assert "images of 304 x 240 px" in cause(305, 201) and "images of 346 x 260 px" in cause(306, 240)
+    assert "images of 304 x 240 px" in cause(290, 241) and "images of 346 x 260 px" in cause(290, 242)
+    assert "images of 640 x 480 px" in cause(576, 300) and "other images" in cause(575, 300)  # 90 % of 640
+    assert "images of 640 x 480 px" in cause(400, 432) and "other images" in cause(400, 431)
+    few = [(50_000, 1, 1, 9, 9, 0, k) for k in range(20)]
+    assert size_cause(boxes(*few, (50_000, 500, 400, 9, 9, 0, 20)), (180, 240)) is None  # less than 5 %
     assert "images of 640 x 480 px" in cause(500, 481)  # the height fits
     assert "other images or another sensor" in cause(500, 400)
     assert "other images or another sensor" in cause(4000, 3000)

@@ -172,3 +172,12 @@ def test_label_times_in_seconds(tmp_path):
     assert load_labels(tmp_path / "out" / "train" / "street_bbox.npy")["t"].tolist() == list(
         range(2_000_000, 2_900_001, 100_000)
     )
+
+
+def test_two_recordings_have_two_tensor_files(tmp_path):
+    plan = Plan(tmp_path / "out", config(), None, NAMES)
+    one, two = Source(tmp_path / "a" / "x_td.dat", "val"), Source(tmp_path / "b" / "x.raw", "val")
+    with pytest.raises(ValueError, match=r"a/x_td.dat and .*b/x.raw would both become .*out/val/x$"):
+        check_plan([one, two], plan)
+    check_plan([one, replace(two, split="test")], plan)
+    check_plan([one, replace(two, name="y")], plan)

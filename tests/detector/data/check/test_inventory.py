@@ -5,7 +5,7 @@ import h5py
 import numpy as np
 import pytest
 
-from detector.data.check.inventory import find_data, read_tensor_header, stray_labels
+from detector.data.check.inventory import find_data, give_labels, read_tensor_header, stray_labels
 from detector.events.frames import Frames
 from detector.labels import LabelTiming
 
@@ -92,3 +92,20 @@ def test_own_labels_that_are_not_used_are_not_stray(tmp_path):
     (found,) = find_data(tmp_path / "a_td.dat")
     used = replace(found, labels=tmp_path / "other.csv")
     assert list(stray_labels([found])) == list(stray_labels([used])) == [tmp_path / "b_bbox.npy"]
+
+
+def test_labels_are_given_to_a_single_recording(tmp_path):
+    for name in ("a.raw", "b.raw", "boxes.csv"):
+        (tmp_path / name).write_bytes(b"")
+    with h5py.File(tmp_path / "c.h5", "w") as file:
+        file["data"] = np.zeros(3)
+    one, two, tensor = (find_data(tmp_path / name)[0] for name in ("a.raw", "b.raw", "c.h5"))
+    assert give_labels([one, two], None) == [one, two]
+    (found,) = give_labels([one], str(tmp_path / "boxes.csv"))
+    assert (found.path, found.labels_path) == (tmp_path / "a.raw", tmp_path / "boxes.csv")
+    with pytest.raises(ValueError, match=r"^--labels: got x.csv for 2 files, allowed: a single recording$"):
+        give_labels([one, two], "x.csv")
+    with pytest.raises(ValueError, match=r"^--labels: got x.csv for a tensor file, allowed: a single recording$"):
+        give_labels([tensor], "x.csv")
+    with pytest.raises(FileNotFoundError, match=r"none.csv: no such label file$"):
+        give_labels([one], tmp_path / "none.csv")

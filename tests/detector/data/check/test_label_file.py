@@ -37,6 +37,16 @@ def test_boxes_that_are_different_objects():
     assert [near_duplicates(boxes(*pair)).tolist() for pair in pairs] == [[]] * 5
 
 
+def test_pairs_of_nearly_equal_boxes_are_a_warning(tmp_path):
+    labels = boxes((300_000, 10, 20, 40, 30, 0, 5), (300_000, 10.5, 20, 40, 30, 0, 8), (600_000, 9, 9, 9, 9, 0, 5))
+    (found,) = findings_of(labels, tmp_path)
+    assert (found.severity, found.kind, found.path) == ("warning", "box nearly twice", tmp_path / "a_bbox.npy")
+    assert found.found == "1 times, first at t 300000 us: track_id 5 and 8, x 10, y 20"
+    (pixels,) = found.evidence
+    assert pixels.boxes["box"].tolist() == [[10, 20, 40, 30]] and pixels.sensor_size == (60, 80)
+    assert pixels.boxes["nearly the same box"].tolist() == [[10.5, 20, 40, 30]]
+
+
 def test_boxes_with_others_between_them():
     rows = [(5, 10 + step / 10, y, 100, 50, 0, step) for step, y in enumerate((20, 90, 150, 220, 20.2))]
     assert near_duplicates(boxes(*rows)).tolist() == [[0, 4]]

@@ -3,6 +3,7 @@ import pytest
 
 from detector.events import BBOX_dtype
 from detector.labels import load_labels, save_labels
+from detector.labels.formats.npy import is_dsec, npy_fields, read_npy
 
 
 def boxes(times):
@@ -158,3 +159,31 @@ def test_times_that_no_unit_makes_64_bits(tmp_path):
         load_times(tmp_path / "a.npy", [9223372036855], "<i8", time_unit="s")
     with pytest.raises(ValueError, match="label_time_unit: got 'min', allowed: us, ms, s, ns"):
         load_times(tmp_path / "a.npy", [1], "<i8", time_unit="min")
+
+
+def test_the_fields_of_files_with_boxes(tmp_path):
+    names = ("x", "y", "w", "h", "class_id", "timestamp")
+    for file, fields in (("boxes", names), ("untimed", names[:-1]), ("untyped", (*names[:4], "t"))):
+        np.save(tmp_path / f"{file}.npy", np.zeros(2, [(name, "<f4") for name in fields]))
+    np.save(tmp_path / "plain.npy", np.zeros(2))
+    (tmp_path / "text.npy").write_text("boxes")
+    assert npy_fields(tmp_path / "boxes.npy") == names
+    for other in ("untimed", "untyped", "plain", "text", "none"):
+        assert npy_fields(tmp_path / f"{other}.npy") == ()
+    assert [is_dsec(tmp_path / name, names) for name in ("tracks.npy", "a_tracks.npy", "boxes.npy")] == [1, 1, 0]
+    assert not is_dsec(tmp_path / "tracks.npy", ())
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0)])
+def test_versions_of_the_format_and_bytes_after_the_array(tmp_path, version):
+    with (tmp_path / "a.npy").open("wb") as file:
+        np.lib.format.write_array(file, boxes([3, 7]), version=version)
+        file.write(b"rest")
+    assert read_npy(tmp_path / "a.npy")["t"].tolist() == [3, 7]
+    np.save(tmp_path / "b.npy", np.array([{}, None]))
+    with pytest.raises(ValueError, match="^the file contains Python objects, allowed: structured boxes$"):
+        read_npy(tmp_path / "b.npy")
+    content = (tmp_path / "a.npy").read_bytes()
+    (tmp_path / "c.npy").write_bytes(content[:-5])
+    with pytest.raises(ValueError, match="^the file contains a part of the 2 boxes in its header, allowed: a complete"):
+        read_npy(tmp_path / "c.npy")

@@ -59,6 +59,7 @@ def test_tracks_are_ids_other_than_0(tracks, found):
         ([1, 1], False, [1, 1]),
         ([0, 0], False, [1, 1]),
         ([0, 1], True, [0, 1]),
+        ([1, 2], True, [1, 2]),
         ([0.25, 0.25], True, [0.25, 0.25]),
         ([], False, []),
     ],

@@ -148,6 +148,7 @@ def test_labels_at_other_times(scene, activity, offset):
     curve, pixels = found.evidence
     assert isinstance(curve, Curves)
     assert isinstance(pixels, PixelMap)
+    assert pixels.sensor_size == (80, 120) and pixels.counts is not None
     assert pixels.boxes["as stored"].shape == pixels.boxes["label times corrected"].shape == (3, 4)
 
 
@@ -274,6 +275,7 @@ def test_boxes_in_another_layout(scene, activity):
     bars, pixels = found.evidence
     assert isinstance(bars, Bars)
     assert bars.marked == ("mirrored in x",)
+    assert pixels.sensor_size == (80, 120) and pixels.counts is not None
     right = pixels.boxes["mirrored in x"]
     assert np.allclose(right[:, 0], 120 - pixels.boxes["as stored"][:, 0] - right[:, 2])
     small = labels.copy()

@@ -58,3 +58,16 @@ def test_boxes_of_another_resolution_are_recognized(scene, activity):
     found = find_layout(activity, large, 100_000)
     assert found.best == "scaled from 640 x 480 px to the sensor"
     assert found.lead > 0.2
+
+
+def test_half_of_the_boxes_remain_inside_the_recording(scene, activity):
+    def shifts_with_scores(*seconds):
+        labels = np.repeat(scene[1][:1], len(seconds))
+        labels["t"] = np.array(seconds) * 1_000_000
+        found = find_shift(activity, BoxSet.of(labels), 100_000)
+        known = found.shifts[np.isfinite(found.scores)]
+        return known.min(), known.max()
+
+    assert shifts_with_scores(2, 10) == (-5_000_000, 5_000_000)
+    assert shifts_with_scores(2, 10, 10) == (-5_000_000, 1_950_000)  # until 12 s, with half of the 0.1 s
+    assert shifts_with_scores(2, 2, 10) == (-1_950_000, 5_000_000)

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detector.data.check.event_faults.flicker import RateCounter, time_step
+from detector.data.check.event_faults.flicker import RateCounter, flicker_lines, time_step
 
 PATH = Path("a.raw")
 
@@ -57,7 +57,7 @@ def test_times_in_steps_are_no_flicker(step):
     counter = RateCounter(0)
     counter.add(t)
     (found,) = counter.findings(PATH)
-    assert found.kind == "coarse event times"
+    assert (found.severity, found.path, found.kind) == ("warning", PATH, "coarse event times")
     assert f"steps of about {step:.3g} ms" in found.found
 
 
@@ -85,3 +85,47 @@ def test_fine_times_are_not_in_steps():
 )
 def test_the_grid_of_event_times(gaps, expected):
     assert time_step(np.cumsum([7, *gaps])) == (None if expected is None else pytest.approx(expected))
+
+
+@pytest.mark.parametrize(
+    ("peaks", "floor", "expected"),
+    [
+        ({100: 0.5}, 0.01, [(100, 0.5)]),
+        ({99: 0.5}, 0.01, [(100, 0.5)]),
+        ({101: 0.5}, 0.01, [(100, 0.5)]),
+        ({98: 0.5}, 0.01, []),
+        ({102: 0.5}, 0.01, []),
+        ({100: 0.1}, 0.01, [(100, 0.1)]),
+        ({100: 0.099}, 0.01, []),
+        ({100: 0.4}, 0.05, [(100, 0.4)]),
+        ({100: 0.39}, 0.05, []),  # below 8 times the median
+        ({100: 0.5, 200: 0.079}, 0.01, [(100, 0.5)]),
+        ({100: 0.5, 200: 0.081}, 0.01, [(100, 0.5), (200, 0.081)]),
+        ({100: 0.05, 200: 0.3}, 0.005, [(100, 0.05), (200, 0.3)]),
+        ({50: 0.3, 100: 0.5}, 0.01, [(50, 0.3), (100, 0.5)]),
+        ({60: 0.2, 120: 0.5}, 0.01, [(60, 0.2), (120, 0.5)]),
+        ({50: 0.5, 100: 0.3}, 0.01, [(50, 0.5), (100, 0.3)]),
+        ({100: 0.5, 15: 0.25}, 0.01, [(100, 0.5)]),
+        ({100: 0.5, 15: 0.26}, 0.01, []),  # a line of another series
+        ({100: 0.5, 14: 0.26}, 0.01, [(100, 0.5)]),
+        ({100: 0.5, 129: 0.26}, 0.01, []),
+        ({100: 0.5, 130: 0.26}, 0.01, [(100, 0.5)]),
+        ({100: 0.5, 97: 0.26}, 0.01, []),
+        ({100: 0.5, 98: 0.26}, 0.01, [(100, 0.5)]),
+        ({50: 0.5, 102: 0.26}, 0.01, [(50, 0.5)]),  # near the double frequency
+        ({50: 0.5, 103: 0.26}, 0.01, []),
+    ],
+)
+def test_lines_of_a_spectrum(peaks, floor, expected):
+    amplitudes = np.full(501, floor)
+    amplitudes[list(peaks)] = list(peaks.values())
+    assert flicker_lines(np.arange(501.0), amplitudes) == expected
+
+
+def test_a_single_whole_second_is_enough():
+    t = np.arange(0, 1_000_000, 500)
+    lamp = t[(t // 5_000) % 2 == 0]
+    for end, number in ((999_999, 1), (998_999, 0)):  # the last event is in the last millisecond, or in the one before
+        counter = RateCounter(0)
+        counter.add(np.append(np.sort(np.append(lamp, np.arange(0, 998_000, 1_000))), end))
+        assert len(list(counter.findings(PATH))) == number

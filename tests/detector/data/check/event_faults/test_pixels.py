@@ -88,6 +88,7 @@ def test_one_polarity(counts):
     (found,) = counter_of(counts, 1).findings(PATH, 10.0)
     assert (found.kind, found.found) == ("one polarity", f"all {counts.sum()} events are ON")
     assert found.evidence[0].values == {"ON": counts.sum(), "OFF": 0}
+    assert (found.evidence[0].title, found.evidence[0].marked) == ("Events of each polarity", ("ON",))
     (found,) = counter_of(counts, 0).findings(PATH, 10.0)
     assert found.found == f"all {counts.sum()} events are OFF"
     counts[:] = 4

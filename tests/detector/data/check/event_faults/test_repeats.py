@@ -43,3 +43,12 @@ def test_repeated_events_are_normal_if_times_are_in_steps():
     counter = RepeatCounter()
     counter.add(np.repeat(np.arange(200), 2), 0)
     assert [found.kind for found in counter.findings(PATH, coarse=True)] == ["events stored twice"]
+
+
+def test_the_fewest_events_and_repetitions():
+    assert [found.kind for found in find([*range(99), 3])] == ["repeated events"]  # 1 of 100
+    assert find([*range(98), 3]) == []  # 99 events
+    assert find([*range(100), 3]) == []  # 0.99 %
+    nine_of_ten = [*range(100), *range(90)]
+    assert [found.kind for found in find(nine_of_ten)] == ["events stored twice"]
+    assert [found.kind for found in find(nine_of_ten[:-1])] == ["repeated events"]
