@@ -116,7 +116,7 @@ def test_print_config_prints_what_load_reads_back(tmp_path, capsys):
         (["export", "nowhere", "out"], "nowhere: no checkpoint"),
         (["tune", "nowhere.yaml"], "nowhere.yaml: no such search space"),
         (["registry", "lst"], "action: got 'lst', allowed: list, show, register"),
-        (["train", "runs"], "unknown argument runs, see --help"),
+        (["train", "runs"], "unknown argument runs, did you mean --data.dataset_path runs?"),
         (["train", "mine.yaml"], "unknown argument mine.yaml, did you mean --config mine.yaml?"),
         (["train", "--config", "."], ".: is a folder, allowed: a YAML file"),
         (["train", "--config", "pedestrian"], "no such configuration file or recipe, did you mean pedestrians?"),
