@@ -179,12 +179,17 @@ def draw(sources: dict[str, str], number: int, seed: str) -> list[Mutant]:
 
 
 def tests_of(path: str, root: Path) -> list[str]:
-    """Return the mirrored tests of a module: its file, that of its package, those that import it, or their folder."""
+    """Return the mirrored tests of a module: its files, that of its package, those that import it, or their folder.
+
+    The files of `b.py` are `test_b.py` and `test_b_*.py`, except those of other modules.
+    """
     parts = Path(path).with_suffix("").parts[path.startswith("platform/") :]
     folder, package = Path("tests", *parts[:-1]), ".".join(parts[:-1])
     for mirrored in (folder / f"test_{parts[-1]}.py", folder.parent / f"test_{folder.name}.py"):
         if (root / mirrored).is_file():
-            return [str(mirrored)]
+            more = sorted((root / folder).glob(f"test_{parts[-1]}_*.py"))
+            own = [test for test in more if not (root / path).with_name(test.name.removeprefix("test_")).exists()]
+            return [str(mirrored), *(str(test.relative_to(root)) for test in own)]
     dotted = rf"{package} import" if parts[-1] == "__init__" else rf"{package}\.{parts[-1]}\b"
     imports = re.compile(rf"\b{dotted}|from {package} import .*\b{parts[-1]}\b")
     tests = sorted((root / "tests").rglob("test_*.py"))

@@ -137,6 +137,12 @@ def folder(tmp_path):
 
 def test_tests_of_a_module(mutants, folder):
     assert mutants.tests_of("detector/a/b.py", folder) == ["tests/detector/a/test_b.py"]
+    for more in ("tests/detector/a/test_b_more.py", "tests/detector/a/test_b_c.py", "detector/a/b_c.py"):
+        (folder / more).write_text("")
+    assert mutants.tests_of("detector/a/b.py", folder) == [
+        "tests/detector/a/test_b.py",
+        "tests/detector/a/test_b_more.py",
+    ]
     assert mutants.tests_of("detector/a/other.py", folder) == ["tests/detector/a"]
     (folder / "tests/detector/test_c.py").write_text("from detector.a import other\n")
     (folder / "tests/test_d.py").write_text("import detector.a.other\n")

@@ -43,7 +43,7 @@ def verb(
         size: size in pixels
         kind: which way
         names: names of things
-        skip_broken: whether to skip
+        skip_broken: whether to skip up to 5 % of the %s
     """
 
 

@@ -1,13 +1,22 @@
 import json
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
+from mlflow.exceptions import MlflowException
 from registered_model import NAME, PROTOCOL, TAGS, copy_export, register_version
 
 from detector.export.check import check_export
-from evforge.registry.register import LONGEST_DESCRIPTION, _shortened, check_registered, describe_version, register
+from evforge.registry.register import (
+    LONGEST_DESCRIPTION,
+    _ensure_registered_model,
+    _shortened,
+    check_registered,
+    describe_version,
+    register,
+)
 
 
 def test_damaged_model_is_refused_and_nothing_registered(export, tmp_path, tracker):
@@ -147,3 +156,16 @@ def test_failed_upload_registers_nothing(export, tracker, checks_pass, monkeypat
 def test_name_that_mlflow_refuses_is_named(export, tracker, name):
     with pytest.raises(ValueError, match=f"track.registered_model_name: got '{name}', allowed: text without / and :"):
         register(tracker, tracker.start_run("t", {}), export, name, {"mean_ap": 0.5, "mean_ap50": 0.5}, {}, "", TAGS)
+
+
+@pytest.mark.parametrize("code", ["RESOURCE_ALREADY_EXISTS", "INTERNAL_ERROR"])
+def test_only_a_model_that_exists_already_is_no_error(code):
+    error = MlflowException("no")
+    error.error_code = code
+
+    class Client:
+        def create_registered_model(self, name, description):
+            raise error
+
+    with pytest.raises(MlflowException) if code == "INTERNAL_ERROR" else nullcontext():
+        _ensure_registered_model(Client(), "street")
