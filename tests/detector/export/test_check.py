@@ -1,11 +1,16 @@
 import pytest
 from registered_model import copy_export
 
+from detector.export import check
 from detector.export.check import check_export
 
 
-def test_good_export_passes(export):
+def test_good_export_passes(export, monkeypatch):
     assert check_export(export)["classes"] == ["car"]
+    seen = []
+    monkeypatch.setattr(check, "TESTCASES", {"any": lambda *arguments: seen.append(arguments)})
+    check_export(export)
+    assert seen == [(str(export / "model.ptjit"), 120, 160)]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from detector.events import EventCD, open_events
+from detector.events.faults import Faults
 
 HEIGHT, WIDTH = 240, 320
 EVENTS = np.array([(96, 133, 0, 3811), (5, 6, 1, 3811), (7, 200, 0, 3900), (300, 9, 1, 70_000)], EventCD)
@@ -82,6 +83,16 @@ def test_pickles_and_truncated_arrays(tmp_path):
         (tmp_path / "a.npy").write_bytes(whole[:size])
         with pytest.raises(ValueError, match="a.npy: not a readable NPY file"):
             read(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("array", [columns("txyp"), EVENTS], ids=["columns", "records"])
+@pytest.mark.parametrize("missing", [0, 1])
+def test_an_array_that_is_cut_off_is_read_up_to_the_last_complete_event(tmp_path, array, missing):
+    path = write_array(tmp_path, array)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size - missing])
+    with open_events(path, height=HEIGHT, width=WIDTH, max_faulty_events=0.5) as reader:
+        assert np.array_equal(reader.read(), EVENTS[: 4 - missing])
+        assert reader.faults == Faults(truncated=missing)
 
 
 @pytest.mark.parametrize("order", ["txyp", "xypt", "xytp"])
