@@ -7,8 +7,8 @@ temporary copy of the repository, never to the working tree, and the mirrored te
 mutant is killed if a test fails or the tests take too long. Otherwise it SURVIVED: either a test is missing, or the
 change has no effect. The same seed draws the same mutants from the same files; without `--seed`, it is the commit.
 
-Places that cannot change a result are skipped: docstrings, `__all__`, annotations, decorators, assertions, f-strings,
-messages of exceptions, and text that is printed or logged.
+Places that cannot change a result are skipped: docstrings, `__all__`, annotations, decorators, assertions, `strict` of
+`zip`, f-strings, messages of exceptions, and text that is printed or logged.
 """
 
 import argparse
@@ -153,6 +153,8 @@ def _is_skipped(node: ast.AST) -> bool:
             return isinstance(value, ast.Constant) or _is_skipped(value)
         case ast.Assign([target]):
             return _name(target) == "__all__"
+        case ast.keyword(arg):
+            return arg == "strict"
         case ast.If(test):
             return ast.unparse(test).startswith(("TYPE_CHECKING", "__name__ =="))
     return isinstance(node, ast.JoinedStr | ast.Assert)

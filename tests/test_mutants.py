@@ -65,6 +65,11 @@ def test_arguments_of_symmetric_functions_are_not_swapped(mutants):
     assert {one.line for one in found if one.kind == "swapped arguments"} == {1, 2, 3}
 
 
+def test_the_check_of_zip_is_an_assertion(mutants):
+    found = mutants.mutants_of("detector/a.py", "x = zip(a, b, strict=True)\ny = sorted(a, reverse=True)\n")
+    assert [one.line for one in found if one.kind == "constant"] == [2]
+
+
 def test_ties_of_a_minimum_are_not_changed(mutants):
     source = "x = a if a < b else b\ny = a[1] if b >= a[1] else b\nz = a if a < b else c\nw = a if a == b else b\n"
     found = mutants.mutants_of("detector/a.py", source)

@@ -159,7 +159,7 @@ def _samples(surveys: Sequence[FileSurvey], names: Mapping[int, str]) -> list[Sa
     labelled = [(survey, int(time)) for survey in surveys if survey.labels for time in survey.labels.times]
     times = labelled or [(survey, int(time)) for survey in surveys for time in survey.sample_times]
     chosen = np.unique(np.linspace(0, len(times), NUM_SAMPLES, endpoint=False).astype(int) + len(times) // 16)
-    return _load([times[index] for index in chosen if index < len(times)], names)
+    return _load([times[index] for index in chosen] if times else [], names)
 
 
 def _first_boxes(surveys: Sequence[FileSurvey], names: Mapping[int, str]) -> list[Sample]:

@@ -1,11 +1,14 @@
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 from PIL import Image
 
 from detector.config import Config
 from detector.events import BBOX_dtype, EventCD, write_dat
 from detector.labels import save_labels
 from evforge.cli.main import main
-from evforge.datasets.inspect import inspect
+from evforge.datasets.inspect import _samples, inspect
 
 
 def test_faulty_events_are_counted_and_printed(tmp_path, capsys):
@@ -60,6 +63,28 @@ def colours(path):
     """Size of a picture and the number of its colours."""
     with Image.open(path) as image:
         return image.size, len(image.convert("RGB").getcolors(1 << 24))
+
+
+@pytest.mark.parametrize(
+    ("count", "chosen"),
+    [
+        (0, []),
+        (1, [0]),
+        (5, [0, 1, 2, 3, 4]),
+        (80, [5, 15, 25, 35, 45, 55, 65, 75]),  # from the middle of each eighth
+    ],
+)
+@pytest.mark.parametrize("labelled", [False, True])
+def test_samples_are_spread_evenly(monkeypatch, count, chosen, labelled):
+    monkeypatch.setattr("evforge.datasets.inspect._load", lambda times, names: times)
+    times = np.arange(count) * 10
+    surveys = [
+        SimpleNamespace(labels=SimpleNamespace(times=part) if labelled else None, sample_times=part)
+        for part in (times[: count // 3], times[count // 3 :])
+    ]
+    found = _samples(surveys, {})
+    assert [time for _, time in found] == [10 * index for index in chosen]
+    assert all(time in survey.sample_times for survey, time in found)
 
 
 def test_verb_prints_and_draws(dataset, tmp_path, capsys):

@@ -14,6 +14,7 @@ def test_the_interval_of_a_share():
     assert share_interval(0.8, 10) == pytest.approx((0.49016, 0.94331), abs=1e-4)
     assert share_interval(0.0, 5)[0] == 0 and share_interval(1.0, 5)[1] == 1
     assert share_interval(0.5, 0) is None
+    assert share_interval(1.0, 1) == pytest.approx((0.2065, 1.0), abs=1e-4)
 
 
 def test_wilson_interval():
