@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COLOURS",
     "FEW",
-    "add_legend",
     "line_style",
-    "make_axes",
     "make_figure",
     "make_panels",
     "opacity",
@@ -48,21 +46,6 @@ def make_figure(size: tuple[float, float]) -> "Figure":
     return figure
 
 
-def make_axes(title: str, xlabel: str, ylabel: str, size: tuple[float, float] = (6.4, 4.8)) -> tuple["Figure", Any]:
-    """Create a figure with one plot in the common style, and return the figure and its axes.
-
-    Args:
-        title: title of the plot.
-        xlabel: label of the x axis.
-        ylabel: label of the y axis.
-        size: width and height of the figure in inches.
-    """
-    figure = make_figure(size)
-    axes = figure.add_subplot(title=title, xlabel=xlabel, ylabel=ylabel)
-    _apply_style(axes)
-    return figure, axes
-
-
 def make_panels(title: str, rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple["Figure", Any]:
     """Create a figure with a grid of plots in the common style.
 
@@ -80,30 +63,15 @@ def make_panels(title: str, rows: int, columns: int, size: tuple[float, float], 
     figure.suptitle(title)
     panels = figure.subplots(rows, columns, squeeze=False, **options)
     for axes in panels.flat:
-        _apply_style(axes)
+        axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
     return figure, panels
-
-
-def _apply_style(axes: Any) -> None:
-    axes.grid(alpha=0.3)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
 def line_style(index: int) -> dict[str, Any]:
     """Return arguments for `plot`: colour and dashes of the curve with this index. The first 28 styles are distinct."""
     return {"color": COLOURS[index % len(COLOURS)], "linestyle": DASHES[index // len(COLOURS) % len(DASHES)]}
-
-
-def add_legend(axes: Any) -> None:
-    """Add a legend of all lines of a plot beside it, or the text "no data" if there are no lines."""
-    lines = len(axes.get_lines())
-    if lines:
-        columns = 1 + (lines - 1) // 24
-        # The legend is outside the axes, where it covers no curve. Long handles show the dashes.
-        axes.figure.legend(loc="outside right upper", frameon=False, fontsize="small", handlelength=3, ncols=columns)
-    else:
-        axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center")
 
 
 def set_title(figure: "Figure", *lines: str) -> None:

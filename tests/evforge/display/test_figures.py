@@ -2,14 +2,11 @@ import io
 import subprocess
 import sys
 
-import pytest
 from matplotlib.figure import Figure
 
 from evforge.display.figures import (
     FEW,
-    add_legend,
     line_style,
-    make_axes,
     make_figure,
     make_panels,
     opacity,
@@ -58,16 +55,10 @@ def is_styled(axes):
     return grid == {(True, 0.3)} and axes.get_axisbelow() is True and shown == frame
 
 
-def test_plots_have_the_common_style():
-    figure, axes = make_axes("t", "x", "y", (3, 2))
-    assert (axes.get_title(), axes.get_xlabel(), axes.get_ylabel()) == ("t", "x", "y")
-    assert (tuple(figure.get_size_inches()), figure.dpi) == ((3, 2), 120)
-    assert is_styled(axes)
-
-
 def test_panels_are_a_grid_in_the_common_style():
     figure, panels = make_panels("title", 2, 1, (4, 3), sharex=True)
     assert (figure.get_suptitle(), panels.shape, tuple(figure.get_size_inches())) == ("title", (2, 1), (4, 3))
+    assert figure.dpi == 120
     assert all(map(is_styled, panels.flat))
     assert panels[0, 0].get_shared_x_axes().joined(*panels.flat)
 
@@ -76,16 +67,6 @@ def test_the_first_28_curves_look_different():
     styles = [tuple(line_style(index).values()) for index in range(29)]
     assert len(set(styles)) == 28 and styles[28] == styles[0] == ("#0072B2", "-")
     assert (styles[6], styles[7], styles[15]) == (("#000000", "-"), ("#0072B2", "--"), ("#D55E00", "-."))
-
-
-@pytest.mark.parametrize(("lines", "columns"), [(1, 1), (24, 1), (25, 2), (48, 2), (49, 3)])
-def test_a_column_of_the_legend_has_up_to_24_curves(lines, columns):
-    figure, axes = make_axes("t", "x", "y")
-    for index in range(lines):
-        axes.plot([0, 1], label=str(index))
-    add_legend(axes)
-    (legend,) = figure.legends
-    assert (len(legend.get_texts()), legend._ncols, len(axes.texts)) == (lines, columns, 0)
 
 
 def test_a_failed_figure_leaves_no_old_file(tmp_path, capsys):
