@@ -29,6 +29,7 @@ from evforge.tracking.store import CREDENTIALS_WANTED, REJECTED
 __all__ = ["main"]
 
 USER_ERROR, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
+END = 0  # a byte that is the number of no signal
 
 NETWORK = "a server failed", "check its address, and that it runs and can be reached from here"
 STORAGE = "the object storage failed", "check its address, and the variables AWS_*"
@@ -194,14 +195,15 @@ def _interrupts() -> Iterator[list[int]]:
 def _acknowledged() -> Iterator[None]:
     """Context manager that prints a line at the first Ctrl-C or SIGTERM in its block, before the block can clean up.
 
-    A thread prints the line. It also works while another library, such as Ray Train, has replaced the handlers.
+    A thread prints the line. It also works while another library, such as Ray Train, has replaced the handlers. At the
+    end, the thread is stopped by a byte, because processes that were forked in the block keep the pipe open.
     """
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
 
     def acknowledge() -> None:
-        while received := os.read(reader, 1):
-            if received[0] in (signal.SIGINT, signal.SIGTERM):
+        while (number := os.read(reader, 1)[0]) != END:
+            if number in (signal.SIGINT, signal.SIGTERM):
                 with suppress(OSError, ValueError):
                     print("evforge: stopping; Ctrl-C again is ignored", file=sys.stderr, flush=True)
                 return
@@ -213,8 +215,10 @@ def _acknowledged() -> Iterator[None]:
         yield
     finally:
         signal.set_wakeup_fd(before)
-        os.close(writer)
+        with suppress(BlockingIOError):  # the pipe is full: the thread has ended after a signal
+            os.write(writer, bytes([END]))
         thread.join()
+        os.close(writer)
         os.close(reader)
 
 

@@ -2,9 +2,11 @@ import errno
 import importlib.util
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -164,6 +166,24 @@ def test_a_command_leaves_no_thread_and_no_open_file(capsys):
     before = state()
     assert main(["--version"]) == 0
     assert state() == before
+
+
+def test_a_command_ends_although_a_process_that_it_forked_continues(monkeypatch, capsys):
+    """Such as the process of a loader, which ends with the program only."""
+    children = []
+
+    def fork():
+        children.append(os.fork())
+        if not children[-1]:
+            time.sleep(60)
+            os._exit(0)
+
+    monkeypatch.setitem(VERBS, "doctor", fork)
+    try:
+        assert main(["doctor"]) == 0
+        assert os.waitpid(children[0], os.WNOHANG) == (0, 0), "the process still runs"
+    finally:
+        os.kill(children[0], signal.SIGKILL)
 
 
 def test_the_package_runs_as_the_command():
