@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from detector.evaluation.analysis.slices import ALL_CLASSES, SLICES, Details, Slice
 from detector.evaluation.analysis.state_leak import StateLeak
+from detector.evaluation.analysis.tracks import Reaction
 from detector.evaluation.coco_backend import installed_library
 from evforge.display.figures import (
     COLOURS,
@@ -80,13 +81,7 @@ def details_text(details: Details, leak: StateLeak) -> str:
         details: the further results.
         leak: result of the check whether the detections in a stream depend on other streams.
     """
-    point, reaction, calibration = details.operating_point, details.reaction, details.calibration
-    found = (
-        "none was found"
-        if reaction.median_ms is None
-        else f"{reaction.found:.1%} found, half of these within {reaction.median_ms:.0f} ms and 90 % within "
-        f"{reaction.p90_ms:.0f} ms of event time"
-    )
+    point, calibration = details.operating_point, details.calibration
     f1, score, precision, recall = (metric_text(x, 3) for x in (point.f1, point.score, point.precision, point.recall))
     leaks = {None: "impossible, no detections", True: "passed", False: "FAILED"}[leak.passed]
     changed = "" if leak.changed is None else f": {leak.changed:.3%} of {leak.detections} detections changed"
@@ -97,8 +92,7 @@ def details_text(details: Details, leak: StateLeak) -> str:
             f"{details.intervals.recordings}; other recordings and trainings may vary more",
             f"best F1 {f1} at score {score}: precision {precision}, recall {recall} (IoU 0.5, all classes together); "
             "recall below and reaction time are measured at this score",
-            f"reaction time: of {reaction.tracks} tracks {found} (from the first labelled box that counts to the end "
-            "of the first frame in which the track is found; tracks of the skipped start are left out)",
+            _reaction_text(details.reaction),
             f"calibration error (ECE) {metric_text(calibration.error, 3)} over {sum(calibration.detections)} "
             f"detections with scores from {calibration.floor:g} (correct: IoU 0.5 and the same class; 10 bins)",
             f"state leak check {leaks}{changed}{change} (first {leak.frames} frames of {leak.files} recordings, one "
@@ -109,6 +103,21 @@ def details_text(details: Details, leak: StateLeak) -> str:
             "a false detection counts in the slice of its box; in all slices of "
             + " and ".join(slicing.title for slicing in SLICES.values() if not slicing.of_detections),
         ]
+    )
+
+
+def _reaction_text(reaction: Reaction) -> str:
+    if not reaction.tracks:
+        return "reaction time: not measured, because no track begins after the skipped start of its recording"
+    found = (
+        "none was found"
+        if reaction.median_ms is None
+        else f"{reaction.found:.1%} found, half of these within {reaction.median_ms:.0f} ms and 90 % within "
+        f"{reaction.p90_ms:.0f} ms of event time"
+    )
+    return (
+        f"reaction time: of {reaction.tracks} tracks {found} (from the first labelled box that counts to the end of the "
+        "first frame in which the track is found; tracks of the skipped start are left out)"
     )
 
 

@@ -189,3 +189,17 @@ def test_calibration_shows_intervals_and_numbers():
     assert (low, high) == pytest.approx(share_interval(0.2, 5))
     assert [container.lines[0].get_alpha() for container in upper.containers] == [0.35, 1]
     _draws(figure)
+
+
+@pytest.mark.parametrize(
+    ("reaction", "text"),
+    [
+        (Reaction(0, None, None, None), "not measured, because no track begins after the skipped start"),
+        (Reaction(4, 0.0, None, None), "of 4 tracks none was found (from the first"),
+        (Reaction(4, 0.75, 60.0, 140.0), "of 4 tracks 75.0% found, half of these within 60 ms and 90 % within 140 ms"),
+    ],
+)
+def test_reaction_time_as_text(reaction, text):
+    assert f"reaction time: {text}" in details_text(
+        make_details(reaction=reaction), StateLeak(1, 2, 3, None, None, None)
+    )
