@@ -116,8 +116,8 @@ def _reaction_text(reaction: Reaction) -> str:
         f"{reaction.p90_ms:.0f} ms of event time"
     )
     return (
-        f"reaction time: of {reaction.tracks} tracks {found} (from the first labelled box that counts to the end of the "
-        "first frame in which the track is found; tracks of the skipped start are left out)"
+        f"reaction time: of {reaction.tracks} tracks {found} (from the first labelled box that counts to the end of "
+        "the first frame in which the track is found; tracks of the skipped start are left out)"
     )
 
 
