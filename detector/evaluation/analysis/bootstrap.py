@@ -1,6 +1,6 @@
 """Confidence intervals of mAP from a bootstrap over blocks of frames."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,25 +19,22 @@ MOST_DETECTIONS = 100
 
 
 class MapIntervals(NamedTuple):
-    """95 % intervals of mAP. All are None if there are fewer than two blocks with labels.
+    """95 % intervals of the average precision.
 
     Args:
-        mean_ap: lower and upper bound of mAP at IoU 0.50:0.95.
-        mean_ap50: the same at IoU 0.5.
-        mean_ap75: the same at IoU 0.75.
+        bounds: dict from the name of a metric (`mean_ap`, `mean_ap50`, `mean_ap75`, `ap/<class name>`) to its lower and
+            upper bound. It is empty if there are fewer than two blocks; metrics without labels are missing.
         blocks: number of blocks.
         recordings: number of recordings.
     """
 
-    mean_ap: tuple[float, float] | None = None
-    mean_ap50: tuple[float, float] | None = None
-    mean_ap75: tuple[float, float] | None = None
+    bounds: Mapping[str, tuple[float, float]] = {}
     blocks: int = 0
     recordings: int = 0
 
 
 def map_intervals(
-    parts: Sequence[EvaluatedBoxes], classes: Collection[int], resamples: int = 200, seed: int = 0
+    parts: Sequence[EvaluatedBoxes], classes: Mapping[int, str], resamples: int = 200, seed: int = 0
 ) -> MapIntervals:
     """Estimate by how much mAP would vary with other frames of the same kind.
 
@@ -52,7 +49,7 @@ def map_intervals(
 
     Args:
         parts: labels and detections of the evaluated frames of each recording.
-        classes: ids of the evaluated classes.
+        classes: names of the evaluated classes, by class id in the label map.
         resamples: number of resamples.
         seed: seed of the random generator.
     """
@@ -62,9 +59,11 @@ def map_intervals(
         drawn = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples)
         weights = np.concatenate((weights, drawn))
     precision = resampled_precision(parts, classes, block_of, weights)
-    ap50, ap75 = (precision[np.isclose(IOUS, iou)] for iou in (0.5, 0.75))
-    all_ious, at_50, at_75 = (None if count < 2 else _bounds(values) for values in (precision, ap50, ap75))
-    return MapIntervals(all_ious, at_50, at_75, count, len(parts))
+    metrics = {"mean_ap": precision}
+    metrics |= {f"mean_ap{round(100 * iou)}": precision[np.isclose(IOUS, iou)] for iou in (0.5, 0.75)}
+    metrics |= {f"ap/{name}": precision[:, [index]] for index, name in enumerate(classes.values())}
+    bounds = {name: _bounds(values) for name, values in metrics.items()} if count > 1 else {}
+    return MapIntervals({name: pair for name, pair in bounds.items() if pair is not None}, count, len(parts))
 
 
 def resampled_precision(

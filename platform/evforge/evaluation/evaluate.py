@@ -90,7 +90,7 @@ class Evaluation:
 
     def text(self) -> str:
         """Format the metrics, the protocol and the details as text."""
-        intervals = self.details.intervals._asdict()
+        intervals = self.details.intervals.bounds
         lines = [
             f"{NAMES.get(name, name):<24} {metric_text(value)}{report.interval_text(intervals.get(name))}"
             for name, value in self.metrics.items()

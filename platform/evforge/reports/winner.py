@@ -77,7 +77,7 @@ def _download(study: Study, winner: StudyTrial, folder: Path) -> Iterator[Path]:
 
 
 def _evaluation(found: dict[str, Any]) -> Iterator[str]:
-    intervals = found["details"].get("intervals", {})  # evaluations of older versions have none
+    intervals = found["details"].get("intervals", {}).get("bounds", {})  # evaluations of older versions have none
     metrics = [(key, metric_text(value), _range(intervals.get(key))) for key, value in found["metrics"].items()]
     yield table(("metric", "value", "95 % interval"), metrics, (1, 2))
     yield paragraph("The intervals come from a bootstrap over blocks of frames; other recordings may vary more.")

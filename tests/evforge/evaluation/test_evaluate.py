@@ -27,7 +27,7 @@ def test_a_checkpoint_measures_as_it_did_in_training(trained):
     assert "val_latency_ms" not in logged.metrics, "that is the time of computing"
     assert (found.metrics["mean_ap_big"], "val_mean_ap_big" in logged.metrics) == (None, False)
     assert "mean_ap_big              -\n" in found.text()
-    low, high = found.details.intervals.mean_ap
+    low, high = found.details.intervals.bounds["mean_ap"]
     assert low < found.metrics["mean_ap"] < high
     assert f"mAP                      {found.metrics['mean_ap']:.4f}  ({low:.3f} to {high:.3f})\n" in found.text()
     written = {
@@ -44,7 +44,7 @@ def test_a_checkpoint_measures_as_it_did_in_training(trained):
     assert written <= {path.path.removeprefix("val/") for path in tracker.client.list_artifacts(run_id, "val")}
     stored = json.loads((found.folder / "evaluation.json").read_text())
     assert stored["metrics"] == found.metrics
-    assert stored["details"]["intervals"]["mean_ap"] == list(found.details.intervals.mean_ap)
+    assert stored["details"]["intervals"]["bounds"]["mean_ap"] == list(found.details.intervals.bounds["mean_ap"])
     best = stored["details"]["thresholds"]
     assert best.keys() == {"(all classes)", *found.classes}
     assert best["(all classes)"] == {"labels": 120, **stored["details"]["operating_point"]}

@@ -16,7 +16,7 @@ EVALUATION = {
     "protocol": {"skip_us": 0, "min_box_diag": 5, "min_box_side": 3, "empty_frames": "count", "score_thresh": 0.05},
     "details": {
         "operating_point": {"f1": 0.5, "score": 0.3, "precision": 0.4, "recall": 0.6},
-        "intervals": {"ap/<car>": [0.4, 0.625], "mean_ap_big": None},
+        "intervals": {"bounds": {"ap/<car>": [0.4, 0.625]}, "blocks": 20, "recordings": 1},
         "slices": {
             "size": [
                 {"start": None, "stop": 16, "boxes": 10, "ap": 0.2, "ap50": 0.4, "recall": 0.8},

@@ -62,7 +62,7 @@ def test_average_precision_by_hand():
 def test_intervals_contain_the_mean_map_of_other_frames():
     """Of 40 intervals, about 38 contain the mean mAP of detectors of the same kind on as many frames."""
     mean = np.mean([coco_ap([random_part(100 + seed, 40, 80, 530)]).mean() for seed in range(40)])
-    found = [map_intervals([random_part(seed, 40, 80, 530)], CLASSES).mean_ap for seed in range(40)]
+    found = [map_intervals([random_part(seed, 40, 80, 530)], CLASSES).bounds["mean_ap"] for seed in range(40)]
     assert 34 <= sum(bool(low <= mean <= high) for low, high in found) < 40
 
 
@@ -71,8 +71,16 @@ def test_intervals_of_several_thresholds_and_their_blocks():
     found = map_intervals(parts, CLASSES)
     assert (found.blocks, found.recordings) == (21, 3)  # 7 of each recording
     points = coco_ap(parts)
-    for interval, point in zip(found[:3], (points.mean(), points[0].mean(), points[5].mean()), strict=True):
-        assert interval[0] < point < interval[1]
+    assert {name: (low + high) / 2 for name, (low, high) in found.bounds.items()} == pytest.approx(
+        {
+            "mean_ap": points.mean(),
+            "mean_ap50": points[0].mean(),
+            "mean_ap75": points[5].mean(),
+            "ap/car": points[:, 0].mean(),
+            "ap/bus": points[:, 1].mean(),
+        }
+    )
+    assert all(0.01 < high - low < 0.3 for low, high in found.bounds.values())
     assert found == map_intervals(parts, CLASSES)
     assert found != map_intervals(parts, CLASSES, seed=1)
 
@@ -83,11 +91,13 @@ def test_blocks_are_consecutive_frames_or_whole_recordings():
     # hits in the first half only: whole blocks are right or wrong, so the interval is wide
     labels = [(frame, 0, 3) for frame in range(40)]
     half = frame_boxes(labels, [(frame, 0, 3, 0.9) for frame in range(20)], num_frames=40)
-    low, high = map_intervals([half], CLASSES).mean_ap
+    found = map_intervals([half], CLASSES).bounds
+    low, high = found["mean_ap"]
+    assert found["ap/car"] == (low, high) and "ap/bus" not in found
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 20), abs=0.1)
 
 
 def test_too_little_for_an_interval():
-    assert map_intervals([], CLASSES) == (None, None, None, 0, 0)
-    assert map_intervals([frame_boxes([(0, 0, 3)], [], num_frames=1)], CLASSES) == (None, None, None, 1, 1)
-    assert map_intervals([frame_boxes([], [(0, 0, 3, 0.5)])], CLASSES)[:3] == (None, None, None)
+    assert map_intervals([], CLASSES) == ({}, 0, 0)
+    assert map_intervals([frame_boxes([(0, 0, 3)], [], num_frames=1)], CLASSES) == ({}, 1, 1)
+    assert map_intervals([frame_boxes([], [(0, 0, 3, 0.5)])], CLASSES).bounds == {}

@@ -73,7 +73,7 @@ def test_details_over_recordings_survive_json(recording):
     assert stored["operating_point"]["recall"] == pytest.approx(3 / 8)
     assert stored["slices"]["size"][1]["boxes"] == 4
     assert stored["intervals"]["blocks"] == 4 and stored["intervals"]["recordings"] == 2
-    assert stored["intervals"]["mean_ap"][1] > stored["intervals"]["mean_ap"][0] == 0.0
+    assert stored["intervals"]["bounds"]["mean_ap"][1] > stored["intervals"]["bounds"]["mean_ap"][0] == 0.0
 
 
 def test_nothing_found_at_all(recording):
