@@ -55,6 +55,14 @@ def test_a_box_at_an_edge_is_in_the_slice_above_it():
     assert [part.ap for part in sizes] == [0, pytest.approx(1), pytest.approx(1), None, pytest.approx(1)]
 
 
+def test_the_age_of_a_stream_counts_from_its_first_frame_in_seconds():
+    labels = rows((3_900, 10, 20, 0, 1), (4_000, 10, 20, 0, 1), (5_950, 10, 20, 0, 1))
+    found = measure(RecordingBoxes("a.h5", Frames(3_000_000, 50_000, 100), labels, labels, labels[:2]))
+    ages = found.slices["stream_age"]  # 0.9, 1.0 and 2.95 s
+    assert [part.boxes for part in ages] == [1, 1, 1, 0, 0]
+    assert [part.ap for part in ages] == [pytest.approx(1), pytest.approx(1), 0, None, None]
+
+
 def test_boxes_without_a_known_quantity_are_in_no_slice(recording):
     def rates(_, boxes):
         return np.where(boxes["w"] > 50, 5.0, np.nan)
