@@ -6,6 +6,7 @@ Plotly is imported only when a figure is drawn. Its texts are HTML, so all names
 import math
 from collections.abc import Collection, Mapping, Sequence
 from html import escape
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evforge.display.figures import COLOURS
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Axis",
     "Point",
+    "history_figure",
     "importance_figure",
     "learning_curves_figure",
     "parallel_figure",
@@ -33,7 +35,7 @@ FEW = 6
 LEAST_COLUMN = 110
 """Least distance between two parallel coordinates in pixels. A narrower page scrolls."""
 FEWEST_EPOCHS = 12
-"""The axis of epochs has a tick at each epoch if there are at most this many."""
+"""The axis of epochs, or of trials, has a tick at each of them if there are at most this many."""
 REST, BEST = "#8a9bab", COLOURS[1]
 """Colours of trials, and of the winner or the Pareto front."""
 
@@ -85,6 +87,24 @@ def learning_curves_figure(histories: Mapping[str, Sequence[tuple[int, float]]],
             figure.add_scatter(x=steps, y=values, mode="lines+markers", line=line, hovertemplate=hover, **look)
     last = max((step for history in histories.values() for step, _ in history), default=0)
     return figure.update_xaxes(rangemode="tozero", dtick=1 if last <= FEWEST_EPOCHS else None)
+
+
+def history_figure(points: Sequence[Point], mode: str, metric: str) -> "Figure":
+    """Draw the metric of each trial in the order of the trials, and the best value so far.
+
+    Args:
+        points: the trials in order; x is the number of a trial.
+        mode: "max" if larger values are better, else "min".
+        metric: name of the metric.
+    """
+    figure = _figure("trial", metric)
+    best = list(accumulate((point.y for point in points), max if mode == "max" else min))
+    line = {"color": BEST, "width": 2, "shape": "hv"}
+    figure.add_scatter(
+        x=[point.x for point in points], y=best, mode="lines", line=line, name="best so far", hoverinfo="skip"
+    )
+    _add_points(figure, points, "trials", REST)
+    return figure.update_xaxes(dtick=1 if len(points) <= FEWEST_EPOCHS else None)
 
 
 def setting_figure(

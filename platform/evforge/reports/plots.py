@@ -9,6 +9,7 @@ from evforge import one_line
 from evforge.reports.figures import (
     Axis,
     Point,
+    history_figure,
     importance_figure,
     learning_curves_figure,
     parallel_figure,
@@ -75,6 +76,7 @@ def _figures(study: Study, importances: Mapping[str, Importance] | str) -> dict[
             f"{metric} after every validation; curves of stopped and failed trials are shorter.",
             partial(_curves, study),
         ),
+        "History": ("Best value of each trial, in the order in which the trials started.", partial(_history, study)),
         "Sampled values": (
             "One line per trial; darker lines are better. The text over a line has all its values.",
             partial(_parallel, study),
@@ -106,6 +108,13 @@ def _winner_name(study: Study) -> str:
 def _curves(study: Study) -> "Figure":
     curves = {trial.name: trial.history for trial, _ in study.measured}
     return learning_curves_figure(curves, _winner_name(study), study.config.tune.metric)
+
+
+def _history(study: Study) -> "Figure":
+    points = [
+        Point(number, value, _texts(study, trial, value)) for number, (trial, value) in enumerate(study.measured, 1)
+    ]
+    return history_figure(points, study.config.tune.mode, study.config.tune.metric)
 
 
 def _axis(study: Study, key: str, trials: list[StudyTrial]) -> Axis:

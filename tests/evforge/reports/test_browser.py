@@ -80,7 +80,7 @@ def run_browser(page, tmp_path, width):
 def test_the_page_works_in_a_browser(study, tmp_path, width):
     found = run_browser(report(study[0]).read_text(), tmp_path, width)
     assert found["problems"] == [] and found["requests"] == []
-    assert len(found["drawn"]) == 9 and min(found["drawn"]) > 5
+    assert len(found["drawn"]) == 10 and min(found["drawn"]) > 5
     assert found["hovers"][0][0].startswith("trial-2epoch 2val_mean_ap 0.4200")
     assert found["hovers"][1][0].startswith("trial-2val_mean_ap 0.4200anchors.anchor_list PSEE_ANCHORS")
     assert found["names"] == [f"trial-{number}" for number in range(1, 9)]

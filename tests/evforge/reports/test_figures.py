@@ -7,6 +7,7 @@ from evforge.reports.figures import (
     BEST,
     Axis,
     Point,
+    history_figure,
     importance_figure,
     learning_curves_figure,
     parallel_figure,
@@ -38,6 +39,19 @@ def test_learning_curves_end_with_the_winner_and_leave_out_trials_without_points
         ("other trials", False),
         ("winner", True),
     ]
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", [2, 3, 3, 5]), ("min", [2, 2, 1, 1])])
+def test_the_history_has_the_best_value_so_far(mode, best):
+    points = [Point(number, value, ["a"]) for number, value in enumerate((2, 3, 1, 5), 1)]
+    line, dots = history_figure(points, mode, "mAP").data
+    assert (list(line.x), list(line.y), line.name) == ([1, 2, 3, 4], best, "best so far")
+    assert (list(dots.x), list(dots.y), dots.mode) == ([1, 2, 3, 4], [2, 3, 1, 5], "markers")
+
+
+@pytest.mark.parametrize(("trials", "step"), [(12, 1), (13, None)])
+def test_few_trials_have_a_tick_each(trials, step):
+    assert history_figure([Point(n, 0.5, ["a"]) for n in range(trials)], "max", "mAP").layout.xaxis.dtick == step
 
 
 @pytest.mark.parametrize(("epochs", "step"), [(12, 1), (13, None)])

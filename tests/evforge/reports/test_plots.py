@@ -40,6 +40,7 @@ def test_every_trial_is_in_every_figure(trials, monkeypatch):
         "Learning curves",
         "optim.lr",
         "model.feature_base",
+        "History",
         "Sampled values",
         "val_mean_ap against latency",
         "val_mean_ap against parameters",
@@ -55,6 +56,8 @@ def test_every_trial_is_in_every_figure(trials, monkeypatch):
         best["text"][0]
         == "<b>b</b><br>val_mean_ap 0.5000<br>optim.lr 0.01<br>model.feature_base 4<br>1 epochs, finished"
     )
+    best, points = found["History"]["data"]
+    assert (points["x"], points["y"], best["y"]) == ([1, 2, 3], [0.2, 0.5, 0.3], [0.2, 0.5, 0.5])
     assert found["val_mean_ap against parameters"]["data"][-1]["x"] == [2.0, 4.0]
     assert [trace["x"] for trace in found["Anchor coverage"]["data"]] == [[0.5, 0.75, 1.0]]
 
@@ -70,7 +73,7 @@ def test_what_cannot_be_drawn_says_why(trials):
         "data.dataset_path: got",
     ):
         assert f"not drawn: {reason}" in text
-    assert list(figures_of([text])) == ["Learning curves"]
+    assert list(figures_of([text])) == ["Learning curves", "History"]
 
 
 def test_a_figure_that_fails_is_one_line(trials, monkeypatch, capsys):

@@ -37,7 +37,7 @@ def test_page_holds_everything(study):
     text = path.read_text()
     tree = parsed(text)
     assert tree.findtext("head/title") == "Study study-1"
-    assert len(tree.findall(".//div[@class='plot']")) == 9  # six, and one per searched setting
+    assert len(tree.findall(".//div[@class='plot']")) == 10  # seven, and one per searched setting
     assert "not drawn" not in text.partition("<script>")[0]
     assert not re.search(r'<[^>]*\s(src|href)="(?!data:)', re.sub(r"<script.*?</script>", "", text, flags=re.S))
 
@@ -87,7 +87,7 @@ def test_a_study_of_one_trial(tiny_config, tmp_path):
     assert "The winner of 1 trial so far" in text and "Its val_mean_ap is 0.2500 with one seed" in text
     assert "Which setting matters most is not known: at least 4 trials with a value" in text
     assert "not drawn: no trial has logged parameters" in text
-    assert len(parsed(text).findall(".//div[@class='plot']")) == 6
+    assert len(parsed(text).findall(".//div[@class='plot']")) == 7
 
 
 def test_a_study_that_has_measured_nothing(tiny_config, tmp_path):
@@ -110,7 +110,7 @@ def test_a_figure_that_fails_costs_the_page_nothing(study, monkeypatch, capsys):
     text = report(study[0]).read_text()
     assert "not drawn: no fonts" in text
     assert "'Sampled values' of the report was not drawn: RuntimeError: no fonts" in capsys.readouterr().err
-    assert len(parsed(text).findall(".//div[@class='plot']")) == 8
+    assert len(parsed(text).findall(".//div[@class='plot']")) == 9
 
 
 def test_the_page_is_written_before_the_figures(study, monkeypatch):
