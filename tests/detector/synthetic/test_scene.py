@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from detector.synthetic.scene import Scene, SceneObject, _plan_camera, make_scene
+from detector.synthetic.scene import Scene, SceneObject, _find_rest, _plan_camera, _Stage, make_scene
 from detector.synthetic.sprites import CAR, PEDESTRIAN
 
 HEIGHT, WIDTH = 120, 160
@@ -201,3 +201,12 @@ def test_an_object_at_the_lower_right_corner_is_cut_off():
 def test_objects_exist_from_their_first_moment():
     scene = box_scene(box_object([3.0, 4.0], [5.0, 5.0], first=1), moments=4)
     assert [[age for _, _, age in scene.present(moment)] for moment in range(4)] == [[], [0], [1], []]
+
+
+def test_an_object_stops_at_the_first_stop_at_which_most_of_it_is_in_the_frame():
+    stage = _Stage(120, 160, 100.0, np.zeros(1000), ((0, 400), (500, 900)))
+    inside, partly, outside = (np.full(2000, x) for x in (50.0, 160 - 0.71 * 20, 160 - 0.69 * 20))
+    assert _find_rest(inside, 20, -50, stage) == _find_rest(partly, 20, -50, stage) == 20  # the camera brakes for 0.2 s
+    assert _find_rest(inside, 20, 10, stage) == 520, "it would stop 0.1 s after its arrival"
+    assert _find_rest(outside, 20, -50, stage) is None
+    assert _find_rest(inside[:300], 20, -50, stage) == 20 and _find_rest(inside[:60], 20, -50, stage) is None
