@@ -166,6 +166,14 @@ def test_lines_of_equal_area_and_sizes_that_are_dropped():
     assert not path.contains_point((29, 11))
 
 
+def test_sizes_have_ticks_at_powers_of_two_without_exponents():
+    figure = boxes_figure(labels_of([(20, 100), (40, 30)], [0, 0]), NAMES, DataConfig(), "a")
+    figure.draw_without_rendering()
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        texts = [tick.get_text() for tick in axis.get_ticklabels()]
+        assert texts == [str(2**k) for k in range(3, 7)] and axis.get_minorticklocs().size == 0
+
+
 def test_at_most_so_many_boxes_are_drawn(monkeypatch):
     monkeypatch.setattr(inspect_figures, "MAX_BOXES", 5)
     sizes = [(20 + index, 10) for index in range(9)]
