@@ -15,7 +15,7 @@ from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO
 
 from detector.config.checks import Mistakes
 from detector.config.credentials import without_passwords
@@ -83,12 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception as error:
             if isinstance(error, BrokenPipeError) and _discard_unread_output():
                 return CLOSED_PIPE
-            text = _explanation(error)
+            text = "" if came else _explanation(error)  # an interrupted library may raise any error
             if text is None or "EVFORGE_TRACEBACK" in os.environ:
                 raise
-            for line in text.splitlines():
-                print(f"evforge: error: {without_passwords(line)}", file=sys.stderr)
-            return USER_ERROR
+            for line in ["evforge: interrupted"] if came else [f"evforge: error: {line}" for line in text.splitlines()]:
+                print(without_passwords(line), file=sys.stderr)
+            return INTERRUPTED if came else USER_ERROR
         except (KeyboardInterrupt, SystemExit) as error:
             if isinstance(error, SystemExit) and not came:  # Lightning exits by SystemExit after an interrupt
                 raise
@@ -171,7 +171,8 @@ def _explanation(error: Exception) -> str | None:
 def _interrupts() -> Iterator[list[int]]:
     """Context manager that raises KeyboardInterrupt at the first Ctrl-C or SIGTERM in its block.
 
-    The block can then end its child processes. Further signals are ignored.
+    The block can then end its child processes. Further signals are ignored. An interrupt in a place that cannot raise,
+    such as a callback of a compiler, is not reported by the interpreter.
 
     Yields:
         An empty list, to which the number of the first signal is appended when the signal arrives.
@@ -183,10 +184,16 @@ def _interrupts() -> Iterator[list[int]]:
             came.append(number)
             raise KeyboardInterrupt
 
+    def report(unraisable: Any) -> None:
+        if not came:
+            hook(unraisable)
+
+    hook, sys.unraisablehook = sys.unraisablehook, report
     handlers = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield came
     finally:
+        sys.unraisablehook = hook
         for number, handler in handlers.items():
             signal.signal(number, handler)
 

@@ -168,6 +168,26 @@ def test_a_command_leaves_no_thread_and_no_open_file(capsys):
     assert state() == before
 
 
+class _Callback:
+    """An object in whose end an interrupt arrives, which cannot be raised from there."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            pass
+
+
+def test_an_interrupt_in_a_callback_of_a_library_is_one_line(monkeypatch, capsys):
+    def compile_something():
+        _Callback()
+        raise RuntimeError("no compiled object yet")
+
+    monkeypatch.setitem(VERBS, "doctor", compile_something)
+    assert main(["doctor"]) == 130
+    lines = capsys.readouterr().err.splitlines()
+    assert sorted(lines) == ["evforge: interrupted", "evforge: stopping; Ctrl-C again is ignored"]
+
+
 def test_a_command_ends_although_a_process_that_it_forked_continues(monkeypatch, capsys):
     """Such as the process of a loader, which ends with the program only."""
     children = []
