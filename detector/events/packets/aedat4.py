@@ -105,7 +105,7 @@ class Aedat4Reader(PacketReader):
         """Return all packets, and 1 if the file ends in the middle of the last one, otherwise 0."""
         end = os.fstat(self._file.fileno()).st_size
         stop = min(place, end) if place > 0 else end
-        packets = []
+        packets: list[Packet] = []
         while begin < stop:
             header = os.pread(self._file.fileno(), PACKET_HEADER.size, begin)
             if len(header) < PACKET_HEADER.size:
