@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m detector", allow_abbrev=False)
     verbs = parser.add_subparsers(required=True, metavar="predict")
     verb = verbs.add_parser("predict", help="detect objects in a recording", allow_abbrev=False)
-    verb.add_argument("recording", help="DAT, RAW (EVT2, EVT2.1, EVT3), HDF5, CSV, NPY or NPZ file")
+    verb.add_argument("recording", help="DAT, RAW (EVT2, EVT2.1, EVT3), HDF5, CSV, NPY, NPZ or AEDAT4 file")
     verb.add_argument("--model", required=True, help="exported model: model.ptjit or its folder")
     verb.add_argument(
         "--output",

@@ -187,6 +187,7 @@ EVENT_FORMATS = Table(
         "NPY": "detector.events.containers.npy_array:NpyReader",
         "CSV": "detector.events.containers.csv_table:CsvReader",
         "NPZ": "detector.events.containers.npz_archive:NpzReader",
+        "AEDAT4": "detector.events.packets.aedat4:Aedat4Reader",
     },
     extra=("auto",),
 )

@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
-SUFFIXES = (*HDF5_SUFFIXES, ".dat", ".raw", ".csv", ".npy", ".npz")
+SUFFIXES = (*HDF5_SUFFIXES, ".dat", ".raw", ".csv", ".npy", ".npz", ".aedat4")
 """Suffixes of files that may be tensor files or recordings.
 
 An HDF5 file can be either; this depends on its content.

@@ -13,7 +13,6 @@ SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"#!AER-DAT1", "an AEDAT 1 recording", f"{CONVERT} evlib"),
     (0, b"#!AER-DAT2", "an AEDAT 2 recording", f"{CONVERT} evlib"),
     (0, b"#!AER-DAT3", "an AEDAT 3 recording", f"{CONVERT} evlib"),
-    (0, b"#!AER-DAT4", "an AEDAT 4 recording", f"{CONVERT} faery or dv-processing"),
     (0, b"#!AER-DAT", "an AEDAT recording", f"{CONVERT} evlib or faery"),
     (0, b"#ROSBAG", "a ROS 1 bag", f"{CONVERT} rosbags"),
     (0, b"\x89MCAP", "an MCAP file (ROS 2)", f"{CONVERT} rosbags"),

@@ -1,7 +1,7 @@
 """Detection of the format of a recording from its content, and the text headers of DAT and RAW recordings.
 
-The file name is not used. DAT and RAW files begin with text lines `% key value`. HDF5, NPY and NPZ files begin with a
-signature. Tables are described in `table_header`.
+The file name is not used. DAT and RAW files begin with text lines `% key value`. HDF5, NPY, NPZ and AEDAT4 files begin
+with a signature. Tables are described in `table_header`.
 
 Cameras write the encoding and the sensor size in different ways, depending on their version. Examples are
 `% format EVT3;height=720;width=1280`, `% evt 3.0`, `% geometry 1280x720` and `% Height 720`. Some headers contain only
@@ -23,7 +23,7 @@ __all__ = ["Header", "has_signature", "read_header", "read_text_header"]
 HDF5_PLACES = (0, 512, 1024, 2048)
 """Positions of the signature of an HDF5 file. Bytes before it belong to other programs, such as MATLAB."""
 
-SIGNATURES = {"HDF5": b"\x89HDF\r\n\x1a\n", "NPY": b"\x93NUMPY", "NPZ": b"PK\x03\x04"}
+SIGNATURES = {"HDF5": b"\x89HDF\r\n\x1a\n", "NPY": b"\x93NUMPY", "NPZ": b"PK\x03\x04", "AEDAT4": b"#!AER-DAT4"}
 """For each format with a signature, its bytes. NPZ files are zip archives."""
 
 LONGEST_LINE = 1 << 20
@@ -47,7 +47,7 @@ class Header:
     """Format, text fields and length of the header of a recording.
 
     Args:
-        format: DAT, EVT2, EVT2.1, EVT3, HDF5, NPY, NPZ, CSV, or the name of another encoding in a RAW header
+        format: DAT, EVT2, EVT2.1, EVT3, HDF5, NPY, NPZ, AEDAT4, CSV, or the name of another encoding in a RAW header
         fields: values of the `% key value` lines by key, keys in lower case
         size: length of the text header in bytes, 0 in formats without a text header
     """
@@ -110,7 +110,7 @@ def read_header(path: Path) -> Header:
 
 
 def has_signature(path: Path, name: str) -> bool:
-    """Return True if a file begins with the signature of the format `name`: HDF5, NPY or NPZ."""
+    """Return True if a file begins with the signature of the format `name`, a key of `SIGNATURES`."""
     signature = SIGNATURES[name]
     with path.open("rb") as file:
         head = file.read(HDF5_PLACES[-1] + len(signature))

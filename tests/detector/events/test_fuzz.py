@@ -18,12 +18,13 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[2] / "helpers"))
 
+from aedat4_samples import event_file
 from event_samples import events_at, evt21_bytes, evt21_header
 
 from detector.events import open_events, write_dat, write_evt2, write_evt3
 
 FORMATS = ["DAT", "EVT2", "EVT2.1 legacy", "EVT2.1 little", "EVT3"]
-CONTAINERS = ["HDF5 columns", "HDF5 table", "NPZ", "CSV"]
+CONTAINERS = ["HDF5 columns", "HDF5 table", "NPZ", "CSV", "AEDAT4"]
 LONGEST = 60.0
 """CPU seconds after which a file counts as a hang."""
 
@@ -45,6 +46,8 @@ def sound_file(folder, name):
 
 def container_bytes(path, name, events):
     """Bytes of a file in a general container that contains the events and the size of the sensor."""
+    if name == "AEDAT4":
+        return event_file(np.split(events, [100, 250]), compression=3)
     if name == "CSV":
         np.savetxt(
             path, np.stack([events[field] for field in "xypt"], 1), "%d", ",", header="x@640,y@480,p,t", comments=""

@@ -12,7 +12,6 @@ from detector.events.headers.header import read_header
         (b"#!AER-DAT1.0\r\n", "an AEDAT 1 recording", "convert it, for example with evlib"),
         (b"#!AER-DAT2.0\r\n1,2,3,4\n", "an AEDAT 2 recording", "convert it, for example with evlib"),
         (b"#!AER-DAT3.1\r\n#End Of ASCII Header\r\n", "an AEDAT 3 recording", "convert it, for example with evlib"),
-        (b"#!AER-DAT4.0\r\n\x00", "an AEDAT 4 recording", "convert it, for example with faery or dv-processing"),
         (b"#ROSBAG V2.0\n", "a ROS 1 bag", "rosbags"),
         (b"\x89MCAP0\r\n", "an MCAP file", "rosbags"),
         (b"SQLite format 3\0", "an SQLite database", "rosbags"),
