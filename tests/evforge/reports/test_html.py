@@ -71,6 +71,7 @@ def test_a_table_without_names_of_columns_has_no_head():
     tree = parsed(table(["", ""], [["a", "b"]]))
     assert tree.find(".//thead") is None and tree.find("table").get("class") is None
     assert parsed(table(["a.b"], [["c"]], sortable=True)).find("table").get("class") == "sortable"
+    assert "<th>a.<wbr/>b</th>" in table(["a.b"], [["c.d"]]) and "<td>c.d</td>" in table(["a.b"], [["c.d"]])
     both = parsed(table(["a"], [["c"]], [0], sortable=True))
     assert both.find("table").get("class") == "compact sortable" and both.find(".//thead") is not None
     assert parsed(table(["", "a"], [["b", "c"]])).find(".//thead") is not None
