@@ -14,7 +14,9 @@ from evforge.evaluation.report import (
     calibration_figure,
     confusion_figure,
     details_text,
+    interval_text,
     pr_curve_figure,
+    protocol_text,
     slices_figure,
     thresholds_figure,
 )
@@ -51,6 +53,30 @@ def test_the_state_leak_check_states_what_it_measured(leak, text):
     assert f"state leak check {text} 10 frames of 2 recordings" in details_text(details, leak)
 
 
+def test_the_protocol_and_an_interval_as_text():
+    protocol = {"skip_us": 250_000, "min_box_diag": 60, "min_box_side": 20, "score_thresh": 0.05, "nms_thresh": 0.5}
+    text = protocol_text({**protocol, "empty_frames": "ignore"}, "val")
+    assert text.startswith(
+        "protocol: COCO AP 0.50:0.95, labelled frames of val; first 0.25 s skipped; boxes under 60 px diagonal or 20 "
+        "px side dropped; frames without a box are ignored; score floor 0.05; detections answer the labels of their "
+        "frame; NMS at IoU 0.5; by "
+    )
+    assert (interval_text((0.41, 0.4567)), interval_text(None)) == ("  (0.410 to 0.457)", "")
+
+
+def test_the_details_have_a_line_per_measurement():
+    text = details_text(make_details(), StateLeak(2, 10, 0, None, None, None))
+    assert "best F1 0.700 at score 0.400: precision 0.800, recall 0.620 (IoU 0.5" in text
+    assert "calibration error (ECE) 0.100 over 95 detections with scores from 0.05 (" in text
+    rows = [line.split()[-4:] for line in text.splitlines() if line.startswith("size")]
+    assert rows == [["8", "0.100", "0.200", "0.500"], ["400", "0.500", "0.800", "0.640"]]
+    some = [Slice(None, 16, 0, None, None, None), Slice(16, None, 1, 0.5, 0.8, 1.0)]
+    lines = details_text(make_details(slices={"size": some}), StateLeak(2, 10, 0, None, None, None)).splitlines()
+    (row,) = (line for line in lines if line.startswith("size"))
+    head = next(line for line in lines if line.startswith("slice"))
+    assert row[: head.index("boxes") + 5].endswith("    1") and row.endswith("1.000"), "numbers are on the right"
+
+
 def test_pr_curve_draws_one_line_per_class():
     recall = np.linspace(0, 1, 101)
     step = np.where(recall <= 0.5, 1.0, 0.0)  # 51 of 101 points at 1: AP 0.505
@@ -62,6 +88,13 @@ def test_pr_curve_draws_one_line_per_class():
     assert texts[0] == "car: AP50 0.505, 20 labels"
     assert "…" in texts[1] and texts[1].endswith(": AP50 0.000, 19 labels") and len(texts[1]) < 50
     np.testing.assert_array_equal(axes.get_lines()[0].get_ydata(), step)
+    np.testing.assert_array_equal(axes.get_lines()[0].get_xdata(), recall)
+    assert (axes.get_xlim(), axes.get_ylim()) == ((0, 1), (0, 1.01))
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("recall", "precision")
+    assert not axes.get_lines()[0].get_clip_on()
+    # 6.4 inches have one column of 49 characters (5.01 inches); each line of the legend is 0.2 inches high.
+    assert figure.get_size_inches().tolist() == pytest.approx([6.4, 5.6])
+    assert figure.legends[0]._ncols == 1
     assert axes.get_lines()[0].get_alpha() == 1 > axes.get_lines()[1].get_alpha(), "19 labels are few"
     _draws(figure)
     assert axes.get_window_extent().y0 > figure.legends[0].get_window_extent().y1, "the legend covers no line"
@@ -104,12 +137,26 @@ def test_thresholds_figure_marks_the_best():
     ]
     for axes, height in zip(figure.axes, (0.7, 0.8, 0.62), strict=True):
         line, marked, *others, vertical = axes.get_lines()
+        assert (line.get_color(), line.get_linewidth(), line.get_drawstyle()) == ("black", 2.5, "steps-pre")
+        assert [others[0].get_color(), others[1].get_color(), others[2].get_color()] == [COLOURS[k] for k in (0, 0, 1)]
+        assert (others[1].get_marker(), others[1].get_clip_on()) == ("o", False)
+        assert (vertical.get_linewidth(), vertical.get_zorder(), vertical.get_linestyle()) == (1.5, 0, ":")
+        assert (axes.get_xlim(), axes.get_ylim(), axes.get_xlabel()) == ((0, 1), (0, 1.02), "score threshold")
         assert line.get_xdata().tolist() == [0.1, 0.4, 0.9], "increasing thresholds"
         assert (marked.get_xdata(), marked.get_ydata()) == ([0.4], [height])
         assert list(vertical.get_xdata()) == [0.4, 0.4]
         assert [other.get_alpha() for other in others] == [1, 1, 0.35, 0.35], "8 labels are few"
+    assert "F1 0.700, precision 0.800, recall 0.620 (IoU 0.5" in figure.get_suptitle()
+    assert figure.axes[0].get_lines()[0].get_ydata().tolist() == [0.3, 0.7, 0.2]
+    # 12.8 inches have two columns of 53 characters (5.37 inches each), so that three texts need two lines.
+    assert figure.get_size_inches().tolist() == pytest.approx([12.8, 5.2]) and figure.legends[0]._ncols == 2
+    assert figure.legends[0].get_title().get_text().startswith("points: best F1 of each line")
     _draws(figure)
-    _draws(thresholds_figure(make_details(thresholds={}, operating_point=OperatingPoint(None, None, None, None)), "t"))
+    empty = thresholds_figure(make_details(thresholds={}, operating_point=OperatingPoint(None, None, None, None)), "t")
+    assert [text.get_text() for text in empty.axes[0].texts] == ["no data"] and not empty.legends
+    assert empty.axes[0].texts[0].get_position() == (0.5, 0.5)
+    assert empty.get_size_inches().tolist() == pytest.approx([12.8, 4.8])
+    _draws(empty)
 
 
 def test_a_single_class_is_drawn_once():
@@ -157,6 +204,12 @@ def test_confusion_shows_counts_and_shares_with_shortened_names():
     assert [label.get_text() for label in axes.get_xticklabels()] == ["car", *SHORT, "nothing (missed)"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["car", *SHORT, "nothing\n(false alarm)"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("detected as", "labelled as")
+    assert figure.get_size_inches().tolist() == pytest.approx([6.25, 5.45])
+    assert figure.axes[1].get_ylabel() == "share of the row"
+    assert axes.get_xticks().tolist() == axes.get_yticks().tolist() == [0, 1, 2]
+    assert axes.get_xticklabels()[0].get_rotation() == 45
+    assert figure.get_suptitle().splitlines()[0] == "Confusion matrix"
+    assert "IoU 0.5, score from 0.400" in figure.get_suptitle()
     assert axes.images[0].get_clim() == (0, 1)
     assert "run a, split test" in figure.get_suptitle()
     _draws(figure)
@@ -180,6 +233,19 @@ def test_calibration_shows_intervals_and_numbers():
     diagonal, line = upper.get_lines()[:2]
     assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
     assert line.get_xydata().tolist() == [[0.85, 0.2], [0.93, 1.0]]
+    assert (diagonal.get_linestyle(), line.get_linewidth(), line.get_color()) == (":", 1, COLOURS[0])
+    assert figure.get_size_inches().tolist() == pytest.approx([6.4, 6.6])
+    assert upper.get_gridspec().get_height_ratios() == (3, 1)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "score = share",
+        "share of correct detections",
+    ]
+    assert lower.get_yscale() == "symlog" and lower.get_xlabel() == "score, from 0.05; faded: fewer than 20 detections"
+    assert lower.get_ylabel() == "detections"
+    assert [container.lines[0].get_xydata().tolist() for container in upper.containers] == [
+        [[0.85, 0.2]],
+        [[0.93, 1.0]],
+    ]
     assert (upper.get_xlim(), upper.get_ylim(), lower.get_ylim()) == ((0, 1), (0, 1.02), (0, 1800))
     assert [bar.get_center()[0] for bar in lower.patches] == pytest.approx([0.05 + 0.1 * index for index in range(10)])
     assert [bar.get_width() for bar in lower.patches] == pytest.approx([0.09] * 10)

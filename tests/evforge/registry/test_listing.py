@@ -3,7 +3,8 @@ from registered_model import bare_version
 
 from evforge.cli.main import main
 from evforge.registry import promotion
-from evforge.registry.listing import describe, newest, overview
+from evforge.registry.listing import describe, facts, newest, overview, verdict, verdict_facts
+from evforge.registry.promotion import PromotionResult
 from evforge.tracking.tracker import Tracker
 
 
@@ -28,6 +29,36 @@ def test_describe(tracker):
     assert describe(tracker, "street", 1).startswith("version 1, aliases: none\n\ncard 1\n\n")
     with pytest.raises(ValueError, match=r"version: got 7 of model 'street', allowed: 1, 2"):
         describe(tracker, "street", 7)
+
+
+def test_facts_are_those_of_all_models_or_of_one_version(tracker):
+    bare_version(tracker, "road", mean_ap="0.75")
+    tracker.client.delete_model_version_tag("road", "1", "mean_ap50")
+    models = {model["name"]: model for model in facts(tracker)["models"]}
+    assert models.keys() == {"street", "road"} and models["road"]["champions"] == []
+    (road,) = models["road"]["versions"]
+    assert (road["version"], road["aliases"], road["mean_ap"], road["mean_ap50"]) == (1, [], 0.75, None)
+    (street,) = facts(tracker, "street", 2)["models"]
+    assert [(one["version"], one["aliases"], one["mean_ap50"]) for one in street["versions"]] == [
+        (2, ["candidate"], 0.5)
+    ]
+    assert [one["version"] for one in facts(tracker, "street")["models"][0]["versions"]] == [1, 2]
+    with pytest.raises(ValueError, match="version: got 3 of model 'street'"):
+        facts(tracker, "street", 3)
+
+
+def test_the_verdict_on_a_promotion():
+    refused, moved = PromotionResult(False, "because", None), PromotionResult(True, "better", 2)
+    assert verdict("street", refused) == "street: refused, champion stays none: because"
+    assert verdict("street", moved) == "street: now champion is version 2: better"
+    assert verdict_facts("street", moved) == {"name": "street", "moved": True, "champion": 2, "reason": "better"}
+
+
+def test_versions_are_in_the_order_of_their_numbers(tracker):
+    for _ in range(8):
+        bare_version(tracker, "street", mean_ap="0.5")
+    assert [line.split()[1] for line in overview(tracker).splitlines()] == [str(n) for n in range(1, 11)]
+    assert newest(tracker, "street") == 10
 
 
 def test_newest(tracker):

@@ -67,6 +67,28 @@ def test_failures_follow_from_the_metrics():
     assert "- the detections in a stream depend" in "\n".join(_card(state_leak={"passed": False}))
 
 
+def test_a_weak_class_has_less_than_half_of_the_overall_value():
+    parts = [{"start": 1.0, "stop": 2.0, "boxes": 9, "ap": 0.0, "ap50": value, "recall": 0.5} for value in (0.25, 0.2)]
+    metrics = {"mean_ap": 0.5, "mean_ap50": 0.5, "ap/car": 0.25, "ap/two wheeler": 0.2499, "ap/bus": 1.0}
+    lines = _card(metrics=metrics, details={"slices": {"speed": parts}})
+    first = lines.index("## Known failures") + 2
+    assert lines[first : first + 2] == [
+        "- two wheeler: AP 0.250, overall 0.500",
+        "- speed of the box's centre, 1 to 2 px/s: AP50 0.200, overall 0.500",
+    ]
+    assert lines[first + 2].startswith("- objects that do not move cause no events")
+    assert lines[first + 3].startswith("- other sensors")
+    assert lines.count("By speed of the box's centre:") == 1
+
+
+def test_a_table_has_space_between_its_columns_and_no_bar_in_its_cells():
+    config = Config().with_overrides({"data.dataset_path": "~/a|b", "data.delta_t": 12_500})
+    text = model_card("street", config, EVALUATION, "0123abc", {"a|b": "c"})
+    assert "| rule | &emsp;value |\n| --- | --- |\n| skip_us | &emsp;500000 |\n" in text
+    assert "| dataset | &emsp;a/b |" in text and "| a/b | &emsp;c |" in text
+    assert "| frame | &emsp;12.5 ms, histo |" in text
+
+
 def test_a_model_of_a_single_training():
     config = Config()
     text = model_card("street", config, EVALUATION, "0123abc", {})

@@ -4,7 +4,21 @@ from xml.etree import ElementTree
 
 from plotly.graph_objects import Figure
 
-from evforge.reports.html import command, details, image, images, link, page, paragraph, plot, plots, section, table
+from evforge.reports.html import (
+    SCRIPT,
+    STYLE,
+    command,
+    details,
+    image,
+    images,
+    link,
+    page,
+    paragraph,
+    plot,
+    plots,
+    section,
+    table,
+)
 
 EVIL = '<b> & "quotes"'
 
@@ -57,6 +71,10 @@ def test_a_table_without_names_of_columns_has_no_head():
     tree = parsed(table(["", ""], [["a", "b"]]))
     assert tree.find(".//thead") is None and tree.find("table").get("class") is None
     assert parsed(table(["a.b"], [["c"]], sortable=True)).find("table").get("class") == "sortable"
+    assert "<th>a.<wbr/>b</th>" in table(["a.b"], [["c.d"]]) and "<td>c.d</td>" in table(["a.b"], [["c.d"]])
+    both = parsed(table(["a"], [["c"]], [0], sortable=True))
+    assert both.find("table").get("class") == "compact sortable" and both.find(".//thead") is not None
+    assert parsed(table(["", "a"], [["b", "c"]])).find(".//thead") is not None
     assert "".join(parsed(table(["a.b"], [["c"]])).find(".//th").itertext()) == "a.b"
 
 
@@ -68,7 +86,10 @@ def test_an_image_is_embedded():
 
 def test_plotly_is_embedded_once_and_only_for_figures():
     figure = plot(Figure(layout_height=250).add_scatter(x=[1], y=[2], name="</script>"))
+    assert "min-width: 0px" in figure and "min-width: 330px" in plot(Figure(layout_meta={"least_width": 330}))
     assert figure.count("</script>") == 1 and "min-height: 250px" in figure and "<noscript>" in figure
     with_figures, without = page("a", [figure, figure]), page("a", ["text"])
+    assert with_figures.index("plotly.js v") < with_figures.index(SCRIPT), "the figures need plotly"
+    assert SCRIPT in without and STYLE in without
     assert with_figures.count("plotly.js v") == 1 and len(with_figures) > 4_000_000
     assert "plotly.js v" not in without and len(without) < 10_000

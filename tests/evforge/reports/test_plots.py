@@ -6,6 +6,7 @@ from study_trials import study_of, trial
 
 from detector.config import Config
 from evforge.reports import plots
+from evforge.reports.importances import Importance
 from evforge.reports.plots import figure_sections
 
 DOMAINS = {"optim.lr": {"loguniform": [1e-4, 1e-2]}, "model.feature_base": {"choice": [2, 4]}}
@@ -60,6 +61,32 @@ def test_every_trial_is_in_every_figure(trials, monkeypatch):
     assert (points["x"], points["y"], best["y"]) == ([1, 2, 3], [0.2, 0.5, 0.3], [0.2, 0.5, 0.5])
     assert found["val_mean_ap against parameters"]["data"][-1]["x"] == [2.0, 4.0]
     assert [trace["x"] for trace in found["Anchor coverage"]["data"]] == [[0.5, 0.75, 1.0]]
+
+
+def test_texts_and_units_of_the_figures(trials, monkeypatch):
+    monkeypatch.setattr(plots, "measure_coverages", lambda study: {"a": 0.5, "b": 0.75})
+    sections = figure_sections(study_of(*trials, domains=DOMAINS), {"optim.lr": Importance(0.75, 0.5, 1.0)})
+    found = figures_of(sections)
+    title = {name: content["layout"]["xaxis"]["title"]["text"] for name, content in found.items()}
+    assert title["val_mean_ap against latency"] == "latency per frame in ms, network alone"
+    assert title["val_mean_ap against parameters"] == "parameters in millions"
+    assert found["Importance"]["data"][0]["x"] == [0.75]
+    (only,) = found["Anchor coverage"]["data"]
+    assert (only["x"], only["y"], only["name"]) == ([0.5, 0.75], [0.2, 0.5], "PSEE_ANCHORS")
+    assert only["text"][1].endswith("<br>coverage 0.750")
+    (others, best) = found["val_mean_ap against latency"]["data"]
+    assert (best["x"], best["y"], others["y"]) == ([5.0], [0.5], [0.2, 0.3])
+    assert others["text"][0].endswith("1 epochs, finished<br>latency_ms 5")
+    assert found["optim.lr"]["layout"]["xaxis"]["type"] == "log"
+    assert [curve["line"]["width"] for curve in found["Learning curves"]["data"]] == [1.3, 1.3, 3]
+
+
+def test_smaller_values_are_better_in_a_search_for_the_smallest(trials):
+    found = figures_of(figure_sections(study_of(*trials, domains=DOMAINS, mode="min"), "few"))
+    assert found["History"]["data"][0]["y"] == [0.2, 0.2, 0.2]
+    assert found["optim.lr"]["data"][-1]["y"] == [0.2]
+    lines = [trace for trace in found["Sampled values"]["data"] if trace.get("text")]
+    assert lines[-1]["text"].startswith("<b>a</b>"), "the best one is in front"
 
 
 def test_what_cannot_be_drawn_says_why(trials):

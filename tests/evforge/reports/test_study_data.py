@@ -1,9 +1,12 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from study_trials import study_of, trial
 
-from evforge.reports.study_data import read_study, value_text
+from detector.config import Config
+from evforge.reports import study_data
+from evforge.reports.study_data import measure_coverages, read_study, value_text
 
 
 def test_what_runs_tell(study):
@@ -86,6 +89,48 @@ def test_a_text_without_the_folders_of_this_machine():
     study = study_of()
     assert study.shown(f"{study.folder}/failures: no space") == "study/failures: no space"
     assert study.shown(f"{study.folder.parent}/x.h5, {Path.home()}/y") == "RUNS/x.h5, ~/y"
+
+
+@pytest.mark.parametrize(("place", "shown"), [("/d", "DATASET/a: no space"), ("/", "/d/a: no space")])
+def test_a_text_without_the_folder_of_the_dataset(place, shown):
+    study = study_of()
+    object.__setattr__(study, "config", study.config.with_overrides({"data.dataset_path": place}))
+    assert study.shown("/d/a: no space") == shown
+
+
+def test_the_coverage_of_each_trial_that_has_a_configuration(monkeypatch):
+    asked = []
+
+    def coverage_of(labels, config, anchors):
+        asked.append((labels, config, anchors))
+        return SimpleNamespace(covered=len(asked) / 4)
+
+    monkeypatch.setattr(study_data, "training_boxes", lambda config: ("boxes", config))
+    monkeypatch.setattr(study_data, "coverage_of", coverage_of)
+    first, last = (Config().with_overrides({"train.seed": seed}) for seed in (1, 2))
+    trials = [
+        trial("a", [0.1], config=first),
+        trial("b", [0.2]),
+        trial("c", config=first),
+        trial("d", [0.3], config=last),
+    ]
+    study = study_of(*trials)
+    assert measure_coverages(study) == {"a": 0.25, "d": 0.5}
+    boxes = "boxes", study.config
+    assert asked == [(boxes, config, config.anchors.anchor_list) for config in (first, last)]
+
+
+@pytest.mark.parametrize("alone", [{}, {"x": 1}])
+def test_trials_without_all_values_are_compared_with_no_other(alone):
+    domains = {"x": {"uniform": [0, 9]}, "y": {"uniform": [0, 9]}}
+    study = study_of(*(trial(name, [0.1], values=alone) for name in "ab"), domains=domains)
+    assert [one.name for one, _ in study.seeds(study.trials[1])] == ["b"]
+
+
+def test_a_folder_that_is_no_study(study):
+    (study[0] / "space.yaml").unlink()
+    with pytest.raises(FileNotFoundError, match=f"{study[0]}: not a study, allowed: a folder with a space.yaml"):
+        read_study(study[0])
 
 
 @pytest.mark.parametrize(

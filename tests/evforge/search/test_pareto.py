@@ -41,6 +41,12 @@ def test_the_front_as_table_and_as_yaml():
     table = front_table(found, "val_mean_ap", "parameters").splitlines()
     assert table[0].split() == ["trial", "val_mean_ap", "parameters", "epoch", "settings"]
     assert table[2].split() == ["trial-1", "0.2500", "3.50", "2", "model.feature_base", "4,", "optim.lr", "0.1"]
+    costs = [
+        line.split()[2]
+        for line in front_table([candidate("a", 0, 999.994), candidate("b", 1, 1000)], "m", "c").splitlines()
+    ]
+    assert costs[2:] == ["999.99", "1,000"]
+    assert table[2].index("0.2500") + 6 == table[0].index("val_mean_ap") + 11, "numbers are on the right"
     assert table[3].split()[:4] == ["trial-2", "0.5000", "22,800,000", "2"]
     first, _ = yaml.safe_load(front_yaml(found, "val_mean_ap", "latency_ms"))
     assert first == {

@@ -25,6 +25,13 @@ def test_the_estimate_counts_parts_of_running_trials(clock):
     assert progress.summary(records) == "after 60 s: 1 finished, 2 running, 6 planned, about 4 min left"
 
 
+def test_parts_of_killed_trials_count_and_failed_trials_are_done(clock):
+    progress = SearchProgress(epochs=4)
+    assert progress.trained([record("killed", 3), record("failed"), record("stopped early", 1)]) == 2.75
+    assert progress.summary([]).endswith(": no trial")
+    assert SearchProgress(epochs=4, start=clock).summary([record("finished", 4)]) == "after 60 s: 1 finished"
+
+
 def test_trials_of_an_earlier_driver_do_not_count_for_the_speed(clock):
     progress = SearchProgress(epochs=4, count=4, before=1.0, start=clock)
     records = [record("finished", 4), record("stopped early", 1)]

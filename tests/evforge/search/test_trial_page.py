@@ -15,7 +15,12 @@ def test_the_note_has_the_sample_and_the_command():
 
 
 def test_the_curves_are_drawn_by_epoch_and_leave_out_missing_values():
-    loss, metric = curves_figure("trial-1", "val_mean_ap", REPORTS).axes
+    figure = curves_figure("trial-1", "val_mean_ap", REPORTS)
+    loss, metric = figure.axes
+    assert figure.get_suptitle() == "trial-1" and figure.get_size_inches().tolist() == [8.4, 3.4]
+    assert loss.get_lines()[0].get_color() != metric.get_lines()[0].get_color()
+    assert (loss.get_xlabel(), loss.get_lines()[0].get_marker()) == ("epoch", "o")
+    assert [axes.xaxis.get_major_locator()._integer for axes in figure.axes] == [True, True]
     assert loss.get_lines()[0].get_xydata().tolist() == [[1, 2.0], [2, 1.5], [4, 1.0]]
     assert metric.get_lines()[0].get_xydata().tolist() == [[1, 0.25], [4, 0.5]]
     assert (loss.get_ylabel(), metric.get_ylabel()) == ("train_loss", "val_mean_ap")
@@ -39,5 +44,8 @@ def test_a_figure_that_cannot_be_drawn_costs_nothing(tracker, tmp_path, monkeypa
     monkeypatch.setattr("evforge.search.trial_page.curves_figure", broken)
     run_id = tracker.start_run("trial-1", {})
     describe_trial(tracker, run_id, "trial-1", "val_mean_ap", REPORTS[0], REPORTS, tmp_path / "checkpoint", tmp_path)
+    other = tracker.start_run("trial-2", {})
+    describe_trial(tracker, other, "trial-2", "val_mean_ap", REPORTS[0], REPORTS, tmp_path / "checkpoint", None)
+    assert tracker.client.list_artifacts(other) == []
     assert "no fonts" in capsys.readouterr().err and tracker.client.list_artifacts(run_id) == []
     assert tracker.run_info(run_id).tags[CHECKPOINT] == str(tmp_path / "checkpoint")

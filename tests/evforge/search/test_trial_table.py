@@ -68,6 +68,27 @@ def test_the_screen_has_the_best_and_the_newest_trials_and_counts_the_others():
     assert lines[-1].rstrip() == "and 4 more: 4 finished"
 
 
+def test_half_of_an_odd_number_of_rows_are_the_newest_trials():
+    rows = [row(f"trial-{index}", score) for index, score in enumerate([0.9, 0.8, 0.7, 0.1, 0.2, 0.3], 1)]
+    lines = screen(rows, height=13)
+    assert [line.split()[0] for line in lines if "trial-" in line] == [
+        "trial-1",
+        "trial-2",
+        "trial-6",
+        "trial-5",
+        "trial-4",
+    ]
+    assert lines[-1].rstrip() == "and 1 more: 1 finished"
+    assert [sum("trial-" in line for line in screen(rows, height)) for height in (1, 10, 11, 14)] == [2, 2, 3, 6]
+    assert "more:" not in "".join(screen(rows, height=14))
+
+
+def test_trials_of_equal_scores_keep_their_order():
+    lines = trial_table([row("a", 0.5), row("b", 0.5), row("c", 0.75)]).splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["c", "a", "b"]
+    assert [line.split()[1] == "*" for line in lines[2:]] == [True, False, False]
+
+
 def test_before_the_first_trial_there_is_only_the_summary():
     assert [line.rstrip() for line in screen([], height=24)] == ["the summary"]
 

@@ -62,6 +62,48 @@ def test_the_gradient_norm_is_the_mean_of_every_tenth_step(trainer):
     assert module.logged["train_grad_norm"] == pytest.approx((5.0 + 15.0) / 2)
 
 
+def test_values_begin_anew_with_each_epoch(trainer, monkeypatch):
+    now = iter([100.0, 104.0, 200.0, 201.0])
+    monkeypatch.setattr(meter.time, "monotonic", lambda: next(now))
+    found, module, batch = TrainingMeter(), Module(), {"inputs": torch.zeros(5, 4, 2, 1, 1)}
+    for scale in (1.0, 2.0):
+        found.on_train_epoch_start(trainer, module)
+        module.scale(scale)
+        found.on_before_optimizer_step(trainer, module, optimizer(0.5))
+        found.on_train_batch_end(trainer, module, None, batch, 0)
+        assert module.logged == {}
+        found.on_train_batch_end(trainer, module, None, batch, 1)
+    found.on_validation_epoch_end(trainer, module)
+    values = module.logged
+    # In the second epoch, two batches of 20 frames on each of 3 ranks in one second.
+    assert (values["train_frames_per_s"], values["train_epoch_s"], values["train_grad_norm"]) == (120.0, 1.0, 10.0)
+
+
+def test_nothing_is_logged_before_the_end_of_an_epoch(trainer):
+    found, module = TrainingMeter(), Module()
+    module.log_dict = None  # would fail
+    found.on_train_epoch_start(trainer, module)
+    found.on_train_batch_end(trainer, module, None, {"inputs": torch.zeros(5, 4, 2, 1, 1)}, 0)
+    found.on_validation_epoch_end(trainer, module)
+
+
+def test_an_epoch_without_steps_has_no_norm(trainer):
+    found, module = TrainingMeter(), Module()
+    found.on_train_epoch_start(trainer, module)
+    found.on_train_batch_end(trainer, module, None, {"inputs": torch.zeros(5, 4, 2, 1, 1)}, 1)
+    found.on_validation_epoch_end(trainer, module)
+    assert "train_grad_norm" not in module.logged and module.logged["train_lr"] == 0
+
+
+@pytest.mark.parametrize(("system", "megabytes"), [("linux", 5.12), ("darwin", 0.005)])
+def test_the_unit_of_the_peak_depends_on_the_system(monkeypatch, system, megabytes):
+    monkeypatch.setattr("resource.getrusage", lambda who: SimpleNamespace(ru_maxrss=5000))
+    monkeypatch.setattr(meter.sys, "platform", system)
+    assert memory_mb(torch.device("cpu")) == pytest.approx(megabytes)
+    monkeypatch.setattr(meter.torch.cuda, "max_memory_allocated", lambda device: 3e6)
+    assert memory_mb(torch.device("cuda")) == 3
+
+
 def test_the_sanity_check_logs_nothing(trainer):
     module = Module()
     trainer.sanity_checking = True
