@@ -267,8 +267,8 @@ def test_prints_only_if_verbose(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"classes": ["empty"]}, "classes: got"),
-        ({"classes": ["car", "car"]}, "classes: got"),
+        ({"classes": ["empty"]}, r"classes: got \['empty'\], allowed: at least one name besides 'empty'"),
+        ({"classes": ["car", "car"]}, r"classes: got \['car', 'car'\], allowed: distinct names"),
         ({"height": 0}, r"height, width: got \(0, 304\)"),
         ({"width": 0}, r"height, width: got \(240, 0\)"),
         ({"time_tol": -1}, "time_tol: got -1"),
@@ -363,3 +363,10 @@ def test_any_length_that_differs_is_refused():
     with pytest.raises(ValueError, match="labels: got class_id = 0.5 in row 1"):
         evaluator.partial_eval([wrong], [TWO])
     assert evaluator.recordings == [] and not evaluator.left_out
+
+
+def test_without_limits_any_box_with_an_area_is_evaluated():
+    evaluator = CocoEvaluator(["car"], 240, 304)
+    labels = boxes((0, 5, 5, 0.25, 0.5, 0, 1))
+    evaluator.partial_eval([labels], [labels])
+    assert evaluator.accumulate()["mean_ap"] == pytest.approx(1)
