@@ -310,3 +310,19 @@ def test_rows_of_boxes_are_copied_only_if_necessary():
 def test_claims_of_equal_strength_are_accepted_in_their_order():
     refused = box.contested_claims(torch.tensor([4, 1, 4, 1, 4]), torch.tensor([0.5, 0.2, 0.7, 0.2, 0.7]))
     assert sorted(refused.tolist()) == [0, 3, 4]
+
+
+def test_boxes_may_have_any_number_of_leading_dimensions():
+    boxes = random_boxes(30, torch.Generator().manual_seed(5))
+    anchors = box.xyxy2xywh(boxes.flip(0))
+    for function in (
+        box.xyxy2xywh,
+        box.xywh2xyxy,
+        lambda rows: box.box_clamp(rows, 3, 5, 60, 50),
+        lambda rows: bbox_to_deltas(rows, anchors.view(rows.shape)),
+        lambda rows: deltas_to_bbox(rows / 100, anchors.view(rows.shape)),
+        lambda rows: box.pairwise_iou(rows, boxes.flip(0).view(rows.shape)),
+    ):
+        flat = function(boxes)
+        for shape in ((5, 6, 4), (3, 5, 2, 4)):
+            assert torch.equal(function(boxes.view(shape)), flat.view(*shape[:-1], *flat.shape[1:]))

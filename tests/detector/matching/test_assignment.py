@@ -202,3 +202,13 @@ def test_without_a_number_of_classes_any_label_is_allowed():
     with pytest.raises(ValueError, match="frame 0 holds label 1.5, allowed: whole numbers from 1$"):
         pack_frames([rows[:, [0, 1, 2, 3, 0]] * 1.5], 1, torch.device("cpu"))
     assert pack_frames([], 0, torch.device("cpu")).xyxy.shape == (0, 4)
+
+
+@pytest.mark.parametrize("has_compiler", [True, False])
+def test_thresholds_are_inclusive(has_compiler, monkeypatch):
+    monkeypatch.setattr(encoding, "HAS_COMPILER", has_compiler)
+    coder = Anchors(1, 16, [(1, 1)], 0.5, 0.25, False)
+    features, x = feature_maps(coder, 1, 16, 16), torch.zeros(1, 1, 1, 16, 16)
+    for height, label in ((8, 3), (7.75, -1), (4, -1), (3.75, 0)):  # IoU height / 16 with the only anchor
+        labels = coder.encode(features, x, [[torch.tensor([[0.0, 0, 16, height, 3]])]])[1]
+        assert labels.tolist() == [[label]]

@@ -1,9 +1,11 @@
 """What is kept does not depend on the rest of the batch."""
 
+import math
+
 import pytest
 import torch
 
-from detector.matching.nms import best_scores, non_max_suppression, suppress
+from detector.matching.nms import best_scores, has_area, non_max_suppression, suppress
 
 
 def test_best_scores_by_hand():
@@ -136,3 +138,19 @@ def test_rows_with_nan_do_not_displace_others_and_rows_without_area_do():
     unknown[0, 2] = torch.nan
     found = [non_max_suppression(torch.cat([unknown, rows]), 0.5, limit)[:, 4].tolist() for limit in (1, 2, 3)]
     assert found == [pytest.approx([0.9]), pytest.approx([0.9]), pytest.approx([0.9, 0.7])]
+
+
+def test_rows_with_an_area():
+    rows = [(1, 2, 3, 4), (1, 2, 0, 4), (1, 2, 3, 0), (1, 2, -3, 4), (1, 2, 3, -4), (1, 2, 1, 1), (0, 0, 0.5, 0.5)]
+    rows += [(1, math.nan, 3, 4), (1, 2, 3, math.nan)]
+    assert has_area(torch.tensor(rows)).tolist() == [True, *[False] * 4, True, True, False, False]
+    with_score = torch.tensor([(1, 2, 3, 4, math.nan), (1, 2, 3, 4, -1)])
+    assert has_area(with_score).tolist() == [False, True]
+
+
+def test_overlaps_use_width_and_height():
+    # 20 x 5 boxes, the second 10 to the right: IoU 1/3. Moved by 2 rows instead, it is 3 / 7.
+    for x, y, overlap in ((10.0, 0.0, 1 / 3), (0.0, 2.0, 3 / 7)):
+        rows = torch.tensor([[30.0, 40, 20, 5, 0.9, 1], [30 + x, 40 + y, 20, 5, 0.8, 1]])
+        kept = [len(non_max_suppression(rows, overlap + change, 9)) for change in (-0.01, 0.01)]
+        assert kept == [1, 2]
