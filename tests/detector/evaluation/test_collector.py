@@ -127,3 +127,30 @@ def test_boxes_of_a_recording_in_the_order_of_their_frames():
     assert found.labels["t"].tolist() == [990, 1200], "labels of frames 2 and 3, and those outside"
     names = ("t", "x", "y", "w", "h", "class_id", "class_confidence")
     assert [tuple(row[name] for name in names) for row in found.detections] == [(1150, 5, 7, 10, 23, 3, 0.25)]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_rank_0_joins_the_boxes_of_all_ranks_and_sends_the_result(monkeypatch, rank):
+    predictions = FramePredictions({7: "car", 3: "bus"}, [7, 3], PROTOCOL)
+    labels = rows((1000, 5, 5, 10, 10, 7), (1050, 5, 5, 10, 10, 7))
+    predictions.add([[detection(5, 5, 15, 15)]], [(video(labels), 0)], torch.ones(1, 1, dtype=torch.bool))
+    sent = []
+
+    def gather(parts, item):
+        parts[:] = [item, [], item]
+
+    def broadcast(result, src):
+        sent.append((list(result), src))
+        if rank != 0:
+            result[0] = "of rank 0"
+
+    fakes = {"is_initialized": lambda: True, "get_rank": lambda: rank, "get_world_size": lambda: 3}
+    for name, fake in {**fakes, "all_gather_object": gather, "broadcast_object_list": broadcast}.items():
+        monkeypatch.setattr(torch.distributed, name, fake)
+    found = predictions.measure()
+    assert [src for _, src in sent] == [0]
+    if rank == 0:
+        assert found.left_out == {"labels outside of the recording": 2} and sent[0][0] == [found]
+        assert found.metrics["mean_ap"] == pytest.approx(1)
+    else:
+        assert found == "of rank 0" and sent[0][0] == [None]

@@ -103,3 +103,12 @@ def test_overlaps_in_both_directions_by_hand():
     assert match_boxes(boxes, iou=0.33).detection.tolist() == [0, -1]
     assert match_boxes(boxes, iou=0.34).detection.tolist() == [-1, -1]
     assert match_boxes(boxes, iou=0.0).detection.tolist() == [0, -1], "boxes that touch share nothing"
+
+
+@pytest.mark.parametrize(
+    ("found", "overlap"), [((30, 20, 40, 5), 1 / 3), ((10, 22, 40, 5), 3 / 7), ((20, 21, 8, 3), 0.12)]
+)
+def test_overlaps_of_wide_boxes(found, overlap):
+    boxes = frame_boxes([(0, 0, 3)], [(0, 0, 3, 0.9)])
+    boxes.labels.boxes[0], boxes.detections.boxes[0] = (10, 20, 40, 5), found
+    assert [match_boxes(boxes, iou=overlap + change).label.tolist() for change in (-0.01, 0.01)] == [[0], [-1]]
