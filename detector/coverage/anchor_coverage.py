@@ -232,7 +232,7 @@ def _survey(
             # Step 2: skip levels whose anchors are too large or too small: an IoU is at most the ratio of the areas.
             if (area >= least * bg and area * bg <= most) or (area > least * best and area * best < most):
                 columns, rows = cells[level, 0], cells[level, 1]
-                away_x, away_y = _to_nearest(x, columns), _to_nearest(y, rows)
+                away_x, away_y = _to_nearest(x), _to_nearest(y)
                 for shape in range(len(widths)):  # Step 3: IoU with the nearest anchor of each shape, vectorised
                     shared = _shared(width, widths[shape], away_x) * _shared(height, heights[shape], away_y)
                     ious[shape] = shared / (area + areas[shape] - shared)
@@ -257,10 +257,9 @@ def _survey(
 
 
 @compiled
-def _to_nearest(centre: float, cells: float) -> float:
-    """Compute the distance from `centre` to the centre of the nearest of `cells` cells along one axis, in cells."""
-    cell = np.floor(centre)
-    return abs(centre - (cell if cell < cells else cells - 1) - 0.5)
+def _to_nearest(centre: float) -> float:
+    """Compute the distance from `centre` to the centre of the nearest cell along one axis, in cells."""
+    return abs(centre - np.floor(centre) - 0.5)  # boxes have their centres inside the frame, and so in one of its cells
 
 
 @compiled

@@ -266,3 +266,63 @@ def test_nan_displaces_no_box():
     nan = float("nan")
     boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 10], [nan, 0, 10, 10], [0, 0, 10, 9]])
     assert box.box_nms(boxes, torch.tensor([nan, 0.5, 0.9, 0.4])).tolist() == [1]
+
+
+def test_box_select_has_different_limits_in_x_and_y():
+    boxes = torch.tensor([[3.0, 1, 9, 6], [2.9, 1, 9, 6], [3, 0.9, 9, 6], [3, 1, 9.1, 6], [3, 1, 9, 6.1]])
+    assert box.box_select(boxes, 3, 1, 9, 6)[1].tolist() == [True, False, False, False, False]
+
+
+def test_widths_are_limited_before_they_are_encoded():
+    anchor = torch.tensor([[0.0, 0, 10, 10]])
+    deltas = bbox_to_deltas(torch.tensor([[-9_000.0, -4_999, 9_000, 5_000]]), anchor, [1, 1])
+    assert deltas[0].tolist() == pytest.approx([0, 0.05, np.log(1000), np.log(999.9)], abs=1e-5)
+    flat = bbox_to_deltas(torch.tensor([[5.0, 5, 5, 5.002]]), anchor, [1, 1])
+    assert flat[0, 2:].tolist() == pytest.approx([np.log(1e-4), np.log(2e-4)], abs=1e-3)
+
+
+def test_box_vectors_keep_or_add_the_track_id():
+    rows = np.zeros(1, BBOX_DTYPE)
+    rows["x"], rows["y"], rows["w"], rows["h"], rows["class_id"], rows["track_id"] = 1, 2, 30, 40, 5, 6
+    assert box.bboxes_to_box_vectors(rows).tolist() == [[1, 2, 31, 42, 5, 6]]
+    assert rows["w"].tolist() == [30]
+    plain = np.array([[1.0, 2, 3, 4, 5]])
+    assert box.bboxes_to_box_vectors(plain).tolist() == [[1, 2, 3, 4, 5, 0]]
+    found = box.bboxes_to_box_vectors(torch.from_numpy(plain))
+    assert isinstance(found, torch.Tensor) and found.tolist() == [[1, 2, 3, 4, 5, 0]]
+    whole = np.arange(6.0)[None]
+    assert box.bboxes_to_box_vectors(whole) is whole
+    for wrong in (np.zeros((2, 7)), np.zeros((2, 4)), np.zeros(5)):
+        with pytest.raises(ValueError, match="bbox: got shape"):
+            box.bboxes_to_box_vectors(wrong)
+
+
+def test_rows_of_boxes_are_copied_only_if_necessary():
+    rows = torch.tensor([[1.0, 2, 3, 4, 5]])
+    assert box.to_box_tensor(rows) is rows
+    for other in (rows.double(), torch.cat([rows, rows], dim=1), rows.numpy().astype(np.int64)):
+        found = box.to_box_tensor(other)
+        assert found.dtype == torch.float32 and found.tolist() == [[1, 2, 3, 4, 5]]
+    for none in (torch.zeros(0), torch.zeros(0, 7), torch.zeros(0, 5, dtype=torch.int64)):
+        assert box.to_box_tensor(none).shape == (0, 5) and box.to_box_tensor(none).dtype == torch.float32
+
+
+def test_claims_of_equal_strength_are_accepted_in_their_order():
+    refused = box.contested_claims(torch.tensor([4, 1, 4, 1, 4]), torch.tensor([0.5, 0.2, 0.7, 0.2, 0.7]))
+    assert sorted(refused.tolist()) == [0, 3, 4]
+
+
+def test_boxes_may_have_any_number_of_leading_dimensions():
+    boxes = random_boxes(30, torch.Generator().manual_seed(5))
+    anchors = box.xyxy2xywh(boxes.flip(0))
+    for function in (
+        box.xyxy2xywh,
+        box.xywh2xyxy,
+        lambda rows: box.box_clamp(rows, 3, 5, 60, 50),
+        lambda rows: bbox_to_deltas(rows, anchors.view(rows.shape)),
+        lambda rows: deltas_to_bbox(rows / 100, anchors.view(rows.shape)),
+        lambda rows: box.pairwise_iou(rows, boxes.flip(0).view(rows.shape)),
+    ):
+        flat = function(boxes)
+        for shape in ((5, 6, 4), (3, 5, 2, 4)):
+            assert torch.equal(function(boxes.view(shape)), flat.view(*shape[:-1], *flat.shape[1:]))

@@ -258,3 +258,22 @@ def test_a_training_without_a_single_box_is_refused(folder, leaves: dict):
     with pytest.raises(ValueError, match=r"train: contains no box to train on, allowed: boxes of pedestrian, car"):
         psee_data(settings(folder, **leaves), "train")
     assert len(psee_data(settings(folder, **leaves), "val")) > 0
+
+
+def test_small_boxes_are_kept_unless_a_limit_is_given(folder):
+    labels = np.array([(10, 1, 1, 0.25, 40, 1, 0, 1)], BBOX_dtype)
+    for options, count in (({}, 1), ({"min_box_side": 0.25}, 1), ({"min_box_side": 0.5}, 0)):
+        load_labels, _ = setup_psee_load_labels(folder / "label_map_dictionary.json", 1, **options)
+        assert len(load_labels(labels, 0, height=100, width=100, delta_t=10)[0][0]) == count
+
+
+@pytest.mark.parametrize(("width", "accepted"), [(2 * WIDTH - 2, False), (2 * WIDTH - 1, True), (2 * WIDTH, True)])
+def test_the_scales_may_differ_by_the_rounding_of_a_row(folder, width: int, accepted: bool):
+    # 48 rows become 24.4 rows at the scale 32 / 63, 49 rows become 25.3 rows at 32 / 62.
+    height = 2 * HEIGHT if accepted else 2 * HEIGHT + 1
+    write_pair(folder / "val", "rec3", attrs={"event_input_height": height, "event_input_width": width})
+    if accepted:
+        assert psee_data(settings(folder), "val").dataset.dataset.files[-1].scale == WIDTH / width
+    else:
+        with pytest.raises(ValueError, match=rf"frames are 32x24 of a {width}x{height} sensor, allowed: its aspect"):
+            psee_data(settings(folder), "val")

@@ -52,3 +52,28 @@ def test_streams_do_not_leak_into_each_other():
 def test_wrong_geometry_is_refused():
     with pytest.raises(ValueError, match="first_stride: got 4, allowed: 8 or 16"):
         Vanilla(2, 4, 8, first_stride=4)
+    with pytest.raises(ValueError, match="num_levels: got 0, allowed: a number above 0"):
+        Vanilla(2, 4, 8, num_levels=0)
+    assert Vanilla(2, 4, 8, num_levels=1).strides == [16]
+
+
+def test_sizes_by_default():
+    net = Vanilla(cout=8)
+    assert (net.cout, net.strides) == (8, [16, 32, 64, 128, 256])
+    assert net.blocks[0][0].weight.shape == (16, 1, 7, 7)
+
+
+def test_a_reset_clears_the_streams_of_its_mask_on_all_levels():
+    torch.manual_seed(0)
+    net = Vanilla(2, 4, 8, num_levels=2).eval()
+    x = torch.randn(1, 2, 2, 32, 40)
+    with torch.no_grad():
+        first, second = net(x), net(x)
+        net.reset_all()
+        net(x)
+        net.reset(torch.tensor([0.0, 1.0]))
+        found = net(x)
+    for level in range(2):
+        torch.testing.assert_close(found[level][0], first[level][0])
+        torch.testing.assert_close(found[level][1], second[level][1])
+        assert not torch.allclose(first[level], second[level])

@@ -32,3 +32,13 @@ def test_hidden_layers_and_scripting():
     xs = [torch.randn(2, 4, 3, 5), torch.randn(2, 4, 2, 3)]
     for eager, scripted in zip(head(xs), torch.jit.script(head)(xs), strict=True):
         torch.testing.assert_close(eager, scripted)
+
+
+def test_sizes_and_spread_of_the_last_layers():
+    torch.manual_seed(0)
+    assert [len(head) for head in (BoxHead(4, 1, 2).box_head, BoxHead(4, 1, 2).cls_head)] == [7, 7]  # 3 x (conv, ReLU)
+    head = BoxHead(64, 8, 3, n_layers=0)
+    for layer, channels in ((head.box_head[-1], 8 * 4), (head.cls_head[-1], 8 * 3)):
+        assert layer.weight.shape == (channels, 64, 3, 3)
+        assert abs(float(layer.weight.std()) - 0.01) < 0.0005 and abs(float(layer.weight.mean())) < 0.0005
+    assert float(head.cls_head[-1].bias.view(8, 3)[3].softmax(0)[0]) > 0.98

@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from detector.single_stage_detector import Detector, SingleStageDetector
+from detector.config import Config
+from detector.single_stage_detector import Detector, SingleStageDetector, check_backbone
 
 BOX = torch.tensor([[10.0, 8.0, 42.0, 40.0, 1.0]])
 EMPTY = torch.zeros(0, 5)
@@ -183,3 +186,38 @@ def test_training_goes_on_after_detection_in_inference_mode(extractor):
     losses = detector.compute_loss(clip(), targets, torch.ones(2))
     (losses["loc_loss"] + losses["cls_loss"]).backward()
     assert all(torch.isfinite(p.grad).all() for p in detector.parameters())
+
+
+def test_values_by_default():
+    detector = SingleStageDetector("Vanilla", 2, 2, 4, 8, "PSEE_ANCHORS")
+    coder = detector.box_coder
+    assert coder.strides == detector.feature_extractor.strides == [16, 32, 64, 128, 256]
+    assert (coder.fg_iou_threshold, coder.bg_iou_threshold, coder.allow_low_quality_matches) == (0.5, 0.3, True)
+    assert (coder.base_size, coder.variances, coder.num_classes) == (32, [0.1, 0.2], 2)
+    assert len(detector.rpn.cls_head) == 1 and detector.max_boxes_per_input == 500
+
+
+def test_thresholds_of_detections(monkeypatch):
+    detector, seen = make_detector(max_boxes_per_input=77), []
+    monkeypatch.setattr(type(detector.box_coder), "decode", lambda *_, **options: seen.append(options))
+    detector.get_boxes(clip())
+    detector.get_boxes(clip(steps=1, streams=3), 0.1, 0.2, 9)
+    names = ("batch_size", "score_thresh", "nms_thresh", "max_boxes_per_input")
+    assert [tuple(options[name] for name in names) for options in seen] == [(2, 0.4, 0.5, 77), (3, 0.1, 0.2, 9)]
+
+
+def test_a_backbone_of_settings_is_checked(monkeypatch):
+    config = Config().with_overrides({"model.first_stride": 8, "model.num_levels": 3})
+    check_backbone(config)
+    with pytest.raises(ValueError, match="first_stride: got 4, allowed: 8 or 16"):
+        check_backbone(Config().with_overrides({"model.first_stride": 4}))
+    wrong = "model.feature_extractor torch.nn:Identity: got 'a module without strides, cout, reset, reset_all', allowed"
+    with pytest.raises(ValueError, match=wrong):
+        check_backbone(config.with_overrides({"model.feature_extractor": "torch.nn:Identity"}))
+    other = SimpleNamespace(strides=[8, 16], cout=8, reset=None, reset_all=None)
+    monkeypatch.setattr(
+        "detector.single_stage_detector.FEATURE_EXTRACTORS", SimpleNamespace(make=lambda *_, **__: other)
+    )
+    wanted = r"strides: got \[8, 16\], allowed: \[8, 16, 32\], from model.first_stride 8 and model.num_levels 3"
+    with pytest.raises(ValueError, match=wanted):
+        check_backbone(config)

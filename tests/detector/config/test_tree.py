@@ -64,3 +64,45 @@ def test_unknown_key_in_a_file_names_the_file(tmp_path):
         Config.load(tmp_path / "d.yaml")
     with pytest.raises(FileNotFoundError, match="no such configuration file"):
         Config.load(tmp_path / "e.yaml")
+    (tmp_path / "f.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="f.yaml: is not a text file, allowed: a YAML file"):
+        Config.load(tmp_path / "f.yaml")
+    with pytest.raises(ValueError, match="is a folder, allowed: a YAML file"):
+        Config.load(tmp_path)
+    (tmp_path / "g.yaml").write_text("[1, 2]")
+    with pytest.raises(ValueError, match=r"g.yaml: a configuration contains groups \(data, model, .*track\)"):
+        Config.load(tmp_path / "g.yaml")
+
+
+def test_a_file_may_be_empty_and_keys_may_be_dotted(tmp_path):
+    (tmp_path / "empty.yaml").write_text("")
+    assert Config.load(tmp_path / "empty.yaml") == Config.load() == Config()
+    (tmp_path / "dotted.yaml").write_text("train.seed: 7\noptim: {lr: 0.5}\n")
+    config = Config.load(tmp_path / "dotted.yaml")
+    assert (config.train.seed, config.optim.lr) == (7, 0.5)
+
+
+def test_keys_like_no_other_get_a_list_of_the_allowed_ones():
+    with pytest.raises(ValueError, match=r"^loss.zzzzzzzz: unknown key, allowed: loss\.\w+, [^:]*$") as error:
+        Config().with_overrides({"loss.zzzzzzzz": 1})
+    assert "optim." not in str(error.value)
+    with pytest.raises(ValueError, match=r"^qqqqqqqq: unknown key, allowed: data\..*, track\.\w+$"):
+        Config().with_overrides({"qqqqqqqq": 1})
+
+
+def test_all_mistakes_of_one_call_have_a_line_each():
+    wrong = {"data.delta_t": "abc", "data.height": "x", "model.first_stride": 0, "optim.lrr": 1, "train.seed": "s"}
+    with pytest.raises(ValueError, match="optim.lrr") as error:
+        Config().with_overrides(wrong)
+    lines = str(error.value).splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        *("optim.lrr", "data.delta_t", "data.height", "model.first_stride", "train.seed")
+    ]
+
+
+def test_the_original_stays_and_the_fingerprint_has_16_digits():
+    config = Config()
+    changed = config.with_overrides({"train.seed": 8})
+    assert (config.train.seed, changed.train.seed) == (0, 8)
+    assert len(config.fingerprint()) == 16 and int(config.fingerprint(), 16) > 0
+    assert Config.from_hparams({"seed": 8}) == changed

@@ -3,6 +3,7 @@ import pytest
 from measured_boxes import HALF, TWO, boxes, measure
 
 from detector.evaluation.coco_evaluator import CocoEvaluator
+from detector.events.frames import Frames
 from detector.events.types import BBOX_dtype
 
 
@@ -266,9 +267,10 @@ def test_prints_only_if_verbose(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"classes": ["empty"]}, "classes: got"),
-        ({"classes": ["car", "car"]}, "classes: got"),
+        ({"classes": ["empty"]}, r"classes: got \['empty'\], allowed: at least one name besides 'empty'"),
+        ({"classes": ["car", "car"]}, r"classes: got \['car', 'car'\], allowed: distinct names"),
         ({"height": 0}, r"height, width: got \(0, 304\)"),
+        ({"width": 0}, r"height, width: got \(240, 0\)"),
         ({"time_tol": -1}, "time_tol: got -1"),
         ({"eval_rate": 0}, "eval_rate: got 0"),
         ({"skip_us": -1}, "skip_us: got -1"),
@@ -290,3 +292,81 @@ def test_bad_recordings():
         evaluator.partial_eval([TWO], [])
     with pytest.raises(ValueError, match="detections: got fields t, x, required"):
         evaluator.partial_eval([TWO], [np.zeros(1, [("t", "i8"), ("x", "f4")])])
+
+
+def test_what_is_left_out_is_counted_by_reason():
+    """Frames of 100 us from 1000 to 1500 us, of which the labels of the first 100 us are skipped."""
+    labels = boxes(
+        *((900, 0, 0, 9, 9, 1, 1), (1_000, 0, 0, 9, 9, 0, 1), (1_501, 0, 0, 9, 9, 0, 1), (900, 0, 0, 9, 9, 7, 1)),
+        *((1_010, 0, 0, 9, 9, 1, 1), (1_020, 0, 0, 9, 9, 0, 1), (1_020, 0, 0, 9, 9, 7, 1)),
+        *((1_100, 0, 0, 9, 9, 1, 1), (1_150, 10, 10, 20, 20, 1, 1), (1_250, 0, 0, 9, 9, 7, 1)),
+        *((1_350, 0, 0, 4, 9, 1, 1), (1_450, 0, 0, 9, 0, 1, 1)),
+    )
+    found = boxes(
+        *((1_000, 0, 0, 9, 9, 1, 1), (1_600, 0, 0, 9, 9, 7, 1), (1_200, 10, 10, 20, 20, 1, 1)),
+        *((1_200, 0, 0, 9, 9, 7, 1), (1_200, 0, 0, 9, 0, 7, 1), (1_200, 0, 0, 0, 9, 7, 1), (1_200, 0, 0, 0, 0, 7, 1)),
+        *((1_300, 0, 0, 9, 9, 1, 1), (1_400, 0, 0, 9, 9, 1, 1), (1_400, 0, 0, 9, 4, 1, 1)),
+    )
+    reasons = {
+        "labels outside of the recording": 3,
+        "labels before the last labelled time of their frame": 2,
+        "labels in the skipped start": 1,
+        "labels below the smallest box": 1,
+        "labels without area in the frame": 1,
+        "detections outside of the recording": 2,
+        "detections of classes that are not evaluated": 4,
+        "detections below the smallest box": 1,
+    }
+    for empty_frames, value, frames in (("count", 1.0, 4), ("ignore", 1.0, 1)):
+        options = {"skip_us": 100, "min_box_side": 5, "empty_frames": empty_frames}
+        evaluator = CocoEvaluator(["pedestrian", "car"], 240, 304, **options)
+        evaluator.partial_eval([labels], [found], [Frames(1_000, 100, 5)])
+        more = {"labelled frames without a box that counts": 3} if empty_frames == "ignore" else {}
+        assert +evaluator.left_out == reasons | more
+        (recording,) = evaluator.recordings
+        assert recording.num_frames == frames
+        assert recording.labels.row.tolist() == [8] and recording.labels.frame.tolist() == [0]
+        assert recording.detections.row.tolist() == ([2, 7, 8] if empty_frames == "count" else [2])
+        assert recording.detections.frame.tolist() == ([0, 1, 2] if empty_frames == "count" else [0])
+        assert evaluator.accumulate()["mean_ap"] == pytest.approx(value)
+
+
+def test_limits_of_times_without_frames():
+    labels = TWO[:1].copy()
+    for t, skip_us, expected in ((0, 0, 1), (100, 100, None), (101, 100, 1)):
+        labels["t"] = t
+        value = measure(labels, labels, skip_us=skip_us)["mean_ap"]
+        assert value == (None if expected is None else pytest.approx(expected))
+    found = TWO[:1].copy()
+    for late, expected in ((50_000, 1), (50_001, 0)):
+        found["t"] = TWO["t"][0] + late
+        assert measure(TWO[:1], found)["mean_ap"] == pytest.approx(expected)
+
+
+def test_a_box_at_the_border_of_two_sizes_has_both():
+    evaluator = CocoEvaluator(["car"], 240, 304)
+    labels = boxes((0, 0, 0, 96, 96, 0, 1), (0, 0, 0, 100, 100, 0, 1), (0, 0, 0, 101, 100, 0, 1))
+    evaluator.partial_eval([labels], [labels[:0]])
+    counts = evaluator.quantities()
+    assert [counts[f"mean_ap_{size}"] for size in ("small", "medium", "big")] == [0, 1, 3]
+    assert [value is None for value in evaluator.accumulate().values()] == [False] * 3 + [True, False, False, False]
+
+
+def test_any_length_that_differs_is_refused():
+    evaluator = CocoEvaluator(["car"], 240, 304)
+    with pytest.raises(ValueError, match="got 1, 1 and 2 recordings, allowed: as many of each"):
+        evaluator.partial_eval([TWO], [TWO], [None, None])
+    with pytest.raises(ValueError, match="labels: got fields none, required: t, x, y, w, h, class_id"):
+        evaluator.partial_eval([np.zeros(3)], [TWO])
+    wrong = TWO.astype([(name, "f8") for name in BBOX_dtype.names])
+    wrong["class_id"][1] = 0.5
+    with pytest.raises(ValueError, match="labels: got class_id = 0.5 in row 1"):
+        evaluator.partial_eval([wrong], [TWO])
+    assert evaluator.recordings == [] and not evaluator.left_out
+
+
+def test_without_limits_any_box_with_an_area_is_evaluated():
+    evaluator = CocoEvaluator(["car"], 240, 304)
+    labels = boxes((0, 5, 5, 0.25, 0.5, 0, 1))
+    evaluator.partial_eval([labels], [labels])
+    assert evaluator.accumulate()["mean_ap"] == pytest.approx(1)

@@ -113,3 +113,44 @@ def test_nothing_to_measure():
 def test_the_protocol_of_a_configuration():
     settings = {"data.skip_us": 7, "data.min_box_diag": 3, "eval.empty_frames": "ignore", "eval.nms_thresh": 0.6}
     assert Protocol.of(Config().with_overrides(settings)) == Protocol(7, 3, 10, "ignore", 0.001, 0.6)
+    assert Protocol() == Protocol(0, 0, 0, "count", 0.001, 0.5)
+
+
+def test_boxes_of_a_recording_in_the_order_of_their_frames():
+    labels = rows((990, 1, 1, 2, 2, 9), (1050, 5, 5, 10, 10, 7), (1200, 5, 5, 10, 10, 7), (1201, 5, 5, 10, 10, 3))
+    predictions = FramePredictions({7: "car", 3: "bus"}, [7, 3], PROTOCOL)
+    batch = [[detection(5, 7, 15, 30, label=2, score=0.25)], [NOTHING], [detection(1, 2, 4, 8)]]
+    predictions.add(batch, [(video(labels), 2)], torch.tensor([[True], [True], [False]]))
+    assert predictions.size == (40, 60)
+    (found,) = predictions.recordings()
+    assert (found.path, found.frames.num_frames) == ("/data/a.h5", 10) and found.all_labels is labels
+    assert found.labels["t"].tolist() == [990, 1200], "labels of frames 2 and 3, and those outside"
+    names = ("t", "x", "y", "w", "h", "class_id", "class_confidence")
+    assert [tuple(row[name] for name in names) for row in found.detections] == [(1150, 5, 7, 10, 23, 3, 0.25)]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_rank_0_joins_the_boxes_of_all_ranks_and_sends_the_result(monkeypatch, rank):
+    predictions = FramePredictions({7: "car", 3: "bus"}, [7, 3], PROTOCOL)
+    labels = rows((1000, 5, 5, 10, 10, 7), (1050, 5, 5, 10, 10, 7))
+    predictions.add([[detection(5, 5, 15, 15)]], [(video(labels), 0)], torch.ones(1, 1, dtype=torch.bool))
+    sent = []
+
+    def gather(parts, item):
+        parts[:] = [item, [], item]
+
+    def broadcast(result, src):
+        sent.append((list(result), src))
+        if rank != 0:
+            result[0] = "of rank 0"
+
+    fakes = {"is_initialized": lambda: True, "get_rank": lambda: rank, "get_world_size": lambda: 3}
+    for name, fake in {**fakes, "all_gather_object": gather, "broadcast_object_list": broadcast}.items():
+        monkeypatch.setattr(torch.distributed, name, fake)
+    found = predictions.measure()
+    assert [src for _, src in sent] == [0]
+    if rank == 0:
+        assert found.left_out == {"labels outside of the recording": 2} and sent[0][0] == [found]
+        assert found.metrics["mean_ap"] == pytest.approx(1)
+    else:
+        assert found == "of rank 0" and sent[0][0] == [None]

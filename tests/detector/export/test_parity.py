@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from detector.export.parity import compare_rows
+from detector.export.parity import Agreement, compare_rows
 
 ROWS = torch.tensor(
     [
@@ -56,3 +56,34 @@ def test_what_the_fault_says():
     found = compare_rows([[ROWS]], changed(0, 0, 9.0))
     assert found.fault(exact=False) == "2 of 3 boxes matched, scores by 0, allowed: at least 99 % and at most 0.1"
     assert found.fault(exact=True) == "scores by 0, boxes by 9 px, allowed: 0.001 and 0.1 px"
+
+
+@pytest.mark.parametrize(
+    ("exact", "found", "fine"),
+    [
+        (True, (1e-3, 0.1, 5, 0), True),
+        (True, (1.1e-3, 0.1, 5, 5), False),
+        (True, (1e-3, 0.11, 5, 5), False),
+        (True, (float("nan"), 0.0, 5, 5), False),
+        (False, (0.1, 9.0, 100, 99), True),
+        (False, (0.1, 9.0, 100, 98), False),
+        (False, (0.11, 0.0, 100, 100), False),
+        (False, (0.0, 0.0, 0, 0), True),
+    ],
+)
+def test_limits_of_an_agreement(exact, found, fine):
+    assert (Agreement(*found).fault(exact) == "") is fine
+
+
+def test_what_counts_as_a_match():
+    rows = [(10.0, 20, 100, 50, score, 1.0) for score in (0.3, 0.29, 0.8, 0.8, 0.8, 0.8)]
+    others = [list(row) for row in rows]
+    others[1][2] = 900.0  # below the lowest score: not counted
+    others[2][2] = 96.0  # IoU 0.96
+    others[3][3] = 47.0  # IoU 0.94
+    others[4][4], others[5][4] = 0.76, 0.74
+    found = compare_rows([[torch.tensor(rows)]], [[torch.tensor(others)]])
+    assert (found.detections, found.matched) == (5, 3)
+    assert (found.score, found.box) == (pytest.approx(0.06), 4.0)
+    same = torch.tensor([[5.0, 5, 0, 7, 0.9, 1]])
+    assert compare_rows([[same]], [[same]]) == (0.0, 0.0, 1, 1), "two equal boxes without area"

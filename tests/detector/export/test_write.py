@@ -10,6 +10,7 @@ from detector.config.extensions import EXPORT_FORMS
 from detector.export.bundle import load_exported
 from detector.export.form import PRECISIONS, ExportForm
 from detector.export.parity import compare_rows
+from detector.export.write import in_precision
 from detector.jitting import INFO_NAME, export_ssd
 
 CASES = [(name, precision) for name, form in EXPORT_FORMS.items() for precision in form.precisions]
@@ -128,3 +129,26 @@ def test_a_file_of_an_unknown_form(tmp_path):
     (tmp_path / INFO_NAME).write_text(json.dumps(info))
     with pytest.raises(ValueError, match=r"info_ssd_jit.json: form: got 'x', allowed: torchscript, "):
         load_exported(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("precision", "network", "head"),
+    [("bf16", torch.bfloat16, torch.float32), ("half", torch.float16, torch.float16)],
+)
+def test_only_in_bf16_the_head_stays_in_float32(ssd, precision, network, head):
+    found = in_precision(ssd, precision)
+    assert {weight.dtype for weight in found.feature_extractor.parameters()} == {found.precision.dtype} == {network}
+    assert {weight.dtype for weight in found.rpn.parameters()} == {found.head_precision.dtype} == {head}
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in found.modules())
+    assert {weight.dtype for weight in ssd.parameters()} == {torch.float32} and in_precision(ssd, "float32") is ssd
+
+
+def test_the_description_of_an_export(ssd, tmp_path):
+    export_ssd(ssd, {**PARAMS, "max_boxes_per_input": 70, "base_size": 20}, tmp_path, 0.6, 0.3)
+    info = json.loads((tmp_path / INFO_NAME).read_text())
+    assert (info["nms_thresh"], info["score_thresh"], info["max_boxes_per_input"]) == (0.6, 0.3, 70)
+    assert (info["height"], info["width"], info["in_channels"], info["delta_t"]) == (64, 96, 2, 50_000)
+    assert (info["label_map"], info["classes"]) == ({"0": "a", "3": "b"}, ["a", "b"])
+    assert (info["strides"], info["variances"], info["base_size"]) == ([8, 16], [0.1, 0.2], 20)
+    assert info["normalisation"] == {"divisor_of_counts": 5} and info["num_tbins"] == 12
+    assert info["sha256"] == hashlib.sha256((tmp_path / "model.ptjit").read_bytes()).hexdigest()

@@ -257,3 +257,15 @@ def test_an_info_file_that_lacks_something(tmp_path, exported):
     (tmp_path / "info_ssd_jit.json").write_text(json.dumps(info))
     with pytest.raises(ValueError, match="info_ssd_jit.json lacks 'delta_t', export the model again"):
         Predictor(tmp_path)
+
+
+def test_arguments_at_their_limits(exported):
+    assert [Predictor(exported, score_thresh=value).score_thresh for value in (0, 1)] == [0, 1]
+    assert Predictor(exported, downsampling=4).downsampling(96, 128) == 4
+    for arguments in ({"downsampling": 5}, {"score_thresh": -0.1}):
+        with pytest.raises(ValueError, match="allowed: "):
+            Predictor(exported, **arguments)
+    for arguments in ({"height": 96}, {"width": 128}):
+        with pytest.raises(ValueError, match="height, width: got none"):
+            Predictor(exported, **arguments)([blob_events()])
+    assert Predictor(exported, **SENSOR_SIZE).sensor_size([]) == SENSOR

@@ -2,9 +2,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from detector.events import BBOX_dtype
+from detector.events.frames import Frames
+from detector.inference.frames_file import frames_path, read_frames
 from detector.inference.writers import BOX_FILES, Scene
 from detector.labels import load_labels
 
@@ -89,3 +92,41 @@ def test_a_file_that_is_broken_off_leaves_nothing(tmp_path, kind):
         add(100_000, BOXES[:2], np.zeros((2, 24, 32), np.uint8))
         raise KeyError
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [".npy", ".csv", ".json"])
+def test_the_frames_are_written_and_replaced(tmp_path, kind):
+    path = write(tmp_path / f"a{kind}")
+    assert read_frames(path) == Frames(50_000, 50_000, 3)
+    with BOX_FILES[kind](path, SCENE) as add:
+        add(500_000, BOXES[:0], np.zeros((2, 24, 32), np.uint8))
+    assert read_frames(path) == Frames(450_000, 50_000, 1)
+
+
+@pytest.mark.parametrize("kind", [".npy", ".csv"])
+def test_new_boxes_never_have_the_frames_of_an_earlier_file(tmp_path, kind, monkeypatch):
+    path = write(tmp_path / f"a{kind}")
+
+    def broken(*_):
+        raise OSError("full")
+
+    monkeypatch.setattr("detector.inference.writers.write_frames", broken)
+    with pytest.raises(OSError, match="full"):
+        write(path, BOXES[:1])
+    assert not frames_path(path).exists()
+
+
+def test_a_video_gives_corners_scores_labels_and_time(tmp_path, monkeypatch):
+    seen = []
+
+    def draw(*args, **options):
+        seen.append((*args, options))
+        return torch.zeros((3, 8, 8), dtype=torch.uint8)
+
+    monkeypatch.setattr("detector.visualization.drawing.draw_detections", draw)
+    write(tmp_path / "a.gif", BOXES[:2])
+    _, found, names, options = seen[0]
+    assert found["boxes"].tolist() == [[0.75, 1, 15.75, 21], [160, 120, 192, 144]]
+    assert (found["scores"].tolist(), found["labels"].tolist(), names) == ([0.875, 0.5], [1, 2], ["car", "walker"])
+    assert options == {"score_thresh": 0.0, "caption": "t = 0.10 s"}
+    assert [args[-1]["caption"] for args in seen[1:]] == ["t = 0.15 s", "t = 0.20 s"]

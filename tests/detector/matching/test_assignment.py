@@ -184,3 +184,31 @@ def test_structured_arrays_are_checked_too():
     rows["h"], rows["class_id"] = 9, 0
     with pytest.raises(ValueError, match="frame 0 holds label 0, allowed: whole numbers from 1"):
         Anchors(2).encode_anchors(torch.ones(1, 4), torch.ones(1, 4), [rows])
+
+
+@pytest.mark.parametrize("coordinate", [-1e9, 1e9])
+def test_coordinates_at_the_limit_are_allowed(coordinate):
+    low, high = sorted((coordinate, 0.0))
+    encode_rows((low, 2.0, high, 2.0, 2.0), (3.0, low, 3.0, high, 1.0))
+    with pytest.raises(ValueError, match="frame 1 holds box"):
+        encode_rows((1.002 * low, 2.0, 1.002 * high, 2.0, 2.0))
+    with pytest.raises(ValueError, match="frame 1 holds box"):
+        encode_rows((1.0, 2.0, 3.0, 4.0, 1.0), (3.0, 1.002 * low, 3.0, 1.002 * high, 1.0))
+
+
+def test_without_a_number_of_classes_any_label_is_allowed():
+    rows = torch.tensor([[1.0, 2, 3, 4, 1_000_000]])
+    assert pack_frames([rows], 1, torch.device("cpu")).labels.tolist() == [1_000_000]
+    with pytest.raises(ValueError, match="frame 0 holds label 1.5, allowed: whole numbers from 1$"):
+        pack_frames([rows[:, [0, 1, 2, 3, 0]] * 1.5], 1, torch.device("cpu"))
+    assert pack_frames([], 0, torch.device("cpu")).xyxy.shape == (0, 4)
+
+
+@pytest.mark.parametrize("has_compiler", [True, False])
+def test_thresholds_are_inclusive(has_compiler, monkeypatch):
+    monkeypatch.setattr(encoding, "HAS_COMPILER", has_compiler)
+    coder = Anchors(1, 16, [(1, 1)], 0.5, 0.25, False)
+    features, x = feature_maps(coder, 1, 16, 16), torch.zeros(1, 1, 1, 16, 16)
+    for height, label in ((8, 3), (7.75, -1), (4, -1), (3.75, 0)):  # IoU height / 16 with the only anchor
+        labels = coder.encode(features, x, [[torch.tensor([[0.0, 0, 16, height, 3]])]])[1]
+        assert labels.tolist() == [[label]]

@@ -105,6 +105,35 @@ def test_sides_of_boxes_are_limited_in_offsets():
     grid = Grid(16, 48, {16: [(16, 16)]})
     loc, _ = grid.fill([[(8, 8, 8, 9, 4)]], True)
     np.testing.assert_allclose(loc[0, 0, 2:], [np.log(0.001 / 16) / 0.2, np.log(1 / 16) / 0.2], rtol=1e-5)
+    loc, _ = grid.fill([[(-9_000, -4_990, 9_000, 5_000, 4)]], True)
+    np.testing.assert_allclose(loc[0, 0, 2:], [np.log(10_000 / 16) / 0.2, np.log(9_990 / 16) / 0.2], rtol=1e-6)
+
+
+def test_boxes_across_the_border_get_anchors_of_the_grid():
+    grid = Grid(32, 48, {16: [(16, 16)]})  # two rows of three anchors
+    # 4 of 16 columns are inside the last cell of the first row, and 4 rows inside the last row.
+    assert grid.fill([[(44, 0, 60, 16, 5)]], True)[1].tolist() == [[0, 0, 5, 0, 0, 0]]
+    assert grid.fill([[(-12, 16, 4, 32, 5)]], True)[1].tolist() == [[0, 0, 0, 5, 0, 0]]
+    assert grid.fill([[(16, 28, 32, 44, 5)]], True)[1].tolist() == [[0, 0, 0, 0, 5, 0]]
+    assert grid.fill([[(16, -12, 32, 4, 5)]], True)[1].tolist() == [[0, 5, 0, 0, 0, 0]]
+    # 10 of 16: IoU 10 / 22, between the thresholds.
+    assert grid.fill([[(38, 0, 54, 16, 5)]], False)[1].tolist() == [[0, 0, -1, 0, 0, 0]]
+    assert grid.fill([[(0, 22, 16, 38, 5)]], False)[1].tolist() == [[0, 0, 0, -1, 0, 0]]
+
+
+def test_thresholds_are_inclusive():
+    grid = Grid(16, 16, {16: [(16, 16)]})
+    assert grid.fill([[(0, 0, 16, 8, 4)]], False)[1].tolist() == [[4]]  # IoU 1/2
+    assert grid.fill([[(0, 0, 16, 8, 4)]], False, (0.75, 0.5, 0.1, 0.2))[1].tolist() == [[-1]]
+    assert grid.fill([[(0, 0, 16, 7, 4)]], False, (0.75, 0.5, 0.1, 0.2))[1].tolist() == [[0]]
+
+
+def test_a_box_that_loses_its_anchor_later_gets_the_best_free_one():
+    grid = Grid(16, 64, {16: [(16, 16)]})
+    # The first box takes anchor 1, which the second overlaps more; the first then takes anchor 0, which it shares
+    # 7 columns with, rather than anchor 2 without any.
+    boxes = [(9, 0, 25, 16, 3), (15, 0, 31, 16, 5), (16, 0, 32, 16, 6)]
+    assert grid.fill([boxes], True)[1].tolist() == [[3, 6, 5, 0]]
 
 
 @pytest.mark.parametrize("low_quality", [False, True])

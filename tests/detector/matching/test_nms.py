@@ -1,9 +1,11 @@
 """What is kept does not depend on the rest of the batch."""
 
+import math
+
 import pytest
 import torch
 
-from detector.matching.nms import best_scores, non_max_suppression, suppress
+from detector.matching.nms import best_scores, has_area, non_max_suppression, suppress
 
 
 def test_best_scores_by_hand():
@@ -110,3 +112,45 @@ def test_rows_without_area_or_with_nan_are_dropped_and_nan_takes_no_place():
     zeros = torch.zeros(6, dtype=torch.int64)
     (found,) = suppress(zeros, corners, rows[:, 4], zeros + 1, 0.5, 1)
     assert found["scores"].tolist() == pytest.approx([0.7, 0.6])
+
+
+def test_boxes_of_any_frame_and_class_are_separate_groups():
+    frame, labels = torch.arange(12).repeat_interleave(2), torch.tensor([1, 2]).repeat(12)
+    boxes, scores = torch.tensor([[1.0, 2, 9, 8]]).repeat(24, 1), torch.tensor([0.9, 0.8]).repeat(12)
+    found = suppress(frame, boxes, scores, labels, 0.5, 13)
+    assert [of_frame["labels"].tolist() for of_frame in found] == [[1, 2]] * 12 + [[]]
+    found = suppress(frame, boxes, scores, torch.ones(24).long(), 0.5, 12)
+    assert [of_frame["scores"].tolist() for of_frame in found] == [pytest.approx([0.9])] * 12
+
+
+def test_of_equal_scores_the_first_rows_are_used():
+    corners = torch.arange(200.0)[:, None] * 10
+    rows = torch.cat([corners, corners, *(torch.full((200, 1), value) for value in (4.0, 5.0, 0.5, 1.0))], dim=1)
+    assert torch.equal(non_max_suppression(rows, 0.5, 150), rows[:150])
+    scores = torch.full((1, 200, 1), 0.5)
+    assert best_scores(scores, 0.1, 150)[1].tolist() == list(range(150))
+    assert best_scores(scores, 0.5, 150)[1].tolist() == [], "scores up to the threshold are dropped"
+
+
+def test_rows_with_nan_do_not_displace_others_and_rows_without_area_do():
+    rows = torch.tensor([[0.0, 0, 5, 5, 0.9, 1], [0, 0, 0, 5, 0.8, 1], [20, 20, 5, 5, 0.7, 1]])
+    unknown = rows[:1].clone()
+    unknown[0, 2] = torch.nan
+    found = [non_max_suppression(torch.cat([unknown, rows]), 0.5, limit)[:, 4].tolist() for limit in (1, 2, 3)]
+    assert found == [pytest.approx([0.9]), pytest.approx([0.9]), pytest.approx([0.9, 0.7])]
+
+
+def test_rows_with_an_area():
+    rows = [(1, 2, 3, 4), (1, 2, 0, 4), (1, 2, 3, 0), (1, 2, -3, 4), (1, 2, 3, -4), (1, 2, 1, 1), (0, 0, 0.5, 0.5)]
+    rows += [(1, math.nan, 3, 4), (1, 2, 3, math.nan)]
+    assert has_area(torch.tensor(rows)).tolist() == [True, *[False] * 4, True, True, False, False]
+    with_score = torch.tensor([(1, 2, 3, 4, math.nan), (1, 2, 3, 4, -1)])
+    assert has_area(with_score).tolist() == [False, True]
+
+
+def test_overlaps_use_width_and_height():
+    # 20 x 5 boxes, the second 10 to the right: IoU 1/3. Moved by 2 rows instead, it is 3 / 7.
+    for x, y, overlap in ((10.0, 0.0, 1 / 3), (0.0, 2.0, 3 / 7)):
+        rows = torch.tensor([[30.0, 40, 20, 5, 0.9, 1], [30 + x, 40 + y, 20, 5, 0.8, 1]])
+        kept = [len(non_max_suppression(rows, overlap + change, 9)) for change in (-0.01, 0.01)]
+        assert kept == [1, 2]

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from detector.events.frames import Frames
+from detector.visualization import drawing
 from detector.visualization.drawing import (
     BACKGROUND,
     CLASS_COLORS,
@@ -212,3 +213,95 @@ def test_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(OSError, match="image"):
         save_png(tmp_path / "image.png", blank())
     assert [entry.name for entry in tmp_path.iterdir()] == ["image.png"]
+
+
+def test_texts_have_a_share_of_the_height():
+    frame = torch.zeros(2, 240, 200)
+    assert draw_detections(frame, detections(), ["car"], legend=()).shape == (3, 480, 400)
+    # Texts of 480 / 24 = 20 rows: a caption of 32 rows; a legend of one row of 30 rows and a margin of 5.
+    assert draw_detections(frame, detections(), ["car"], caption="a", legend=()).shape == (3, 512, 400)
+    keys = legend_of(["car"], False)[:1]
+    assert draw_detections(frame, detections(), ["car"], legend=keys).shape == (3, 515, 400)
+    sheet = contact_sheet([blank(480, 400)], 1, "a")
+    assert sheet.shape == (3, 480 + round(1.6 * 24), 400)
+
+
+def test_the_score_decides_what_is_shown_and_what_is_on_top():
+    frame = torch.zeros(2, 480, 300)
+    at_limit, below = (detections((100.0, 100.0, 200.0, 200.0, score, 1.0)) for score in (0.4, 0.39))
+    assert color_at(draw_detections(frame, at_limit, ["car"], legend=()), 150, 100) == CLASS_COLORS[0]
+    assert not has_color(draw_detections(frame, below, ["car"], legend=()), CLASS_COLORS[0])
+    rows = [(100.0, 100.0, 200.0, 200.0, score, label) for score, label in ((0.8, 2.0), (0.9, 8.0), (0.7, 3.0))]
+    image = draw_detections(frame, detections(*rows), [f"class {k}" for k in range(8)], legend=())
+    assert color_at(image, 150, 100) == CLASS_COLORS[1]  # of class 8, because there are 6 colours
+    first = draw_detections(frame, detections(rows[0]), ["car", "bus"], torch.tensor([[0.0, 0, 9, 9, 2]]), legend=())
+    assert color_at(first, 100, 101) == CLASS_COLORS[1], "a dash begins at the corner"
+
+
+def test_texts_of_detections_and_missed_labels(monkeypatch):
+    seen = []
+    monkeypatch.setattr(drawing, "draw_marks", lambda image, marks, size: (seen.append((marks, size)), image)[1])
+    found = detections((10.0, 20.0, 30.0, 50.0, 0.876, 1.0), (60.0, 10.0, 90.0, 50.0, 0.5, 2.0))
+    truth = torch.tensor([[10.0, 20, 30, 50, 1, 7], [1, 2, 4, 8, 2, 7]])
+    draw_detections(torch.zeros(2, 240, 200), found, ["car", "articulated city bus"], truth)
+    ((marks, size),) = seen
+    assert size == 20
+    short = "articulated c..."
+    assert [mark.text for mark in marks] == ["", f"missed {short}", f"{short} 0.50", "car 0.88"]
+    assert [mark.corners for mark in marks] == [
+        (20, 40, 60, 100),
+        (2, 4, 8, 16),
+        (120, 20, 180, 100),
+        (20, 40, 60, 100),
+    ]
+    assert [mark.color for mark in marks] == [TARGET_COLOR] * 2 + [CLASS_COLORS[1], CLASS_COLORS[0]]
+    styles = [drawing.FOUND_LABEL, drawing.MISSED_LABEL, drawing.FALSE_ALARM, drawing.DETECTION]
+    assert [mark.style for mark in marks] == styles
+
+
+def test_a_match_needs_half_of_the_union_and_a_free_label():
+    # 10 x 10 and 10 x 5: IoU exactly 0.5; with 10 x 4.9 a little less.
+    truth = torch.tensor([[0.0, 0, 10, 10, 1]])
+    assert match_labels(detections((0.0, 0.0, 10.0, 5.0, 0.9, 1.0)), truth)[0].tolist() == [True]
+    assert match_labels(detections((0.0, 0.0, 10.0, 4.9, 0.9, 1.0)), truth)[0].tolist() == [False]
+    # Both detections overlap the second label most, but the second detection gets the other label.
+    truth = torch.tensor([[0.0, 0, 10, 9, 1], [0, 0, 10, 10, 1]])
+    right, hit = match_labels(detections(*[(0.0, 0.0, 10.0, 10.0, score, 1.0) for score in (0.8, 0.9, 0.7)]), truth)
+    assert right.tolist() == [True, True, False] and hit.tolist() == [True, True]
+
+
+def test_entries_of_the_legend_in_their_order():
+    entries = ["detection, correct", "false alarm", "label, found", "label, missed", "ON events", "OFF events"]
+    assert [key.text for key in legend_of(["car", "bus"], True)] == ["car", "bus", *entries]
+    plain = legend_of([str(k) for k in range(6)], False)
+    assert [key.text for key in plain] == [*"012345", "detection", "ON events", "OFF events"]
+    red, orange, purple = (220, 40, 40), (230, 130, 0), (160, 60, 200)
+    assert list(CLASS_COLORS) == [red, orange, purple, (0, 140, 150), (200, 40, 130), (120, 90, 20)]
+    assert [BACKGROUND, OFF_COLOR, ON_COLOR] == [(250, 250, 250), (60, 60, 70), (90, 150, 240)]
+    assert (TARGET_COLOR, drawing.STYLE_COLOR) == ((0, 160, 60), (90, 90, 90))
+    assert [key.color for key in plain] == [*CLASS_COLORS, drawing.STYLE_COLOR, ON_COLOR, OFF_COLOR]
+    more = legend_of([str(k) for k in range(7)], False)
+    assert more[6].text == "and 1 more classes"
+
+
+def test_a_stream_is_drawn_with_its_own_frames_labels_and_times(monkeypatch):
+    class Info(NamedTuple):
+        name: str
+        frames: Frames
+
+    seen = []
+    monkeypatch.setattr(drawing, "draw_detections", lambda *args, **options: seen.append((*args, options)))
+    inputs, rows = torch.arange(4.0).view(2, 2, 1, 1, 1), [["a", "b"], ["c", "d"]]
+    batch = {
+        "inputs": inputs,
+        "labels": [["first", "other"], ["second", "other"]],
+        "frame_is_labeled": torch.tensor([[True, False], [False, True]]),
+        "video_infos": [(Info("street", Frames(1_000_000, 50_000, 9)), 4), (None, 0)],
+    }
+    assert len(list(draw_stream(batch, rows, ["car"]))) == 2
+    assert [(float(args[0]), args[1], args[3]) for args in seen] == [(0, "a", "first"), (2, "c", None)]
+    captions = [args[-1]["caption"] for args in seen]
+    assert captions == ["street   t = 1.25 s", "street   t = 1.30 s   (no labels)"]
+    assert all(args[-1]["legend"] == legend_of(["car"], True) for args in seen)
+    list(draw_stream({**batch, "video_infos": [(None, 0)]}, rows, ["car"]))
+    assert [args[-1]["caption"] for args in seen[2:]] == ["no recording", "no recording   (no labels)"]

@@ -84,3 +84,31 @@ def test_calibration():
     assert (found.scores[5], found.precisions[5]) == (None, None), "no detection has such a score"
     nothing = frame_boxes([(0, 0, 3)], [])
     assert calibrate([(nothing, match_boxes(nothing))]).error is None
+
+
+def test_scores_at_the_floor_and_of_one_are_in_bins():
+    boxes = frame_boxes([(0, 0, 3)], [(0, 0, 3, 1.0), (0, 50, 3, 0.05), (1, 0, 3, 0.1), (1, 50, 3, 0.199)])
+    assert calibrate([(boxes, match_boxes(boxes))]).detections == [1, 2, 0, 0, 0, 0, 0, 0, 0, 1]
+
+
+def test_without_a_score_all_detections_are_in_the_confusion():
+    boxes = frame_boxes([(0, 0, 3), (1, 0, 5)], [(0, 0, 3, 0.0), (1, 50, 5, 0.001)])
+    assert confusion_matrix([boxes, boxes], CLASSES, None).counts == [[2, 0, 0], [0, 0, 2], [0, 2, 0]]
+    assert confusion_matrix([boxes], CLASSES, 0.001).counts == [[0, 0, 1], [0, 0, 1], [0, 1, 0]]
+
+
+def test_overlaps_in_both_directions_by_hand():
+    # 10 x 10 boxes that share 5 columns: IoU 50 / 150; the other one touches.
+    boxes = frame_boxes([(0, 0, 3)], [(0, 5, 3, 0.9), (0, 10, 3, 0.8)])
+    assert match_boxes(boxes, iou=0.33).detection.tolist() == [0, -1]
+    assert match_boxes(boxes, iou=0.34).detection.tolist() == [-1, -1]
+    assert match_boxes(boxes, iou=0.0).detection.tolist() == [0, -1], "boxes that touch share nothing"
+
+
+@pytest.mark.parametrize(
+    ("found", "overlap"), [((30, 20, 40, 5), 1 / 3), ((10, 22, 40, 5), 3 / 7), ((20, 21, 8, 3), 0.12)]
+)
+def test_overlaps_of_wide_boxes(found, overlap):
+    boxes = frame_boxes([(0, 0, 3)], [(0, 0, 3, 0.9)])
+    boxes.labels.boxes[0], boxes.detections.boxes[0] = (10, 20, 40, 5), found
+    assert [match_boxes(boxes, iou=overlap + change).label.tolist() for change in (-0.01, 0.01)] == [[0], [-1]]

@@ -80,3 +80,16 @@ def test_summary():
     assert found == Reaction(4, 0.5, pytest.approx(100), pytest.approx(140))
     assert summarize_waits([Waits(2, np.array([], np.int64))]) == Reaction(2, 0.0, None, None)
     assert summarize_waits([]) == Reaction(0, None, None, None)
+
+
+def test_gaps_of_up_to_one_and_a_half_seconds_are_bridged():
+    for gap, speed in ((1_500, 20.0), (1_501, np.nan)):
+        labels = rows((0, 0, 20, 1, 7), (gap, 30, 20, 1, 7))
+        np.testing.assert_allclose(track_motion(labels, labels, 50_000).speed, [speed, speed])
+
+
+def test_the_centre_moves_with_the_size_in_both_directions():
+    labels = rows((0, 0, 20, 1, 7), (100, 0, 26, 1, 7))
+    labels["h"][1] = 28  # the centre moves from 10, 10 to 13, 14
+    np.testing.assert_allclose(track_motion(labels, labels, 100_000).speed, [50, 50])
+    np.testing.assert_allclose(track_motion(labels, labels[1:], 100_000).age, [0.1])
