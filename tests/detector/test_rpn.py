@@ -40,5 +40,6 @@ def test_sizes_and_spread_of_the_last_layers():
     head = BoxHead(64, 8, 3, n_layers=0)
     for layer, channels in ((head.box_head[-1], 8 * 4), (head.cls_head[-1], 8 * 3)):
         assert layer.weight.shape == (channels, 64, 3, 3)
-        assert abs(float(layer.weight.std()) - 0.01) < 0.0005 and abs(float(layer.weight.mean())) < 0.0005
+        weight = layer.weight.detach()
+        assert abs(float(weight.std()) - 0.01) < 0.0005 and abs(float(weight.mean())) < 0.0005
     assert float(head.cls_head[-1].bias.view(8, 3)[3].softmax(0)[0]) > 0.98
