@@ -323,6 +323,7 @@ def test_a_search_is_submitted_from_a_folder_full_of_data(head, workplace, tiny_
     assert len(runs) == 2 and {run.info.status for run in runs} == {"FINISHED"}
 
 
+@pytest.mark.soak
 def test_a_job_that_fails_fails_here_too_and_can_be_looked_at_later(head, workplace):
     words = ("train", "--config", "config.yaml", "--data.dataset_path", "/no/dataset")
     done = head.evforge("submit", "--", *words, cwd=workplace, RAY_API_SERVER_ADDRESS=head.address)

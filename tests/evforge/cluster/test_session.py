@@ -184,6 +184,7 @@ sys.exit(main(["probe"]))
 """
 
 
+@pytest.mark.soak
 def test_a_sigterm_while_ray_starts_leaves_no_process():
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     command = [sys.executable, "-c", WAITS]
