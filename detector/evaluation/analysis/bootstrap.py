@@ -91,9 +91,8 @@ def resampled_precision(
     label_block = _joined(block[part.labels.frame] for block, part in zip(block_of, parts, strict=True))
     result = np.full((len(IOUS), len(classes), len(weights)), np.nan)
     for row, iou in enumerate(IOUS):
-        hits = _joined(match_boxes(part, iou).detection[rows] >= 0 for part, rows in zip(parts, kept, strict=True))[
-            order
-        ]
+        matches = (match_boxes(part, iou).detection[rows] for part, rows in zip(parts, kept, strict=True))
+        hits = _joined(matches)[order] >= 0
         for column, key in enumerate(classes):
             labels = weights @ np.bincount(label_block[label_class == key], minlength=weights.shape[1])
             inside = class_of == key
@@ -137,10 +136,10 @@ def _bounds(precision: np.ndarray) -> tuple[float, float] | None:
     Args:
         precision: (I, K, 1 + R) average precision of all frames, then of R resamples, NaN for classes without labels.
     """
-    known = precision[..., ~np.isnan(precision).all(axis=(0, 1))]
-    if np.isnan(precision[..., 0]).all():
+    empty = np.isnan(precision).all(axis=(0, 1))
+    if empty[0]:
         return None
-    values = np.nanmean(known, axis=(0, 1))
+    values = np.nanmean(precision[..., ~empty], axis=(0, 1))
     margin = DEVIATIONS * values[1:].std()
     return float(max(values[0] - margin, 0.0)), float(min(values[0] + margin, 1.0))
 

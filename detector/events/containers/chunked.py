@@ -1,25 +1,20 @@
 """Base class of readers that read events one block at a time, from HDF5 files or arrays."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from detector.events.arrays import ColumnBuffer, Columns, slice_columns
-from detector.events.faults import DisorderError, FaultFinder, RawBlock, has_suspects
-from detector.events.reader import CHUNK, EventReader
+from detector.events.blocks import RECENT, BlockwiseReader
+from detector.events.faults import DisorderError, has_suspects
+from detector.events.reader import CHUNK
 
 __all__ = ["BlockReader", "has_fraction", "to_microseconds"]
 
 LAST_TIME = 1 << 62
 """Upper limit of times, so that the difference of two times does not overflow."""
-
-RECENT = 4
-"""Number of decoded blocks that are kept, because neighbouring windows often need the same block.
-
-A recording with at most this number of blocks is read completely before its first search.
-"""
 
 
 def has_fraction(t: np.ndarray) -> bool:
@@ -47,7 +42,7 @@ def to_microseconds(source: object, t: np.ndarray, seconds: bool) -> np.ndarray:
     return scaled.astype(np.int64)
 
 
-class BlockReader(EventReader):
+class BlockReader(BlockwiseReader):
     """Base class of readers that load a recording in blocks of equal length. Only the last block may be shorter.
 
     A time is found in two steps: bisection of the first times of the blocks, then bisection within one block. An index
@@ -63,13 +58,10 @@ class BlockReader(EventReader):
     """
 
     def __init__(self, path: Path, height: int, width: int, count: int, size: int) -> None:
-        super().__init__(path, height, width)
+        super().__init__(path, height, width, -(-count // size))
         self._count = count
         self._size = size
-        self._num_blocks = -(-count // size)
         self._times: dict[int, int] = {}
-        self._recent: dict[int, Columns] = {}
-        self._memory = ColumnBuffer()
 
     @abstractmethod
     def _load(self, start: int, out: Columns) -> None:
@@ -83,7 +75,7 @@ class BlockReader(EventReader):
         """Return the time in microseconds of the event with index `start`, which is the first event of a block."""
 
     def _is_small(self) -> bool:
-        return self._count <= RECENT * self._size
+        return self._count <= RECENT * self._size  # all blocks are kept
 
     def _quick_first_t(self) -> int | None:
         return int(self._sound_block(0)[3][0]) if self._count else None
@@ -99,27 +91,11 @@ class BlockReader(EventReader):
         self._fill(first, columns)
         return columns
 
-    def _raw_blocks(self, finder: FaultFinder) -> Iterator[RawBlock]:
-        for number in range(self._num_blocks):
-            columns = self._raw_block(number)
-            yield columns, has_suspects(columns, self.width, self.height)
-
-    def _raw_block(self, number: int) -> Columns:
-        self._check_open()
-        if number in self._recent:
-            return self._recent[number]
-        return self._load_block(number, self._memory)
-
     def _load_block(self, number: int, buffer: ColumnBuffer) -> Columns:
         begin = number * self._size
         columns = buffer.take(min(self._size, self._count - begin))
         self._load(begin, columns)
         return columns
-
-    def close(self) -> None:
-        """Close the file. Arrays that were read remain valid."""
-        super().close()
-        self._recent.clear()
 
     def _fill(self, start: int, out: Columns) -> None:
         """Fill `out` with the events from index `start` on. Raise `DisorderError` if one of them is faulty."""
@@ -169,22 +145,6 @@ class BlockReader(EventReader):
         if block not in self._times:
             self._times[block] = self._time(block * self._size)
         return self._times[block]
-
-    def _sound_block(self, block: int) -> Columns:
-        """Return the events of the block with index `block`, and keep them for later reads.
-
-        Raises:
-            DisorderError: an event of the block is faulty.
-        """
-        self._check_open()
-        if block not in self._recent:
-            columns = self._load_block(block, ColumnBuffer())
-            if has_suspects(columns, self.width, self.height):
-                raise DisorderError
-            while len(self._recent) >= RECENT:
-                del self._recent[next(iter(self._recent))]
-            self._recent[block] = columns
-        return self._recent[block]
 
     def _store(self, raw: Sequence[np.ndarray], out: Columns) -> None:
         """Check stored arrays x, y, p, t and write them to the columns `out`.

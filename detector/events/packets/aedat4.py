@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from detector.events.arrays import Columns
+from detector.events.arrays import ColumnBuffer, Columns
 from detector.events.headers.sensor_size import sensor_size
 from detector.events.packets.packet_reader import PacketReader
 
@@ -63,7 +63,7 @@ class Aedat4Reader(PacketReader):
         self._file = path.open("rb", buffering=0)
         try:
             with _readable(path):
-                compression, place, description, begin = self._read_header(path)
+                compression, place, description, begin = self._read_header()
                 streams = _streams(description)
             self._decompress = _decompressor(path, compression)
             events = [key for key, (kind, _) in streams.items() if kind == "EVTS"]
@@ -71,16 +71,19 @@ class Aedat4Reader(PacketReader):
                 found = ", ".join(f"{key} {kind}" for key, (kind, _) in streams.items()) or "none"
                 raise ValueError(f"{path}: got streams {found}, allowed: one stream of events (EVTS)")
             packets, self._truncated = self._find_packets(begin, place)
-            index = self._read_index(place) if place > 0 else {}
+            self._index = self._read_index(place) if place > 0 else {}
+            size = sensor_size(path, streams[events[0]][1], height, width)
+        except ImportError as error:
+            self._file.close()
+            raise ValueError(f"{path}: AEDAT4 needs the package {error.name}: {INSTALL}") from None
         except BaseException:
             self._file.close()
             raise
         self._frames = [one for one in packets if streams.get(one.stream, ("", None))[0] == "FRME"]
-        self._packets = [one for one in packets if one.stream == events[0] and index.get(one.start, (1, 0))[0]]
-        self._index = index
-        super().__init__(path, *sensor_size(path, streams[events[0]][1], height, width), len(self._packets))
+        self._packets = [one for one in packets if one.stream == events[0] and self._index.get(one.start, (1, 0))[0]]
+        super().__init__(path, *size, len(self._packets))
 
-    def _read_header(self, path: Path) -> tuple[int, int, str, int]:
+    def _read_header(self) -> tuple[int, int, str, int]:
         """Return the kind of compression, the place of the index (-1 without one), the XML, and the first packet."""
         head = os.pread(self._file.fileno(), len(MAGIC) + 4, 0)
         if not head.startswith(MAGIC):
@@ -136,18 +139,21 @@ class Aedat4Reader(PacketReader):
         found = self._index.get(self._packets[number].start)
         return None if found is None else found[1]
 
-    def _decode(self, number: int) -> Columns:
+    def _load_block(self, number: int, buffer: ColumnBuffer) -> Columns:
         packet = self._packets[number]
         with _readable(self.path, f"packet at byte {packet.start}"):
-            buffer = self._decompress(self._read(packet.start, packet.size))
-            table = _root(buffer, 4)
+            table = self._table(packet)
             offset = table.Offset(4)
             begin, count = (table.Vector(offset), table.VectorLen(offset)) if offset else (0, 0)
-            events = np.frombuffer(buffer, EVENT, count, begin)
+            events = np.frombuffer(table.Bytes, EVENT, count, begin)
         x, y = events["x"], events["y"]
         p = (events["on"] != 0).astype(np.int8)
         p[(x < 0) | (y < 0)] = -1
         return x.astype(np.uint16), y.astype(np.uint16), p, events["t"].astype(np.int64)
+
+    def _table(self, packet: Packet) -> Any:
+        """Return the root table of the FlatBuffer of a packet, whose size is in the first four bytes."""
+        return _root(self._decompress(self._read(packet.start, packet.size)), 4)
 
     def frame_times(self) -> np.ndarray:
         """Return the times of the camera images (APS frames), as an (N,) int64 array in microseconds."""
@@ -155,8 +161,7 @@ class Aedat4Reader(PacketReader):
         times = []
         for packet in self._frames:
             with _readable(self.path, f"packet at byte {packet.start}"):
-                table = _root(self._decompress(self._read(packet.start, packet.size)), 4)
-                times.append(_number(table, 0, "<q", 0))
+                times.append(_number(self._table(packet), 0, "<q", 0))
         return np.array(times, np.int64)
 
     def close(self) -> None:
@@ -204,21 +209,17 @@ def _decompressor(path: Path, compression: int) -> Callable[[bytes], bytes]:
     """Return the function that decompresses packets.
 
     Raises:
-        ValueError: the kind of compression is unknown, or its package is not installed.
+        ValueError: the kind of compression is unknown.
+        ImportError: its package is not installed.
     """
-    try:
-        import flatbuffers.table  # noqa: F401
+    if compression in (1, 2):
+        from lz4.frame import decompress
 
-        if compression in (1, 2):
-            from lz4.frame import decompress
+        return decompress
+    if compression in (3, 4):
+        from zstandard import ZstdDecompressor
 
-            return decompress
-        if compression in (3, 4):
-            from zstandard import ZstdDecompressor
-
-            return lambda data: ZstdDecompressor().decompress(data, max_output_size=LONGEST)
-    except ImportError as error:
-        raise ValueError(f"{path}: AEDAT4 needs the package {error.name}: {INSTALL}") from None
+        return lambda data: ZstdDecompressor().decompress(data, max_output_size=LONGEST)
     if compression:
         raise ValueError(f"{path}: got compression {compression}, allowed: 0 (none), 1, 2 (LZ4), 3, 4 (Zstandard)")
     return bytes
@@ -226,11 +227,11 @@ def _decompressor(path: Path, compression: int) -> Callable[[bytes], bytes]:
 
 @contextmanager
 def _readable(path: Path, what: str = "header") -> Iterator[None]:
-    """Context manager in which errors about damaged content become a ValueError that names the file and the part."""
+    """Context manager in which errors about damaged data become a ValueError that names the file and the part."""
     try:
         yield
-    except ImportError as error:
-        raise ValueError(f"{path}: AEDAT4 needs the package {error.name}: {INSTALL}") from None
+    except ImportError:
+        raise
     except Exception as error:  # the packages raise many kinds of errors for damaged data
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"{path}: the {what} is damaged: {reason}") from None

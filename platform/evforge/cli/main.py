@@ -86,14 +86,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = "" if came else _explanation(error)  # an interrupted library may raise any error
             if text is None or "EVFORGE_TRACEBACK" in os.environ:
                 raise
-            for line in ["evforge: interrupted"] if came else [f"evforge: error: {line}" for line in text.splitlines()]:
-                print(without_passwords(line), file=sys.stderr)
-            return INTERRUPTED if came else USER_ERROR
+            if came:
+                return _interrupted()
+            for line in text.splitlines():
+                print(f"evforge: error: {without_passwords(line)}", file=sys.stderr)
+            return USER_ERROR
         except (KeyboardInterrupt, SystemExit) as error:
             if isinstance(error, SystemExit) and not came:  # Lightning exits by SystemExit after an interrupt
                 raise
-            print("evforge: interrupted", file=sys.stderr)
-            return INTERRUPTED
+            return _interrupted()
+
+
+def _interrupted() -> int:
+    print("evforge: interrupted", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _set_verbosity(arguments: Sequence[str]) -> list[str]:

@@ -39,7 +39,7 @@ def find_evaluation(path: str | Path, split: str) -> Path:
     for candidate in (path, *(folder / EVALUATION_FILE for folder in folders)):
         if candidate.is_file() and candidate.suffix == ".json":
             return candidate
-    if next(path.glob(f"*/{RECORD_FILE}"), None):
+    if not (path / RECORD_FILE).is_file() and any(path.glob(f"*/{RECORD_FILE}")):
         allowed = f"the folder of one of them, or an {EVALUATION_FILE}"
         raise FileNotFoundError(f"{path}: is a folder of several runs, allowed: {allowed}")
     raise FileNotFoundError(f"{path}: no evaluation on {split}; `evforge evaluate {path} --split {split}` makes one")

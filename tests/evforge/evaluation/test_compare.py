@@ -65,6 +65,9 @@ def test_one_of_several_runs_is_named(tmp_path):
     write_text(tmp_path / "train-1" / RECORD_FILE, "{}")
     with pytest.raises(FileNotFoundError, match="is a folder of several runs, allowed: the folder of one of them"):
         find_evaluation(tmp_path, "test")
+    write_text(tmp_path / RECORD_FILE, "{}")  # now it is a study, which contains the record of its best trial
+    with pytest.raises(FileNotFoundError, match="no evaluation on test; `evforge evaluate"):
+        find_evaluation(tmp_path, "test")
 
 
 @pytest.mark.parametrize("text", ["{", "[]", json.dumps({"metrics": {}})])

@@ -6,8 +6,8 @@ import pytest
 from ecf_encoder import ECF, encode, write_chunks
 
 from detector.events import EventCD, EventExtTrigger, Faults, open_events, write_hdf5
+from detector.events.blocks import RECENT
 from detector.events.containers import hdf5
-from detector.events.containers.chunked import RECENT
 from detector.events.reader import CHUNK
 
 HEIGHT, WIDTH = 10, 20

@@ -19,7 +19,7 @@ class Packets(PacketReader):
     def _is_small(self):
         return False
 
-    def _decode(self, number):
+    def _load_block(self, number, buffer):
         self.decoded.append(number)
         return tuple(self.packets[number][name] for name in "xypt")
 
